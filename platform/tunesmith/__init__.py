@@ -1,0 +1,25 @@
+"""Tunesmith's contract and what users hold: specs, lifecycle, events, errors, the client and the CLI.
+
+Importing this package is cheap: heavy names are resolved on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.spec.training import TrainSpec
+
+__version__ = "0.1.0"
+__all__ = ["Client", "TrainSpec", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from tunesmith.client import Client
+
+        return Client
+    if name == "TrainSpec":
+        from tunesmith.spec.training import TrainSpec
+
+        return TrainSpec
+    raise AttributeError(f"module 'tunesmith' has no attribute {name!r}")

@@ -1,0 +1,232 @@
+"""The error tree: every failure says what, where, whose fault, whether a retry helps, and the next step.
+
+```
+TunesmithError
+├── InvalidInput            422  something the user gave is wrong
+│   ├── UnknownField        422  a key no spec declares
+│   ├── InvalidModel        422  not a trainable model folder
+│   ├── InvalidData         422  a data file or row that cannot be trained on
+│   └── PathNotAllowed      422  outside the allowed roots
+├── Unauthorized            401  no key, or a wrong one
+├── NotFound                404
+├── Conflict                409  the thing's state forbids it
+│   ├── IdempotencyConflict 409  same Idempotency-Key, another body
+│   ├── StaleAttempt        409  a report from an attempt that is over
+│   └── SequenceGap         409  a report that skips events
+├── TooLarge                413  over a documented limit
+├── TooManyRequests         429
+└── Unavailable             503  a part is away; trying again helps
+    └── CannotConnect       503  the client found no server
+```
+
+Knows codes, HTTP statuses and wording; knows nothing of HTTP frameworks.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+
+class Fault(StrEnum):
+    """Whose fault a failure is."""
+
+    USER = "user"
+    PLATFORM = "platform"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class Problem(BaseModel):
+    """One thing that is wrong, at one place."""
+
+    field: str | None = Field(None, description="Where: a field's path, or a file with its line.")
+    message: str = Field(description="What is wrong, as a sentence.")
+    hint: str | None = Field(None, description="What to do next.")
+
+
+class ErrorBody(BaseModel):
+    """An error as the API answers it."""
+
+    code: str = Field(description="Stable name of the error, for programs.")
+    message: str = Field(description="What happened, as a sentence.")
+    hint: str | None = Field(None, description="What to do next.")
+    fault: Fault = Field(Fault.USER, description="Whose fault it is.")
+    retryable: bool = Field(False, description="Whether the same call may succeed later.")
+    problems: list[Problem] = Field(default_factory=list, description="Each thing that is wrong, with its place.")
+    details: dict[str, Any] = Field(default_factory=dict, description="Facts for programs, per code.")
+
+
+class ErrorResponse(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class TunesmithError(Exception):
+    """Base of every error that a user may meet; each subclass fixes a code and an HTTP status."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    fault: ClassVar[Fault] = Fault.PLATFORM
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        field: str | None = None,
+        problems: list[Problem] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.problems = problems or ([Problem(field=field, message=message, hint=hint)] if field else [])
+        self.details = dict(details or {})
+
+    def body(self) -> ErrorBody:
+        """The error as the API answers it."""
+        return ErrorBody(
+            code=self.code,
+            message=self.message,
+            hint=self.hint,
+            fault=self.fault,
+            retryable=self.retryable,
+            problems=self.problems,
+            details=self.details,
+        )
+
+
+class InvalidInput(TunesmithError):
+    """Something the user gave is wrong."""
+
+    code = "invalid_input"
+    status = 422
+    fault = Fault.USER
+
+
+class UnknownField(InvalidInput):
+    """A key that no spec declares."""
+
+    code = "unknown_field"
+
+
+class InvalidModel(InvalidInput):
+    """Not a trainable model folder."""
+
+    code = "invalid_model"
+
+
+class InvalidData(InvalidInput):
+    """A data file or row that cannot be trained on."""
+
+    code = "invalid_data"
+
+
+class PathNotAllowed(InvalidInput):
+    """A path outside the allowed roots."""
+
+    code = "path_not_allowed"
+
+
+class Unauthorized(TunesmithError):
+    """No key, or a wrong one."""
+
+    code = "unauthorized"
+    status = 401
+    fault = Fault.USER
+
+
+class NotFound(TunesmithError):
+    """Nothing has this name here."""
+
+    code = "not_found"
+    status = 404
+    fault = Fault.USER
+
+
+class Conflict(TunesmithError):
+    """The state of the thing forbids it."""
+
+    code = "conflict"
+    status = 409
+    fault = Fault.USER
+
+
+class IdempotencyConflict(Conflict):
+    """The same `Idempotency-Key` was used with another body."""
+
+    code = "idempotency_conflict"
+
+
+class StaleAttempt(Conflict):
+    """A report from an attempt that is over."""
+
+    code = "stale_attempt"
+    fault = Fault.INFRASTRUCTURE
+
+
+class SequenceGap(Conflict):
+    """A report that skips events; `details.expected_seq` says where to go on."""
+
+    code = "sequence_gap"
+    fault = Fault.INFRASTRUCTURE
+    retryable = True
+
+
+class TooLarge(TunesmithError):
+    """Over a documented limit."""
+
+    code = "too_large"
+    status = 413
+    fault = Fault.USER
+
+
+class TooManyRequests(TunesmithError):
+    """More than is served at once."""
+
+    code = "too_many_requests"
+    status = 429
+    fault = Fault.USER
+    retryable = True
+
+
+class Unavailable(TunesmithError):
+    """A part is away; the same call may succeed later."""
+
+    code = "unavailable"
+    status = 503
+    fault = Fault.INFRASTRUCTURE
+    retryable = True
+
+
+class CannotConnect(Unavailable):
+    """The client found no server at the address."""
+
+    code = "cannot_connect"
+
+
+def _descendants(root: type[TunesmithError]) -> list[type[TunesmithError]]:
+    found = [root]
+    for child in root.__subclasses__():
+        found += _descendants(child)
+    return found
+
+
+def by_code() -> dict[str, type[TunesmithError]]:
+    """Every error class by its stable code."""
+    return {error.code: error for error in _descendants(TunesmithError)}
+
+
+def from_body(body: ErrorBody, status: int) -> TunesmithError:
+    """The error that an API answer stands for; an unknown code becomes a `TunesmithError` with that code."""
+    kind = by_code().get(body.code)
+    error = (kind or TunesmithError)(
+        body.message, hint=body.hint, problems=body.problems, details=body.details
+    )
+    if kind is None:
+        error.code, error.status = body.code, status  # type: ignore[misc]
+        error.fault, error.retryable = body.fault, body.retryable  # type: ignore[misc]
+    return error

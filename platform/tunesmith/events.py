@@ -1,0 +1,178 @@
+"""What a job may report, and the envelope it travels in.
+
+A report is a batch of events of one attempt, numbered from 1 without gaps by the job. The control plane appends
+each (task, attempt, seq) exactly once, and answers how far it has read and what the user wants of the task.
+"""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from tunesmith.lifecycle import Desired, Reason, State
+
+MAX_BATCH_EVENTS = 2000
+"""Events one report may carry."""
+MAX_LOG_CHARACTERS = 8000
+"""Characters of one log line that are kept."""
+
+
+class Phase(StrEnum):
+    """The steps between a submit and the first optimizer step, in order."""
+
+    ACCEPT = "accept"
+    QUEUE = "queue"
+    JOB = "job"
+    IMPORTS = "imports"
+    DATA = "data"
+    WEIGHTS = "weights"
+    STEP = "step"
+
+
+class _Payload(BaseModel):
+    # Events of a newer job must stay readable: what we stored ourselves is read leniently.
+    model_config = ConfigDict(extra="ignore")
+
+
+class PhaseDone(_Payload):
+    """A phase of the start is over."""
+
+    kind: Literal["phase"] = "phase"
+    phase: Phase
+    seconds: float = Field(ge=0)
+
+
+class TrainingStarted(_Payload):
+    """A training worker is about to take its first step, or goes on after a restart."""
+
+    kind: Literal["training_started"] = "training_started"
+    step: int = Field(ge=0, description="Optimizer steps already done.")
+    total_steps: int = Field(ge=0)
+    restart: int = Field(0, ge=0, description="How often this attempt's workers were restarted.")
+    resumed_from: str | None = Field(None, description="The checkpoint it goes on from.")
+    facts: dict[str, Any] = Field(default_factory=dict, description="What was resolved: precision, rows, tokens.")
+
+
+class Metrics(_Payload):
+    """Measurements at one step."""
+
+    kind: Literal["metrics"] = "metrics"
+    step: int = Field(ge=0)
+    values: dict[str, FiniteFloat]
+
+
+class Progress(_Payload):
+    """How far the task is."""
+
+    kind: Literal["progress"] = "progress"
+    step: int = Field(ge=0)
+    total_steps: int = Field(ge=0)
+    epoch: float = Field(0, ge=0)
+    seconds_left: float | None = Field(None, ge=0)
+
+
+class LogLine(_Payload):
+    """A line of a log."""
+
+    kind: Literal["log"] = "log"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    source: str = Field("worker-0", description="Who said it: driver, worker-N, platform.")
+    message: str = Field(max_length=MAX_LOG_CHARACTERS)
+
+
+class CheckpointSaved(_Payload):
+    """A checkpoint is complete in the storage: all files there, the manifest written last."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int = Field(ge=0)
+    uri: str
+    bytes: int = Field(ge=0)
+    files: int = Field(ge=0)
+    manifest_sha256: str
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
+
+
+class CheckpointRemoved(_Payload):
+    """A checkpoint was removed to keep within `save_total_limit`."""
+
+    kind: Literal["checkpoint_removed"] = "checkpoint_removed"
+    step: int = Field(ge=0)
+
+
+class Warned(_Payload):
+    """Something a user should know, with a stable code."""
+
+    kind: Literal["warning"] = "warning"
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class Finished(_Payload):
+    """The job's last word."""
+
+    kind: Literal["finished"] = "finished"
+    outcome: State = Field(description="completed, stopped or failed.")
+    reason: Reason
+    message: str = ""
+    model_uri: str | None = Field(None, description="Where the final model lies.")
+
+
+class StateChanged(_Payload):
+    """The task moved to another state. Only the control plane says this."""
+
+    kind: Literal["state"] = "state"
+    state: State
+    reason: Reason | None = None
+    message: str = ""
+
+
+JobPayload = Annotated[
+    PhaseDone
+    | TrainingStarted
+    | Metrics
+    | Progress
+    | LogLine
+    | CheckpointSaved
+    | CheckpointRemoved
+    | Warned
+    | Finished,
+    Field(discriminator="kind"),
+]
+AnyPayload = Annotated[
+    PhaseDone
+    | TrainingStarted
+    | Metrics
+    | Progress
+    | LogLine
+    | CheckpointSaved
+    | CheckpointRemoved
+    | Warned
+    | Finished
+    | StateChanged,
+    Field(discriminator="kind"),
+]
+
+
+class JobEvent(BaseModel):
+    """One event as the job numbers it."""
+
+    seq: int = Field(ge=1, description="Number within the attempt, from 1, without gaps.")
+    time: dt.datetime = Field(description="When it happened, on the job's clock, with its time zone.")
+    payload: JobPayload
+
+
+class Report(BaseModel):
+    """A batch of one attempt's events. An empty batch is a heartbeat."""
+
+    model_config = ConfigDict(extra="forbid")
+    attempt: int = Field(ge=1)
+    events: list[JobEvent] = Field(default_factory=list, max_length=MAX_BATCH_EVENTS)
+
+
+class ReportReceipt(BaseModel):
+    """How far the control plane has read, and what the user wants."""
+
+    last_seq: int = Field(ge=0, description="The last event of this attempt that is stored.")
+    desired: Desired

@@ -1,0 +1,150 @@
+"""What the API answers: the shapes that the client, the CLI and the studio read.
+
+Read leniently (unknown keys are passed over), so that a newer server can talk to an older client.
+"""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.errors import Fault
+from tunesmith.events import AnyPayload
+from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
+from tunesmith.spec.parameter import Notice
+from tunesmith.spec.task import Kind
+
+Item = TypeVar("Item")
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Page(_View, Generic[Item]):
+    """Part of a list. Ask again with `after=<next>` until `has_more` is false."""
+
+    data: list[Item]
+    has_more: bool
+    next: str | None = Field(None, description="The cursor of the next page; null on the last one.")
+
+
+class Health(StrEnum):
+    """Whether a running task was heard of lately."""
+
+    LIVE = "live"
+    RECOVERING = "recovering"
+
+
+class ProgressView(_View):
+    """How far a task is."""
+
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0
+    percent: float = 0
+    seconds_left: float | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+
+
+class TaskView(_View):
+    """A task as it stands."""
+
+    id: str
+    kind: Kind
+    name: str
+    project: str
+    state: State
+    desired: Desired
+    reason: Reason | None = None
+    message: str = Field("", description="Why it is where it is, in words.")
+    next_step: str | None = Field(None, description="What the user may do next, once it has ended.")
+    fault: Fault | None = None
+    waits_for: WaitsFor | None = Field(None, description="What a pending task waits for.")
+    health: Health | None = Field(None, description="Of a running task: live, or recovering.")
+    priority: int
+    tags: list[str]
+    notes: str
+    attempt: int = Field(description="How often it was started; every report carries it.")
+    progress: ProgressView
+    spec: dict[str, Any] = Field(description="The parameters, frozen at submit.")
+    notices: list[Notice] = Field(default_factory=list, description="What was mapped or has no effect.")
+    events: int = Field(description="Number of its newest event.")
+    artifact_uri: str | None = Field(None, description="Where its files lie.")
+    model_uri: str | None = Field(None, description="Where its final model lies.")
+    mlflow_run_id: str | None = None
+    mlflow_url: str | None = None
+    created_at: dt.datetime
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    heartbeat_at: dt.datetime | None = None
+
+
+class EventView(_View):
+    """One entry of a task's event log."""
+
+    n: int = Field(description="Number within the task: the id of the live stream.")
+    attempt: int
+    time: dt.datetime
+    payload: AnyPayload
+
+
+class MetricPoint(_View):
+    """One measurement."""
+
+    step: int
+    value: float
+    time: dt.datetime
+    attempt: int
+
+
+class Metrics(_View):
+    """A task's curves by metric name, one point a step: where a step was done again, the newest counts."""
+
+    series: dict[str, list[MetricPoint]]
+
+
+class CheckpointView(_View):
+    """A checkpoint that is complete and verified."""
+
+    task_id: str
+    step: int
+    name: str
+    attempt: int
+    uri: str
+    bytes: int
+    files: int
+    manifest_sha256: str
+    metrics: dict[str, float] = Field(default_factory=dict)
+    created_at: dt.datetime
+
+
+class LogView(_View):
+    """One line of a task's log."""
+
+    n: int
+    time: dt.datetime
+    level: str
+    source: str
+    message: str
+
+
+class PartHealth(_View):
+    """Whether a part of the platform answers."""
+
+    name: str
+    ok: bool
+    message: str = ""
+
+
+class SystemView(_View):
+    """The platform's parts, its limits and what it counts."""
+
+    version: str
+    parts: list[PartHealth]
+    tasks_by_state: dict[str, int]
+    max_concurrent_jobs: int
+    allowed_roots: list[str]
+    mlflow_url: str | None

@@ -1,0 +1,67 @@
+"""The control plane's settings: one class, one environment prefix (`TUNESMITH_`).
+
+What is not set is derived from the state folder (`TUNESMITH_HOME`), so that the embedded platform needs no setting.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tunesmith.home import Home
+
+
+class Settings(BaseSettings):
+    """Where the parts are, and the limits."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNESMITH_")
+
+    home: Path = Field(default_factory=lambda: Home().root)
+    host: str = "127.0.0.1"
+    port: int = 8265
+    api_url: str = Field("", description="Where jobs report; derived from host and port when empty.")
+    database_url: str = Field("", description="SQLAlchemy URL; SQLite in the state folder when empty.")
+    storage_uri: str = Field("", description="Where files lie; a folder in the state folder when empty.")
+    models_dir: Path | None = None
+    work_dir: Path | None = None
+    ray_url: str = Field("http://127.0.0.1:8265", description="Ray's dashboard, where jobs are submitted.")
+    mlflow_url: str = Field("", description="MLflow's tracking server; empty turns the mirror off.")
+    api_key_file: Path | None = None
+    ray_token_file: Path | None = None
+    report_secret_file: Path | None = None
+    allowed_roots: list[Path] = Field(default_factory=list, description="Roots besides the state folder's own.")
+    allowed_roots_file: Path | None = Field(None, description="JSON list of further roots, read at each check.")
+    job_python: str = Field("python", description="The interpreter on Ray's nodes.")
+    driver_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for a job's driver.")
+    max_concurrent_jobs: int = Field(1, ge=1)
+    stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
+    heartbeat_timeout_seconds: float = Field(15, gt=0)
+    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    run_reconciler: bool = True
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        home = Home(self.home)
+        self.api_url = self.api_url or f"http://{self.host}:{self.port}"
+        self.database_url = self.database_url or f"sqlite:///{home.database}"
+        self.storage_uri = self.storage_uri or str(home.files)
+        self.models_dir = self.models_dir or home.models
+        self.work_dir = self.work_dir or home.work
+        self.api_key_file = self.api_key_file or home.api_key_file
+        self.ray_token_file = self.ray_token_file or home.ray_token_file
+        self.report_secret_file = self.report_secret_file or home.report_secret_file
+        self.allowed_roots_file = self.allowed_roots_file or home.allowed_roots_file
+        return self
+
+    def roots(self) -> list[Path]:
+        """Every root that a client's path may lie in, as it stands now."""
+        assert self.models_dir is not None
+        assert self.allowed_roots_file is not None
+        try:
+            more = [Path(root) for root in json.loads(self.allowed_roots_file.read_text())]
+        except (OSError, ValueError):
+            more = []
+        return [Path(os.path.realpath(root)) for root in (self.models_dir, *self.allowed_roots, *more)]
