@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunesmith.home import Home
 
+_DERIVED = Path()
+"""Stands for: below the state folder."""
+
 
 class Settings(BaseSettings):
     """Where the parts are, and the limits."""
@@ -25,15 +28,17 @@ class Settings(BaseSettings):
     api_url: str = Field("", description="Where jobs report; derived from host and port when empty.")
     database_url: str = Field("", description="SQLAlchemy URL; SQLite in the state folder when empty.")
     storage_uri: str = Field("", description="Where files lie; a folder in the state folder when empty.")
-    models_dir: Path | None = None
-    work_dir: Path | None = None
+    models_dir: Path = _DERIVED
+    work_dir: Path = _DERIVED
     ray_url: str = Field("http://127.0.0.1:8265", description="Ray's dashboard, where jobs are submitted.")
     mlflow_url: str = Field("", description="MLflow's tracking server; empty turns the mirror off.")
-    api_key_file: Path | None = None
-    ray_token_file: Path | None = None
-    report_secret_file: Path | None = None
-    allowed_roots: list[Path] = Field(default_factory=list, description="Roots besides the state folder's own.")
-    allowed_roots_file: Path | None = Field(None, description="JSON list of further roots, read at each check.")
+    api_key_file: Path = _DERIVED
+    ray_token_file: Path = _DERIVED
+    report_secret_file: Path = _DERIVED
+    allowed_roots: list[Path] = Field(
+        default_factory=list, description="Roots besides the state folder's own."
+    )
+    allowed_roots_file: Path = Field(_DERIVED, description="JSON list of further roots, read at each check.")
     job_python: str = Field("python", description="The interpreter on Ray's nodes.")
     driver_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for a job's driver.")
     max_concurrent_jobs: int = Field(1, ge=1)
@@ -48,18 +53,20 @@ class Settings(BaseSettings):
         self.api_url = self.api_url or f"http://{self.host}:{self.port}"
         self.database_url = self.database_url or f"sqlite:///{home.database}"
         self.storage_uri = self.storage_uri or str(home.files)
-        self.models_dir = self.models_dir or home.models
-        self.work_dir = self.work_dir or home.work
-        self.api_key_file = self.api_key_file or home.api_key_file
-        self.ray_token_file = self.ray_token_file or home.ray_token_file
-        self.report_secret_file = self.report_secret_file or home.report_secret_file
-        self.allowed_roots_file = self.allowed_roots_file or home.allowed_roots_file
+        for field, path in (
+            ("models_dir", home.models),
+            ("work_dir", home.work),
+            ("api_key_file", home.api_key_file),
+            ("ray_token_file", home.ray_token_file),
+            ("report_secret_file", home.report_secret_file),
+            ("allowed_roots_file", home.allowed_roots_file),
+        ):
+            if getattr(self, field) == _DERIVED:
+                setattr(self, field, path)
         return self
 
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in, as it stands now."""
-        assert self.models_dir is not None
-        assert self.allowed_roots_file is not None
         try:
             more = [Path(root) for root in json.loads(self.allowed_roots_file.read_text())]
         except (OSError, ValueError):

@@ -1,0 +1,145 @@
+"""Puts the control plane together: settings, database, backends, services, endpoints, background loops.
+
+Run with `python -m tunesmith_platform.app`. Only this module may mount the UI.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import fastapi_swagger
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+import tunesmith
+from tunesmith.spec.task import NewTask
+from tunesmith_platform.auth import Keys
+from tunesmith_platform.backends.mlflow import MlflowTracking
+from tunesmith_platform.backends.protocols import Jobs, Tracking
+from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
+from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.events import endpoints as event_endpoints
+from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.events.service import EventService
+from tunesmith_platform.http import BodyLimit, install_errors
+from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.services import Services
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.system import endpoints as system_endpoints
+from tunesmith_platform.system.service import SystemService
+from tunesmith_platform.tasks import endpoints as task_endpoints
+from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
+from tunesmith_platform.tasks.service import TaskService
+
+logger = logging.getLogger(__name__)
+
+_DESCRIPTION = """Fine-tune language models on your own Ray cluster.
+
+Every call but `/healthz` carries `Authorization: Bearer <key>`. Every error has one shape: a stable `code`, a
+sentence, whose `fault` it is, whether a retry helps, each problem with its place, and what to do next.
+Lists answer `data`, `has_more` and `next`; ask again with `after=<next>`.
+"""
+
+
+def build_services(
+    settings: Settings, jobs: Jobs | None = None, tracking: Tracking | None = None
+) -> Services:
+    """The control plane's parts; the edges may be given (tests, another backend)."""
+    database = Database(settings.database_url)
+    hub = Hub()
+    jobs = jobs or RayJobs(
+        settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
+    )
+    if tracking is None and settings.mlflow_url:
+        tracking = MlflowTracking(settings.mlflow_url)
+
+    def check(new: NewTask) -> TrainInputs:
+        return check_train_inputs(new.spec, settings)
+
+    return Services(
+        settings=settings,
+        database=database,
+        hub=hub,
+        keys=Keys(database),
+        jobs=jobs,
+        tracking=tracking,
+        tasks=TaskService(database, hub, settings, check),
+        events=EventService(database, hub, settings.report_secret_file),
+        checkpoints=CheckpointService(database),
+        system=SystemService(database, settings, jobs),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    settings = services.settings
+    services.database.migrate()
+    services.keys.enroll(settings.api_key_file, name="local")
+    loops: list[Reconciler | Mirror] = []
+    mirror = Mirror(services.database, services.tracking, services.hub) if services.tracking else None
+    if settings.run_reconciler:
+        loops.append(Reconciler(services, mirror))
+        if mirror:
+            loops.append(mirror)
+    threads = [threading.Thread(target=loop.run, name=type(loop).__name__, daemon=True) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.close()
+        for thread in threads:
+            thread.join(timeout=5)
+        services.database.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def create_app(
+    settings: Settings | None = None, jobs: Jobs | None = None, tracking: Tracking | None = None
+) -> FastAPI:
+    """The control plane as an ASGI application."""
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Tunesmith",
+        version=tunesmith.__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.services = build_services(settings, jobs, tracking)
+    install_errors(app)
+    v1 = APIRouter(prefix="/v1")
+    for module in (task_endpoints, event_endpoints, checkpoint_endpoints, system_endpoints):
+        v1.include_router(module.router)
+    app.include_router(v1)
+    app.include_router(system_endpoints.health)
+    fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    return app
+
+
+def main() -> None:
+    """Serve the API as the settings say."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings()
+    options: dict[str, Any] = {"access_log": False, "log_config": None, "timeout_graceful_shutdown": 3}
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, **options)
+
+
+if __name__ == "__main__":
+    main()

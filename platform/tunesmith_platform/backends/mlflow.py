@@ -1,0 +1,160 @@
+"""MLflow's tracking server over its REST API, with short timeouts: a slow MLflow delays the mirror and nothing else.
+
+A LoggedModel per checkpoint points to the files where they lie; nothing is copied.
+"""
+
+import time
+from typing import Any
+
+import httpx
+
+from tunesmith.errors import Unavailable
+from tunesmith_platform.backends.protocols import Point, Run
+
+TASK_TAG = "tunesmith.task_id"
+_BATCH = 1000  # metrics that one log-batch call takes
+_PARAM_BATCH = 100
+_PARAM_CHARACTERS = 6000
+
+
+class MlflowTracking:
+    """One MLflow server."""
+
+    def __init__(self, url: str, timeout: float = 10) -> None:
+        self._client = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/2.0/mlflow", timeout=httpx.Timeout(timeout, connect=2)
+        )
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            reply = self._client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"MLflow does not answer: {type(error).__name__}.") from error
+        if reply.status_code != httpx.codes.OK:
+            raise _Refused(reply.status_code, reply.text[:500])
+        answer: dict[str, Any] = reply.json() if reply.content else {}
+        return answer
+
+    def _experiment(self, project: str) -> str:
+        try:
+            found = self._call("GET", "/experiments/get-by-name", params={"experiment_name": project})
+            experiment = found["experiment"]
+            if experiment["lifecycle_stage"] == "deleted":
+                self._call(
+                    "POST", "/experiments/restore", json={"experiment_id": experiment["experiment_id"]}
+                )
+            return str(experiment["experiment_id"])
+        except _Refused as error:
+            if error.http_status != httpx.codes.NOT_FOUND:
+                raise
+        try:
+            return str(self._call("POST", "/experiments/create", json={"name": project})["experiment_id"])
+        except _Refused:  # another process made it in between
+            found = self._call("GET", "/experiments/get-by-name", params={"experiment_name": project})
+            return str(found["experiment"]["experiment_id"])
+
+    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
+        """See `Tracking.ensure_run`."""
+        # "Default" is MLflow's own first experiment.
+        experiment_id = self._experiment("Default" if project == "default" else project)
+        found = self._call(
+            "POST",
+            "/runs/search",
+            json={
+                "experiment_ids": [experiment_id],
+                "filter": f"tags.`{TASK_TAG}` = '{task_id}'",
+                "max_results": 1,
+            },
+        ).get("runs")
+        info = (
+            found[0]["info"]
+            if found
+            else self._call(
+                "POST",
+                "/runs/create",
+                json={
+                    "experiment_id": experiment_id,
+                    "run_name": name,
+                    "start_time": int(time.time() * 1000),
+                    "tags": [{"key": TASK_TAG, "value": task_id}],
+                },
+            )["run"]["info"]
+        )
+        return Run(experiment_id, info["run_id"], info["artifact_uri"])
+
+    def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
+        """See `Tracking.describe`."""
+        items = [{"key": key, "value": value[:_PARAM_CHARACTERS]} for key, value in params.items()]
+        for start in range(0, max(1, len(items)), _PARAM_BATCH):
+            self._call(
+                "POST",
+                "/runs/log-batch",
+                json={
+                    "run_id": run_id,
+                    "params": items[start : start + _PARAM_BATCH],
+                    "tags": [{"key": k, "value": v[:_PARAM_CHARACTERS]} for k, v in tags.items()]
+                    if start == 0
+                    else [],
+                },
+            )
+
+    def log_points(self, run_id: str, points: list[Point]) -> None:
+        """See `Tracking.log_points`. MLflow keeps one row a (key, time, step, value): the same point twice is one."""
+        for start in range(0, len(points), _BATCH):
+            batch = [_metric(point) for point in points[start : start + _BATCH]]
+            self._call("POST", "/runs/log-batch", json={"run_id": run_id, "metrics": batch})
+
+    def log_checkpoint(
+        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
+    ) -> None:
+        """See `Tracking.log_checkpoint`."""
+        found = self._call(
+            "POST",
+            "/logged-models/search",
+            json={
+                "experiment_ids": [run.experiment_id],
+                "filter": f"source_run_id = '{run.run_id}' AND name = '{name}'",
+                "max_results": 1,
+            },
+        ).get("models")
+        if found:
+            model = found[0]["info"]
+        else:
+            model = self._call(
+                "POST",
+                "/logged-models",
+                json={
+                    "experiment_id": run.experiment_id,
+                    "name": name,
+                    "source_run_id": run.run_id,
+                    "model_type": "checkpoint",
+                    "tags": [
+                        {"key": key, "value": value} for key, value in {**tags, "tunesmith.uri": uri}.items()
+                    ],
+                },
+            )["model"]["info"]
+        if points:
+            metrics = [_metric(point) | {"model_id": model["model_id"]} for point in points]
+            self._call("POST", "/runs/log-batch", json={"run_id": run.run_id, "metrics": metrics})
+        # Readiness last: a model that is ready is complete.
+        self._call(
+            "PATCH",
+            f"/logged-models/{model['model_id']}",
+            json={"model_id": model["model_id"], "status": "LOGGED_MODEL_READY"},
+        )
+
+    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
+        """See `Tracking.finish`."""
+        self._call("POST", "/runs/update", json={"run_id": run_id, "status": status, "end_time": end_time_ms})
+
+
+class _Refused(Unavailable):
+    """MLflow answered, but not with success."""
+
+    def __init__(self, http_status: int, text: str) -> None:
+        super().__init__(f"MLflow answered HTTP {http_status}.", details={"body": text})
+        self.http_status = http_status
+
+
+def _metric(point: Point) -> dict[str, Any]:
+    return {"key": point.name, "value": point.value, "step": point.step, "timestamp": point.timestamp_ms}

@@ -1,0 +1,90 @@
+"""What the control plane needs of the parts it does not own. Each has a real one beside it and a fake in `testing`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class JobStatus(StrEnum):
+    """What Ray says of a job. Terminal means that its processes are gone."""
+
+    UNREACHABLE = "unreachable"
+    ABSENT = "absent"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job ended and left nothing behind."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of a job."""
+
+    status: JobStatus
+    message: str = ""
+
+
+class Jobs(Protocol):
+    """Where attempts run."""
+
+    def submit(self, job_id: str, document_uri: str) -> None:
+        """Start a job; a job with this id being there already is success.
+
+        Raises:
+            Unavailable: It cannot be reached, or did not take the job.
+        """
+
+    def observe(self, job_id: str) -> Observation:
+        """What became of a job. Never raises: an unreachable Ray is an observation."""
+
+    def kill(self, job_id: str) -> None:
+        """End a job's processes now; a job that is not there is no error."""
+
+    def log_tail(self, job_id: str, lines: int) -> str:
+        """The end of the job's own output; empty when there is none."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A tracking run."""
+
+    experiment_id: str
+    run_id: str
+    artifact_uri: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement for the tracking server."""
+
+    name: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+class Tracking(Protocol):
+    """Where runs are shown. Every call may be repeated without harm; each raises `Unavailable` when it cannot."""
+
+    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
+        """The run of a task, made when there is none yet."""
+
+    def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Set a run's parameters (once) and tags."""
+
+    def log_points(self, run_id: str, points: list[Point]) -> None:
+        """Append measurements; the same points again change nothing."""
+
+    def log_checkpoint(
+        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
+    ) -> None:
+        """Make the LoggedModel of a checkpoint, with its metrics, when there is none yet."""
+
+    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
+        """Set the run's end: FINISHED, FAILED or KILLED."""

@@ -1,0 +1,119 @@
+"""Ray Jobs over its REST API (Ray's dashboard), so that the control plane needs no Ray in its process.
+
+A job is over for us only when its processes are gone: after Ray calls it ended, its actors (the training workers)
+must be dead too.
+"""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tunesmith.errors import Unavailable
+from tunesmith.job import read_secret
+from tunesmith_platform.backends.protocols import JobStatus, Observation
+
+_LEAVING_SECONDS = 20.0
+
+
+class RayJobs:
+    """Submits and watches jobs on one Ray cluster.
+
+    Args:
+        url: Ray's dashboard.
+        token_file: Holds the cluster's token; read at each call, so that it may be replaced.
+        python: The interpreter on the nodes.
+        driver_cpus: CPUs that a job's driver reserves.
+    """
+
+    def __init__(self, url: str, token_file: Path, python: str = "python", driver_cpus: float = 0) -> None:
+        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(30, connect=3))
+        self._token_file = token_file
+        self._python = python
+        self._driver_cpus = driver_cpus
+        self._ended_at: dict[str, float] = {}
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {}
+        if self._token_file.exists():
+            headers["Authorization"] = f"Bearer {read_secret(self._token_file)}"
+        try:
+            return self._client.request(method, path, headers=headers, **options)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Ray does not answer: {type(error).__name__}.") from error
+
+    def submit(self, job_id: str, document_uri: str) -> None:
+        """See `Jobs.submit`."""
+        reply = self._call(
+            "POST",
+            "/api/jobs/",
+            json={
+                "submission_id": job_id,
+                # Ray takes a command line; both parts are quoted, and both are ours.
+                "entrypoint": shlex.join([self._python, "-m", "tunesmith_jobs.entry", document_uri]),
+                "entrypoint_num_cpus": self._driver_cpus,
+                "metadata": {"tunesmith": "task"},
+            },
+        )
+        if reply.status_code != httpx.codes.OK and self.observe(job_id).status in (
+            JobStatus.ABSENT,
+            JobStatus.UNREACHABLE,
+        ):
+            raise Unavailable(
+                f"Ray did not take the job: HTTP {reply.status_code}.", details={"body": reply.text[-500:]}
+            )
+
+    def observe(self, job_id: str) -> Observation:
+        """See `Jobs.observe`."""
+        try:
+            reply = self._call("GET", f"/api/jobs/{job_id}")
+            if reply.status_code == httpx.codes.NOT_FOUND:
+                return Observation(JobStatus.ABSENT)
+            if reply.status_code != httpx.codes.OK:
+                return Observation(JobStatus.UNREACHABLE, f"Ray answered HTTP {reply.status_code}.")
+            facts = reply.json()
+            status = JobStatus(facts["status"].lower())
+            message = str(facts.get("message") or "")
+            if status.is_over and self._is_leaving(job_id, facts.get("job_id")):
+                return Observation(JobStatus.RUNNING, "Its processes are leaving.")
+            return Observation(status, message)
+        except Unavailable as error:
+            return Observation(JobStatus.UNREACHABLE, error.message)
+
+    def _is_leaving(self, submission_id: str, ray_job_id: str | None) -> bool:
+        if ray_job_id is None:  # the driver never reached Ray: it has no actors
+            return False
+        ended = self._ended_at.setdefault(submission_id, time.monotonic())
+        if time.monotonic() - ended > _LEAVING_SECONDS:
+            return False
+        reply = self._call(
+            "GET",
+            "/api/v0/actors",
+            params=[
+                ("limit", "1000"),
+                *(("filter_keys", key) for key in ("job_id", "state")),
+                *(("filter_predicates", predicate) for predicate in ("=", "!=")),
+                *(("filter_values", value) for value in (ray_job_id, "DEAD")),
+            ],
+        )
+        if reply.status_code != httpx.codes.OK:
+            return True
+        alive = reply.json()["data"]["result"]["result"]
+        if not alive:
+            self._ended_at.pop(submission_id, None)
+        return bool(alive)
+
+    def kill(self, job_id: str) -> None:
+        """See `Jobs.kill`."""
+        self._call("POST", f"/api/jobs/{job_id}/stop")
+
+    def log_tail(self, job_id: str, lines: int) -> str:
+        """See `Jobs.log_tail`."""
+        try:
+            reply = self._call("GET", f"/api/jobs/{job_id}/logs")
+            text = str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else ""
+        except Unavailable:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])

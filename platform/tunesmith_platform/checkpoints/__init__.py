@@ -1,0 +1,1 @@
+"""Checkpoints: what is complete and verified in storage."""

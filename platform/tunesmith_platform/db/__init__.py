@@ -1,0 +1,1 @@
+"""The database: engine, tables, migrations. Knows rows; knows no rule of what they mean."""

@@ -1,0 +1,171 @@
+"""The tables. Names and columns only: what may change when is said by the services and the reconciler."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
+from sqlalchemy import DateTime as SqlDateTime
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[dt.datetime]):
+    """A point in time; SQLite keeps no zone, so it is stored as UTC and read back with its zone."""
+
+    impl = SqlDateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """To UTC; a time without a zone is a mistake of ours."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a time without a zone"
+        return value.astimezone(dt.UTC)
+
+    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """With its zone."""
+        if value is None:
+            return None
+        return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+
+
+class Base(DeclarativeBase):
+    """Every table's base."""
+
+
+class TaskRow(Base):
+    """A task. `events` numbers its event log; `attempt` fences reports."""
+
+    __tablename__ = "tasks"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(120))
+    project: Mapped[str] = mapped_column(String(120))
+    priority: Mapped[int] = mapped_column(Integer)
+    tags: Mapped[list[str]] = mapped_column(Json)
+    notes: Mapped[str] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]] = mapped_column(Json)
+    inputs: Mapped[dict[str, Any]] = mapped_column(Json)
+    notices: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(20))
+    desired: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str | None] = mapped_column(String(40))
+    message: Mapped[str] = mapped_column(Text, default="")
+    waits_for: Mapped[str | None] = mapped_column(String(20))
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    is_attempt_open: Mapped[bool] = mapped_column(default=False)
+    retry_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    events: Mapped[int] = mapped_column(Big, default=0)
+    progress: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    artifact_uri: Mapped[str | None] = mapped_column(Text)
+    model_uri: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    heartbeat_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    stop_requested_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(40))
+    lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        Index("ix_tasks_queue", "state", "is_attempt_open", "priority", "id"),
+        Index("ix_tasks_open", "is_attempt_open"),
+        Index("ix_tasks_project", "project", "id"),
+    )
+
+
+class AttemptRow(Base):
+    """One start of a task on Ray. `last_seq` is how far its reports are stored."""
+
+    __tablename__ = "attempts"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    phase: Mapped[str] = mapped_column(String(20))
+    last_seq: Mapped[int] = mapped_column(Big, default=0)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    submitted_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    training_started_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    finished: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    kill_sent_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class EventRow(Base):
+    """One entry of the event log. (task, attempt, seq) is stored once; the platform's own entries have no seq."""
+
+    __tablename__ = "events"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int] = mapped_column(Big, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    seq: Mapped[int | None] = mapped_column(Big)
+    kind: Mapped[str] = mapped_column(String(30))
+    time: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    payload: Mapped[dict[str, Any]] = mapped_column(Json)
+    __table_args__ = (
+        Index("ux_events_seq", "task_id", "attempt", "seq", unique=True),
+        Index("ix_events_kind", "task_id", "kind", "n"),
+    )
+
+
+class CheckpointRow(Base):
+    """A checkpoint that was reported complete and verified."""
+
+    __tablename__ = "checkpoints"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(Big, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    uri: Mapped[str] = mapped_column(Text)
+    bytes: Mapped[int] = mapped_column(Big)
+    files: Mapped[int] = mapped_column(Integer)
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    metrics: Mapped[dict[str, float]] = mapped_column(Json)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class IdempotencyRow(Base):
+    """Which task an `Idempotency-Key` made, and of what body."""
+
+    __tablename__ = "idempotency_keys"
+    principal: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    task_id: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class MirrorRow(Base):
+    """How far the MLflow mirror of a task is. `steps` holds the last mirrored step of each metric."""
+
+    __tablename__ = "mirrors"
+    task_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    n: Mapped[int] = mapped_column(Big, default=0)
+    experiment_id: Mapped[str | None] = mapped_column(String(64))
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    run_artifact_uri: Mapped[str | None] = mapped_column(Text)
+    is_described: Mapped[bool] = mapped_column(default=False)
+    steps: Mapped[dict[str, int]] = mapped_column(Json, default=dict)
+    __table_args__ = (ForeignKeyConstraint(["task_id"], ["tasks.id"], ondelete="CASCADE"),)
+
+
+class ApiKeyRow(Base):
+    """A key's hash; the key itself is nowhere stored here."""
+
+    __tablename__ = "api_keys"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    role: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class LeaseRow(Base):
+    """A named lease: who may do what only one may do at a time."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(40))
+    until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

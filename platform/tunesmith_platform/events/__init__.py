@@ -1,0 +1,1 @@
+"""The event log: ingest exactly once, reading with a cursor, the live stream."""

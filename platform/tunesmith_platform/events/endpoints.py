@@ -1,0 +1,147 @@
+"""Events over HTTP: reports in; the log, curves, log lines and the live stream out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from tunesmith import views
+from tunesmith.errors import InvalidInput
+from tunesmith.events import Report, ReportReceipt
+from tunesmith_platform import examples
+from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.services import Services
+
+router = APIRouter(tags=["events"])
+
+Attempt = Annotated[int, Path(ge=1, description="The attempt's number.")]
+_POLL_SECONDS = 1.0
+"""How often a stream looks by itself: another API process may have stored something."""
+_PING_SECONDS = 10
+
+
+@router.post(
+    "/tasks/{task_id}/reports",
+    response_model=ReportReceipt,
+    responses=answers(examples.RECEIPT, 401, 404, 409, 413, 422),
+)
+def report(task_id: TaskId, report: Report, request: Request, services: ServicesDep) -> ReportReceipt:
+    """Take a batch of one attempt's events, each exactly once. For jobs, with the attempt's own token.
+
+    An empty batch is a heartbeat. The answer says how far the log is stored and what the user wants of the task.
+    """
+    services.events.authorize(task_id, report.attempt, bearer(request))
+    return services.events.ingest(task_id, report)
+
+
+@router.get(
+    "/tasks/{task_id}/reports/{attempt}",
+    response_model=ReportReceipt,
+    responses=answers(examples.RECEIPT, 401, 404, 422),
+)
+def received(task_id: TaskId, attempt: Attempt, request: Request, services: ServicesDep) -> ReportReceipt:
+    """How far an attempt's events are stored. A later attempt asks this to hand in what is missing."""
+    return services.events.received(task_id, attempt, bearer(request))
+
+
+@router.get(
+    "/tasks/{task_id}/events",
+    response_model=views.Page[views.EventView],
+    responses=answers(examples.EVENTS, 401, 404, 422),
+)
+def events(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    after: Annotated[int, Query(ge=0, description="Number of the last event already read.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    kind: Annotated[list[str] | None, Query(description="Only these kinds of event.")] = None,
+) -> views.Page[views.EventView]:
+    """Read a task's event log, oldest first."""
+    return services.events.page(task_id, after, limit, kind)
+
+
+@router.get(
+    "/tasks/{task_id}/metrics",
+    response_model=views.Metrics,
+    responses=answers(examples.METRICS, 401, 404, 422),
+)
+def metrics(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    name: Annotated[list[str] | None, Query(description="Only these metrics.")] = None,
+) -> views.Metrics:
+    """Read a task's curves, one point a step."""
+    return services.events.metrics(task_id, name)
+
+
+@router.get(
+    "/tasks/{task_id}/logs",
+    response_model=views.Page[views.LogView],
+    responses=answers(examples.LOGS, 401, 404, 422),
+)
+def logs(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    tail: Annotated[int, Query(ge=1, le=5000, description="Lines at the most.")] = 200,
+    level: Annotated[
+        list[Literal["debug", "info", "warning", "error"]] | None, Query(description="Only these levels.")
+    ] = None,
+    after: Annotated[int | None, Query(ge=0, description="Only lines after this event number.")] = None,
+) -> views.Page[views.LogView]:
+    """Read a task's log: its last lines, or those after an event."""
+    return services.events.logs(task_id, tail, level, after)
+
+
+@router.get(
+    "/tasks/{task_id}/stream",
+    response_class=EventSourceResponse,
+    responses=answers(None, 401, 404, 422)
+    | {
+        200: {
+            "description": "Server-sent events: `id` is the event's number, `event` its kind, `data` an EventView. "
+            "After the last event of an ended task comes `event: end`.",
+            "content": {"text/event-stream": {"example": examples.STREAM}},
+        }
+    },
+)
+async def stream(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
+    after: Annotated[
+        int, Query(ge=0, description="As `Last-Event-ID`, for clients that cannot set headers.")
+    ] = 0,
+) -> EventSourceResponse:
+    """Follow a task live. Reconnect with `Last-Event-ID` and nothing is missed or doubled."""
+    if last_event_id is not None and not last_event_id.isdecimal():
+        raise InvalidInput("`Last-Event-ID` is the number of an event.", field="Last-Event-ID")
+    start = int(last_event_id) if last_event_id else after
+    # An unknown task is a 404, not a stream that ends.
+    await run_in_threadpool(services.events.read_from, task_id, start, 1)
+    return EventSourceResponse(_follow(services, task_id, start), ping=_PING_SECONDS)
+
+
+async def _follow(services: Services, task_id: str, n: int) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        ticket = services.hub.ticket(task_id)
+        try:
+            found, is_last = await run_in_threadpool(services.events.read_from, task_id, n)
+            for event in found:
+                yield ServerSentEvent(data=event.model_dump_json(), id=str(event.n), event=event.payload.kind)
+                n = event.n
+            if is_last:
+                yield ServerSentEvent(data="{}", event="end")
+                return
+            if not found:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ticket.wait(), _POLL_SECONDS)
+        finally:
+            services.hub.drop(task_id, ticket)

@@ -1,0 +1,226 @@
+"""What every endpoint shares: dependencies, the error answers, the size limit. Knows HTTP; knows no noun."""
+
+import logging
+from http import HTTPStatus
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, FastAPI, Path, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunesmith.errors import (
+    ErrorBody,
+    ErrorResponse,
+    Fault,
+    InvalidInput,
+    TooLarge,
+    TunesmithError,
+    Unauthorized,
+    Unavailable,
+)
+from tunesmith.spec.parameter import problems_error
+from tunesmith_platform.services import Services
+
+logger = logging.getLogger(__name__)
+_scheme = HTTPBearer(auto_error=False, description="The API key: `Authorization: Bearer <key>`.")
+
+
+def services_of(request: Request) -> Services:
+    """The control plane's parts."""
+    return cast(Services, request.app.state.services)
+
+
+def bearer(request: Request) -> str:
+    """The bearer token of a request.
+
+    Raises:
+        Unauthorized: There is none.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized(
+            "An API key is needed.",
+            hint="Send `Authorization: Bearer <key>`; the CLI takes it from the state folder.",
+        )
+    return token.strip()
+
+
+def user_of(
+    request: Request,
+    services: Annotated[Services, Depends(services_of)],
+    _scheme: Annotated[Any, Depends(_scheme)],
+) -> str:
+    """Whose key the request carries. The scheme is named for the API's description alone."""
+    return services.keys.principal(bearer(request))
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+UserDep = Annotated[str, Depends(user_of)]
+TaskId = Annotated[
+    str, Path(description="The task's id.", min_length=3, max_length=40, pattern=r"^[a-z]+-[0-9a-z]+$")
+]
+
+
+_ERROR_EXAMPLES: dict[int, ErrorBody] = {
+    401: ErrorBody(
+        code="unauthorized",
+        message="This API key is not known.",
+        hint="Set `TUNESMITH_API_KEY`.",
+        fault=Fault.USER,
+    ),
+    404: ErrorBody(code="not_found", message="There is no task `task-01k9x`.", fault=Fault.USER),
+    409: ErrorBody(
+        code="conflict",
+        message="A running task cannot be deleted.",
+        hint="Stop it first: `tunesmith stop task-01k9x`.",
+        fault=Fault.USER,
+    ),
+    413: ErrorBody(code="too_large", message="The body is over 33554432 bytes.", fault=Fault.USER),
+    422: ErrorBody(
+        code="unknown_field",
+        message="spec.lora_rnk: `lora_rnk` is not a known field.",
+        hint="Did you mean `r`?",
+        fault=Fault.USER,
+    ),
+    503: ErrorBody(
+        code="unavailable",
+        message="The database does not answer.",
+        fault=Fault.INFRASTRUCTURE,
+        retryable=True,
+    ),
+}
+
+
+def answers(example: Any, *errors: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint: its success with an example, and every error it may answer, each with one.
+
+    Args:
+        example: What success looks like; None when there is no body.
+        errors: HTTP statuses of the errors. 500 is always among them.
+        status: The success's HTTP status.
+    """
+    found: dict[int | str, dict[str, Any]] = {}
+    if example is not None:
+        body = example.model_dump(mode="json") if isinstance(example, BaseModel) else example
+        found[status] = {"content": {"application/json": {"example": body}}}
+    for code in (*errors, 500):
+        body = _ERROR_EXAMPLES.get(code) or ErrorBody(
+            code="internal", message="Something went wrong on our side.", fault=Fault.PLATFORM
+        )
+        found[code] = {
+            "model": ErrorResponse,
+            "description": HTTPStatus(code).phrase,
+            "content": {"application/json": {"example": ErrorResponse(error=body).model_dump(mode="json")}},
+        }
+    return found
+
+
+def _answer(status: int, body: ErrorBody) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse(
+        ErrorResponse(error=body).model_dump(mode="json"), status_code=status, headers=headers
+    )
+
+
+def _known(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TunesmithError)
+    return _answer(error.status, error.body())
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    items = error.errors()
+    in_body = all(item["loc"][:1] == ("body",) for item in items)
+    known = problems_error(items, _body_model(_request) if in_body else None, skip=1)
+    return _answer(known.status, known.body())
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    route = request.scope.get("route")
+    field = getattr(route, "body_field", None)
+    kind = getattr(getattr(field, "field_info", None), "annotation", None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if (
+        error.status_code == HTTPStatus.BAD_REQUEST
+    ):  # FastAPI could not parse the body (nested too deeply, ...)
+        unreadable = InvalidInput("The body cannot be read as JSON.", field="body")
+        return _answer(unreadable.status, unreadable.body())
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    body = ErrorBody(code=codes.get(error.status_code, "http"), message=str(error.detail), fault=Fault.USER)
+    return _answer(error.status_code, body)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, OperationalError):
+        logger.error("database: %s", error)
+        full = "disk is full" in str(error)
+        away = Unavailable(
+            "The disk of the database is full." if full else "The database does not answer.",
+            hint="Free space on it; nothing that was acknowledged is lost."
+            if full
+            else "Try again in a moment.",
+        )
+        return _answer(away.status, away.body())
+    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    body = ErrorBody(
+        code="internal",
+        message="Something went wrong on our side.",
+        hint="`tunesmith logs api` has the details.",
+        fault=Fault.PLATFORM,
+    )
+    return _answer(500, body)
+
+
+def install_errors(app: FastAPI) -> None:
+    """Make every error answer in one shape."""
+    app.add_exception_handler(TunesmithError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    from sqlalchemy.exc import OperationalError
+
+    app.add_exception_handler(OperationalError, _unexpected)
+
+
+class BodyLimit:
+    """Refuses bodies over a size, also those that do not say theirs."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max = max_bytes
+        self._words = f"The body is over {max_bytes} bytes."
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, counting its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._max:
+            await self._refuse(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)
+            return message
+
+        await self._app(scope, counted, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = TooLarge(self._words)
+        await _answer(error.status, error.body())(scope, receive, send)

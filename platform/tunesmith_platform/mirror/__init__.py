@@ -1,0 +1,1 @@
+"""Copies the event log into MLflow, at its own pace."""

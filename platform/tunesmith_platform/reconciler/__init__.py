@@ -1,0 +1,1 @@
+"""Brings the world to what users want: claim, observe, decide, act, record."""

@@ -1,0 +1,173 @@
+"""What to do about a task, from what is recorded of it and what was seen of its job. Pure: values in, a value out.
+
+The table that a test walks through entirely:
+
+| job | no last word | last word arrived |
+|---|---|---|
+| unreachable | wait | wait |
+| absent, never recorded as submitted | submit (again), or end on a stop | end |
+| absent, was submitted | try again or give up; on a stop: stopped | end as it said |
+| waiting or running | wait; on a stop before training, or after the grace: kill | wait, then kill what lingers |
+| over | try again or give up; on a stop: stopped | end as it said |
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tunesmith.events import Finished
+from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith_platform.backends.protocols import JobStatus, Observation
+
+LINGER = dt.timedelta(seconds=30)
+"""How long a job may stay after its last word."""
+KILL_AGAIN = dt.timedelta(seconds=10)
+"""After how long an unheeded kill is sent again."""
+_RETRIED = (Reason.STORAGE, Reason.JOB_LOST)
+"""What a job may say of its end that a new attempt may mend. Lost workers it has tried again by itself."""
+_BACKOFF = (2, 5, 15, 30, 60)
+"""Seconds before the second, third, ... attempt."""
+
+
+class AttemptPhase(StrEnum):
+    """How far an attempt's way to Ray is recorded."""
+
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is recorded of a task with an open attempt."""
+
+    state: State
+    desired: Desired
+    phase: AttemptPhase
+    training_started: bool
+    finished: Finished | None
+    finished_age: dt.timedelta | None
+    stop_age: dt.timedelta | None
+    kill_age: dt.timedelta | None
+    attempt: int
+    max_restarts: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Hand the attempt to Ray."""
+
+
+@dataclass(frozen=True)
+class NoteSubmitted:
+    """Ray has the job already: a crash came between submitting and recording it."""
+
+
+@dataclass(frozen=True)
+class NoteRunning:
+    """The job runs."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End the job's processes."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Close the attempt and wait for the next one."""
+
+    after: dt.timedelta
+    message: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Close the attempt and the task."""
+
+    state: State
+    reason: Reason
+    message: str = ""
+
+
+Decision = Wait | Submit | NoteSubmitted | NoteRunning | Kill | Retry | End
+
+
+def decide(facts: Facts, seen: Observation, grace: dt.timedelta) -> Decision:
+    """What to do next.
+
+    Args:
+        facts: What is recorded.
+        seen: What Ray says of the attempt's job.
+        grace: How long a job may take to save and leave after a stop.
+    """
+    if seen.status is JobStatus.UNREACHABLE:
+        return Wait()
+    if seen.status is JobStatus.ABSENT and facts.phase is AttemptPhase.SUBMITTING and facts.finished is None:
+        return _stopped(facts) if facts.desired is Desired.STOP else Submit()
+    if seen.status is JobStatus.ABSENT or seen.status.is_over:
+        return _ended(facts, seen)
+    if facts.phase is AttemptPhase.SUBMITTING:
+        return NoteSubmitted()
+    if facts.desired is Desired.STOP and facts.finished is None:
+        return _stopping(facts, grace)
+    if facts.finished is not None:
+        assert facts.finished_age is not None
+        if facts.finished_age > LINGER and _may_kill(facts):
+            return Kill("It has said its last word and does not leave.")
+        return Wait()
+    if facts.state is State.PENDING and seen.status is JobStatus.RUNNING:
+        return NoteRunning()
+    return Wait()
+
+
+def _may_kill(facts: Facts) -> bool:
+    return facts.kill_age is None or facts.kill_age > KILL_AGAIN
+
+
+def _stopping(facts: Facts, grace: dt.timedelta) -> Decision:
+    assert facts.stop_age is not None
+    if not facts.training_started and _may_kill(facts):
+        return Kill("It has not begun to train: there is nothing to save.")
+    if facts.stop_age > grace and _may_kill(facts):
+        return Kill("It did not leave within the grace period.")
+    return Wait()
+
+
+def _stopped(facts: Facts) -> End:
+    never_ran = facts.attempt == 1 and not facts.training_started
+    return End(State.STOPPED, Reason.STOPPED_BEFORE_START if never_ran else Reason.STOPPED_BY_USER)
+
+
+def _ended(facts: Facts, seen: Observation) -> Decision:
+    said = facts.finished
+    if said is not None:
+        if said.reason in _RETRIED and said.outcome is State.FAILED and facts.desired is Desired.RUN:
+            return _again(facts, said.reason, said.message)
+        if (
+            said.outcome is State.STOPPED
+            and facts.desired is Desired.RUN
+            and said.reason is Reason.STOPPED_BY_USER
+        ):
+            # Told to leave by someone else (a drained node, a reclaimed machine), not by the user.
+            return _again(facts, Reason.JOB_LOST, "It was told to leave its node.")
+        return End(said.outcome, said.reason, said.message)
+    if facts.desired is Desired.STOP:
+        return _stopped(facts)
+    words = "Ray no longer knows the job." if seen.status is JobStatus.ABSENT else f"The job {seen.status}"
+    detail = f"{words} without a last word. {seen.message}".strip() if seen.status.is_over else words
+    return _again(facts, Reason.JOB_LOST, detail)
+
+
+def _again(facts: Facts, reason: Reason, message: str) -> Decision:
+    if facts.attempt > facts.max_restarts:
+        return End(State.FAILED, reason, message)
+    delay = _BACKOFF[min(facts.attempt, len(_BACKOFF)) - 1]
+    return Retry(dt.timedelta(seconds=delay), message)

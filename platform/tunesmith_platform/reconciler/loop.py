@@ -1,0 +1,314 @@
+"""The loop: admit what may start, then look after every open attempt: claim, observe, decide, act, record.
+
+Level-triggered: it looks at what is, not at what happened; events only wake it earlier. No network call is made while
+a transaction is open, and nothing is recorded without the task's lease.
+"""
+
+import datetime as dt
+import logging
+import os
+import secrets
+import threading
+import time
+
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import TunesmithError
+from tunesmith.events import Finished, LogLine, Warned
+from tunesmith.job import JobDocument, ray_job_id
+from tunesmith.lifecycle import Desired, State, WaitsFor
+from tunesmith.storage import open_storage
+from tunesmith_platform.backends.protocols import JobStatus, Observation
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
+from tunesmith_platform.events import repository as events
+from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.reconciler.decisions import (
+    AttemptPhase,
+    Decision,
+    End,
+    Facts,
+    Kill,
+    NoteRunning,
+    NoteSubmitted,
+    Retry,
+    Submit,
+    Wait,
+    decide,
+)
+from tunesmith_platform.services import Services
+from tunesmith_platform.tasks import repository
+from tunesmith_platform.tasks.service import move
+
+logger = logging.getLogger(__name__)
+
+_LEASE = dt.timedelta(seconds=30)
+_IDLE_SECONDS = 0.5
+_RESUBMIT_SECONDS = 2.0
+_LOG_TAIL = 40
+
+
+class Reconciler:
+    """Brings every task to what its user wants of it."""
+
+    def __init__(self, services: Services, mirror: Mirror | None) -> None:
+        self._services = services
+        self._mirror = mirror
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._stop = threading.Event()
+        self._wake = services.hub.listen()
+        self._submit_after: dict[str, float] = {}
+        self.last_seconds = 0.0
+
+    def run(self) -> None:
+        """Loop until `close`."""
+        self._report_taken_up()
+        while not self._stop.is_set():
+            self._wake.clear()
+            started = time.monotonic()
+            try:
+                self.tick()
+            except Exception:
+                logger.exception("reconciling failed; it goes on in a moment")
+                self._stop.wait(2)
+            self.last_seconds = time.monotonic() - started
+            self._wake.wait(_IDLE_SECONDS)
+            self._stop.wait(0.05)  # a burst of events is one round
+
+    def close(self) -> None:
+        """End the loop after the round it is in."""
+        self._stop.set()
+        self._wake.set()
+
+    def tick(self) -> None:
+        """One round."""
+        self._admit()
+        with self._services.database.read() as session:
+            todo = repository.to_reconcile(session)
+        for task_id in todo:
+            try:
+                self.reconcile(task_id)
+            except TunesmithError as error:
+                logger.warning("%s: %s", task_id, error.message)
+
+    def _report_taken_up(self) -> None:
+        with self._services.database.read() as session:
+            for task_id in repository.to_reconcile(session):
+                logger.info("taking up %s where it was", task_id)
+
+    # --- admission: the queue beyond what runs is ours
+
+    def _admit(self) -> None:
+        moment = now()
+        database, limit = self._services.database, self._services.settings.max_concurrent_jobs
+        with (
+            database.read() as session
+        ):  # most rounds have nothing to admit: look before taking the write lock
+            if repository.count_open(session) >= limit or not repository.queue(session, moment, 1):
+                return
+        with database.write() as session:
+            if not self._hold(session, "scheduler", moment):
+                return
+            free = limit - repository.count_open(session)
+            for task_id in repository.queue(session, moment, max(0, free)):
+                task = repository.locked(session, task_id)
+                task.attempt += 1
+                task.is_attempt_open = True
+                task.retry_at = None
+                task.waits_for = WaitsFor.RESOURCES
+                task.message = "Being handed to Ray."
+                task.heartbeat_at = None
+                session.add(
+                    AttemptRow(
+                        task_id=task_id,
+                        number=task.attempt,
+                        phase=AttemptPhase.SUBMITTING,
+                        last_seq=0,
+                        created_at=moment,
+                    )
+                )
+
+    def _hold(self, session: Session, name: str, moment: dt.datetime) -> bool:
+        lease = session.get_one(LeaseRow, name, with_for_update=True)
+        if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
+            return False
+        lease.owner, lease.until = self._owner, moment + dt.timedelta(seconds=5)
+        return True
+
+    # --- one task
+
+    def reconcile(self, task_id: str) -> None:
+        """Claim, observe, decide, act, record."""
+        moment = now()
+        with self._services.database.write() as session:
+            if not repository.claim(session, task_id, self._owner, moment, moment + _LEASE):
+                return
+            task = repository.locked(session, task_id)
+            if not task.is_attempt_open:
+                return
+            attempt = session.get_one(AttemptRow, (task_id, task.attempt))
+            facts = _facts(task, attempt)
+        job_id = ray_job_id(task_id, facts.attempt)
+        seen = self._services.jobs.observe(job_id)
+        if seen.status.is_over or seen.status is JobStatus.ABSENT:
+            # Its last reports may have arrived while we looked.
+            with self._services.database.read() as session:
+                facts = _facts(
+                    repository.require(session, task_id),
+                    session.get_one(AttemptRow, (task_id, facts.attempt)),
+                )
+        grace = dt.timedelta(seconds=self._services.settings.stop_grace_seconds)
+        decision = decide(facts, seen, grace)
+        if isinstance(decision, Wait):
+            self._note_waiting(task_id, facts, seen)
+            return
+        logger.info("%s: %s -> %s", job_id, seen.status, decision)
+        tail = ""
+        match decision:
+            case Submit():
+                if not self._submit(task_id, facts.attempt):
+                    return
+            case Kill():
+                self._services.jobs.kill(job_id)
+            case Retry() | End():
+                tail = "" if facts.finished else self._services.jobs.log_tail(job_id, _LOG_TAIL)
+        self._record(task_id, facts.attempt, decision, tail)
+
+    def _submit(self, task_id: str, number: int) -> bool:
+        """Write the attempt's document and hand it to Ray. False when it has to be tried again later."""
+        if time.monotonic() < self._submit_after.get(task_id, 0):
+            return False
+        try:
+            document = self._document(task_id, number)
+            storage = open_storage(self._services.settings.storage_uri)
+            path = f"tasks/{task_id}/attempt-{number}.json"
+            storage.write(path, document.model_dump_json(indent=1).encode())
+            self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}")
+        except (TunesmithError, OSError) as error:
+            logger.warning("%s could not be submitted: %s", task_id, error)
+            self._submit_after[task_id] = time.monotonic() + _RESUBMIT_SECONDS
+            with self._services.database.write() as session:
+                task = repository.locked(session, task_id)
+                task.message = f"Waiting: {error}"
+            return False
+        self._submit_after.pop(task_id, None)
+        return True
+
+    def _document(self, task_id: str, number: int) -> JobDocument:
+        settings = self._services.settings
+        with self._services.database.read() as session:
+            task = repository.require(session, task_id)
+        artifact_uri = task.artifact_uri
+        if artifact_uri is None:
+            # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
+            # nothing: the files then lie in the task's own folder, and the mirror says where.
+            artifact_uri = self._mirror.artifact_uri(task) if self._mirror else None
+            artifact_uri = artifact_uri or f"{settings.storage_uri.rstrip('/')}/tasks/{task_id}/artifacts"
+            with self._services.database.write() as session:
+                repository.locked(session, task_id).artifact_uri = artifact_uri
+        return JobDocument(
+            task_id=task_id,
+            attempt=number,
+            kind=task.kind,
+            name=task.name,
+            spec=task.spec,
+            api_url=settings.api_url,
+            secret_file=str(settings.report_secret_file),
+            work_dir=f"{settings.work_dir}/{task_id}",
+            artifact_uri=artifact_uri,
+            submitted_at=now(),
+            **task.inputs,
+        )
+
+    # --- recording
+
+    def _note_waiting(self, task_id: str, facts: Facts, seen: Observation) -> None:
+        """Say in words what a task that has not begun is waiting for; write only when the words change."""
+        if facts.state is not State.PENDING:
+            return
+        if seen.status is JobStatus.UNREACHABLE:
+            message = "Waiting for Ray, which does not answer."
+        elif facts.desired is Desired.STOP:
+            message = "Stopping before it has started."
+        else:
+            message = "Waiting for the cluster to start it."
+        with self._services.database.read() as session:
+            if repository.require(session, task_id).message == message:
+                return
+        with self._services.database.write() as session:
+            repository.locked(session, task_id).message = message
+
+    def _record(self, task_id: str, number: int, decision: Decision, tail: str) -> None:
+        with self._services.database.write() as session:
+            task = repository.locked(session, task_id)
+            if task.lease_owner != self._owner or task.attempt != number or not task.is_attempt_open:
+                return  # another took over, or it is over: what we saw is no longer ours to record
+            attempt = session.get_one(AttemptRow, (task_id, number))
+            _apply(session, task, attempt, decision, tail)
+        self._services.hub.notify(task_id)
+
+
+def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
+    moment = now()
+
+    def age(since: dt.datetime | None) -> dt.timedelta | None:
+        return moment - since if since else None
+
+    return Facts(
+        state=State(task.state),
+        desired=Desired(task.desired),
+        phase=AttemptPhase(attempt.phase),
+        training_started=attempt.training_started_at is not None,
+        finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
+        finished_age=age(attempt.finished_at),
+        stop_age=age(task.stop_requested_at),
+        kill_age=age(attempt.kill_sent_at),
+        attempt=task.attempt,
+        max_restarts=int(task.spec.get("max_restarts", 0)),
+    )
+
+
+def _apply(session: Session, task: TaskRow, attempt: AttemptRow, decision: Decision, tail: str) -> None:
+    """Write a decision down."""
+    moment = now()
+    match decision:
+        case Submit() | NoteSubmitted():
+            attempt.phase = AttemptPhase.SUBMITTED
+            attempt.submitted_at = attempt.submitted_at or moment
+            task.message = "Waiting for the cluster to start it."
+        case NoteRunning():
+            task.heartbeat_at = task.heartbeat_at or moment
+            move(session, task, State.RUNNING, message="Starting.")
+        case Kill():
+            attempt.kill_sent_at = moment
+            events.append_own(
+                session, task, Warned(code="killed", message=decision.why).model_dump(mode="json")
+            )
+        case Retry():
+            _close(session, task, attempt, tail)
+            task.retry_at = moment + decision.after
+            message = f"Starting again in {decision.after.total_seconds():.0f} s: {decision.message}"
+            warning = Warned(code="restart", message=message)
+            events.append_own(session, task, warning.model_dump(mode="json"))
+            if task.state != State.PENDING:
+                move(session, task, State.PENDING, message=message)
+            task.message = message
+            task.waits_for = WaitsFor.BACKOFF
+        case End():
+            _close(session, task, attempt, tail)
+            if decision.state is State.STOPPED and task.state == State.RUNNING:
+                move(session, task, State.STOPPING)
+            if task.state == State.PENDING and decision.state is State.COMPLETED:
+                move(session, task, State.RUNNING)  # it was quicker than our look
+            move(session, task, decision.state, decision.reason, decision.message)
+        case Wait():
+            pass
+
+
+def _close(session: Session, task: TaskRow, attempt: AttemptRow, tail: str) -> None:
+    attempt.phase = AttemptPhase.CLOSED
+    attempt.ended_at = now()
+    task.is_attempt_open = False
+    if tail:
+        line = LogLine(level="error", source="driver", message=tail[-8000:])
+        events.append_own(session, task, line.model_dump(mode="json"))

@@ -1,0 +1,1 @@
+"""The platform itself: health, limits, schema, hardware."""

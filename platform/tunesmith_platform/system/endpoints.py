@@ -1,0 +1,41 @@
+"""The platform itself over HTTP."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from tunesmith import views
+from tunesmith.schema import form_schema
+from tunesmith.spec.training import TrainSpec
+from tunesmith_platform import examples
+from tunesmith_platform.http import ServicesDep, UserDep, answers
+
+router = APIRouter(tags=["system"])
+health = APIRouter(tags=["system"])
+
+
+class Alive(BaseModel):
+    """The answer of a server that is up."""
+
+    status: Literal["ok"] = "ok"
+
+
+@health.get("/healthz", response_model=Alive, responses=answers(Alive()))
+def healthz() -> Alive:
+    """Say that the server is up. Needs no key."""
+    return Alive()
+
+
+@router.get("/system", response_model=views.SystemView, responses=answers(examples.SYSTEM, 401, 503))
+def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
+    """Show the platform's parts, limits and counts."""
+    return services.system.view()
+
+
+@router.get(
+    "/schema/train", responses=answers({"title": "TrainSpec", "type": "object", "properties": {}}, 401)
+)
+def schema_train(_user: UserDep) -> dict[str, Any]:
+    """JSON Schema of a training task's parameters, with labels, groups, folds and visibility rules."""
+    return form_schema(TrainSpec)

@@ -1,0 +1,1 @@
+"""Tasks: what users create, list, change, stop and delete."""

@@ -1,0 +1,120 @@
+"""The tasks' queries."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import String, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import NotFound
+from tunesmith.lifecycle import Desired, State
+from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
+
+LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which tasks a list shows."""
+
+    states: Sequence[State] = ()
+    kind: str | None = None
+    project: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    after: str | None = None
+    limit: int = field(default=50)
+
+
+def require(session: Session, task_id: str) -> TaskRow:
+    """A task.
+
+    Raises:
+        NotFound: There is none with this id.
+    """
+    task = session.get(TaskRow, task_id)
+    if task is None:
+        raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+    return task
+
+
+def locked(session: Session, task_id: str) -> TaskRow:
+    """A task, its row held until the transaction ends."""
+    task = session.get(TaskRow, task_id, with_for_update=True)
+    if task is None:
+        raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+    return task
+
+
+def find(session: Session, wanted: Filter) -> Sequence[TaskRow]:
+    """Tasks, newest first; one more than the limit, to tell whether there are more."""
+    query = select(TaskRow).order_by(TaskRow.id.desc()).limit(wanted.limit + 1)
+    if wanted.states:
+        query = query.where(TaskRow.state.in_([state.value for state in wanted.states]))
+    if wanted.kind:
+        query = query.where(TaskRow.kind == wanted.kind)
+    if wanted.project:
+        query = query.where(TaskRow.project == wanted.project)
+    if wanted.name:
+        query = query.where(TaskRow.name.icontains(wanted.name, autoescape=True))
+    if wanted.tag:
+        # Tags are a JSON list of strings: the quoted word is there, or it is not.
+        query = query.where(TaskRow.tags.cast(String).contains(f'"{wanted.tag}"', autoescape=True))
+    if wanted.after:
+        query = query.where(TaskRow.id < wanted.after)
+    return session.scalars(query).all()
+
+
+def idempotent(session: Session, principal: str, key: str) -> IdempotencyRow | None:
+    """What an `Idempotency-Key` made before."""
+    return session.get(IdempotencyRow, (principal, key))
+
+
+def count_open(session: Session) -> int:
+    """How many attempts are on Ray, or on their way there."""
+    return session.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open)) or 0
+
+
+def queue(session: Session, moment: dt.datetime, limit: int) -> Sequence[str]:
+    """The tasks that may start next: by priority, then by age."""
+    query = (
+        select(TaskRow.id)
+        .where(
+            TaskRow.state == State.PENDING,
+            TaskRow.is_attempt_open.is_(False),
+            TaskRow.desired == Desired.RUN,
+            or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= moment),
+        )
+        .order_by(TaskRow.priority.desc(), TaskRow.id)
+        .limit(limit)
+    )
+    return session.scalars(query).all()
+
+
+def to_reconcile(session: Session) -> Sequence[str]:
+    """The tasks that have something to look after: an open attempt, or a stop that has not happened yet."""
+    open_attempts = select(TaskRow.id).where(TaskRow.is_attempt_open)
+    stops = select(TaskRow.id).where(
+        TaskRow.state.in_([s.value for s in LIVE]), TaskRow.desired == Desired.STOP
+    )
+    return session.scalars(open_attempts.union(stops)).all()
+
+
+def claim(session: Session, task_id: str, owner: str, moment: dt.datetime, until: dt.datetime) -> bool:
+    """Take a task's lease, unless another holds it."""
+    result = session.execute(
+        update(TaskRow)
+        .where(
+            TaskRow.id == task_id,
+            or_(TaskRow.lease_owner.is_(None), TaskRow.lease_owner == owner, TaskRow.lease_until < moment),
+        )
+        .values(lease_owner=owner, lease_until=until)
+    )
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def count_by_state(session: Session) -> dict[str, int]:
+    """How many tasks are in each state."""
+    rows = session.execute(select(TaskRow.state, func.count()).group_by(TaskRow.state)).all()
+    return {str(state): int(number) for state, number in rows}

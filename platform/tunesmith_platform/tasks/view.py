@@ -1,0 +1,61 @@
+"""A task's row as the API shows it."""
+
+from tunesmith import views
+from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor
+from tunesmith.spec.parameter import Notice
+from tunesmith.spec.task import Kind
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import MirrorRow, TaskRow
+from tunesmith_platform.settings import Settings
+
+
+def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> views.TaskView:
+    """What users see of a task."""
+    facts = REASONS[Reason(task.reason)] if task.reason else None
+    run_id = mirror.run_id if mirror else None
+    progress = views.ProgressView.model_validate(task.progress or {})
+    if progress.total_steps:
+        progress.percent = round(100 * progress.step / progress.total_steps, 2)
+    return views.TaskView(
+        id=task.id,
+        kind=Kind(task.kind),
+        name=task.name,
+        project=task.project,
+        state=State(task.state),
+        desired=Desired(task.desired),
+        reason=Reason(task.reason) if task.reason else None,
+        message=task.message,
+        next_step=facts.next_step if facts else None,
+        fault=facts.fault if facts else None,
+        waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
+        health=_health(task, settings),
+        priority=task.priority,
+        tags=task.tags,
+        notes=task.notes,
+        attempt=task.attempt,
+        progress=progress,
+        spec=task.spec,
+        notices=[Notice.model_validate(notice) for notice in task.notices],
+        events=task.events,
+        artifact_uri=task.artifact_uri,
+        model_uri=task.model_uri,
+        mlflow_run_id=run_id,
+        mlflow_url=(
+            f"{settings.mlflow_url}/#/experiments/{mirror.experiment_id}/runs/{run_id}"
+            if mirror and run_id
+            else None
+        ),
+        created_at=task.created_at,
+        started_at=task.started_at,
+        ended_at=task.ended_at,
+        heartbeat_at=task.heartbeat_at,
+    )
+
+
+def _health(task: TaskRow, settings: Settings) -> views.Health | None:
+    """Of a task that should be running: whether it was heard of lately (I4)."""
+    if task.state not in (State.RUNNING, State.STOPPING):
+        return None
+    heard = task.heartbeat_at
+    is_live = heard is not None and (now() - heard).total_seconds() < settings.heartbeat_timeout_seconds
+    return views.Health.LIVE if is_live else views.Health.RECOVERING

@@ -1,0 +1,1 @@
+"""Fakes of the edges, contract-tested against the real ones."""

@@ -1,0 +1,109 @@
+"""Fakes of Ray's jobs and of MLflow, for unit tests. Contract tests hold them against the real ones."""
+
+from dataclasses import dataclass, field
+
+from tunesmith.errors import Unavailable
+from tunesmith_platform.backends.protocols import JobStatus, Observation, Point, Run
+
+
+@dataclass
+class FakeJobs:
+    """Jobs that do what a test says."""
+
+    jobs: dict[str, JobStatus] = field(default_factory=dict)
+    submits: list[str] = field(default_factory=list)
+    documents: dict[str, str] = field(default_factory=dict)
+    kills: list[str] = field(default_factory=list)
+    is_away: bool = False
+    is_killable: bool = True
+
+    def submit(self, job_id: str, document_uri: str) -> None:
+        """See `Jobs.submit`."""
+        self._answer()
+        if job_id not in self.jobs:
+            self.jobs[job_id] = JobStatus.PENDING
+            self.submits.append(job_id)
+            self.documents[job_id] = document_uri
+
+    def observe(self, job_id: str) -> Observation:
+        """See `Jobs.observe`."""
+        if self.is_away:
+            return Observation(JobStatus.UNREACHABLE, "away")
+        return Observation(self.jobs.get(job_id, JobStatus.ABSENT))
+
+    def kill(self, job_id: str) -> None:
+        """See `Jobs.kill`."""
+        self._answer()
+        self.kills.append(job_id)
+        if self.is_killable and job_id in self.jobs and not self.jobs[job_id].is_over:
+            self.jobs[job_id] = JobStatus.STOPPED
+
+    def log_tail(self, job_id: str, lines: int) -> str:
+        """See `Jobs.log_tail`."""
+        return "" if self.is_away else f"the last words of {job_id}"
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise Unavailable("Ray does not answer: away.")
+
+
+@dataclass
+class FakeRun:
+    """What a fake MLflow keeps of a run."""
+
+    run: Run
+    name: str
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: set[Point] = field(default_factory=set)
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    status: str = "RUNNING"
+
+
+@dataclass
+class FakeTracking:
+    """An MLflow in memory. Repeated calls change nothing, as with the real one."""
+
+    artifact_root: str = "/artifacts"
+    runs: dict[str, FakeRun] = field(default_factory=dict)
+    is_away: bool = False
+    calls_until_away: int | None = None
+
+    def _answer(self) -> None:
+        if self.calls_until_away is not None:
+            if self.calls_until_away == 0:
+                self.is_away = True
+            else:
+                self.calls_until_away -= 1
+        if self.is_away:
+            raise Unavailable("MLflow does not answer: away.")
+
+    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
+        """See `Tracking.ensure_run`."""
+        self._answer()
+        run_id = f"run-{task_id}"
+        run = Run(project, run_id, f"{self.artifact_root}/{run_id}/artifacts")
+        return self.runs.setdefault(run_id, FakeRun(run, name)).run
+
+    def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
+        """See `Tracking.describe`."""
+        self._answer()
+        self.runs[run_id].params |= params
+        self.runs[run_id].tags |= tags
+
+    def log_points(self, run_id: str, points: list[Point]) -> None:
+        """See `Tracking.log_points`."""
+        self._answer()
+        self.runs[run_id].points |= set(points)
+
+    def log_checkpoint(
+        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
+    ) -> None:
+        """See `Tracking.log_checkpoint`."""
+        self._answer()
+        self.runs[run.run_id].checkpoints[name] = uri
+
+    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
+        """See `Tracking.finish`."""
+        self._answer()
+        self.runs[run_id].status = status

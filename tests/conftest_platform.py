@@ -1,0 +1,105 @@
+"""A control plane in memory's reach: a real SQLite file, fake edges, one step at a time."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tunesmith.events import JobEvent, Report, ReportReceipt
+from tunesmith.home import Home
+from tunesmith.job import read_secret, report_token
+from tunesmith.spec.task import NewTask
+from tunesmith.views import TaskView
+from tunesmith_platform.app import create_app
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.services import Services
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.inputs import TrainInputs
+from tunesmith_platform.testing.fakes import FakeJobs, FakeTracking
+
+TIME = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
+
+
+class Plane:
+    """The control plane, its fakes, and the steps that tests take."""
+
+    def __init__(self, home: Home, **overrides: Any) -> None:
+        self.home = home
+        self.jobs = FakeJobs()
+        self.tracking = FakeTracking(artifact_root=str(home.files / "mlflow"))
+        self.settings = Settings(home=home.root, run_reconciler=False, **overrides)
+        self.app = create_app(self.settings, self.jobs, self.tracking)
+        self.services: Services = self.app.state.services
+        # What tasks are given is looked at by its own tests.
+        self.services.tasks._check = lambda new: TrainInputs(model_path="/m", train_path="/t")
+        self.mirror = Mirror(self.services.database, self.tracking, self.services.hub)
+        self.reconciler = Reconciler(self.services, self.mirror)
+        self.seqs: dict[tuple[str, int], int] = {}
+
+    def submit(self, key: str | None = None, **envelope: Any) -> TaskView:
+        spec = {"model": "m", "train_file": "/t"} | envelope.pop("spec", {})
+        new = NewTask.model_validate({"spec": spec} | envelope)
+        return self.services.tasks.create(new, "local", key)[0]
+
+    def task(self, task_id: str) -> TaskView:
+        return self.services.tasks.get(task_id)
+
+    def tick(self) -> None:
+        self.reconciler.tick()
+
+    def job(self, task: TaskView, status: JobStatus, attempt: int = 1) -> None:
+        self.jobs.jobs[f"{task.id}-{attempt}"] = status
+
+    def report(self, task: TaskView, *payloads: dict[str, Any], attempt: int = 1) -> ReportReceipt:
+        """Report events with the next numbers, as a job does."""
+        seq = self.seqs.get((task.id, attempt), 0)
+        events = [
+            JobEvent.model_validate({"seq": seq + i, "time": TIME, "payload": payload})
+            for i, payload in enumerate(payloads, start=1)
+        ]
+        self.seqs[(task.id, attempt)] = seq + len(events)
+        return self.services.events.ingest(task.id, Report(attempt=attempt, events=events))
+
+    def running(self, **envelope: Any) -> TaskView:
+        """A task that trains."""
+        task = self.submit(**envelope)
+        self.tick()
+        self.job(task, JobStatus.RUNNING)
+        self.tick()
+        self.report(task, {"kind": "training_started", "step": 0, "total_steps": 10})
+        return self.task(task.id)
+
+    def token(self, task: TaskView, attempt: int = 1) -> str:
+        return report_token(read_secret(self.home.report_secret_file), task.id, attempt)
+
+    @property
+    def api_key(self) -> str:
+        return read_secret(self.home.api_key_file)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.create()
+    return home
+
+
+@pytest.fixture
+def plane(home: Home) -> Iterator[Plane]:
+    plane = Plane(home)
+    plane.services.database.migrate()
+    yield plane
+    plane.services.database.close()
+
+
+@pytest.fixture
+def client(plane: Plane) -> Iterator[TestClient]:
+    """The API over HTTP, with the local key."""
+    with TestClient(plane.app, raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {plane.api_key}"
+        yield client

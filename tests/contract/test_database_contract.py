@@ -1,0 +1,107 @@
+"""The same control plane on SQLite and on a real PostgreSQL: queue, exactly-once ingest, concurrency, migrations."""
+
+import concurrent.futures
+import random
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest_platform import Plane, home
+from sqlalchemy import text
+
+from tunesmith.errors import SequenceGap
+from tunesmith.events import JobEvent, Report
+from tunesmith.home import Home
+from tunesmith.lifecycle import State
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.db.tables import Base
+from tunesmith_platform.reconciler.loop import Reconciler
+
+__all__ = ["home"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def plane(request: pytest.FixtureRequest, home: Home) -> Iterator[Plane]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    plane = Plane(home, database_url=url)
+    if url:
+        with plane.services.database.engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    plane.services.database.migrate()
+    plane.services.database.migrate()  # again is nothing
+    yield plane
+    plane.services.database.close()
+
+
+def test_the_migrations_make_what_the_tables_say(plane: Plane) -> None:
+    with plane.services.database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_task_lives_through_it(plane: Plane) -> None:
+    task = plane.running(name="Ünïcode 名字", tags=["标签"])
+    plane.report(task, {"kind": "metrics", "step": 1, "values": {"loss": 1.25}})
+    plane.report(task, {"kind": "finished", "outcome": "completed", "reason": "completed"})
+    plane.job(task, JobStatus.SUCCEEDED)
+    plane.tick()
+    done = plane.task(task.id)
+    assert done.state is State.COMPLETED
+    assert done.created_at.tzinfo is not None
+    assert plane.services.events.metrics(task.id, None).series["loss"][0].value == 1.25
+    from tunesmith_platform.tasks.repository import Filter
+
+    assert [t.id for t in plane.services.tasks.page(Filter(tag="标签", name="ünïcode")).data] == [task.id]
+
+
+def test_batches_that_arrive_twice_late_and_side_by_side_are_stored_once(plane: Plane) -> None:
+    task = plane.running()
+    batches = [range(start, min(start + size, 121)) for start in range(2, 121) for size in (1, 3, 7)]
+    random.Random(0).shuffle(batches)
+
+    def send(seqs: range) -> None:
+        events = [
+            JobEvent.model_validate(
+                {
+                    "seq": seq,
+                    "time": "2026-01-01T00:00:00Z",
+                    "payload": {"kind": "metrics", "step": seq, "values": {"loss": float(seq)}},
+                }
+            )
+            for seq in seqs
+        ]
+        for _ in range(500):
+            try:
+                plane.services.events.ingest(task.id, Report(attempt=1, events=events))
+                return
+            except SequenceGap:
+                continue
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, sorted(batches, key=lambda b: b.start + random.Random(b.start).random() * 6)))
+    steps = [point.step for point in plane.services.events.metrics(task.id, None).series["loss"]]
+    assert steps == list(range(2, 121))
+    with plane.services.database.read() as session:
+        (count, newest) = session.execute(text("SELECT count(*), max(n) FROM events")).one()
+    assert count == newest == plane.task(task.id).events
+
+
+def test_two_reconcilers_start_each_task_once_and_keep_the_bound(plane: Plane) -> None:
+    plane.settings.max_concurrent_jobs = 3
+    tasks = [plane.submit() for _ in range(10)]
+    loops = [Reconciler(plane.services, None) for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            list(pool.map(lambda loop: loop.tick(), loops))
+            assert len(plane.jobs.submits) <= 3
+    assert sorted(plane.jobs.submits) == sorted(f"{task.id}-1" for task in tasks[:3])
+
+
+def test_creates_side_by_side_are_all_there(plane: Plane) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: plane.submit(name=f"n{i}").id, range(40)))
+    from tunesmith_platform.tasks.repository import Filter
+
+    assert {task.id for task in plane.services.tasks.page(Filter(limit=100)).data} == set(made)
