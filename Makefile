@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help setup demo test lint unit bench reference clean
+
+help:
+	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
+	@echo "make test   lint, types, layout guards and every test"
+	@echo "make bench  the speeds, as ratios"
+	@echo "make clean  end what was started and remove everything that was made"
+
+setup: $(STAMP)
+
+# The pins decide what is installed; it is done again only when they or the project's own needs change.
+$(STAMP): constraints.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing (2 to 4 minutes the first time)..."
+	@$(PIP) install --quiet -c constraints.txt hatchling editables
+	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[platform,jobs,dev]"
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/python infra/scripts/demo.py
+
+test: lint unit
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: setup
+	@$(BIN)/python -m pytest
+
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+reference: setup
+	@$(BIN)/python infra/scripts/reference.py
+
+clean:
+	@if [ -x $(BIN)/tunesmith ] && [ -d "$(TUNESMITH_HOME)" ]; then $(BIN)/tunesmith down; fi
+	@rm -rf $(VENV) "$(TUNESMITH_HOME)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

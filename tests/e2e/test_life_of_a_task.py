@@ -1,0 +1,230 @@
+"""The promises that users test first, on the real platform: Ray, MLflow, API, a tiny model.
+
+Does resume really resume; does stop really stop; is nothing lost when a part dies.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from waiting import wait_until
+
+from tunesmith.client import Client
+from tunesmith.home import Home
+from tunesmith.lifecycle import Reason, State
+from tunesmith.spec.task import NewTask
+from tunesmith.views import TaskView
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def client(live_home: Home) -> Client:
+    os.environ["TUNESMITH_HOME"] = str(live_home.root)
+    return Client()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leave_no_home() -> Iterator[None]:
+    before = os.environ.get("TUNESMITH_HOME")
+    yield
+    if before is None:
+        os.environ.pop("TUNESMITH_HOME", None)
+    else:
+        os.environ["TUNESMITH_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def rows(live_home: Home) -> Path:
+    """Forty short dialogues inside an allowed root."""
+    file = live_home.root.parent / "rows.jsonl"
+    with file.open("w") as out:
+        for i in range(40):
+            messages = [
+                {"role": "user", "content": f"what is {i} plus {i}?"},
+                {"role": "assistant", "content": f"it is {i + i}, of course."},
+            ]
+            out.write(json.dumps({"messages": messages}) + "\n")
+    return file
+
+
+def submit(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskView:
+    base = {
+        "model_name_or_path": str(tiny_model),
+        "train_file": str(rows),
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "max_steps": 30,
+        "save_steps": 5,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "lora_dropout": 0.1,
+        "gradient_checkpointing": False,
+    }
+    return client.create_task(NewTask.model_validate({"spec": base | spec}))
+
+
+def losses(client: Client, task: TaskView) -> dict[int, float]:
+    return {point.step: point.value for point in client.metrics(task.id).series["loss"]}
+
+
+def job_processes(task_id: str) -> list[psutil.Process]:
+    """Every process of a task: its driver, and the workers that hold its spool open or carry its name."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = " ".join(process.cmdline())
+            if task_id in words or any(task_id in file.path for file in process.open_files()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def trainer_of(task_id: str) -> psutil.Process:
+    """The worker process that trains: it holds the attempt's spool open."""
+    for process in psutil.process_iter():
+        try:
+            if any(task_id in file.path and "spool" in file.path for file in process.open_files()) and (
+                "tunesmith_jobs.entry" not in " ".join(process.cmdline())
+            ):
+                return process
+        except psutil.Error:
+            continue
+    raise AssertionError("no trainer found")
+
+
+def step_of(client: Client, task: TaskView) -> int:
+    return client.task(task.id).progress.step
+
+
+@pytest.fixture(scope="module")
+def undisturbed(client: Client, tiny_model: Path, rows: Path) -> dict[int, float]:
+    """The losses of a run that nothing happened to."""
+    task = submit(client, tiny_model, rows)
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    found = losses(client, task)
+    assert sorted(found) == list(range(1, 31))
+    assert [c.step for c in client.checkpoints(task.id)][0] == 30
+    return found
+
+
+def mlflow_points(done: TaskView, client: Client, name: str) -> list[tuple[int, float]]:
+    """A metric's whole history in MLflow."""
+    system = client.system()
+    reply = httpx.get(
+        f"{system.mlflow_url}/api/2.0/mlflow/metrics/get-history",
+        params={"run_id": done.mlflow_run_id, "metric_key": name, "max_results": 1000},
+    )
+    return [(int(metric["step"]), metric["value"]) for metric in reply.json().get("metrics", [])]
+
+
+def spool_points(home: Home, task: TaskView, name: str) -> list[tuple[int, float]]:
+    """What the job itself wrote down."""
+    points = []
+    for line in (home.work / task.id / "spool-1.jsonl").read_text().splitlines():
+        payload = json.loads(line)["payload"]
+        if payload["kind"] == "metrics" and name in payload["values"]:
+            points.append((payload["step"], payload["values"][name]))
+    return points
+
+
+def test_every_point_is_in_mlflow_once(
+    client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    task = next(iter(client.tasks(state=["completed"])))
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= 30, 30, "the mirror")
+    done = client.task(task.id)
+    assert sorted(mlflow_points(done, client, "loss")) == sorted(undisturbed.items())
+    assert sorted(spool_points(live_home, task, "loss")) == sorted(undisturbed.items())
+    artifacts = Path(done.artifact_uri or "")
+    assert done.mlflow_run_id in artifacts.parts, "the run's own artifact folder"
+    assert (artifacts / "checkpoints" / "checkpoint-30" / "manifest.json").is_file()
+
+
+def test_a_killed_worker_goes_on_exactly(
+    client: Client, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    task = submit(client, tiny_model, rows)
+    wait_until(lambda: step_of(client, task) >= 8, 90, "step 8")
+    trainer_of(task.id).kill()
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert done.attempt == 1, "the driver restarts its worker by itself"
+    assert losses(client, task) == undisturbed
+    starts = [e.payload for e in client.events(task.id) if e.payload.kind == "training_started"]
+    assert len(starts) == 2
+    assert starts[1].step > 0, "it resumed, it did not begin again"
+
+
+def test_a_killed_api_loses_nothing(
+    client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    """The API is killed in the middle; training goes on and every point arrives once."""
+    task = submit(client, tiny_model, rows)
+    wait_until(lambda: step_of(client, task) >= 3, 90, "step 3")
+    pid = json.loads(live_home.parts.read_text())["parts"]["api"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert losses(client, task) == undisturbed
+    assert sorted(spool_points(live_home, task, "loss")) == sorted(undisturbed.items())
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= 30, 60, "the mirror")
+    assert sorted(mlflow_points(client.task(task.id), client, "loss")) == sorted(undisturbed.items())
+
+
+@pytest.mark.parametrize("moment", ["pending", "starting", "training", "saving"])
+def test_stop_ends_within_twenty_seconds_and_leaves_no_process(
+    client: Client, tiny_model: Path, rows: Path, moment: str
+) -> None:
+    task = submit(client, tiny_model, rows, max_steps=100_000, save_steps=1 if moment == "saving" else 1000)
+    if moment == "starting":
+        wait_until(lambda: bool(job_processes(task.id)), 60, "the driver")
+    if moment in ("training", "saving"):
+        wait_until(lambda: step_of(client, task) >= 2, 90, "step 2")
+    asked = time.monotonic()
+    client.stop_task(task.id)
+    stopped = client.wait(task.id, timeout=30)
+    assert time.monotonic() - asked < 20
+    assert stopped.state is State.STOPPED, stopped.message
+    assert job_processes(task.id) == []
+    if moment == "training":
+        assert stopped.reason is Reason.STOPPED_BY_USER
+        (checkpoint,) = client.checkpoints(task.id)
+        assert checkpoint.step >= 2
+        assert (Path(checkpoint.uri) / "optimizer.pt").is_file()
+
+
+def test_bad_data_is_refused_at_submit(client: Client, live_home: Home, tiny_model: Path) -> None:
+    from tunesmith.errors import InvalidInput
+
+    file = live_home.root.parent / "broken.jsonl"
+    file.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"messages": [\n')
+    with pytest.raises(InvalidInput) as refused:
+        submit(client, tiny_model, file)
+    places = [problem.field or "" for problem in refused.value.problems]
+    assert any("broken.jsonl:1" in place for place in places)
+    assert any("broken.jsonl:2" in place for place in places)
+    with pytest.raises(InvalidInput):
+        submit(client, tiny_model, Path("/etc/passwd"))
+
+
+def test_the_cli_shows_a_task(live_home: Home, undisturbed: dict[int, float]) -> None:
+    environment = {**os.environ, "TUNESMITH_HOME": str(live_home.root), "COLUMNS": "100"}
+    tunesmith = Path(sys.executable).parent / "tunesmith"
+    shown = subprocess.run(
+        [tunesmith, "tasks", "list", "--state", "completed"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "completed" in shown.stdout
+    status = subprocess.run([tunesmith, "status", "--json"], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(status.stdout)
