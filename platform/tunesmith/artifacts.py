@@ -83,7 +83,9 @@ def sha256_of(path: Path) -> str:
 def list_files(folder: Path) -> list[ManifestFile]:
     """Every file below a folder except the manifest, hashed, in order of their paths."""
     return [
-        ManifestFile(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path))
+        ManifestFile(
+            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path)
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     ]

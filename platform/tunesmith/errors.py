@@ -53,7 +53,9 @@ class ErrorBody(BaseModel):
     hint: str | None = Field(None, description="What to do next.")
     fault: Fault = Field(Fault.USER, description="Whose fault it is.")
     retryable: bool = Field(False, description="Whether the same call may succeed later.")
-    problems: list[Problem] = Field(default_factory=list, description="Each thing that is wrong, with its place.")
+    problems: list[Problem] = Field(
+        default_factory=list, description="Each thing that is wrong, with its place."
+    )
     details: dict[str, Any] = Field(default_factory=dict, description="Facts for programs, per code.")
 
 

@@ -51,7 +51,9 @@ class TrainingStarted(_Payload):
     total_steps: int = Field(ge=0)
     restart: int = Field(0, ge=0, description="How often this attempt's workers were restarted.")
     resumed_from: str | None = Field(None, description="The checkpoint it goes on from.")
-    facts: dict[str, Any] = Field(default_factory=dict, description="What was resolved: precision, rows, tokens.")
+    facts: dict[str, Any] = Field(
+        default_factory=dict, description="What was resolved: precision, rows, tokens."
+    )
 
 
 class Metrics(_Payload):

@@ -44,8 +44,18 @@ class Home:
         self.root.chmod(0o700)
         for folder in (self.logs, self.files, self.models, self.work):
             folder.mkdir(exist_ok=True)
-        for file, prefix in ((self.api_key_file, "ts-"), (self.ray_token_file, ""), (self.report_secret_file, "")):
+        for file, prefix in (
+            (self.api_key_file, "ts-"),
+            (self.ray_token_file, ""),
+            (self.report_secret_file, ""),
+        ):
             _write_secret(file, prefix + secrets.token_urlsafe(32))
+
+    def write_connection(self, connection: Connection) -> None:
+        """Say where the platform of this folder answers."""
+        part = self.connection_file.with_suffix(".part")
+        part.write_text(connection.model_dump_json())
+        part.replace(self.connection_file)
 
     def connection(self) -> Connection:
         """Where the platform of this folder answers.

@@ -24,7 +24,9 @@ class JobDocument(BaseModel):
     name: str
     spec: dict[str, Any] = Field(description="The task's frozen parameters.")
     api_url: str = Field(description="Where to report.")
-    secret_file: str = Field(description="File on every node that holds the secret which reports are signed by.")
+    secret_file: str = Field(
+        description="File on every node that holds the secret which reports are signed by."
+    )
     work_dir: str = Field(description="Folder on the node for spools and scratch, the same in every attempt.")
     artifact_uri: str = Field(description="Where checkpoints and the final model go.")
     model_path: str

@@ -99,16 +99,28 @@ REASONS: dict[Reason, ReasonFacts] = {
         State.STOPPED, None, False, "Stopped before it started.", "Submit it again when it is wanted."
     ),
     Reason.QUOTA: ReasonFacts(
-        State.STOPPED, Fault.USER, False, "The training quota ran out.", "Ask for a grant, then continue the task."
+        State.STOPPED,
+        Fault.USER,
+        False,
+        "The training quota ran out.",
+        "Ask for a grant, then continue the task.",
     ),
     Reason.BAD_DATA: ReasonFacts(
-        State.FAILED, Fault.USER, False, "The data cannot be trained on.", "Mend the rows that the message names."
+        State.FAILED,
+        Fault.USER,
+        False,
+        "The data cannot be trained on.",
+        "Mend the rows that the message names.",
     ),
     Reason.BAD_MODEL: ReasonFacts(
         State.FAILED, Fault.USER, False, "The model cannot be loaded.", "Check the model folder."
     ),
     Reason.BAD_PARAMETERS: ReasonFacts(
-        State.FAILED, Fault.USER, False, "The parameters rule each other out.", "Change what the message names."
+        State.FAILED,
+        Fault.USER,
+        False,
+        "The parameters rule each other out.",
+        "Change what the message names.",
     ),
     Reason.OUT_OF_MEMORY: ReasonFacts(
         State.FAILED,

@@ -71,7 +71,8 @@ class Condition(BaseModel):
 def when(**allowed: Any) -> tuple[Condition, ...]:
     """Conditions that hold while every named field has (one of) the given value(s)."""
     return tuple(
-        Condition(field=name, op="in", value=list(v) if isinstance(v, tuple) else [v]) for name, v in allowed.items()
+        Condition(field=name, op="in", value=list(v) if isinstance(v, tuple) else [v])
+        for name, v in allowed.items()
     )
 
 
@@ -288,7 +289,9 @@ def problems_error(errors: Sequence[Any], model: type[BaseModel] | None, skip: i
             home = _model_at(model, place[:-1]) if model else None
             spellings = _spellings(home) if home else {}
             meant = did_you_mean(str(place[-1]), list(spellings))
-            hint = f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
+            hint = (
+                f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
+            )
         elif isinstance(item.get("input"), str | int | float | bool):
             message = f"{message.rstrip('.')} (given: {item['input']!r})."
         problems.append(Problem(field=".".join(map(str, place)) or None, message=message, hint=hint))

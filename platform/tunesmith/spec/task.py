@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from tunesmith.spec.training import TrainSpec
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=r"^[^\x00-\x1f/\\]+$")]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=r"^[^\x00-\x1f/\\]+$")
+]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
 
 
@@ -20,7 +22,9 @@ class Kind(StrEnum):
 
 class _NewTask(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    name: Name | None = Field(None, description="Shown name; `{training_type}_{YYYYMMDD_HHmmss}` when none is given.")
+    name: Name | None = Field(
+        None, description="Shown name; `{training_type}_{YYYYMMDD_HHmmss}` when none is given."
+    )
     project: Name = Field("default", description="The MLflow experiment it belongs to.")
     priority: int = Field(0, ge=-100, le=100, description="Higher starts first; then the older one.")
     tags: list[Tag] = Field(default_factory=list, max_length=20)

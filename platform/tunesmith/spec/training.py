@@ -27,14 +27,20 @@ class TrainSpec(Spec):
     training_type: Literal["sft"] = param(
         "sft",
         label=("Training type", "训练类型"),
-        help=("What the model learns from: `sft` trains on answers in conversations.", "训练方式：sft 表示有监督微调。"),
+        help=(
+            "What the model learns from: `sft` trains on answers in conversations.",
+            "训练方式：sft 表示有监督微调。",
+        ),
         group=Group.BASIC,
         aliases=("task",),
     )
     device: Literal["auto", "cpu", "gpu"] = param(
         "auto",
         label=("Training device", "训练设备"),
-        help=("Where to train. `auto` takes a GPU where the cluster has one.", "训练设备。auto：集群有 GPU 时使用 GPU。"),
+        help=(
+            "Where to train. `auto` takes a GPU where the cluster has one.",
+            "训练设备。auto：集群有 GPU 时使用 GPU。",
+        ),
         group=Group.BASIC,
     )
     # --- data
@@ -81,7 +87,10 @@ class TrainSpec(Spec):
     max_samples: int = param(
         0,
         label=("Maximum samples", "最大样本数"),
-        help=("Train on at most so many rows, drawn by the seed; 0 takes all.", "最多使用的训练样本数，0 表示不限制。"),
+        help=(
+            "Train on at most so many rows, drawn by the seed; 0 takes all.",
+            "最多使用的训练样本数，0 表示不限制。",
+        ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
         unit="rows",
@@ -121,7 +130,10 @@ class TrainSpec(Spec):
     per_device_train_batch_size: int = param(
         2,
         label=("Batch size", "批次大小"),
-        help=("Rows a worker takes at once. Halve it when memory runs out.", "每个进程一次处理的样本数，内存不足时减小。"),
+        help=(
+            "Rows a worker takes at once. Halve it when memory runs out.",
+            "每个进程一次处理的样本数，内存不足时减小。",
+        ),
         group=Group.TRAINING,
         unit="rows",
         step=1,
@@ -199,7 +211,10 @@ class TrainSpec(Spec):
     max_steps: int = param(
         -1,
         label=("Max training steps (-1=unlimited)", "最大训练步数(-1为不限制)"),
-        help=("Ends training after so many optimizer steps; wins over epochs.", "达到该步数即停止，优先于训练轮数。"),
+        help=(
+            "Ends training after so many optimizer steps; wins over epochs.",
+            "达到该步数即停止，优先于训练轮数。",
+        ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
         unit="steps",
@@ -231,7 +246,10 @@ class TrainSpec(Spec):
     warmup_steps: int = param(
         0,
         label=("Warmup steps", "预热步数"),
-        help=("Steps over which the learning rate rises; wins over the ratio.", "学习率预热步数，大于 0 时优先于预热比例。"),
+        help=(
+            "Steps over which the learning rate rises; wins over the ratio.",
+            "学习率预热步数，大于 0 时优先于预热比例。",
+        ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
         unit="steps",
@@ -305,7 +323,10 @@ class TrainSpec(Spec):
     per_device_eval_batch_size: int | None = param(
         None,
         label=("Evaluation batch size", "评估批次大小"),
-        help=("Rows a worker evaluates at once; empty takes the training batch size.", "评估批次大小，留空时与训练批次相同。"),
+        help=(
+            "Rows a worker evaluates at once; empty takes the training batch size.",
+            "评估批次大小，留空时与训练批次相同。",
+        ),
         group=Group.TRAINING,
         fold=Fold.EVAL,
         unit="rows",
@@ -327,7 +348,10 @@ class TrainSpec(Spec):
     r: int = param(
         16,
         label=("LoRA r parameter", "LoRA的r参数"),
-        help=("Rank of the added matrices: more learns more and weighs more.", "LoRA 的秩，越大可学习参数越多。"),
+        help=(
+            "Rank of the added matrices: more learns more and weighs more.",
+            "LoRA 的秩，越大可学习参数越多。",
+        ),
         group=Group.LORA,
         step=1,
         aliases=("lora_r", "lora_rank"),
@@ -470,7 +494,10 @@ class TrainSpec(Spec):
     seed: int = param(
         42,
         label=("Random seed", "随机种子"),
-        help=("The same seed, data and parameters give the same run.", "相同的种子、数据和参数得到相同的训练过程。"),
+        help=(
+            "The same seed, data and parameters give the same run.",
+            "相同的种子、数据和参数得到相同的训练过程。",
+        ),
         group=Group.GENERAL,
         step=1,
         ui=(0, 999_999),
@@ -492,7 +519,9 @@ class TrainSpec(Spec):
             if getattr(self, name) and self.precision not in ("auto", name):
                 raise ValueError(f"`{name}` contradicts `precision={self.precision}`: set only `precision`.")
         if self.eval_strategy != "no" and self.eval_file is None and self.eval_sampling_ratio == 0:
-            raise ValueError("`eval_strategy` needs rows to evaluate: give `eval_file` or `eval_sampling_ratio`.")
+            raise ValueError(
+                "`eval_strategy` needs rows to evaluate: give `eval_file` or `eval_sampling_ratio`."
+            )
         if self.max_steps == 0:
             raise ValueError("`max_steps` is -1 (unlimited) or at least 1.")
         return self

@@ -18,7 +18,7 @@ from tunesmith.model_folder import ModelFacts, check_model_folder, check_targets
 from tunesmith.rows.checking import check_file
 from tunesmith.rows.encoding import Encoder, first_trainable
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.local.hardware import hardware
+from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.settings import Settings
 
 

@@ -1,0 +1,1 @@
+"""From a data file to the tokens that are trained: reading, checking, rendering, masking."""

@@ -1,0 +1,56 @@
+"""Check a whole data file before anything runs, and name every bad row at once.
+
+Knows files and conversations; knows nothing of models. What a model's template refuses shows in
+`tunesmith.rows.encoding`.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from tunesmith.errors import InvalidData, Problem
+from tunesmith.rows.conversation import to_messages
+from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.reading import Format, RowFile
+
+
+class FileFacts(BaseModel):
+    """What a data file holds."""
+
+    rows: int = Field(description="Rows that can be trained on.")
+    bytes: int
+    format: Format
+
+
+def check_file(path: str | Path, max_problems: int = 20) -> FileFacts:
+    """Read every row of a file once.
+
+    Raises:
+        InvalidData: The file is of no use, or some rows are: `problems` lists the first `max_problems` of them with
+            place and cure, `details` has `bad_rows` and `rows`, the counts over the whole file.
+    """
+    file = RowFile(path)
+    problems: list[Problem] = []
+    rows = bad = 0
+    for number, row in file.scan():
+        rows += 1
+        try:
+            if isinstance(row, RowProblem):
+                raise row
+            to_messages(row)
+        except RowProblem as problem:
+            bad += 1
+            if len(problems) < max_problems:
+                problems.append(problem.problem(file.place(number)))
+    if bad:
+        first = problems[0] if problems else None
+        subject = (
+            f"{bad} of {rows} rows cannot be trained on" if rows > 1 else "The only row cannot be trained on"
+        )
+        raise InvalidData(
+            f"{subject}. {first.field}: {first.message}" if first else f"{subject}.",
+            hint=first.hint if first else None,
+            problems=problems,
+            details={"bad_rows": bad, "rows": rows},
+        )
+    return FileFacts(rows=rows, bytes=file.bytes, format=file.format)

@@ -1,0 +1,338 @@
+"""From conversations to token ids and labels: the label mask.
+
+A token is trained when it starts inside a trained span (`tunesmith.rows.spans`): an answer's text and its end-of-turn
+mark. Everything else has the label `IGNORE_INDEX`. The text is tokenised once, whole, so a token may begin in a header
+and end in the answer: it is trained when it holds more of the answer than white space (` Yes` behind `Bot: `).
+
+Lookalikes of control tokens in people's text (`<|im_end|>` typed by a user) are encoded as plain text, as they must be
+when the model answers. Where a tokenizer cannot do that faithfully, the row is refused.
+
+Knows the `tokenizers` library; knows nothing of torch or batches on a device.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunesmith.errors import InvalidData, InvalidModel
+from tunesmith.rows.control import ControlTokens, Span
+from tunesmith.rows.conversation import Message, to_messages
+from tunesmith.rows.json_file import read_object
+from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.reading import Row, RowFile
+from tunesmith.rows.spans import Marked, SpanFinder
+from tunesmith.rows.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+IGNORE_INDEX = -100
+_BATCH = 256
+
+
+class Encoded(NamedTuple):
+    """One conversation as a model takes it."""
+
+    input_ids: list[int]
+    labels: list[int]
+    """As long as `input_ids`: the token's own id where it is trained, else `IGNORE_INDEX`. Not shifted."""
+    cut: int
+    """Tokens that were cut off on the right by `max_length`."""
+    needed: int
+    """The smallest `max_length` that keeps a label."""
+
+    @property
+    def has_label(self) -> bool:
+        """Whether any token is left to train on after the cut."""
+        return self.needed <= len(self.input_ids)
+
+
+class _Prepared(NamedTuple):
+    marked: Marked
+    hidden: dict[str, str]
+
+
+class Encoder:
+    """Encodes conversations for one model.
+
+    Args:
+        template: The model's chat template.
+        tokenizer: The model's tokenizer. It is copied; its truncation, padding and post-processor are not used.
+        max_length: Tokens a row is cut to, on the right.
+        vocab_size: Rows of the model's embedding; a row with an id beyond it is refused. None does not check.
+    """
+
+    def __init__(
+        self, template: ChatTemplate, tokenizer: "Tokenizer", max_length: int, vocab_size: int | None = None
+    ) -> None:
+        from tokenizers import Tokenizer
+
+        assert max_length > 0
+        self.template = template
+        self.max_length = max_length
+        self._vocab_size = vocab_size
+        self._tokenizer: Any = Tokenizer.from_str(tokenizer.to_str())
+        # A post-processor may trim whitespace out of the offsets (ByteLevel's does), which would move the mask's edges.
+        self._tokenizer.post_processor = None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        named = [text for text in template.special_tokens.values() if tokenizer.token_to_id(text) is not None]
+        self._tokenizer.add_special_tokens(named)
+        texts = {
+            token.content: number
+            for number, token in self._tokenizer.get_added_tokens_decoder().items()
+            # Some models (Phi) leave the flag off their own turn marks.
+            if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
+        }
+        self._control = ControlTokens(texts)
+        unknown = template.special_tokens.get("unk_token")
+        # Plain text may well become the unknown token.
+        self._control_ids = frozenset(number for text, number in texts.items() if text != unknown)
+        self._spans = SpanFinder(template, self._control)
+        self._plain: Any = None
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, max_length: int) -> "Encoder":
+        """The encoder of a model folder.
+
+        Raises:
+            InvalidModel: Its tokenizer or its chat template is missing or broken.
+        """
+        return cls(
+            ChatTemplate.from_folder(folder),
+            load_tokenizer(Path(folder)),
+            max_length,
+            _vocab_size(Path(folder)),
+        )
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """Encode one conversation.
+
+        Raises:
+            RowProblem: The template refuses it, no answer can be located, or a lookalike cannot be made harmless.
+        """
+        return self.encode_batch([messages])[0]
+
+    def encode_batch(self, batch: Sequence[Sequence[Message]]) -> list[Encoded]:
+        """Encode many at once, which is faster.
+
+        Raises:
+            RowProblem: As `encode`, for the first conversation that is bad.
+        """
+        results: list[Encoded] = []
+        for result in self.try_batch(batch):
+            if isinstance(result, RowProblem):
+                raise result
+            results.append(result)
+        return results
+
+    def try_batch(self, batch: Sequence[Sequence[Message]]) -> list[Encoded | RowProblem]:
+        """As `encode_batch`, with each bad conversation's problem in its place."""
+        prepared = [self._prepare(messages) for messages in batch]
+        whole = [one.marked.text for one in prepared if not isinstance(one, RowProblem) and not one.hidden]
+        encodings = iter(self._tokenizer.encode_batch(whole, add_special_tokens=False))
+        results: list[Encoded | RowProblem] = []
+        for one in prepared:
+            try:
+                if isinstance(one, RowProblem):
+                    raise one
+                if one.hidden:
+                    ids, offsets = self._encode_around(one)
+                else:
+                    encoding = next(encodings)
+                    ids, offsets = encoding.ids, encoding.offsets
+                results.append(self._finish(one.marked, ids, offsets))
+            except RowProblem as problem:
+                results.append(problem)
+        return results
+
+    def _prepare(self, messages: Sequence[Message]) -> _Prepared | RowProblem:
+        try:
+            hidden_messages, hidden = self._control.hide(messages)
+            marked = self._spans.find(hidden_messages)
+            marked.text.encode()
+        except RowProblem as problem:
+            return problem
+        except UnicodeEncodeError:
+            return RowProblem("The text holds half of a surrogate pair, which is no character.", "Remove it.")
+        return _Prepared(marked, hidden)
+
+    def _finish(self, marked: Marked, ids: list[int], offsets: list[Span]) -> Encoded:
+        # Fewer are fine (a token may only count as a word of its own); more were made out of people's text.
+        if sum(map(self._control_ids.__contains__, ids)) > self._control.count(marked.text):
+            raise RowProblem(
+                "The tokenizer reads some of the row's own text as a control token.",
+                "Remove text that looks like the model's control tokens.",
+            )
+        if self._vocab_size is not None and ids and max(ids) >= self._vocab_size:
+            raise RowProblem(
+                f"The tokenizer gives token {max(ids)}, but the model has only {self._vocab_size} tokens.",
+                "Use the tokenizer that belongs to the model.",
+            )
+        labels = [IGNORE_INDEX] * len(ids)
+        needed = 0
+        starts = [start for start, _ in offsets]
+        for begin, end in marked.spans:
+            first, last = bisect_left(starts, begin), bisect_left(starts, end)
+            if first and marked.text[begin : offsets[first - 1][1]].strip():
+                first -= 1
+            labels[first:last] = ids[first:last]
+            if last > first and not needed:
+                needed = first + 1
+        if not needed:
+            raise RowProblem(
+                "No token of the answers can be trained on.", "Write longer answers or remove the row."
+            )
+        kept = self.max_length
+        return Encoded(ids[:kept], labels[:kept], max(0, len(ids) - kept), needed)
+
+    def _encode_around(self, one: _Prepared) -> tuple[list[int], list[Span]]:
+        """Ids and their places in the text with hidden lookalikes; each lookalike is encoded as plain text."""
+        if self._plain is None:
+            self._plain = _without_added_tokens(self._tokenizer)
+        text = one.marked.text
+        pieces: list[tuple[int, int, Any]] = []  # begin, end, what it is encoded with
+        begin = 0
+        for at, char in enumerate(text):
+            if char in one.hidden:
+                pieces += [(begin, at, self._tokenizer), (at, at + 1, self._plain)]
+                begin = at + 1
+        pieces.append((begin, len(text), self._tokenizer))
+        ids: list[int] = []
+        offsets: list[Span] = []
+        for begin, end, tokenizer in pieces:
+            piece = text[begin:end]
+            encoding = tokenizer.encode(one.hidden.get(piece, piece), add_special_tokens=False)
+            ids += encoding.ids
+            is_plain = tokenizer is self._plain
+            offsets += [(begin, end) if is_plain else (begin + a, begin + b) for a, b in encoding.offsets]
+        # A tokenizer that writes something at the start of every text (SentencePiece's space) would have changed it.
+        original = "".join(one.hidden.get(char, char) for char in text)
+        if self._decode(ids) != self._decode(self._tokenizer.encode(original, add_special_tokens=False).ids):
+            found = ", ".join(f"`{token}`" for token in one.hidden.values())
+            raise RowProblem(
+                f"The row's text holds {found}, which this model's tokenizer reads as a control token.",
+                "Remove it from the text, or write it apart, e.g. with a space inside.",
+            )
+        return ids, offsets
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text
+
+
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The fast tokenizer of a model folder.
+
+    Raises:
+        InvalidModel: `tokenizer.json` is missing or broken.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare `Exception`
+        state = "is broken" if file.is_file() else "does not exist"
+        raise InvalidModel(
+            f"`{file}` {state}" + (f": {error}." if file.is_file() else "."),
+            hint="Write it with `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` of transformers.",
+            field=file.name,
+        ) from error
+
+
+def encode_rows(
+    rows: Iterable[tuple[int, Row]], encoder: Encoder, name: str = "data"
+) -> Iterator[tuple[int, Encoded]]:
+    """Encode numbered rows (`read_rows`), in their order; a row may be left without a label by the cut.
+
+    Args:
+        rows: Number and row.
+        encoder: The model's encoder.
+        name: The file's name, for the places in errors.
+
+    Raises:
+        InvalidData: At the first row that cannot be trained on, with its place.
+    """
+    yield from _encode(rows, encoder, lambda number: f"{name}:{number}")
+
+
+def encode_file(path: str | Path, encoder: Encoder) -> Iterator[tuple[int, Encoded]]:
+    """Encode a file's rows, as `encode_rows`.
+
+    Raises:
+        InvalidData: The file cannot be read, or a row cannot be trained on, with its place.
+    """
+    file = RowFile(path)
+    yield from _encode(_good_rows(file), encoder, file.place)
+
+
+def first_trainable(path: str | Path, encoder: Encoder, limit: int = 2000) -> int:
+    """The number of the first row that keeps a label within `max_length`, among the first `limit` rows.
+
+    Raises:
+        InvalidData: None does (the cure names the smallest `max_length` that would keep a label), or a row before it
+            cannot be trained on.
+    """
+    file = RowFile(path)
+    first: int | None = None
+    needed = seen = 0
+    for number, encoded in _encode(islice(_good_rows(file), limit), encoder, file.place):
+        if encoded.has_label:
+            return number
+        first = first or number
+        needed = min(needed or encoded.needed, encoded.needed)
+        seen += 1
+    rows = "every row" if seen < limit else f"each of the first {limit} rows"
+    raise bad_file(
+        file.place(first or 1),
+        f"`max_length` {encoder.max_length} cuts off the whole answer in {rows} of `{file.name}`: nothing is left to "
+        "train on.",
+        f"Set `max_length` to at least {needed}; more keeps more of the answers.",
+    )
+
+
+def _good_rows(file: RowFile) -> Iterator[tuple[int, Row]]:
+    for number, row in file.scan():
+        if isinstance(row, RowProblem):
+            raise row.at(file.place(number))
+        yield number, row
+
+
+def _encode(rows: Iterable[tuple[int, Row]], encoder: Encoder, place: Any) -> Iterator[tuple[int, Encoded]]:
+    waiting = iter(rows)
+    while batch := list(islice(waiting, _BATCH)):
+        # A row that is no conversation must not hide an earlier one that the template refuses.
+        conversations: list[list[Message]] = []
+        bad: InvalidData | None = None
+        for number, row in batch:
+            try:
+                conversations.append(to_messages(row))
+            except RowProblem as problem:
+                bad = problem.at(place(number))
+                break
+        for (number, _), result in zip(batch, encoder.try_batch(conversations), strict=False):
+            if isinstance(result, RowProblem):
+                raise result.at(place(number))
+            yield number, result
+        if bad:
+            raise bad
+
+
+def _without_added_tokens(tokenizer: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    parts = json.loads(tokenizer.to_str())
+    parts["added_tokens"] = []
+    return Tokenizer.from_str(json.dumps(parts))
+
+
+def _vocab_size(folder: Path) -> int | None:
+    file = folder / "config.json"
+    config = read_object(file) if file.is_file() else {}
+    text = config.get("text_config")  # a model that also sees keeps its language part there
+    size = config.get("vocab_size", text.get("vocab_size") if isinstance(text, dict) else None)
+    return size if isinstance(size, int) else None

@@ -1,0 +1,227 @@
+"""Looks at this machine and names each cure. Each check returns what it found; none changes anything."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+from pydantic import BaseModel
+
+from tunesmith.home import Home
+from tunesmith_platform.embedded.hardware import hardware
+
+_GB = 2**30
+
+
+class Verdict(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Finding(BaseModel):
+    """What one check found."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    cure: str = ""
+
+
+def examine(home: Home) -> list[Finding]:
+    """Every check."""
+    checks: list[Callable[[Home], list[Finding]]] = [
+        _python,
+        _packages,
+        _cpu,
+        _gpu,
+        _memory,
+        _shared_memory,
+        _disk,
+        _home,
+        _ports,
+        _open_files,
+        _environment,
+    ]
+    return [finding for check in checks for finding in check(home)]
+
+
+def _finding(what: str, found: str, verdict: Verdict = Verdict.OK, cure: str = "") -> list[Finding]:
+    return [Finding(what=what, found=found, verdict=verdict, cure=cure)]
+
+
+def _python(_home: Home) -> list[Finding]:
+    found = platform.python_version()
+    if (3, 11) <= sys.version_info[:2] < (3, 13):
+        return _finding("Python", found)
+    return _finding(
+        "Python", found, Verdict.PROBLEM, "Make the environment with Python 3.11: `python3.11 -m venv .venv`."
+    )
+
+
+def _packages(_home: Home) -> list[Finding]:
+    """What the distribution asks for, by its own metadata, against what is installed."""
+    findings = []
+    wanted = [Requirement(line) for line in importlib.metadata.requires("tunesmith") or []]
+    for need in wanted:
+        extra = next(
+            (e for e in ("platform", "jobs") if need.marker and need.marker.evaluate({"extra": e})), None
+        )
+        if need.name == "tunesmith" or (need.marker and extra is None):
+            continue
+        cure = f'`pip install -c constraints.txt "tunesmith[{extra or "platform"}]"`'
+        try:
+            version = importlib.metadata.version(need.name)
+        except importlib.metadata.PackageNotFoundError:
+            findings += _finding(need.name, "not installed", Verdict.PROBLEM, cure)
+            continue
+        # A local build (+cpu, +cu130) is the same version.
+        if not need.specifier.contains(version.split("+")[0], prereleases=True):
+            findings += _finding(need.name, f"{version}, needed {need.specifier}", Verdict.PROBLEM, cure)
+    return findings or _finding("Packages", f"{len(wanted)} needs met")
+
+
+def _cpu(_home: Home) -> list[Finding]:
+    cpu = hardware()
+    flags = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu.cpu_flags]
+    found = f"{cpu.cpu_name}, {cpu.cpus} cores, {', '.join(flags) or 'no AVX2'}"
+    if not cpu.cpu_supports_bf16 and not cpu.gpus:
+        return _finding(
+            "CPU",
+            found,
+            Verdict.WARNING,
+            "It does not compute in bf16: training runs in fp32, about half as fast as on AMX. Nothing to mend.",
+        )
+    return _finding("CPU", found)
+
+
+def _gpu(_home: Home) -> list[Finding]:
+    gpus = hardware().gpus
+    if gpus:
+        words = ", ".join(
+            f"{g.name} ({g.memory_bytes / _GB:.0f} GiB, compute capability {g.compute_capability})"
+            for g in gpus
+        )
+        if "+cpu" in _version("torch"):
+            return _finding(
+                "GPU",
+                words,
+                Verdict.WARNING,
+                "PyTorch is a CPU build: install the CUDA build to use the GPU.",
+            )
+        return _finding("GPU", words)
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return _finding(
+            "GPU",
+            "a device, but `nvidia-smi` does not answer",
+            Verdict.WARNING,
+            "Install the NVIDIA driver's tools.",
+        )
+    return _finding("GPU", "none: training runs on the CPU")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _memory(_home: Home) -> list[Finding]:
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / _GB:.1f} of {memory.total / _GB:.1f} GiB free"
+    if memory.available < 3 * _GB:
+        return _finding(
+            "Memory",
+            found,
+            Verdict.PROBLEM,
+            "The platform takes 2 GiB, a small task 2 more: end other programs.",
+        )
+    if memory.available < 6 * _GB:
+        return _finding("Memory", found, Verdict.WARNING, "Enough for models under 500M parameters.")
+    return _finding("Memory", found)
+
+
+def _shared_memory(_home: Home) -> list[Finding]:
+    folder = Path("/dev/shm")  # noqa: S108  (the kernel's own place)
+    if not folder.is_dir():
+        return _finding(
+            "Shared memory", "no /dev/shm", Verdict.WARNING, "Ray falls back to /tmp, which is slower."
+        )
+    free = shutil.disk_usage(folder).free
+    if free < 0.4 * _GB:
+        cure = "Start the container with `--shm-size=2g`."
+        return _finding("Shared memory", f"{free / _GB:.1f} GiB free", Verdict.WARNING, cure)
+    return _finding("Shared memory", f"{free / _GB:.1f} GiB free")
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)
+
+
+def _disk(home: Home) -> list[Finding]:
+    free = shutil.disk_usage(_existing(home.root)).free
+    found = f"{free / _GB:.1f} GiB free for `{home.root}`"
+    if free < 2 * _GB:
+        return _finding("Disk", found, Verdict.PROBLEM, "Free some, or set `TUNESMITH_HOME` to another disk.")
+    if free < 10 * _GB:
+        return _finding("Disk", found, Verdict.WARNING, "Checkpoints may fill it: lower `save_total_limit`.")
+    return _finding("Disk", found)
+
+
+def _home(home: Home) -> list[Finding]:
+    folder = _existing(home.root)
+    if not os.access(folder, os.W_OK):
+        return _finding(
+            "State folder",
+            f"`{folder}` is not writable",
+            Verdict.PROBLEM,
+            "Set `TUNESMITH_HOME` to a folder of yours.",
+        )
+    return _finding("State folder", f"`{home.root}`")
+
+
+def _ports(_home: Home) -> list[Finding]:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            probe.listen()
+    except OSError as error:
+        cure = "Allow programs to listen on 127.0.0.1."
+        return _finding("Ports", f"loopback cannot be bound: {error.strerror}", Verdict.PROBLEM, cure)
+    return _finding("Ports", "loopback can be bound; `up` chooses free ones")
+
+
+def _open_files(_home: Home) -> list[Finding]:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 4096:
+        return _finding(
+            "Open files", f"limit {soft}", Verdict.WARNING, "Raise it before `up`: `ulimit -n 65536`."
+        )
+    return _finding("Open files", f"limit {'none' if soft == resource.RLIM_INFINITY else soft}")
+
+
+def _environment(_home: Home) -> list[Finding]:
+    foreign = sorted(
+        name
+        for name in os.environ
+        if name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI") or name.startswith("RAY_AUTH")
+    )
+    if foreign:
+        return _finding(
+            "Environment",
+            f"{', '.join(foreign)} set",
+            Verdict.WARNING,
+            "`up` passes them over; other programs of this shell may talk to another Ray or MLflow.",
+        )
+    return _finding("Environment", "nothing of another Ray or MLflow is set")

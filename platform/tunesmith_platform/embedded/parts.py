@@ -1,0 +1,228 @@
+"""The parts of the embedded platform: how each is started, and how to tell that it answers.
+
+Everything listens on loopback. Knows commands and ports; the supervisor knows when to run them.
+"""
+
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel
+
+from tunesmith.home import Connection, Home
+from tunesmith.job import read_secret
+from tunesmith_platform.embedded.processes import MARK, mark
+
+HOST = "127.0.0.1"
+PORT_NAMES = (
+    "api",
+    "mlflow",
+    "ray",  # the dashboard: where jobs are submitted
+    "ray_client",
+    "ray_gcs",
+    "ray_node_manager",
+    "ray_object_manager",
+    "ray_metrics",
+    "ray_agent_http",
+    "ray_agent_grpc",
+    "ray_env_agent",
+    "ray_dashboard_metrics",
+    "ray_autoscaler_metrics",
+)
+
+
+class PartRecord(BaseModel):
+    """What is remembered of a part between two starts."""
+
+    pid: int | None = None
+    created: float = 0
+    started_at: float = 0
+    restarts: int = 0
+    state: str = "starting"
+    message: str = ""
+
+
+class Record(BaseModel):
+    """What is remembered of the platform between two starts."""
+
+    ports: dict[str, int] = {}
+    ray_cpus: int | None = None
+    supervisor: PartRecord = PartRecord()
+    parts: dict[str, PartRecord] = {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process that the supervisor keeps alive."""
+
+    name: str
+    command: list[str]
+    is_healthy: Callable[[], bool]
+    environment: dict[str, str] = field(default_factory=dict)
+    start_seconds: float = 90
+
+
+def read_record(home: Home) -> Record:
+    """What is remembered; nothing, where nothing readable is."""
+    try:
+        return Record.model_validate_json(home.parts.read_bytes())
+    except (OSError, ValueError):
+        return Record()
+
+
+def choose_ports(remembered: dict[str, int], keep: frozenset[str] = frozenset()) -> dict[str, int]:
+    """A free port for each name: the remembered one where it is still free, or held by a part of ours (`keep`)."""
+    chosen: dict[str, int] = {}
+    for name in PORT_NAMES:
+        port = remembered.get(name)
+        if port is not None and (name.split("_")[0] in keep or _is_free(port)):
+            chosen[name] = port
+            continue
+        while True:
+            port = random.randint(20_000, 31_000)  # noqa: S311  (below the range the kernel hands out itself)
+            if port not in chosen.values() and _is_free(port):
+                chosen[name] = port
+                break
+    return chosen
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return True
+    return False
+
+
+def connection(ports: dict[str, int]) -> Connection:
+    """Where the platform answers."""
+    return Connection(
+        api_url=f"http://{HOST}:{ports['api']}",
+        mlflow_url=f"http://{HOST}:{ports['mlflow']}",
+        ray_url=f"http://{HOST}:{ports['ray']}",
+    )
+
+
+def ray_folder(home: Home) -> Path:
+    """Ray's own folder: its socket paths must stay under 107 characters, so it lies in /tmp under a short name."""
+    return Path("/tmp") / f"tunesmith-{hashlib.sha256(str(home.root).encode()).hexdigest()[:8]}"  # noqa: S108
+
+
+def parts(home: Home, ports: dict[str, int], ray_cpus: int | None) -> list[Part]:
+    """The three parts."""
+    where = connection(ports)
+    assert where.mlflow_url is not None
+    assert where.ray_url is not None
+    return [
+        _ray(home, ports, where.ray_url, ray_cpus),
+        _mlflow(home, where.mlflow_url, ports["mlflow"]),
+        _api(home, where, ports["api"]),
+    ]
+
+
+def environment(home: Home, part: Part) -> dict[str, str]:
+    """A part's whole environment. Ray's and Tunesmith's settings of the caller's shell stay out of it."""
+    base = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RAY_", "TUNESMITH_", "MLFLOW_"))
+    }
+    base["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{base.get('PATH', os.defpath)}"
+    return base | {"TUNESMITH_HOME": str(home.root), MARK: mark(home, part.name)} | part.environment
+
+
+def _answers(url: str, token: str | None = None, body: dict[str, int] | None = None) -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    method = "GET" if body is None else "POST"
+    try:
+        # No proxy of the caller's shell stands between parts of one machine.
+        return httpx.request(method, url, headers=headers, json=body, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
+    def healthy() -> bool:
+        return _answers(f"{url}/api/jobs/", read_secret(home.ray_token_file))
+
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+        f"--node-ip-address={HOST}", f"--port={ports['ray_gcs']}",
+        f"--dashboard-host={HOST}", f"--dashboard-port={ports['ray']}", "--include-dashboard=true",
+        f"--dashboard-agent-listen-port={ports['ray_agent_http']}",
+        f"--dashboard-agent-grpc-port={ports['ray_agent_grpc']}",
+        f"--runtime-env-agent-port={ports['ray_env_agent']}",
+        f"--metrics-export-port={ports['ray_metrics']}",
+        f"--node-manager-port={ports['ray_node_manager']}", f"--object-manager-port={ports['ray_object_manager']}",
+        f"--ray-client-server-port={ports['ray_client']}",
+        f"--temp-dir={ray_folder(home)}", "--object-store-memory=300000000", "--disable-usage-stats",
+    ]  # fmt: skip
+    if cpus is not None:
+        command.append(f"--num-cpus={cpus}")
+    return Part(
+        "ray",
+        command,
+        healthy,
+        {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(home.ray_token_file),
+            # Without this Ray replaces 127.0.0.1 by the machine's own address and listens on every interface:
+            # most of its ports (metrics, Serve) ask for no token.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "DASHBOARD_METRIC_PORT": str(ports["ray_dashboard_metrics"]),
+            "AUTOSCALER_METRIC_PORT": str(ports["ray_autoscaler_metrics"]),
+            "RAY_TRAIN_V2_ENABLED": "1",
+            "RAY_DISABLE_IMPORT_WARNING": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
+    )
+
+
+def _mlflow(home: Home, url: str, port: int) -> Part:
+    def healthy() -> bool:
+        return _answers(f"{url}/health") and _answers(
+            f"{url}/api/2.0/mlflow/experiments/search", body={"max_results": 1}
+        )
+
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{home.mlflow_database}",
+        # No proxying: a run's artifact folder is a plain folder, into which training writes.
+        "--default-artifact-root", str(home.files / "mlflow"), "--no-serve-artifacts",
+        "--allowed-hosts", f"{HOST}:{port},localhost:{port}",
+    ]  # fmt: skip
+    return Part(
+        "mlflow",
+        command,
+        healthy,
+        {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        },
+    )
+
+
+def _api(home: Home, where: Connection, port: int) -> Part:
+    def healthy() -> bool:
+        return _answers(f"{where.api_url}/healthz")
+
+    return Part(
+        "api",
+        [sys.executable, "-m", "tunesmith_platform.app"],
+        healthy,
+        {
+            "TUNESMITH_PORT": str(port),
+            "TUNESMITH_RAY_URL": str(where.ray_url),
+            "TUNESMITH_MLFLOW_URL": str(where.mlflow_url),
+            "TUNESMITH_JOB_PYTHON": sys.executable,
+        },
+    )

@@ -1,0 +1,120 @@
+"""Control plane speeds on SQLite and one API process: durable submits per second, and lists of 10 000 tasks.
+
+Run: `python tests/bench/api.py`. Real uvicorn, real SQLite (WAL, synchronous=FULL), clients in processes of their own.
+"""
+
+import contextlib
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tiny_model import make_tiny_model
+from waiting import free_port
+
+from tunesmith.home import Home
+
+
+@contextlib.contextmanager
+def api(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The API alone, as a process, with a tiny model and data to submit."""
+    home = Home(root / "home")
+    home.create()
+    port = free_port()
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TUNESMITH_HOME": str(home.root),
+        "TUNESMITH_PORT": str(port),
+        "TUNESMITH_RAY_URL": "http://127.0.0.1:9",  # nobody: every task stays queued
+        "TUNESMITH_ALLOWED_ROOTS": f'["{root}"]',
+    }
+    with (root / "api.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tunesmith_platform.app"], env=environment, stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/healthz").status_code == 200:
+                    break
+            time.sleep(0.05)
+        yield url, {"Authorization": f"Bearer {home.api_key_file.read_text()}"}
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def submit_many(url: str, headers: dict[str, str], body: dict[str, Any], count: int) -> list[float]:
+    """Submit tasks one after another; the seconds of each."""
+    seconds = []
+    with httpx.Client(base_url=url, headers=headers) as client:
+        for _ in range(count):
+            started = time.perf_counter()
+            assert client.post("/v1/tasks", json=body).status_code == 201
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which a share of them lies, in milliseconds."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model = make_tiny_model(root / "tiny")
+        data = root / "rows.jsonl"
+        data.write_text('{"instruction": "a", "output": "b"}\n' * 100)
+        body = {"spec": {"model_name_or_path": str(model), "train_file": str(data)}}
+        with api(root) as (url, headers):
+            submit_many(url, headers, body, 20)
+            for clients in (1, 4):
+                started = time.perf_counter()
+                with multiprocessing.Pool(clients) as pool:
+                    jobs = [(url, headers, body, 1200 // clients)] * clients
+                    seconds = [s for part in pool.starmap(submit_many, jobs) for s in part]
+                rate = len(seconds) / (time.perf_counter() - started)
+                print(
+                    f"submit, {clients} clients: {rate:.0f}/s, median {statistics.median(seconds) * 1000:.1f} ms, "
+                    f"p99 {percentile(seconds, 0.99):.1f} ms"
+                )
+            with multiprocessing.Pool(4) as pool:
+                pool.starmap(submit_many, [(url, headers, body, 1900)] * 4)
+            with httpx.Client(base_url=url, headers=headers) as client:
+                for name, params in {
+                    "first page": {},
+                    "filtered": {"state": "pending", "name": "sft", "tag": "none"},
+                }.items():
+                    seconds = []
+                    for _ in range(300):
+                        started = time.perf_counter()
+                        assert client.get("/v1/tasks", params=params).status_code == 200
+                        seconds.append(time.perf_counter() - started)
+                    print(
+                        f"list of 10 000, {name}: median {statistics.median(seconds) * 1000:.1f} ms, "
+                        f"p99 {percentile(seconds, 0.99):.1f} ms"
+                    )
+                seconds, after, seen = [], None, 0
+                while True:
+                    started = time.perf_counter()
+                    page = client.get("/v1/tasks", params={"limit": 500} | ({"after": after} if after else {})).json()
+                    seconds.append(time.perf_counter() - started)
+                    seen, after = seen + len(page["data"]), page["next"]
+                    if not page["has_more"]:
+                        break
+                print(f"all {seen} in pages of 500: p99 {percentile(seconds, 0.99):.1f} ms a page")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The two row shapes, and what people write instead."""
+
+from typing import Any
+
+import pytest
+
+from tunesmith.rows.conversation import MAX_MESSAGES, Message, to_messages
+from tunesmith.rows.problems import RowProblem
+
+USER = {"role": "user", "content": "q"}
+ANSWER = {"role": "assistant", "content": "a"}
+
+
+def test_chat() -> None:
+    row = {
+        "id": 7,
+        "messages": [
+            {"role": "system", "content": "s"},
+            USER,
+            {**ANSWER, "weight": 0},
+            USER,
+            {**ANSWER, "weight": 1},
+        ],
+    }
+    assert to_messages(row) == [
+        Message("system", "s"),
+        Message("user", "q"),
+        Message("assistant", "a", 0),
+        Message("user", "q"),
+        Message("assistant", "a", 1),
+    ]
+
+
+def test_an_answer_may_come_first() -> None:
+    assert to_messages({"messages": [ANSWER]}) == [Message("assistant", "a")]
+
+
+def test_instruction_rows() -> None:
+    assert to_messages({"instruction": "Add.", "input": "1 2", "output": "3", "system": "Calculator"}) == [
+        Message("system", "Calculator"),
+        Message("user", "Add.\n1 2"),
+        Message("assistant", "3"),
+    ]
+    assert to_messages({"instruction": "Hi", "input": "", "output": "Ho"})[0] == Message("user", "Hi")
+    assert to_messages({"instruction": "", "input": "Hi", "output": "Ho"})[0] == Message("user", "Hi")
+
+
+@pytest.mark.parametrize(
+    ("row", "message", "hint"),
+    [
+        ({"messages": []}, "empty", "Accepted"),
+        ({"messages": "hi"}, "a string, not a list", "Accepted"),
+        ({"messages": ["hi"]}, "`messages[0]` is a string", "Accepted"),
+        ({"messages": [USER]}, "No turn has the role `assistant`", "Accepted"),
+        ({"messages": [USER, {**ANSWER, "weight": 0}]}, "Every answer has `weight` 0", "weight"),
+        ({"messages": [USER, {**ANSWER, "weight": 0.5}]}, "`messages[1].weight` is 0.5", "Use 1"),
+        ({"messages": [USER, {**ANSWER, "weight": "1"}]}, "weight", "Use 1"),
+        ({"messages": [{"role": "human", "content": "q"}, ANSWER]}, "`human`", "`user`"),
+        ({"messages": [USER, {"role": "gpt", "content": "q"}]}, "`gpt`", "`assistant`"),
+        ({"messages": [USER, {"role": "asistant", "content": "q"}]}, "`asistant`", "`assistant`"),
+        ({"messages": [USER, {"role": "xyzzy", "content": "q"}]}, "`xyzzy`", "Use `system`"),
+        ({"messages": [USER, {"role": None, "content": "q"}]}, "`messages[1].role`", "Use `system`"),
+        ({"messages": [{"from": "human", "value": "q"}]}, "no `role`", "ShareGPT"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "  \n"}]},
+            "`messages[1].content` is empty",
+            "answer",
+        ),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "missing or `null`", "content"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": [{"type": "text"}]}]},
+            "a list, not a string",
+            "Join",
+        ),
+        (
+            {"messages": [USER, {**ANSWER, "tool_calls": [1]}]},
+            "`messages[1].tool_calls` is not supported",
+            "content",
+        ),
+        ({"messages": [USER, ANSWER], "tools": [1]}, "`tools` is not supported", "system"),
+        ({"messages": [USER, ANSWER] * MAX_MESSAGES}, "2000 turns", "Split"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "it has `conversations`", "ShareGPT"),
+        ({"prompt": "a", "completion": "b"}, "`prompt`, `completion`", "Accepted"),
+        ({}, "it has nothing", "Accepted"),
+        ({"instruction": "a", "response": "b"}, "no `output`", "`response`"),
+        ({"instruction": "a", "output": ""}, "`output` is empty", "answer"),
+        ({"instruction": " ", "output": "b"}, "both empty", "question"),
+        ({"instruction": "a", "output": 3}, "`output` is a number", "Accepted"),
+        ({"instruction": "a", "output": "b", "history": [["q", "a"]]}, "`history`", "messages"),
+    ],
+)
+def test_refusals(row: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(RowProblem) as caught:
+        to_messages(row)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
