@@ -30,7 +30,7 @@ from tunesmith_platform.embedded.processes import end, same_process
 
 logger = logging.getLogger("supervisor")
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 SICK_SECONDS = 30.0
 _LOG_BYTES = 20 * 2**20
 _LOG_KEPT = 3

@@ -1,0 +1,67 @@
+"""What an attempt's processes read and leave on the node: the document, the outcome, how often workers restarted.
+
+Knows files; knows nothing of training.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from tunesmith.errors import NotFound
+from tunesmith.job import JobDocument
+from tunesmith.storage import open_storage
+
+if TYPE_CHECKING:
+    from tunesmith_jobs.train.core import Outcome
+
+
+def read_document(uri: str) -> JobDocument:
+    """The document at a URI.
+
+    Raises:
+        NotFound: There is none.
+    """
+    folder, _, name = uri.rpartition("/")
+    data = open_storage(folder or ".").read(name)
+    if data is None:
+        raise NotFound(f"No job document lies at `{uri}`.")
+    return JobDocument.model_validate_json(data)
+
+
+def _outcome_file(document: JobDocument) -> Path:
+    return Path(document.work_dir) / f"outcome-{document.attempt}.json"
+
+
+def write_outcome(document: JobDocument, outcome: "Outcome") -> None:
+    """Leave the outcome for the driver, whole or not at all."""
+    file = _outcome_file(document)
+    part = file.with_suffix(".part")
+    part.write_text(outcome.model_dump_json())
+    part.replace(file)
+
+
+def read_outcome(document: JobDocument) -> "Outcome | None":
+    """The outcome that a worker left; None while there is none."""
+    from tunesmith_jobs.train.core import Outcome
+
+    try:
+        return Outcome.model_validate_json(_outcome_file(document).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def has_outcome(document: JobDocument) -> bool:
+    """Whether a worker left an outcome."""
+    return _outcome_file(document).exists()
+
+
+def count_restart(document: JobDocument) -> int:
+    """How often this attempt's first worker was started before, this start not counted."""
+    file = Path(document.work_dir) / f"starts-{document.attempt}"
+    try:
+        before = int(file.read_text())
+    except (OSError, ValueError):
+        before = 0
+    file.write_text(str(before + 1))
+    return before

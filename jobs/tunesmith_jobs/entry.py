@@ -1,0 +1,205 @@
+"""The driver of a training job: `python -m tunesmith_jobs.entry <uri of job.json>`.
+
+Says how long the start took, starts the workers through Ray Train, keeps the heartbeat while no worker speaks, and has
+the last word. The spool has one writer at a time: the driver before and after, the first worker in between; the
+spool's lock says who. Exits 0 once the last word has arrived, 1 when it could not end in order.
+Imports Ray; never torch, unless several workers need its process group.
+"""
+
+import datetime as dt
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tunesmith.events import Finished, Phase, PhaseDone
+from tunesmith.job import JobDocument, ray_job_id
+from tunesmith.lifecycle import Desired, Reason
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.document import has_outcome, read_document, read_outcome
+from tunesmith_jobs.report import ControlPlane, Gone, Reporter
+from tunesmith_jobs.spool import SpoolLock
+from tunesmith_jobs.train import worker
+from tunesmith_jobs.train.core import Outcome
+
+LAST_WORD_SECONDS = 15 * 60.0
+_FIRST_REPLY_SECONDS = 3.0
+_WATCH_SECONDS = 1.0
+_log = logging.getLogger("tunesmith_jobs.entry")
+
+
+def main(uri: str) -> int:
+    """Run one attempt; returns the exit code."""
+    began = dt.datetime.now(dt.UTC)
+    document = read_document(uri)
+    spec = TrainSpec.stored(document.spec)
+    with Reporter(document) as reporter:
+        waited = (began - document.submitted_at).total_seconds()
+        reporter.emit(PhaseDone(phase=Phase.JOB, seconds=max(0.0, waited)))
+        reporter.wait_heard(_FIRST_REPLY_SECONDS)
+        has_adopted = reporter.adopt_older()
+        reporter.drain(_FIRST_REPLY_SECONDS)
+        if reporter.superseded:
+            return 1
+        if reporter.desired is Desired.STOP:
+            return _last_word(
+                reporter, Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
+            )
+    watch = _Watch(document)
+    watch.start()
+    try:
+        outcome = _fit(uri, document, spec)
+    except Exception:
+        _log.exception("the job could not be run")
+        return 1
+    finally:
+        watch.stop()
+    if outcome.superseded:
+        return 1
+    with Reporter(document, lock_timeout=60) as reporter:
+        if not has_adopted:
+            reporter.adopt_older()
+        code = _last_word(reporter, outcome)
+    if code == 0:
+        shutil.rmtree(Path(document.work_dir) / "scratch" / str(document.attempt), ignore_errors=True)
+        shutil.rmtree(_ray_folder(document), ignore_errors=True)
+    return code
+
+
+def _last_word(reporter: Reporter, outcome: Outcome) -> int:
+    reporter.emit(
+        Finished(
+            outcome=outcome.outcome,
+            reason=outcome.reason,
+            message=outcome.message,
+            model_uri=outcome.model_uri,
+        )
+    )
+    return 0 if reporter.drain(LAST_WORD_SECONDS) else 1
+
+
+def _ray_folder(document: JobDocument) -> Path:
+    return Path(document.work_dir) / "ray"
+
+
+def _resources(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> dict[str, float]:
+    """What a worker reserves: what was asked for, else one GPU, else an even share of a node's processors."""
+    if spec.resources_per_worker:
+        return spec.resources_per_worker
+    cpus = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=1.0)
+    share = max(1.0, cpus // spec.num_workers)
+    if not use_gpu:
+        return {"CPU": share}
+    gpus = max((node["Resources"].get("GPU", 0.0) for node in nodes if node["Alive"]), default=1.0)
+    return {"GPU": 1.0, "CPU": max(1.0, cpus // max(1.0, gpus))}
+
+
+def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True)
+    has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    if spec.device == "gpu" and not has_gpu:
+        return Outcome.because(
+            Reason.BAD_PARAMETERS, "`device=gpu`: the cluster has no GPU. Use `device=auto`."
+        )
+    use_gpu = has_gpu and spec.device != "cpu"
+    options: dict[str, Any] = {
+        "train_loop_config": {"document": uri},
+        "scaling_config": ScalingConfig(
+            num_workers=spec.num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=_resources(spec, use_gpu, ray.nodes()),
+        ),
+        "run_config": RunConfig(
+            name=ray_job_id(document.task_id, document.attempt),
+            storage_path=str(_ray_folder(document)),
+            failure_config=FailureConfig(max_failures=spec.max_restarts),
+        ),
+    }
+    if spec.num_workers == 1:
+        # No process group for one: a second and a torch import less.
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer as Trainer
+    else:
+        from ray.train.torch import TorchTrainer as Trainer
+    from ray.train import TrainingFailedError
+
+    try:
+        Trainer(worker.run, **options).fit()
+    except TrainingFailedError as error:
+        found = read_outcome(document)
+        return found or _lost(error)
+    outcome = read_outcome(document)
+    if outcome is None:  # the worker found itself superseded
+        return Outcome.because(Reason.JOB_LOST).model_copy(update={"superseded": True})
+    return outcome
+
+
+def _lost(error: Exception) -> Outcome:
+    text = str(error).strip() or type(error).__name__
+    reason = (
+        Reason.OUT_OF_MEMORY
+        if "OutOfMemory" in text or "running low on memory" in text
+        else Reason.WORKER_LOST
+    )
+    return Outcome.because(reason, text[-2000:])
+
+
+class _Watch(threading.Thread):
+    """While no worker holds the spool: keeps the heartbeat, and carries out a stop or a fence."""
+
+    def __init__(self, document: JobDocument) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._document = document
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """End it; returns once it will do nothing more."""
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        """See the class."""
+        plane = ControlPlane(self._document)
+        lock = SpoolLock(Path(self._document.work_dir), self._document.attempt)
+        while not self._over.wait(_WATCH_SECONDS):
+            if not lock.acquire():
+                continue  # a worker speaks for the job
+            lock.release()
+            try:
+                desired = plane.send([]).desired
+            except Gone:
+                _log.warning("attempt %s is over: leaving", self._document.attempt)
+                os._exit(1)  # Ray ends the workers of a driver that is gone
+            except (httpx.HTTPError, OSError, ValueError):
+                continue
+            if desired is Desired.STOP and not self._over.is_set() and lock.acquire():
+                if has_outcome(self._document):
+                    lock.release()
+                    continue
+                # The lock is kept: a worker that comes up now can never speak.
+                with Reporter(self._document, lock=lock) as reporter:
+                    outcome = Outcome.because(
+                        Reason.STOPPED_BY_USER, "Stopped while no step was being taken."
+                    )
+                    os._exit(_last_word(reporter, outcome))
+        plane.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    started = time.monotonic()
+    exit_code = main(sys.argv[1])
+    _log.info("left after %.1f s with code %s", time.monotonic() - started, exit_code)
+    sys.stdout.flush()
+    os._exit(exit_code)  # a thread of Ray that hangs must not keep a job that has ended

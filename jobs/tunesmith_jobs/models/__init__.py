@@ -1,0 +1,1 @@
+"""Base models: how they get onto this machine."""

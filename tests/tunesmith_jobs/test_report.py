@@ -1,0 +1,232 @@
+"""The spool and the reporter against a real HTTP server: nothing lost, nothing twice, whatever breaks."""
+
+import datetime as dt
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_plane import FakeControlPlane, make_document
+
+from tunesmith.events import Metrics, Progress
+from tunesmith.lifecycle import Desired
+from tunesmith_jobs.report import Reporter
+from tunesmith_jobs.spool import Spool, SpoolLock, read_events
+
+
+@pytest.fixture
+def plane() -> Iterator[FakeControlPlane]:
+    server = FakeControlPlane()
+    yield server
+    server.close()
+
+
+def point(step: int, loss: float = 1.0) -> Metrics:
+    return Metrics(step=step, values={"loss": loss})
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        threading.Event().wait(0.02)
+    return False
+
+
+def test_everything_arrives_once_and_in_order(tmp_path: Path, plane: FakeControlPlane) -> None:
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        for step in range(5000):
+            reporter.emit(point(step))
+        assert reporter.drain(20)
+    assert plane.steps() == list(range(5000))
+    assert [e["seq"] for e in plane.events[1]] == list(range(1, 5001))
+    assert plane.bad_tokens == 0
+
+
+def test_emit_costs_little_while_nobody_listens(tmp_path: Path) -> None:
+    with Reporter(make_document(tmp_path, "http://127.0.0.1:9")) as reporter:
+        began = time.perf_counter()
+        for step in range(2000):
+            reporter.emit(point(step))
+        assert (
+            time.perf_counter() - began
+        ) / 2000 < 1e-3  # ten times the usual: other work runs on this machine
+        assert not reporter.drain(0.1)
+        assert not reporter.superseded
+
+
+def test_a_silent_job_sends_heartbeats_and_learns_of_a_stop(
+    tmp_path: Path, plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.report.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("tunesmith_jobs.report.SEND_SECONDS", 0.05)
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        assert eventually(lambda: plane.heartbeats >= 3)
+        assert reporter.desired is Desired.RUN
+        plane.desired = "stop"
+        assert eventually(lambda: reporter.desired is Desired.STOP)
+
+
+def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:
+    first = FakeControlPlane()
+    with Reporter(make_document(tmp_path, first.url)) as reporter:
+        for step in range(10):
+            reporter.emit(point(step))
+        assert reporter.drain(10)
+        first.close()
+        for step in range(10, 20):
+            reporter.emit(point(step))
+        assert not reporter.drain(0.5)
+        second = FakeControlPlane(first.port)
+        second.events = first.events
+        assert reporter.drain(15)
+    assert second.steps() == list(range(20))
+    second.close()
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 502, 401])
+def test_a_refusal_is_tried_again(tmp_path: Path, plane: FakeControlPlane, status: int) -> None:
+    plane.failures = [(status, {"error": {"code": "internal", "message": "no"}}), (status, {"not": "ours"})]
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        reporter.emit(point(1))
+        assert reporter.drain(15)
+    assert plane.steps() == [1]
+    assert plane.posts >= 3
+
+
+def test_a_server_restored_from_a_backup_gets_what_it_lost(tmp_path: Path, plane: FakeControlPlane) -> None:
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        for step in range(30):
+            reporter.emit(point(step))
+        assert reporter.drain(10)
+        del plane.events[1][12:]
+        reporter.emit(point(30))
+        assert eventually(lambda: plane.steps() == list(range(31)))
+
+
+def test_a_lost_reply_does_not_double_events(tmp_path: Path, plane: FakeControlPlane) -> None:
+    document = make_document(tmp_path, plane.url)
+    with Reporter(document) as reporter:
+        reporter.emit(point(1))
+        reporter.emit(point(2))
+        assert reporter.drain(10)
+    (tmp_path / "work" / "spool-1.acked").write_text("0")
+    with Reporter(document) as reporter:
+        reporter.emit(point(3))
+        assert reporter.drain(10)
+    assert plane.steps() == [1, 2, 3]
+
+
+def test_a_stale_attempt_is_told_and_sends_no_more(tmp_path: Path, plane: FakeControlPlane) -> None:
+    plane.stale = True
+    told = threading.Event()
+    with Reporter(make_document(tmp_path, plane.url), on_gone=told.set) as reporter:
+        reporter.emit(point(1))
+        assert told.wait(10)
+        assert reporter.superseded
+        assert not reporter.drain(5)
+    assert plane.posts == 1
+
+
+def test_a_deleted_task_ends_the_attempt(tmp_path: Path, plane: FakeControlPlane) -> None:
+    plane.failures = [(404, {"error": {"code": "not_found", "message": "gone"}})]
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        assert eventually(lambda: reporter.superseded)
+
+
+def test_one_event_that_is_refused_does_not_hold_up_the_rest(tmp_path: Path, plane: FakeControlPlane) -> None:
+    plane.refuse_value = 666.0
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        for step in range(9):
+            reporter.emit(point(step, 666.0 if step == 4 else 1.0))
+        assert reporter.drain(20)
+    assert plane.steps() == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert plane.events[1][4]["payload"]["kind"] == "log"
+
+
+def test_a_torn_line_is_dropped_and_numbers_go_on(tmp_path: Path, plane: FakeControlPlane) -> None:
+    document = make_document(tmp_path, plane.url)
+    with Reporter(document) as reporter:
+        reporter.emit(point(1))
+        reporter.emit(point(2))
+        assert reporter.drain(10)
+    with (tmp_path / "work" / "spool-1.jsonl").open("ab") as file:
+        file.write(b'{"seq":3,"time":"2026-01-01T00:0')
+    with Reporter(document) as reporter:
+        assert reporter.last_seq == 2
+        reporter.emit(point(3))
+        assert reporter.drain(10)
+    assert plane.steps() == [1, 2, 3]
+    assert [e.seq for e in read_events(tmp_path / "work", 1, 0)] == [1, 2, 3]
+
+
+def test_a_line_of_zeros_left_by_a_power_cut_is_dropped(tmp_path: Path) -> None:
+    spool = spool_with_events(tmp_path, 2)
+    spool.close()
+    with (tmp_path / "spool-1.jsonl").open("ab") as file:
+        file.write(b"\0" * 40 + b"\n")
+    again = Spool(tmp_path, 1)
+    assert again.last_seq == 2
+    assert again.append(point(3)) == 3
+    assert len(read_events(tmp_path, 1, 0)) == 3
+
+
+def spool_with_events(folder: Path, count: int) -> Spool:
+    spool = Spool(folder, 1)
+    for step in range(count):
+        spool.append(point(step))
+    return spool
+
+
+def test_only_one_process_writes(tmp_path: Path, plane: FakeControlPlane) -> None:
+    document = make_document(tmp_path, plane.url)
+    other = SpoolLock(tmp_path / "work", 1)
+    with Reporter(document):
+        assert not other.acquire()
+    assert other.acquire()
+    with pytest.raises(Exception, match="still writes"):
+        Reporter(document, lock_timeout=0.1)
+    other.release()
+
+
+def test_a_batch_is_bounded_in_bytes(tmp_path: Path) -> None:
+    spool = spool_with_events(tmp_path, 100)
+    lines = spool.read(10, 1000, 500)
+    assert 1 <= len(lines) < 10
+    assert json.loads(lines[0])["seq"] == 11
+    assert len(spool.read(0, 7, 10**9)) == 7
+    assert spool.read(100, 7, 10**9) == []
+    assert len(spool.read(3, 7, 1)) == 1
+
+
+def test_the_next_attempt_hands_in_what_did_not_arrive(tmp_path: Path, plane: FakeControlPlane) -> None:
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        reporter.emit(point(1))
+        assert reporter.drain(10)
+    spool = Spool(tmp_path / "work", 1)
+    when = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    spool.append(point(2), when)
+    spool.append(Progress(step=2, total_steps=9))
+    spool.append(point(3))
+    spool.close()
+    for _ in range(2):  # a second start of the attempt does not hand them in again
+        with Reporter(make_document(tmp_path, plane.url, attempt=2)) as reporter:
+            assert reporter.adopt_older()
+            assert reporter.drain(10)
+    assert plane.steps(1) == [1]
+    assert plane.steps(2) == [2, 3]
+    assert dt.datetime.fromisoformat(plane.events[2][0]["time"]) == when
+    with Reporter(make_document(tmp_path, plane.url, attempt=3)) as reporter:
+        assert reporter.adopt_older()
+    assert plane.steps(3) == []
+
+
+def test_adoption_waits_for_the_control_plane(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    spool_with_events(tmp_path / "work", 3).close()
+    with Reporter(make_document(tmp_path, "http://127.0.0.1:9", attempt=2)) as reporter:
+        assert not reporter.adopt_older()
+        assert reporter.last_seq == 0

@@ -1,0 +1,415 @@
+"""Training on a tiny model without Ray: the loss, the mask, exact resume, stops and failures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import training_run as tr
+from tiny_model import make_tiny_model
+
+from tunesmith.artifacts import Manifest, checkpoint_step, faults_of
+from tunesmith.lifecycle import Reason, State
+
+RUN = Path(tr.__file__)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def kinds(folder: Path, kind: str, attempt: int = 1) -> list[dict[str, Any]]:
+    return [event for event in tr.events(folder, attempt) if event["kind"] == kind]
+
+
+def checkpoints(folder: Path) -> list[int]:
+    root = folder / "artifacts" / "checkpoints"
+    return sorted(step for path in root.iterdir() if (step := checkpoint_step(path.name)) is not None)
+
+
+def run_and_die(folder: Path, model: Path, **more: Any) -> None:
+    given = json.dumps({"folder": str(folder), "model": str(model)} | more)
+    done = subprocess.run(
+        [sys.executable, str(RUN), given],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == -9, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert tr.run(folder, model).outcome is State.COMPLETED
+    return folder
+
+
+def test_the_loss_falls_and_every_event_is_there(tmp_path: Path, model: Path) -> None:
+    rows = tr.write_rows(tmp_path / "train.jsonl", 40)
+    outcome = tr.run(
+        tmp_path,
+        model,
+        rows=rows,
+        max_steps=40,
+        eval_strategy="steps",
+        eval_steps=15,
+        eval_sampling_ratio=0.1,
+    )
+    assert outcome.outcome is State.COMPLETED, outcome
+    loss = tr.losses(tmp_path)
+    assert sorted(loss) == list(range(1, 41))
+    assert loss[40] < loss[1] - 1.0
+    held_out = tr.losses(tmp_path, name="eval_loss")
+    assert sorted(held_out) == [0, 15, 30, 40]
+    assert held_out[40] < held_out[0] - 1.0
+    evaluations = [e for e in kinds(tmp_path, "metrics") if "eval_loss" in e["values"]]
+    assert len(evaluations) == 4
+    values = next(e["values"] for e in kinds(tmp_path, "metrics") if e["step"] == 1)
+    assert set(values) >= {
+        "loss", "perplexity", "learning_rate", "grad_norm", "epoch", "tokens_per_second", "samples_per_second",
+        "supervised_tokens", "useful_token_share", "memory_bytes",
+    }  # fmt: skip
+    assert 0.3 < values["useful_token_share"] <= 1
+    assert [e["phase"] for e in kinds(tmp_path, "phase")] == ["imports", "data", "weights", "step"]
+    started = kinds(tmp_path, "training_started")
+    assert len(started) == 1
+    assert started[0]["total_steps"] == 40
+    assert started[0]["facts"]["rows"] == 36
+    assert started[0]["facts"]["precision_why"]
+    assert kinds(tmp_path, "progress")[-1]["seconds_left"] == 0
+    assert [e["step"] for e in kinds(tmp_path, "checkpoint")] == list(range(4, 41, 4))
+
+
+def test_the_loss_is_the_mean_over_trained_tokens_of_the_effective_batch(tmp_path: Path, model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tunesmith.rows.encoding import IGNORE_INDEX, Encoder
+    from tunesmith_jobs.train.rows import Order, load_rows
+
+    tr.run(tmp_path, model, max_steps=1)
+    rows = load_rows(tmp_path / "train.jsonl", Encoder.from_folder(model, 512)).rows
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    batches = iter(Order(len(rows), 2, 42))
+    total, count = 0.0, 0
+    for index in [
+        *next(batches),
+        *next(batches),
+    ]:  # a fresh LoRA adds nothing: the base's own loss, row by row
+        row = rows[index]
+        ids, labels = (
+            torch.tensor(row.input_ids[None].astype("int64")),
+            torch.tensor(row.labels.astype("int64")),
+        )
+        with torch.no_grad():
+            logits = base(ids).logits[0, :-1]
+        picked = labels[1:] != IGNORE_INDEX
+        assert 0 < picked.sum() < len(labels) - 5  # the question is not trained
+        total += float(torch.nn.functional.cross_entropy(logits[picked], labels[1:][picked], reduction="sum"))
+        count += int(picked.sum())
+    assert tr.losses(tmp_path)[1] == pytest.approx(total / count, rel=1e-5)
+    assert tr.losses(tmp_path, name="supervised_tokens")[1] == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill_at", "logging_steps"), [(3, 1), (7, 1), (9, 3), (6, 3)])
+def test_a_killed_run_goes_on_bit_for_bit(
+    tmp_path: Path, model: Path, kill_at: int, logging_steps: int
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    more = {
+        "logging_steps": logging_steps,
+        "save_steps": 4,
+        "eval_strategy": "epoch",
+        "eval_sampling_ratio": 0.1,
+    }
+    assert tr.run(whole, model, **more).outcome is State.COMPLETED
+    run_and_die(cut, model, kill_at=kill_at, **more)
+    outcome = tr.run(cut, model, attempt=2, **more)
+    assert outcome.outcome is State.COMPLETED, outcome
+    resumed = kinds(cut, "training_started", 2)[0]["step"]
+    assert resumed in ({0, 4} if kill_at < 8 else {4, 8})  # the kill may come before the upload
+    assert tr.losses(cut, 1, 2) == tr.losses(whole)
+    assert tr.losses(cut, 1, 2, name="eval_loss") == tr.losses(whole, name="eval_loss")
+    assert tr.losses(cut, 1, 2, name="supervised_tokens") == tr.losses(whole, name="supervised_tokens")
+    one, other = (f / "artifacts" / "model" / "adapter_model.safetensors" for f in (whole, cut))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_resume_across_reshuffled_epochs_and_with_all_weights_is_exact(tmp_path: Path, model: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    # 24 rows in batches of 2x2 are 6 steps an epoch: the checkpoint at 6 lies on the boundary, the one at 8 beyond it.
+    more = {"use_lora": False, "learning_rate": 1e-3, "reshuffle_each_epoch": True, "save_steps": 2}
+    assert tr.run(whole, model, **more).outcome is State.COMPLETED
+    for attempt, stop_at in enumerate((6, 9), start=1):
+        outcome = tr.run(cut, model, attempt=attempt, stop_at=stop_at, **more)
+        assert outcome.reason is Reason.STOPPED_BY_USER
+    assert tr.run(cut, model, attempt=3, **more).outcome is State.COMPLETED
+    assert tr.losses(cut, 1, 2, 3) == tr.losses(whole)
+    assert len({tr.losses(whole)[step] for step in range(1, 13)}) == 12
+
+
+def test_a_stop_saves_and_can_be_continued(tmp_path: Path, model: Path, undisturbed: Path) -> None:
+    outcome = tr.run(tmp_path, model, stop_at=5)
+    assert (outcome.outcome, outcome.reason) == (State.STOPPED, Reason.STOPPED_BY_USER)
+    assert "step 6" in outcome.message  # asked for in step 5's report, heard after step 6
+    assert checkpoints(tmp_path) == [4, 6]
+    assert not (tmp_path / "artifacts" / "model").exists()
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+
+
+def test_a_superseded_run_leaves_at_once_and_without_a_trace(tmp_path: Path, model: Path) -> None:
+    outcome = tr.run(tmp_path, model, gone_at=6)
+    assert outcome.superseded
+    assert checkpoints(tmp_path) == [4]
+    assert max(tr.losses(tmp_path)) == 6
+    assert not kinds(tmp_path, "log")
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, model: Path, undisturbed: Path) -> None:
+    tr.run(tmp_path, model, stop_at=8)
+    assert checkpoints(tmp_path) == [4, 8, 9]
+    root = tmp_path / "artifacts" / "checkpoints"
+    (root / "checkpoint-9" / "manifest.json").unlink()
+    weights = root / "checkpoint-8" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    warnings = kinds(tmp_path, "warning", 2)
+    assert [w["code"] for w in warnings] == ["checkpoint_damaged"] * 2
+    assert "checkpoint-8" in warnings[1]["message"]
+    assert kinds(tmp_path, "training_started", 2)[0]["resumed_from"] == "checkpoint-4"
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+    assert not faults_of(root / "checkpoint-8")
+
+
+def test_no_more_checkpoints_than_asked_for_are_kept(tmp_path: Path, model: Path) -> None:
+    published = tmp_path / "mine"
+    tr.run(tmp_path, model, save_steps=2, save_total_limit=2, output_dir=str(published))
+    assert checkpoints(tmp_path) == [10, 12]
+    assert [e["step"] for e in kinds(tmp_path, "checkpoint_removed")] == [2, 4, 6, 8]
+    assert sorted(p.name for p in published.iterdir()) == ["checkpoint-10", "checkpoint-12", "model"]
+    assert not faults_of(published / "model")
+    assert not faults_of(published / "checkpoint-12")
+
+
+def test_a_checkpoint_holds_no_pickle_of_arguments(undisturbed: Path) -> None:
+    folder = undisturbed / "artifacts" / "checkpoints" / "checkpoint-12"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+        "trainer_state.json", "training_args.json", "manifest.json",
+    }  # fmt: skip
+    assert "training_args.bin" not in names
+    assert not faults_of(folder)
+    event = kinds(undisturbed, "checkpoint")[-1]
+    manifest = Manifest.decode((folder / "manifest.json").read_bytes())
+    assert manifest is not None
+    assert (event["step"], event["bytes"], event["files"]) == (12, manifest.total_bytes, len(manifest.files))
+    assert manifest.chat_template_sha256
+
+
+def test_the_final_adapter_loads_with_plain_peft(undisturbed: Path, model: Path) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = undisturbed / "artifacts" / "model"
+    assert not faults_of(folder)
+    tuned = AutoPeftModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(model)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "what is 1?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    with torch.no_grad():
+        assert not torch.equal(tuned(**ids).logits, AutoModelForCausalLM.from_pretrained(model)(**ids).logits)
+
+
+def test_a_full_model_loads_with_plain_transformers(tmp_path: Path, model: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    outcome = tr.run(tmp_path, model, use_lora=False, learning_rate=1e-3, max_steps=2)
+    assert outcome.outcome is State.COMPLETED, outcome
+    tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "artifacts" / "model")
+    assert AutoTokenizer.from_pretrained(tmp_path / "artifacts" / "model").chat_template
+    assert tuned.config.use_cache
+    assert outcome.model_uri == str(tmp_path / "artifacts" / "model")
+
+
+def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, model: Path, undisturbed: Path) -> None:
+    tr.run(tmp_path, model, gradient_checkpointing=True, max_steps=12)
+    for step, loss in tr.losses(undisturbed).items():
+        assert tr.losses(tmp_path)[step] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("use_lora", [True, False])
+def test_bf16_trains_where_it_is_allowed(
+    tmp_path: Path, model: Path, use_lora: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.train.precision.cpu_bf16_flags", lambda _: {"amx_bf16"})
+    outcome = tr.run(tmp_path, model, use_lora=use_lora, learning_rate=5e-3, max_steps=12)
+    assert outcome.outcome is State.COMPLETED, outcome
+    assert kinds(tmp_path, "training_started")[0]["facts"]["precision"] == "bf16"
+    loss = tr.losses(tmp_path)
+    assert loss[12] < loss[1] - 0.3
+    from safetensors import safe_open
+
+    name = "adapter_model.safetensors" if use_lora else "model.safetensors"
+    with safe_open(tmp_path / "artifacts" / "model" / name, "pt") as file:
+        assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F32"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_the_hardware_lacks_is_refused(
+    tmp_path: Path, model: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.train.precision.cpu_bf16_flags", lambda _: set())
+    outcome = tr.run(tmp_path, model, precision=precision, device="cpu")
+    assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.BAD_PARAMETERS)
+    assert precision in outcome.message
+
+
+def test_a_poisoned_model_ends_the_run_before_anything_is_saved(tmp_path: Path, model: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    bad = tmp_path / "bad"
+    shutil.copytree(model, bad)
+    tensors = load_file(bad / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, bad / "model.safetensors", metadata={"format": "pt"})
+    outcome = tr.run(tmp_path, bad, save_steps=1)
+    assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.NUMERIC)
+    assert "Step 1" in outcome.message
+    assert not kinds(tmp_path, "checkpoint")
+    assert kinds(tmp_path, "warning")[-1]["code"] == "numeric"
+
+
+def test_rows_that_cannot_be_trained_are_named(tmp_path: Path, model: Path) -> None:
+    rows = tr.write_rows(tmp_path / "train.jsonl", 5)
+    with rows.open("a") as file:
+        file.write('{"messages": [{"role": "user", "content": "hello"}]}\n')
+    outcome = tr.run(tmp_path, model)
+    assert outcome.reason is Reason.BAD_DATA
+    assert "train.jsonl:6" in outcome.message
+
+
+def test_rows_without_labels_are_left_out_with_a_warning(tmp_path: Path, model: Path) -> None:
+    rows = tr.write_rows(tmp_path / "train.jsonl", 6)
+    long = {"messages": [{"role": "user", "content": "dog " * 500}, {"role": "assistant", "content": "cat"}]}
+    with rows.open("a") as file:
+        file.write(json.dumps(long) + "\n")
+    assert tr.run(tmp_path, model, max_length=128, max_steps=1).outcome is State.COMPLETED
+    assert {w["code"] for w in kinds(tmp_path, "warning")} == {"rows_without_labels", "rows_cut"}
+    assert kinds(tmp_path, "training_started")[0]["facts"]["rows"] == 6
+    rows.write_text(json.dumps(long) + "\n")
+    again = tr.run(tmp_path, model, max_length=128, max_steps=1, attempt=2)
+    assert (again.outcome, again.reason) == (State.FAILED, Reason.BAD_DATA)
+    assert "max_length" in again.message
+
+
+def test_a_model_folder_that_is_none_is_a_bad_model(tmp_path: Path, model: Path) -> None:
+    import shutil
+
+    bad = tmp_path / "bad"
+    shutil.copytree(model, bad)
+    (bad / "model.safetensors").write_bytes(b"short")
+    assert tr.run(tmp_path, bad).reason is Reason.BAD_MODEL
+    outcome = tr.run(tmp_path, model, target_modules=["nothing_is_called_so"], attempt=2)
+    assert outcome.reason is Reason.BAD_PARAMETERS
+
+
+def test_a_storage_that_takes_nothing_ends_the_run(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.train.checkpoints._TRIES", 1)
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "checkpoints").write_text("a file where the folder should be")
+    outcome = tr.run(tmp_path, model)
+    assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.STORAGE), outcome
+
+
+def test_an_error_in_the_training_code_is_logged(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_jobs.train.trainer import TuneTrainer
+
+    def explode(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(TuneTrainer, "close_step", explode)
+    outcome = tr.run(tmp_path, model)
+    assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.USER_CODE)
+    last = kinds(tmp_path, "log")[-1]
+    assert last["level"] == "error"
+    assert "a bug of ours" in last["message"]
+
+
+def test_a_run_that_had_finished_only_publishes_again(tmp_path: Path, model: Path) -> None:
+    import shutil
+
+    assert tr.run(tmp_path, model, max_steps=4).outcome is State.COMPLETED
+    shutil.rmtree(tmp_path / "artifacts" / "model")
+    assert tr.run(tmp_path, model, max_steps=4, attempt=2).outcome is State.COMPLETED
+    assert not faults_of(tmp_path / "artifacts" / "model")
+    assert not tr.losses(tmp_path, 2)
+
+
+def test_max_samples_are_drawn_by_the_seed(tmp_path: Path, model: Path) -> None:
+    from tunesmith.rows.encoding import Encoder
+    from tunesmith_jobs.train.rows import hold_out, load_rows
+
+    file = tr.write_rows(tmp_path / "train.jsonl", 200)
+    encoder = Encoder.from_folder(model, 512)
+    first, same, other = (load_rows(file, encoder, 20, seed).rows for seed in (1, 1, 2))
+    texts = [[tuple(rows[i].input_ids) for i in range(20)] for rows in (first, same, other)]
+    assert texts[0] == texts[1] != texts[2]
+    left, held = hold_out(first, 0.25, 1)
+    assert (len(left), len(held)) == (15, 5)
+    assert {tuple(left[i].input_ids) for i in range(15)} | {
+        tuple(held[i].input_ids) for i in range(5)
+    } == set(texts[0])
+
+
+def test_every_row_is_taken_once_an_epoch_by_any_number_of_workers() -> None:
+    from tunesmith_jobs.train.rows import Order
+
+    for world in (1, 2, 3):
+        orders = [Order(23, 4, 7, world=world, rank=rank) for rank in range(world)]
+        assert len({len(list(order)) for order in orders}) == 1
+        assert all(len(list(order)) == len(order) for order in orders)
+        taken = [i for order in orders for batch in order for i in batch if i >= 0]
+        assert sorted(taken) == list(range(23))
+    order = Order(23, 4, 7)
+    first = list(order)
+    order.epoch = 1
+    assert list(order) == first
+    again = Order(23, 4, 7, reshuffle=True)
+    again.epoch = 1
+    assert list(again) != first

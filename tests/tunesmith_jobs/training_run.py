@@ -1,0 +1,111 @@
+"""Runs `core.train` on a tiny model and writes what it says to a file. No test itself: tests import it, and start it
+as a process of its own that they may kill (`python training_run.py <arguments as JSON>`)."""
+
+import datetime as dt
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from tunesmith.events import JobPayload
+from tunesmith.lifecycle import Desired
+
+
+class FileOutlet:
+    """Writes each event to a file; may ask for a stop, or kill the process, at a step."""
+
+    superseded = False
+
+    def __init__(
+        self, file: Path, stop_at: int | None = None, kill_at: int | None = None, gone_at: int | None = None
+    ):
+        self.desired = Desired.RUN
+        self._file, self._stop_at, self._kill_at, self._gone_at = file, stop_at, kill_at, gone_at
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        with self._file.open("a") as file:
+            file.write(payload.model_dump_json() + "\n")
+        step = payload.step if payload.kind == "metrics" else -1
+        if step == self._stop_at:
+            self.desired = Desired.STOP
+        if step == self._gone_at:
+            self.superseded = True
+        if step == self._kill_at:
+            os.kill(os.getpid(), 9)
+
+
+def write_rows(file: Path, count: int, seed: int = 1) -> Path:
+    draw = random.Random(seed)
+    with file.open("w") as stream:
+        for _ in range(count):
+            question = "what is " + "so very " * draw.randint(0, 6) + str(draw.randint(0, 99)) + "?"
+            answer = "The answer is the number " + str(draw.randint(0, 9)) + "." * draw.randint(1, 3)
+            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            stream.write(json.dumps({"messages": turns}) + "\n")
+    return file
+
+
+def run(
+    folder: Path,
+    model: Path,
+    *,
+    attempt: int = 1,
+    rows: Path | None = None,
+    eval_rows: str | None = None,
+    output_dir: str | None = None,
+    **more: Any,
+) -> Any:
+    """Train in `folder`; returns the outcome. Keys that are no parameter of a spec go to the outlet."""
+    from tunesmith.spec.training import TrainSpec
+    from tunesmith_jobs.train.core import Identity, Paths, train
+
+    outlet = FileOutlet(
+        folder / f"events-{attempt}.jsonl",
+        **{k: more.pop(k) for k in ("stop_at", "kill_at", "gone_at") if k in more},
+    )
+    rows = Path(rows) if rows else folder / "train.jsonl"
+    if not rows.exists():
+        write_rows(rows, 24)
+    spec = {
+        "model_name_or_path": str(model),
+        "train_file": str(rows),
+        "max_steps": 12,
+        "logging_steps": 1,
+        "save_steps": 4,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "lora_dropout": 0.1,
+        "learning_rate": 1e-2,
+        "target_modules": "all-linear",
+        "gradient_checkpointing": False,
+    } | more
+    paths = Paths(
+        model=model,
+        train=rows,
+        eval=Path(eval_rows) if eval_rows else None,
+        artifact_uri=str(folder / "artifacts"),
+        scratch=folder / "scratch",
+        output_dir=Path(output_dir) if output_dir else None,
+    )
+    return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt))
+
+
+def events(folder: Path, attempt: int = 1) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"events-{attempt}.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path, *attempts: int, name: str = "loss") -> dict[int, float]:
+    """Step -> value, as the charts show it: where a step was done again, the newest counts."""
+    found: dict[int, float] = {}
+    for attempt in attempts or (1,):
+        for event in events(folder, attempt):
+            if event["kind"] == "metrics" and name in event["values"]:
+                found[event["step"]] = event["values"][name]
+    return found
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    print(run(Path(given.pop("folder")), Path(given.pop("model")), **given).model_dump_json())
