@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tunesmith import Client
-from tunesmith.cli.watching import loss_curve, watch_task
+from tunesmith.cli.watching import watch_task
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
@@ -53,7 +53,13 @@ def cli(*words: str) -> None:
 
 def ask(task: TaskView, home: Home) -> dict[str, dict[str, str]]:
     """The same questions to the base and to the tuned model."""
-    command = [sys.executable, "-m", "tunesmith_jobs.ask", "--model", str(home.models / MODEL.rsplit("/", 1)[-1])]
+    command = [
+        sys.executable,
+        "-m",
+        "tunesmith_jobs.ask",
+        "--model",
+        str(home.models / MODEL.rsplit("/", 1)[-1]),
+    ]
     command += ["--adapter", str(task.model_uri)]
     for question in QUESTIONS:
         command += ["--question", question]
@@ -86,7 +92,6 @@ def main() -> int:
         console.print(f"[red]The task ended {done.state}: {done.message}[/red] {done.next_step or ''}")
         return 1
     metrics = client.metrics(task.id)
-    console.print(loss_curve(metrics))
     answers = ask(done, home)
     show_answers(answers)
     held_out = [point.value for point in metrics.series["eval_loss"]]
@@ -110,5 +115,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except TunesmithError as error:
-        console.print(f"[red]error:[/red] {error.message}" + (f"\n[dim]hint:[/dim] {error.hint}" if error.hint else ""))
+        console.print(
+            f"[red]error:[/red] {error.message}" + (f"\n[dim]hint:[/dim] {error.hint}" if error.hint else "")
+        )
         sys.exit(1)

@@ -108,7 +108,9 @@ def main() -> None:
                 seconds, after, seen = [], None, 0
                 while True:
                     started = time.perf_counter()
-                    page = client.get("/v1/tasks", params={"limit": 500} | ({"after": after} if after else {})).json()
+                    page = client.get(
+                        "/v1/tasks", params={"limit": 500} | ({"after": after} if after else {})
+                    ).json()
                     seconds.append(time.perf_counter() - started)
                     seen, after = seen + len(page["data"]), page["next"]
                     if not page["has_more"]:

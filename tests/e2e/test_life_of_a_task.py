@@ -115,7 +115,7 @@ def undisturbed(client: Client, tiny_model: Path, rows: Path) -> dict[int, float
     assert done.state is State.COMPLETED, done.message
     found = losses(client, task)
     assert sorted(found) == list(range(1, 31))
-    assert [c.step for c in client.checkpoints(task.id)][0] == 30
+    assert next(c.step for c in client.checkpoints(task.id)) == 30, "newest first"
     return found
 
 
@@ -222,9 +222,12 @@ def test_bad_data_is_refused_at_submit(client: Client, live_home: Home, tiny_mod
 def test_the_cli_shows_a_task(live_home: Home, undisturbed: dict[int, float]) -> None:
     environment = {**os.environ, "TUNESMITH_HOME": str(live_home.root), "COLUMNS": "100"}
     tunesmith = Path(sys.executable).parent / "tunesmith"
-    shown = subprocess.run(
-        [tunesmith, "tasks", "list", "--state", "completed"], env=environment, capture_output=True, text=True, check=True
-    )
-    assert "completed" in shown.stdout
-    status = subprocess.run([tunesmith, "status", "--json"], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(status.stdout)
+
+    def output(*words: str) -> str:
+        done = subprocess.run(
+            [tunesmith, *words], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert "completed" in output("tasks", "list", "--state", "completed")
+    assert json.loads(output("status", "--json"))["supervised"]

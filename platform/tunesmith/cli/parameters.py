@@ -1,0 +1,194 @@
+"""`tunesmith parameters`: the reference of every parameter, from its one declaration."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from tunesmith.cli.arguments import JsonFlag
+from tunesmith.cli.output import facts, out, show_json, table
+from tunesmith.errors import NotFound
+from tunesmith.schema import ParameterRow, rows
+from tunesmith.spec.parameter import Group, did_you_mean
+from tunesmith.spec.training import TrainSpec
+
+
+class Language(StrEnum):
+    """The languages of labels and help."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+_HEADS = {
+    Language.EN: (
+        "Parameter",
+        "Type",
+        "Default",
+        "Range or choices",
+        "Meaning",
+        "Also known as",
+        "Has an effect when",
+    ),
+    Language.ZH: ("参数", "类型", "默认值", "范围或可选值", "说明", "别名", "生效条件"),
+}
+_GROUPS_ZH: dict[Group, str] = {
+    Group.BASIC: "基本",
+    Group.DATA: "数据",
+    Group.TRAINING: "训练",
+    Group.LORA: "LoRA",
+    Group.OPTIMIZATION: "优化",
+    Group.DISTRIBUTED: "分布式",
+    Group.LOGGING: "日志",
+    Group.GENERAL: "通用",
+}
+_TITLES = {Language.EN: "Training parameters", Language.ZH: "训练参数"}
+_REQUIRED = {Language.EN: "required", Language.ZH: "必填"}
+
+
+def group_title(group: Group, lang: Language) -> str:
+    """A section's name."""
+    return _GROUPS_ZH[group] if lang is Language.ZH else "LoRA" if group is Group.LORA else group.capitalize()
+
+
+def shown(value: Any) -> str:
+    """A default as a user would write it; empty for none."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def accepted(row: ParameterRow) -> str:
+    """The range or the choices of a parameter, with its unit."""
+    return " ".join(
+        part for part in (", ".join(row.choices or []) or row.bounds, row.about.unit or "") if part
+    )
+
+
+def default_of(row: ParameterRow, lang: Language) -> str:
+    """A parameter's default, or that it is required."""
+    return _REQUIRED[lang] if row.required else shown(row.default)
+
+
+def help_of(row: ParameterRow, lang: Language) -> str:
+    """What a parameter does."""
+    return row.about.help_zh if lang is Language.ZH else row.about.help_en
+
+
+def label_of(row: ParameterRow, lang: Language) -> str:
+    """What a parameter is called in the form."""
+    return row.about.label_zh if lang is Language.ZH else row.about.label_en
+
+
+def conditions(row: ParameterRow) -> str:
+    """Under which other parameters it has an effect."""
+    return " and ".join(map(str, row.about.visible_when))
+
+
+def markdown(lang: Language) -> str:
+    """The whole reference as a Markdown page."""
+    lines = [f"# {_TITLES[lang]}", ""]
+    for group in Group:
+        found = [row for row in rows(TrainSpec) if row.about.group is group]
+        if not found:
+            continue
+        heads = _HEADS[lang]
+        lines += [f"## {group_title(group, lang)}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for row in found:
+            meaning = f"**{label_of(row, lang)}.** {help_of(row, lang)}"
+            cells = (
+                f"`{row.name}`",
+                row.type,
+                _code(default_of(row, lang)) if not row.required else _REQUIRED[lang],
+                accepted(row),
+                meaning,
+                ", ".join(f"`{alias}`" for alias in row.about.aliases),
+                _code(conditions(row)),
+            )
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _find(name: str) -> ParameterRow:
+    wanted = name.lstrip("-").replace("-", "_")
+    spellings = {row.name: row for row in rows(TrainSpec)}
+    spellings |= {alias: row for row in rows(TrainSpec) for alias in row.about.aliases}
+    if wanted not in spellings:
+        meant = did_you_mean(wanted, list(spellings))
+        hint = (
+            f"Did you mean `{spellings[meant].name}`?" if meant else "`tunesmith parameters` lists them all."
+        )
+        raise NotFound(f"There is no parameter `{name}`.", hint=hint)
+    return spellings[wanted]
+
+
+def parameters(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one, in full.")] = None,
+    lang: Annotated[Language, typer.Option(help="The language of the explanations.")] = Language.EN,
+    as_json: JsonFlag = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page.")] = False,
+) -> None:
+    """Explain the parameters of a training task."""
+    found = [_find(name)] if name else rows(TrainSpec)
+    if as_json:
+        show_json(found[0] if name else found)
+    elif as_markdown:
+        out().print(markdown(lang), soft_wrap=True)
+    elif name:
+        _show_one(found[0], lang)
+    else:
+        _show_all(found, lang)
+
+
+def _show_one(row: ParameterRow, lang: Language) -> None:
+    console = out()
+    console.print(Text(row.name, style="bold") + Text(f"  {label_of(row, lang)}"))
+    console.print(help_of(row, lang))
+    console.print()
+    console.print(
+        facts(
+            [
+                ("flag", "--" + row.name.replace("_", "-")),
+                ("type", row.type),
+                ("default", default_of(row, lang)),
+                ("accepts", accepted(row)),
+                ("also known as", ", ".join(row.about.aliases)),
+                ("has an effect when", conditions(row)),
+            ]
+        )
+    )
+
+
+def _show_all(found: list[ParameterRow], lang: Language) -> None:
+    console = out()
+    names = max(len(row.name) for row in found)
+    for group in Group:
+        members = [row for row in found if row.about.group is group]
+        if not members:
+            continue
+        console.print(Text(group_title(group, lang), style="bold"))
+        grid = table("", "", "")
+        grid.show_header = False
+        grid.columns[0].min_width = names
+        grid.columns[1].overflow, grid.columns[1].max_width = "ellipsis", 16
+        grid.columns[2].no_wrap, grid.columns[2].overflow = False, "fold"
+        for row in members:
+            grid.add_row(row.name, Text(default_of(row, lang), style="dim"), help_of(row, lang))
+        console.print(grid)
+        console.print()
+    console.print("`tunesmith parameters NAME` says more of one.", style="dim")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("parameters")(parameters)

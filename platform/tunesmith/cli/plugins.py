@@ -1,0 +1,84 @@
+"""Commands of the packages that are installed beside the client, found by entry point.
+
+The CLI imports no sibling package by name: each value of the group `tunesmith.commands` is a Typer app whose
+commands join the top level. One that cannot be imported shows as not available, with what to install.
+"""
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from types import TracebackType
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from tunesmith.errors import TunesmithError
+
+GROUP = "tunesmith.commands"
+EXTRAS = {
+    "tunesmith_platform": "platform",
+    "tunesmith_ui": "platform",
+    "tunesmith_jobs": "jobs",
+    "tunesmith_serve": "platform",
+}
+"""Which extra of the distribution brings what a package needs."""
+
+
+class NotInstalled(TunesmithError):
+    """A command needs a part of the distribution that is not installed."""
+
+    code = "not_installed"
+
+
+def not_installed(package: str, error: ImportError) -> NotInstalled:
+    """What to say when a package cannot import what it needs.
+
+    Args:
+        package: The top-level package that wanted it.
+        error: What the import raised.
+    """
+    missing = f"`{error.name}` is not installed." if error.name else f"{error}."
+    extra = EXTRAS.get(package)
+    what = f"`pip install 'tunesmith[{extra}]'`" if extra else f"Install what `{package}` needs"
+    return NotInstalled(f"This command needs more than the client: {missing}", hint=f"{what}.")
+
+
+def wanting_package(trace: TracebackType | None) -> str:
+    """The package of ours in which an import failed: the innermost one on the traceback."""
+    found = "tunesmith"
+    while trace is not None:
+        top = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0]
+        found = top if top in EXTRAS else found
+        trace = trace.tb_next
+    return found
+
+
+def add_to(app: typer.Typer, found: Iterable[EntryPoint] | None = None) -> None:
+    """Add what is installed to an app.
+
+    Args:
+        app: The top level.
+        found: The entry points; those of the environment when None.
+    """
+    for point in sorted(entry_points(group=GROUP) if found is None else found, key=lambda item: item.name):
+        try:
+            commands = point.load()
+        except ImportError as error:
+            _add_absent(app, point.name, not_installed(point.module.split(".")[0], error))
+        except Exception as error:
+            # Whatever is wrong with one package, the commands of the others stay usable.
+            broken = NotInstalled(f"`{point.module}` cannot be loaded: {type(error).__name__}: {error}.")
+            _add_absent(app, point.name, broken)
+        else:
+            # As `add_typer` without a name does, which would grumble at an app with a callback.
+            app.registered_commands += commands.registered_commands
+            app.registered_groups += commands.registered_groups
+
+
+def _add_absent(app: typer.Typer, name: str, failure: NotInstalled) -> None:
+    def absent(_context: typer.Context) -> None:
+        raise failure
+
+    settings: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+    why = failure.hint or failure.message
+    app.command(name, help=escape(f"Not available: {why}"), context_settings=settings)(absent)

@@ -1,0 +1,222 @@
+"""`tunesmith train`: its flags derive from `TrainSpec`, one a parameter and a hidden one an alias.
+
+Knows how a flag becomes a value of the spec; what the value may be, the spec knows.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.output import out, say, show_json, show_notices
+from tunesmith.cli.parameters import Language, group_title, shown
+from tunesmith.cli.watching import watch_task, watched
+from tunesmith.errors import InvalidInput, Problem
+from tunesmith.schema import ParameterRow, rows
+from tunesmith.spec.training import TrainSpec
+
+_ROWS = {row.name: row for row in rows(TrainSpec)}
+_CANONICAL = {name: name for name in _ROWS} | {
+    alias: row.name for row in _ROWS.values() for alias in row.about.aliases
+}
+_PATHS = ("train_file", "eval_file", "output_dir")
+_MODEL = "model_name_or_path"
+_BOOLEANS = {"true", "yes", "on", "1", "false", "no", "off", "0", "t", "f", "y", "n"}
+"""What pydantic reads as a boolean."""
+
+
+def flag(name: str) -> str:
+    """A parameter's flag: `learning_rate` is `--learning-rate`."""
+    return "--" + name.replace("_", "-")
+
+
+class _SpecCommand(TyperCommand):
+    """A command whose switches may stand alone or carry a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, switches(args))
+
+
+def switches(args: Sequence[str]) -> list[str]:
+    """Arguments in which every boolean flag carries its value.
+
+    `--use-lora` becomes `--use-lora=true` and `--no-use-lora` becomes `--use-lora=false`; `--use_lora True`, as
+    Hugging Face's scripts take it, is understood too.
+    """
+    booleans = {flag(spelling) for spelling, name in _CANONICAL.items() if _ROWS[name].type == "boolean"}
+    found: list[str] = []
+    for i, word in enumerate(args):
+        name = word.replace("_", "-")
+        after = args[i + 1].lower() if i + 1 < len(args) else ""
+        if name in booleans and after not in _BOOLEANS:
+            found.append(f"{name}=true")
+        elif name.startswith("--no-") and f"--{name[5:]}" in booleans:
+            found.append(f"--{name[5:]}=false")
+        else:
+            found.append(word)
+    return found
+
+
+def _help(row: ParameterRow) -> str:
+    default = "required" if row.required else f"default: {shown(row.default) or 'empty'}"
+    off = f"off: --no-{flag(row.name)[2:]}" if row.type == "boolean" else ""
+    known = (default, row.bounds, row.about.unit, " | ".join(row.choices or ()), off)
+    return escape(f"{row.about.help_en} [{'; '.join(part for part in known if part)}]")
+
+
+def _option(spelling: str, row: ParameterRow) -> inspect.Parameter:
+    """The function parameter from which typer makes the flag."""
+    choices = row.choices or []
+    option = typer.Option(
+        flag(spelling),
+        metavar=f"<{row.type}>",
+        help=_help(row),
+        hidden=spelling != row.name,
+        rich_help_panel=group_title(row.about.group, Language.EN),
+        show_default=False,
+        autocompletion=lambda: choices,
+    )
+    annotation = Annotated[str | None, option]
+    return inspect.Parameter(spelling, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def read_flag(name: str, given: Any) -> Any:
+    """A flag's text as the spec takes it: lists by comma or as JSON, objects as JSON; the rest as it is.
+
+    Raises:
+        InvalidInput: Text that should be JSON and is not.
+    """
+    kind = _ROWS[_CANONICAL[name]].type
+    if not isinstance(given, str) or kind not in {"list", "object"}:
+        return given
+    if kind == "list" and not given.lstrip().startswith("["):
+        return [part.strip() for part in given.split(",") if part.strip()]
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        example = '["q_proj"]' if kind == "list" else '{"CPU": 2}'
+        raise InvalidInput(
+            f"`{given}` is not JSON: {error}.", field=name, hint=f"Write it as '{example}', in single quotes."
+        ) from error
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Parameters from a YAML or JSON file.
+
+    Raises:
+        InvalidInput: It cannot be read, or is no mapping of names to values.
+    """
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"`{file}` cannot be read: {error}.", field="--config") from error
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"`{file}` is neither YAML nor JSON: {error}.", field="--config") from error
+    if not isinstance(data, dict):
+        raise InvalidInput(
+            f"`{file}` holds no parameters.", field="--config", hint="One a line, as `learning_rate: 0.0002`."
+        )
+    return {str(name): value for name, value in data.items()}
+
+
+def merged(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a file with those of the flags over them, however either spells them."""
+    given = {_CANONICAL[name] for name in flags}
+    return {name: value for name, value in config.items() if _CANONICAL.get(name) not in given} | dict(flags)
+
+
+def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same parameters with paths that do not depend on this process's folder.
+
+    A model that is no folder here is the name of a pulled one, and stays.
+    """
+    found = dict(parameters)
+    for name, value in parameters.items():
+        canonical = _CANONICAL.get(name)
+        if not isinstance(value, str) or not value or "://" in value:
+            continue
+        path = Path(value).expanduser()
+        if canonical in _PATHS or (canonical == _MODEL and path.exists()):
+            found[name] = str(path.absolute())
+    return found
+
+
+def _checked(parameters: Mapping[str, Any]) -> None:
+    """Refuse at once, in terms of flags, what the server would refuse."""
+    try:
+        TrainSpec.read(parameters)
+    except InvalidInput as error:
+        for problem in error.problems:
+            if problem.field in _ROWS and problem.message.startswith("Field required"):
+                problem.message, problem.hint = "It must be given.", f"Give `{flag(problem.field)}`."
+        if len(error.problems) == 1:
+            only: Problem = error.problems[0]
+            error.message = f"{only.field}: {only.message}" if only.field else only.message
+            error.hint = only.hint
+        raise
+
+
+def _train(
+    *,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters; flags win.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Shown name; made from the time if not given.")
+    ] = None,
+    project: Annotated[
+        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
+    ] = "default",
+    priority: Annotated[int, typer.Option("--priority", help="Higher starts first.")] = 0,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given again.")] = None,
+    notes: Annotated[str, typer.Option("--notes", help="Free text.")] = "",
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
+    ] = None,
+    as_json: JsonFlag = False,
+    **flags: Any,
+) -> None:
+    """Train a model.
+
+    Every parameter has a flag, with `-` or `_`; `tunesmith parameters` explains them. Paths are made absolute.
+    """
+    given = {name: read_flag(name, value) for name, value in flags.items() if value is not None}
+    parameters = absolute(merged(read_config(config) if config else {}, given))
+    _checked(parameters)
+    body: dict[str, Any] = {"kind": "train", "project": project, "priority": priority, "spec": parameters}
+    body |= {key: value for key, value in {"name": name, "tags": tag, "notes": notes}.items() if value}
+    with connect() as client:
+        task = client.create_task(body)
+        show_notices(task.notices)
+        if as_json:
+            show_json(task)
+            return
+        if watch is False or (watch is None and not sys.stdout.isatty()):
+            say(f"Task `{task.name}` is {task.state}. Follow it with `tunesmith watch {task.id}`.")
+            out().print(task.id)
+            return
+        say(f"Task `{task.name}` is {task.state}: {task.id}")
+        raise typer.Exit(watched(lambda: watch_task(client, task.id, out()).state, task.id))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an app."""
+
+    def command(**given: Any) -> None:
+        _train(**given)
+
+    signature = inspect.signature(_train)
+    own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    derived = [_option(spelling, _ROWS[name]) for spelling, name in _CANONICAL.items()]
+    command.__signature__ = signature.replace(parameters=own + derived)  # type: ignore[attr-defined]
+    settings = {"token_normalize_func": lambda name: name.replace("_", "-")}
+    app.command("train", cls=_SpecCommand, context_settings=settings, help=inspect.getdoc(_train))(command)

@@ -1,0 +1,329 @@
+"""Every call of the REST API as a typed method.
+
+Knows the endpoints and their views; `transport` knows HTTP, `stream` knows the live stream.
+"""
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from tunesmith import views
+from tunesmith.client.stream import follow, readable
+from tunesmith.client.transport import Transport, find_server, not_understood
+from tunesmith.errors import Conflict, InvalidInput, NotFound, TooManyRequests, TunesmithError, Unavailable
+from tunesmith.home import Home
+from tunesmith.lifecycle import State
+from tunesmith.spec.task import NewTask
+
+View = TypeVar("View", bound=BaseModel)
+
+
+class TaskFilter(TypedDict, total=False):
+    """Which tasks a list shows; what is left out does not narrow it."""
+
+    state: Sequence[State | str] | None
+    kind: str | None
+    project: str | None
+    name: str | None
+    """A part of the name."""
+    tag: str | None
+
+
+class Client:
+    """The control plane, from Python.
+
+    With no arguments it finds the server by `TUNESMITH_URL` and `TUNESMITH_API_KEY`, else by the state folder of
+    a platform that was started with `tunesmith up` on this machine. Calls are repeated while the server is away or
+    busy; creating a task carries an `Idempotency-Key`, so a repeat never makes a second task.
+
+    Args:
+        url: Where the API answers.
+        api_key: The key; it shows in no `repr` and in no error.
+        home: The state folder.
+        retry_seconds: How long one call is repeated while the server is away or busy.
+        patience: Seconds without any server after which `stream` and `wait` give up.
+
+    Raises:
+        CannotConnect: No address is given, and no platform was started in the state folder.
+        InvalidInput: The address is no HTTP URL.
+
+    Every method raises the error that the server answered (`tunesmith.errors`), or `CannotConnect`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        home: Home | None = None,
+        retry_seconds: float = 8.0,
+        patience: float = 120.0,
+    ) -> None:
+        found, key = find_server(url, api_key, home or Home())
+        self._transport = Transport(found, key, retry_seconds=retry_seconds)
+        self._patience = patience
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return self._transport.url
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    # --- the platform
+
+    def is_up(self) -> bool:
+        """Whether the server answers; needs no key."""
+        try:
+            return bool(self._transport.call("GET", "/healthz", repeats=False))
+        except TunesmithError:
+            return False
+
+    def system(self) -> views.SystemView:
+        """The platform's parts, limits and counts."""
+        return self._get(views.SystemView, "/v1/system")
+
+    def schema(self, kind: str = "train") -> dict[str, Any]:
+        """JSON Schema of a task kind's parameters, with labels, groups and visibility rules."""
+        found: dict[str, Any] = self._transport.call("GET", f"/v1/schema/{_part(kind)}")
+        return found
+
+    # --- tasks
+
+    def create_task(
+        self, new: NewTask | Mapping[str, Any], idempotency_key: str | None = None
+    ) -> views.TaskView:
+        """Submit a task.
+
+        Args:
+            new: What to do; a mapping is checked by the server.
+            idempotency_key: The same key and body again answer the same task. One is made when none is given,
+                so that a repeat after a lost answer makes no second task.
+
+        Raises:
+            InvalidInput: Something in it cannot be trained on; each problem names its place and its cure.
+            IdempotencyConflict: The key was used with another body.
+        """
+        if isinstance(new, BaseModel):
+            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind.value}
+        else:
+            body = dict(new)
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(18)}
+        return self._view(
+            views.TaskView, self._transport.call("POST", "/v1/tasks", body=body, headers=headers)
+        )
+
+    def tasks_page(
+        self, limit: int = 50, after: str | None = None, **wanted: Unpack[TaskFilter]
+    ) -> views.Page[views.TaskView]:
+        """One page of the tasks, newest first; go on with `after=<next>`."""
+        query = {
+            "state": [str(state) for state in wanted.get("state") or ()] or None,
+            "kind": wanted.get("kind"),
+            "project": wanted.get("project"),
+            "name": wanted.get("name"),
+            "tag": wanted.get("tag"),
+            "limit": limit,
+            "after": after,
+        }
+        return self._get(views.Page[views.TaskView], "/v1/tasks", query)
+
+    def tasks(self, **wanted: Unpack[TaskFilter]) -> Iterator[views.TaskView]:
+        """Every task, newest first, page by page as they are read."""
+        after: str | None = None
+        while True:
+            page = self.tasks_page(200, after, **wanted)
+            yield from page.data
+            if not page.has_more or page.next is None:
+                return
+            after = page.next
+
+    def task(self, task: str) -> views.TaskView:
+        """A task as it stands.
+
+        Args:
+            task: Its id, or its name when no other task has it.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Several tasks have this name.
+        """
+        try:
+            return self._get(views.TaskView, _task_path(task))
+        except (NotFound, InvalidInput) as error:  # a name may be no possible id
+            if len(task) > 120:
+                raise
+            named = [found for found in self.tasks(name=task) if found.name == task]
+            if not named:
+                hint = "`tunesmith tasks list` shows them."
+                raise NotFound(f"There is no task `{task}`.", hint=hint) from error
+        if len(named) > 1:
+            newest = ", ".join(f"`{found.id}`" for found in named[:3])
+            raise Conflict(
+                f"{len(named)} tasks are named `{task}`.", hint=f"Use an id; the newest first: {newest}."
+            )
+        return self._get(views.TaskView, _task_path(named[0].id))
+
+    def update_task(
+        self,
+        task_id: str,
+        *,
+        name: str | None = None,
+        notes: str | None = None,
+        tags: Sequence[str] | None = None,
+        priority: int | None = None,
+    ) -> views.TaskView:
+        """Change a task's name, notes, tags or priority; what is None stays."""
+        change: dict[str, Any] = {"name": name, "notes": notes, "priority": priority}
+        change["tags"] = None if tags is None else list(tags)
+        body = {key: value for key, value in change.items() if value is not None}
+        return self._view(views.TaskView, self._transport.call("PATCH", _task_path(task_id), body=body))
+
+    def stop_task(self, task_id: str) -> views.TaskView:
+        """Stop a task; a running one saves a checkpoint first. Stopping twice changes nothing."""
+        return self._view(views.TaskView, self._transport.call("POST", f"{_task_path(task_id)}:stop"))
+
+    def delete_task(self, task_id: str, *, files: bool = False) -> None:
+        """Delete a task that is over.
+
+        Args:
+            task_id: Which one.
+            files: Delete its checkpoints and final model too; the base model is never touched.
+
+        Raises:
+            Conflict: It is not over.
+        """
+        repeats: list[TunesmithError] = []
+        try:
+            self._transport.call(
+                "DELETE", _task_path(task_id), query={"files": files}, on_retry=repeats.append
+            )
+        except NotFound:
+            if not repeats:  # else the first try deleted it, and only its answer was lost
+                raise
+
+    def wait(self, task: str, timeout: float | None = None) -> views.TaskView:
+        """Wait until a task has ended, over restarts of the server.
+
+        Args:
+            task: Its id or unique name.
+            timeout: Seconds; None waits for as long as it takes.
+
+        Raises:
+            TimeoutError: It had not ended in time.
+            CannotConnect: No server for `patience` seconds.
+        """
+        started = time.monotonic()
+        view = self.task(task)
+        pause, away_since = 0.2, None
+        while not view.state.is_terminal:
+            if timeout is not None and time.monotonic() - started + pause > timeout:
+                raise TimeoutError(f"Task `{view.id}` was still {view.state} after {timeout:g} s.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+            try:
+                view = self._get(views.TaskView, _task_path(view.id))
+                away_since = None
+            except (Unavailable, TooManyRequests):
+                moment = time.monotonic()
+                away_since = away_since or moment
+                if moment - away_since > self._patience:
+                    raise
+        return view
+
+    # --- what a task reports
+
+    def events(
+        self, task_id: str, after: int = 0, kind: Sequence[str] | None = None
+    ) -> Iterator[views.EventView]:
+        """A task's event log, oldest first, page by page as it is read.
+
+        Args:
+            task_id: Whose.
+            after: Number of the last event already read.
+            kind: Only these kinds.
+        """
+        while True:
+            query = {"after": after, "limit": 1000, "kind": list(kind) if kind else None}
+            page = self._get(views.Page[dict[str, Any]], f"{_task_path(task_id)}/events", query)
+            yield from _known(page.data)
+            if not page.has_more or page.next is None:
+                return
+            after = int(page.next)
+
+    def metrics(self, task_id: str, names: Sequence[str] | None = None) -> views.Metrics:
+        """A task's curves, one point a step; only the named ones if given."""
+        query = {"name": list(names) if names else None}
+        return self._get(views.Metrics, f"{_task_path(task_id)}/metrics", query)
+
+    def checkpoints(self, task_id: str) -> list[views.CheckpointView]:
+        """A task's checkpoints that are complete and verified."""
+        return self._get(views.Page[views.CheckpointView], f"{_task_path(task_id)}/checkpoints").data
+
+    def logs(
+        self, task_id: str, tail: int = 200, level: Sequence[str] | None = None, after: int | None = None
+    ) -> list[views.LogView]:
+        """A task's last log lines, or those after an event.
+
+        Args:
+            task_id: Whose.
+            tail: Lines at the most.
+            level: Only these levels.
+            after: Only lines after this event number.
+        """
+        query = {"tail": tail, "level": list(level) if level else None, "after": after}
+        return self._get(views.Page[views.LogView], f"{_task_path(task_id)}/logs", query).data
+
+    def stream(self, task_id: str, after: int = 0) -> Iterator[views.EventView]:
+        """A task's events live, each once and in order, until it has ended.
+
+        Connects again by itself when the server restarts, breaks off or falls silent: no gap, no duplicate.
+
+        Args:
+            task_id: Whose.
+            after: Number of the last event already read.
+
+        Raises:
+            CannotConnect: No server for `patience` seconds.
+        """
+        return follow(self._transport, f"{_task_path(task_id)}/stream", after, self._patience)
+
+    # ---
+
+    def _get(self, view: type[View], path: str, query: Mapping[str, Any] | None = None) -> View:
+        return self._view(view, self._transport.call("GET", path, query=query))
+
+    def _view(self, view: type[View], raw: Any) -> View:
+        try:
+            return view.model_validate(raw)
+        except ValidationError as error:
+            raise not_understood(self.url) from error
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _task_path(task_id: str) -> str:
+    if task_id in {"", ".", ".."}:  # these would lead to another endpoint
+        raise InvalidInput("A task's id or name is needed.", hint="`tunesmith tasks list` shows them.")
+    return f"/v1/tasks/{_part(task_id)}"
+
+
+def _known(raw: Iterable[Any]) -> Iterator[views.EventView]:
+    return (event for event in map(readable, raw) if event is not None)

@@ -1,0 +1,277 @@
+"""Carries one HTTP call to the control plane: finds the server, proves who asks, tries again, words the errors.
+
+Knows httpx, keys and retries; knows no endpoint. The key is held by the authentication object alone, so that no
+`repr`, no header dump and no error shows it.
+"""
+
+import contextlib
+import ipaddress
+import os
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+from pydantic import ValidationError
+
+from tunesmith.errors import (
+    CannotConnect,
+    Conflict,
+    ErrorResponse,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    TunesmithError,
+    Unauthorized,
+    Unavailable,
+    from_body,
+)
+from tunesmith.home import Home
+
+SILENCE_SECONDS = 30.0
+"""A stream that is silent for so long is taken for dead: the server sends a heartbeat every ten seconds."""
+_CONNECT_SECONDS = 5.0
+_LONGEST_PAUSE = 2.0
+_BY_STATUS: dict[int, type[TunesmithError]] = {
+    401: Unauthorized,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: InvalidInput,
+    429: TooManyRequests,
+}
+
+Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
+
+
+class BearerAuth(httpx.Auth):
+    """Puts the key on a request, and shows it nowhere."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See `httpx.Auth.auth_flow`."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        yield request
+
+    def __repr__(self) -> str:
+        return "BearerAuth(***)"
+
+
+def find_server(url: str | None, api_key: str | None, home: Home) -> tuple[str, str | None]:
+    """Where the platform answers, and the key for it.
+
+    What is not given comes from `TUNESMITH_URL` and `TUNESMITH_API_KEY`, then from the state folder. The state
+    folder's key goes to the state folder's own server alone, never to an address from elsewhere.
+
+    Raises:
+        CannotConnect: No address is given, and no platform was started in the state folder.
+        InvalidInput: The address is no HTTP URL.
+    """
+    url = url or os.environ.get("TUNESMITH_URL") or None
+    api_key = api_key or os.environ.get("TUNESMITH_API_KEY") or None
+    if url is None:
+        own = url = home.connection().api_url
+    else:
+        try:
+            own = home.connection().api_url
+        except CannotConnect:
+            own = ""
+    if api_key is None and url.rstrip("/") == own.rstrip("/"):
+        with contextlib.suppress(OSError):
+            api_key = home.api_key_file.read_text().strip() or None
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput(f"`{url}` is not an HTTP address.", hint="As in `http://127.0.0.1:8000`.")
+    return url.rstrip("/"), api_key
+
+
+def shown(url: str) -> str:
+    """An address without a user name and password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Transport:
+    """Calls to one server.
+
+    Args:
+        url: Where it answers.
+        api_key: Who asks; None sends no key.
+        retry_seconds: How long a call that may be repeated is repeated while the server is away or busy.
+        timeout_seconds: How long one answer may take.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None, *, retry_seconds: float = 8.0, timeout_seconds: float = 30.0
+    ) -> None:
+        self.url = shown(url)
+        self._retry_seconds = retry_seconds
+        self._http = httpx.Client(
+            base_url=url,
+            auth=BearerAuth(api_key) if api_key else None,
+            timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
+            headers={"User-Agent": "tunesmith"},
+            # A proxy of the environment must never see what goes to this machine's own server.
+            trust_env=not is_loopback(url),
+        )
+
+    def __repr__(self) -> str:
+        return f"Transport({self.url!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeats: bool = True,
+        on_retry: Callable[[TunesmithError], None] | None = None,
+    ) -> Any:
+        """The JSON of a success; None where it has no body.
+
+        The call is repeated while the server is away or busy, so it must be one that may safely come twice.
+
+        Args:
+            method: The HTTP method.
+            path: From the server's root.
+            query: Its parameters; None leaves one out.
+            body: What is sent as JSON.
+            headers: Further headers.
+            repeats: Whether to try again at all.
+            on_retry: Told of each failure that is tried again.
+
+        Raises:
+            CannotConnect: Nothing answers.
+            TunesmithError: What the server answered.
+        """
+        deadline = time.monotonic() + (self._retry_seconds if repeats else 0)
+        tries = 0
+        while True:
+            try:
+                return self._once(method, path, query, body, headers)
+            except (Unavailable, TooManyRequests) as error:
+                pause = max(pause_before(tries), _retry_after(error))
+                if time.monotonic() + pause > deadline:
+                    raise
+                if on_retry:
+                    on_retry(error)
+            time.sleep(pause)
+            tries += 1
+
+    def _once(
+        self, method: str, path: str, query: Query | None, body: Any, headers: Mapping[str, str] | None
+    ) -> Any:
+        params = {key: value for key, value in (query or {}).items() if value is not None}
+        with self._worded():
+            response = self._http.request(method, path, params=params, json=body, headers=headers)
+        if not response.is_success:
+            raise answered(response)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise not_understood(self.url) from error
+
+    @contextlib.contextmanager
+    def open_stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The bytes of a server-sent stream as they come. Tries once; the caller connects again.
+
+        Raises:
+            Unavailable: The server is away, broke off or fell silent.
+            TunesmithError: What the server answered instead of a stream.
+        """
+        asked = {
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+            "Cache-Control": "no-store",
+            **headers,
+        }
+        timeout = httpx.Timeout(SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+        with self._worded(), self._http.stream("GET", path, headers=asked, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise answered(response)
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise not_understood(self.url)
+            yield response.iter_bytes()
+
+    @contextlib.contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Say httpx's errors in our words."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            hint = "Start the platform with `tunesmith up`, or set `TUNESMITH_URL` to where it runs."
+            raise CannotConnect(f"Nothing answers at `{self.url}`.", hint=hint) from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise InvalidInput(f"`{self.url}` is not an HTTP address.") from error
+        except httpx.TimeoutException as error:
+            raise Unavailable(
+                f"The server at `{self.url}` did not answer in time.", hint="Try again in a moment."
+            ) from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"The server at `{self.url}` broke off.", hint="Try again in a moment."
+            ) from error
+
+
+def pause_before(tries: int) -> float:
+    """Seconds to wait after so many tries: twice as long each time, never alike for two clients."""
+    return min(0.1 * 2.0**tries, _LONGEST_PAUSE) * random.uniform(0.75, 1.0)  # noqa: S311  (no secret)
+
+
+def _retry_after(error: TunesmithError) -> float:
+    wanted = error.details.get("retry_after_seconds", 0)
+    return float(wanted) if isinstance(wanted, int | float) else 0.0
+
+
+def answered(response: httpx.Response) -> TunesmithError:
+    """The error that an answer stands for; one that is not ours (a proxy's page) is judged by its status."""
+    status = response.status_code
+    try:
+        error = from_body(ErrorResponse.model_validate_json(response.content).error, status)
+    except ValidationError:
+        kind = Unavailable if status >= 500 else _BY_STATUS.get(status, TunesmithError)
+        error = kind(
+            f"The server answered {status} {response.reason_phrase} without saying why.".replace("  ", " ")
+        )
+    after = response.headers.get("Retry-After", "")
+    if after.isdecimal():
+        error.details["retry_after_seconds"] = int(after)
+    return error
+
+
+class NotUnderstood(TunesmithError):
+    """The server answered something that this client cannot read; asking again would not help."""
+
+    code = "not_understood"
+    status = 502
+
+
+def not_understood(url: str) -> NotUnderstood:
+    """The error of an answer that is none of the shapes we know."""
+    return NotUnderstood(
+        f"The server at `{url}` answered something that this client does not understand.",
+        hint="Check that `TUNESMITH_URL` is Tunesmith's address, and that client and server have one version.",
+    )

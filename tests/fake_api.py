@@ -1,0 +1,369 @@
+"""A small real HTTP server with the API's shapes, for tests of the client and the CLI.
+
+It can be killed in the middle of a stream and started again on the same port, can lose an answer after it has
+acted, and can refuse for a while. It knows one user and keeps its tasks in memory.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import TypeAdapter
+
+from tunesmith import views
+from tunesmith.errors import ErrorResponse, IdempotencyConflict, NotFound, TunesmithError, Unauthorized
+from tunesmith.events import AnyPayload, StateChanged
+from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.spec.parameter import invalid_input
+from tunesmith.spec.task import NewTrainTask
+
+KEY = "ts-a-key-that-must-never-show"
+NOW = dt.datetime(2026, 11, 21, 12, 0, 0, tzinfo=dt.UTC)
+_PAYLOAD: TypeAdapter[Any] = TypeAdapter(AnyPayload)
+
+
+class FakeApi:
+    """The server and all that it holds. Use as a context manager."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tasks: dict[str, views.TaskView] = {}
+        self.events: dict[str, list[views.EventView]] = {}
+        self.keys: dict[str, tuple[str, str]] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.last_event_ids: list[str] = []
+        self.refusals: list[int] = []
+        """Statuses that the next calls are answered with, without an effect."""
+        self.lost_answers = 0
+        """How many of the next calls take effect and break off before they are answered."""
+        self.cut_stream_after: list[int] = []
+        """Bytes after which the next streams break off, wherever in an event that is."""
+        self.kind_of_tomorrow = 0
+        """Number of the event whose kind no client knows yet."""
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    # --- what tests do to it
+
+    def start(self) -> None:
+        config = uvicorn.Config(
+            _app(self), host="127.0.0.1", port=self.port, log_level="critical", lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        started = threading.Event()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            started.wait(0.005)
+
+    def kill(self) -> None:
+        """Go away at once, in the middle of whatever is being answered."""
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.force_exit = True
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        assert not self._thread.is_alive()
+
+    def __enter__(self) -> "FakeApi":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def add_task(self, name: str = "ember", **changes: Any) -> views.TaskView:
+        n = len(self.tasks) + 1
+        spec = {"model_name_or_path": "/models/m", "train_file": "/data/t.jsonl", "learning_rate": 5e-4}
+        task = views.TaskView(
+            id=f"task-{n:04}",
+            kind="train",
+            name=name,
+            project="default",
+            state=State.PENDING,
+            desired=Desired.RUN,
+            priority=0,
+            tags=[],
+            notes="",
+            attempt=1,
+            progress=views.ProgressView(),
+            spec=spec,
+            events=0,
+            created_at=NOW + dt.timedelta(seconds=n),
+        )
+        self.tasks[task.id] = task.model_copy(update=changes)
+        self.events[task.id] = []
+        return self.tasks[task.id]
+
+    def append(self, task_id: str, *payloads: dict[str, Any]) -> None:
+        """Add events to a task's log; a `state` event moves it."""
+        for raw in payloads:
+            payload = _PAYLOAD.validate_python(raw)
+            n = len(self.events[task_id]) + 1
+            time = NOW + dt.timedelta(seconds=n)
+            self.events[task_id].append(views.EventView(n=n, attempt=1, time=time, payload=payload))
+            change: dict[str, Any] = {"events": n}
+            if isinstance(payload, StateChanged):
+                facts = REASONS[payload.reason] if payload.reason else None
+                change |= {"state": payload.state, "reason": payload.reason, "message": payload.message}
+                if payload.state.is_terminal:
+                    change |= {
+                        "ended_at": time,
+                        "fault": facts and facts.fault,
+                        "next_step": facts and facts.next_step,
+                    }
+                if payload.state is State.RUNNING:
+                    change |= {"started_at": time}
+            self.tasks[task_id] = self.tasks[task_id].model_copy(update=change)
+
+    def run_to(self, task_id: str, state: State, reason: Reason, steps: int = 5) -> None:
+        """Let a task train some steps and end."""
+        self.append(
+            task_id,
+            {"kind": "state", "state": "running"},
+            {"kind": "training_started", "step": 0, "total_steps": steps},
+        )
+        for step in range(1, steps + 1):
+            self.append(
+                task_id,
+                {"kind": "metrics", "step": step, "values": {"loss": 3.0 / step, "learning_rate": 1e-4}},
+                {"kind": "progress", "step": step, "total_steps": steps, "seconds_left": steps - step},
+            )
+        self.append(
+            task_id, {"kind": "state", "state": state, "reason": reason, "message": REASONS[reason].words}
+        )
+
+    # --- how it answers
+
+    def dumped(self, event: views.EventView) -> dict[str, Any]:
+        data = event.model_dump(mode="json")
+        if event.n == self.kind_of_tomorrow:
+            data["payload"]["kind"] = "of-tomorrow"
+        return data
+
+    def task(self, task_id: str) -> views.TaskView:
+        if task_id not in self.tasks:
+            raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+        return self.tasks[task_id]
+
+    def create(self, body: dict[str, Any], key: str | None) -> tuple[views.TaskView, int]:
+        from pydantic import ValidationError
+
+        try:
+            new = NewTrainTask.model_validate(body)
+        except ValidationError as error:
+            raise invalid_input(error, NewTrainTask) from error
+        sent = json.dumps(body, sort_keys=True)
+        if key in self.keys:
+            task_id, before = self.keys[key]
+            if before != sent:
+                raise IdempotencyConflict("This `Idempotency-Key` was used with another body.")
+            return self.tasks[task_id], 200
+        task = self.add_task(
+            new.name or "sft_1",
+            project=new.project,
+            tags=new.tags,
+            notes=new.notes,
+            priority=new.priority,
+            spec=new.spec.model_dump(mode="json"),
+            notices=new.spec.notices,
+        )
+        if key:
+            self.keys[key] = (task.id, sent)
+        return task, 201
+
+
+def _page(items: list[Any], has_more: bool = False, after: str | None = None) -> Response:
+    return _json(
+        {"data": [item.model_dump(mode="json") for item in items], "has_more": has_more, "next": after}
+    )
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return JSONResponse(data, status_code=status)
+
+
+def _view(view: Any, status: int = 200) -> Response:
+    return _json(view.model_dump(mode="json"), status)
+
+
+class _Broken(Exception):
+    """The connection is closed without an answer."""
+
+
+def _app(api: FakeApi) -> FastAPI:
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def gate(request: Request, call_next: Callable[..., Any]) -> Any:
+        api.requests.append((request.method, request.url.path))
+        if request.url.path != "/healthz" and request.headers.get("Authorization") != f"Bearer {KEY}":
+            error = Unauthorized("This API key is not known.", hint="Set `TUNESMITH_API_KEY`.")
+            return _json(ErrorResponse(error=error.body()).model_dump(mode="json"), 401)
+        if api.refusals:
+            return Response("<html>a proxy's page</html>", status_code=api.refusals.pop(0))
+        response = await call_next(request)
+        if api.lost_answers:
+            api.lost_answers -= 1
+            return StreamingResponse(_break_off(), headers={"Content-Length": "1000"})
+        return response
+
+    @app.exception_handler(TunesmithError)
+    def answer(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, TunesmithError)
+        return _json(ErrorResponse(error=error.body()).model_dump(mode="json"), error.status)
+
+    @app.get("/healthz")
+    def healthz() -> Any:
+        return {"status": "ok"}
+
+    @app.get("/v1/system")
+    def system() -> Any:
+        return views.SystemView(
+            version="0", parts=[], tasks_by_state={}, max_concurrent_jobs=1, allowed_roots=[], mlflow_url=None
+        )
+
+    @app.post("/v1/tasks")
+    async def create(request: Request) -> Response:
+        return _view(*api.create(await request.json(), request.headers.get("Idempotency-Key")))
+
+    @app.get("/v1/tasks")
+    def find(request: Request) -> Response:
+        query = request.query_params
+        found = [
+            task
+            for task in sorted(api.tasks.values(), key=lambda task: task.id, reverse=True)
+            if (not query.getlist("state") or task.state in query.getlist("state"))
+            and query.get("name", "") in task.name
+            and (not query.get("after") or task.id < query["after"])
+        ]
+        limit = min(int(query.get("limit", 50)), 2)  # small pages: a client must turn them
+        more = len(found) > limit
+        return _page(found[:limit], more, found[limit - 1].id if more else None)
+
+    @app.get("/v1/tasks/{task_id}")
+    def show(task_id: str) -> Response:
+        return _view(api.task(task_id))
+
+    @app.patch("/v1/tasks/{task_id}")
+    async def change(task_id: str, request: Request) -> Response:
+        api.tasks[task_id] = api.task(task_id).model_copy(update=await request.json())
+        return _view(api.tasks[task_id])
+
+    @app.post("/v1/tasks/{task_id}:stop")
+    def stop(task_id: str) -> Response:
+        if not api.task(task_id).state.is_terminal:
+            api.append(task_id, {"kind": "state", "state": "stopping"})
+        return _view(api.task(task_id), 202)
+
+    @app.delete("/v1/tasks/{task_id}")
+    def delete(task_id: str) -> Response:
+        api.task(task_id)
+        del api.tasks[task_id]
+        return Response(status_code=204)
+
+    @app.get("/v1/tasks/{task_id}/events")
+    def events(task_id: str, request: Request) -> Response:
+        query = request.query_params
+        kinds = query.getlist("kind")
+        after = int(query.get("after", 0))
+        rest = [e for e in api.events[task_id] if e.n > after and (not kinds or e.payload.kind in kinds)]
+        more = len(rest) > 3
+        data = [api.dumped(event) for event in rest[:3]]
+        return _json({"data": data, "has_more": more, "next": str(rest[2].n) if more else None})
+
+    @app.get("/v1/tasks/{task_id}/metrics")
+    def metrics(task_id: str, request: Request) -> Response:
+        wanted = request.query_params.getlist("name")
+        series: dict[str, list[views.MetricPoint]] = {}
+        for event in api.events[task_id]:
+            if event.payload.kind == "metrics":
+                for name, value in event.payload.values.items():
+                    if not wanted or name in wanted:
+                        point = views.MetricPoint(
+                            step=event.payload.step, value=value, time=event.time, attempt=1
+                        )
+                        series.setdefault(name, []).append(point)
+        return _view(views.Metrics(series=series))
+
+    @app.get("/v1/tasks/{task_id}/checkpoints")
+    def checkpoints(task_id: str) -> Response:
+        return _page(
+            [
+                views.CheckpointView(
+                    task_id=task_id,
+                    step=e.payload.step,
+                    name=f"checkpoint-{e.payload.step}",
+                    attempt=1,
+                    uri=e.payload.uri,
+                    bytes=e.payload.bytes,
+                    files=e.payload.files,
+                    manifest_sha256=e.payload.manifest_sha256,
+                    metrics=e.payload.metrics,
+                    created_at=e.time,
+                )
+                for e in api.events[task_id]
+                if e.payload.kind == "checkpoint"
+            ]
+        )
+
+    @app.get("/v1/tasks/{task_id}/logs")
+    def logs(task_id: str, request: Request) -> Response:
+        levels = request.query_params.getlist("level")
+        found = [
+            views.LogView(n=e.n, time=e.time, level=p.level, source=p.source, message=p.message)
+            for e in api.events[task_id]
+            if (p := e.payload).kind == "log" and (not levels or p.level in levels)
+        ]
+        return _page(found[-int(request.query_params.get("tail", 200)) :])
+
+    @app.get("/v1/tasks/{task_id}/stream")
+    def stream(task_id: str, request: Request) -> Response:
+        api.task(task_id)
+        last = request.headers.get("Last-Event-ID", "0")
+        api.last_event_ids.append(last)
+        cut = api.cut_stream_after.pop(0) if api.cut_stream_after else None
+        return StreamingResponse(_cut(_follow(api, task_id, int(last)), cut), media_type="text/event-stream")
+
+    return app
+
+
+async def _break_off() -> AsyncIterator[bytes]:
+    yield b"{"
+    raise _Broken
+
+
+async def _follow(api: FakeApi, task_id: str, last: int) -> AsyncIterator[bytes]:
+    yield b": heartbeat\r\n\r\n"
+    log = api.events[task_id]
+    at = sum(event.n <= last for event in log)
+    while True:
+        while at < len(log):
+            event, at = log[at], at + 1
+            data = json.dumps(api.dumped(event), ensure_ascii=False)
+            yield f"id: {event.n}\r\nevent: {event.payload.kind}\r\ndata: {data}\r\n\r\n".encode()
+        if api.tasks[task_id].state.is_terminal and at == len(log):
+            yield b"event: end\r\ndata: {}\r\n\r\n"
+            return
+        await asyncio.sleep(0.01)
+
+
+async def _cut(chunks: AsyncIterator[bytes], after: int | None) -> AsyncIterator[bytes]:
+    sent = 0
+    async for chunk in chunks:
+        if after is not None and sent + len(chunk) > after:
+            yield chunk[: after - sent]
+            raise _Broken
+        sent += len(chunk)
+        yield chunk
