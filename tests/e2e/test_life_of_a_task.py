@@ -24,6 +24,9 @@ from tunesmith.lifecycle import Reason, State
 from tunesmith.spec.task import NewTask
 from tunesmith.views import TaskView
 
+STEPS = 400
+"""Enough that there is a middle to be killed in."""
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -63,8 +66,8 @@ def submit(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskVie
         "train_file": str(rows),
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
-        "max_steps": 30,
-        "save_steps": 5,
+        "max_steps": STEPS,
+        "save_steps": 25,
         "logging_steps": 1,
         "learning_rate": 1e-3,
         "lora_dropout": 0.1,
@@ -114,8 +117,8 @@ def undisturbed(client: Client, tiny_model: Path, rows: Path) -> dict[int, float
     done = client.wait(task.id, timeout=180)
     assert done.state is State.COMPLETED, done.message
     found = losses(client, task)
-    assert sorted(found) == list(range(1, 31))
-    assert next(c.step for c in client.checkpoints(task.id)) == 30, "newest first"
+    assert sorted(found) == list(range(1, STEPS + 1))
+    assert next(c.step for c in client.checkpoints(task.id)) == STEPS, "newest first"
     return found
 
 
@@ -124,7 +127,7 @@ def mlflow_points(done: TaskView, client: Client, name: str) -> list[tuple[int, 
     system = client.system()
     reply = httpx.get(
         f"{system.mlflow_url}/api/2.0/mlflow/metrics/get-history",
-        params={"run_id": done.mlflow_run_id, "metric_key": name, "max_results": 1000},
+        params={"run_id": done.mlflow_run_id, "metric_key": name, "max_results": 5000},
     )
     return [(int(metric["step"]), metric["value"]) for metric in reply.json().get("metrics", [])]
 
@@ -143,20 +146,20 @@ def test_every_point_is_in_mlflow_once(
     client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
 ) -> None:
     task = next(iter(client.tasks(state=["completed"])))
-    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= 30, 30, "the mirror")
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= STEPS, 30, "the mirror")
     done = client.task(task.id)
     assert sorted(mlflow_points(done, client, "loss")) == sorted(undisturbed.items())
     assert sorted(spool_points(live_home, task, "loss")) == sorted(undisturbed.items())
     artifacts = Path(done.artifact_uri or "")
     assert done.mlflow_run_id in artifacts.parts, "the run's own artifact folder"
-    assert (artifacts / "checkpoints" / "checkpoint-30" / "manifest.json").is_file()
+    assert (artifacts / "checkpoints" / f"checkpoint-{STEPS}" / "manifest.json").is_file()
 
 
 def test_a_killed_worker_goes_on_exactly(
     client: Client, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
 ) -> None:
     task = submit(client, tiny_model, rows)
-    wait_until(lambda: step_of(client, task) >= 8, 90, "step 8")
+    wait_until(lambda: step_of(client, task) >= 40, 90, "step 40")
     trainer_of(task.id).kill()
     done = client.wait(task.id, timeout=180)
     assert done.state is State.COMPLETED, done.message
@@ -172,14 +175,14 @@ def test_a_killed_api_loses_nothing(
 ) -> None:
     """The API is killed in the middle; training goes on and every point arrives once."""
     task = submit(client, tiny_model, rows)
-    wait_until(lambda: step_of(client, task) >= 3, 90, "step 3")
+    wait_until(lambda: step_of(client, task) >= 3, 90, "its first steps")
     pid = json.loads(live_home.parts.read_text())["parts"]["api"]["pid"]
     os.kill(pid, signal.SIGKILL)
     done = client.wait(task.id, timeout=180)
     assert done.state is State.COMPLETED, done.message
     assert losses(client, task) == undisturbed
     assert sorted(spool_points(live_home, task, "loss")) == sorted(undisturbed.items())
-    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= 30, 60, "the mirror")
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= STEPS, 60, "the mirror")
     assert sorted(mlflow_points(client.task(task.id), client, "loss")) == sorted(undisturbed.items())
 
 

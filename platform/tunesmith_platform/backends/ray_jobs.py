@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
@@ -76,7 +77,7 @@ class RayJobs:
             facts = reply.json()
             status = JobStatus(facts["status"].lower())
             message = str(facts.get("message") or "")
-            if status.is_over and self._is_leaving(job_id, facts.get("job_id")):
+            if status.is_over and (_has_driver(job_id) or self._is_leaving(job_id, facts.get("job_id"))):
                 return Observation(JobStatus.RUNNING, "Its processes are leaving.")
             return Observation(status, message)
         except Unavailable as error:
@@ -117,3 +118,14 @@ class RayJobs:
         except Unavailable:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _has_driver(submission_id: str) -> bool:
+    """Whether the job's driver still runs on this machine: Ray calls a job stopped once it has sent the signal."""
+    task_id, _, attempt = submission_id.rpartition("-")
+    document = f"{task_id}/attempt-{attempt}.json"
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if "tunesmith_jobs.entry" in words and any(word.endswith(document) for word in words):
+            return bool(process.info["status"] != psutil.STATUS_ZOMBIE)
+    return False

@@ -1,10 +1,13 @@
 """`tunesmith up | down | status | logs | doctor`: the embedded platform from the command line."""
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections import deque
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tunesmith.errors import Conflict, TunesmithError, Unavailable
+from tunesmith.errors import Conflict, InvalidInput, TunesmithError, Unavailable
 from tunesmith.home import Home
 
 app = typer.Typer(add_completion=False)
@@ -22,6 +25,7 @@ talk = Console(stderr=True)
 _READY_SECONDS = 120.0
 _COLOURS = {"healthy": "green", "starting": "yellow", "restarting": "red", "unwell": "red", "stopped": "dim"}
 _NOTHING_RUNS = 3
+_LEAST_FREE_BYTES = 500 * 2**20
 
 
 class PartName(StrEnum):
@@ -46,17 +50,14 @@ def up(
     ] = None,
 ) -> None:
     """Start the platform on this machine: Ray, MLflow and the API. Again: finds the one that runs."""
-    from tunesmith_platform.embedded.parts import read_record
+    from tunesmith_platform.embedded.record import read_record
 
     home = Home()
     _make(home)
     roots = _allow(home, allow or [Path.cwd()])
     found = _supervisor(home)
     if found is None:
-        record = read_record(home)
-        record.ray_cpus = ray_cpus or record.ray_cpus
-        home.parts.write_text(record.model_dump_json())
-        _start_supervisor(home)
+        _start_supervisor(home, ray_cpus)
     else:
         talk.print(f"The platform of `{home.root}` is up already (supervisor {found.pid}).")
         if ray_cpus is not None and ray_cpus != read_record(home).ray_cpus:
@@ -73,14 +74,21 @@ def up(
 @app.command()
 def down() -> None:
     """End the platform: exactly what `up` started, and nothing else."""
+    import psutil
+
     from tunesmith_platform.embedded.processes import end, ours
 
     home = Home()
     supervisor = _supervisor(home)
     if supervisor is not None:
         talk.print("Ending the platform...")
-        supervisor.terminate()
-        supervisor.wait(60)
+        try:
+            supervisor.terminate()
+            supervisor.wait(60)
+        except psutil.TimeoutExpired:
+            talk.print("[yellow]The supervisor takes long; ending everything without it.[/yellow]")
+        except psutil.NoSuchProcess:
+            pass
     left = end(home)
     if supervisor is None and not left:
         talk.print(f"Nothing runs in `{home.root}`.")
@@ -128,7 +136,7 @@ def logs(
     if part is PartName.RAY:
         talk.print(f"[dim]Ray's own logs: {ray_folder(home)}/session_latest/logs[/dim]")
     with file.open(errors="replace") as stream:
-        typer.echo("".join(stream.readlines()[-lines:]), nl=False)
+        typer.echo("".join(deque(stream, maxlen=lines)), nl=False)
         while follow:
             typer.echo(stream.read(), nl=False)
             time.sleep(0.3)
@@ -161,30 +169,41 @@ def _make(home: Home) -> None:
             f"The state folder `{home.root}` cannot be written: {error.strerror}.",
             hint="Free space on its disk, or set `TUNESMITH_HOME` to another folder.",
         ) from error
+    free = shutil.disk_usage(home.root).free
+    if free < _LEAST_FREE_BYTES:
+        raise Unavailable(
+            f"Only {free / 2**20:.0f} MiB are free for the state folder `{home.root}`.",
+            hint="Free space on its disk, or set `TUNESMITH_HOME` to another folder.",
+        )
 
 
 def _allow(home: Home, folders: list[Path]) -> list[str]:
     """Add folders to the allowed roots; all of them."""
-    try:
-        roots = [str(root) for root in json.loads(home.allowed_roots_file.read_text())]
-    except (OSError, ValueError):
-        roots = []
-    roots += [str(folder.absolute()) for folder in folders if str(folder.absolute()) not in roots]
-    part = home.allowed_roots_file.with_suffix(".part")
-    part.write_text(json.dumps(roots))
-    part.replace(home.allowed_roots_file)
+    for folder in folders:
+        if not folder.is_dir():
+            raise InvalidInput(f"There is no folder `{folder}` to allow.", hint="Make it first.")
+    with home.allowed_roots_file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two `up` at once must not lose each other's folders
+        try:
+            roots = [str(root) for root in json.loads(home.allowed_roots_file.read_text())]
+        except (OSError, ValueError):
+            roots = []
+        roots += [str(folder.absolute()) for folder in folders if str(folder.absolute()) not in roots]
+        part = home.allowed_roots_file.with_suffix(".part")
+        part.write_text(json.dumps(roots))
+        part.replace(home.allowed_roots_file)
     return roots
 
 
 def _supervisor(home: Home) -> Any:
-    from tunesmith_platform.embedded.parts import read_record
     from tunesmith_platform.embedded.processes import same_process
+    from tunesmith_platform.embedded.record import read_record
 
     record = read_record(home).supervisor
-    return same_process(record.pid, record.created) if record.pid else None
+    return same_process(record.pid, record.ticks)
 
 
-def _start_supervisor(home: Home) -> None:
+def _start_supervisor(home: Home, ray_cpus: int | None) -> None:
     from tunesmith_platform.embedded.processes import MARK, mark
     from tunesmith_platform.embedded.supervisor import rotate
 
@@ -193,7 +212,12 @@ def _start_supervisor(home: Home) -> None:
     environment = {**os.environ, "TUNESMITH_HOME": str(home.root), MARK: mark(home, "supervisor")}
     with log.open("ab") as stream:
         subprocess.Popen(
-            [sys.executable, "-m", "tunesmith_platform.embedded.supervisor"],
+            [
+                sys.executable,
+                "-m",
+                "tunesmith_platform.embedded.supervisor",
+                *([] if ray_cpus is None else [f"--ray-cpus={ray_cpus}"]),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -204,7 +228,7 @@ def _start_supervisor(home: Home) -> None:
 
 
 def _await_ready(home: Home) -> None:
-    from tunesmith_platform.embedded.parts import read_record
+    from tunesmith_platform.embedded.record import read_record
 
     started = time.monotonic()
     with talk.status("Starting...") as spinner:
@@ -221,7 +245,9 @@ def _await_ready(home: Home) -> None:
                 else "the supervisor"
             )
             spinner.update(f"Starting: {words} ({waited:.0f} s)")
-            failing = [name for name, part in parts.items() if part.restarts >= 3] if alive else []
+            failing = [
+                name for name, part in parts.items() if alive and part.state != "healthy" and part.falls >= 3
+            ]
             if failing or waited > _READY_SECONDS or (not alive and waited > 20):
                 name = (
                     failing
@@ -262,8 +288,8 @@ def _facts(home: Home, is_up: bool) -> dict[str, Any]:
     import psutil
 
     from tunesmith.client import Client
-    from tunesmith_platform.embedded.parts import read_record
     from tunesmith_platform.embedded.processes import ours
+    from tunesmith_platform.embedded.record import read_record
 
     record = read_record(home)
     addresses: dict[str, str | None] = {}

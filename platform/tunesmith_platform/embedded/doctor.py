@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from tunesmith.home import Home
 from tunesmith_platform.embedded.hardware import hardware
 
 _GB = 2**30
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "lustre", "glusterfs")
 
 
 class Verdict(StrEnum):
@@ -49,6 +51,7 @@ def examine(home: Home) -> list[Finding]:
         _shared_memory,
         _disk,
         _home,
+        _file_system,
         _ports,
         _open_files,
         _environment,
@@ -181,14 +184,38 @@ def _disk(home: Home) -> list[Finding]:
 
 def _home(home: Home) -> list[Finding]:
     folder = _existing(home.root)
-    if not os.access(folder, os.W_OK):
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except OSError as error:
         return _finding(
             "State folder",
-            f"`{folder}` is not writable",
+            f"`{folder}` cannot be written: {error.strerror}",
             Verdict.PROBLEM,
             "Set `TUNESMITH_HOME` to a folder of yours.",
         )
     return _finding("State folder", f"`{home.root}`")
+
+
+def _file_system(home: Home) -> list[Finding]:
+    folder = str(_existing(home.root).resolve())
+    mounts = [
+        (disk.mountpoint, disk.fstype)
+        for disk in psutil.disk_partitions(all=True)
+        if os.path.commonpath([folder, disk.mountpoint]) == disk.mountpoint
+    ]
+    kind = max(mounts, key=lambda mount: len(mount[0]))[1] if mounts else "unknown"
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        return _finding(
+            "File system",
+            f"`{kind}`, over a network",
+            Verdict.WARNING,
+            "SQLite's locks are unsafe there: set `TUNESMITH_HOME` to a local disk.",
+        )
+    if kind == "tmpfs":
+        cure = "It is gone at the next boot, and takes memory: set `TUNESMITH_HOME` to a disk."
+        return _finding("File system", f"`{kind}`", Verdict.WARNING, cure)
+    return _finding("File system", f"`{kind}`")
 
 
 def _ports(_home: Home) -> list[Finding]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from pydantic import BaseModel
 
 from tunesmith.home import Connection, Home
 from tunesmith.job import read_secret
@@ -38,26 +37,6 @@ PORT_NAMES = (
 )
 
 
-class PartRecord(BaseModel):
-    """What is remembered of a part between two starts."""
-
-    pid: int | None = None
-    created: float = 0
-    started_at: float = 0
-    restarts: int = 0
-    state: str = "starting"
-    message: str = ""
-
-
-class Record(BaseModel):
-    """What is remembered of the platform between two starts."""
-
-    ports: dict[str, int] = {}
-    ray_cpus: int | None = None
-    supervisor: PartRecord = PartRecord()
-    parts: dict[str, PartRecord] = {}
-
-
 @dataclass(frozen=True)
 class Part:
     """One process that the supervisor keeps alive."""
@@ -67,14 +46,6 @@ class Part:
     is_healthy: Callable[[], bool]
     environment: dict[str, str] = field(default_factory=dict)
     start_seconds: float = 90
-
-
-def read_record(home: Home) -> Record:
-    """What is remembered; nothing, where nothing readable is."""
-    try:
-        return Record.model_validate_json(home.parts.read_bytes())
-    except (OSError, ValueError):
-        return Record()
 
 
 def choose_ports(remembered: dict[str, int], keep: frozenset[str] = frozenset()) -> dict[str, int]:

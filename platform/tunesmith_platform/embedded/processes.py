@@ -1,17 +1,22 @@
-"""Knowing our own processes: each carries a mark in its environment, which its children inherit.
+"""Knowing our own processes, so that `down` ends exactly what `up` started, also what a killed part left behind.
 
-So `down` ends exactly what `up` started, also what a killed part left behind, and never anything else.
+Each carries a mark in its environment, which its children inherit. The mark alone does not find all: a process that
+renames itself (Ray's agents and dashboard modules do) may write over the memory that /proc shows as its environment.
+So the sessions that our processes live in, and the children of those that are found, count too.
 """
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
 import psutil
 
 from tunesmith.home import Home
+from tunesmith_platform.embedded.record import read_record
 
 MARK = "TUNESMITH_INSTANCE"
+GRACE_SECONDS = 8.0
 
 
 def instance_id(home: Home) -> str:
@@ -19,31 +24,87 @@ def instance_id(home: Home) -> str:
     return hashlib.sha256(str(home.root).encode()).hexdigest()[:16]
 
 
-def ours(home: Home, part: str | None = None) -> list[psutil.Process]:
-    """Every living process of a state folder, or of one of its parts."""
-    wanted = f"{instance_id(home)}:{part or ''}"
-    found = []
-    for process in psutil.process_iter():
-        mark = _mark(process.pid)
-        if mark is not None and mark.startswith(wanted) and is_alive(process):
-            found.append(process)
-    return found
-
-
 def mark(home: Home, part: str) -> str:
     """The value of `MARK` that a part's processes carry."""
     return f"{instance_id(home)}:{part}"
 
 
+def ours(home: Home, part: str | None = None) -> list[psutil.Process]:
+    """Every living process of a state folder, or of one of its parts; never the one that asks."""
+    wanted = f"{instance_id(home)}:{part or ''}"
+    everyone = {process.pid: process for process in psutil.process_iter()}
+    marks = {pid: _mark(pid) for pid in everyone}
+    found = {pid for pid, text in marks.items() if text is not None and text.startswith(wanted)}
+    sessions = {_session(pid) for pid in found} | _recorded_sessions(home, part)
+    found |= {
+        pid
+        for pid in everyone
+        if (session := _session(pid)) in sessions and _began_with_us(session, marks, wanted)
+    }
+    parents = {pid: _parent(process) for pid, process in everyone.items()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return [everyone[pid] for pid in sorted(found - {os.getpid()}) if is_alive(everyone[pid])]
+
+
+def _recorded_sessions(home: Home, part: str | None) -> set[int]:
+    """The sessions of the recorded parts: each is started as the leader of one.
+
+    A pid is not given away as long as a session bears its number, so a recorded pid that is now another process
+    means that the session is over.
+    """
+    records = read_record(home).parts
+    return {
+        record.pid
+        for name, record in records.items()
+        if record.pid is not None and part in (None, name) and (ticks_of(record.pid) in (None, record.ticks))
+    }
+
+
+def _began_with_us(session: int, marks: dict[int, str | None], wanted: str) -> bool:
+    """Whether a session's leader is gone, carries our mark, or shows no environment any more."""
+    text = marks.get(session)
+    return text is None or text.startswith(wanted)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1  # gone; no process is in session -1, for it is not asked again
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
+
+
 def _mark(pid: int) -> str | None:
+    """A process's mark; "" where it plainly has none; None where its environment cannot be read."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # gone, or another user's
         return None
     prefix = f"{MARK}=".encode()
-    return next(
-        (item[len(prefix) :].decode() for item in environment.split(b"\0") if item.startswith(prefix)), None
-    )
+    found = next((item[len(prefix) :] for item in environment.split(b"\0") if item.startswith(prefix)), None)
+    if found is not None:
+        return found.decode(errors="replace")
+    return "" if b"PATH=" in environment else None
+
+
+def ticks_of(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot; None when there is none with this pid.
+
+    psutil's `create_time` moves when the clock is set, and with it a living process would look like another.
+    """
+    try:
+        # The name, in parentheses, may hold anything; what follows it is numbers.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19])
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -54,16 +115,18 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def same_process(pid: int, created: float) -> psutil.Process | None:
+def same_process(pid: int | None, ticks: int) -> psutil.Process | None:
     """The process with this pid, if it is still the one that was recorded."""
+    if pid is None or ticks_of(pid) != ticks:
+        return None
     try:
         process = psutil.Process(pid)
-        return process if abs(process.create_time() - created) < 1 and is_alive(process) else None
     except psutil.Error:
         return None
+    return process if is_alive(process) else None
 
 
-def end(home: Home, part: str | None = None, first: int | None = None, grace: float = 8) -> int:
+def end(home: Home, part: str | None = None, first: int | None = None) -> int:
     """End our processes: `first` is asked to leave, then all are, then what is left is killed.
 
     Returns:
@@ -73,10 +136,10 @@ def end(home: Home, part: str | None = None, first: int | None = None, grace: fl
     everyone = len(victims)
     if first is not None:
         _signal([process for process in victims if process.pid == first], kill=False)
-        psutil.wait_procs(victims, timeout=grace / 2)
+        psutil.wait_procs(victims, timeout=GRACE_SECONDS / 2)
         victims = ours(home, part)
     _signal(victims, kill=False)
-    psutil.wait_procs(victims, timeout=grace)
+    psutil.wait_procs(victims, timeout=GRACE_SECONDS)
     deadline = time.monotonic() + 10
     while (victims := ours(home, part)) and time.monotonic() < deadline:
         _signal(victims, kill=True)

@@ -3,30 +3,24 @@
 Run with `python -m tunesmith_platform.embedded.supervisor` by `tunesmith up`; one a state folder, held by a lock.
 """
 
+import argparse
 import contextlib
 import fcntl
 import logging
+import os
 import signal
+import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
+from tunesmith.errors import Conflict
 from tunesmith.home import Home
-from tunesmith_platform.embedded.parts import (
-    Part,
-    PartRecord,
-    choose_ports,
-    connection,
-    environment,
-    parts,
-    ray_folder,
-    read_record,
-)
-from tunesmith_platform.embedded.processes import end, same_process
+from tunesmith_platform.embedded.parts import Part, choose_ports, connection, environment, parts, ray_folder
+from tunesmith_platform.embedded.processes import end, same_process, ticks_of
+from tunesmith_platform.embedded.record import PartRecord, read_record, write_record
 
 logger = logging.getLogger("supervisor")
 
@@ -35,6 +29,7 @@ SICK_SECONDS = 30.0
 _LOG_BYTES = 20 * 2**20
 _LOG_KEPT = 3
 _MAX_BACKOFF = 30.0
+_RAN_WELL_SECONDS = 300.0
 
 
 def rotate(log: Path) -> None:
@@ -58,17 +53,22 @@ class Keeper:
         self._save = save
         self._child: subprocess.Popen[bytes] | None = None
         self._sick_since: float | None = None
-        self._start_after = 0.0
+        self._start_after: float | None = time.monotonic()
 
-    def take_over(self) -> bool:
-        """Go on with the process that an earlier supervisor started, if it lives and answers."""
-        if self.record.pid is None or same_process(self.record.pid, self.record.created) is None:
-            return False
-        if not self.part.is_healthy():
-            return False
-        self._set("healthy", "taken over")
+    def take_over(self) -> None:
+        """Go on with the process that an earlier supervisor started, if it lives.
+
+        One that does not answer right now may only be busy: it gets the same patience as any other, for with Ray
+        every training would end.
+        """
+        if same_process(self.record.pid, self.record.ticks) is None:
+            return
+        self._start_after = None
+        if self.part.is_healthy():
+            self._set("healthy", "taken over")
+        else:
+            self._set("unwell", "taken over; it does not answer yet")
         logger.info("%s: taken over, pid %d", self.part.name, self.record.pid)
-        return True
 
     def start(self) -> None:
         """Start the part, after ending whatever an earlier one left."""
@@ -87,9 +87,9 @@ class Keeper:
                 cwd=self._home.root,
                 start_new_session=True,
             )
+        self._start_after = None
         self.record.pid = self._child.pid
-        with contextlib.suppress(psutil.Error):
-            self.record.created = psutil.Process(self._child.pid).create_time()
+        self.record.ticks = ticks_of(self._child.pid) or 0
         self.record.started_at = time.time()
         self._sick_since = None
         self._set("starting")
@@ -97,10 +97,12 @@ class Keeper:
 
     def look(self) -> None:
         """Look at the part once; restart it when it is gone, or has not answered for long."""
-        if self._start_after:
+        if self._start_after is not None:
             if time.monotonic() >= self._start_after:
-                self._start_after = 0.0
-                self.start()
+                try:
+                    self.start()
+                except OSError as error:  # no room for its log, too many processes: it may pass
+                    self._fall(f"it could not be started: {error}")
             return
         if self._is_gone():
             self._fall("it ended")
@@ -113,8 +115,7 @@ class Keeper:
     def _is_gone(self) -> bool:
         if self._child is not None:
             return self._child.poll() is not None
-        assert self.record.pid is not None
-        return same_process(self.record.pid, self.record.created) is None
+        return same_process(self.record.pid, self.record.ticks) is None
 
     def _sick(self) -> None:
         moment = time.monotonic()
@@ -126,10 +127,11 @@ class Keeper:
             self._fall(f"it did not answer for {patience:.0f} s")
 
     def _fall(self, why: str) -> None:
+        if self._start_after is None and time.time() - self.record.started_at > _RAN_WELL_SECONDS:
+            self.record.falls = 0
+        pause = min(_MAX_BACKOFF, 2.0 ** min(self.record.falls, 10))
+        self.record.falls += 1
         self.record.restarts += 1
-        pause = min(_MAX_BACKOFF, 2.0 ** min(self.record.restarts - 1, 10))
-        if time.time() - self.record.started_at > 300:
-            pause = 1.0  # it had run well
         logger.warning("%s: %s; restarting in %.0f s", self.part.name, why, pause)
         self._set("restarting", why)
         end(self._home, self.part.name)
@@ -145,32 +147,36 @@ class Supervisor:
     """Keeps the platform of one state folder alive until it is told to end."""
 
     def __init__(
-        self, home: Home, make_parts: Callable[[Home, dict[str, int], int | None], list[Part]] = parts
+        self,
+        home: Home,
+        ray_cpus: int | None = None,
+        make_parts: Callable[[Home, dict[str, int], int | None], list[Part]] = parts,
     ) -> None:
         self._home = home
         self._make_parts = make_parts
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._record = read_record(home)
+        self._record.ray_cpus = ray_cpus or self._record.ray_cpus
+        self._told_unsaved = False
 
     def run(self) -> None:
         """Start or take over every part, then look after them until SIGTERM; then end them all."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
-        me = psutil.Process()
         self._record.supervisor = PartRecord(
-            pid=me.pid, created=me.create_time(), started_at=time.time(), state="healthy"
+            pid=os.getpid(), ticks=ticks_of(os.getpid()) or 0, started_at=time.time(), state="healthy"
         )
         living = frozenset(
-            name
-            for name, part in self._record.parts.items()
-            if part.pid and same_process(part.pid, part.created)
+            name for name, part in self._record.parts.items() if same_process(part.pid, part.ticks)
         )
+        for name in self._record.parts.keys() - living:
+            end(self._home, name)  # what a killed part left may hold its ports
         self._record.ports = choose_ports(self._record.ports, keep=living)
         keepers = []
         for part in self._make_parts(self._home, self._record.ports, self._record.ray_cpus):
             record = self._record.parts.setdefault(part.name, PartRecord())
-            record.state, record.message, record.restarts = "starting", "", 0
+            record.state, record.message, record.restarts, record.falls = "starting", "", 0, 0
             keepers.append(Keeper(self._home, part, record, self._save))
         self._save()
         self._home.write_connection(connection(self._record.ports))
@@ -183,8 +189,7 @@ class Supervisor:
         self._end(keepers)
 
     def _keep(self, keeper: Keeper) -> None:
-        if not keeper.take_over():
-            keeper.start()
+        keeper.take_over()
         while not self._stop.wait(LOOK_SECONDS if keeper.record.state == "healthy" else 0.25):
             try:
                 keeper.look()
@@ -205,10 +210,15 @@ class Supervisor:
         logger.info("ended")
 
     def _save(self) -> None:
+        """Remember where things stand. A full disk must not keep us from looking after the parts."""
         with self._lock:
-            part = self._home.parts.with_suffix(".part")
-            part.write_text(self._record.model_dump_json(indent=1))
-            part.replace(self._home.parts)
+            try:
+                write_record(self._home, self._record)
+                self._told_unsaved = False
+            except OSError as error:
+                if not self._told_unsaved:
+                    logger.error("%s cannot be written: %s", self._home.parts, error)
+                self._told_unsaved = True
 
 
 @contextlib.contextmanager
@@ -222,16 +232,28 @@ def only_one(home: Home) -> Iterator[bool]:
             yield False
 
 
+def _claim(folder: Path) -> None:
+    """Make Ray's folder. Its name can be foretold and it lies where all may write: it must not be another's."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise Conflict(f"`{folder}` is not a folder of yours.", hint="Remove it, or set `TUNESMITH_HOME`.")
+    folder.chmod(0o700)
+
+
 def main() -> None:
     """Supervise the state folder's platform."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--ray-cpus", type=int)
+    ray_cpus = arguments.parse_args().ray_cpus
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     home = Home()
     home.create()
-    ray_folder(home).mkdir(mode=0o700, exist_ok=True)
+    _claim(ray_folder(home))
     with only_one(home) as mine:
         if mine:
-            Supervisor(home).run()
+            Supervisor(home, ray_cpus).run()
         else:
             logger.info("another supervisor holds %s", home.root)
 

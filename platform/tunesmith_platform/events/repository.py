@@ -111,9 +111,15 @@ def after(
 
 
 def last_of_kind(
-    session: Session, task_id: str, kind: str, limit: int, level: Iterable[str] | None = None
+    session: Session,
+    task_id: str,
+    kind: str,
+    limit: int,
+    *,
+    level: Iterable[str] | None = None,
+    before: int | None = None,
 ) -> list[EventRow]:
-    """The newest events of one kind, oldest first."""
+    """The newest events of one kind (before a number), oldest first."""
     query = (
         select(EventRow)
         .where(EventRow.task_id == task_id, EventRow.kind == kind)
@@ -122,4 +128,6 @@ def last_of_kind(
     )
     if level:
         query = query.where(EventRow.payload["level"].as_string().in_(list(level)))
+    if before is not None:
+        query = query.where(EventRow.n < before)
     return list(reversed(session.scalars(query).all()))

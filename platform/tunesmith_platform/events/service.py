@@ -102,7 +102,9 @@ class EventService:
         with self._database.read() as session:
             tasks.require(session, task_id)
             if after is None:
-                rows: Sequence[EventRow] = repository.last_of_kind(session, task_id, "log", tail, levels)
+                rows: Sequence[EventRow] = repository.last_of_kind(
+                    session, task_id, "log", tail, level=levels
+                )
                 more = False
             else:
                 found = repository.after(session, task_id, after, tail + 1, ["log"])

@@ -27,6 +27,8 @@ from tunesmith_platform.events.hub import Hub
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+_RECENT = 500
+"""Metric events before a checkpoint among which its own metrics are looked for."""
 _IDLE_SECONDS = 2.0
 _MAX_BACKOFF = 60.0
 _RUN_STATUS = {State.COMPLETED: "FINISHED", State.FAILED: "FAILED", State.STOPPED: "KILLED"}
@@ -146,8 +148,14 @@ class Mirror:
 
     def _checkpoint(self, run: Run, task: TaskRow, entry: EventRow) -> None:
         payload = entry.payload
-        stamp = int(entry.time.timestamp() * 1000)
-        points = [Point(name, value, payload["step"], stamp) for name, value in payload["metrics"].items()]
+        with self._database.read() as session:
+            recent = events.last_of_kind(session, task.id, "metrics", _RECENT, before=entry.n)
+        # A model's metric is a point of its run too: the very point that is there, or the curve would get a second one.
+        latest: dict[str, Point] = {}
+        for measured in recent:
+            if measured.payload["step"] <= payload["step"]:
+                latest |= {point.name: point for point in _points_of(measured)}
+        points = [latest[name] for name in payload["metrics"] if name in latest]
         tags = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
         name = f"{task.id}-{checkpoint_name(payload['step'])}"
         _show_in_run(run, payload["uri"])
@@ -168,17 +176,19 @@ def _show_in_run(run: Run, uri: str) -> None:
             shutil.copytree(source, target, copy_function=os.link)
 
 
+def _points_of(entry: EventRow) -> list[Point]:
+    step, stamp = entry.payload["step"], int(entry.time.timestamp() * 1000)
+    return [Point(name, value, step, stamp) for name, value in entry.payload["values"].items()]
+
+
 def _points(batch: Sequence[EventRow], steps: dict[str, int]) -> list[Point]:
     """The batch's measurements that were not mirrored yet; `steps` is brought up to date."""
     points = []
     for entry in batch:
-        if entry.kind != "metrics":
-            continue
-        step = entry.payload["step"]
-        for name, value in entry.payload["values"].items():
-            if step > steps.get(name, -1):
-                points.append(Point(name, value, step, int(entry.time.timestamp() * 1000)))
-                steps[name] = step
+        for point in _points_of(entry) if entry.kind == "metrics" else ():
+            if point.step > steps.get(point.name, -1):
+                points.append(point)
+                steps[point.name] = point.step
     return points
 
 

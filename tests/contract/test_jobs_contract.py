@@ -1,0 +1,57 @@
+"""The fake jobs and Ray's behave alike: one job an id, states, kill, and an end only when the processes are gone."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+from tunesmith.home import Home
+from tunesmith_platform.backends.protocols import Jobs, JobStatus
+from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.testing.fakes import FakeJobs
+
+
+@pytest.fixture(params=["fake", "real"])
+def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Jobs:
+    if request.param == "fake":
+        return FakeJobs()
+    home: Home = request.getfixturevalue("live_home")
+    # Any program will do for a driver: this one ignores what it is given and sleeps.
+    program = tmp_path / "sleeper"
+    program.write_text("#!/bin/sh\necho here\nexec sleep 600\n")
+    program.chmod(0o755)
+    return RayJobs(home.connection().ray_url or "", home.ray_token_file, python=str(program))
+
+
+@pytest.mark.slow
+def test_one_job_an_id_and_an_end_when_it_is_killed(jobs: Jobs) -> None:
+    name = f"task-{uuid.uuid4().hex[:12]}-1"
+    assert jobs.observe(name).status is JobStatus.ABSENT
+    jobs.submit(name, "/nowhere")
+    jobs.submit(name, "/nowhere")  # Ray refuses a second one of this id: that is success
+    wait_until(
+        lambda: jobs.observe(name).status in (JobStatus.PENDING, JobStatus.RUNNING), 30, "the job to be known"
+    )
+    if isinstance(jobs, FakeJobs):
+        jobs.jobs[name] = JobStatus.RUNNING
+    wait_until(lambda: jobs.observe(name).status is JobStatus.RUNNING, 60, "the job to run")
+    jobs.kill(name)
+    wait_until(lambda: jobs.observe(name).status is JobStatus.STOPPED, 30, "the job to end")
+    jobs.kill(name)
+    assert jobs.log_tail(name, 5)
+
+
+def test_a_ray_that_is_away_is_an_observation(tmp_path: Path) -> None:
+    away = RayJobs("http://127.0.0.1:9", tmp_path / "none")
+    assert away.observe("task-1-1").status is JobStatus.UNREACHABLE
+    assert away.log_tail("task-1-1", 5) == ""
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_no_entry(live_home: Home, tmp_path: Path) -> None:
+    """Whoever reaches the port without the cluster's token submits nothing."""
+    wrong = tmp_path / "token"
+    wrong.write_text("wrong")
+    jobs = RayJobs(live_home.connection().ray_url or "", wrong)
+    assert jobs.observe("task-1-1").status is JobStatus.UNREACHABLE

@@ -1,0 +1,92 @@
+"""The fake MLflow and the real one behave alike: repeated calls change nothing, curves are exact."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tunesmith.errors import Unavailable
+from tunesmith.home import Home
+from tunesmith_platform.backends.mlflow import MlflowTracking
+from tunesmith_platform.backends.protocols import Point, Run, Tracking
+from tunesmith_platform.testing.fakes import FakeTracking
+
+Read = Callable[[Run], dict[str, Any]]
+
+
+def read_real(url: str) -> Read:
+    def read(run: Run) -> dict[str, Any]:
+        api = httpx.Client(base_url=f"{url}/api/2.0/mlflow")
+        data = api.get("/runs/get", params={"run_id": run.run_id}).json()["run"]
+        history = api.get("/metrics/get-history", params={"run_id": run.run_id, "metric_key": "loss"}).json()
+        models = api.post(
+            "/logged-models/search",
+            json={"experiment_ids": [run.experiment_id], "filter": f"source_run_id = '{run.run_id}'"},
+        ).json()
+        return {
+            "points": sorted((int(m["step"]), m["value"]) for m in history.get("metrics", [])),
+            "params": {p["key"]: p["value"] for p in data["data"].get("params", [])},
+            "status": data["info"]["status"],
+            "checkpoints": {
+                m["info"]["name"]: {t["key"]: t["value"] for t in m["info"]["tags"]}["tunesmith.uri"]
+                for m in models.get("models", [])
+                if m["info"]["status"] == "LOGGED_MODEL_READY"
+            },
+        }
+
+    return read
+
+
+@pytest.fixture(params=["fake", "real"])
+def tracking(request: pytest.FixtureRequest) -> tuple[Tracking, Read]:
+    if request.param == "real":
+        home: Home = request.getfixturevalue("live_home")
+        url = home.connection().mlflow_url or ""
+        return MlflowTracking(url), read_real(url)
+    fake = FakeTracking()
+
+    def read(run: Run) -> dict[str, Any]:
+        kept = fake.runs[run.run_id]
+        points = sorted((point.step, point.value) for point in kept.points if point.name == "loss")
+        return {
+            "points": points,
+            "params": kept.params,
+            "status": kept.status,
+            "checkpoints": kept.checkpoints,
+        }
+
+    return fake, read
+
+
+@pytest.mark.slow
+def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) -> None:
+    server, read = tracking
+    task_id = f"task-{uuid.uuid4().hex[:12]}"
+    for _ in range(2):
+        run = server.ensure_run("contract tests", task_id, "a name")
+        points = [Point("loss", 1 / step, step, 1_700_000_000_000 + step) for step in range(1, 1500)]
+        server.log_points(run.run_id, points)
+        server.describe(run.run_id, {f"p{i}": "x" * 7000 for i in range(120)}, {"t": "1"})
+        server.log_checkpoint(run, f"{task_id}-checkpoint-5", "/c5", {"k": "v"}, [points[4]])
+        server.finish(run.run_id, "FINISHED", 1_700_000_100_000)
+    found = read(run)
+    assert found["points"] == [(point.step, point.value) for point in points]
+    assert len(found["params"]) == 120
+    assert found["status"] == "FINISHED"
+    assert found["checkpoints"] == {f"{task_id}-checkpoint-5": "/c5"}
+    assert server.ensure_run("contract tests", f"{task_id}b", "another").run_id != run.run_id
+
+
+def test_a_server_that_is_away_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        MlflowTracking("http://127.0.0.1:9").ensure_run("p", "task-1", "n")
+
+
+@pytest.mark.slow
+def test_a_runs_artifacts_are_a_plain_folder(live_home: Home) -> None:
+    """Training writes there itself: no proxy stands between."""
+    run = MlflowTracking(live_home.connection().mlflow_url or "").ensure_run("plain", "task-plain", "n")
+    assert Path(run.artifact_uri).is_relative_to(live_home.files)

@@ -1,0 +1,214 @@
+"""What `up` promises when parts, the supervisor, or everything is killed: on stand-ins, with real processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from waiting import wait_until
+
+from tunesmith.home import Home
+from tunesmith_platform.embedded.processes import MARK, end, mark, ours, same_process
+from tunesmith_platform.embedded.record import Record, read_record
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+NAMES = ("ray", "mlflow", "api")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    monkeypatch.setattr("tunesmith_platform.embedded.processes.GRACE_SECONDS", 0.5)
+    home = Home(tmp_path / "a state folder")
+    yield home
+    end(home)
+
+
+@pytest.fixture
+def start(state: Home) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(sick_seconds: float = 30, wait: bool = True) -> "subprocess.Popen[bytes]":
+        state.create()
+        environment = {**os.environ, "TUNESMITH_HOME": str(state.root), MARK: mark(state, "supervisor")}
+        with (state.logs / "supervisor.log").open("ab") as log:
+            program = [
+                sys.executable,
+                str(Path(__file__).with_name("stand_in_platform.py")),
+                str(sick_seconds),
+            ]
+            process = subprocess.Popen(program, env=environment, stderr=log, start_new_session=True)
+        started.append(process)
+        if wait:
+            wait_until(lambda: read_record(state).supervisor.pid == process.pid, what="the supervisor")
+            wait_until(lambda: all_healthy(state), what="three healthy parts")
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+def all_healthy(home: Home) -> bool:
+    parts = read_record(home).parts
+    return set(parts) == set(NAMES) and all(part.state == "healthy" for part in parts.values())
+
+
+def pids(record: Record) -> dict[str, int | None]:
+    return {name: part.pid for name, part in record.parts.items()}
+
+
+def child_of_ray(home: Home) -> int:
+    return int((home.root / "ray-child").read_text())
+
+
+def lives(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(pid: int | None) -> None:
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lives(pid), what="the death of a killed process")
+
+
+def test_sigterm_ends_everything_and_nothing_else(state: Home, start: Start, tmp_path: Path) -> None:
+    bystander = Home(tmp_path / "a state folder 2")
+    environment = {**os.environ, MARK: mark(bystander, "ray")}
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=environment)
+    try:
+        supervisor = start()
+        before, child = pids(read_record(state)), child_of_ray(state)
+        supervisor.terminate()
+        supervisor.wait(40)
+        assert not any(lives(pid) for pid in [*before.values(), child])
+        assert ours(state) == []
+        assert {part.state for part in read_record(state).parts.values()} == {"stopped"}
+        assert [process.pid for process in ours(bystander)] == [other.pid]
+    finally:
+        other.kill()
+        other.wait(10)
+
+
+def test_a_killed_part_comes_back_alone_and_what_it_left_is_ended(state: Home, start: Start) -> None:
+    start()
+    before, child = read_record(state), child_of_ray(state)
+    kill(before.parts["ray"].pid)
+    wait_until(
+        lambda: read_record(state).parts["ray"].restarts == 1 and all_healthy(state), what="Ray's return"
+    )
+    after = read_record(state)
+    assert not lives(child), "what the killed part left must not live beside the new one"
+    assert after.parts["ray"].pid != before.parts["ray"].pid
+    assert after.ports == before.ports
+    for name in ("mlflow", "api"):
+        assert (after.parts[name].pid, after.parts[name].restarts) == (before.parts[name].pid, 0)
+
+
+def test_a_part_that_hangs_is_restarted(state: Home, start: Start) -> None:
+    start(sick_seconds=1)
+    hung = read_record(state).parts["api"].pid
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+    wait_until(lambda: read_record(state).parts["api"].restarts == 1 and all_healthy(state), what="a new API")
+    assert not lives(hung)
+
+
+def test_a_new_supervisor_takes_over_what_lives(state: Home, start: Start) -> None:
+    start()
+    before, child = pids(read_record(state)), child_of_ray(state)
+    kill(read_record(state).supervisor.pid)
+    start()
+    assert pids(read_record(state)) == before
+    assert lives(child)
+    # A process taken over is no child of ours: its end must be noticed all the same.
+    kill(before["mlflow"])
+    wait_until(
+        lambda: read_record(state).parts["mlflow"].restarts == 1 and all_healthy(state), what="its return"
+    )
+
+
+def test_a_busy_part_is_taken_over_too(state: Home, start: Start) -> None:
+    """Ray may not answer for some seconds on a loaded machine; ending it would end every training."""
+    start()
+    before = pids(read_record(state))
+    kill(read_record(state).supervisor.pid)
+    assert before["ray"] is not None
+    os.kill(before["ray"], signal.SIGSTOP)
+    second = start(wait=False)
+    wait_until(lambda: read_record(state).supervisor.pid == second.pid, what="the second supervisor")
+    wait_until(lambda: read_record(state).parts["ray"].state == "unwell", what="Ray seen unwell")
+    os.kill(before["ray"], signal.SIGCONT)
+    wait_until(lambda: all_healthy(state), what="Ray well again")
+    assert pids(read_record(state)) == before
+
+
+def test_after_everything_was_killed_a_start_cleans_up_and_keeps_its_ports(state: Home, start: Start) -> None:
+    start()
+    before, child = read_record(state), child_of_ray(state)
+    for pid in (before.supervisor.pid, *pids(before).values()):
+        kill(pid)
+    assert [process.pid for process in ours(state)] == [child], "found without a mark, by its session"
+    start()
+    after = read_record(state)
+    assert not lives(child)
+    assert after.ports == before.ports
+    assert not set(pids(after).values()) & set(pids(before).values())
+
+
+def test_a_port_that_was_taken_in_between_is_replaced(state: Home, start: Start) -> None:
+    supervisor = start()
+    before = read_record(state).ports
+    supervisor.terminate()
+    supervisor.wait(40)
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", before["mlflow"]))
+        thief.listen()
+        start()
+        after = read_record(state).ports
+    assert after["mlflow"] != before["mlflow"]
+    assert after["api"] == before["api"]
+    assert state.connection().mlflow_url == f"http://127.0.0.1:{after['mlflow']}"
+
+
+def test_two_supervisors_at_once_are_one(state: Home, start: Start) -> None:
+    both = [start(wait=False), start(wait=False)]
+    wait_until(lambda: any(process.poll() is not None for process in both), what="one to give way")
+    wait_until(lambda: all_healthy(state), what="three healthy parts")
+    assert sorted(process.poll() is None for process in both) == [False, True]
+    assert next(process.returncode for process in both if process.poll() is not None) == 9
+    assert len(ours(state, "api")) == 1
+
+
+def test_a_full_disk_does_not_stop_the_supervision(state: Home, start: Start) -> None:
+    """The record cannot be written (a folder lies where its new file goes), as on a full disk."""
+    start()
+    before = read_record(state)
+    (state.root / "parts.part").mkdir()
+    kill(before.parts["api"].pid)
+    wait_until(lambda: len(ours(state, "api")) == 1, what="the API's return")
+    (state.root / "parts.part").rmdir()
+    kill(ours(state, "api")[0].pid)
+    wait_until(
+        lambda: read_record(state).parts["api"].restarts == 2 and all_healthy(state), what="a new record"
+    )
+    assert (state.logs / "supervisor.log").read_text().count("cannot be written") == 1
+
+
+def test_a_pid_given_to_another_is_not_ours(state: Home) -> None:
+    """After a reboot the recorded pid may be anything: it is told by when it began."""
+    state.create()
+    me = psutil.Process()
+    record = Record.model_validate({"parts": {"ray": {"pid": me.pid, "ticks": 1}}})
+    state.parts.write_text(record.model_dump_json())
+    assert same_process(me.pid, 1) is None
+    assert ours(state) == []
