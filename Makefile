@@ -39,7 +39,7 @@ unit: setup
 	@$(BIN)/python -m pytest
 
 bench: setup
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python tests/bench/api.py
 
 reference: setup
 	@$(BIN)/python infra/scripts/reference.py
