@@ -35,11 +35,15 @@ def ours(home: Home, part: str | None = None) -> list[psutil.Process]:
     everyone = {process.pid: process for process in psutil.process_iter()}
     marks = {pid: _mark(pid) for pid in everyone}
     found = {pid for pid, text in marks.items() if text is not None and text.startswith(wanted)}
-    sessions = {_session(pid) for pid in found} | _recorded_sessions(home, part)
+    session_of = {pid: _session(pid) for pid in everyone}
+    begun = {session_of[pid] for pid in found} | _recorded_sessions(home, part)
+    strangers = {
+        session_of[pid] for pid, text in marks.items() if text is not None and not text.startswith(wanted)
+    }
     found |= {
         pid
-        for pid in everyone
-        if (session := _session(pid)) in sessions and _began_with_us(session, marks, wanted)
+        for pid, session in session_of.items()
+        if session in begun and _is_ours(session, marks, wanted, strangers)
     }
     parents = {pid: _parent(process) for pid, process in everyone.items()}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -61,10 +65,17 @@ def _recorded_sessions(home: Home, part: str | None) -> set[int]:
     }
 
 
-def _began_with_us(session: int, marks: dict[int, str | None], wanted: str) -> bool:
-    """Whether a session's leader is gone, carries our mark, or shows no environment any more."""
-    text = marks.get(session)
-    return text is None or text.startswith(wanted)
+def _is_ours(session: int, marks: dict[int, str | None], wanted: str, strangers: set[int]) -> bool:
+    """Whether all of a session may be taken for ours.
+
+    Its leader says so by carrying our mark. Where the leader is gone, or shows no environment any more, nobody in
+    the session may plainly be another's. Session 0 is never ours: in a container that is what the processes show
+    whose leader lives outside it, each other's strangers.
+    """
+    if session <= 0:
+        return False
+    leader = marks.get(session)
+    return session not in strangers if leader is None else leader.startswith(wanted)
 
 
 def _session(pid: int) -> int:

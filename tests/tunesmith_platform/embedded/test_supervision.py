@@ -212,3 +212,43 @@ def test_a_pid_given_to_another_is_not_ours(state: Home) -> None:
     state.parts.write_text(record.model_dump_json())
     assert same_process(me.pid, 1) is None
     assert ours(state) == []
+
+
+def test_processes_whose_session_began_outside_a_container_are_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "a state folder 3")
+    monkeypatch.setattr("tunesmith_platform.embedded.processes._session", lambda pid: 0)
+    environment = {**os.environ, MARK: mark(home, "ray")}
+    program = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(program, env=environment) as marked, subprocess.Popen(program) as stranger:
+        try:
+            found = [process.pid for process in ours(home)]
+            assert found == [marked.pid]
+            assert stranger.pid not in found
+        finally:
+            marked.kill()
+            stranger.kill()
+
+
+def test_a_session_without_its_leader_is_ours_only_if_nobody_in_it_is_plainly_anothers(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "a state folder 4")
+    # A leader that starts a marked process and an unmarked one, and goes.
+    program = (
+        "import os, subprocess, sys\n"
+        "nap = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        f"a = subprocess.Popen(nap, env={{**os.environ, {MARK!r}: {mark(home, 'ray')!r}}}, stdout=-3)\n"
+        "b = subprocess.Popen(nap, stdout=-3)\n"
+        "print(a.pid, b.pid)\n"
+    )
+    leader = subprocess.run(
+        [sys.executable, "-c", program], start_new_session=True, stdout=subprocess.PIPE, check=True, text=True
+    )
+    marked, stranger = (int(pid) for pid in leader.stdout.split())
+    try:
+        assert [process.pid for process in ours(home)] == [marked]
+    finally:
+        os.kill(marked, signal.SIGKILL)
+        os.kill(stranger, signal.SIGKILL)
