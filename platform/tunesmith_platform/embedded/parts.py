@@ -99,12 +99,28 @@ def parts(home: Home, ports: dict[str, int], ray_cpus: int | None) -> list[Part]
     ]
 
 
+_SETTABLE = (
+    "TUNESMITH_DATABASE_URL",
+    "TUNESMITH_STORAGE_URI",
+    "TUNESMITH_MAX_CONCURRENT_JOBS",
+    "TUNESMITH_STOP_GRACE_SECONDS",
+    "TUNESMITH_HEARTBEAT_TIMEOUT_SECONDS",
+    "TUNESMITH_DRIVER_CPUS",
+    "TUNESMITH_MAX_BODY_BYTES",
+)
+"""Settings that `tunesmith up` takes from the shell."""
+
+
 def environment(home: Home, part: Part) -> dict[str, str]:
-    """A part's whole environment. Ray's and Tunesmith's settings of the caller's shell stay out of it."""
+    """A part's whole environment.
+
+    Ray's and Tunesmith's settings of the caller's shell stay out of it, but for those that say where records and files
+    go and how much may run: the addresses are the supervisor's to choose.
+    """
     base = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RAY_", "TUNESMITH_", "MLFLOW_"))
+        if name in _SETTABLE or not name.startswith(("RAY_", "TUNESMITH_", "MLFLOW_"))
     }
     base["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{base.get('PATH', os.defpath)}"
     return base | {"TUNESMITH_HOME": str(home.root), MARK: mark(home, part.name)} | part.environment

@@ -1,0 +1,68 @@
+"""How many steps, evaluations and checkpoints a training spec asks for, from the number of its rows.
+
+The trainer, the estimate and the quota count by this one rule. Knows nothing of tokens, time or memory.
+"""
+
+from dataclasses import dataclass
+
+from tunesmith.spec.training import TrainSpec
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """A run in numbers of optimizer steps. `checkpoints` counts the final one."""
+
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    checkpoints: int
+    evaluations: int
+
+
+def plan_steps(spec: TrainSpec, rows: int, workers: int | None = None) -> StepPlan:
+    """Count the steps of a run.
+
+    Args:
+        spec: The parameters.
+        rows: What a batch is made of: rows, or packed sequences.
+        workers: How many train together; the spec's `num_workers` when not given.
+    """
+    assert rows > 0, "nothing to train on is refused before"
+    batches = -(-rows // (spec.per_device_train_batch_size * (workers or spec.num_workers)))
+    per_epoch = -(-batches // spec.gradient_accumulation_steps)
+    # 1.1 epochs of 10 steps are 11 steps: the small term takes off what binary fractions add.
+    by_epochs = -int(-(spec.num_train_epochs * per_epoch - 1e-6) // 1)
+    total = spec.max_steps if spec.max_steps > 0 else max(1, by_epochs)
+    return StepPlan(
+        steps_per_epoch=per_epoch,
+        total_steps=total,
+        warmup_steps=spec.warmup_steps or round(spec.warmup_ratio * total),
+        checkpoints=_count(spec.save_strategy, spec.save_steps, per_epoch, total),
+        evaluations=0
+        if spec.eval_strategy == "no"
+        else 1 + _count(spec.eval_strategy, spec.eval_steps, per_epoch, total),
+    )
+
+
+def checkpoints_left(spec: TrainSpec, rows: int, step: int, total_steps: int | None = None) -> int:
+    """How many of the planned checkpoints come after a step.
+
+    Args:
+        spec: The parameters.
+        rows: What a batch is made of.
+        step: The optimizer steps already done.
+        total_steps: All that the run takes, where it has said so; else as planned.
+    """
+    plan = plan_steps(spec, rows)
+    total = total_steps or plan.total_steps
+    if step >= total:
+        return 0
+    counts = [_count(spec.save_strategy, spec.save_steps, plan.steps_per_epoch, n) for n in (total, step + 1)]
+    # The one that the next step opens is still to come.
+    return counts[0] - counts[1] + 1
+
+
+def _count(strategy: str, every: int, per_epoch: int, total: int) -> int:
+    """How often something is due that is always due after the last step."""
+    interval = {"steps": every, "epoch": per_epoch}.get(strategy)
+    return 1 if interval is None else -(-total // interval)
