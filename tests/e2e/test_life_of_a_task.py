@@ -3,6 +3,7 @@
 Does resume really resume; does stop really stop; is nothing lost when a part dies.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -19,10 +20,13 @@ import pytest
 from waiting import wait_until
 
 from tunesmith.client import Client
+from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
 from tunesmith.spec.task import NewTask
 from tunesmith.views import TaskView
+from tunesmith_platform.embedded.processes import ours
+from tunesmith_platform.embedded.record import read_record
 
 STEPS = 400
 """Enough that there is a middle to be killed in."""
@@ -186,6 +190,40 @@ def test_a_killed_api_loses_nothing(
     assert sorted(mlflow_points(client.task(task.id), client, "loss")) == sorted(undisturbed.items())
 
 
+def test_an_api_that_is_away_for_a_minute_loses_nothing(
+    client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    """The task even ends while nobody listens: its driver waits until every point has arrived."""
+    task = submit(client, tiny_model, rows)
+    wait_until(lambda: step_of(client, task) >= 3, 90, "its first steps")
+    supervisor = psutil.Process(read_record(live_home).supervisor.pid)
+    supervisor.suspend()  # it would bring the API back at once
+    try:
+        api = read_record(live_home).parts["api"].pid
+        assert api is not None
+        os.kill(api, signal.SIGKILL)
+        away_until = time.monotonic() + 60
+        wait_until(lambda: len(spool_points(live_home, task, "loss")) == STEPS, 60, "training, unmoved")
+        time.sleep(max(0.0, away_until - time.monotonic()))
+    finally:
+        supervisor.resume()
+    wait_until(lambda: answers(client), 40, "the API's return")
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert done.attempt == 1
+    assert losses(client, task) == undisturbed
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= STEPS, 60, "the mirror")
+    assert sorted(mlflow_points(client.task(task.id), client, "loss")) == sorted(undisturbed.items())
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.system()
+    except TunesmithError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("moment", ["pending", "starting", "training", "saving"])
 def test_stop_ends_within_twenty_seconds_and_leaves_no_process(
     client: Client, tiny_model: Path, rows: Path, moment: str
@@ -234,3 +272,27 @@ def test_the_cli_shows_a_task(live_home: Home, undisturbed: dict[int, float]) ->
 
     assert "completed" in output("tasks", "list", "--state", "completed")
     assert json.loads(output("status", "--json"))["supervised"]
+
+
+def test_up_after_everything_was_killed_takes_the_task_up_again(
+    client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    """As after a power cut: no part had a moment to say goodbye. The last test here: all parts are new after it."""
+    task = submit(client, tiny_model, rows)
+    wait_until(lambda: step_of(client, task) >= 60, 90, "step 60")
+    for process in ours(live_home):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    wait_until(lambda: ours(live_home) == [], 20, "the death of all")
+    environment = {**os.environ, "TUNESMITH_HOME": str(live_home.root), "COLUMNS": "200"}
+    up = subprocess.run(
+        [Path(sys.executable).parent / "tunesmith", "up"],
+        env=environment, capture_output=True, text=True, check=True, timeout=180,
+    )  # fmt: skip
+    assert task.id in up.stdout + up.stderr, "it tells which tasks it takes up"
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert done.attempt == 2
+    assert losses(client, task) == undisturbed
+    starts = [e.payload for e in client.events(task.id) if e.payload.kind == "training_started"]
+    assert starts[-1].step >= 25, "it resumed, it did not begin again"
