@@ -6,12 +6,13 @@ STAMP := $(VENV)/.installed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test lint unit bench reference clean
+.PHONY: help setup demo test test-gpu lint unit bench reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
 	@echo "make test   lint, types, layout guards and every test"
 	@echo "make bench  the speeds, as ratios"
+	@echo "make test-gpu  on a bare GPU machine: what must hold there, tokens/s, MFU and peak memory"
 	@echo "make clean  end what was started and remove everything that was made"
 
 setup: $(STAMP)
@@ -37,6 +38,10 @@ lint: setup
 
 unit: setup
 	@$(BIN)/python -m pytest
+
+# A bare GPU machine has packages of its own and nothing of ours: no `setup`. TEST_GPU holds more flags.
+test-gpu:
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) infra/scripts/test_gpu.py $(TEST_GPU)
 
 bench: setup
 	@$(BIN)/python tests/bench/api.py

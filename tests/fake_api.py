@@ -318,6 +318,27 @@ def _app(api: FakeApi) -> FastAPI:
             ]
         )
 
+    @app.post("/v1/tasks/{task_id}/checkpoints:save")
+    def save_checkpoint(task_id: str) -> Response:
+        return _view(views.SaveRequestView(task_id=task_id, requests=1))
+
+    @app.post("/v1/tasks/{task_id}/checkpoints/{step}:{verb}")
+    def pin_checkpoint(task_id: str, step: int, verb: str) -> Response:
+        return _view(
+            views.CheckpointView(
+                task_id=task_id,
+                step=step,
+                name=f"checkpoint-{step}",
+                attempt=1,
+                uri=f"/c/{step}",
+                bytes=1,
+                files=1,
+                manifest_sha256="0" * 64,
+                is_pinned=verb == "pin",
+                created_at=dt.datetime(2026, 11, 21, tzinfo=dt.UTC),
+            )
+        )
+
     @app.get("/v1/tasks/{task_id}/logs")
     def logs(task_id: str, request: Request) -> Response:
         levels = request.query_params.getlist("level")

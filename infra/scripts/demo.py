@@ -32,7 +32,7 @@ SPEC = {
     "train_file": str(DATA / "ember_train.jsonl"),
     "eval_file": str(DATA / "ember_eval.jsonl"),
     "eval_strategy": "epoch",
-    "num_train_epochs": 3,
+    "num_train_epochs": 2,
     "learning_rate": 5e-4,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,

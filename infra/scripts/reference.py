@@ -64,6 +64,7 @@ def lifecycle_page() -> str:
         "# Lifecycle of a task\n\n"
         "## States\n\n"
         f"{table(('State', 'May go to', 'Is the end'), states)}\n"
+        "An ended task goes back to `pending` in one way only: its user continues it.\n\n"
         f"A pending task says what it waits for: {waits}.\n\n"
         "## Why a task ended\n\n"
         "The reason fixes the end state, whose fault it was, and whether trying again may help.\n\n"

@@ -22,6 +22,7 @@ from tunesmith.events import Finished, Phase, PhaseDone
 from tunesmith.job import JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import has_outcome, read_document, read_outcome
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.spool import SpoolLock
@@ -93,18 +94,31 @@ def _resources(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> d
     if spec.resources_per_worker:
         return spec.resources_per_worker
     cpus = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=1.0)
-    share = max(1.0, cpus // spec.num_workers)
+    share = max(1.0, cpus // spec.workers[1])
     if not use_gpu:
         return {"CPU": share}
     gpus = max((node["Resources"].get("GPU", 0.0) for node in nodes if node["Alive"]), default=1.0)
     return {"GPU": 1.0, "CPU": max(1.0, cpus // max(1.0, gpus))}
 
 
+def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> Any:
+    """How many workers Ray starts, where, and with what. A range of workers is elastic: Ray takes what there is."""
+    from ray.train import ScalingConfig
+
+    least, most = spec.workers
+    return ScalingConfig(
+        num_workers=most if least == most else (least, most),
+        use_gpu=use_gpu,
+        resources_per_worker=_resources(spec, use_gpu, nodes),
+        placement_strategy=spec.placement.upper(),
+    )
+
+
 def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig
 
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
@@ -116,18 +130,14 @@ def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     use_gpu = has_gpu and spec.device != "cpu"
     options: dict[str, Any] = {
         "train_loop_config": {"document": uri},
-        "scaling_config": ScalingConfig(
-            num_workers=spec.num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker=_resources(spec, use_gpu, ray.nodes()),
-        ),
+        "scaling_config": scaling_config(spec, use_gpu, ray.nodes()),
         "run_config": RunConfig(
             name=ray_job_id(document.task_id, document.attempt),
             storage_path=str(_ray_folder(document)),
             failure_config=FailureConfig(max_failures=spec.max_restarts),
         ),
     }
-    if spec.num_workers == 1:
+    if spec.workers == (1, 1) and not uses_zero(spec):
         # No process group for one: a second and a torch import less.
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer as Trainer
     else:

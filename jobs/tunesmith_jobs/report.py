@@ -48,6 +48,14 @@ class Outlet(Protocol):
     def superseded(self) -> bool:
         """Whether this attempt is over for the control plane: stop at once and leave no trace."""
 
+    @property
+    def save_now(self) -> int:
+        """How often the user has asked for a checkpoint at once."""
+
+    @property
+    def pinned(self) -> frozenset[int] | None:
+        """The steps whose checkpoints are never removed; None while that is not known."""
+
 
 class Gone(Exception):
     """The control plane knows this attempt no more (another one runs, or the task was deleted)."""
@@ -148,6 +156,8 @@ class Reporter:
         self._spool = Spool(self._work_dir, document.attempt)
         self._on_gone = on_gone
         self._desired = Desired.RUN
+        self._save_now = 0
+        self._pinned: frozenset[int] | None = None
         self._gone = threading.Event()
         self._closing = threading.Event()
         self._wake = threading.Event()
@@ -171,6 +181,16 @@ class Reporter:
     def superseded(self) -> bool:
         """See `Outlet.superseded`."""
         return self._gone.is_set()
+
+    @property
+    def save_now(self) -> int:
+        """See `Outlet.save_now`."""
+        return self._save_now
+
+    @property
+    def pinned(self) -> frozenset[int] | None:
+        """See `Outlet.pinned`."""
+        return self._pinned
 
     @property
     def last_seq(self) -> int:
@@ -272,6 +292,7 @@ class Reporter:
             return False
         self._batch_limit = MAX_BATCH_EVENTS
         self._desired = receipt.desired
+        self._save_now, self._pinned = receipt.save_now, frozenset(receipt.pinned)
         # It may have less (it was restored from a backup) or more (a reply was lost): its word counts.
         self._spool.ack(min(receipt.last_seq, self._spool.last_seq))
         self._heard.set()

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
+    from tunesmith.sdk import FinishedTask, ModelTrainer, TrainingConfig, TrainingFailed, finetune
     from tunesmith.spec.training import TrainSpec
 
 __version__ = "0.1.0"
-__all__ = ["Client", "TrainSpec", "__version__"]
+__all__ = [
+    "Client",
+    "FinishedTask",
+    "ModelTrainer",
+    "TrainSpec",
+    "TrainingConfig",
+    "TrainingFailed",
+    "__version__",
+    "finetune",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +32,8 @@ def __getattr__(name: str) -> Any:
         from tunesmith.spec.training import TrainSpec
 
         return TrainSpec
+    if name in {"FinishedTask", "ModelTrainer", "TrainingConfig", "TrainingFailed", "finetune"}:
+        from tunesmith import sdk
+
+        return getattr(sdk, name)
     raise AttributeError(f"module 'tunesmith' has no attribute {name!r}")

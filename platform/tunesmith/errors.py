@@ -8,9 +8,11 @@ TunesmithError
 │   ├── InvalidData         422  a data file or row that cannot be trained on
 │   └── PathNotAllowed      422  outside the allowed roots
 ├── Unauthorized            401  no key, or a wrong one
+├── Forbidden               403  the key's role may not do this
 ├── NotFound                404
 ├── Conflict                409  the thing's state forbids it
 │   ├── IdempotencyConflict 409  same Idempotency-Key, another body
+│   ├── QuotaExceeded       409  more checkpoints than the project's training quota covers
 │   ├── StaleAttempt        409  a report from an attempt that is over
 │   └── SequenceGap         409  a report that skips events
 ├── TooLarge                413  over a documented limit
@@ -141,6 +143,14 @@ class Unauthorized(TunesmithError):
     fault = Fault.USER
 
 
+class Forbidden(TunesmithError):
+    """The key is known; its role may not do this."""
+
+    code = "forbidden"
+    status = 403
+    fault = Fault.USER
+
+
 class NotFound(TunesmithError):
     """Nothing has this name here."""
 
@@ -161,6 +171,12 @@ class IdempotencyConflict(Conflict):
     """The same `Idempotency-Key` was used with another body."""
 
     code = "idempotency_conflict"
+
+
+class QuotaExceeded(Conflict):
+    """The project's training quota does not cover it; `details` has `needed`, `available` and `reserved`."""
+
+    code = "quota_exceeded"
 
 
 class StaleAttempt(Conflict):

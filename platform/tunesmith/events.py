@@ -93,6 +93,7 @@ class CheckpointSaved(_Payload):
     files: int = Field(ge=0)
     manifest_sha256: str
     metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
+    best: bool = Field(False, description="Whether it is the best evaluated checkpoint so far.")
 
 
 class CheckpointRemoved(_Payload):
@@ -178,3 +179,5 @@ class ReportReceipt(BaseModel):
 
     last_seq: int = Field(ge=0, description="The last event of this attempt that is stored.")
     desired: Desired
+    save_now: int = Field(0, ge=0, description="How often a checkpoint was asked for; a rise asks for one.")
+    pinned: list[int] = Field(default_factory=list, description="Steps whose checkpoints are never removed.")

@@ -30,6 +30,9 @@ class JobDocument(BaseModel):
     work_dir: str = Field(description="Folder on the node for spools and scratch, the same in every attempt.")
     artifact_uri: str = Field(description="Where checkpoints and the final model go.")
     model_path: str
+    tokenizer_path: str | None = Field(
+        None, description="Another folder whose tokenizer is used instead of the model's."
+    )
     train_path: str
     eval_path: str | None = None
     output_dir: str | None = None

@@ -22,8 +22,8 @@ class State(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the task is over; a terminal state never changes."""
-        return not MOVES[self]
+        """Whether the task is over; nothing but its user's `continue` brings it back."""
+        return self in ENDS
 
 
 MOVES: dict[State, frozenset[State]] = {
@@ -33,15 +33,24 @@ MOVES: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset({State.COMPLETED, State.FAILED, State.STOPPING, State.PENDING}),
     # It may end in another way before the stop reaches it.
     State.STOPPING: frozenset({State.STOPPED, State.FAILED, State.COMPLETED}),
-    State.STOPPED: frozenset(),
-    State.COMPLETED: frozenset(),
-    State.FAILED: frozenset(),
+    # The one way back: the user's `continue`, and nothing else, lets an ended task wait for another attempt.
+    State.STOPPED: frozenset({State.PENDING}),
+    State.COMPLETED: frozenset({State.PENDING}),
+    State.FAILED: frozenset({State.PENDING}),
 }
+ENDS = frozenset({State.STOPPED, State.COMPLETED, State.FAILED})
+"""The states of a task that is over."""
 
 
-def may_move(source: State, target: State) -> bool:
-    """Whether a task in `source` may go to `target`."""
-    return target in MOVES[source]
+def may_move(source: State, target: State, *, is_continued: bool = False) -> bool:
+    """Whether a task in `source` may go to `target`.
+
+    Args:
+        source: Where it is.
+        target: Where it would go.
+        is_continued: Whether its user asked to continue it: no ended task goes anywhere without that.
+    """
+    return target in MOVES[source] and source.is_terminal == is_continued
 
 
 class Desired(StrEnum):

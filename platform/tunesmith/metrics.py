@@ -23,5 +23,7 @@ METRICS: dict[str, Metric] = {
     "useful_token_share": Metric("", "Share of tokens that are not padding", "有效词元占比"),
     "eval_loss": Metric("nats/token", "Evaluation loss", "评估损失"),
     "eval_perplexity": Metric("", "Evaluation perplexity", "评估困惑度"),
+    "eval_accuracy": Metric("", "Evaluation accuracy", "评估准确率"),
+    "eval_f1": Metric("", "Evaluation F1, mean of the classes", "评估 F1（各类平均）"),
     "memory_bytes": Metric("bytes", "Memory of the worker", "训练进程内存"),
 }

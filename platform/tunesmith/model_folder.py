@@ -3,20 +3,25 @@
 Knows file formats and their usual defects. Loads no weights, imports no torch, runs no code from the folder.
 """
 
+import collections
+import contextlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, InvalidModel, Problem
 from tunesmith.rows.json_file import is_lfs_pointer, lfs_pointer, read_object
-from tunesmith.rows.template import find_template
+from tunesmith.rows.template import TOKENIZER_CONFIG, find_template
 from tunesmith.spec.parameter import did_you_mean
 
 MAX_HEADER_BYTES = 100 * 1024**2
 ALL_LINEAR = "all-linear"
+HUB_ID_FILE = ".hub-id"
+"""Holds the id that a model was pulled by."""
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _BITS = {
@@ -34,8 +39,31 @@ _NOT_CAUSAL = (
 )
 _GGUF = (
     "GGUF is a format for answering, not for training.",
-    "Give the original folder with `config.json` and `*.safetensors`; a GGUF file can be made after training.",
+    "Give the folder it was made from, with `config.json` and `*.safetensors`: GGUF's page on the hub names it as its "
+    "base model, and `tunesmith models pull OWNER/MODEL` fetches it. A GGUF file can be made after training.",
 )
+_HEADS = ("lm_head", "embed_out", "output")
+_LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "license.txt", "COPYING")
+_LICENSE_CHARACTERS = 20_000
+_FRONT_MATTER_CHARACTERS = 65_536
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_CONVERT = (
+    "Convert it once where you trust it: `AutoModelForCausalLM.from_pretrained(folder)"
+    ".save_pretrained(folder, safe_serialization=True)`, then remove the pickle."
+)
+_REMOTE_CODE = (
+    "If transformers knows the model's type by itself, delete the `*.py` files and remove `auto_map`; else choose a "
+    "model that it knows."
+)
+
+
+class LinearLayers(BaseModel):
+    """The linear layers of one name and one shape."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    shape: tuple[int, int] = Field(description="As stored; of most models (out, in).")
+    count: int
 
 
 class ModelFacts(BaseModel):
@@ -52,7 +80,13 @@ class ModelFacts(BaseModel):
     )
     vocab_size: int
     linear_modules: tuple[str, ...] = Field(description="Names of the linear layers that can get a LoRA.")
+    linear_layers: tuple[LinearLayers, ...] = Field((), description="The same with their shapes.")
+    is_head_tied: bool = Field(False, description="Whether the output head is the embedding's own matrix.")
+    tokenizer: str = Field("", description="Its kind: `BPE`, `Unigram`, `WordPiece`, `WordLevel`.")
     has_chat_template: bool
+    license: str | None = Field(
+        None, description="Its name, from `README.md`'s front matter or the license file's first line."
+    )
     bytes: int = Field(description="Bytes of the weight files.")
     weight_files: tuple[str, ...]
     module_paths: tuple[str, ...] = Field(
@@ -80,7 +114,7 @@ def check_model_folder(path: str | Path) -> ModelFacts:
     for file in files:
         tensors |= read_safetensors_header(file)
     _check_index(folder, tensors, files)
-    _check_tokenizer(folder)
+    tokenizer = _tokenizer_kind(folder)
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
     merged: dict[str, Any] = {**(text or {}), **config}
     vocab_size = merged.get("vocab_size")
@@ -97,6 +131,12 @@ def check_model_folder(path: str | Path) -> ModelFacts:
         for name, tensor in tensors.items()
         if name.endswith(".weight") and len(tensor.shape) == 2
     ]
+    linear = collections.Counter(
+        (_last(module), (tensors[f"{module}.weight"].shape[0], tensors[f"{module}.weight"].shape[1]))
+        for module in modules
+        if _is_linear(_last(module))
+    )
+    has_head = any(_last(module) in _HEADS for module in modules)
     contexts = (merged.get(name) for name in _CONTEXT_NAMES)
     return ModelFacts(
         path=str(folder),
@@ -106,8 +146,15 @@ def check_model_folder(path: str | Path) -> ModelFacts:
         dtype=_DTYPES.get(main, main.lower()),
         context_length=next((value for value in contexts if isinstance(value, int)), None),
         vocab_size=vocab_size,
-        linear_modules=tuple(sorted({_last(module) for module in modules if _is_linear(_last(module))})),
+        linear_modules=tuple(sorted({name for name, _ in linear})),
+        linear_layers=tuple(
+            LinearLayers(name=name, shape=shape, count=count)
+            for (name, shape), count in sorted(linear.items())
+        ),
+        is_head_tied=not has_head or merged.get("tie_word_embeddings") is True,
+        tokenizer=tokenizer,
         has_chat_template=find_template(folder) is not None,
+        license=license_name(folder),
         bytes=sum(file.stat().st_size for file in files),
         weight_files=tuple(file.name for file in files),
         module_paths=tuple(sorted(modules)),
@@ -206,13 +253,19 @@ def _refuse_other_formats(folder: Path) -> None:
             f"`{folder}` does not exist.", "Check the path, as the server sees it, or pull the model first."
         )
     if folder.is_file():
-        if folder.suffix.lower() == ".gguf":
-            raise _bad(f"`{folder}` is a GGUF file. {_GGUF[0]}", _GGUF[1])
+        refuse_weight_file(str(folder))
         raise _bad(f"`{folder}` is a file, not a model folder.", "Give the folder that holds `config.json`.")
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise _bad(f"`{folder}` cannot be read: {error.strerror}.", "Check its permissions.") from error
+    code = [name for name in names if name.endswith(".py")]
+    if code:
+        raise _bad(
+            f"`{folder}` brings code of its own (`{code[0]}`), which is refused: loading the model would run it.",
+            _REMOTE_CODE,
+            code[0],
+        )
     if any(name.endswith(".safetensors") for name in names) and "config.json" in names:
         return
     if "adapter_config.json" in names:
@@ -224,12 +277,26 @@ def _refuse_other_formats(folder: Path) -> None:
         return  # the config is missing; said below
     if any(name.lower().endswith(".gguf") for name in names):
         raise _bad(f"`{folder}` holds only GGUF weights. {_GGUF[0]}", _GGUF[1])
-    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    pickled = [name for name in names if name.endswith(_PICKLES)]
     if pickled:
         raise _bad(
             f"`{folder}` holds its weights as `{pickled[0]}`, a pickle, which may run code when it is loaded.",
-            "Convert it once where you trust it: `AutoModelForCausalLM.from_pretrained(folder)"
-            ".save_pretrained(folder, safe_serialization=True)`.",
+            _CONVERT,
+        )
+
+
+def refuse_weight_file(given: str) -> None:
+    """Refuse what by its name is one weight file, where a model's folder or name is asked for.
+
+    Raises:
+        InvalidModel: It is a GGUF file or a pickle.
+    """
+    suffix = Path(given).suffix.lower()
+    if suffix == ".gguf":
+        raise _bad(f"`{given}` is a GGUF file. {_GGUF[0]}", _GGUF[1])
+    if suffix in _PICKLES:
+        raise _bad(
+            f"`{given}` is a pickle, which may run code when it is loaded; give a model folder.", _CONVERT
         )
 
 
@@ -241,7 +308,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if config.get("auto_map"):
         raise _bad(
             "`config.json` has `auto_map`: the model wants to run code from its own folder, which is refused.",
-            "If transformers knows the model's type by itself, remove `auto_map` from `config.json`.",
+            _REMOTE_CODE,
             file.name,
         )
     architectures = config.get("architectures")
@@ -322,7 +389,8 @@ def _check_index(folder: Path, tensors: dict[str, _Tensor], files: list[Path]) -
         )
 
 
-def _check_tokenizer(folder: Path) -> None:
+def _tokenizer_kind(folder: Path) -> str:
+    """The kind of a tokenizer that is sound and brings no code."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise _bad(
@@ -331,8 +399,52 @@ def _check_tokenizer(folder: Path) -> None:
             ".save_pretrained(folder)` of transformers.",
             file.name,
         )
-    if not isinstance(read_object(file).get("model"), dict):
+    model = read_object(file).get("model")
+    if not isinstance(model, dict):
         raise _bad(f"`{file}` is no tokenizer.", "Copy it from the original model folder.", file.name)
+    settings = folder / TOKENIZER_CONFIG
+    if settings.is_file() and read_object(settings).get("auto_map"):
+        raise _bad(
+            f"`{settings.name}` has `auto_map`: the tokenizer wants to run code from its own folder, which is refused.",
+            _REMOTE_CODE,
+            settings.name,
+        )
+    return str(model.get("type") or "")
+
+
+def license_text(folder: Path) -> str | None:
+    """The text of a model's license file, cut at 20 000 characters; None without one."""
+    for name in _LICENSE_FILES:
+        file = folder / name
+        if file.is_file():
+            with contextlib.suppress(OSError), file.open(encoding="utf-8", errors="replace") as stream:
+                return stream.read(_LICENSE_CHARACTERS)
+    return None
+
+
+def license_name(folder: Path) -> str | None:
+    """The license that a model's files name; None where they name none.
+
+    `README.md`'s front matter counts before the first line of the license file.
+    """
+    named = _front_matter(folder / "README.md")
+    for key in ("license_name", "license"):  # the hub's `license: other` is named by `license_name`
+        if isinstance(named.get(key), str) and named[key]:
+            return str(named[key])[:120]
+    lines = ((license_text(folder) or "").splitlines()) or [""]
+    return next((line.strip()[:120] for line in lines if line.strip()), None)
+
+
+def _front_matter(file: Path) -> dict[str, Any]:
+    """What a README says between its first two lines of dashes; empty where it says nothing readable."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_FRONT_MATTER_CHARACTERS)
+        head, begin, rest = text.partition("---\n")
+        found = yaml.safe_load(rest.partition("\n---")[0]) if begin and not head.strip() else None
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _last(module: str) -> str:
@@ -346,3 +458,16 @@ def _is_linear(name: str) -> bool:
         or "norm" in name
         or name in {"wte", "wpe", "lm_head", "embed_out", "shared", "output", "score"}
     )
+
+
+def hub_id(folder: Path) -> str | None:
+    """The hub id that a model was pulled by; None where nobody noted one."""
+    try:
+        return (folder / HUB_ID_FILE).read_text(encoding="utf-8").strip()[:200] or None
+    except (OSError, ValueError):
+        return None
+
+
+def is_from_hub(folder: Path, given: str) -> bool:
+    """Whether a folder may be what a hub id names: it was pulled by that id, or nobody noted what it was pulled by."""
+    return (hub_id(folder) or given).lower() == given.lower()

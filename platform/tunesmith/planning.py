@@ -5,12 +5,17 @@ The trainer, the estimate and the quota count by this one rule. Knows nothing of
 
 from dataclasses import dataclass
 
+from tunesmith.scaling import accumulation_at
 from tunesmith.spec.training import TrainSpec
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """A run in numbers of optimizer steps. `checkpoints` counts the final one."""
+    """A run in numbers of optimizer steps.
+
+    `checkpoints` counts the final one; with `save_strategy=best` it is the most there can be, and what
+    `save_interval_minutes` adds is not in it.
+    """
 
     steps_per_epoch: int
     total_steps: int
@@ -25,11 +30,12 @@ def plan_steps(spec: TrainSpec, rows: int, workers: int | None = None) -> StepPl
     Args:
         spec: The parameters.
         rows: What a batch is made of: rows, or packed sequences.
-        workers: How many train together; the spec's `num_workers` when not given.
+        workers: How many train together; the most that the spec allows when not given.
     """
     assert rows > 0, "nothing to train on is refused before"
-    batches = -(-rows // (spec.per_device_train_batch_size * (workers or spec.num_workers)))
-    per_epoch = -(-batches // spec.gradient_accumulation_steps)
+    workers = workers or spec.workers[1]
+    batches = -(-rows // (spec.per_device_train_batch_size * workers))
+    per_epoch = -(-batches // accumulation_at(spec, workers))
     # 1.1 epochs of 10 steps are 11 steps: the small term takes off what binary fractions add.
     by_epochs = -int(-(spec.num_train_epochs * per_epoch - 1e-6) // 1)
     total = spec.max_steps if spec.max_steps > 0 else max(1, by_epochs)
@@ -37,7 +43,7 @@ def plan_steps(spec: TrainSpec, rows: int, workers: int | None = None) -> StepPl
         steps_per_epoch=per_epoch,
         total_steps=total,
         warmup_steps=spec.warmup_steps or round(spec.warmup_ratio * total),
-        checkpoints=_count(spec.save_strategy, spec.save_steps, per_epoch, total),
+        checkpoints=_count(*_saves(spec), per_epoch, total),
         evaluations=0
         if spec.eval_strategy == "no"
         else 1 + _count(spec.eval_strategy, spec.eval_steps, per_epoch, total),
@@ -57,9 +63,16 @@ def checkpoints_left(spec: TrainSpec, rows: int, step: int, total_steps: int | N
     total = total_steps or plan.total_steps
     if step >= total:
         return 0
-    counts = [_count(spec.save_strategy, spec.save_steps, plan.steps_per_epoch, n) for n in (total, step + 1)]
+    counts = [_count(*_saves(spec), plan.steps_per_epoch, n) for n in (total, step + 1)]
     # The one that the next step opens is still to come.
     return counts[0] - counts[1] + 1
+
+
+def _saves(spec: TrainSpec) -> tuple[str, int]:
+    """When a checkpoint is due; the best one may be found at any evaluation."""
+    if spec.save_strategy == "best":
+        return spec.eval_strategy, spec.eval_steps
+    return spec.save_strategy, spec.save_steps
 
 
 def _count(strategy: str, every: int, per_epoch: int, total: int) -> int:

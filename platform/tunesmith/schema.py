@@ -1,11 +1,22 @@
 """From a spec to everything drawn from it: JSON Schema with labels, groups, folds and visibility rules."""
 
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tunesmith.spec.parameter import Fold, Group, Parameter, Spec, about
+from tunesmith.spec.parameter import (
+    FOLD_LABELS,
+    GROUP_LABELS,
+    Fold,
+    Group,
+    Parameter,
+    Spec,
+    about,
+    default_of,
+)
 
 
 class ParameterRow(BaseModel):
@@ -30,18 +41,24 @@ class ParameterRow(BaseModel):
         return ", ".join(part for part in (low, high) if part)
 
 
-def _without_none(annotation: Any) -> Any:
-    options = [arg for arg in get_args(annotation) if arg is not type(None)]
-    is_optional = len(options) < len(get_args(annotation)) and len(options) == 1
-    return options[0] if is_optional else annotation
+def _options(annotation: Any) -> list[Any]:
+    """What a value may be besides empty: the arms of a union, bare."""
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if get_origin(bare) not in (Union, UnionType):
+        return [bare]
+    return [option for arm in get_args(bare) if arm is not NoneType for option in _options(arm)]
 
 
 def _type_name(annotation: Any) -> tuple[str, list[str] | None]:
-    inner = _without_none(annotation)
+    options = _options(annotation)
+    if options == [int, str]:
+        return "integer or range", None
+    (inner,) = options
     if str(get_origin(inner)) == "typing.Literal":
         return "choice", [str(choice) for choice in get_args(inner)]
     if get_origin(inner) is list:
-        return "list", None
+        (item,) = get_args(inner)
+        return "list", _type_name(item)[1]
     if get_origin(inner) is dict:
         return "object", None
     return {int: "integer", float: "number", bool: "boolean", str: "string"}[inner], None
@@ -61,7 +78,7 @@ def rows(spec: type[Spec]) -> list[ParameterRow]:
                 name=name,
                 type=kind,
                 required=info.is_required(),
-                default=None if info.is_required() else info.get_default(call_default_factory=True),
+                default=default_of(info),
                 choices=choices,
                 ge=_bound(info, "ge"),
                 gt=_bound(info, "gt"),
@@ -74,8 +91,32 @@ def rows(spec: type[Spec]) -> list[ParameterRow]:
 
 
 def form_schema(spec: type[Spec]) -> dict[str, Any]:
-    """A spec's JSON Schema; each property carries `tunesmith`: labels, help, group, fold, step, visibility rule."""
+    """A spec's JSON Schema with all that a form is drawn from.
+
+    `groups` and `folds` name the sections in order, with their labels. Each property carries `tunesmith`: `kind`,
+    labels, help, group, fold, unit, step, the range that the form offers, `choices`, its other spellings, when it has
+    an effect (`visible_when`: all must hold), when the form offers it (`offered_when`: one must hold), and the defaults
+    that depend on other parameters (`default_when`: the first that fits).
+    """
     schema = spec.model_json_schema()
-    schema["groups"] = [group.value for group in Group if any(row.about.group is group for row in rows(spec))]
-    schema["folds"] = [fold.value for fold in Fold]
+    found = rows(spec)
+    for row in found:
+        drawn = schema["properties"][row.name]
+        if not row.required:
+            drawn.setdefault("default", row.default)
+        drawn["tunesmith"] |= {
+            "kind": row.type,
+            "required": row.required,
+            "fold": row.about.fold.value,
+            "ui_min": row.about.ui_min if row.about.ui_min is not None else row.ge,
+            "ui_max": row.about.ui_max if row.about.ui_max is not None else row.le,
+            "choices": row.choices,
+        }
+    groups = [group for group in Group if any(row.about.group is group for row in found)]
+    schema["groups"] = _labelled((group.value, GROUP_LABELS[group]) for group in groups)
+    schema["folds"] = _labelled((fold.value, FOLD_LABELS[fold]) for fold in Fold)
     return schema
+
+
+def _labelled(names: Iterable[tuple[str, tuple[str, str]]]) -> list[dict[str, str]]:
+    return [{"name": name, "label_en": label[0], "label_zh": label[1]} for name, label in names]

@@ -47,6 +47,7 @@ class ProgressView(_View):
     seconds_left: float | None = None
     loss: float | None = None
     tokens_per_second: float | None = None
+    best_step: int | None = Field(None, description="The step of the best evaluated checkpoint.")
 
 
 class TaskView(_View):
@@ -72,6 +73,13 @@ class TaskView(_View):
     spec: dict[str, Any] = Field(description="The parameters, frozen at submit.")
     notices: list[Notice] = Field(default_factory=list, description="What was mapped or has no effect.")
     events: int = Field(description="Number of its newest event.")
+    template: str | None = Field(None, description="The template that its parameters were taken from.")
+    parent_id: str | None = Field(
+        None, description="The task that it was cloned from, or whose weights it starts from."
+    )
+    parent_step: int | None = Field(
+        None, description="The step of that task's checkpoint; null for a clone, which starts anew."
+    )
     artifact_uri: str | None = Field(None, description="Where its files lie.")
     model_uri: str | None = Field(None, description="Where its final model lies.")
     mlflow_run_id: str | None = None
@@ -118,7 +126,16 @@ class CheckpointView(_View):
     files: int
     manifest_sha256: str
     metrics: dict[str, float] = Field(default_factory=dict)
+    is_best: bool = Field(False, description="The best evaluated one, by `metric_for_best_model`.")
+    is_pinned: bool = Field(False, description="Its task never removes it.")
     created_at: dt.datetime
+
+
+class SaveRequestView(_View):
+    """A checkpoint that was asked for."""
+
+    task_id: str
+    requests: int = Field(description="How often one was asked for so far.")
 
 
 class LogView(_View):
@@ -148,3 +165,58 @@ class SystemView(_View):
     max_concurrent_jobs: int
     allowed_roots: list[str]
     mlflow_url: str | None
+
+
+class QuotaView(_View):
+    """A project's training quota: each saved checkpoint consumes one."""
+
+    project: str
+    enabled: bool = Field(description="Whether submits reserve and checkpoints are charged.")
+    low_threshold: int = Field(description="A task is warned when no more than this is available.")
+    granted: int
+    charged: int = Field(description="Checkpoints that were saved.")
+    reserved: int = Field(description="Held for checkpoints that tasks still plan.")
+    available: int = Field(description="`granted - charged - reserved`: what new tasks may reserve.")
+
+
+class QuotaKind(StrEnum):
+    """What an entry of the quota ledger records."""
+
+    GRANT = "grant"
+    RESERVE = "reserve"
+    CHARGE = "charge"
+    RELEASE = "release"
+
+
+class QuotaEntryView(_View):
+    """One entry of a project's quota ledger."""
+
+    id: int
+    project: str
+    time: dt.datetime
+    kind: QuotaKind
+    amount: int = Field(description="Change of the balance: a grant, or -1 for a checkpoint.")
+    reserved: int = Field(description="Change of what is held for tasks.")
+    available: int = Field(description="What was available after it.")
+    task_id: str | None = None
+    step: int | None = Field(None, description="The checkpoint that was charged.")
+    note: str = ""
+    by: str = Field(description="Whose key it came from; `platform` where tasks go their way.")
+
+
+class ParameterDifference(_View):
+    """A parameter that two tasks do not have alike."""
+
+    name: str
+    label_en: str
+    label_zh: str
+    a: Any = Field(description="Its value in the first task.")
+    b: Any = Field(description="Its value in the second task.")
+
+
+class TaskDiff(_View):
+    """In which parameters two tasks differ."""
+
+    a: TaskView
+    b: TaskView
+    differences: list[ParameterDifference]

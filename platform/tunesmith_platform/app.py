@@ -23,19 +23,31 @@ from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.estimates import endpoints as estimate_endpoints
+from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, install_errors
 from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.models import endpoints as model_endpoints
+from tunesmith_platform.models.service import ModelService
+from tunesmith_platform.quota import endpoints as quota_endpoints
+from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.series import endpoints as series_endpoints
+from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.services import Services
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.system import endpoints as system_endpoints
+from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks import endpoints as task_endpoints
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
 from tunesmith_platform.tasks.service import TaskService
+from tunesmith_platform.tasks.verbs import TaskVerbs
+from tunesmith_platform.templates import endpoints as template_endpoints
+from tunesmith_platform.templates.service import TemplateService
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +65,7 @@ def build_services(
     """The control plane's parts; the edges may be given (tests, another backend)."""
     database = Database(settings.database_url)
     hub = Hub()
+    models = ModelService(database, settings)
     jobs = jobs or RayJobs(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
@@ -60,8 +73,9 @@ def build_services(
         tracking = MlflowTracking(settings.mlflow_url)
 
     def check(new: NewTask) -> TrainInputs:
-        return check_train_inputs(new.spec, settings)
+        return check_train_inputs(new.spec, settings, models)
 
+    tasks, templates = TaskService(database, hub, settings, check), TemplateService(database)
     return Services(
         settings=settings,
         database=database,
@@ -69,9 +83,16 @@ def build_services(
         keys=Keys(database),
         jobs=jobs,
         tracking=tracking,
-        tasks=TaskService(database, hub, settings, check),
+        tasks=tasks,
+        verbs=TaskVerbs(database, hub, settings, tasks, templates),
+        templates=templates,
         events=EventService(database, hub, settings.report_secret_file),
+        series=SeriesService(database, settings),
         checkpoints=CheckpointService(database),
+        quota=QuotaService(database),
+        models=models,
+        estimates=EstimateService(database, settings, jobs, models),
+        environment=EnvironmentService(database, settings, jobs, tracking),
         system=SystemService(database, settings, jobs),
     )
 
@@ -98,6 +119,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             loop.close()
         for thread in threads:
             thread.join(timeout=5)
+        services.models.close()
+        services.estimates.close()
         services.database.close()
 
 
@@ -123,7 +146,17 @@ def create_app(
     app.state.services = build_services(settings, jobs, tracking)
     install_errors(app)
     v1 = APIRouter(prefix="/v1")
-    for module in (task_endpoints, event_endpoints, checkpoint_endpoints, system_endpoints):
+    for module in (
+        task_endpoints,
+        event_endpoints,
+        series_endpoints,
+        checkpoint_endpoints,
+        template_endpoints,
+        model_endpoints,
+        quota_endpoints,
+        estimate_endpoints,
+        system_endpoints,
+    ):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(system_endpoints.health)

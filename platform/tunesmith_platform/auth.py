@@ -4,12 +4,14 @@ import datetime as dt
 import hashlib
 from pathlib import Path
 
-from tunesmith.errors import Unauthorized
+from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.job import read_secret
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ApiKeyRow
 
+ADMIN = "admin"
+"""The role that may do everything; the key that `tunesmith up` generates has it."""
 _TRUST = dt.timedelta(seconds=10)
 
 
@@ -22,9 +24,9 @@ class Keys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[str, tuple[str, dt.datetime]] = {}
+        self._known: dict[str, tuple[str, str, dt.datetime]] = {}
 
-    def enroll(self, key_file: Path, name: str, role: str = "admin") -> None:
+    def enroll(self, key_file: Path, name: str, role: str = ADMIN) -> None:
         """Let the key in a file in."""
         digest = _digest(read_secret(key_file))
         with self._database.write() as session:
@@ -36,9 +38,27 @@ class Keys:
         Raises:
             Unauthorized: It is nobody's.
         """
+        return self._identity(key)[0]
+
+    def administrator(self, key: str) -> str:
+        """Whose key this is, if it may do what administrators do.
+
+        Raises:
+            Unauthorized: It is nobody's.
+            Forbidden: Its role is another.
+        """
+        name, role = self._identity(key)
+        if role != ADMIN:
+            raise Forbidden(
+                f"The key of `{name}` has the role `{role}`: this is for administrators.",
+                hint="Ask an administrator, or use an administrator's key.",
+            )
+        return name
+
+    def _identity(self, key: str) -> tuple[str, str]:
         digest = _digest(key)
         known = self._known.get(digest)
-        if known is None or now() - known[1] > _TRUST:  # a revoked key is out after that
+        if known is None or now() - known[2] > _TRUST:  # a revoked key is out after that
             with self._database.read() as session:
                 row = session.get(ApiKeyRow, digest)
             if row is None:
@@ -47,9 +67,9 @@ class Keys:
                     "This API key is not known.",
                     hint="Take the key from the state folder's `api-key`, or set `TUNESMITH_API_KEY`.",
                 )
-            known = (row.name, now())
+            known = (row.name, row.role, now())
             self._known[digest] = known
-        return known[0]
+        return known[0], known[1]
 
 
 def _digest(key: str) -> str:

@@ -58,8 +58,18 @@ def user_of(
     return services.keys.principal(bearer(request))
 
 
+def admin_of(
+    request: Request,
+    services: Annotated[Services, Depends(services_of)],
+    _scheme: Annotated[Any, Depends(_scheme)],
+) -> str:
+    """Whose administrator's key the request carries."""
+    return services.keys.administrator(bearer(request))
+
+
 ServicesDep = Annotated[Services, Depends(services_of)]
 UserDep = Annotated[str, Depends(user_of)]
+AdminDep = Annotated[str, Depends(admin_of)]
 TaskId = Annotated[
     str, Path(description="The task's id.", min_length=3, max_length=40, pattern=r"^[a-z]+-[0-9a-z]+$")
 ]
@@ -70,6 +80,12 @@ _ERROR_EXAMPLES: dict[int, ErrorBody] = {
         code="unauthorized",
         message="This API key is not known.",
         hint="Set `TUNESMITH_API_KEY`.",
+        fault=Fault.USER,
+    ),
+    403: ErrorBody(
+        code="forbidden",
+        message="The key of `ann` has the role `user`: this is for administrators.",
+        hint="Ask an administrator, or use an administrator's key.",
         fault=Fault.USER,
     ),
     404: ErrorBody(code="not_found", message="There is no task `task-01k9x`.", fault=Fault.USER),

@@ -6,11 +6,18 @@ from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
+from tunesmith_platform.models.service import ModelService
+from tunesmith_platform.quota.service import QuotaService
+from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.service import TaskService
+from tunesmith_platform.tasks.verbs import TaskVerbs
+from tunesmith_platform.templates.service import TemplateService
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,13 @@ class Services:
     jobs: Jobs
     tracking: Tracking | None
     tasks: TaskService
+    verbs: TaskVerbs
+    templates: TemplateService
     events: EventService
+    series: SeriesService
     checkpoints: CheckpointService
+    quota: QuotaService
+    models: ModelService
+    estimates: EstimateService
+    environment: EnvironmentService
     system: SystemService

@@ -50,7 +50,7 @@ def test_a_task_lives_through_it(plane: Plane) -> None:
     done = plane.task(task.id)
     assert done.state is State.COMPLETED
     assert done.created_at.tzinfo is not None
-    assert plane.services.events.metrics(task.id, None).series["loss"][0].value == 1.25
+    assert plane.services.series.metrics(task.id, None).series["loss"][0].value == 1.25
     from tunesmith_platform.tasks.repository import Filter
 
     assert [t.id for t in plane.services.tasks.page(Filter(tag="标签", name="ünïcode")).data] == [task.id]
@@ -81,7 +81,7 @@ def test_batches_that_arrive_twice_late_and_side_by_side_are_stored_once(plane: 
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(send, sorted(batches, key=lambda b: b.start + random.Random(b.start).random() * 6)))
-    steps = [point.step for point in plane.services.events.metrics(task.id, None).series["loss"]]
+    steps = [point.step for point in plane.services.series.metrics(task.id, None).series["loss"]]
     assert steps == list(range(2, 121))
     with plane.services.database.read() as session:
         (count, newest) = session.execute(text("SELECT count(*), max(n) FROM events")).one()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from tunesmith.errors import Unavailable
 from tunesmith.home import Home
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.backends.ray_jobs import RayJobs
@@ -42,8 +43,19 @@ def test_one_job_an_id_and_an_end_when_it_is_killed(jobs: Jobs) -> None:
     assert jobs.log_tail(name, 5)
 
 
+@pytest.mark.slow
+def test_a_cluster_says_what_it_has(jobs: Jobs) -> None:
+    has = jobs.cluster()
+    assert has.version.startswith("2.")
+    assert has.nodes == 1
+    assert has.cpus >= 1
+    assert has.memory_bytes > 2**28
+
+
 def test_a_ray_that_is_away_is_an_observation(tmp_path: Path) -> None:
     away = RayJobs("http://127.0.0.1:9", tmp_path / "none")
+    with pytest.raises(Unavailable):
+        away.cluster()
     assert away.observe("task-1-1").status is JobStatus.UNREACHABLE
     assert away.log_tail("task-1-1", 5) == ""
 

@@ -72,6 +72,7 @@ def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) ->
         server.describe(run.run_id, {f"p{i}": "x" * 7000 for i in range(120)}, {"t": "1"})
         server.log_checkpoint(run, f"{task_id}-checkpoint-5", "/c5", {"k": "v"}, [points[4]])
         server.finish(run.run_id, "FINISHED", 1_700_000_100_000)
+    assert server.version().startswith("3.")
     found = read(run)
     assert found["points"] == [(point.step, point.value) for point in points]
     assert len(found["params"]) == 120
@@ -83,6 +84,8 @@ def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) ->
 def test_a_server_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         MlflowTracking("http://127.0.0.1:9").ensure_run("p", "task-1", "n")
+    with pytest.raises(Unavailable):
+        MlflowTracking("http://127.0.0.1:9").version()
 
 
 @pytest.mark.slow

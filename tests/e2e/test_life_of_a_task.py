@@ -246,6 +246,27 @@ def test_stop_ends_within_twenty_seconds_and_leaves_no_process(
         assert (Path(checkpoint.uri) / "optimizer.pt").is_file()
 
 
+def test_a_stopped_task_is_continued_exactly(
+    client: Client, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    """The user stops it, and lets it go on: one task, one log, the losses of a run that nothing happened to."""
+    task = submit(client, tiny_model, rows)
+    wait_until(lambda: step_of(client, task) >= 40, 90, "step 40")
+    client.stop_task(task.id)
+    stopped = client.wait(task.id, timeout=30)
+    assert stopped.state is State.STOPPED, stopped.message
+    going = client.continue_task(task.id)
+    assert (going.state, going.id) == (State.PENDING, task.id)
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert (done.attempt, done.artifact_uri) == (2, stopped.artifact_uri)
+    assert losses(client, task) == undisturbed
+    starts = [e.payload for e in client.events(task.id) if e.payload.kind == "training_started"]
+    assert [start.step for start in starts] == [0, stopped.progress.step], "at the step it was stopped at"
+    wait_until(lambda: len(mlflow_points(client.task(task.id), client, "loss")) >= STEPS, 60, "the mirror")
+    assert sorted(mlflow_points(client.task(task.id), client, "loss")) == sorted(undisturbed.items())
+
+
 def test_bad_data_is_refused_at_submit(client: Client, live_home: Home, tiny_model: Path) -> None:
     from tunesmith.errors import InvalidInput
 

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_files import safetensors
 from tiny_model import make_tiny_model, make_tokenizer_folder
 
 from tunesmith.errors import InvalidInput, InvalidModel
-from tunesmith.model_folder import ModelFacts, check_model_folder, check_targets
+from tunesmith.model_folder import (
+    LinearLayers,
+    ModelFacts,
+    check_model_folder,
+    check_targets,
+    license_text,
+    refuse_weight_file,
+)
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -19,20 +27,6 @@ CONFIG = {
     "vocab_size": 4,
     "max_position_embeddings": 64,
 }
-
-
-def safetensors(tensors: dict[str, list[int]], dtype: str = "F32", size: int = 4, spare: int = 0) -> bytes:
-    """A safetensors file of zeros, written by hand."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    at = 0
-    for name, shape in tensors.items():
-        count = size
-        for number in shape:
-            count *= number
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + count]}
-        at += count
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(at + spare)
 
 
 LAYERS = {
@@ -68,7 +62,14 @@ def test_facts(folder: Path) -> None:
         context_length=64,
         vocab_size=4,
         linear_modules=("down_proj", "q_proj"),
+        linear_layers=(
+            LinearLayers(name="down_proj", shape=(2, 3), count=1),
+            LinearLayers(name="q_proj", shape=(2, 2), count=1),
+        ),
+        is_head_tied=False,
+        tokenizer="BPE",
         has_chat_template=True,
+        license=None,
         bytes=(folder / "model.safetensors").stat().st_size,
         weight_files=("model.safetensors",),
         module_paths=(
@@ -187,6 +188,12 @@ def overlapping(folder: Path) -> None:
         (put("config.json", "[]"), "no JSON object", "original"),
         (put("config.json", b"\xff\xfe"), "broken JSON", "original"),
         (config(auto_map={"AutoModel": "x.py"}), "auto_map", "remove `auto_map`"),
+        (
+            put("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": "x.py"}}'),
+            "auto_map",
+            "remove `auto_map`",
+        ),
+        (put("modeling_x.py", ""), "`modeling_x.py`", "delete the `*.py` files"),
         (config(model_type=None), "no `model_type`", "original"),
         (config(architectures=[]), "no `architectures`", "original"),
         (config(architectures=["BertModel"]), "`BertModel` does not write text", "ForCausalLM"),
@@ -195,7 +202,7 @@ def overlapping(folder: Path) -> None:
         (config(quantization_config={"bits": 4}), "quantised already", "original"),
         (config(vocab_size=None), "no `vocab_size`", "original"),
         (drop("model.safetensors"), "holds no weights", "original"),
-        (only("model.gguf"), "only GGUF", "original folder"),
+        (only("model.gguf"), "only GGUF", "base model"),
         (only("pytorch_model.bin"), "`pytorch_model.bin`, a pickle", "safe_serialization=True"),
         (only("model.pt"), "`model.pt`, a pickle", "safe_serialization=True"),
         (only("consolidated.safetensors"), "only `consolidated.safetensors`", "rename"),
@@ -287,3 +294,45 @@ def test_a_misspelt_target_gets_a_suggestion(folder: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_targets(check_model_folder(folder), ["q_porj"])
     assert caught.value.problems[0].hint == "Did you mean `q_proj`?"
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"README.md": "---\nlicense: mit\n---\n# Model"}, "mit"),
+        ({"README.md": "---\nlicense: other\nlicense_name: llama3\n---\n"}, "llama3"),
+        ({"README.md": "---\nlicense: mit\n---\n", "LICENSE": "Something else"}, "mit"),
+        ({"LICENSE.txt": "\n  Apache License\nVersion 2.0"}, "Apache License"),
+        ({"README.md": "# No front matter\n---\nlicense: mit\n---\n"}, None),
+        ({"README.md": "---\nlicense: [broken\n---\n"}, None),
+        ({"README.md": "---\n- a list\n---\n"}, None),
+        ({"README.md": "---\nlicense: 7\n---\n"}, None),
+    ],
+)
+def test_the_license_that_its_files_name(folder: Path, files: dict[str, str], name: str | None) -> None:
+    for file, text in files.items():
+        (folder / file).write_text(text)
+    assert check_model_folder(folder).license == name
+
+
+def test_a_license_text_has_an_end(folder: Path) -> None:
+    assert license_text(folder) is None
+    (folder / "LICENSE").write_text("x" * 100_000)
+    assert len(license_text(folder) or "") == 20_000
+
+
+def test_a_head_is_tied_or_its_own(folder: Path) -> None:
+    assert not check_model_folder(folder).is_head_tied
+    change_config(folder, tie_word_embeddings=True)
+    assert check_model_folder(folder).is_head_tied
+    change_config(folder, tie_word_embeddings=False)
+    layers = {name: shape for name, shape in LAYERS.items() if name != "lm_head.weight"}
+    (folder / "model.safetensors").write_bytes(safetensors(layers))
+    assert check_model_folder(folder).is_head_tied, "there is no other matrix"
+
+
+def test_a_weight_file_is_known_by_its_name() -> None:
+    refuse_weight_file("owner/model-7.bin-like")
+    for name in ("x.gguf", "x.Q4_K_M.GGUF", "pytorch_model.bin", "x.pt"):
+        with pytest.raises(InvalidModel):
+            refuse_weight_file(name)

@@ -20,6 +20,7 @@ class FakeControlPlane:
         self.posts = 0
         self.heartbeats = 0
         self.desired = "run"
+        self.wants: dict[str, Any] = {}  # what a newer control plane says besides
         self.failures: list[tuple[int, dict[str, Any]]] = []
         self.stale = False
         self.refuse_value: float | None = None
@@ -79,7 +80,7 @@ class FakeControlPlane:
                     ):
                         return self.refuse(422, "invalid_input")
                     known.append(event)
-                return self.answer(200, {"last_seq": len(known), "desired": plane.desired})
+                return self.answer(200, {"last_seq": len(known), "desired": plane.desired} | plane.wants)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 from tiny_model import make_tiny_model
-from typer.testing import CliRunner
 
 from tunesmith.errors import InvalidInput, InvalidModel, Unavailable
-from tunesmith.model_folder import check_model_folder
+from tunesmith.model_folder import check_model_folder, hub_id
 from tunesmith_jobs.models import pull as pulling
-from tunesmith_jobs.models.commands import app
 
 WHEELS = os.environ.get("TUNESMITH_TEST_WHEELS")
 
@@ -74,18 +72,12 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
         pulling.pull(name, tmp_path, say_nothing)
 
 
-def test_the_list_shows_models_and_what_is_broken(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
-    assert "models pull" in CliRunner().invoke(app, ["models", "list"]).output
-    shutil.copytree(model, tmp_path / "models" / "good")
-    (tmp_path / "models" / "bad").mkdir()
-    shown = CliRunner().invoke(app, ["models", "list"])
-    assert shown.exit_code == 0
-    assert "llama" in shown.output
-    assert "not usable" in shown.output
+def test_a_model_remembers_its_hub_id(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "_from_hub", lambda _, part: shutil.copytree(model, part))
+    assert hub_id(pulling.pull("someone/small", tmp_path, say_nothing)) == "someone/small"
+    pulling.pull("Someone/Small".lower(), tmp_path, say_nothing)
+    with pytest.raises(InvalidInput, match="Another model named `small`"):
+        pulling.pull("another/small", tmp_path, say_nothing)
 
 
 def test_asking_tells_base_and_tuned_apart(tmp_path: Path, model: Path) -> None:

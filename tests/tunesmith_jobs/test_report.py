@@ -70,6 +70,20 @@ def test_a_silent_job_sends_heartbeats_and_learns_of_a_stop(
         assert eventually(lambda: reporter.desired is Desired.STOP)
 
 
+def test_a_job_learns_of_a_save_and_of_pins(
+    tmp_path: Path, plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.report.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("tunesmith_jobs.report.SEND_SECONDS", 0.05)
+    with Reporter(make_document(tmp_path, "http://127.0.0.1:9")) as unheard:
+        assert unheard.pinned is None  # nothing may be removed yet
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        assert eventually(lambda: reporter.pinned == frozenset())  # an older control plane says nothing of it
+        plane.wants = {"save_now": 2, "pinned": [4, 8]}
+        assert eventually(lambda: reporter.pinned == {4, 8})
+        assert reporter.save_now == 2
+
+
 def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:
     first = FakeControlPlane()
     with Reporter(make_document(tmp_path, first.url)) as reporter:

@@ -105,7 +105,7 @@ def test_the_loss_is_the_mean_over_trained_tokens_of_the_effective_batch(tmp_pat
     tr.run(tmp_path, model, max_steps=1)
     rows = load_rows(tmp_path / "train.jsonl", Encoder.from_folder(model, 512)).rows
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    batches = iter(Order(len(rows), 2, 42))
+    batches = iter(Order(len(rows), 2, 42, accumulation=2, lengths=rows.lengths))
     total, count = 0.0, 0
     for index in [
         *next(batches),
@@ -289,7 +289,8 @@ def test_a_precision_the_hardware_lacks_is_refused(
     tmp_path: Path, model: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tunesmith_jobs.train.precision.cpu_bf16_flags", lambda _: set())
-    outcome = tr.run(tmp_path, model, precision=precision, device="cpu")
+    device = "cpu" if precision == "bf16" else "auto"  # fp16 on a CPU is refused before it starts
+    outcome = tr.run(tmp_path, model, precision=precision, device=device)
     assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.BAD_PARAMETERS)
     assert precision in outcome.message
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,19 @@ class FileOutlet:
     superseded = False
 
     def __init__(
-        self, file: Path, stop_at: int | None = None, kill_at: int | None = None, gone_at: int | None = None
+        self,
+        file: Path,
+        stop_at: int | None = None,
+        kill_at: int | None = None,
+        gone_at: int | None = None,
+        save_at: int | None = None,
+        pinned: Iterable[int] | None = (),
     ):
         self.desired = Desired.RUN
+        self.save_now = 0
+        self.pinned = frozenset(pinned) if pinned is not None else None
         self._file, self._stop_at, self._kill_at, self._gone_at = file, stop_at, kill_at, gone_at
+        self._save_at = save_at
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         with self._file.open("a") as file:
@@ -30,6 +40,8 @@ class FileOutlet:
         step = payload.step if payload.kind == "metrics" else -1
         if step == self._stop_at:
             self.desired = Desired.STOP
+        if step == self._save_at:
+            self.save_now = 1
         if step == self._gone_at:
             self.superseded = True
         if step == self._kill_at:
@@ -55,6 +67,7 @@ def run(
     rows: Path | None = None,
     eval_rows: str | None = None,
     output_dir: str | None = None,
+    rank: int = 0,
     **more: Any,
 ) -> Any:
     """Train in `folder`; returns the outcome. Keys that are no parameter of a spec go to the outlet."""
@@ -62,8 +75,8 @@ def run(
     from tunesmith_jobs.train.core import Identity, Paths, train
 
     outlet = FileOutlet(
-        folder / f"events-{attempt}.jsonl",
-        **{k: more.pop(k) for k in ("stop_at", "kill_at", "gone_at") if k in more},
+        folder / (f"events-{attempt}-rank-{rank}.jsonl" if rank else f"events-{attempt}.jsonl"),
+        **{k: more.pop(k) for k in ("stop_at", "kill_at", "gone_at", "save_at", "pinned") if k in more},
     )
     rows = Path(rows) if rows else folder / "train.jsonl"
     if not rows.exists():
@@ -89,7 +102,7 @@ def run(
         scratch=folder / "scratch",
         output_dir=Path(output_dir) if output_dir else None,
     )
-    return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt))
+    return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt, rank=rank))
 
 
 def events(folder: Path, attempt: int = 1) -> list[dict[str, Any]]:

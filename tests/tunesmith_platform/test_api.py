@@ -142,7 +142,7 @@ def test_reports_need_the_attempts_own_token(plane: Plane, client: TestClient) -
     assert post(plane.api_key).status_code == 401
     assert post(plane.token(task, attempt=2)).status_code == 401
     assert post(plane.token(task, attempt=2), attempt=2).status_code == 404
-    assert post(plane.token(task)).json() == {"last_seq": 1, "desired": "run"}
+    assert post(plane.token(task)).json() == {"last_seq": 1, "desired": "run", "save_now": 0, "pinned": []}
     reader = {"Authorization": f"Bearer {plane.token(task)}"}
     assert client.get(f"{path}/1", headers=reader).json()["last_seq"] == 1
 

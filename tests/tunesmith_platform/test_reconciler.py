@@ -200,7 +200,7 @@ def test_reports_are_stored_exactly_once(plane: Plane) -> None:
     with pytest.raises(SequenceGap) as gap:
         ingest(task.id, batch(6))
     assert gap.value.details == {"expected_seq": 5}
-    loss = plane.services.events.metrics(task.id, ["loss"]).series["loss"]
+    loss = plane.services.series.metrics(task.id, ["loss"]).series["loss"]
     assert [point.step for point in loss] == [2, 3, 4]
 
 
@@ -252,4 +252,4 @@ def test_a_step_done_again_is_mirrored_and_drawn_once(plane: Plane) -> None:
         plane.report(task, {"kind": "metrics", "step": step, "values": {"loss": 1.0 / step}})
     plane.mirror.tick()
     assert sorted(p.step for p in plane.tracking.runs[f"run-{task.id}"].points) == [1, 2, 3, 4]
-    assert [p.step for p in plane.services.events.metrics(task.id, None).series["loss"]] == [1, 2, 3, 4]
+    assert [p.step for p in plane.services.series.metrics(task.id, None).series["loss"]] == [1, 2, 3, 4]

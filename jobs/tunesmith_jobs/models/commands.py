@@ -1,4 +1,4 @@
-"""`tunesmith models`: fetch base models onto this machine and list those that are here.
+"""`tunesmith models pull`: fetch base models onto this machine. It joins the other commands of `tunesmith models`.
 
 Knows the state folder; the fetching itself is in `pull`.
 """
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
@@ -39,33 +38,3 @@ def pull(
             talk.print(f"hint: {error.hint}")
         raise typer.Exit(1) from error
     Console().print(str(folder), soft_wrap=True)
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the models in the models folder."""
-    from tunesmith.model_folder import check_model_folder
-
-    folder = Home().models
-    table = Table("name", "type", "parameters", "context", "size")
-    found = (
-        sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    )
-    for path in found:
-        try:
-            facts = check_model_folder(path)
-        except TunesmithError as error:
-            table.add_row(path.name, f"not usable: {error.message}")
-        else:
-            table.add_row(
-                path.name,
-                facts.model_type,
-                f"{facts.parameters / 1e6:.0f} M",
-                str(facts.context_length or ""),
-                f"{facts.bytes / 2**20:.0f} MiB",
-            )
-    Console().print(table)
-    if not found:
-        Console(stderr=True).print(
-            "hint: `tunesmith models pull HuggingFaceTB/SmolLM2-135M-Instruct` fetches one."
-        )

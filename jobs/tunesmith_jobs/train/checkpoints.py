@@ -100,6 +100,13 @@ class ArtifactStore:
             if _task_of(published) == self._owner.task_id:
                 shutil.rmtree(published, ignore_errors=True)
 
+    def is_whole(self, step: int, manifest: Manifest) -> bool:
+        """Whether the storage gives back a checkpoint's manifest and names all its files; hashes are left alone."""
+        path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
+        if self._storage.read(f"{path}/{MANIFEST}") != manifest.encode():
+            return False
+        return {file.path.split("/")[0] for file in manifest.files} <= set(self._storage.list(path))
+
     def checkpoint_folder(self, step: int, scratch: Path) -> Path:
         """A checkpoint as a local folder, unverified."""
         return self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
@@ -138,15 +145,27 @@ class _Order(NamedTuple):
     folder: Path
     metrics: dict[str, float]
     ready: Callable[[], bool]
+    best_step: int | None
 
 
 class Uploader:
-    """Brings checkpoints to storage in the background, one at a time, and keeps at most `keep` of them."""
+    """Brings checkpoints to storage in the background, one at a time, and removes the oldest beyond `keep` of them.
 
-    def __init__(self, store: ArtifactStore, emit: Callable[[JobPayload], None], keep: int) -> None:
+    The newest, the best and those that a user pinned are never removed. Nothing is while it is not known what is
+    pinned (`pinned` gives None), nor before the newest was found whole in the storage.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        emit: Callable[[JobPayload], None],
+        keep: int,
+        pinned: Callable[[], frozenset[int] | None] = frozenset,
+    ) -> None:
         self._store = store
         self._emit = emit
         self._keep = keep
+        self._pinned = pinned
         self._queue: queue.Queue[_Order | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._aborted = threading.Event()
@@ -155,7 +174,12 @@ class Uploader:
         self._thread.start()
 
     def submit(
-        self, step: int, folder: Path, metrics: Mapping[str, float], ready: Callable[[], bool] = lambda: True
+        self,
+        step: int,
+        folder: Path,
+        metrics: Mapping[str, float],
+        ready: Callable[[], bool] = lambda: True,
+        best_step: int | None = None,
     ) -> None:
         """Hand a finished local checkpoint over; blocks only while another one waits already.
 
@@ -164,12 +188,13 @@ class Uploader:
             folder: The folder; consumed.
             metrics: What was measured at that step.
             ready: Says when the other workers' files are in the folder too.
+            best_step: The step of the best checkpoint so far, where evaluations tell.
 
         Raises:
             StorageFailed: An earlier checkpoint could not be stored.
         """
         self._raise()
-        self._queue.put(_Order(step, folder, dict(metrics), ready))
+        self._queue.put(_Order(step, folder, dict(metrics), ready, best_step))
 
     def close(self) -> None:
         """Wait until all is stored.
@@ -226,12 +251,16 @@ class Uploader:
                 files=len(manifest.files),
                 manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
                 metrics=order.metrics,
+                best=order.step == order.best_step,
             )
         )
-        self._prune(order.step)
+        pinned = self._pinned()
+        if pinned is not None and self._store.is_whole(order.step, manifest):
+            self._prune(order.step, {*pinned, order.best_step})
 
-    def _prune(self, newest: int) -> None:
+    def _prune(self, newest: int, protected: set[int | None]) -> None:
         older = [step for step in self._store.steps() if step < newest]
-        for step in older[: max(0, len(older) + 1 - self._keep)]:
+        excess = max(0, len(older) + 1 - self._keep)
+        for step in [step for step in older if step not in protected][:excess]:
             self._store.remove_checkpoint(step)
             self._emit(CheckpointRemoved(step=step))

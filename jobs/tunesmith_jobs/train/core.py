@@ -21,6 +21,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.failures import StorageFailed, Superseded, reason_of
 from tunesmith_jobs.train.logs import captured, log_line
@@ -53,6 +54,8 @@ class Paths:
     artifact_uri: str
     scratch: Path
     output_dir: Path | None = None
+    tokenizer: Path | None = None
+    """Another folder whose tokenizer is used instead of the model's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def train(spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity) -> 
     emit = outlet.emit if identity.rank == 0 else _say_nothing
     with captured(outlet, spec.log_level, f"worker-{identity.rank}"):
         try:
-            return _run(spec, paths, outlet, emit, identity)
+            return _run(_Job(spec, paths, outlet, emit, identity))
         except Superseded:
             return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
         except _StopBeforeStart:
@@ -124,10 +127,88 @@ class _Phases:
             raise _StopBeforeStart
 
 
-def _run(
-    spec: TrainSpec, paths: Paths, outlet: Outlet, emit: Callable[[JobPayload], None], identity: Identity
-) -> Outcome:
-    phases = _Phases(outlet, emit)
+@dataclass(frozen=True)
+class _Job:
+    """What `train` was given."""
+
+    spec: TrainSpec
+    paths: Paths
+    outlet: Outlet
+    emit: Callable[[JobPayload], None]
+    identity: Identity
+
+
+def _run(job: _Job) -> Outcome:
+    spec, paths, emit, identity = job.spec, job.paths, job.emit, job.identity
+    phases = _Phases(job.outlet, emit)
+    _prepare_libraries()
+    import transformers
+
+    from tunesmith_jobs.train import model as models
+    from tunesmith_jobs.train.arguments import trainer_arguments
+    from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner
+    from tunesmith_jobs.train.data import load_data
+    from tunesmith_jobs.train.precision import choose
+    from tunesmith_jobs.train.resume import find_state
+    from tunesmith_jobs.train.trainer import Plan
+
+    choice = choose(spec)
+    for warning in choice.warnings:
+        emit(warning)
+    phases.done(Phase.IMPORTS)
+
+    data = load_data(spec, paths.model, paths.train, paths.eval, paths.tokenizer)
+    if identity.restart == 0:
+        _warn_of_rows(emit, data.cut, data.dropped, spec.max_length)
+    phases.done(Phase.DATA)
+
+    evaluates = data.eval_rows is not None and spec.eval_strategy != "no"
+    arguments = trainer_arguments(spec, paths.scratch, choice, len(data.rows), evaluates=evaluates)
+    settings = transformers.TrainingArguments(
+        **arguments.values
+    )  # before the weights: ZeRO 3 loads them in parts
+    transformers.set_seed(spec.seed)
+    model = models.load(paths.model, spec, choice, data.classes or None)
+    loss = _pick_loss(model, spec, data)
+    phases.done(Phase.WEIGHTS)
+    ready_at = time.perf_counter()
+
+    owner = Owner(
+        identity.task_id, identity.attempt, str(paths.model), data.template and data.template.sha256
+    )
+    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir)
+    resume = paths.scratch / f"resume-{identity.rank}"
+    start = find_state(store, spec, resume, emit)
+    plan = Plan(
+        spec=spec,
+        total_steps=arguments.plan.total_steps,
+        steps_per_epoch=arguments.plan.steps_per_epoch,
+        evaluates=evaluates,
+        restart=identity.restart,
+        ready_at=ready_at,
+        facts=_facts(choice, data, model, spec) | {"loss": loss},
+        tokenizer=paths.tokenizer or paths.model,
+    )
+    end = _take_steps(job, plan=plan, model=model, settings=settings, data=data, store=store, start=start)
+    if end.was_stopped:
+        return Outcome.because(
+            Reason.STOPPED_BY_USER, f"Stopped after step {end.step}; its checkpoint is saved."
+        )
+    if identity.rank:
+        return Outcome.because(Reason.COMPLETED)
+    if job.outlet.superseded:
+        raise Superseded
+    checkpoint = end.checkpoint or store.checkpoint_folder(end.step, resume)
+    uri = _publish_model(job, store, checkpoint, end.step, data)
+    shutil.rmtree(resume, ignore_errors=True)
+    words = f"Trained {end.step} steps."
+    if end.step < plan.total_steps:
+        words = f"{end.standing.words(spec.metric_for_best_model)} {words}"
+    return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+
+
+def _prepare_libraries() -> None:
+    """Set what the heavy libraries read when they are imported, and import them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched while training
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
@@ -135,119 +216,89 @@ def _run(
 
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    from tunesmith.rows.encoding import Encoder
-    from tunesmith_jobs.train import model as models
-    from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, Uploader
-    from tunesmith_jobs.train.precision import choose
-    from tunesmith_jobs.train.rows import Collator
-    from tunesmith_jobs.train.trainer import Plan, TuneTrainer
-
     transformers.utils.logging.disable_progress_bar()
-    choice = choose(spec)
-    phases.done(Phase.IMPORTS)
-
-    encoder = Encoder.from_folder(paths.model, spec.max_length)
-    data = _load_data(spec, paths, encoder)
-    if identity.restart == 0:
-        _warn_of_rows(emit, data.cut, data.dropped, spec.max_length)
-    phases.done(Phase.DATA)
-
-    transformers.set_seed(spec.seed)
-    model = models.load(paths.model, spec, choice)
-    phases.done(Phase.WEIGHTS)
-    ready_at = time.perf_counter()
-
-    owner = Owner(identity.task_id, identity.attempt, str(paths.model), encoder.template.sha256)
-    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir)
-    found = store.newest(paths.scratch / "resume", emit)
-    arguments = _arguments(spec, paths.scratch, choice, len(data.rows))
-    plan = Plan(
-        spec=spec,
-        total_steps=arguments["max_steps"],
-        steps_per_epoch=arguments.pop("steps_per_epoch"),
-        evaluates=data.eval_rows is not None and spec.eval_strategy != "no",
-        restart=identity.restart,
-        ready_at=ready_at,
-        facts=_facts(choice, data, model),
-    )
-    last_step, stopped = (found[0] if found else 0), False
-    if last_step < plan.total_steps:
-        uploader = Uploader(store, emit, spec.save_total_limit)
-        try:
-            trainer = TuneTrainer(
-                model,
-                transformers.TrainingArguments(**arguments),
-                plan=plan,
-                rows=data.rows,
-                eval_rows=data.eval_rows,
-                collator=Collator(_pad_id(model)),
-                outlet=outlet,
-                uploader=uploader,
-            )
-            if found is not None:
-                trainer.restore_window(found[1])
-            trainer.train(resume_from_checkpoint=str(found[1]) if found else None)
-        except Superseded:
-            uploader.abort()
-            raise
-        except BaseException:
-            _close_quietly(uploader)
-            raise
-        uploader.close()
-        last_step, stopped = trainer.state.global_step, trainer.stopped
-    if stopped:
-        return Outcome.because(
-            Reason.STOPPED_BY_USER, f"Stopped after step {last_step}; its checkpoint is saved."
-        )
-    if identity.rank:
-        return Outcome.because(Reason.COMPLETED)
-    uri = _publish_model(store, paths, identity, last_step, outlet)
-    return Outcome.because(Reason.COMPLETED, f"Trained {last_step} steps.").model_copy(
-        update={"model_uri": uri}
-    )
 
 
 @dataclass(frozen=True)
-class _Data:
-    rows: Any
-    eval_rows: Any
-    cut: int
-    dropped: int
+class _End:
+    """Where the steps ended."""
+
+    step: int
+    was_stopped: bool
+    standing: Any
+    checkpoint: Path | None
+    """The state that was gone on from, where no step was left to take; else the store has the newest."""
 
 
-def _load_data(spec: TrainSpec, paths: Paths, encoder: Any) -> _Data:
-    from tunesmith_jobs.train.rows import hold_out, load_rows
+def _take_steps(
+    job: _Job, *, plan: Any, model: Any, settings: Any, data: Any, store: Any, start: Any
+) -> _End:
+    """Train from a state, or from the first step where there is none."""
+    from tunesmith_jobs.train import model as models
+    from tunesmith_jobs.train.checkpoints import Uploader
+    from tunesmith_jobs.train.conductor import Standing
+    from tunesmith_jobs.train.sinks import Run, Tee
+    from tunesmith_jobs.train.trainer import TuneTrainer
 
-    loaded = load_rows(paths.train, encoder, spec.max_samples, spec.seed)
-    rows, eval_rows = loaded.rows, None
-    if paths.eval is not None:
-        eval_rows = load_rows(paths.eval, encoder).rows
-    elif spec.eval_sampling_ratio:
-        rows, eval_rows = hold_out(rows, spec.eval_sampling_ratio, spec.seed)
-    return _Data(rows, eval_rows, loaded.cut, loaded.dropped)
+    spec, paths, identity = job.spec, job.paths, job.identity
+    standing = Standing.of(start.folder) if start and start.is_own else Standing()
+    if start and (start.step >= plan.total_steps or standing.is_spent(spec.early_stopping_patience)):
+        return _End(start.step, False, standing, start.folder)
+    run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch)
+    tee = Tee(job.outlet, run) if identity.rank == 0 else None
+    uploader = Uploader(store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned)
+    try:
+        trainer = TuneTrainer(
+            model,
+            settings,
+            plan=plan,
+            data=data,
+            pad_id=models.pad_id(model),
+            outlet=tee or job.outlet,
+            uploader=uploader,
+        )
+        if start is not None:
+            trainer.restore(start.folder, standing)
+        trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+    except Superseded:
+        uploader.abort()
+        raise
+    except BaseException:
+        _close_quietly(uploader)
+        raise
+    finally:
+        if tee is not None:
+            tee.close()
+    uploader.close()
+    return _End(trainer.state.global_step, trainer.stopped, trainer.standing, None)
 
 
-def _facts(choice: Any, data: _Data, model: Any) -> dict[str, Any]:
+def _pick_loss(model: Any, spec: TrainSpec, data: Any) -> str:
+    """Compute the loss at trained positions alone where that is the model's own loss; says what was picked and why."""
+    from tunesmith_jobs.train.loss import use_supervised_loss
+
+    if data.classes:
+        return "of classes"
+    if uses_zero(spec):
+        return "of all positions: DeepSpeed may hold the head in parts"
+    why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
+    return f"of all positions: {why}" if why else "of trained positions"
+
+
+def _facts(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any]:
     """What was resolved, for the task's page."""
     import torch
 
-    from tunesmith_jobs.train.model import trainable_parameters
+    from tunesmith_jobs.train import model as models
 
-    trained, total = trainable_parameters(model)
-    return {
-        "precision": choice.precision,
-        "precision_why": choice.why,
-        "device": choice.device,
-        "threads": torch.get_num_threads(),
-        "rows": len(data.rows),
-        "rows_cut": data.cut,
-        "rows_dropped": data.dropped,
-        "eval_rows": len(data.eval_rows) if data.eval_rows is not None else 0,
-        "tokens": data.rows.tokens,
-        "supervised_tokens": data.rows.supervised,
-        "trainable_parameters": trained,
-        "parameters": total,
-    }
+    return (
+        {
+            "threads": torch.get_num_threads(),
+        }
+        | data.facts()
+        | choice.facts()
+        | models.facts(model, spec)
+    )
 
 
 def _close_quietly(uploader: Any) -> None:
@@ -258,19 +309,24 @@ def _close_quietly(uploader: Any) -> None:
         _log.exception("the last checkpoint was not stored")
 
 
-def _publish_model(store: Any, paths: Paths, identity: Identity, step: int, outlet: Outlet) -> str:
+def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any) -> str:
     from tunesmith_jobs.train import model as models
 
-    if outlet.superseded:
-        raise Superseded
     try:
-        folder = paths.scratch / "final"
-        checkpoint = store.checkpoint_folder(step, paths.scratch / "resume")
-        models.lay_out_final(checkpoint, paths.model, folder, title=identity.name)
+        folder = job.paths.scratch / "final"
+        models.lay_out_final(
+            checkpoint,
+            job.paths.model,
+            folder,
+            title=job.identity.name,
+            spec=job.spec,
+            labels=data.classes or None,
+            tokenizer=job.paths.tokenizer,
+            template=data.chosen_template,
+        )
         _, uri = store.put(folder, FINAL_MODEL, step, kind="model")
     except OSError as error:
         raise StorageFailed(f"The final model could not be stored: {error}") from error
-    shutil.rmtree(paths.scratch / "resume", ignore_errors=True)
     return str(uri)
 
 
@@ -291,57 +347,3 @@ def _warn_of_rows(emit: Callable[[JobPayload], None], cut: int, dropped: int, ma
                 hint="Raise `max_length` to keep them whole.",
             )
         )
-
-
-def _pad_id(model: Any) -> int:
-    """Any token will do for padding: it is masked and never trained."""
-    config = model.config
-    for name in ("pad_token_id", "eos_token_id"):
-        value = getattr(config, name, None)
-        if isinstance(value, list):
-            value = value[0] if value else None
-        if isinstance(value, int) and value >= 0:
-            return value
-    return 0
-
-
-def _arguments(spec: TrainSpec, scratch: Path, choice: Any, rows: int) -> dict[str, Any]:
-    """The Trainer's arguments: the one place where a parameter is handed to the library."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    batches = -(-rows // (spec.per_device_train_batch_size * world))
-    steps_per_epoch = -(-batches // spec.gradient_accumulation_steps)
-    # 1.1 epochs of 10 steps are 11 steps: the small term takes off what binary fractions add.
-    by_epochs = -int(-(spec.num_train_epochs * steps_per_epoch - 1e-6) // 1)
-    total_steps = spec.max_steps if spec.max_steps > 0 else max(1, by_epochs)
-    warmup = spec.warmup_steps or round(spec.warmup_ratio * total_steps)
-    return {
-        "steps_per_epoch": steps_per_epoch,
-        "output_dir": str(scratch),
-        "max_steps": total_steps,
-        "per_device_train_batch_size": spec.per_device_train_batch_size,
-        "gradient_accumulation_steps": spec.gradient_accumulation_steps,
-        "learning_rate": spec.learning_rate,
-        "optim": spec.optim,
-        "lr_scheduler_type": spec.lr_scheduler_type,
-        "weight_decay": spec.weight_decay,
-        "warmup_steps": warmup,
-        "max_grad_norm": spec.max_grad_norm,
-        "seed": spec.seed,
-        "bf16": choice.precision == "bf16",
-        "fp16": choice.precision == "fp16",
-        "use_cpu": choice.device == "cpu",
-        # Our batches say that nothing is cached; this is only what a saved configuration says.
-        "use_cache": True,
-        "activation_checkpointing": spec.gradient_checkpointing,
-        "activation_checkpointing_kwargs": {"use_reentrant": False},
-        # `Conductor` decides when; the Trainer's own clocks are off.
-        "logging_strategy": "no",
-        "eval_strategy": "no",
-        "save_strategy": "no",
-        "logging_nan_inf_filter": False,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "remove_unused_columns": False,
-        "ddp_find_unused_parameters": False,
-        "average_tokens_across_devices": True,
-    }

@@ -3,15 +3,19 @@
 Knows transformers and peft; knows nothing of rows or steps.
 """
 
+import importlib.util
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
+from tunesmith.rows.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.checkpoints import link_or_copy
 from tunesmith_jobs.train.failures import reason_of
+from tunesmith_jobs.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, add_lora, attach, task_type
 from tunesmith_jobs.train.precision import Choice
 
 TOKENIZER_FILES = (
@@ -24,8 +28,10 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-_WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "generation_config.json")
+_WEIGHTS = ("*.safetensors", ADAPTER_CONFIG, "config.json", "generation_config.json")
 _INDEX = "model.safetensors.index.json"
+ADAPTER_FOLDER = "adapter"
+"""Where the adapter lies in a final model that is merged."""
 
 _README = """---
 base_model: {base}
@@ -35,36 +41,65 @@ base_model: {base}
 Made by Tunesmith.
 
 ```python
-{code}
+from {library} import {kind}
+from transformers import AutoTokenizer
+model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
 ```
 """
-_LORA_CODE = """from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-model, tokenizer = AutoPeftModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")"""
-_FULL_CODE = """from transformers import AutoModelForCausalLM, AutoTokenizer
-model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")"""
 
 
-def load(path: Path, spec: TrainSpec, choice: Choice) -> Any:
+def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | None = None) -> Any:
     """The base model in the run's precision, with LoRA matrices or with all weights trainable.
 
-    A frozen base is held in the reduced precision; whatever is trained is held in fp32.
+    A frozen base is held in the reduced precision, or quantised; whatever is trained is held in fp32.
+
+    Args:
+        path: The base model's folder.
+        spec: The parameters.
+        choice: The device and the precision.
+        labels: The classes' names in the order of their numbers, where it is to classify.
 
     Raises:
         InvalidModel: The folder cannot be loaded.
-        InvalidInput: `target_modules` names nothing that a LoRA can be added to.
+        InvalidInput: The LoRA does not fit this model, or a package is missing.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     reduced = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[choice.precision]
+    options: dict[str, Any] = {"dtype": reduced if spec.use_lora else torch.float32}
+    if spec.attn_implementation != "auto" or choice.attention != "sdpa":
+        # Else transformers picks: SDPA too, but not for an architecture that lacks it.
+        options["attn_implementation"] = choice.attention
+    is_quantized = spec.load_in_4bit or spec.load_in_8bit
+    if is_quantized:
+        options |= _quantized(spec, choice, reduced)
+    model = _load_base(path, labels, options)
+    if not spec.use_lora:
+        return model
+    if is_quantized:
+        from peft import prepare_model_for_kbit_training
+
+        # The Trainer turns gradient checkpointing on, without reentry: it needs no help here.
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    tuned = add_lora(model, spec)
+    for parameter in tuned.parameters():
+        if parameter.requires_grad:  # a trained bias or head: peft leaves it as the base has it
+            parameter.data = parameter.data.to(torch.float32)
+    return tuned
+
+
+def _load_base(path: Path, labels: Sequence[str] | None, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    if labels is not None:
+        options = options | {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {name: i for i, name in enumerate(labels)},
+        }
+    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=reduced if spec.use_lora else torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
+        model = kind.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
     except Exception as error:  # every library on the way raises its own kind
         if reason_of(error) in (Reason.OUT_OF_MEMORY, Reason.BAD_MODEL):
@@ -72,45 +107,165 @@ def load(path: Path, spec: TrainSpec, choice: Choice) -> Any:
         raise InvalidModel(
             f"`{path}` cannot be loaded: {error}", hint="`tunesmith models pull` fetches a model that works."
         ) from error
-    if not spec.use_lora:
-        return model
-    from peft import LoraConfig, get_peft_model
+    if labels is not None:
+        model.config.pad_token_id = pad_id(model)  # the head reads the last token that is no padding
+    return model
 
-    targets: str | list[str] = spec.target_modules
-    if targets == ["all-linear"]:
-        targets = "all-linear"
-    try:
-        return get_peft_model(
-            model,
-            LoraConfig(
-                r=spec.r,
-                lora_alpha=spec.lora_alpha,
-                lora_dropout=spec.lora_dropout,
-                target_modules=targets,
-                bias=spec.bias,
-                task_type="CAUSAL_LM",
-            ),
+
+def _quantized(spec: TrainSpec, choice: Choice, reduced: Any) -> dict[str, Any]:
+    """What loads a quantised base.
+
+    Raises:
+        InvalidInput: bitsandbytes is not installed.
+    """
+    field = "load_in_4bit" if spec.load_in_4bit else "load_in_8bit"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InvalidInput(
+            f"`{field}` needs the package bitsandbytes, which is not installed here.",
+            hint="Install it where the workers run: `pip install bitsandbytes`.",
+            field=field,
         )
-    except ValueError as error:
-        raise InvalidInput(f"The LoRA cannot be added: {error}", field="target_modules") from error
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    compute = reduced if spec.bnb_4bit_compute_dtype == "auto" else spec.bnb_4bit_compute_dtype
+    config = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=spec.bnb_4bit_quant_type,
+            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_use_double_quant=spec.bnb_4bit_use_double_quant,
+        )
+        if spec.load_in_4bit
+        else BitsAndBytesConfig(load_in_8bit=True)
+    )
+    # Quantised weights cannot be moved later: they are made where they are needed.
+    place: Any = torch.cuda.current_device() if choice.device == "cuda" else "cpu"
+    return {"quantization_config": config, "device_map": {"": place}}
+
+
+def facts(model: Any, spec: TrainSpec) -> dict[str, Any]:
+    """What became of the model's parameters, for the task's page."""
+    trained, total = trainable_parameters(model)
+    found: dict[str, Any] = {
+        "trainable_parameters": trained,
+        "parameters": total,
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "quantization": _quantization(spec),
+    }
+    configs = getattr(model, "peft_config", None)
+    if configs:
+        config = next(iter(configs.values()))
+        targets = config.target_modules
+        found |= {
+            "lora_r": config.r,
+            "lora_alpha": config.lora_alpha,
+            "lora_targets": targets
+            if isinstance(targets, str)
+            else sorted({name.rsplit(".", 1)[-1] for name in targets or ()}),
+            "adapter": spec.attach_lora_path,
+        }
+    return found
+
+
+def _quantization(spec: TrainSpec) -> str:
+    if spec.load_in_8bit:
+        return "int8"
+    if not spec.load_in_4bit:
+        return "none"
+    return spec.bnb_4bit_quant_type + (", double" if spec.bnb_4bit_use_double_quant else "")
+
+
+def pad_id(model: Any) -> int:
+    """Any token will do for padding: it is masked and never trained."""
+    config = model.config
+    for name in ("pad_token_id", "eos_token_id"):
+        value = getattr(config, name, None)
+        if isinstance(value, list):
+            value = value[0] if value else None
+        if isinstance(value, int) and value >= 0:
+            return value
+    return 0
 
 
 def trainable_parameters(model: Any) -> tuple[int, int]:
     """How many parameters are trained, and how many there are."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return trained, sum(p.numel() for p in model.parameters())
+    trained = total = 0
+    for parameter in model.parameters():
+        count = parameter.numel()
+        if type(parameter).__name__ == "Params4bit":
+            count *= 2 * parameter.element_size()  # two to a byte
+        total += count
+        trained += count if parameter.requires_grad else 0
+    return trained, total
 
 
-def lay_out_final(checkpoint: Path, base: Path, target: Path, *, title: str) -> None:
-    """Make the final model's folder from the last checkpoint: by construction the same weights."""
+def merge(adapter: Path, base: Path, target: Path, spec: TrainSpec, labels: Sequence[str] | None) -> None:
+    """Write the base's weights with an adapter added to them, in the precision that the base is stored in.
+
+    A base that was quantised for training is read as it is stored: the adapter is never merged into 4 bits.
+    """
+    model = _load_base(base, labels, {"dtype": "auto"})
+    _untie(model, adapter)
+    attach(model, adapter, task_type(spec)).merge_and_unload(safe_merge=True).save_pretrained(target)
+
+
+def _untie(model: Any, adapter: Path) -> None:
+    """Give the head weights of its own where the adapter changes only one of two layers that share theirs."""
+    import torch
+    from safetensors import safe_open
+
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if ends[1] is None or ends[0].weight is not ends[1].weight:
+        return
+    names = [name for name, module in model.named_modules() if any(module is end for end in ends)]
+    with safe_open(adapter / ADAPTER_WEIGHTS, "pt") as file:
+        keys = list(file.keys())
+    if any(f".{name}." in key for name in names for key in keys):
+        ends[1].weight = torch.nn.Parameter(ends[0].weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+
+
+def copy_tokenizer(source: Path, target: Path, template: str | None = None) -> None:
+    """Bring a tokenizer's files, its chat template among them; `template` is put in that one's place."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    if template is not None:
+        (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+
+
+def lay_out_final(
+    checkpoint: Path,
+    base: Path,
+    target: Path,
+    *,
+    title: str,
+    spec: TrainSpec,
+    labels: Sequence[str] | None = None,
+    tokenizer: Path | None = None,
+    template: str | None = None,
+) -> None:
+    """Make the final model's folder from the last checkpoint: by construction the same weights.
+
+    With `merge_lora_after_training` it holds the merged model, and the adapter beside it in `adapter/`.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    is_lora = (checkpoint / ADAPTER_CONFIG).exists()
+    is_merged = is_lora and spec.merge_lora_after_training
+    weights = target / ADAPTER_FOLDER if is_merged else target
     for pattern in (*_WEIGHTS, _INDEX):
         for file in sorted(checkpoint.glob(pattern)):
-            link_or_copy(file, target / file.name)
-    for name in TOKENIZER_FILES:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, target / name)
-    is_lora = (target / "adapter_config.json").exists()
-    readme = _README.format(base=base.name, title=title, code=_LORA_CODE if is_lora else _FULL_CODE)
+            link_or_copy(file, weights / file.name)
+    if is_merged:
+        merge(weights, base, target, spec, labels)
+    copy_tokenizer(tokenizer or base, target, template)
+    prefix = "AutoPeftModelFor" if is_lora and not is_merged else "AutoModelFor"
+    readme = _README.format(
+        base=base.name,
+        title=title,
+        library="peft" if prefix == "AutoPeftModelFor" else "transformers",
+        kind=prefix + ("CausalLM" if labels is None else "SequenceClassification"),
+    )
     (target / "README.md").write_text(readme)

@@ -1,64 +1,107 @@
-"""Encoded rows in memory, the order they are taken in, and the batches made of them.
+"""Encoded rows in memory, and the order they are taken in.
 
 Everything here is a function of (rows, seed, epoch, position), so that a run goes on exactly where it was cut off.
-Knows nothing of how text becomes tokens (`tunesmith.rows`) nor of the model.
+Knows nothing of how text becomes tokens (`tunesmith.rows`), of tensors, nor of the model.
 """
 
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
-import torch
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows.encoding import IGNORE_INDEX, Encoder, encode_rows
-from tunesmith.rows.reading import read_rows
+from tunesmith.rows.encoding import IGNORE_INDEX, RowEncoder, encode_rows
+from tunesmith.rows.labels import check_known, sort_classes
+from tunesmith.rows.reading import RowFile, read_rows
+from tunesmith.rows.shapes import Shape
+
+Ints = np.ndarray[Any, np.dtype[np.int32]]
 
 
 class Row(NamedTuple):
-    """One row's tokens and labels, each of shape (length,)."""
+    """One row's tokens and labels, each of shape (length,); a classified row has one label, its class."""
 
-    input_ids: np.ndarray[Any, np.dtype[np.int32]]
-    labels: np.ndarray[Any, np.dtype[np.int32]]
+    input_ids: Ints
+    labels: Ints
+    positions: Ints | None = None
+    """Each token's place in its own document, where several lie in the row."""
+    examples: int = 1
+    """How many documents lie in the row."""
 
 
-class Rows:
-    """Encoded rows, kept end to end in two flat arrays (4 bytes a token each).
+class Samples(Protocol):
+    """What a batch is made of: rows, packed rows or blocks.
 
     A negative index `-1-i` is row `i` with nothing to train: it keeps a worker busy that has no row of its own.
     """
 
-    def __init__(self, ids: Sequence[np.ndarray[Any, Any]], labels: Sequence[np.ndarray[Any, Any]]) -> None:
-        self._bounds = np.cumsum([0, *(len(part) for part in ids)])
-        self._ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
-        self._labels = np.concatenate([*labels, np.empty(0, np.int32)]).astype(np.int32)
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return len(self._bounds) - 1
+    def __getitem__(self, index: int) -> Row: ...
 
-    def __getitem__(self, index: int) -> Row:
-        row = index if index >= 0 else -1 - index
-        part = slice(self._bounds[row], self._bounds[row + 1])
-        labels = self._labels[part]
-        return Row(self._ids[part], labels if index >= 0 else np.full_like(labels, IGNORE_INDEX))
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each."""
 
     @property
     def tokens(self) -> int:
-        """Tokens of all rows."""
-        return len(self._ids)
+        """Tokens of all."""
 
     @property
     def supervised(self) -> int:
-        """Tokens that are trained, of all rows."""
-        return int((self._labels != IGNORE_INDEX).sum())
+        """Tokens that are trained, of all; classes, where rows are classified."""
 
-    def take(self, indices: Iterable[int]) -> "Rows":
+
+class Rows:
+    """Encoded rows, kept end to end in two flat arrays (4 bytes a token each)."""
+
+    def __init__(self, ids: Sequence[Ints], labels: Sequence[Ints]) -> None:
+        self.bounds = np.cumsum([0, *(len(part) for part in ids)])
+        """Where each row begins, and where the last one ends."""
+        self.ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
+        self.labels = np.concatenate([*labels, np.empty(0, np.int32)]).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __getitem__(self, index: int) -> Row:
+        row = index if index >= 0 else -1 - index
+        part = slice(self.bounds[row], self.bounds[row + 1])
+        labels = self.labels[part]
+        return Row(self.ids[part], labels if index >= 0 else np.full_like(labels, IGNORE_INDEX))
+
+    @property
+    def lengths(self) -> Ints:
+        """See `Samples`."""
+        return np.diff(self.bounds).astype(np.int32)
+
+    @property
+    def tokens(self) -> int:
+        """See `Samples`."""
+        return len(self.ids)
+
+    @property
+    def supervised(self) -> int:
+        """See `Samples`."""
+        return int((self.labels != IGNORE_INDEX).sum())
+
+    def take(self, indices: Iterable[int]) -> Self:
         """Some of the rows, in the given order."""
         chosen = [self[int(i)] for i in indices]
-        return Rows([row.input_ids for row in chosen], [row.labels for row in chosen])
+        return type(self)([row.input_ids for row in chosen], [row.labels for row in chosen])
+
+
+class ClassRows(Rows):
+    """Encoded texts, each with the number of its class as its only label."""
+
+    def __getitem__(self, index: int) -> Row:
+        row = index if index >= 0 else -1 - index
+        label = self.labels[row : row + 1]
+        ids = self.ids[self.bounds[row] : self.bounds[row + 1]]
+        return Row(ids, label if index >= 0 else np.full_like(label, IGNORE_INDEX))
 
 
 class Loaded(NamedTuple):
@@ -71,29 +114,31 @@ class Loaded(NamedTuple):
     """Rows left out because nothing of them is trained."""
 
 
-def load_rows(path: Path, encoder: Encoder, max_samples: int = 0, seed: int = 0) -> Loaded:
-    """Read and encode a file.
+def load_rows(
+    path: Path, encoder: RowEncoder, max_samples: int = 0, seed: int = 0, shape: Shape | None = None
+) -> Loaded:
+    """Read and encode a file of conversations or texts.
 
     Args:
         path: The file.
-        encoder: Turns messages into tokens and labels.
+        encoder: Turns what a row holds into tokens and labels.
         max_samples: Take at most so many rows, drawn by the seed; 0 takes all.
         seed: Draws the sample.
+        shape: Where in a row its sample is.
 
     Raises:
         InvalidData: The file or a row cannot be read, or no row has anything to train.
     """
-    source: Iterable[tuple[int, dict[str, Any]]] = read_rows(path)
-    if max_samples:
-        source = _sample(source, max_samples, seed)
-    ids: list[np.ndarray[Any, Any]] = []
-    labels: list[np.ndarray[Any, Any]] = []
+    ids: list[Ints] = []
+    labels: list[Ints] = []
     cut = dropped = 0
-    for _, encoded in encode_rows(source, encoder, path.name):
+    file = RowFile(path)
+    for _, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape or Shape()):
         cut += encoded.cut > 0
         row_labels = np.asarray(encoded.labels, np.int32)
         # The first token is never predicted, so a label there trains nothing.
-        if not (row_labels[1:] != IGNORE_INDEX).any():
+        row_labels[:1] = IGNORE_INDEX
+        if not (row_labels != IGNORE_INDEX).any():
             dropped += 1
             continue
         ids.append(np.asarray(encoded.input_ids, np.int32))
@@ -105,6 +150,49 @@ def load_rows(path: Path, encoder: Encoder, max_samples: int = 0, seed: int = 0)
             field=path.name,
         )
     return Loaded(Rows(ids, labels), cut, dropped)
+
+
+def load_classes(
+    path: Path,
+    encoder: RowEncoder,
+    shape: Shape,
+    *,
+    max_samples: int = 0,
+    seed: int = 0,
+    known: Sequence[str] | None = None,
+) -> tuple[Loaded, tuple[str, ...]]:
+    """Read and encode a file of texts with their classes; the classes are in the order of their numbers.
+
+    Args:
+        path: The file.
+        encoder: Turns texts into tokens.
+        shape: Where in a row text and class are.
+        max_samples: Take at most so many rows, drawn by the seed; 0 takes all.
+        seed: Draws the sample.
+        known: The classes, where another file gave them; else they are found here, among the rows that are taken.
+
+    Raises:
+        InvalidData: The file or a row cannot be read, or a class is not known.
+    """
+    ids: list[Ints] = []
+    names: list[str] = []
+    cut = 0
+    file = RowFile(path)
+    for _, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape):
+        assert encoded.label is not None
+        cut += encoded.cut > 0
+        ids.append(np.asarray(encoded.input_ids, np.int32))
+        names.append(encoded.label)
+    classes = sort_classes(names) if known is None else tuple(known)
+    check_known(names, classes, path.name)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = [np.asarray([number[name]], np.int32) for name in names]
+    return Loaded(ClassRows(ids, labels), cut, 0), classes
+
+
+def _source(path: Path, max_samples: int, seed: int) -> Iterable[tuple[int, dict[str, Any]]]:
+    rows = read_rows(path)
+    return _sample(rows, max_samples, seed) if max_samples else rows
 
 
 def _sample(
@@ -141,13 +229,26 @@ class Order:
 
     One seeded shuffle serves all epochs unless `reshuffle`. Every worker gets equally many batches; a worker for
     which the last batch has no row gets a row with nothing to train.
+
+    With `lengths`, the rows of one optimizer step are dealt to its batches by length, which saves padding. A step keeps
+    exactly the rows that it has without, so the loss is the same, whatever the batch, the accumulation or the workers.
     """
 
     def __init__(
-        self, rows: int, batch_size: int, seed: int, *, reshuffle: bool = False, world: int = 1, rank: int = 0
+        self,
+        rows: int,
+        batch_size: int,
+        seed: int,
+        *,
+        reshuffle: bool = False,
+        world: int = 1,
+        rank: int = 0,
+        accumulation: int = 1,
+        lengths: Ints | None = None,
     ) -> None:
         self._rows, self._batch, self._seed, self._reshuffle = rows, batch_size, seed, reshuffle
         self._world, self._rank = world, rank
+        self._accumulation, self._lengths = accumulation, lengths
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -157,27 +258,13 @@ class Order:
         shuffled = np.random.default_rng([self._seed, self.epoch if self._reshuffle else 0]).permutation(
             self._rows
         )
-        for start in range(0, self._rows, self._batch * self._world):
-            whole = shuffled[start : start + self._batch * self._world]
-            mine = whole[self._rank :: self._world]
-            yield [int(i) for i in mine] if len(mine) else [-1 - int(whole[0])]
-
-
-class Collator:
-    """Pads rows on the right to the longest of their batch. Returns tensors of shape (rows, longest)."""
-
-    def __init__(self, pad_id: int) -> None:
-        self._pad = pad_id
-
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """One batch: `input_ids`, `labels`, `attention_mask`."""
-        longest = max(len(row.input_ids) for row in rows)
-        ids = torch.full((len(rows), longest), self._pad, dtype=torch.long)
-        labels = torch.full((len(rows), longest), IGNORE_INDEX, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for i, row in enumerate(rows):
-            length = len(row.input_ids)
-            ids[i, :length] = torch.from_numpy(row.input_ids)
-            labels[i, :length] = torch.from_numpy(row.labels)
-            mask[i, :length] = 1
-        return {"input_ids": ids, "labels": labels, "attention_mask": mask, "use_cache": False}
+        batch = self._batch * self._world
+        for first in range(0, self._rows, batch * self._accumulation):
+            step = shuffled[first : first + batch * self._accumulation]
+            if self._lengths is not None:
+                # The longest first: what does not fit into memory shows at the first step.
+                step = step[np.argsort(-self._lengths[step], kind="stable")]
+            for start in range(0, len(step), batch):
+                whole = step[start : start + batch]
+                mine = whole[self._rank :: self._world]
+                yield [int(i) for i in mine] if len(mine) else [-1 - int(whole[0])]

@@ -1,46 +1,40 @@
 """Hugging Face's Trainer, subclassed thinly: our batches, our sums, our evaluation, no pickle in a checkpoint.
 
-All flow (when to log, evaluate, save, stop) is decided in one place, `Conductor.on_step_end`, from the step number
-alone, so that a resumed run decides as an undisturbed one. Every figure that is logged comes from sums kept here and
-saved with the checkpoint, so that a window cut by a crash is reported whole.
+All flow (when to log, evaluate, save, stop) is decided in one place, `conductor.Conductor`. Every figure that is
+logged comes from sums kept here and saved with the checkpoint, so that a window cut by a crash is reported whole.
 Knows nothing of where files go: it hands folders to an uploader.
 """
 
 import json
 import math
 import shutil
-import time
-from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from tunesmith.artifacts import checkpoint_name
-from tunesmith.events import Metrics, Phase, PhaseDone, Progress, TrainingStarted
-from tunesmith.lifecycle import Desired
-from tunesmith.rows.encoding import IGNORE_INDEX
+from tunesmith.events import Metrics
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.train import optimizers, zero
 from tunesmith_jobs.train.checkpoints import Uploader
+from tunesmith_jobs.train.collate import take_counts
+from tunesmith_jobs.train.conductor import Conductor, Standing
+from tunesmith_jobs.train.data import Data
+from tunesmith_jobs.train.evaluation import class_loss, perplexity
 from tunesmith_jobs.train.failures import NonFinite, Superseded
-from tunesmith_jobs.train.rows import Collator, Order, Rows
+from tunesmith_jobs.train.model import copy_tokenizer
+from tunesmith_jobs.train.rows import Order, Samples
 
 WINDOW_FILE = "tunesmith_window.json"
 ARGUMENTS_FILE = "training_args.json"
-_PROGRESS_SECONDS = 1.0
-_MAX_PERPLEXITY_LOSS = 100.0
-_CHECKPOINT_METRICS = frozenset({"loss", "perplexity", "eval_loss", "eval_perplexity"})
+_CHECKPOINT_METRICS = frozenset(
+    {"loss", "perplexity", "eval_loss", "eval_perplexity", "eval_accuracy", "eval_f1"}
+)
 
 
 @dataclass
@@ -72,6 +66,8 @@ class Plan:
     ready_at: float = 0.0
     """When the weights were there (`time.perf_counter`): the first step's time counts from here."""
     facts: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Path | None = None
+    """Whose files a checkpoint of all weights carries, so that it is a model by itself."""
 
     def is_due(self, strategy: str, every: int, step: int) -> bool:
         """Whether something with a `steps`/`epoch`/`no` strategy is due after `step`."""
@@ -91,9 +87,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         *,
         plan: Plan,
-        rows: Rows,
-        eval_rows: Rows | None,
-        collator: Collator,
+        data: Data,
+        pad_id: int,
         outlet: Outlet,
         uploader: Uploader,
     ) -> None:
@@ -101,37 +96,62 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.outlet = outlet
         self.uploader = uploader
         self.window = Window()
+        self.standing = Standing()
         self.stopped = False
         self.latest: dict[str, float] = {}
         self.order = Order(
-            len(rows),
+            len(data.rows),
             plan.spec.per_device_train_batch_size,
             plan.spec.seed,
             reshuffle=plan.spec.reshuffle_each_epoch,
             world=args.world_size,
             rank=args.process_index,
+            accumulation=args.gradient_accumulation_steps,
+            lengths=data.rows.lengths,
         )
-        self._rows, self._eval_rows, self._collator = rows, eval_rows, collator
+        self._data, self._collator = data, data.collator(pad_id)
         self._step_loss = torch.zeros((), device=args.device)
         self._step_targets = 0.0
         self._step_norm: float | None = None
-        super().__init__(model, args, train_dataset=rows, data_collator=collator, callbacks=[Conductor(self)])
+        super().__init__(
+            model,
+            args,
+            train_dataset=data.rows,
+            eval_dataset=data.eval_rows,
+            data_collator=self._collator,
+            compute_loss_func=class_loss if data.classes else None,
+            callbacks=[Conductor(self)],
+        )
         self.remove_callback(PrinterCallback)
+
+    def _prepare_for_training(self, *arguments: Any, **more: Any) -> Any:
+        prepared = super()._prepare_for_training(*arguments, **more)
+        self.plan.facts["engine"] = zero.engine_of(self.model_wrapped, self.args)
+        return prepared
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer, made to survive a checkpoint."""
+        is_new = self.optimizer is None
+        super().create_optimizer(model)
+        if is_new:
+            self.optimizer = optimizers.fit(self.optimizer, self.plan.spec)
+        return self.optimizer
 
     # --- data: loaders with generators of their own, so that they draw nothing from the run's random state
 
-    def _loader(self, rows: Rows, order: Any) -> DataLoader[Any]:
+    def _loader(self, rows: Samples, order: Any, workers: int = 0) -> DataLoader[Any]:
         return DataLoader(
-            rows,
+            rows,  # type: ignore[arg-type]  # anything with a length and items will do
             batch_sampler=order,
             collate_fn=self._collator,
             generator=torch.Generator(),
-            pin_memory=self.args.device.type == "cuda",
+            num_workers=workers,
+            pin_memory=self.plan.spec.dataloader_pin_memory and self.args.device.type == "cuda",
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This worker's batches."""
-        return self._loader(self._rows, self.order)
+        return self._loader(self._data.rows, self.order, self.plan.spec.dataloader_num_workers)
 
     # --- one step
 
@@ -142,16 +162,18 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         if self.outlet.superseded:
             raise Superseded
         assert num_items_in_batch is not None, "the loss must be normalised by trained tokens"
-        mask = inputs["attention_mask"]
-        self.window.tokens += float(mask.sum())
-        self.window.places += float(mask.numel())
-        self.window.rows += float((inputs["labels"] != IGNORE_INDEX).any(dim=1).sum())
+        counts = take_counts(inputs)
+        self.window.tokens += counts.tokens
+        self.window.places += counts.places
+        self.window.rows += counts.examples
         self._step_targets = float(num_items_in_batch)
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._step_loss += loss
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        if optimizers.moves_in_backward(self.plan.spec):
+            return None  # the gradients are gone
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self._step_norm = float(norm) if norm is not None else None
         return norm
@@ -190,13 +212,14 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         loss = sums[0] / max(window.targets, 1.0)
         values = {
             "loss": loss,
-            "perplexity": perplexity(loss),
             "learning_rate": float(logs["learning_rate"]),
             "epoch": float(self.state.epoch or 0),
             "supervised_tokens": window.supervised_total,
             "useful_token_share": sums[1] / max(sums[2], 1.0),
             "memory_bytes": float(memory_bytes(self.args.device)),
         }
+        if not self._data.classes:
+            values["perplexity"] = perplexity(loss)
         if self._step_norm is not None:
             values["grad_norm"] = self._step_norm
         if window.seconds > 0:
@@ -208,6 +231,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.state.log_history.clear()
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
+    def close_window(self) -> None:
+        """Report what the window holds: the run ends between two log lines."""
+        if self.window.targets > 0:
+            self.log({"learning_rate": self._get_learning_rate()})
+
     def say(self, values: dict[str, float]) -> None:
         """Emit measurements at the current step."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
@@ -216,30 +244,36 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             self.outlet.emit(Metrics(step=self.state.global_step, values=finite))
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The mean loss over every label of the evaluation rows, batch by batch."""
-        assert self._eval_rows is not None
+        """What the evaluation rows say, batch by batch."""
+        rows = self._data.eval_rows
+        assert rows is not None
         spec = self.plan.spec
         size = spec.per_device_eval_batch_size or spec.per_device_train_batch_size
-        mine = list(range(self.args.process_index, len(self._eval_rows), self.args.world_size))
+        mine = list(range(self.args.process_index, len(rows), self.args.world_size))
         batches = [mine[i : i + size] for i in range(0, len(mine), size)]
         was_training = self.model.training
         self.model.eval()
-        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        with torch.no_grad():
-            for batch in self._loader(self._eval_rows, batches):
+        scores = self._data.scores(self.args.device)
+        own = len(batches)
+        if zero.stage_of(self.args) == 3:
+            # Every worker holds a part of the weights: all run equally many batches, some for the others only.
+            most = math.ceil(math.ceil(len(rows) / self.args.world_size) / size)
+            batches += [batches[0] if batches else [0]] * (most - own)
+        with optimizers.evaluating(self.optimizer), torch.no_grad():
+            for number, batch in enumerate(self._loader(rows, batches)):
                 if self.outlet.superseded:
                     raise Superseded
                 inputs = self._prepare_inputs(batch)
+                take_counts(inputs)
+                counted = scores.sums.clone()
                 with self.compute_loss_context_manager():
-                    # One item in the batch: the model answers with the sum.
-                    loss = self.model(**inputs, num_items_in_batch=1).loss
-                total[0] += loss.double()
-                total[1] += (inputs["labels"][:, 1:] != IGNORE_INDEX).sum()
+                    scores.add(self.model, inputs)
+                if number >= own:
+                    scores.sums = counted
         if self.args.world_size > 1:
-            total = self.accelerator.reduce(total, reduction="sum")
+            scores.sums = self.accelerator.reduce(scores.sums, reduction="sum")
         self.model.train(was_training)
-        loss_value = float(total[0] / total[1].clamp(min=1))
-        values = {"eval_loss": loss_value, "eval_perplexity": perplexity(loss_value)}
+        values = scores.values()
         self.say(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
         return values
@@ -252,7 +286,14 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        self.accelerator.unwrap_model(self.model).save_pretrained(folder, state_dict=state_dict)
+        model = self.accelerator.unwrap_model(self.model)
+        if state_dict is not None:
+            # DeepSpeed gathers a tied weight once for each of its names.
+            tied = getattr(model, "all_tied_weights_keys", None) or {}
+            state_dict = {name: value for name, value in state_dict.items() if name not in tied}
+        model.save_pretrained(folder, state_dict=state_dict)
+        if self.plan.tokenizer is not None and not hasattr(model, "peft_config"):
+            copy_tokenizer(self.plan.tokenizer, folder, self._data.chosen_template)
         (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -261,18 +302,30 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             shutil.rmtree(folder, ignore_errors=True)  # left by a crash in the middle of a save
         if self.args.world_size > 1:
             torch.distributed.barrier()  # the others write into the folder too, and may be faster
-        super()._save_checkpoint(model, trial)
+        with optimizers.evaluating(self.optimizer):
+            super()._save_checkpoint(model, trial)
+        self.standing.keep(self.state.global_step)
         if self.args.should_save:
             (folder / WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
+            self.standing.write(folder)
+            for script in folder.glob("zero_to_*.py"):
+                script.unlink()  # DeepSpeed adds programs; the whole weights lie beside them anyway
 
-    def restore_window(self, folder: Path) -> None:
-        """Take up the sums that a checkpoint holds."""
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler = self.lr_scheduler
+        if checkpoint is None or self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
+            return
+        # The optimizer comes back with the rate of the schedule as it was; a run that its user lets go on for
+        # longer has a longer one. Where nothing changed this is the same number.
+        rates = zip(self.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, base, at in rates:
+            group["lr"] = base * at(scheduler.last_epoch)
+
+    def restore(self, folder: Path, standing: Standing) -> None:
+        """Take up the sums that a checkpoint holds, and a standing."""
         self.window = Window(**json.loads((folder / WINDOW_FILE).read_text()))
-
-
-def perplexity(loss: float) -> float:
-    """exp(loss); infinite where that is beyond sense."""
-    return math.exp(loss) if loss < _MAX_PERPLEXITY_LOSS else math.inf
+        self.standing = standing
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -282,101 +335,3 @@ def memory_bytes(device: torch.device) -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
-
-
-class Conductor(TrainerCallback):  # type: ignore[misc]
-    """Decides after each step what is due, and says how far the run is."""
-
-    def __init__(self, trainer: TuneTrainer) -> None:
-        self._trainer = trainer
-        self._mark = time.perf_counter()
-        self._said_at = 0.0
-        self._durations: deque[float] = deque(maxlen=50)
-        self._is_first = True
-        self._step_began = 0.0
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Say that training begins, and measure where it begins."""
-        trainer, plan = self._trainer, self._trainer.plan
-        if state.is_world_process_zero:
-            trainer.outlet.emit(
-                TrainingStarted(
-                    step=state.global_step,
-                    total_steps=plan.total_steps,
-                    restart=plan.restart,
-                    resumed_from=checkpoint_name(state.global_step) if state.global_step else None,
-                    facts=plan.facts,
-                )
-            )
-        if plan.evaluates and state.global_step == 0:
-            trainer.evaluate()
-        self._mark = self._step_began = time.perf_counter()
-
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Tell the order which epoch it is, from the step alone."""
-        self._trainer.order.epoch = state.global_step // self._trainer.plan.steps_per_epoch
-
-    def on_pre_optimizer_step(
-        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Count the step before the weights move."""
-        self._trainer.close_step()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Decide what is due. The Trainer then logs, evaluates and saves, in this order."""
-        trainer, plan, step = self._trainer, self._trainer.plan, state.global_step
-        now = time.perf_counter()
-        trainer.window.seconds += now - self._mark
-        if not self._is_first:
-            self._durations.append(now - self._step_began)  # evaluations and saves in between count
-        elif state.is_world_process_zero:
-            trainer.outlet.emit(PhaseDone(phase=Phase.STEP, seconds=now - plan.ready_at))
-        self._is_first, self._step_began, self._mark = False, now, now
-        if trainer.outlet.superseded:
-            raise Superseded
-        is_last = step >= plan.total_steps
-        trainer.stopped = not is_last and self._stop_is_wanted()
-        is_end = is_last or trainer.stopped
-        spec = plan.spec
-        control.should_log = is_end or step % spec.logging_steps == 0
-        control.should_evaluate = plan.evaluates and (
-            is_last or plan.is_due(spec.eval_strategy, spec.eval_steps, step)
-        )
-        control.should_save = is_end or plan.is_due(spec.save_strategy, spec.save_steps, step)
-        control.should_training_stop = is_end
-        if state.is_world_process_zero and (is_end or now - self._said_at >= _PROGRESS_SECONDS):
-            self._said_at = now
-            left = None
-            if self._durations:
-                left = sum(self._durations) / len(self._durations) * max(0, plan.total_steps - step)
-            trainer.outlet.emit(
-                Progress(step=step, total_steps=plan.total_steps, epoch=state.epoch or 0, seconds_left=left)
-            )
-
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The time an evaluation took is no training time."""
-        self._mark = time.perf_counter()
-
-    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Hand the local checkpoint over."""
-        if state.is_world_process_zero:
-            folder = Path(str(args.output_dir)) / checkpoint_name(state.global_step)
-            expected = [folder / f"rng_state_{rank}.pth" for rank in range(args.world_size)]
-            is_alone = args.world_size <= 1
-            self._trainer.uploader.submit(
-                state.global_step,
-                folder,
-                self._trainer.latest,
-                ready=lambda: is_alone or all(file.exists() for file in expected),
-            )
-        self._mark = time.perf_counter()
-
-    def _stop_is_wanted(self) -> bool:
-        trainer = self._trainer
-        wanted = trainer.outlet.desired is Desired.STOP
-        if trainer.args.world_size > 1:
-            # Rank 0 decides; all stop after the same step.
-            flag = torch.tensor([float(wanted)], device=trainer.args.device)
-            torch.distributed.broadcast(flag, 0)
-            wanted = bool(flag.item())
-        return wanted

@@ -13,6 +13,7 @@ from tunesmith.events import JobPayload
 from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import count_restart, read_document, read_outcome, write_outcome
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
@@ -25,6 +26,8 @@ class _Silent:
 
     desired = Desired.RUN
     superseded = False
+    save_now = 0
+    pinned: frozenset[int] | None = frozenset()
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         """Say nothing."""
@@ -36,11 +39,11 @@ def run(config: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    if world == 1:
+    document = read_document(config["document"])
+    if world == 1 and not uses_zero(TrainSpec.stored(document.spec)):
         # Alone there is nobody to talk to: without these the Trainer wraps no DDP around the model.
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"):
             os.environ.pop(name, None)
-    document = read_document(config["document"])
     if read_outcome(document) is not None:
         return  # it ended before this worker was lost
     if rank:
@@ -67,6 +70,7 @@ def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int) -> Ou
         artifact_uri=document.artifact_uri,
         scratch=Path(document.work_dir) / "scratch" / str(document.attempt),
         output_dir=Path(document.output_dir) if document.output_dir else None,
+        tokenizer=Path(document.tokenizer_path) if document.tokenizer_path else None,
     )
     identity = Identity(document.task_id, document.attempt, document.name, restart, rank)
     return train(spec, paths, outlet, identity)

@@ -14,7 +14,19 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 import tunesmith
-from tunesmith.cli import parameters, plugins, tasks, train
+from tunesmith.cli import (
+    checkpoints,
+    compare,
+    environment,
+    estimate,
+    models,
+    parameters,
+    plugins,
+    quota,
+    tasks,
+    templates,
+    train,
+)
 from tunesmith.cli.output import out, say, show_error, talk, wants_traceback
 from tunesmith.cli.words import plain
 from tunesmith.errors import TunesmithError
@@ -49,8 +61,15 @@ def build_app(*, with_plugins: bool = True) -> typer.Typer:
     )
     app.callback()(_top)
     train.add_to(app)
+    estimate.add_to(app)
     tasks.add_to(app)
+    compare.add_to(app)
+    templates.add_to(app)
+    checkpoints.add_to(app)
     parameters.add_to(app)
+    models.add_to(app)
+    environment.add_to(app)
+    quota.add_to(app)
     if with_plugins:
         plugins.add_to(app)
     return app

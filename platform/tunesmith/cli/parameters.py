@@ -10,7 +10,7 @@ from tunesmith.cli.arguments import JsonFlag
 from tunesmith.cli.output import facts, out, show_json, table
 from tunesmith.errors import NotFound
 from tunesmith.schema import ParameterRow, rows
-from tunesmith.spec.parameter import Group, did_you_mean
+from tunesmith.spec.parameter import GROUP_LABELS, Group, did_you_mean
 from tunesmith.spec.training import TrainSpec
 
 
@@ -33,23 +33,13 @@ _HEADS = {
     ),
     Language.ZH: ("参数", "类型", "默认值", "范围或可选值", "说明", "别名", "生效条件"),
 }
-_GROUPS_ZH: dict[Group, str] = {
-    Group.BASIC: "基本",
-    Group.DATA: "数据",
-    Group.TRAINING: "训练",
-    Group.LORA: "LoRA",
-    Group.OPTIMIZATION: "优化",
-    Group.DISTRIBUTED: "分布式",
-    Group.LOGGING: "日志",
-    Group.GENERAL: "通用",
-}
 _TITLES = {Language.EN: "Training parameters", Language.ZH: "训练参数"}
 _REQUIRED = {Language.EN: "required", Language.ZH: "必填"}
 
 
 def group_title(group: Group, lang: Language) -> str:
     """A section's name."""
-    return _GROUPS_ZH[group] if lang is Language.ZH else "LoRA" if group is Group.LORA else group.capitalize()
+    return GROUP_LABELS[group][lang is Language.ZH]
 
 
 def shown(value: Any) -> str:
@@ -71,8 +61,11 @@ def accepted(row: ParameterRow) -> str:
 
 
 def default_of(row: ParameterRow, lang: Language) -> str:
-    """A parameter's default, or that it is required."""
-    return _REQUIRED[lang] if row.required else shown(row.default)
+    """A parameter's default, what it is under which other parameters, or that it is required."""
+    if row.required:
+        return _REQUIRED[lang]
+    rules = [f"{shown(rule.value)} ({' and '.join(map(str, rule.when))})" for rule in row.about.default_when]
+    return "; ".join([shown(row.default), *rules])
 
 
 def help_of(row: ParameterRow, lang: Language) -> str:
@@ -183,7 +176,11 @@ def _show_all(found: list[ParameterRow], lang: Language) -> None:
         grid.columns[1].overflow, grid.columns[1].max_width = "ellipsis", 16
         grid.columns[2].no_wrap, grid.columns[2].overflow = False, "fold"
         for row in members:
-            grid.add_row(row.name, Text(default_of(row, lang), style="dim"), help_of(row, lang))
+            grid.add_row(
+                row.name,
+                Text(_REQUIRED[lang] if row.required else shown(row.default), style="dim"),
+                help_of(row, lang),
+            )
         console.print(grid)
         console.print()
     console.print("`tunesmith parameters NAME` says more of one.", style="dim")

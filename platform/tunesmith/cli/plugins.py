@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.markup import escape
+from typer.models import TyperInfo
 
 from tunesmith.errors import TunesmithError
 
@@ -72,7 +73,23 @@ def add_to(app: typer.Typer, found: Iterable[EntryPoint] | None = None) -> None:
         else:
             # As `add_typer` without a name does, which would grumble at an app with a callback.
             app.registered_commands += commands.registered_commands
-            app.registered_groups += commands.registered_groups
+            for group in commands.registered_groups:
+                _add_group(app, group)
+
+
+def _add_group(app: typer.Typer, group: TyperInfo) -> None:
+    """Add a group; one that is there already gets its commands, so that a noun's commands may lie in two packages."""
+    mine = next((known for known in app.registered_groups if _name(known) == _name(group)), None)
+    if mine is None or mine.typer_instance is None or group.typer_instance is None:
+        app.registered_groups.append(group)
+        return
+    mine.typer_instance.registered_commands += group.typer_instance.registered_commands
+
+
+def _name(group: TyperInfo) -> str | None:
+    """A group's name, wherever it was given."""
+    inner = group.typer_instance.info.name if group.typer_instance else None
+    return next((name for name in (group.name, inner) if isinstance(name, str)), None)
 
 
 def _add_absent(app: typer.Typer, name: str, failure: NotInstalled) -> None:

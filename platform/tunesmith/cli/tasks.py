@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith import views
+from tunesmith.cli import verbs
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, connect
 from tunesmith.cli.output import (
     facts,
@@ -30,6 +32,7 @@ from tunesmith.lifecycle import State
 from tunesmith.spec.training import TrainSpec
 
 tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
+verbs.add_to(tasks)
 _LEVEL_STYLES = {"debug": "dim", "warning": "#d08a00", "error": "#d64545"}
 
 
@@ -127,6 +130,9 @@ def _details(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
     yield "tags", ", ".join(view.tags)
     yield "notes", view.notes
     yield "priority", str(view.priority) if view.priority else None
+    yield "template", view.template
+    at = f", checkpoint-{view.parent_step}" if view.parent_step is not None else ""
+    yield "made from", f"{view.parent_id}{at}" if view.parent_id else None
     yield "attempt", str(view.attempt) if view.attempt > 1 else None
     yield "created", local_time(view.created_at)
     yield "started", local_time(view.started_at) if view.started_at else None
@@ -226,11 +232,18 @@ def _events(
 def metrics(
     task: TaskArgument,
     name: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write every measurement into this file: `.csv` or `.parquet`."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw a task's curves, and list its measurements."""
+    """Draw a task's curves, and list its measurements; or write all of them into a file."""
     with connect() as client:
         view = client.task(task)
+        if export is not None:
+            say(f"All that `{view.name}` measured is in `{client.series.export(view.id, export, name)}`.")
+            return
         found = client.metrics(view.id, name)
     if as_json:
         show_json(found)
@@ -265,12 +278,13 @@ def checkpoints(task: TaskArgument, as_json: JsonFlag = False) -> None:
     if not found:
         say(f"Task `{view.name}` has no checkpoint yet.")
         return
-    shown = table("step", "size", "files", "metrics", "saved", numbers=("step", "size", "files"))
-    shown.columns[3].no_wrap = False
+    shown = table("step", "", "size", "files", "metrics", "saved", numbers=("step", "size", "files"))
+    shown.columns[4].no_wrap = False
     for item in found:
         scores = ", ".join(f"{key} {number(value)}" for key, value in item.metrics.items())
         shown.add_row(
             str(item.step),
+            " ".join(word for word, holds in (("best", item.is_best), ("pinned", item.is_pinned)) if holds),
             size(item.bytes),
             str(item.files),
             Text(plain(scores)),
@@ -332,7 +346,7 @@ def update(
     priority: Annotated[int | None, typer.Option(help="Higher starts first.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change a task's name, notes, tags or priority. Its parameters are frozen."""
+    """Change a task's name, notes or tags, and its priority while it waits. Its parameters are frozen."""
     if name is None and notes is None and tag is None and priority is None:
         raise InvalidInput("Nothing to change.", hint="Give `--name`, `--notes`, `--tag` or `--priority`.")
     with connect() as client:

@@ -6,7 +6,7 @@ Knows how a flag becomes a value of the spec; what the value may be, the spec kn
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +21,18 @@ from tunesmith.cli.parameters import Language, group_title, shown
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.schema import ParameterRow, rows
+from tunesmith.spec.foreign import FOREIGN, trainer_block
 from tunesmith.spec.training import TrainSpec
 
 _ROWS = {row.name: row for row in rows(TrainSpec)}
 _CANONICAL = {name: name for name in _ROWS} | {
     alias: row.name for row in _ROWS.values() for alias in row.about.aliases
 }
-_PATHS = ("train_file", "eval_file", "output_dir")
-_MODEL = "model_name_or_path"
+_ENVELOPE = {"name": "name", "task_name": "name"} | {
+    name: name for name in ("project", "priority", "tags", "notes")
+}
+"""What a file may say of the task besides its parameters."""
+_OBJECTS = ("lora", "lr_scheduler_kwargs")
 _BOOLEANS = {"true", "yes", "on", "1", "false", "no", "off", "0", "t", "f", "y", "n"}
 """What pydantic reads as a boolean."""
 
@@ -52,6 +56,7 @@ def switches(args: Sequence[str]) -> list[str]:
     Hugging Face's scripts take it, is understood too.
     """
     booleans = {flag(spelling) for spelling, name in _CANONICAL.items() if _ROWS[name].type == "boolean"}
+    booleans |= {flag(name) for name, foreign in FOREIGN.items() if foreign.is_switch}
     found: list[str] = []
     for i, word in enumerate(args):
         name = word.replace("_", "-")
@@ -88,13 +93,21 @@ def _option(spelling: str, row: ParameterRow) -> inspect.Parameter:
     return inspect.Parameter(spelling, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _foreign_option(name: str) -> inspect.Parameter:
+    """As `_option`, for another tool's name that is no spelling of one parameter."""
+    option = typer.Option(flag(name), help=escape(FOREIGN[name].help), hidden=True, show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
 def read_flag(name: str, given: Any) -> Any:
     """A flag's text as the spec takes it: lists by comma or as JSON, objects as JSON; the rest as it is.
 
     Raises:
         InvalidInput: Text that should be JSON and is not.
     """
-    kind = _ROWS[_CANONICAL[name]].type
+    kind = "object" if name in _OBJECTS else _ROWS[_CANONICAL[name]].type if name in _CANONICAL else "string"
     if not isinstance(given, str) or kind not in {"list", "object"}:
         return given
     if kind == "list" and not given.lstrip().startswith("["):
@@ -127,10 +140,21 @@ def read_config(file: Path) -> dict[str, Any]:
     return {str(name): value for name, value in data.items()}
 
 
+def task_and_parameters(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file says of the task (name, project, tags ...), and its parameters.
+
+    The parameters stand by themselves, below `spec`, or in a model-compose file with one trainer.
+    """
+    if isinstance(document.get("spec"), Mapping):
+        return {name: value for name, value in document.items() if name != "spec"}, dict(document["spec"])
+    parameters = trainer_block(document)
+    task = {_ENVELOPE[name]: parameters[name] for name in parameters if name in _ENVELOPE}
+    return task, {name: value for name, value in parameters.items() if name not in _ENVELOPE}
+
+
 def merged(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a file with those of the flags over them, however either spells them."""
-    given = {_CANONICAL[name] for name in flags}
-    return {name: value for name, value in config.items() if _CANONICAL.get(name) not in given} | dict(flags)
+    return TrainSpec.merged(config, flags)
 
 
 def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,17 +164,21 @@ def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(parameters)
     for name, value in parameters.items():
-        canonical = _CANONICAL.get(name)
-        if not isinstance(value, str) or not value or "://" in value:
+        row = _ROWS.get(_CANONICAL.get(name, FOREIGN[name].stands_for[0] if name in FOREIGN else name))
+        if row is None or row.about.path is None or not isinstance(value, str) or not value or "://" in value:
             continue
         path = Path(value).expanduser()
-        if canonical in _PATHS or (canonical == _MODEL and path.exists()):
+        if row.about.path == "always" or path.exists():
             found[name] = str(path.absolute())
     return found
 
 
-def _checked(parameters: Mapping[str, Any]) -> None:
-    """Refuse at once, in terms of flags, what the server would refuse."""
+def check(parameters: Mapping[str, Any]) -> None:
+    """Refuse at once, in terms of flags, what the server would refuse.
+
+    Raises:
+        InvalidInput: With every problem found.
+    """
     try:
         TrainSpec.read(parameters)
     except InvalidInput as error:
@@ -167,17 +195,29 @@ def _checked(parameters: Mapping[str, Any]) -> None:
 def _train(
     *,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters; flags win.")
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="<file>",
+            help="YAML or JSON of parameters, by themselves or below `spec`, also of SimpleFoundation or "
+            "model-compose; flags win.",
+        ),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="A template whose parameters lie under those given here.")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Shown name; made from the time if not given.")
     ] = None,
     project: Annotated[
-        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
-    ] = "default",
-    priority: Annotated[int, typer.Option("--priority", help="Higher starts first.")] = 0,
+        str | None,
+        typer.Option("--project", help="The MLflow experiment it belongs to; `default` if not given."),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", help="Higher starts first; 0 if not given.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given again.")] = None,
-    notes: Annotated[str, typer.Option("--notes", help="Free text.")] = "",
+    notes: Annotated[str | None, typer.Option("--notes", help="Free text.")] = None,
     watch: Annotated[
         bool | None,
         typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
@@ -189,34 +229,56 @@ def _train(
 
     Every parameter has a flag, with `-` or `_`; `tunesmith parameters` explains them. Paths are made absolute.
     """
-    given = {name: read_flag(name, value) for name, value in flags.items() if value is not None}
-    parameters = absolute(merged(read_config(config) if config else {}, given))
-    _checked(parameters)
-    body: dict[str, Any] = {"kind": "train", "project": project, "priority": priority, "spec": parameters}
-    body |= {key: value for key, value in {"name": name, "tags": tag, "notes": notes}.items() if value}
+    task, parameters = given_parameters(config, flags)
+    said = {"name": name, "project": project, "priority": priority, "tags": tag, "notes": notes}
+    body = {"kind": "train"} | task | {"template": template} | said | {"spec": parameters}
+    body = {key: value if value is not None else task.get(key) for key, value in body.items()}
+    body = {key: value for key, value in body.items() if value is not None}
+    if "template" not in body:
+        check(parameters)
     with connect() as client:
-        task = client.create_task(body)
-        show_notices(task.notices)
+        view = client.create_task(body)
+        show_notices(view.notices)
         if as_json:
-            show_json(task)
+            show_json(view)
             return
         if watch is False or (watch is None and not sys.stdout.isatty()):
-            say(f"Task `{task.name}` is {task.state}. Follow it with `tunesmith watch {task.id}`.")
-            out().print(task.id)
+            say(f"Task `{view.name}` is {view.state}. Follow it with `tunesmith watch {view.id}`.")
+            out().print(view.id)
             return
-        say(f"Task `{task.name}` is {task.state}: {task.id}")
-        raise typer.Exit(watched(lambda: watch_task(client, task.id, out()).state, task.id))
+        say(f"Task `{view.name}` is {view.state}: {view.id}")
+        raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
+
+
+def given_parameters(config: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file and the flags over it say of the task, and its parameters with absolute paths.
+
+    Raises:
+        InvalidInput: The file or a flag cannot be read.
+    """
+    task, parameters = task_and_parameters(read_config(config)) if config else ({}, {})
+    given = {name: read_flag(name, value) for name, value in flags.items() if value is not None}
+    return task, absolute(merged(parameters, given))
+
+
+def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
+    """Add a command that takes a flag for every parameter besides its own; they arrive as keywords."""
+
+    def command(**given: Any) -> None:
+        function(**given)
+
+    signature = inspect.signature(function)
+    own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    taken = {item.name for item in own}
+    derived = [
+        _option(spelling, _ROWS[name]) for spelling, name in _CANONICAL.items() if spelling not in taken
+    ]
+    derived += [_foreign_option(name) for name in FOREIGN]
+    command.__signature__ = signature.replace(parameters=own + derived)  # type: ignore[attr-defined]
+    settings = {"token_normalize_func": lambda name: name.replace("_", "-")}
+    app.command(name, cls=_SpecCommand, context_settings=settings, help=inspect.getdoc(function))(command)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to an app."""
-
-    def command(**given: Any) -> None:
-        _train(**given)
-
-    signature = inspect.signature(_train)
-    own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
-    derived = [_option(spelling, _ROWS[name]) for spelling, name in _CANONICAL.items()]
-    command.__signature__ = signature.replace(parameters=own + derived)  # type: ignore[attr-defined]
-    settings = {"token_normalize_func": lambda name: name.replace("_", "-")}
-    app.command("train", cls=_SpecCommand, context_settings=settings, help=inspect.getdoc(_train))(command)
+    add_command(app, "train", _train)

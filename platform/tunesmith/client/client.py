@@ -12,12 +12,19 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from tunesmith import views
+from tunesmith.client.models import Models
+from tunesmith.client.quota import Quota
+from tunesmith.client.series import Series
 from tunesmith.client.stream import follow, readable
+from tunesmith.client.templates import Templates
 from tunesmith.client.transport import Transport, find_server, not_understood
+from tunesmith.environment import Environment
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooManyRequests, TunesmithError, Unavailable
+from tunesmith.estimate import EstimateView
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTask
+from tunesmith.spec.training import TrainSpec
 
 View = TypeVar("View", bound=BaseModel)
 
@@ -31,6 +38,16 @@ class TaskFilter(TypedDict, total=False):
     name: str | None
     """A part of the name."""
     tag: str | None
+
+
+class CopyEnvelope(TypedDict, total=False):
+    """What besides parameters is different in a task made from another; what is left out is the same."""
+
+    name: str
+    notes: str
+    tags: Sequence[str]
+    project: str
+    priority: int
 
 
 class Client:
@@ -75,6 +92,11 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
+    @property
+    def templates(self) -> Templates:
+        """Templates: parameters under a name."""
+        return Templates(self._transport)
+
     def __enter__(self) -> Self:
         return self
 
@@ -84,6 +106,21 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def models(self) -> Models:
+        """Base models."""
+        return Models(self._transport)
+
+    @property
+    def quota(self) -> Quota:
+        """Training quotas."""
+        return Quota(self._transport)
+
+    @property
+    def series(self) -> Series:
+        """What tasks measured: curves, comparisons, exports."""
+        return Series(self._transport)
 
     # --- the platform
 
@@ -98,10 +135,47 @@ class Client:
         """The platform's parts, limits and counts."""
         return self._get(views.SystemView, "/v1/system")
 
+    def environment(self, device: str = "auto", disk_bytes: int | None = None) -> Environment:
+        """What a task needs before it starts, each part with what was found and its cure.
+
+        Args:
+            device: What the task would train on: `auto`, `cpu` or `gpu`.
+            disk_bytes: What it would write, as its estimate says.
+        """
+        query = {"device": device, "disk_bytes": disk_bytes}
+        return self._get(Environment, "/v1/system/environment", query)
+
     def schema(self, kind: str = "train") -> dict[str, Any]:
         """JSON Schema of a task kind's parameters, with labels, groups and visibility rules."""
         found: dict[str, Any] = self._transport.call("GET", f"/v1/schema/{_part(kind)}")
         return found
+
+    # --- what a task will take
+
+    def estimate(self, new: NewTask | TrainSpec | Mapping[str, Any], measure: bool = False) -> EstimateView:
+        """Steps, tokens, disk, memory and time of a run, and settings that need less. Starts no task.
+
+        Args:
+            new: The task, or its parameters alone.
+            measure: Take two real steps on the longest batch. The answer comes at once; while its
+                `measurement.state` is `measuring`, ask `estimation` with its id.
+
+        Raises:
+            InvalidInput: Something in it cannot be trained on.
+            Conflict: It cannot be measured now: another measurement or a task is under way.
+        """
+        if isinstance(new, TrainSpec):
+            body: dict[str, Any] = {"kind": "train", "spec": new.model_dump(mode="json", exclude_unset=True)}
+        elif isinstance(new, BaseModel):
+            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind.value}
+        else:
+            body = dict(new) if "spec" in new else {"kind": "train", "spec": dict(new)}
+        found = self._transport.call("POST", "/v1/tasks:estimate", body=body, query={"measure": measure})
+        return self._view(EstimateView, found)
+
+    def estimation(self, measurement_id: str) -> EstimateView:
+        """An estimate that is being measured, as far as it is."""
+        return self._get(EstimateView, f"/v1/estimates/{_part(measurement_id)}")
 
     # --- tasks
 
@@ -188,11 +262,68 @@ class Client:
         tags: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> views.TaskView:
-        """Change a task's name, notes, tags or priority; what is None stays."""
+        """Change a task's name, notes or tags, and its priority while it is pending; what is None stays."""
         change: dict[str, Any] = {"name": name, "notes": notes, "priority": priority}
         change["tags"] = None if tags is None else list(tags)
         body = {key: value for key, value in change.items() if value is not None}
         return self._view(views.TaskView, self._transport.call("PATCH", _task_path(task_id), body=body))
+
+    def clone_task(
+        self, task_id: str, spec: Mapping[str, Any] | None = None, **envelope: Unpack[CopyEnvelope]
+    ) -> views.TaskView:
+        """Submit a new task with the parameters of another.
+
+        Args:
+            task_id: The other one.
+            spec: Parameters that are different.
+            envelope: Its name (`<name> (copy)` if not given), notes, tags, project and priority.
+        """
+        return self._made_from(f"{_task_path(task_id)}:clone", {"spec": dict(spec or {}), **envelope})
+
+    def new_stage(
+        self,
+        task_id: str,
+        spec: Mapping[str, Any] | None = None,
+        *,
+        step: int | None = None,
+        **envelope: Unpack[CopyEnvelope],
+    ) -> views.TaskView:
+        """Submit a new task that starts from the weights of another's checkpoint.
+
+        Args:
+            task_id: The other one.
+            spec: Parameters that are different: other rows, another learning rate.
+            step: The checkpoint's step; the newest if not given.
+            envelope: Its name, notes, tags, project and priority.
+
+        Raises:
+            NotFound: There is no such checkpoint.
+        """
+        body = {"spec": dict(spec or {}), **({} if step is None else {"step": step}), **envelope}
+        return self._made_from(f"{_task_path(task_id)}:new-stage", body)
+
+    def continue_task(
+        self, task_id: str, *, num_train_epochs: float | None = None, max_steps: int | None = None
+    ) -> views.TaskView:
+        """Let a task that is over go on at its newest checkpoint: the same task, the step count goes on.
+
+        Args:
+            task_id: Which one.
+            num_train_epochs: More epochs than it had.
+            max_steps: More steps than it had.
+
+        Raises:
+            Conflict: It is not over; or it has completed, and no more steps are asked for.
+        """
+        more = {"num_train_epochs": num_train_epochs, "max_steps": max_steps}
+        body = {name: value for name, value in more.items() if value is not None}
+        # Repeated after a lost answer it would find the task going on, and be refused.
+        raw = self._transport.call("POST", f"{_task_path(task_id)}:continue", body=body, repeats=False)
+        return self._view(views.TaskView, raw)
+
+    def diff_tasks(self, a: str, b: str) -> views.TaskDiff:
+        """The parameters in which two tasks differ, with their labels."""
+        return self._get(views.TaskDiff, "/v1/tasks:diff", {"a": a, "b": b})
 
     def stop_task(self, task_id: str) -> views.TaskView:
         """Stop a task; a running one saves a checkpoint first. Stopping twice changes nothing."""
@@ -267,13 +398,32 @@ class Client:
             after = int(page.next)
 
     def metrics(self, task_id: str, names: Sequence[str] | None = None) -> views.Metrics:
-        """A task's curves, one point a step; only the named ones if given."""
+        """A task's curves, one point a step; only the named ones if given.
+
+        A curve of more than 4000 points is reduced, its extremes kept; `series.export` has every point.
+        """
         query = {"name": list(names) if names else None}
         return self._get(views.Metrics, f"{_task_path(task_id)}/metrics", query)
 
     def checkpoints(self, task_id: str) -> list[views.CheckpointView]:
         """A task's checkpoints that are complete and verified."""
         return self._get(views.Page[views.CheckpointView], f"{_task_path(task_id)}/checkpoints").data
+
+    def save_checkpoint(self, task_id: str) -> views.SaveRequestView:
+        """Ask a running task for a checkpoint after its next step.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        return self._view(
+            views.SaveRequestView, self._transport.call("POST", f"{_task_path(task_id)}/checkpoints:save")
+        )
+
+    def pin_checkpoint(self, task_id: str, step: int, *, pinned: bool = True) -> views.CheckpointView:
+        """Keep a checkpoint whatever `save_total_limit` says; or let it go again."""
+        verb = "pin" if pinned else "unpin"
+        path = f"{_task_path(task_id)}/checkpoints/{step}:{verb}"
+        return self._view(views.CheckpointView, self._transport.call("POST", path))
 
     def logs(
         self, task_id: str, tail: int = 200, level: Sequence[str] | None = None, after: int | None = None
@@ -304,6 +454,10 @@ class Client:
         return follow(self._transport, f"{_task_path(task_id)}/stream", after, self._patience)
 
     # ---
+
+    def _made_from(self, path: str, body: Mapping[str, Any]) -> views.TaskView:
+        headers = {"Idempotency-Key": secrets.token_urlsafe(18)}
+        return self._view(views.TaskView, self._transport.call("POST", path, body=body, headers=headers))
 
     def _get(self, view: type[View], path: str, query: Mapping[str, Any] | None = None) -> View:
         return self._view(view, self._transport.call("GET", path, query=query))

@@ -217,6 +217,21 @@ class Transport:
             yield response.iter_bytes()
 
     @contextlib.contextmanager
+    def open_file(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file as they come. Tries once.
+
+        Raises:
+            CannotConnect: Nothing answers.
+            TunesmithError: What the server answered instead, or that it broke off.
+        """
+        params = {key: value for key, value in (query or {}).items() if value is not None}
+        with self._worded(), self._http.stream("GET", path, params=params) as response:
+            if not response.is_success:
+                response.read()
+                raise answered(response)
+            yield response.iter_bytes()
+
+    @contextlib.contextmanager
     def _worded(self) -> Iterator[None]:
         """Say httpx's errors in our words."""
         try:

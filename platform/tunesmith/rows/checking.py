@@ -1,6 +1,6 @@
 """Check a whole data file before anything runs, and name every bad row at once.
 
-Knows files and conversations; knows nothing of models. What a model's template refuses shows in
+Knows files and what their rows hold; knows nothing of models. What a model's template refuses shows in
 `tunesmith.rows.encoding`.
 """
 
@@ -9,9 +9,12 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from tunesmith.errors import InvalidData, Problem
-from tunesmith.rows.conversation import to_messages
+from tunesmith.rows.labels import MAX_CLASSES, sort_classes
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.reading import Format, RowFile
+from tunesmith.rows.shapes import Shape, Text
+
+_CONVERSATION = Shape()
 
 
 class FileFacts(BaseModel):
@@ -20,9 +23,12 @@ class FileFacts(BaseModel):
     rows: int = Field(description="Rows that can be trained on.")
     bytes: int
     format: Format
+    classes: tuple[str, ...] = Field(
+        (), description="The classes of labelled rows, in the order of their numbers."
+    )
 
 
-def check_file(path: str | Path, max_problems: int = 20) -> FileFacts:
+def check_file(path: str | Path, max_problems: int = 20, shape: Shape = _CONVERSATION) -> FileFacts:
     """Read every row of a file once.
 
     Raises:
@@ -31,13 +37,16 @@ def check_file(path: str | Path, max_problems: int = 20) -> FileFacts:
     """
     file = RowFile(path)
     problems: list[Problem] = []
+    classes: set[str] = set()
     rows = bad = 0
     for number, row in file.scan():
         rows += 1
         try:
             if isinstance(row, RowProblem):
                 raise row
-            to_messages(row)
+            sample = shape.read(row)
+            if isinstance(sample, Text) and sample.label is not None and len(classes) <= MAX_CLASSES:
+                classes.add(sample.label)
         except RowProblem as problem:
             bad += 1
             if len(problems) < max_problems:
@@ -53,4 +62,4 @@ def check_file(path: str | Path, max_problems: int = 20) -> FileFacts:
             problems=problems,
             details={"bad_rows": bad, "rows": rows},
         )
-    return FileFacts(rows=rows, bytes=file.bytes, format=file.format)
+    return FileFacts(rows=rows, bytes=file.bytes, format=file.format, classes=sort_classes(classes))

@@ -1,11 +1,11 @@
-"""What a row means: the conversation in it, as chat `messages` or as `instruction`/`input`/`output`.
+"""The conversation in a row: chat `messages`, ShareGPT's `conversations`, or `instruction`/`input`/`output`.
 
-Knows the two shapes and how people get them wrong. Knows nothing of files, templates or tokens.
+Knows the three shapes and how people get them wrong. Knows nothing of files, templates or tokens.
 """
 
 from typing import Any, NamedTuple
 
-from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.problems import EmptyText, RowProblem
 from tunesmith.spec.parameter import did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -14,12 +14,16 @@ MAX_MESSAGES = 1000
 
 _ACCEPTED = (
     'Accepted: `{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}`, or '
-    '`{"instruction": "...", "input": "...", "output": "..."}`.'
+    '`{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}`, or '
+    '`{"instruction": "...", "input": "...", "output": "..."}`. Other columns are named by `prompt_column` and '
+    "`response_column`, or by `text_column`."
 )
 _SHAREGPT = (
-    "This is the ShareGPT shape. Rename `conversations` to `messages`, `from` to `role`, `value` to `content`, and the "
-    "roles `human` to `user` and `gpt` to `assistant`."
+    "These are turns in the ShareGPT shape: call the list `conversations`, or rename `from` to `role` and `value` to "
+    "`content`."
 )
+CONVERSATION_COLUMNS = ("messages", "conversations", "conversation", "instruction")
+"""A row with one of these holds a conversation."""
 _OTHER_NAMES = {
     "human": "user",
     "question": "user",
@@ -31,6 +35,12 @@ _OTHER_NAMES = {
     "ai": "assistant",
     "developer": "system",
     "function": "tool",
+    "observation": "tool",
+}
+_SHAREGPT_ROLES = {name: name for name in ROLES} | {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
     "observation": "tool",
 }
 # What would change the trained text if it were passed over in silence.
@@ -56,39 +66,57 @@ class Message(NamedTuple):
 def to_messages(row: dict[str, Any]) -> list[Message]:
     """The conversation that a row holds, with at least one answer to train on.
 
-    Fields besides the two shapes' own (`id`, `source`, a message's `name`) are passed over.
+    Fields besides the shapes' own (`id`, `source`, a message's `name`) are passed over.
 
     Raises:
         RowProblem: The row cannot be trained on; says why and what to write instead.
     """
     if "messages" in row:
-        return _chat(row)
+        return _chat(row, "messages")
+    for name in ("conversations", "conversation"):
+        if name in row:
+            return _chat(row, name)
     if "instruction" in row:
         return _instruction(row)
-    found = ", ".join(f"`{str(key)[:40]}`" for key in list(row)[:8]) or "nothing"
-    if "conversations" in row or "conversation" in row:
-        raise RowProblem(f"The row has neither `messages` nor `instruction`; it has {found}.", _SHAREGPT)
-    raise RowProblem(f"The row has neither `messages` nor `instruction`; it has {found}.", _ACCEPTED)
+    raise RowProblem(
+        f"The row has neither `messages`, `conversations` nor `instruction`; it has {columns_of(row)}.",
+        _ACCEPTED,
+    )
 
 
-def _chat(row: dict[str, Any]) -> list[Message]:
-    turns = row["messages"]
+def columns_of(row: dict[str, Any]) -> str:
+    """The names of a row's first columns, for a message."""
+    return ", ".join(f"`{str(key)[:40]}`" for key in list(row)[:8]) or "nothing"
+
+
+def pair(question: str, answer: str, system: str = "") -> list[Message]:
+    """The conversation of one question and its answer."""
+    head = [Message("system", system)] if system.strip() else []
+    return [*head, Message("user", question), Message("assistant", answer)]
+
+
+def _chat(row: dict[str, Any], name: str) -> list[Message]:
+    turns = row[name]
     if not isinstance(turns, list):
-        raise RowProblem(f"`messages` is {_kind(turns)}, not a list.", _ACCEPTED)
+        raise RowProblem(f"`{name}` is {kind_of(turns)}, not a list.", _ACCEPTED)
     if not turns:
-        raise RowProblem("`messages` is empty.", _ACCEPTED)
+        raise RowProblem(f"`{name}` is empty.", _ACCEPTED)
     if len(turns) > MAX_MESSAGES:
         raise RowProblem(
-            f"`messages` holds {len(turns)} turns; at most {MAX_MESSAGES} are read.",
+            f"`{name}` holds {len(turns)} turns; at most {MAX_MESSAGES} are read.",
             "Split the conversation.",
         )
     if row.get("tools"):
         raise RowProblem("`tools` is not supported.", "Remove `tools`, or describe them in a system message.")
-    messages = [_turn(turn, f"messages[{index}]") for index, turn in enumerate(turns)]
+    read = _turn if name == "messages" else _sharegpt_turn
+    messages = [_plain_turn(turn) or read(turn, f"{name}[{index}]") for index, turn in enumerate(turns)]
+    system = row.get("system")
+    if name != "messages" and isinstance(system, str) and system.strip() and messages[0].role != "system":
+        messages.insert(0, Message("system", system))
     answers = [message for message in messages if message.role == "assistant"]
     if not answers:
         raise RowProblem("No turn has the role `assistant`, so there is nothing to train on.", _ACCEPTED)
-    if not any(answer.weight for answer in answers):
+    if not answers[0].weight and not any(answer.weight for answer in answers):
         raise RowProblem(
             "Every answer has `weight` 0, so there is nothing to train on.",
             "Give one answer `weight` 1, or none.",
@@ -96,9 +124,25 @@ def _chat(row: dict[str, Any]) -> list[Message]:
     return messages
 
 
+def _sharegpt_turn(turn: Any, where: str) -> Message:
+    """A turn of `from` and `value`; one of `role` and `content` is read as it is."""
+    if not isinstance(turn, dict) or "from" not in turn:
+        return _turn(turn, where)
+    role = turn["from"]
+    if not isinstance(role, str) or role.strip().lower() not in _SHAREGPT_ROLES:
+        raise RowProblem(
+            f"`{where}.from` is `{str(role)[:40]}`, which is no known role.",
+            "Use `system`, `human`, `gpt` or `tool`.",
+        )
+    value = turn.get("value")
+    if not isinstance(value, str):
+        raise RowProblem(f"`{where}.value` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
+    return _turn({**turn, "role": _SHAREGPT_ROLES[role.strip().lower()], "content": value}, where)
+
+
 def _turn(turn: Any, where: str) -> Message:
     if not isinstance(turn, dict):
-        raise RowProblem(f"`{where}` is {_kind(turn)}, not an object.", _ACCEPTED)
+        raise RowProblem(f"`{where}` is {kind_of(turn)}, not an object.", _ACCEPTED)
     if "role" not in turn:
         hint = _SHAREGPT if "from" in turn else 'Write `{"role": "user", "content": "..."}`.'
         raise RowProblem(f"`{where}` has no `role`.", hint)
@@ -114,7 +158,7 @@ def _turn(turn: Any, where: str) -> Message:
     content = turn.get("content")
     if not isinstance(content, str):
         raise RowProblem(
-            f"`{where}.content` is {_kind(content)}, not a string.",
+            f"`{where}.content` is {kind_of(content)}, not a string.",
             "Join the text parts into one string."
             if isinstance(content, list)
             else 'Write `"content": "..."`.',
@@ -122,7 +166,7 @@ def _turn(turn: Any, where: str) -> Message:
     if role != "assistant":
         return Message(role, content)
     if not content.strip():
-        raise RowProblem(
+        raise EmptyText(
             f"`{where}.content` is empty: an answer needs text.", "Write the answer or remove the row."
         )
     weight = turn.get("weight")
@@ -135,8 +179,20 @@ def _turn(turn: Any, where: str) -> Message:
     return Message(role, content, int(weight))
 
 
+def _plain_turn(turn: Any) -> Message | None:
+    """A turn of a known role and a text, and nothing else, as nearly all are; None when it must be looked at."""
+    if turn.__class__ is not dict or len(turn) != 2:
+        return None
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ROLES or content.__class__ is not str:
+        return None
+    if role == "assistant" and not content.strip():
+        return None
+    return Message(role, content)
+
+
 def _unknown_role(role: Any, where: str) -> RowProblem:
-    message = f"`{where}.role` is {_kind(role)}." if not isinstance(role, str) else ""
+    message = f"`{where}.role` is {kind_of(role)}." if not isinstance(role, str) else ""
     message = message or f"`{where}.role` is `{role[:40]}`, which is no known role."
     meant = None
     if isinstance(role, str):
@@ -151,7 +207,7 @@ def _instruction(row: dict[str, Any]) -> list[Message]:
     for name in ("system", "instruction", "input", "output"):
         value = row.get(name)
         if value is not None and not isinstance(value, str):
-            raise RowProblem(f"`{name}` is {_kind(value)}, not a string.", _ACCEPTED)
+            raise RowProblem(f"`{name}` is {kind_of(value)}, not a string.", _ACCEPTED)
         texts[name] = value or ""
     if "output" not in row:
         meant = did_you_mean("output", [str(key) for key in row])
@@ -163,14 +219,14 @@ def _instruction(row: dict[str, Any]) -> list[Message]:
         raise RowProblem("`history` is not supported.", "Write the whole conversation as `messages`.")
     question = "\n".join(part for part in (texts["instruction"], texts["input"]) if part)
     if not question.strip():
-        raise RowProblem("`instruction` and `input` are both empty.", "Write the question or remove the row.")
+        raise EmptyText("`instruction` and `input` are both empty.", "Write the question or remove the row.")
     if not texts["output"].strip():
-        raise RowProblem("`output` is empty: an answer needs text.", "Write the answer or remove the row.")
-    head = [Message("system", texts["system"])] if texts["system"].strip() else []
-    return [*head, Message("user", question), Message("assistant", texts["output"])]
+        raise EmptyText("`output` is empty: an answer needs text.", "Write the answer or remove the row.")
+    return pair(question, texts["output"], texts["system"])
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a value is, for a message."""
     if value is None:
         return "missing or `null`"
     names = {

@@ -12,29 +12,31 @@ Knows the `tokenizers` library; knows nothing of torch or batches on a device.
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tunesmith.errors import InvalidData, InvalidModel
 from tunesmith.rows.control import ControlTokens, Span
-from tunesmith.rows.conversation import Message, to_messages
+from tunesmith.rows.conversation import Message
 from tunesmith.rows.json_file import read_object
 from tunesmith.rows.problems import RowProblem, bad_file
 from tunesmith.rows.reading import Row, RowFile
+from tunesmith.rows.shapes import Sample, Shape
 from tunesmith.rows.spans import Marked, SpanFinder
-from tunesmith.rows.template import ChatTemplate
+from tunesmith.rows.template import ChatTemplate, find_special_tokens, find_template
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 IGNORE_INDEX = -100
 _BATCH = 256
+_CONVERSATION = Shape()
 
 
 class Encoded(NamedTuple):
-    """One conversation as a model takes it."""
+    """One conversation or text as a model takes it."""
 
     input_ids: list[int]
     labels: list[int]
@@ -43,11 +45,24 @@ class Encoded(NamedTuple):
     """Tokens that were cut off on the right by `max_length`."""
     needed: int
     """The smallest `max_length` that keeps a label."""
+    label: str | None = None
+    """The text's class, where it has one."""
 
     @property
     def has_label(self) -> bool:
         """Whether any token is left to train on after the cut."""
         return self.needed <= len(self.input_ids)
+
+
+class RowEncoder(Protocol):
+    """Turns what rows hold into tokens and labels: `Encoder` conversations, `TextEncoder` texts."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens a row is cut to; None does not cut."""
+
+    def try_batch(self, batch: Sequence[Any]) -> list[Encoded | RowProblem]:
+        """Encode many at once, with each bad one's problem in its place."""
 
 
 class _Prepared(NamedTuple):
@@ -63,16 +78,24 @@ class Encoder:
         tokenizer: The model's tokenizer. It is copied; its truncation, padding and post-processor are not used.
         max_length: Tokens a row is cut to, on the right.
         vocab_size: Rows of the model's embedding; a row with an id beyond it is refused. None does not check.
+        whole: Train the whole conversation instead of the answers alone.
     """
 
     def __init__(
-        self, template: ChatTemplate, tokenizer: "Tokenizer", max_length: int, vocab_size: int | None = None
+        self,
+        template: ChatTemplate,
+        tokenizer: "Tokenizer",
+        max_length: int,
+        vocab_size: int | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         from tokenizers import Tokenizer
 
         assert max_length > 0
         self.template = template
         self.max_length = max_length
+        self._whole = whole
         self._vocab_size = vocab_size
         self._tokenizer: Any = Tokenizer.from_str(tokenizer.to_str())
         # A post-processor may trim whitespace out of the offsets (ByteLevel's does), which would move the mask's edges.
@@ -95,18 +118,36 @@ class Encoder:
         self._plain: Any = None
 
     @classmethod
-    def from_folder(cls, folder: str | Path, max_length: int) -> "Encoder":
+    def from_folder(
+        cls,
+        folder: str | Path,
+        max_length: int,
+        *,
+        tokenizer: str | Path | None = None,
+        chat_template: str | None = None,
+        whole: bool = False,
+    ) -> "Encoder":
         """The encoder of a model folder.
+
+        Args:
+            folder: The model's folder.
+            max_length: Tokens a row is cut to.
+            tokenizer: Another folder whose tokenizer, and chat template if it has one, is used instead.
+            chat_template: A built-in template's name or a Jinja file's path, instead of the folder's own.
+            whole: Train the whole conversation instead of the answers alone.
 
         Raises:
             InvalidModel: Its tokenizer or its chat template is missing or broken.
+            InvalidInput: The chosen template is unknown, or does not fit the tokenizer.
         """
-        return cls(
-            ChatTemplate.from_folder(folder),
-            load_tokenizer(Path(folder)),
-            max_length,
-            _vocab_size(Path(folder)),
-        )
+        source = Path(tokenizer or folder)
+        if chat_template:
+            template = ChatTemplate.chosen(chat_template, source)
+        elif tokenizer and find_template(source) is None and (own := find_template(Path(folder))):
+            template = ChatTemplate(own, find_special_tokens(source))
+        else:
+            template = ChatTemplate.from_folder(source)
+        return cls(template, load_tokenizer(source), max_length, vocab_size(Path(folder)), whole=whole)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
         """Encode one conversation.
@@ -152,7 +193,8 @@ class Encoder:
     def _prepare(self, messages: Sequence[Message]) -> _Prepared | RowProblem:
         try:
             hidden_messages, hidden = self._control.hide(messages)
-            marked = self._spans.find(hidden_messages)
+            find = self._spans.find_all if self._whole else self._spans.find
+            marked = find(hidden_messages)
             marked.text.encode()
         except RowProblem as problem:
             return problem
@@ -167,11 +209,7 @@ class Encoder:
                 "The tokenizer reads some of the row's own text as a control token.",
                 "Remove text that looks like the model's control tokens.",
             )
-        if self._vocab_size is not None and ids and max(ids) >= self._vocab_size:
-            raise RowProblem(
-                f"The tokenizer gives token {max(ids)}, but the model has only {self._vocab_size} tokens.",
-                "Use the tokenizer that belongs to the model.",
-            )
+        check_ids(ids, self._vocab_size)
         labels = [IGNORE_INDEX] * len(ids)
         needed = 0
         starts = [start for start, _ in offsets]
@@ -244,33 +282,54 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
         ) from error
 
 
+def check_ids(ids: Sequence[int], vocab_size: int | None) -> None:
+    """Whether a model with so many tokens can take these ids.
+
+    Raises:
+        RowProblem: One is beyond them.
+    """
+    if vocab_size is not None and ids and max(ids) >= vocab_size:
+        raise RowProblem(
+            f"The tokenizer gives token {max(ids)}, but the model has only {vocab_size} tokens.",
+            "Use the tokenizer that belongs to the model.",
+        )
+
+
 def encode_rows(
-    rows: Iterable[tuple[int, Row]], encoder: Encoder, name: str = "data"
+    rows: Iterable[tuple[int, Row]],
+    encoder: RowEncoder,
+    file: RowFile | None = None,
+    shape: Shape = _CONVERSATION,
 ) -> Iterator[tuple[int, Encoded]]:
     """Encode numbered rows (`read_rows`), in their order; a row may be left without a label by the cut.
 
     Args:
         rows: Number and row.
         encoder: The model's encoder.
-        name: The file's name, for the places in errors.
+        file: Where they come from, for the places in errors.
+        shape: Where in a row the sample is.
 
     Raises:
         InvalidData: At the first row that cannot be trained on, with its place.
     """
-    yield from _encode(rows, encoder, lambda number: f"{name}:{number}")
+    yield from _encode(rows, encoder, file.place if file else lambda number: f"data:{number}", shape)
 
 
-def encode_file(path: str | Path, encoder: Encoder) -> Iterator[tuple[int, Encoded]]:
+def encode_file(
+    path: str | Path, encoder: RowEncoder, shape: Shape = _CONVERSATION
+) -> Iterator[tuple[int, Encoded]]:
     """Encode a file's rows, as `encode_rows`.
 
     Raises:
         InvalidData: The file cannot be read, or a row cannot be trained on, with its place.
     """
     file = RowFile(path)
-    yield from _encode(_good_rows(file), encoder, file.place)
+    yield from _encode(_good_rows(file), encoder, file.place, shape)
 
 
-def first_trainable(path: str | Path, encoder: Encoder, limit: int = 2000) -> int:
+def first_trainable(
+    path: str | Path, encoder: RowEncoder, limit: int = 2000, shape: Shape = _CONVERSATION
+) -> int:
     """The number of the first row that keeps a label within `max_length`, among the first `limit` rows.
 
     Raises:
@@ -280,7 +339,7 @@ def first_trainable(path: str | Path, encoder: Encoder, limit: int = 2000) -> in
     file = RowFile(path)
     first: int | None = None
     needed = seen = 0
-    for number, encoded in _encode(islice(_good_rows(file), limit), encoder, file.place):
+    for number, encoded in _encode(islice(_good_rows(file), limit), encoder, file.place, shape):
         if encoded.has_label:
             return number
         first = first or number
@@ -302,19 +361,21 @@ def _good_rows(file: RowFile) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _encode(rows: Iterable[tuple[int, Row]], encoder: Encoder, place: Any) -> Iterator[tuple[int, Encoded]]:
+def _encode(
+    rows: Iterable[tuple[int, Row]], encoder: RowEncoder, place: Callable[[int], str], shape: Shape
+) -> Iterator[tuple[int, Encoded]]:
     waiting = iter(rows)
     while batch := list(islice(waiting, _BATCH)):
-        # A row that is no conversation must not hide an earlier one that the template refuses.
-        conversations: list[list[Message]] = []
+        # A row that is no sample must not hide an earlier one that the template refuses.
+        samples: list[Sample] = []
         bad: InvalidData | None = None
         for number, row in batch:
             try:
-                conversations.append(to_messages(row))
+                samples.append(shape.read(row))
             except RowProblem as problem:
                 bad = problem.at(place(number))
                 break
-        for (number, _), result in zip(batch, encoder.try_batch(conversations), strict=False):
+        for (number, _), result in zip(batch, encoder.try_batch(samples), strict=False):
             if isinstance(result, RowProblem):
                 raise result.at(place(number))
             yield number, result
@@ -330,7 +391,8 @@ def _without_added_tokens(tokenizer: Any) -> Any:
     return Tokenizer.from_str(json.dumps(parts))
 
 
-def _vocab_size(folder: Path) -> int | None:
+def vocab_size(folder: Path) -> int | None:
+    """Rows of a model folder's embedding, where its config says so."""
     file = folder / "config.json"
     config = read_object(file) if file.is_file() else {}
     text = config.get("text_config")  # a model that also sees keeps its language part there

@@ -13,6 +13,8 @@ class RowProblem(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.excerpt = ""
+        """How the row begins, where it is no JSON object."""
 
     def at(self, place: str) -> InvalidData:
         """The error for a user, with the row's place (`train.jsonl:17`)."""
@@ -21,6 +23,10 @@ class RowProblem(ValueError):
     def problem(self, place: str) -> Problem:
         """One entry in a list of problems."""
         return Problem(field=place, message=self.message, hint=self.hint)
+
+
+class EmptyText(RowProblem):
+    """A text that is needed is empty."""
 
 
 def bad_file(place: str, message: str, hint: str) -> InvalidData:

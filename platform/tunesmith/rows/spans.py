@@ -1,5 +1,7 @@
 """Which characters of a rendered conversation are trained: the answers with their end-of-turn mark, nothing else.
 
+`find_all` is for those who ask for the whole conversation: all of it but the answers with `weight` 0.
+
 Method. Answer i begins where the template's own generation prompt after messages[:i] ends, for there the model begins
 to write. It ends after the first control token that the template puts behind its content. Both come from rendering,
 never from searching for a header, so nothing that a user types can open a trained span.
@@ -60,6 +62,21 @@ class SpanFinder:
                 "Use a chat template that writes each answer as it is.",
             )
         return Marked(text, sorted(spans))
+
+    def find_all(self, messages: Sequence[Message]) -> Marked:
+        """Render a conversation; everything is trained besides the answers with `weight` 0.
+
+        Raises:
+            RowProblem: The template refuses it, or an answer with `weight` 0 cannot be found in what it renders.
+        """
+        if all(message.weight for message in messages):
+            turns = [{"role": message.role, "content": message.content} for message in messages]
+            text = self._template.render(turns)
+            return Marked(text, [(0, len(text))])
+        text, left_out = self.find([message._replace(weight=1 - message.weight) for message in messages])
+        edges = [0, *(edge for span in left_out for edge in span), len(text)]
+        spans = zip(edges[::2], edges[1::2], strict=True)
+        return Marked(text, [(begin, end) for begin, end in spans if begin < end])
 
     def _probe(self) -> str | None:
         """What the template writes behind the last answer; None when the probe says nothing."""

@@ -9,12 +9,13 @@ model folder from a stranger belongs into a process that may be ended.
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tunesmith.errors import InvalidModel
+from tunesmith.errors import InvalidInput, InvalidModel
+from tunesmith.rows.builtin_templates import BUILT_IN
 from tunesmith.rows.json_file import read_object
 from tunesmith.rows.problems import RowProblem
 
@@ -35,10 +36,8 @@ SPECIAL_TOKEN_NAMES = (
     "mask_token",
 )
 _NO_TEMPLATE = (
-    "Copy the template of the model's chat version, or write one as `chat_template.jinja` into the folder. ChatML "
-    "for a base model: "
-    "`{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}`."
+    "Choose one with `chat_template`: a built-in name ({fitting}), or the path of a Jinja file such as the "
+    "`chat_template.jinja` of the model's chat version. Or train on plain text with `text_column`."
 )
 
 
@@ -79,10 +78,40 @@ class ChatTemplate:
         if source is None:
             raise InvalidModel(
                 f"`{folder}` has no chat template (`{TEMPLATE_FILE}`, or `chat_template` in `{TOKENIZER_CONFIG}`).",
-                hint=_NO_TEMPLATE,
+                hint=_NO_TEMPLATE.format(fitting=_fitting(Path(folder))),
                 field=TEMPLATE_FILE,
             )
         return cls(source, find_special_tokens(Path(folder)))
+
+    @classmethod
+    def chosen(cls, choice: str, folder: str | Path) -> "ChatTemplate":
+        """The template that a user chose, for the tokenizer in a folder.
+
+        Args:
+            choice: A built-in name, or the path of a Jinja file.
+            folder: The tokenizer's folder.
+
+        Raises:
+            InvalidInput: There is no such template, or the tokenizer lacks the tokens that it writes.
+            InvalidModel: The file is no template.
+        """
+        special = find_special_tokens(Path(folder))
+        if choice not in BUILT_IN:
+            if not Path(choice).is_absolute():
+                raise InvalidInput(
+                    f"`chat_template`: there is no built-in template `{choice}`.",
+                    hint=f"Use {_names(BUILT_IN)}, or the absolute path of a Jinja file.",
+                )
+            return cls(_read_template(Path(choice)), special)
+        missing = _missing_tokens(choice, Path(folder), special)
+        if missing:
+            raise InvalidInput(
+                f"`chat_template={choice}` writes {_names(missing)}, which this tokenizer does not know as tokens of "
+                "their own.",
+                hint=f"Built-in templates that fit this tokenizer: {_fitting(Path(folder))}. Or give the path of a "
+                "Jinja file.",
+            )
+        return cls(BUILT_IN[choice].source, special)
 
     @cached_property
     def sha256(self) -> str:
@@ -135,12 +164,7 @@ def find_template(folder: Path) -> str | None:
     """
     file = folder / TEMPLATE_FILE
     if file.is_file():
-        if file.stat().st_size > MAX_TEMPLATE_BYTES:
-            raise _bad_template(f"`{file}` is larger than {MAX_TEMPLATE_BYTES // 1024} KB.")
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _bad_template(f"`{file}` cannot be read: {error}.") from error
+        return _read_template(file)
     config = folder / TOKENIZER_CONFIG
     found = read_object(config).get("chat_template") if config.is_file() else None
     if isinstance(found, list):
@@ -168,6 +192,36 @@ def find_special_tokens(folder: Path) -> dict[str, str]:
             if isinstance(value, str):
                 tokens[key] = value
     return tokens
+
+
+def _read_template(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise _bad_template(f"`{file}` is larger than {MAX_TEMPLATE_BYTES // 1024} KB.")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad_template(f"`{file}` cannot be read: {error}.") from error
+
+
+def _missing_tokens(name: str, folder: Path, special: Mapping[str, str]) -> list[str]:
+    """What a built-in template writes and the tokenizer in a folder does not know."""
+    file = folder / "tokenizer.json"
+    tokenizer = read_object(file) if file.is_file() else {}
+    added = {token.get("content") for token in tokenizer.get("added_tokens", []) if isinstance(token, dict)}
+    missing = [token for token in BUILT_IN[name].tokens if token not in added]
+    if "eos_token" in BUILT_IN[name].source and "eos_token" not in special:
+        missing.append("eos_token")
+    return missing
+
+
+def _fitting(folder: Path) -> str:
+    """The built-in templates whose tokens a folder's tokenizer knows, in words."""
+    special = find_special_tokens(folder)
+    return _names(name for name in BUILT_IN if not _missing_tokens(name, folder, special)) or "none fits"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _bad_template(message: str) -> InvalidModel:

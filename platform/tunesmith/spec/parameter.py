@@ -8,17 +8,19 @@ Knows nothing of any single parameter.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidatorFunctionWrapHandler
 from pydantic import model_validator as _model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import InvalidInput, Problem, UnknownField
 
 _KEY = "tunesmith"
+_RULED_OUT = "ruled_out"
 
 
 class Group(StrEnum):
@@ -45,12 +47,35 @@ class Fold(StrEnum):
     EVAL = "eval"
 
 
+GROUP_LABELS: dict[Group, tuple[str, str]] = {
+    Group.BASIC: ("Basic", "基本"),
+    Group.DATA: ("Data", "数据"),
+    Group.TRAINING: ("Training", "训练"),
+    Group.LORA: ("LoRA", "LoRA"),
+    Group.OPTIMIZATION: ("Optimization", "优化"),
+    Group.DISTRIBUTED: ("Distributed", "分布式"),
+    Group.LOGGING: ("Logging", "日志"),
+    Group.GENERAL: ("General", "通用"),
+}
+"""English and Chinese title of each section."""
+
+FOLD_LABELS: dict[Fold, tuple[str, str]] = {
+    Fold.NONE: ("", ""),
+    Fold.OPTIONAL: ("Optional", "可选参数"),
+    Fold.ADVANCED: ("Advanced", "高级参数"),
+    Fold.OPTIMIZATION: ("Optimization", "优化参数"),
+    Fold.SAVE: ("Saving", "保存设置"),
+    Fold.EVAL: ("Evaluation", "评估设置"),
+}
+"""English and Chinese title of what opens a fold."""
+
+
 class Condition(BaseModel):
     """A parameter is shown, and has an effect, only while another one's value fits."""
 
     model_config = ConfigDict(frozen=True)
     field: str
-    op: Literal["in", "not_in", "le", "gt"]
+    op: Literal["in", "not_in", "le", "gt", "ge", "contains"]
     value: Any
 
     def holds(self, values: Mapping[str, Any]) -> bool:
@@ -60,12 +85,24 @@ class Condition(BaseModel):
             return actual in self.value
         if self.op == "not_in":
             return actual not in self.value
+        if self.op == "contains":
+            return self.value in actual
+        if self.op == "ge":
+            return bool(actual >= self.value)
         return bool(actual <= self.value) if self.op == "le" else bool(actual > self.value)
 
     def __str__(self) -> str:
-        words = {"in": "is", "not_in": "is not", "le": "<=", "gt": ">"}[self.op]
-        value = " or ".join(map(repr, self.value)) if isinstance(self.value, list | tuple) else self.value
+        if self.op in {"in", "not_in"} and list(self.value) == [None]:
+            return f"{self.field} is {'empty' if self.op == 'in' else 'given'}"
+        words = {"in": "is", "not_in": "is not", "le": "<=", "gt": ">", "ge": ">=", "contains": "holds"}[
+            self.op
+        ]
+        value = " or ".join(map(_written, self.value)) if isinstance(self.value, list | tuple) else self.value
         return f"{self.field} {words} {value}"
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def when(**allowed: Any) -> tuple[Condition, ...]:
@@ -84,6 +121,22 @@ def when_not(**refused: Any) -> tuple[Condition, ...]:
     )
 
 
+class DefaultRule(BaseModel):
+    """The default of a parameter while others have certain values."""
+
+    model_config = ConfigDict(frozen=True)
+    when: tuple[Condition, ...]
+    value: Any
+
+
+class Refusal(BaseModel):
+    """Why a value that others offer is not taken here, and what to use instead."""
+
+    model_config = ConfigDict(frozen=True)
+    reason: str
+    hint: str
+
+
 class Parameter(BaseModel):
     """What a form, a flag and a reference page know of a parameter besides its type and bounds."""
 
@@ -99,11 +152,22 @@ class Parameter(BaseModel):
     ui_max: float | None = None
     aliases: tuple[str, ...] = ()
     value_aliases: dict[str, str] = Field(default_factory=dict)
+    refused_values: dict[str, Refusal] = Field(default_factory=dict)
+    default_when: tuple[DefaultRule, ...] = ()
     visible_when: tuple[Condition, ...] = ()
+    offered_when: tuple[Condition, ...] = ()
+    path: Literal["always", "if_exists"] | None = None
 
     def visible(self, values: Mapping[str, Any]) -> bool:
         """Whether the parameter has an effect among these values."""
         return all(condition.holds(values) for condition in self.visible_when)
+
+    def default(self, values: Mapping[str, Any], otherwise: Any) -> Any:
+        """What the parameter is among these values when the user gives none."""
+        for rule in self.default_when:
+            if all(condition.holds(values) for condition in rule.when):
+                return rule.value
+        return otherwise
 
 
 def param(
@@ -118,7 +182,11 @@ def param(
     ui: tuple[float, float] | None = None,
     aliases: Sequence[str] = (),
     value_aliases: Mapping[str, str] | None = None,
+    refused_values: Mapping[str, tuple[str, str]] | None = None,
+    default_when: Sequence[tuple[tuple[Condition, ...], Any]] = (),
     visible_when: tuple[Condition, ...] = (),
+    offered_when: tuple[Condition, ...] = (),
+    path: Literal["always", "if_exists"] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -135,7 +203,11 @@ def param(
         ui: The range that the form offers, where it is narrower than what the API takes.
         aliases: Other spellings of the name that are accepted, each with a notice.
         value_aliases: Other spellings of values.
-        visible_when: Conditions under which it has an effect.
+        refused_values: Values that others offer and we do not, each with the reason and what to do instead.
+        default_when: Conditions with the default that holds under them; the first that fits counts.
+        visible_when: Conditions under which it has an effect; all must hold.
+        offered_when: Conditions of which one must hold for the form to show it; they say nothing of its effect.
+        path: It names a file or folder: `always`, or `if_exists` where it may also be a name of something else.
         default_factory: Makes a mutable default.
         bounds: pydantic's own (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """
@@ -152,7 +224,14 @@ def param(
         ui_max=ui[1] if ui else None,
         aliases=tuple(aliases),
         value_aliases=dict(value_aliases or {}),
+        refused_values={
+            value: Refusal(reason=reason, hint=hint)
+            for value, (reason, hint) in (refused_values or {}).items()
+        },
+        default_when=tuple(DefaultRule(when=conditions, value=value) for conditions, value in default_when),
         visible_when=visible_when,
+        offered_when=offered_when,
+        path=path,
     )
     extra: dict[str, Any] = {_KEY: about.model_dump(mode="json", exclude_defaults=True)}
     if default_factory is not None:
@@ -174,8 +253,29 @@ class Notice(BaseModel):
     message: str
 
 
+def ruled_out(problems: Iterable[Problem]) -> PydanticCustomError:
+    """What a validator raises for values that cannot be together: each problem with its parameter and cure."""
+    found = list(problems)
+    return PydanticCustomError(
+        _RULED_OUT,
+        "{words}",
+        {
+            "words": " ".join(problem.message for problem in found),
+            "problems": [problem.model_dump() for problem in found],
+        },
+    )
+
+
+def default_of(info: FieldInfo, values: Mapping[str, Any] | None = None) -> Any:
+    """A parameter's default, among a spec's values if they are given; `None` where the choice is the user's."""
+    if info.is_required():
+        return None
+    plain = info.get_default(call_default_factory=True)
+    return plain if values is None else about(info).default(values, plain)
+
+
 class Spec(BaseModel):
-    """Base of every model made of parameters: unknown keys refused, aliases mapped once with a notice."""
+    """Base of every model made of parameters: unknown keys refused, other spellings mapped once with a notice."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
     _notices: list[Notice] = PrivateAttr(default_factory=list)
@@ -188,31 +288,98 @@ class Spec(BaseModel):
             for name, info in type(self).model_fields.items()
             if name in self.model_fields_set
             and not about(info).visible(self.__dict__)
-            and getattr(self, name) != info.get_default(call_default_factory=True)
+            and getattr(self, name) != default_of(info, self.__dict__)
         ]
+
+    @classmethod
+    def canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
+        """The same values under the names that we use, with a notice of each that was spelled in another way.
+
+        Nothing is checked but what stands in the way of mapping; nothing is filled in.
+
+        Raises:
+            InvalidInput: A parameter is given under two names, or with a value that we take from nobody.
+        """
+        try:
+            return cls._canonical(data)
+        except PydanticCustomError as error:
+            problems = [Problem.model_validate(problem) for problem in (error.context or {})["problems"]]
+            raise _as_error(InvalidInput, problems) from error
+
+    @classmethod
+    def _canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
+        found, notices, problems = dict(data), list[Notice](), list[Problem]()
+        for name, info in cls.model_fields.items():
+            for alias in about(info).aliases:
+                if alias not in found:
+                    continue
+                if name in found:
+                    problems.append(_given_twice(alias, name))
+                    continue
+                found[name] = found.pop(alias)
+                notices.append(Notice(field=name, message=f"`{alias}` was read as `{name}`."))
+        cls._restructure(found, notices, problems)
+        for name, info in cls.model_fields.items():
+            if name not in found:
+                continue
+            given, parameter = found[name], about(info)
+            if given is None and type(None) not in get_args(info.annotation):
+                del found[name]  # others write what they leave open as null
+            elif given is False and "no" in get_args(info.annotation):
+                found[name] = "no"  # YAML reads a bare `no` as false
+            elif isinstance(given, str) and given in parameter.value_aliases:
+                found[name] = parameter.value_aliases[given]
+                notices.append(Notice(field=name, message=f"`{given}` was read as `{found[name]}`."))
+            elif isinstance(given, str) and given in parameter.refused_values:
+                refusal = parameter.refused_values[given]
+                problems.append(
+                    Problem(field=name, message=f"`{name}={given}`: {refusal.reason}", hint=refusal.hint)
+                )
+        if problems:
+            raise ruled_out(problems)
+        return found, notices
+
+    @classmethod
+    def merged(cls, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters with others over them, however either spells them."""
+        taken = cls._meant(over)
+        found: dict[str, Any] = {}
+        for spelling, value in under.items():
+            meant = cls._meant({spelling: value})
+            if meant.keys() & taken.keys():
+                found |= {name: part for name, part in meant.items() if name not in taken}
+            else:
+                found[spelling] = value
+        return found | dict(over)
+
+    @classmethod
+    def _meant(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As `canonical`; what cannot be mapped stays as it is, to be refused when it is read."""
+        try:
+            return cls._canonical(given)[0]
+        except PydanticCustomError:
+            return dict(given)
+
+    @classmethod
+    def _restructure(cls, found: dict[str, Any], notices: list[Notice], problems: list[Problem]) -> None:
+        """Rewrite in place what others say in another structure; names were mapped before."""
 
     @_model_validator(mode="wrap")
     @classmethod
-    def _map_aliases(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+    def _map_spellings(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
         notices: list[Notice] = []
         if isinstance(data, Mapping):
-            data = dict(data)
-            for name, info in cls.model_fields.items():
-                parameter = about(info)
-                for alias in parameter.aliases:
-                    if alias not in data:
-                        continue
-                    if name in data:
-                        raise ValueError(f"`{alias}` is another name of `{name}`: give only one of them")
-                    data[name] = data.pop(alias)
-                    notices.append(Notice(field=name, message=f"`{alias}` was read as `{name}`."))
-                given = data.get(name)
-                if isinstance(given, str) and given in parameter.value_aliases:
-                    data[name] = parameter.value_aliases[given]
-                    notices.append(Notice(field=name, message=f"`{given}` was read as `{data[name]}`."))
+            data, notices = cls._canonical(data)
         spec: Self = handler(data)
         spec._notices = notices
         return spec
+
+    @_model_validator(mode="after")
+    def _fill_in_what_depends(self) -> Self:
+        for name, info in type(self).model_fields.items():
+            if name not in self.model_fields_set and about(info).default_when:
+                self.__dict__[name] = default_of(info, self.__dict__)
+        return self
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -231,6 +398,14 @@ class Spec(BaseModel):
     def stored(cls, data: Mapping[str, Any]) -> Self:
         """Read what we stored ourselves: keys of another version are passed over."""
         return cls.model_validate(data, extra="ignore")
+
+
+def _given_twice(spelling: str, name: str) -> Problem:
+    return Problem(
+        field=name,
+        message=f"`{spelling}` is another name of `{name}`: give only one of them.",
+        hint=f"Leave out `{spelling}`.",
+    )
 
 
 def _unmet(parameter: Parameter, spec: Spec) -> str:
@@ -281,6 +456,11 @@ def problems_error(errors: Sequence[Any], model: type[BaseModel] | None, skip: i
     unknown = 0
     for item in errors:
         place = tuple(item["loc"])[skip:]
+        if item["type"] == _RULED_OUT:
+            for inner in item["ctx"]["problems"]:
+                where = ".".join(map(str, (*place, *([inner["field"]] if inner["field"] else ()))))
+                problems.append(Problem(field=where or None, message=inner["message"], hint=inner["hint"]))
+            continue
         hint: str | None = None
         message = str(item["msg"]).removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
@@ -295,7 +475,10 @@ def problems_error(errors: Sequence[Any], model: type[BaseModel] | None, skip: i
         elif isinstance(item.get("input"), str | int | float | bool):
             message = f"{message.rstrip('.')} (given: {item['input']!r})."
         problems.append(Problem(field=".".join(map(str, place)) or None, message=message, hint=hint))
-    kind = UnknownField if unknown == len(problems) else InvalidInput
+    return _as_error(UnknownField if unknown == len(problems) else InvalidInput, problems)
+
+
+def _as_error(kind: type[InvalidInput], problems: list[Problem]) -> InvalidInput:
     first = problems[0]
     head = f"{first.field}: {first.message}" if first.field else first.message
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -1,11 +1,13 @@
 """What a user sends to create a task: the common envelope, and one variant a task kind."""
 
 import datetime as dt
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, ValidationError
 
+from tunesmith.spec.parameter import invalid_input
 from tunesmith.spec.training import TrainSpec
 
 Name = Annotated[
@@ -29,6 +31,10 @@ class _NewTask(BaseModel):
     priority: int = Field(0, ge=-100, le=100, description="Higher starts first; then the older one.")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str = Field("", max_length=10_000)
+    template: Name | None = Field(
+        None,
+        description="A template whose parameters lie under those of `spec`. The task keeps a copy of its own.",
+    )
 
 
 class NewTrainTask(_NewTask):
@@ -44,3 +50,61 @@ class NewTrainTask(_NewTask):
 
 NewTask = NewTrainTask
 """Any kind of new task; further kinds join as a union told apart by `kind`."""
+
+
+class _PartOfTrainSpec:
+    """Shows a mapping as `TrainSpec` of which nothing is required."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        whole = handler.resolve_ref_schema(handler(TrainSpec.__pydantic_core_schema__))
+        return {name: value for name, value in whole.items() if name != "required"}
+
+
+Parameters = Annotated[dict[str, Any], _PartOfTrainSpec]
+"""Some of a task's parameters; they are checked once all are together."""
+
+
+class TaskRequest(_NewTask):
+    """A new task as it is sent. With `template`, `spec` may leave out what the template holds."""
+
+    kind: Literal[Kind.TRAIN] = Kind.TRAIN
+    spec: Parameters
+
+    def complete(self, parameters: Mapping[str, Any]) -> NewTask:
+        """The new task with all its parameters.
+
+        Raises:
+            InvalidInput: The parameters are not those of a task.
+        """
+        envelope = self.model_dump(exclude={"spec"}, exclude_unset=True)
+        try:
+            return NewTask.model_validate(envelope | {"spec": dict(parameters)})
+        except ValidationError as error:
+            raise invalid_input(error, NewTask) from error
+
+
+class TaskCopy(BaseModel):
+    """What of a task is different in the one made from it; what is left out is the same."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name | None = None
+    project: Name | None = None
+    priority: int = Field(0, ge=-100, le=100)
+    tags: list[Tag] | None = Field(None, max_length=20)
+    notes: str | None = Field(None, max_length=10_000)
+    spec: Parameters = Field(default_factory=dict)
+
+
+class NewStage(TaskCopy):
+    """A new task that starts from the weights of another one's checkpoint."""
+
+    step: int | None = Field(None, ge=0, description="The checkpoint's step; the newest when none is given.")
+
+
+class MoreSteps(BaseModel):
+    """How much longer a task is to train. At most one of the two; each more than it had."""
+
+    model_config = ConfigDict(extra="forbid")
+    num_train_epochs: float | None = Field(None, gt=0, le=1000)
+    max_steps: int | None = Field(None, ge=1)

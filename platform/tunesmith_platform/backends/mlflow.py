@@ -21,8 +21,9 @@ class MlflowTracking:
     """One MLflow server."""
 
     def __init__(self, url: str, timeout: float = 10) -> None:
+        self._url = url.rstrip("/")
         self._client = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/2.0/mlflow", timeout=httpx.Timeout(timeout, connect=2)
+            base_url=f"{self._url}/api/2.0/mlflow", timeout=httpx.Timeout(timeout, connect=2)
         )
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -133,6 +134,10 @@ class MlflowTracking:
                     ],
                 },
             )["model"]["info"]
+            # Without this the run's own page would not list it.
+            step = next((point.step for point in points), 0)
+            output = {"model_id": model["model_id"], "step": step}
+            self._call("POST", "/runs/outputs", json={"run_id": run.run_id, "models": [output]})
         if points:
             metrics = [_metric(point) | {"model_id": model["model_id"]} for point in points]
             self._call("POST", "/runs/log-batch", json={"run_id": run.run_id, "metrics": metrics})
@@ -143,9 +148,20 @@ class MlflowTracking:
             json={"model_id": model["model_id"], "status": "LOGGED_MODEL_READY"},
         )
 
-    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
+    def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """See `Tracking.finish`."""
-        self._call("POST", "/runs/update", json={"run_id": run_id, "status": status, "end_time": end_time_ms})
+        ended = {} if end_time_ms is None else {"end_time": end_time_ms}
+        self._call("POST", "/runs/update", json={"run_id": run_id, "status": status, **ended})
+
+    def version(self) -> str:
+        """See `Tracking.version`."""
+        try:
+            reply = self._client.get(f"{self._url}/version")
+        except httpx.HTTPError as error:
+            raise Unavailable(f"MLflow does not answer: {type(error).__name__}.") from error
+        if reply.status_code != httpx.codes.OK:
+            raise _Refused(reply.status_code, reply.text[:500])
+        return reply.text.strip()[:40]
 
 
 class _Refused(Unavailable):

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+TRAINING = "tunesmith_jobs.entry"
+"""The module that runs a task's attempt."""
+
 
 class JobStatus(StrEnum):
     """What Ray says of a job. Terminal means that its processes are gone."""
@@ -30,11 +33,27 @@ class Observation:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """What a Ray cluster has in all, busy or not."""
+
+    version: str
+    nodes: int
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+
 class Jobs(Protocol):
     """Where attempts run."""
 
-    def submit(self, job_id: str, document_uri: str) -> None:
+    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
         """Start a job; a job with this id being there already is success.
+
+        Args:
+            job_id: Its id.
+            document_uri: What it is to do.
+            program: The module that does it.
 
         Raises:
             Unavailable: It cannot be reached, or did not take the job.
@@ -48,6 +67,13 @@ class Jobs(Protocol):
 
     def log_tail(self, job_id: str, lines: int) -> str:
         """The end of the job's own output; empty when there is none."""
+
+    def cluster(self) -> Cluster:
+        """What the cluster has.
+
+        Raises:
+            Unavailable: It cannot be reached.
+        """
 
 
 @dataclass(frozen=True)
@@ -86,5 +112,8 @@ class Tracking(Protocol):
     ) -> None:
         """Make the LoggedModel of a checkpoint, with its metrics, when there is none yet."""
 
-    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
-        """Set the run's end: FINISHED, FAILED or KILLED."""
+    def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
+        """Set the run's end: FINISHED, FAILED or KILLED; RUNNING and no time take it back."""
+
+    def version(self) -> str:
+        """The server's version."""

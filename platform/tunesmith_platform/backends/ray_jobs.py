@@ -14,7 +14,7 @@ import psutil
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
-from tunesmith_platform.backends.protocols import JobStatus, Observation
+from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation
 
 _LEAVING_SECONDS = 20.0
 
@@ -45,15 +45,15 @@ class RayJobs:
         except httpx.HTTPError as error:
             raise Unavailable(f"Ray does not answer: {type(error).__name__}.") from error
 
-    def submit(self, job_id: str, document_uri: str) -> None:
+    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
         """See `Jobs.submit`."""
         reply = self._call(
             "POST",
             "/api/jobs/",
             json={
                 "submission_id": job_id,
-                # Ray takes a command line; both parts are quoted, and both are ours.
-                "entrypoint": shlex.join([self._python, "-m", "tunesmith_jobs.entry", document_uri]),
+                # Ray takes a command line; its parts are quoted, and all are ours.
+                "entrypoint": shlex.join([self._python, "-m", program, document_uri]),
                 "entrypoint_num_cpus": self._driver_cpus,
                 "metadata": {"tunesmith": "task"},
             },
@@ -119,6 +119,26 @@ class RayJobs:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def cluster(self) -> Cluster:
+        """See `Jobs.cluster`."""
+        version = self._call("GET", "/api/version")
+        nodes = self._call("GET", "/api/v0/nodes", params={"limit": "1000"})
+        for reply in (version, nodes):
+            if reply.status_code != httpx.codes.OK:
+                raise Unavailable(f"Ray answered HTTP {reply.status_code}.")
+        try:
+            alive = [node for node in nodes.json()["data"]["result"]["result"] if node["state"] == "ALIVE"]
+            have = [node.get("resources_total") or {} for node in alive]
+            return Cluster(
+                version=str(version.json()["ray_version"]),
+                nodes=len(alive),
+                cpus=sum(float(node.get("CPU", 0)) for node in have),
+                gpus=sum(float(node.get("GPU", 0)) for node in have),
+                memory_bytes=round(sum(float(node.get("memory", 0)) for node in have)),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Unavailable("What answers is no Ray that this platform knows.") from error
+
 
 def _has_driver(submission_id: str) -> bool:
     """Whether the job's driver still runs on this machine: Ray calls a job stopped once it has sent the signal."""
@@ -126,6 +146,7 @@ def _has_driver(submission_id: str) -> bool:
     document = f"{task_id}/attempt-{attempt}.json"
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if "tunesmith_jobs.entry" in words and any(word.endswith(document) for word in words):
+        is_ours = any(word.startswith("tunesmith_jobs.") for word in words)
+        if is_ours and any(word.endswith(document) for word in words):
             return bool(process.info["status"] != psutil.STATUS_ZOMBIE)
     return False

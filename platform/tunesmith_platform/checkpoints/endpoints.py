@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, status
 
 from tunesmith import views
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
 
 router = APIRouter(tags=["checkpoints"])
+Step = Annotated[int, Path(ge=0, le=2**53, description="The checkpoint's step.")]
 
 
 @router.get(
@@ -25,3 +26,38 @@ def checkpoints(
 ) -> views.Page[views.CheckpointView]:
     """List a task's checkpoints, newest first. Listed means complete and verified."""
     return services.checkpoints.page(task_id, after, limit)
+
+
+@router.post(
+    "/tasks/{task_id}/checkpoints:save",
+    response_model=views.SaveRequestView,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=answers(examples.SAVE_REQUEST, 401, 404, 409, 422, 503, status=202),
+)
+def save_checkpoint(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.SaveRequestView:
+    """Ask a running task for a checkpoint after its next step. Asking twice before it answers makes one."""
+    return services.checkpoints.save(task_id)
+
+
+@router.post(
+    "/tasks/{task_id}/checkpoints/{step}:pin",
+    response_model=views.CheckpointView,
+    responses=answers(examples.CHECKPOINT, 401, 404, 422, 503),
+)
+def pin_checkpoint(
+    task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep
+) -> views.CheckpointView:
+    """Pin a checkpoint: `save_total_limit` never removes it. Pinning twice changes nothing."""
+    return services.checkpoints.pin(task_id, step, True)
+
+
+@router.post(
+    "/tasks/{task_id}/checkpoints/{step}:unpin",
+    response_model=views.CheckpointView,
+    responses=answers(examples.CHECKPOINT, 401, 404, 422, 503),
+)
+def unpin_checkpoint(
+    task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep
+) -> views.CheckpointView:
+    """Let a pinned checkpoint go: the task may remove it again."""
+    return services.checkpoints.pin(task_id, step, False)

@@ -1,11 +1,10 @@
-"""Reading the list of a task's checkpoints."""
-
-from collections.abc import Sequence
-
-from sqlalchemy import select
+"""What users do with checkpoints: list them, ask for one, pin one."""
 
 from tunesmith import views
 from tunesmith.artifacts import checkpoint_name
+from tunesmith.errors import Conflict
+from tunesmith.lifecycle import State
+from tunesmith_platform.checkpoints import repository
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow
 from tunesmith_platform.tasks import repository as tasks
@@ -19,17 +18,36 @@ class CheckpointService:
 
     def page(self, task_id: str, after: int | None, limit: int) -> views.Page[views.CheckpointView]:
         """Checkpoints, newest first."""
-        query = select(CheckpointRow).where(CheckpointRow.task_id == task_id)
-        if after is not None:
-            query = query.where(CheckpointRow.step < after)
         with self._database.read() as session:
             tasks.require(session, task_id)
-            rows: Sequence[CheckpointRow] = session.scalars(
-                query.order_by(CheckpointRow.step.desc()).limit(limit + 1)
-            ).all()
+            rows = repository.newest(session, task_id, after, limit + 1)
         data = [_view(row) for row in rows[:limit]]
         more = len(rows) > limit
         return views.Page(data=data, has_more=more, next=str(data[-1].step) if more else None)
+
+    def save(self, task_id: str) -> views.SaveRequestView:
+        """Ask a running task for a checkpoint after its next step. Asking twice before it answers makes one.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        with self._database.write() as session:
+            task = tasks.locked(session, task_id)
+            if task.state != State.RUNNING:
+                raise Conflict(
+                    f"A {task.state} task saves no checkpoint.",
+                    hint=f"`tunesmith tasks checkpoints {task_id}` lists those it has.",
+                )
+            task.save_requests += 1
+            return views.SaveRequestView(task_id=task_id, requests=task.save_requests)
+
+    def pin(self, task_id: str, step: int, pinned: bool) -> views.CheckpointView:
+        """Pin a checkpoint, so that the task never removes it; or let it go again."""
+        with self._database.write() as session:
+            tasks.locked(session, task_id)
+            row = repository.require(session, task_id, step)
+            row.is_pinned = pinned
+            return _view(row)
 
 
 def _view(row: CheckpointRow) -> views.CheckpointView:
@@ -43,5 +61,7 @@ def _view(row: CheckpointRow) -> views.CheckpointView:
         files=row.files,
         manifest_sha256=row.manifest_sha256,
         metrics=row.metrics,
+        is_best=row.is_best,
+        is_pinned=row.is_pinned,
         created_at=row.created_at,
     )

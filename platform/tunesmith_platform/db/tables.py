@@ -3,7 +3,17 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+)
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
@@ -39,7 +49,12 @@ class Base(DeclarativeBase):
 
 
 class TaskRow(Base):
-    """A task. `events` numbers its event log; `attempt` fences reports."""
+    """A task. `events` numbers its event log; `attempt` fences reports.
+
+    `attempts_before` were made before its user continued it: they do not count against `max_restarts`.
+    `save_requests` counts how often a checkpoint was asked for; the job compares it with what it has answered.
+    `folded` is the event up to which its measurements lie in chunks too.
+    """
 
     __tablename__ = "tasks"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -69,6 +84,13 @@ class TaskRow(Base):
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     heartbeat_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     stop_requested_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    stop_reason: Mapped[str | None] = mapped_column(String(40))
+    save_requests: Mapped[int] = mapped_column(Integer, default=0)
+    folded: Mapped[int] = mapped_column(Big, default=0)
+    template: Mapped[str | None] = mapped_column(String(120))
+    parent_id: Mapped[str | None] = mapped_column(String(40))
+    parent_step: Mapped[int | None] = mapped_column(Big)
+    attempts_before: Mapped[int] = mapped_column(Integer, default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(40))
     lease_until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (
@@ -112,6 +134,27 @@ class EventRow(Base):
     )
 
 
+class ChunkRow(Base):
+    """Measurements of one metric, packed; numbered in the order they were measured. The event log holds them too.
+
+    `segment` rises with every stretch of rising steps (attempts, restarts); `start` is the place of the first point
+    within it. `rollup` stands before `data`, so that SQLite reads it without touching the points.
+    """
+
+    __tablename__ = "series_chunks"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    segment: Mapped[int] = mapped_column(Integer)
+    attempt: Mapped[int] = mapped_column(Integer)
+    start: Mapped[int] = mapped_column(Big)
+    points: Mapped[int] = mapped_column(Integer)
+    first_step: Mapped[int] = mapped_column(Big)
+    last_step: Mapped[int] = mapped_column(Big)
+    rollup: Mapped[bytes] = mapped_column(LargeBinary)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class CheckpointRow(Base):
     """A checkpoint that was reported complete and verified."""
 
@@ -124,6 +167,8 @@ class CheckpointRow(Base):
     files: Mapped[int] = mapped_column(Integer)
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     metrics: Mapped[dict[str, float]] = mapped_column(Json)
+    is_best: Mapped[bool] = mapped_column(default=False)
+    is_pinned: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
@@ -162,6 +207,22 @@ class ApiKeyRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
+class TemplateRow(Base):
+    """A user's template. Tasks keep a copy of its parameters: nothing refers to it."""
+
+    __tablename__ = "templates"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    kind: Mapped[str] = mapped_column(String(20))
+    description: Mapped[str] = mapped_column(Text, default="")
+    description_zh: Mapped[str] = mapped_column(Text, default="")
+    hides: Mapped[list[str]] = mapped_column(Json, default=list)
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ux_templates_name", "name", unique=True),)
+
+
 class LeaseRow(Base):
     """A named lease: who may do what only one may do at a time."""
 
@@ -169,3 +230,91 @@ class LeaseRow(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     owner: Mapped[str | None] = mapped_column(String(40))
     until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class QuotaProjectRow(Base):
+    """A project's switch, and the sums of its ledger. Whoever appends to the ledger holds this row."""
+
+    __tablename__ = "quota_projects"
+    project: Mapped[str] = mapped_column(String(120), primary_key=True)
+    enabled: Mapped[bool] = mapped_column(default=False)
+    low_threshold: Mapped[int] = mapped_column(Big, default=0)
+    is_low: Mapped[bool] = mapped_column(default=False)
+    granted: Mapped[int] = mapped_column(Big, default=0)
+    charged: Mapped[int] = mapped_column(Big, default=0)
+    reserved: Mapped[int] = mapped_column(Big, default=0)
+
+    @property
+    def available(self) -> int:
+        """What a new task may reserve."""
+        return self.granted - self.charged - self.reserved
+
+
+class QuotaEntryRow(Base):
+    """One entry of the quota ledger; never changed, never deleted, and it outlives its task.
+
+    `amount` changes the balance, `reserved` what of it is held for tasks; the sums over a project are its row's.
+    A step has one entry at most, so a checkpoint that is reported again is charged once.
+    """
+
+    __tablename__ = "quota_entries"
+    id: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=True)
+    project: Mapped[str] = mapped_column(String(120))
+    time: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str] = mapped_column(String(20))
+    amount: Mapped[int] = mapped_column(Big, default=0)
+    reserved: Mapped[int] = mapped_column(Big, default=0)
+    available: Mapped[int] = mapped_column(Big)
+    task_id: Mapped[str | None] = mapped_column(String(40))
+    step: Mapped[int | None] = mapped_column(Big)
+    note: Mapped[str] = mapped_column(Text, default="")
+    by: Mapped[str] = mapped_column(String(80))
+    key: Mapped[str | None] = mapped_column(String(200))
+    __table_args__ = (
+        Index("ix_quota_entries_project", "project", "id"),
+        Index("ux_quota_entries_step", "task_id", "step", unique=True),
+        Index("ux_quota_entries_key", "project", "by", "key", unique=True),
+    )
+
+
+class ModelRow(Base):
+    """A base model and what was read of it. `stamps` (size, time of change) tell when to read again.
+
+    `sums` keeps each file's SHA-256 with its stamp, so that a changed file is read again, and no other.
+    """
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    hub_id: Mapped[str | None] = mapped_column(String(200))
+    path: Mapped[str] = mapped_column(Text)
+    facts: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    problem: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    stamps: Mapped[dict[str, list[int]]] = mapped_column(Json)
+    sums: Mapped[dict[str, dict[str, Any]]] = mapped_column(Json)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    checked_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        Index("ux_models_name", "name", unique=True),
+        Index("ux_models_path", "path", unique=True),
+    )
+
+
+class MeasurementRow(Base):
+    """A measured preflight. `key` is the same for what would measure the same."""
+
+    __tablename__ = "measurements"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(20))
+    message: Mapped[str] = mapped_column(Text, default="")
+    spec: Mapped[dict[str, Any]] = mapped_column(Json)
+    inputs: Mapped[dict[str, Any]] = mapped_column(Json)
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        Index("ix_measurements_key", "key", "id"),
+        Index("ix_measurements_state", "state"),
+    )

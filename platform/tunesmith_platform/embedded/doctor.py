@@ -44,7 +44,7 @@ def examine(home: Home) -> list[Finding]:
     """Every check."""
     checks: list[Callable[[Home], list[Finding]]] = [
         _python,
-        _packages,
+        packages,
         _cpu,
         _gpu,
         _memory,
@@ -72,25 +72,23 @@ def _python(_home: Home) -> list[Finding]:
     )
 
 
-def _packages(_home: Home) -> list[Finding]:
+def packages(_home: Home | None = None, extras: tuple[str, ...] = ("platform", "jobs")) -> list[Finding]:
     """What the distribution asks for, by its own metadata, against what is installed."""
     findings = []
     wanted = [Requirement(line) for line in importlib.metadata.requires("tunesmith") or []]
     for need in wanted:
-        extra = next(
-            (e for e in ("platform", "jobs") if need.marker and need.marker.evaluate({"extra": e})), None
-        )
+        extra = next((e for e in extras if need.marker and need.marker.evaluate({"extra": e})), None)
         if need.name == "tunesmith" or (need.marker and extra is None):
             continue
         cure = f'`pip install -c constraints.txt "tunesmith[{extra or "platform"}]"`'
         try:
-            version = importlib.metadata.version(need.name)
+            installed = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
             findings += _finding(need.name, "not installed", Verdict.PROBLEM, cure)
             continue
         # A local build (+cpu, +cu130) is the same version.
-        if not need.specifier.contains(version.split("+")[0], prereleases=True):
-            findings += _finding(need.name, f"{version}, needed {need.specifier}", Verdict.PROBLEM, cure)
+        if not need.specifier.contains(installed.split("+")[0], prereleases=True):
+            findings += _finding(need.name, f"{installed}, needed {need.specifier}", Verdict.PROBLEM, cure)
     return findings or _finding("Packages", f"{len(wanted)} needs met")
 
 
@@ -115,7 +113,7 @@ def _gpu(_home: Home) -> list[Finding]:
             f"{g.name} ({g.memory_bytes / _GB:.0f} GiB, compute capability {g.compute_capability})"
             for g in gpus
         )
-        if "+cpu" in _version("torch"):
+        if "+cpu" in version("torch"):
             return _finding(
                 "GPU",
                 words,
@@ -133,7 +131,8 @@ def _gpu(_home: Home) -> list[Finding]:
     return _finding("GPU", "none: training runs on the CPU")
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """A package's installed version; empty without it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -168,12 +167,13 @@ def _shared_memory(_home: Home) -> list[Finding]:
     return _finding("Shared memory", f"{free / _GB:.1f} GiB free")
 
 
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() or folder == folder.parent else _existing(folder.parent)
+def existing(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return folder if folder.exists() or folder == folder.parent else existing(folder.parent)
 
 
 def _disk(home: Home) -> list[Finding]:
-    free = shutil.disk_usage(_existing(home.root)).free
+    free = shutil.disk_usage(existing(home.root)).free
     found = f"{free / _GB:.1f} GiB free for `{home.root}`"
     if free < 2 * _GB:
         return _finding("Disk", found, Verdict.PROBLEM, "Free some, or set `TUNESMITH_HOME` to another disk.")
@@ -183,7 +183,7 @@ def _disk(home: Home) -> list[Finding]:
 
 
 def _home(home: Home) -> list[Finding]:
-    folder = _existing(home.root)
+    folder = existing(home.root)
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"x")
@@ -198,7 +198,7 @@ def _home(home: Home) -> list[Finding]:
 
 
 def _file_system(home: Home) -> list[Finding]:
-    folder = str(_existing(home.root).resolve())
+    folder = str(existing(home.root).resolve())
     mounts = [
         (disk.mountpoint, disk.fstype)
         for disk in psutil.disk_partitions(all=True)

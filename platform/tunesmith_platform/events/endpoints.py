@@ -66,21 +66,6 @@ def events(
 
 
 @router.get(
-    "/tasks/{task_id}/metrics",
-    response_model=views.Metrics,
-    responses=answers(examples.METRICS, 401, 404, 422),
-)
-def metrics(
-    task_id: TaskId,
-    services: ServicesDep,
-    _user: UserDep,
-    name: Annotated[list[str] | None, Query(description="Only these metrics.")] = None,
-) -> views.Metrics:
-    """Read a task's curves, one point a step."""
-    return services.events.metrics(task_id, name)
-
-
-@router.get(
     "/tasks/{task_id}/logs",
     response_model=views.Page[views.LogView],
     responses=answers(examples.LOGS, 401, 404, 422),

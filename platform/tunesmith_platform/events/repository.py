@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from tunesmith.events import (
@@ -74,6 +74,11 @@ def _project(session: Session, task: TaskRow, attempt: AttemptRow, event: JobEve
                 name: payload.values[name] for name in ("loss", "tokens_per_second") if name in payload.values
             }
         case CheckpointSaved():
+            if payload.best:
+                progress |= {"best_step": payload.step}
+                session.execute(
+                    update(CheckpointRow).where(CheckpointRow.task_id == task.id).values(is_best=False)
+                )
             session.merge(
                 CheckpointRow(
                     task_id=task.id,
@@ -84,6 +89,7 @@ def _project(session: Session, task: TaskRow, attempt: AttemptRow, event: JobEve
                     files=payload.files,
                     manifest_sha256=payload.manifest_sha256,
                     metrics=payload.metrics,
+                    is_best=payload.best,
                     created_at=event.time,
                 )
             )

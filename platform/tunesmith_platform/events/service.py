@@ -8,18 +8,19 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.errors import NotFound, SequenceGap, StaleAttempt, Unauthorized
-from tunesmith.events import Report, ReportReceipt
+from tunesmith.events import CheckpointSaved, JobEvent, Report, ReportReceipt
 from tunesmith.job import read_secret, report_token
-from tunesmith.lifecycle import Desired, State
+from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 from tunesmith_platform.events import repository
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.quota import ledger
+from tunesmith_platform.series import folding
 from tunesmith_platform.tasks import repository as tasks
-
-MAX_METRIC_EVENTS = 200_000
-"""Metric events that one chart answer reads."""
+from tunesmith_platform.tasks.service import request_stop
 
 
 class EventService:
@@ -66,7 +67,9 @@ class EventService:
                     )
             task.heartbeat_at = now()
             repository.append(session, task, attempt, fresh)
-            receipt = ReportReceipt(last_seq=attempt.last_seq, desired=Desired(task.desired))
+            folding.fold(session, task)
+            _charge(session, task, attempt, fresh)
+            receipt = _receipt(session, task, attempt)
         if fresh:
             self._hub.notify(task_id)
         return receipt
@@ -76,13 +79,14 @@ class EventService:
         with self._database.read() as session:
             task = tasks.require(session, task_id)
             row = session.get(AttemptRow, (task_id, attempt))
-        if row is None:
+            receipt = _receipt(session, task, row) if row is not None else None
+        if receipt is None:
             raise NotFound(f"Task `{task_id}` has no attempt {attempt}.")
         try:
             self.authorize(task_id, attempt, token)
         except Unauthorized:
             self.authorize(task_id, task.attempt, token)
-        return ReportReceipt(last_seq=row.last_seq, desired=Desired(task.desired))
+        return receipt
 
     def page(
         self, task_id: str, after: int, limit: int, kinds: Sequence[str] | None = None
@@ -118,30 +122,27 @@ class EventService:
         ]
         return views.Page(data=data, has_more=more, next=str(rows[-1].n) if more else None)
 
-    def metrics(self, task_id: str, names: Sequence[str] | None) -> views.Metrics:
-        """A task's curves. A step that was done again after a restart counts once, with its newest value."""
-        with self._database.read() as session:
-            tasks.require(session, task_id)
-            rows = repository.after(session, task_id, 0, MAX_METRIC_EVENTS, ["metrics"])
-        series: dict[str, dict[int, views.MetricPoint]] = {}
-        for row in rows:
-            step = row.payload["step"]
-            for name, value in row.payload["values"].items():
-                if names and name not in names:
-                    continue
-                series.setdefault(name, {})[step] = views.MetricPoint(
-                    step=step, value=value, time=row.time, attempt=row.attempt
-                )
-        return views.Metrics(
-            series={name: [points[s] for s in sorted(points)] for name, points in series.items()}
-        )
-
     def read_from(self, task_id: str, n: int, limit: int = 500) -> tuple[list[views.EventView], bool]:
         """The next events after `n`, and whether the task is over and these are its last: for the live stream."""
         with self._database.read() as session:
             task = tasks.require(session, task_id)
             rows = repository.after(session, task_id, n, limit)
             return [event_view(row) for row in rows], _is_last(session, task, rows, n)
+
+
+def _receipt(session: Session, task: TaskRow, attempt: AttemptRow) -> ReportReceipt:
+    return ReportReceipt(
+        last_seq=attempt.last_seq,
+        desired=Desired(task.desired),
+        save_now=task.save_requests,
+        pinned=checkpoints.pinned_steps(session, task.id),
+    )
+
+
+def _charge(session: Session, task: TaskRow, attempt: AttemptRow, fresh: Sequence[JobEvent]) -> None:
+    saved = [event.payload.step for event in fresh if isinstance(event.payload, CheckpointSaved)]
+    if saved and ledger.charge(session, task, saved) and attempt.finished is None:
+        request_stop(session, task, Reason.QUOTA)
 
 
 def _is_last(session: Session, task: TaskRow, rows: Sequence[EventRow], n: int) -> bool:

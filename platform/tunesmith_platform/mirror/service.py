@@ -130,13 +130,13 @@ class Mirror:
         for entry in batch:
             if entry.kind == "checkpoint":
                 self._checkpoint(run, task, entry)
-        ends = [
-            entry for entry in batch if entry.kind == "state" and State(entry.payload["state"]).is_terminal
-        ]
-        if ends:
-            status = _RUN_STATUS[State(ends[-1].payload["state"])]
+        moves = [entry for entry in batch if entry.kind == "state"]
+        last = State(moves[-1].payload["state"]) if moves else None
+        if last is not None and last.is_terminal:
             self._tracking.describe(run.run_id, {}, _tags(task))
-            self._tracking.finish(run.run_id, status, int(ends[-1].time.timestamp() * 1000))
+            self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
+        elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
+            self._tracking.finish(run.run_id, "RUNNING", None)  # perhaps its user continued it
         with self._database.write() as session:
             kept = session.get(MirrorRow, task_id)
             if kept is None:  # deleted meanwhile

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tunesmith.events import Finished
-from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith_platform.backends.protocols import JobStatus, Observation
 
 LINGER = dt.timedelta(seconds=30)
@@ -51,6 +51,8 @@ class Facts:
     kill_age: dt.timedelta | None
     attempt: int
     max_restarts: int
+    stop_reason: Reason = Reason.STOPPED_BY_USER
+    """Why it is to stop, where that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _stopping(facts: Facts, grace: dt.timedelta) -> Decision:
 
 def _stopped(facts: Facts) -> End:
     never_ran = facts.attempt == 1 and not facts.training_started
-    return End(State.STOPPED, Reason.STOPPED_BEFORE_START if never_ran else Reason.STOPPED_BY_USER)
+    return End(State.STOPPED, Reason.STOPPED_BEFORE_START if never_ran else facts.stop_reason)
 
 
 def _ended(facts: Facts, seen: Observation) -> Decision:
@@ -158,6 +160,10 @@ def _ended(facts: Facts, seen: Observation) -> Decision:
         ):
             # Told to leave by someone else (a drained node, a reclaimed machine), not by the user.
             return _again(facts, Reason.JOB_LOST, "It was told to leave its node.")
+        if said.reason is Reason.STOPPED_BY_USER and facts.stop_reason is not Reason.STOPPED_BY_USER:
+            # The job knows that it was told to stop, not why.
+            words = REASONS[facts.stop_reason].words
+            return End(State.STOPPED, facts.stop_reason, f"{words} {said.message}".strip())
         return End(said.outcome, said.reason, said.message)
     if facts.desired is Desired.STOP:
         return _stopped(facts)

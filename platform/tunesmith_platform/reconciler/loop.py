@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished, LogLine, Warned
 from tunesmith.job import JobDocument, ray_job_id
-from tunesmith.lifecycle import Desired, State, WaitsFor
+from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import JobStatus, Observation
 from tunesmith_platform.clock import now
@@ -264,7 +264,9 @@ def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
         stop_age=age(task.stop_requested_at),
         kill_age=age(attempt.kill_sent_at),
         attempt=task.attempt,
-        max_restarts=int(task.spec.get("max_restarts", 0)),
+        # What came before its user continued it is no restart.
+        max_restarts=int(task.spec.get("max_restarts", 0)) + task.attempts_before,
+        stop_reason=Reason(task.stop_reason or Reason.STOPPED_BY_USER),
     )
 
 

@@ -1,11 +1,12 @@
 """The platform itself over HTTP."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from tunesmith import views
+from tunesmith.environment import Environment
 from tunesmith.schema import form_schema
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform import examples
@@ -31,6 +32,25 @@ def healthz() -> Alive:
 def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
     """Show the platform's parts, limits and counts."""
     return services.system.view()
+
+
+@router.get(
+    "/system/environment",
+    response_model=Environment,
+    responses=answers(examples.ENVIRONMENT, 401, 422, 503),
+)
+def environment(
+    services: ServicesDep,
+    _user: UserDep,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], Query(description="What the task would train on.")
+    ] = "auto",
+    disk_bytes: Annotated[
+        int | None, Query(ge=0, description="What the task would write, as its estimate says.")
+    ] = None,
+) -> Environment:
+    """Check what a task needs before it starts. A part that does not answer in time is said to, and holds up none."""
+    return services.environment.examine(device, disk_bytes)
 
 
 @router.get(

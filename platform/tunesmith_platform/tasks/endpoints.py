@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response, status
 
 from tunesmith import views
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
 from tunesmith_platform.tasks.repository import Filter
@@ -14,37 +14,46 @@ from tunesmith_platform.tasks.service import TaskChange
 
 router = APIRouter(tags=["tasks"])
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="The same key and body again answer the same task."),
+]
+_CREATED = answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=201) | {
+    200: {
+        "model": views.TaskView,
+        "description": "The task that this `Idempotency-Key` made before.",
+        "content": {"application/json": {"example": examples.TASK.model_dump(mode="json")}},
+    }
+}
+
+
+def _made(task: views.TaskView, is_new: bool, response: Response) -> views.TaskView:
+    """Answer a task: made now, or by the same call before."""
+    if not is_new:
+        response.status_code = status.HTTP_200_OK
+        response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = f"/v1/tasks/{task.id}"
+    return task
+
 
 @router.post(
     "/tasks",
     response_model=views.TaskView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=201)
-    | {
-        200: {
-            "model": views.TaskView,
-            "description": "The task that this `Idempotency-Key` made before.",
-            "content": {"application/json": {"example": examples.TASK.model_dump(mode="json")}},
-        }
-    },
+    responses=_CREATED,
 )
 def create_task(
-    new: Annotated[NewTask, examples.new_task_body()],
+    new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,
     services: ServicesDep,
     user: UserDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(min_length=1, max_length=200, description="The same key and body again answer the same task."),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> views.TaskView:
-    """Submit a task. What it is given is looked at first; what cannot be trained on is refused with place and cure."""
-    task, made = services.tasks.create(new, user, idempotency_key)
-    if not made:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotent-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/tasks/{task.id}"
-    return task
+    """Submit a task. What it is given is looked at first; what cannot be trained on is refused with place and cure.
+
+    With `template`, its parameters lie under those of `spec`; the task keeps a copy of its own.
+    """
+    return _made(*services.verbs.submit(new, user, idempotency_key), response)
 
 
 @router.get(
@@ -69,6 +78,17 @@ def list_tasks(
     )
 
 
+@router.get("/tasks:diff", response_model=views.TaskDiff, responses=answers(examples.DIFF, 401, 404, 422))
+def diff_tasks(
+    services: ServicesDep,
+    _user: UserDep,
+    a: Annotated[str, Query(max_length=40, description="The first task's id.")],
+    b: Annotated[str, Query(max_length=40, description="The second task's id.")],
+) -> views.TaskDiff:
+    """Show in which parameters two tasks differ."""
+    return services.verbs.diff(a, b)
+
+
 @router.get(
     "/tasks/{task_id}", response_model=views.TaskView, responses=answers(examples.TASK, 401, 404, 422)
 )
@@ -80,7 +100,7 @@ def show_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.T
 @router.patch(
     "/tasks/{task_id}",
     response_model=views.TaskView,
-    responses=answers(examples.TASK, 401, 404, 413, 422, 503),
+    responses=answers(examples.TASK, 401, 404, 409, 413, 422, 503),
 )
 def change_task(
     task_id: TaskId,
@@ -88,7 +108,7 @@ def change_task(
     services: ServicesDep,
     _user: UserDep,
 ) -> views.TaskView:
-    """Change a task's name, notes, tags or priority. Its parameters are frozen."""
+    """Change a task's name, notes or tags, and its priority while it is pending. Its parameters are frozen."""
     return services.tasks.change(task_id, change)
 
 
@@ -101,6 +121,67 @@ def change_task(
 def stop_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.TaskView:
     """Stop a task. A running one saves a checkpoint first. Stopping twice, or one that has ended, changes nothing."""
     return services.tasks.stop(task_id)
+
+
+@router.post(
+    "/tasks/{task_id}:clone",
+    response_model=views.TaskView,
+    status_code=status.HTTP_201_CREATED,
+    responses=_CREATED,
+)
+def clone_task(
+    task_id: TaskId,
+    response: Response,
+    services: ServicesDep,
+    user: UserDep,
+    changes: Annotated[TaskCopy | None, examples.copy_body()] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> views.TaskView:
+    """Submit a new task with the parameters of this one; those in `spec` are changed."""
+    made = services.verbs.clone(task_id, changes or TaskCopy(), user, idempotency_key)
+    return _made(*made, response)
+
+
+@router.post(
+    "/tasks/{task_id}:new-stage",
+    response_model=views.TaskView,
+    status_code=status.HTTP_201_CREATED,
+    responses=_CREATED,
+)
+def new_stage(
+    task_id: TaskId,
+    response: Response,
+    services: ServicesDep,
+    user: UserDep,
+    stage: Annotated[NewStage | None, examples.stage_body()] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> views.TaskView:
+    """Submit a new task that starts from the weights of a checkpoint of this one.
+
+    It has this task's parameters and data but for what `spec` changes, and counts its steps from 0.
+    """
+    made = services.verbs.new_stage(task_id, stage or NewStage(), user, idempotency_key)
+    return _made(*made, response)
+
+
+@router.post(
+    "/tasks/{task_id}:continue",
+    response_model=views.TaskView,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=202),
+)
+def continue_task(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    more: Annotated[MoreSteps | None, examples.more_steps_body()] = None,
+) -> views.TaskView:
+    """Let this task go on at its newest checkpoint: the same task, the step count goes on.
+
+    For tasks that are over. Nothing may change but the number of steps or epochs, and that upwards; a completed
+    task needs more.
+    """
+    return services.verbs.carry_on(task_id, more or MoreSteps())
 
 
 @router.delete(

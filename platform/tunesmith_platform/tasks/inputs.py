@@ -9,26 +9,51 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from tunesmith.errors import InvalidInput, InvalidModel, PathNotAllowed, Problem
-from tunesmith.model_folder import ModelFacts, check_model_folder, check_targets
-from tunesmith.rows.checking import check_file
-from tunesmith.rows.encoding import Encoder, first_trainable
-from tunesmith.spec.training import TrainSpec
+from tunesmith.errors import InvalidInput, InvalidModel, Problem
+from tunesmith.model_folder import (
+    ModelFacts,
+    check_model_folder,
+    check_targets,
+    is_from_hub,
+    refuse_weight_file,
+)
+from tunesmith.rows.checking import FileFacts, check_file
+from tunesmith.rows.choosing import encoder_of
+from tunesmith.rows.encoding import RowEncoder, first_trainable
+from tunesmith.rows.labels import check_classes, check_known
+from tunesmith.rows.reading import RowFile
+from tunesmith.rows.shapes import Shape, shape_of
+from tunesmith.spec.parameter import about
+from tunesmith.spec.training import TrainSpec, chosen_targets
+from tunesmith.storage import local_path
 from tunesmith_platform.embedded.hardware import hardware
+from tunesmith_platform.paths import allowed_folder, allowed_path
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.fitness import check_fitness
+
+_LOOKED_AT = ("model_name_or_path", "train_file", "eval_file", "output_dir")
+_OR_A_NAME = ("tokenizer_name_or_path", "chat_template")
+"""Parameters whose paths may also be the name of a pulled or built-in thing."""
 
 
 class TrainInputs(BaseModel):
     """What a training task reads, resolved: real paths that were looked at."""
 
     model_path: str
+    model_sha256: str | None = Field(
+        None, description="Fingerprint of the model's files; None where it was not computed yet."
+    )
+    tokenizer_path: str | None = Field(
+        None, description="Another folder whose tokenizer is used instead of the model's."
+    )
     train_path: str
     eval_path: str | None = None
     output_dir: str | None = None
+    rows: int | None = Field(None, description="Rows of the training file; None where they were not counted.")
 
 
 class _Identity(NamedTuple):
@@ -37,23 +62,73 @@ class _Identity(NamedTuple):
     changed_ns: int
 
 
-def check_train_inputs(spec: TrainSpec, settings: Settings) -> TrainInputs:
+_READING = (
+    "training_type",
+    "max_length",
+    "text_column",
+    "prompt_column",
+    "response_column",
+    "system_column",
+    "label_column",
+    "chat_template",
+    "assistant_only_loss",
+)
+
+
+class _Asked:
+    """A spec, told apart from others by what decides how rows are read and encoded, and by nothing else."""
+
+    def __init__(self, spec: TrainSpec) -> None:
+        self.spec = spec
+        template = Path(spec.chat_template or "")
+        self._key = (
+            *(getattr(spec, name) for name in _READING),
+            _identity(template) if template.is_absolute() else None,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and self._key == other._key
+
+
+class Models(Protocol):
+    """The registry of base models, as far as it is asked here."""
+
+    def find(self, name: str) -> Path | None:
+        """The folder of the model with this name or hub id; None when there is none."""
+
+    def sha256(self, folder: Path) -> str | None:
+        """The fingerprint of a model's files as they are now; None while it is being computed."""
+
+
+def check_train_inputs(
+    spec: TrainSpec, settings: Settings, models: Models | None = None, *, with_rows: bool = True
+) -> TrainInputs:
     """Look at everything a training task is given.
+
+    Args:
+        spec: Its parameters.
+        settings: Which folders may be used.
+        models: The registry; without one, a model is found by its path or its folder's name alone.
+        with_rows: Whether every row of the files is looked at, which takes seconds for large ones.
 
     Raises:
         InvalidInput: With every problem found, each with its place and cure.
     """
     roots = settings.roots()
     with _at("output_dir"):
-        output = _allowed(spec.output_dir, roots) if spec.output_dir else None
+        output = allowed_path(spec.output_dir, roots) if spec.output_dir else None
         if output is not None and output.exists() and not output.is_dir():
             raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
     with _at("model_name_or_path"):
-        model = _model(spec.model_name_or_path, settings, roots)
+        model = _model(spec.model_name_or_path, settings, models)
         facts = _model_facts(_folder_identity(model))
-    if spec.use_lora:
+    _check_further_paths(spec, settings)
+    if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
-            check_targets(facts, spec.target_modules)
+            check_targets(facts, chosen_targets(spec.target_modules, facts.linear_modules))
     with _at("max_length"):
         if facts.context_length is not None and spec.max_length > facts.context_length:
             raise InvalidInput(
@@ -61,25 +136,87 @@ def check_train_inputs(spec: TrainSpec, settings: Settings) -> TrainInputs:
                 hint=f"Use `max_length` {facts.context_length} or less.",
             )
     _check_precision(spec)
+    check_fitness(spec)
+    with _at("tokenizer_name_or_path"):
+        named = spec.tokenizer_name_or_path
+        tokenizer = _model(named, settings, models) if named else None
     paths: dict[str, Path | None] = {}
+    found: dict[str, FileFacts] = {}
     for field, given in (("train_file", spec.train_file), ("eval_file", spec.eval_file)):
         if given is None:
             paths[field] = None
             continue
         with _at(field):
-            paths[field] = path = _allowed(given, roots)
-            identity = _identity(path)
-            _check_rows(identity)
-            _check_trainable(identity, _folder_identity(model), spec.max_length)
+            paths[field] = path = allowed_path(given, roots)
+        if with_rows:
+            found[field] = _look_at_rows(field, path, spec, model, tokenizer)
     train = paths["train_file"]
     assert train is not None
     evaluation = paths["eval_file"]
+    if spec.training_type == "classification" and with_rows:
+        with _at("train_file"):
+            check_classes(found["train_file"].classes)
+        if evaluation is not None:
+            with _at("eval_file"):
+                check_known(found["eval_file"].classes, found["train_file"].classes, evaluation.name)
     return TrainInputs(
         model_path=str(model),
+        model_sha256=models.sha256(model) if models else None,
+        tokenizer_path=str(tokenizer) if tokenizer else None,
         train_path=str(train),
         eval_path=str(evaluation) if evaluation else None,
         output_dir=str(output) if output else None,
+        rows=found["train_file"].rows if with_rows else None,
     )
+
+
+def _look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenizer: Path | None) -> FileFacts:
+    """Read a whole data file, and see that some row of it can be trained on."""
+    data, asked = _identity(path), _Asked(spec)
+    with _at(field):
+        shape = _shape(data, asked)
+        facts = _check_rows(data, shape)
+    folders = _folder_identity(model), _folder_identity(tokenizer) if tokenizer else None
+    place = "tokenizer_name_or_path" if tokenizer else "model_name_or_path"
+    with _at("chat_template" if spec.chat_template else place):
+        _encoder(asked, shape, *folders)
+    with _at(field):
+        _check_trainable(data, asked, shape, *folders)
+    return facts
+
+
+def facts_of(model: Path) -> ModelFacts:
+    """What a model folder's files say, read once as long as they do not change."""
+    return _model_facts(_folder_identity(model))
+
+
+def identity_of(path: Path) -> tuple[str, int, int]:
+    """What tells without reading that a file, or any file directly in a folder, has not changed."""
+    return _folder_identity(path) if path.is_dir() else _identity(path)
+
+
+def _check_further_paths(spec: TrainSpec, settings: Settings) -> None:
+    """Refuse a path outside the folders that may be used, whichever parameter names it.
+
+    What a task saved itself lies in our own storage, and may be named too.
+    """
+    roots = _readable(settings)
+    for name, info in type(spec).model_fields.items():
+        given = getattr(spec, name)
+        if name in _LOOKED_AT or about(info).path is None or given is None:
+            continue
+        path = local_path(given)
+        is_a_name = path is not None and not path.is_absolute() and ".." not in path.parts
+        if path is None or (name in _OR_A_NAME and is_a_name):
+            continue  # in a storage elsewhere, or no path
+        with _at(name):
+            allowed_path(str(path), roots)
+
+
+def _readable(settings: Settings) -> list[Path]:
+    """The folders that a task may start from: the allowed ones, and those that tasks before it saved into."""
+    own = local_path(settings.storage_uri)
+    return [*settings.roots(), *([Path(os.path.realpath(own))] if own else [])]
 
 
 @contextlib.contextmanager
@@ -99,31 +236,25 @@ def _at(field: str) -> Iterator[None]:
         raise
 
 
-def _allowed(given: str, roots: list[Path]) -> Path:
-    if "\x00" in given:
-        raise InvalidInput("A path holds no NUL character.")
-    path = Path(os.path.realpath(given))  # links are followed first: they may not lead out
-    if not Path(given).is_absolute() or not any(path.is_relative_to(root) for root in roots):
-        raise PathNotAllowed(
-            f"`{given}` lies outside the folders that this platform may use.",
-            hint="Give an absolute path inside "
-            + (" or ".join(f"`{root}`" for root in roots) or "an allowed root")
-            + ", or allow its folder with `tunesmith up --allow DIR`.",
-        )
-    return path
-
-
-def _model(given: str, settings: Settings, roots: list[Path]) -> Path:
+def _model(given: str, settings: Settings, models: Models | None) -> Path:
+    """A model's folder: by its path, its name or hub id in the registry, or its folder's name in the models folder."""
+    roots = settings.roots()
     if Path(given).is_absolute():
-        return _allowed(given, roots)
-    name = given.rsplit("/", 1)[-1]
+        return allowed_folder(given, _readable(settings))
+    refuse_weight_file(given)
+    found = models.find(given) if models else None
+    if found is not None:
+        return allowed_folder(str(found), roots)
+    owner, _, name = given.rpartition("/")
     folder = settings.models_dir / name
-    if ".." in Path(given).parts or not name or not folder.is_dir():
+    is_here = name not in ("", "..") and ".." not in owner.split("/") and folder.is_dir()
+    if not is_here or (owner and not is_from_hub(folder, given)):
         raise InvalidModel(
             f"There is no model `{given}` here.",
-            hint=f"Pull it with `tunesmith models pull {given}`, or give an absolute path to its folder.",
+            hint=f"Pull it with `tunesmith models pull {given}`, or give an absolute path to its folder; "
+            "`tunesmith models list` shows what is here.",
         )
-    return Path(os.path.realpath(folder))
+    return allowed_folder(str(folder.absolute()), roots)
 
 
 def _identity(path: Path) -> _Identity:
@@ -151,18 +282,25 @@ def _model_facts(model: _Identity) -> ModelFacts:
 
 
 @functools.lru_cache(maxsize=8)
-def _encoder(model: _Identity, max_length: int) -> Encoder:
-    return Encoder.from_folder(Path(model.path), max_length)
+def _encoder(asked: _Asked, shape: Shape, model: _Identity, tokenizer: _Identity | None) -> RowEncoder:
+    return encoder_of(asked.spec, shape, model.path, tokenizer.path if tokenizer else None)
 
 
 @functools.lru_cache(maxsize=256)
-def _check_rows(data: _Identity) -> None:
-    check_file(Path(data.path))
+def _shape(data: _Identity, asked: _Asked) -> Shape:
+    return shape_of(RowFile(data.path), asked.spec)
 
 
 @functools.lru_cache(maxsize=256)
-def _check_trainable(data: _Identity, model: _Identity, max_length: int) -> None:
-    first_trainable(Path(data.path), _encoder(model, max_length))
+def _check_rows(data: _Identity, shape: Shape) -> FileFacts:
+    return check_file(Path(data.path), shape=shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_trainable(
+    data: _Identity, asked: _Asked, shape: Shape, model: _Identity, tokenizer: _Identity | None
+) -> None:
+    first_trainable(Path(data.path), _encoder(asked, shape, model, tokenizer), shape=shape)
 
 
 def _check_precision(spec: TrainSpec) -> None:

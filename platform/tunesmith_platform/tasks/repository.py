@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import String, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from tunesmith.errors import NotFound
+from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
-from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
+from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
@@ -69,6 +69,58 @@ def find(session: Session, wanted: Filter) -> Sequence[TaskRow]:
 def idempotent(session: Session, principal: str, key: str) -> IdempotencyRow | None:
     """What an `Idempotency-Key` made before."""
     return session.get(IdempotencyRow, (principal, key))
+
+
+def refuse_shared_output(session: Session, output_dir: str | None, but: str | None = None) -> None:
+    """Let one task at a time write into a folder.
+
+    Raises:
+        Conflict: A task that is not over writes there.
+    """
+    if output_dir is None:
+        return
+    query = select(TaskRow.id, TaskRow.name).where(
+        TaskRow.state.in_([state.value for state in LIVE]),
+        TaskRow.inputs["output_dir"].as_string() == output_dir,
+        TaskRow.id != (but or ""),
+    )
+    other = session.execute(query.limit(1)).first()
+    if other is not None:
+        raise Conflict(
+            f"Task `{other.name}` ({other.id}) writes into `{output_dir}` and is not over.",
+            hint="Give another `output_dir`, or wait until that task is over.",
+        )
+
+
+def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str]) -> None:
+    """Keep files on which other tasks are built.
+
+    Raises:
+        Conflict: Another task's base model or adapter lies there, or it has yet to start from there.
+    """
+    places = (TaskRow.inputs["model_path"].as_string(), TaskRow.spec["attach_lora_path"].as_string())
+    lies_there = [
+        condition
+        for place in places
+        for folder in folders
+        for condition in (place == folder, place.startswith(f"{folder}/", autoescape=True))
+    ]
+    if not lies_there:
+        return
+    query = select(TaskRow.name).where(TaskRow.id != task.id, or_(*lies_there)).order_by(TaskRow.id)
+    names = session.scalars(query.limit(4)).all()
+    if names:
+        shown = ", ".join(f"`{name}`" for name in names[:3]) + (" and more" if len(names) > 3 else "")
+        raise Conflict(
+            f"The files of `{task.name}` are what {shown} started from.",
+            hint="Delete those tasks first, or delete this one without its files.",
+        )
+
+
+def newest_checkpoint(session: Session, task_id: str) -> CheckpointRow | None:
+    """A task's newest checkpoint."""
+    query = select(CheckpointRow).where(CheckpointRow.task_id == task_id)
+    return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(1)).one_or_none()
 
 
 def count_open(session: Session) -> int:

@@ -1,25 +1,26 @@
 """What users do with tasks. Each method is one transaction; files are looked at before it begins."""
 
 import hashlib
-import shutil
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
-from tunesmith.events import StateChanged
+from tunesmith.events import LogLine, StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor, may_move
+from tunesmith.spec.parameter import Notice
 from tunesmith.spec.task import Name, NewTask, Tag
-from tunesmith.storage import open_storage
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import IdempotencyRow, MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import repository
+from tunesmith_platform.tasks import files, repository
 from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.view import task_view
 
@@ -34,8 +35,16 @@ class TaskChange(BaseModel):
     priority: int | None = Field(None, ge=-100, le=100)
 
 
+class Origin(NamedTuple):
+    """Where a task comes from, besides its user: the task it was cloned from, or whose weights it starts from."""
+
+    parent_id: str | None = None
+    parent_step: int | None = None
+    notices: tuple[Notice, ...] = ()
+
+
 class TaskService:
-    """Tasks: create, list, show, change, stop, delete."""
+    """Tasks: create, list, show, change, stop, delete. What is made from other tasks: `verbs`."""
 
     def __init__(
         self,
@@ -49,8 +58,34 @@ class TaskService:
         self._settings = settings
         self._check = check
 
-    def create(self, new: NewTask, principal: str, key: str | None) -> tuple[views.TaskView, bool]:
+    def replayed(self, principal: str, key: str | None, body: str) -> views.TaskView | None:
+        """The task that this key and body made before.
+
+        Raises:
+            IdempotencyConflict: The key was used with another body.
+        """
+        if key is None:
+            return None
+        with self._database.read() as session:
+            return self._replay(session, principal, key, _sha256(body))
+
+    def create(
+        self,
+        new: NewTask,
+        principal: str,
+        key: str | None,
+        *,
+        body: str | None = None,
+        origin: Origin = Origin(),  # noqa: B008  (a constant)
+    ) -> tuple[views.TaskView, bool]:
         """Make a task; the same `key` and body again give the same task.
+
+        Args:
+            new: What to do.
+            principal: Who asks.
+            key: The `Idempotency-Key`.
+            body: What was sent, where that is not `new` itself.
+            origin: The task it was made from.
 
         Returns:
             The task, and whether it was made now.
@@ -58,13 +93,14 @@ class TaskService:
         Raises:
             InvalidInput: What it is given cannot be trained on.
             IdempotencyConflict: The key was used with another body.
+            Conflict: Another task writes into its `output_dir` now.
+            QuotaExceeded: Its project's quota does not cover the checkpoints that it plans.
         """
-        body_sha256 = hashlib.sha256(new.model_dump_json().encode()).hexdigest()
-        if key is not None:
-            with self._database.read() as session:
-                replayed = self._replay(session, principal, key, body_sha256)
-            if replayed is not None:
-                return replayed, False
+        body = new.model_dump_json() if body is None else body
+        replayed = self.replayed(principal, key, body)
+        if replayed is not None:
+            return replayed, False
+        body_sha256 = _sha256(body)
         inputs = self._check(new)  # reads files: no transaction is open
         moment = now()
         with self._database.write() as session:
@@ -72,6 +108,7 @@ class TaskService:
                 replayed = self._replay(session, principal, key, body_sha256)
                 if replayed is not None:
                     return replayed, False
+            repository.refuse_shared_output(session, inputs.output_dir)
             task = TaskRow(
                 id=new_id("task"),
                 kind=new.kind,
@@ -82,7 +119,10 @@ class TaskService:
                 notes=new.notes,
                 spec=new.spec.model_dump(mode="json"),
                 inputs=inputs.model_dump(mode="json"),
-                notices=[notice.model_dump() for notice in new.spec.notices],
+                notices=[notice.model_dump() for notice in (*new.spec.notices, *origin.notices)],
+                template=new.template,
+                parent_id=origin.parent_id,
+                parent_step=origin.parent_step,
                 state=State.PENDING,
                 desired=Desired.RUN,
                 waits_for=WaitsFor.START,
@@ -106,9 +146,18 @@ class TaskService:
                     )
                 )
             events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
+            ledger.reserve(session, task, by=principal)
             view = self._view(task, None)
         self._hub.notify(task.id)
         return view, True
+
+    def look_at(self, new: NewTask) -> TrainInputs:
+        """What a task is given, looked at; no transaction may be open.
+
+        Raises:
+            InvalidInput: It cannot be trained on.
+        """
+        return self._check(new)
 
     def _replay(self, session: Session, principal: str, key: str, body_sha256: str) -> views.TaskView | None:
         used = repository.idempotent(session, principal, key)
@@ -141,11 +190,25 @@ class TaskService:
             return self._view(task, session.get(MirrorRow, task_id))
 
     def change(self, task_id: str, change: TaskChange) -> views.TaskView:
-        """Change a task's name, notes, tags or priority."""
+        """Change a task's name, notes, tags or priority.
+
+        Raises:
+            Conflict: Another priority, and it is past the queue.
+        """
         with self._database.write() as session:
             task = repository.locked(session, task_id)
             for field, value in change.model_dump(exclude_none=True).items():
+                before = getattr(task, field)
+                if value == before:
+                    continue
+                if field == "priority" and task.state != State.PENDING:
+                    raise Conflict(
+                        f"The priority of a {task.state} task means nothing: only what waits is ordered by it.",
+                        hint="Leave `priority` out.",
+                    )
                 setattr(task, field, value)
+                if field in ("name", "priority"):
+                    say(session, task, f"Its {field} is `{value}` now; it was `{before}`.")
             view = self._view(task, session.get(MirrorRow, task_id))
         self._hub.notify(task_id)
         return view
@@ -157,19 +220,7 @@ class TaskService:
         """
         with self._database.write() as session:
             task = repository.locked(session, task_id)
-            state = State(task.state)
-            if not state.is_terminal and task.desired == Desired.RUN:
-                task.desired = Desired.STOP
-                task.stop_requested_at = now()
-                if state is State.PENDING and not task.is_attempt_open:
-                    reason = Reason.STOPPED_BY_USER if task.attempt else Reason.STOPPED_BEFORE_START
-                    move(session, task, State.STOPPED, reason)
-                elif state is State.RUNNING:
-                    move(
-                        session, task, State.STOPPING, message="Stopping: it saves a checkpoint, then leaves."
-                    )
-                else:
-                    task.message = "Stopping before it has started."
+            request_stop(session, task)
             view = self._view(task, session.get(MirrorRow, task_id))
         self._hub.notify(task_id)
         return view
@@ -178,8 +229,12 @@ class TaskService:
         """Delete a task's records and, if asked, its files; never its base model.
 
         Raises:
-            Conflict: It is not over.
+            Conflict: It is not over, or another task needs the files.
         """
+        with self._database.read() as session:
+            task = repository.require(session, task_id)
+            left = files.of_task(task, session.get(MirrorRow, task_id), self._settings)
+        folders = left.folders() if with_files else []  # looks at files: no transaction is open
         with self._database.write() as session:
             task = repository.locked(session, task_id)
             if not State(task.state).is_terminal:
@@ -187,19 +242,52 @@ class TaskService:
                     f"A {task.state} task cannot be deleted.",
                     hint=f"Stop it first: `tunesmith stop {task_id}`.",
                 )
-            artifact_uri = task.artifact_uri
+            repository.refuse_needed_files(session, task, folders)
             session.delete(task)
-        shutil.rmtree(self._settings.work_dir / task_id, ignore_errors=True)
-        if with_files and artifact_uri:
-            open_storage(artifact_uri).remove()
+        files.remove_records(left)
+        if with_files:
+            files.remove(left)
         self._hub.notify(task_id)
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def say(session: Session, task: TaskRow, message: str) -> None:
+    """Leave a line in a task's log."""
+    events.append_own(session, task, LogLine(source="platform", message=message).model_dump(mode="json"))
+
+
+def request_stop(session: Session, task: TaskRow, reason: Reason = Reason.STOPPED_BY_USER) -> None:
+    """Want a task stopped, and remember why. The first reason stays; one that has ended is left as it is."""
+    state = State(task.state)
+    if state.is_terminal or task.desired == Desired.STOP:
+        return
+    task.desired = Desired.STOP
+    task.stop_requested_at = now()
+    task.stop_reason = reason
+    if state is State.PENDING and not task.is_attempt_open:
+        move(session, task, State.STOPPED, reason if task.attempt else Reason.STOPPED_BEFORE_START)
+    elif state is State.RUNNING:
+        why = "" if reason is Reason.STOPPED_BY_USER else f"{REASONS[reason].words} "
+        move(session, task, State.STOPPING, message=f"{why}Stopping: it saves a checkpoint, then leaves.")
+    else:
+        task.message = "Stopping before it has started."
+
+
 def move(
-    session: Session, task: TaskRow, state: State, reason: Reason | None = None, message: str = ""
+    session: Session,
+    task: TaskRow,
+    state: State,
+    reason: Reason | None = None,
+    message: str = "",
+    *,
+    is_continued: bool = False,
 ) -> None:
     """Move a task to another state: the only place that does."""
-    assert may_move(State(task.state), state), f"{task.state} -> {state}"
+    is_legal = may_move(State(task.state), state, is_continued=is_continued)
+    assert is_legal, f"{task.state} -> {state}"
     task.state = state
     task.reason = reason
     task.message = message or (REASONS[reason].words if reason else "")
@@ -209,3 +297,8 @@ def move(
     if state is State.RUNNING and task.started_at is None:
         task.started_at = now()
     events.append_state(session, task, StateChanged(state=state, reason=reason, message=task.message))
+    if state.is_terminal:
+        ledger.release(session, task)
+    elif is_continued:
+        task.stop_reason = None
+        ledger.reserve(session, task)

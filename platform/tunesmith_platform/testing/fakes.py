@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tunesmith.errors import Unavailable
-from tunesmith_platform.backends.protocols import JobStatus, Observation, Point, Run
+from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation, Point, Run
 
 
 @dataclass
@@ -13,17 +13,22 @@ class FakeJobs:
     jobs: dict[str, JobStatus] = field(default_factory=dict)
     submits: list[str] = field(default_factory=list)
     documents: dict[str, str] = field(default_factory=dict)
+    programs: dict[str, str] = field(default_factory=dict)
     kills: list[str] = field(default_factory=list)
     is_away: bool = False
     is_killable: bool = True
+    has: Cluster = field(
+        default_factory=lambda: Cluster(version="2.60.0", nodes=1, cpus=2, gpus=0, memory_bytes=8 * 2**30)
+    )
 
-    def submit(self, job_id: str, document_uri: str) -> None:
+    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
         """See `Jobs.submit`."""
         self._answer()
         if job_id not in self.jobs:
             self.jobs[job_id] = JobStatus.PENDING
             self.submits.append(job_id)
             self.documents[job_id] = document_uri
+            self.programs[job_id] = program
 
     def observe(self, job_id: str) -> Observation:
         """See `Jobs.observe`."""
@@ -41,6 +46,11 @@ class FakeJobs:
     def log_tail(self, job_id: str, lines: int) -> str:
         """See `Jobs.log_tail`."""
         return "" if self.is_away else f"the last words of {job_id}"
+
+    def cluster(self) -> Cluster:
+        """See `Jobs.cluster`."""
+        self._answer()
+        return self.has
 
     def _answer(self) -> None:
         if self.is_away:
@@ -103,7 +113,12 @@ class FakeTracking:
         self._answer()
         self.runs[run.run_id].checkpoints[name] = uri
 
-    def finish(self, run_id: str, status: str, end_time_ms: int) -> None:
+    def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """See `Tracking.finish`."""
         self._answer()
         self.runs[run_id].status = status
+
+    def version(self) -> str:
+        """See `Tracking.version`."""
+        self._answer()
+        return "3.17.2"

@@ -136,6 +136,16 @@ def test_nothing_measured_yet(api: FakeApi, cli: Callable[..., Any]) -> None:
     assert "has no checkpoint yet" in cli("tasks", "checkpoints", task.id).err
 
 
+def test_a_checkpoint_is_asked_for_pinned_and_let_go(
+    api: FakeApi, cli: Callable[..., Any], done: views.TaskView
+) -> None:
+    assert "saves a checkpoint" in cli("checkpoint", done.id).err
+    assert json.loads(cli("checkpoint", done.id, "--json").out)["requests"] == 1
+    assert "`checkpoint-5` is pinned" in cli("checkpoints", "pin", done.id, "5").err
+    assert "no longer pinned" in cli("checkpoints", "unpin", done.id, "5").err
+    assert json.loads(cli("checkpoints", "list", done.id, "--json").out)[0]["step"] == 5
+
+
 def test_checkpoints(api: FakeApi, cli: Callable[..., Any], done: views.TaskView) -> None:
     said = cli("tasks", "checkpoints", done.id)
     for words in ("1.0 MiB", "eval_loss 1.25", "newest: /c/checkpoint-5"):

@@ -1,4 +1,4 @@
-"""The two row shapes, and what people write instead."""
+"""The shapes of a conversation, and what people write instead."""
 
 from typing import Any
 
@@ -45,6 +45,20 @@ def test_instruction_rows() -> None:
     assert to_messages({"instruction": "", "input": "Hi", "output": "Ho"})[0] == Message("user", "Hi")
 
 
+def test_sharegpt_rows() -> None:
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "weight": 0}]
+    more = [{"from": "human", "value": "r"}, {"from": "gpt", "value": "b"}]
+    said = [
+        Message("user", "q"),
+        Message("assistant", "a", 0),
+        Message("user", "r"),
+        Message("assistant", "b"),
+    ]
+    assert to_messages({"conversations": turns + more}) == said
+    assert to_messages({"conversation": [USER, ANSWER]}) == [Message("user", "q"), Message("assistant", "a")]
+    assert to_messages({"conversations": turns + more, "system": "S"}) == [Message("system", "S"), *said]
+
+
 @pytest.mark.parametrize(
     ("row", "message", "hint"),
     [
@@ -79,7 +93,10 @@ def test_instruction_rows() -> None:
         ),
         ({"messages": [USER, ANSWER], "tools": [1]}, "`tools` is not supported", "system"),
         ({"messages": [USER, ANSWER] * MAX_MESSAGES}, "2000 turns", "Split"),
-        ({"conversations": [{"from": "human", "value": "q"}]}, "it has `conversations`", "ShareGPT"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "No turn has the role", "Accepted"),
+        ({"conversations": [{"from": "alien", "value": "q"}]}, "`conversations[0].from` is `alien`", "`gpt`"),
+        ({"conversations": [{"from": "gpt", "value": 1}]}, "`conversations[0].value` is a number", "value"),
+        ({"conversations": [{"from": "gpt", "value": " "}]}, "`conversations[0].content` is empty", "answer"),
         ({"prompt": "a", "completion": "b"}, "`prompt`, `completion`", "Accepted"),
         ({}, "it has nothing", "Accepted"),
         ({"instruction": "a", "response": "b"}, "no `output`", "`response`"),

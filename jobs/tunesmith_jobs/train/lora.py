@@ -1,0 +1,197 @@
+"""The LoRA of a run: from the parameters, from a file, or an adapter that is trained on.
+
+Knows peft; knows nothing of rows, steps or checkpoints.
+"""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunesmith.artifacts import MANIFEST, faults_of
+from tunesmith.errors import InvalidInput
+from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.training import TrainSpec, chosen_targets
+from tunesmith.storage import local_path, open_storage
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_TASK_TYPES = {"classification": "SEQ_CLS"}
+_OURS = frozenset(
+    {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
+)
+"""Keys of a saved configuration that say how it was made; the run sets them itself."""
+_REFUSED = frozenset({"megatron_config", "megatron_core"})
+"""`megatron_core` names a module that peft would import."""
+_FILE_BYTES = 2**20
+
+
+def task_type(spec: TrainSpec) -> str:
+    """What peft calls the kind of training."""
+    return _TASK_TYPES.get(spec.training_type, "CAUSAL_LM")
+
+
+def add_lora(model: Any, spec: TrainSpec) -> Any:
+    """The model with its base frozen and a new LoRA, or with the adapter that is trained on.
+
+    Raises:
+        InvalidInput: The LoRA does not fit this model, or its file cannot be read.
+    """
+    if spec.attach_lora and spec.attach_lora_path:
+        with _at_hand(spec.attach_lora_path) as folder:
+            return attach(model, folder, task_type(spec))
+    from peft import LoraConfig, get_peft_model
+
+    field = "peft_config_path" if spec.peft_config_path else "target_modules"
+    values = (
+        _read_config(Path(spec.peft_config_path)) if spec.peft_config_path else _from_parameters(model, spec)
+    )
+    try:
+        return get_peft_model(model, LoraConfig(**values, task_type=task_type(spec)))
+    except (ValueError, TypeError) as error:
+        names = ", ".join(f"`{name}`" for name in linear_names(model))
+        raise InvalidInput(
+            f"The LoRA cannot be added: {error}",
+            hint=f"The linear layers of this model are {names}; `all-linear` takes every one.",
+            field=field,
+        ) from error
+
+
+@contextlib.contextmanager
+def _at_hand(uri: str) -> Iterator[Path]:
+    """An adapter's folder on this machine: the place itself, or a copy that is gone afterwards."""
+    local = local_path(uri)
+    if local is not None:
+        yield local
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        location, _, name = uri.rstrip("/").rpartition("/")
+        yield open_storage(location).get_folder(name, Path(scratch))
+
+
+def attach(model: Any, folder: Path, kind: str) -> Any:
+    """The model with a saved adapter that is trained on.
+
+    Args:
+        model: The base model.
+        folder: The adapter's folder.
+        kind: peft's word for the kind of training, as `task_type` gives it.
+
+    Raises:
+        InvalidInput: The folder holds no adapter in safetensors, or one of another model.
+    """
+    from peft import LoraConfig, get_peft_model
+    from peft.utils.save_and_load import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    _check_adapter(folder)
+    values = _read_config(folder / ADAPTER_CONFIG, field="attach_lora_path")
+    try:
+        config = LoraConfig(**values, task_type=kind)
+        tuned = get_peft_model(model, config)
+        result = set_peft_model_state_dict(tuned, load_file(folder / ADAPTER_WEIGHTS))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise _does_not_fit(folder, str(error)) from error
+    # peft leaves what it does not find at random values and says nothing.
+    trained = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
+    missing, unexpected = sorted(trained.intersection(result.missing_keys)), result.unexpected_keys
+    if missing or unexpected:
+        what = f"`{missing[0]}` is not in it" if missing else f"the model has no `{unexpected[0]}`"
+        raise _does_not_fit(folder, what)
+    return tuned
+
+
+def _check_adapter(folder: Path) -> None:
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / name).is_file():
+            raise InvalidInput(
+                f"`{folder}` is no adapter: it has no `{name}`.",
+                hint="Give the folder of a LoRA adapter in safetensors: a checkpoint or a final model.",
+                field="attach_lora_path",
+            )
+    faults = faults_of(folder) if (folder / MANIFEST).is_file() else []
+    if faults:
+        raise InvalidInput(
+            f"`{folder}` is not what was saved: {faults[0]}.",
+            hint="Take another checkpoint.",
+            field="attach_lora_path",
+        )
+
+
+def _does_not_fit(folder: Path, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"The adapter `{folder}` does not fit this model: {why}.",
+        hint="Give the base model that the adapter was made for (`base_model_name_or_path` in "
+        f"`{ADAPTER_CONFIG}`).",
+        field="attach_lora_path",
+    )
+
+
+def _from_parameters(model: Any, spec: TrainSpec) -> dict[str, Any]:
+    targets = chosen_targets(spec.target_modules, linear_names(model))
+    return {
+        "r": spec.r,
+        "lora_alpha": spec.lora_alpha,
+        "lora_dropout": spec.lora_dropout,
+        "target_modules": "all-linear" if "all-linear" in targets else targets,
+        "bias": spec.bias,
+        "use_rslora": spec.use_rslora,
+        "use_dora": spec.use_dora,
+    }
+
+
+def linear_names(model: Any) -> list[str]:
+    """The last parts of the names of all linear layers."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear | Conv1D)
+        }
+    )
+
+
+def _read_config(file: Path, field: str = "peft_config_path") -> dict[str, Any]:
+    """The fields of a `LoraConfig` from a JSON or YAML file.
+
+    Raises:
+        InvalidInput: It cannot be read, or is no configuration of a LoRA.
+    """
+    from peft import LoraConfig
+
+    try:
+        if file.stat().st_size > _FILE_BYTES:
+            raise ValueError("it is larger than 1 MiB")
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        if not isinstance(values, dict):
+            raise ValueError("it is no mapping of names to values")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidInput(
+            f"`{file}` cannot be read: {error}",
+            hint='Give JSON or YAML, as `{"r": 8, "target_modules": ["q_proj"]}`.',
+            field=field,
+        ) from error
+    kind = values.pop("peft_type", "LORA")
+    if kind != "LORA":
+        raise InvalidInput(f"`{file}`: `peft_type` is {kind}, only LORA is trained.", field=field)
+    known = {item.name for item in dataclasses.fields(LoraConfig)} - _REFUSED
+    values = {name: value for name, value in values.items() if name not in _OURS}
+    for name in values:
+        # What peft writes for a field that was not set is no wish.
+        if name not in known and values[name] is not None and name not in _REFUSED:
+            meant = did_you_mean(name, sorted(known))
+            raise InvalidInput(
+                f"`{file}`: a `LoraConfig` has no field `{name}`.",
+                hint=f"Did you mean `{meant}`?" if meant else None,
+                field=field,
+            )
+    return {name: value for name, value in values.items() if name in known}

@@ -1,0 +1,131 @@
+"""Rows that hold several documents: conversations packed best fit, or a stream of documents cut into blocks.
+
+A packed row says each token's position in its own document; from that transformers makes an attention in which
+documents do not see each other. Everything is a function of the rows, so that a run goes on exactly where it was cut
+off. Knows nothing of tensors or the model.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+import numpy as np
+
+from tunesmith.rows.encoding import IGNORE_INDEX
+from tunesmith_jobs.train.rows import Ints, Row, Rows
+
+
+def best_fit(lengths: Sequence[int] | Ints, size: int) -> list[list[int]]:
+    """Put rows into packs of at most `size` tokens: the longest first, each where it leaves the least room.
+
+    Returns the packs' rows, each pack in the file's order, the packs by their first row.
+    """
+    lengths = np.asarray(lengths)
+    assert not len(lengths) or lengths.max() <= size, "rows are cut before they are packed"
+    packs: list[list[int]] = []
+    with_room: dict[int, list[int]] = {}
+    rooms: list[int] = []  # the keys of `with_room`, sorted
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[row])
+        at = bisect_left(rooms, length)
+        if at == len(rooms):
+            pack, room = len(packs), size
+            packs.append([])
+        else:
+            room = rooms[at]
+            pack = with_room[room].pop()
+            if not with_room[room]:
+                del with_room[room], rooms[at]
+        packs[pack].append(row)
+        left = room - length
+        if left and left not in with_room:
+            insort(rooms, left)
+        if left:
+            with_room.setdefault(left, []).append(pack)
+    return sorted(sorted(pack) for pack in packs)
+
+
+class PackedRows:
+    """Rows in packs of at most `size` tokens (see `tunesmith_jobs.train.rows.Samples`)."""
+
+    def __init__(self, rows: Rows, size: int) -> None:
+        self._rows = rows
+        self._packs = best_fit(rows.lengths, size)
+
+    def __len__(self) -> int:
+        return len(self._packs)
+
+    def __getitem__(self, index: int) -> Row:
+        parts = [self._rows[row] for row in self._packs[index if index >= 0 else -1 - index]]
+        # The first token of a row has no label, so the end of one row is not trained to begin the next.
+        labels = np.concatenate([part.labels for part in parts])
+        return Row(
+            np.concatenate([part.input_ids for part in parts]),
+            labels if index >= 0 else np.full_like(labels, IGNORE_INDEX),
+            np.concatenate([np.arange(len(part.input_ids), dtype=np.int32) for part in parts]),
+            len(parts),
+        )
+
+    @property
+    def lengths(self) -> Ints:
+        """See `Samples`."""
+        lengths = self._rows.lengths
+        return np.asarray([lengths[pack].sum() for pack in self._packs], np.int32)
+
+    @property
+    def tokens(self) -> int:
+        """See `Samples`."""
+        return self._rows.tokens
+
+    @property
+    def supervised(self) -> int:
+        """See `Samples`."""
+        return self._rows.supervised
+
+
+class BlockRows:
+    """Documents end to end, cut into blocks of `size` tokens; the last one may be shorter.
+
+    A document that a cut divides goes on in the next block as one that begins there.
+    """
+
+    def __init__(self, rows: Rows, size: int) -> None:
+        self._rows, self._size = rows, size
+        self._starts = np.arange(0, rows.tokens, size)
+        if len(self._starts) > 1 and not (self[len(self) - 1].labels != IGNORE_INDEX).any():
+            self._starts = self._starts[:-1]  # a last block of one token trains nothing
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Row:
+        begin = int(self._starts[index if index >= 0 else -1 - index])
+        end = min(begin + self._size, self._rows.tokens)
+        bounds = self._rows.bounds
+        inside = bounds[np.searchsorted(bounds, begin, "right") : np.searchsorted(bounds, end, "left")]
+        documents = np.concatenate([[begin], inside])
+        lengths = np.diff(np.append(documents, end))
+        labels = self._rows.labels[begin:end].copy()
+        labels[:1] = IGNORE_INDEX
+        return Row(
+            self._rows.ids[begin:end],
+            labels if index >= 0 else np.full_like(labels, IGNORE_INDEX),
+            (np.arange(begin, end) - np.repeat(documents, lengths)).astype(np.int32),
+            len(documents),
+        )
+
+    @property
+    def lengths(self) -> Ints:
+        """See `Samples`."""
+        ends = np.minimum(self._starts + self._size, self._rows.tokens)
+        return (ends - self._starts).astype(np.int32)
+
+    @property
+    def tokens(self) -> int:
+        """See `Samples`."""
+        return int(self.lengths.sum())
+
+    @property
+    def supervised(self) -> int:
+        """See `Samples`."""
+        labels = self._rows.labels[: self.tokens]
+        return int((labels != IGNORE_INDEX).sum() - (labels[self._starts] != IGNORE_INDEX).sum())

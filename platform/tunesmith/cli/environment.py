@@ -1,0 +1,67 @@
+"""`tunesmith environment`: whether a task could start now, and what to do where it could not."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.output import COLOURS, out, show_json
+from tunesmith.cli.words import plain
+from tunesmith.environment import CheckStatus
+from tunesmith.lifecycle import State
+
+_STYLES = {
+    CheckStatus.OK: COLOURS[State.RUNNING],
+    CheckStatus.WARNING: COLOURS[State.STOPPING],
+    CheckStatus.FAILED: COLOURS[State.FAILED],
+}
+
+
+class Device(StrEnum):
+    """What a task would train on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Language(StrEnum):
+    """The language of labels and cures."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+def environment(
+    device: Annotated[Device, typer.Option(help="What the task would train on.")] = Device.AUTO,
+    disk_bytes: Annotated[
+        int | None, typer.Option(min=0, help="What it would write, as `tunesmith estimate` says.")
+    ] = None,
+    language: Annotated[Language, typer.Option(help="Of labels and cures.")] = Language.EN,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check the running platform: Ray, packages, GPU, storage, MLflow, disk, memory. Exits with 1 when one fails.
+
+    `tunesmith doctor` checks this machine, before any platform runs.
+    """
+    with connect() as client:
+        found = client.environment(device=device, disk_bytes=disk_bytes)
+    if as_json:
+        show_json(found)
+    else:
+        console = out()
+        for check in found.checks:
+            label, cure = getattr(check.label, language), check.cure and getattr(check.cure, language)
+            head = Text(f"{check.status:<8}", style=_STYLES[check.status])
+            console.print(head + Text(plain(f"{label}: {check.found}")), soft_wrap=True)
+            if cure:
+                console.print(Text(plain(f"        {cure}"), style="dim"), soft_wrap=True)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(environment)

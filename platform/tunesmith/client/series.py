@@ -1,0 +1,145 @@
+"""What tasks measured: curves for charts, comparisons, and every point as a file.
+
+Knows the endpoints and views of curves; knows no HTTP.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from tunesmith.client.transport import Transport, not_understood
+from tunesmith.curves import Axis, Comparison, Curves, ExportFormat, Mode
+from tunesmith.errors import InvalidInput
+
+View = TypeVar("View", bound=BaseModel)
+
+
+class CurveWish(TypedDict, total=False):
+    """How curves are drawn; what is left out is the server's default."""
+
+    points: int
+    """Of each metric at the most (10 to 4000); the lowest and the highest of every stretch are kept."""
+    first: int
+    """The window's first step."""
+    last: int
+    """The window's last step."""
+    x: Axis | str
+    """`step`, `tokens` or `time` (seconds since the task started)."""
+    ema: float
+    """Smooth: the weight of each point in an exponential moving average."""
+    average: int
+    """Smooth: so many points in a moving average."""
+
+
+class Series:
+    """`client.series`: every call on what tasks measured."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def curves(
+        self,
+        task_id: str,
+        names: Sequence[str] | None = None,
+        *,
+        mode: Mode | str = Mode.MERGED,
+        **wish: Unpack[CurveWish],
+    ) -> Curves:
+        """A task's curves, reduced with their extremes kept.
+
+        Args:
+            task_id: Whose.
+            names: Only these metrics.
+            mode: How attempts are put together: `merged`, `segments` or `accumulated`.
+            wish: Points, window, axis and smoothing.
+        """
+        query = {"name": list(names) if names else None, "mode": str(mode)} | _query(wish)
+        return self._view(Curves, self._transport.call("GET", f"{_task_path(task_id)}/curves", query=query))
+
+    def compare(
+        self, task_ids: Sequence[str], names: Sequence[str] | None = None, **wish: Unpack[CurveWish]
+    ) -> Comparison:
+        """Several tasks' curves to lay over each other, with what each task reached.
+
+        Args:
+            task_ids: Up to 20.
+            names: These curves; `loss` if not given.
+            wish: Points, window, axis and smoothing.
+        """
+        query = {"task": list(task_ids), "name": list(names) if names else None} | _query(wish)
+        return self._view(Comparison, self._transport.call("GET", "/v1/metrics:compare", query=query))
+
+    def export(
+        self,
+        task_id: str,
+        file: Path | str,
+        names: Sequence[str] | None = None,
+        *,
+        file_format: ExportFormat | None = None,
+    ) -> Path:
+        """Write everything a task measured into a file, redone steps and all.
+
+        Args:
+            task_id: Whose.
+            file: Where to; it is there only once it is complete.
+            names: Only these metrics.
+            file_format: CSV or Parquet; as the file's name ends, if not given.
+
+        Raises:
+            InvalidInput: The file's name tells no format.
+        """
+        target = Path(file)
+        kind = file_format or format_of(target)
+        query = {"format": kind.value, "name": list(names) if names else None}
+        part = target.with_name(f".{target.name}.part")
+        path = f"{_task_path(task_id)}/metrics:export"
+        try:
+            with self._transport.open_file(path, query) as blocks, part.open("wb") as out:
+                for block in blocks:
+                    out.write(block)
+            part.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        return target
+
+    def _view(self, view: type[View], raw: Mapping[str, Any]) -> View:
+        try:
+            return view.model_validate(raw)
+        except ValidationError as error:
+            raise not_understood(self._transport.url) from error
+
+
+def format_of(file: Path) -> ExportFormat:
+    """The format that a file's name tells.
+
+    Raises:
+        InvalidInput: None.
+    """
+    try:
+        return ExportFormat(file.suffix.lower().removeprefix("."))
+    except ValueError:
+        raise InvalidInput(
+            f"`{file.name}` tells no format.", field="file", hint="Let it end in `.csv` or `.parquet`."
+        ) from None
+
+
+def _query(wish: CurveWish) -> dict[str, Any]:
+    named: dict[str, Any] = {**wish}
+    renamed = {"first": "from", "last": "to"}
+    return {
+        renamed.get(name, name): str(value) if name == "x" else value
+        for name, value in named.items()
+        if value is not None
+    }
+
+
+def _task_path(task_id: str) -> str:
+    if task_id in {"", ".", ".."}:  # these would lead to another endpoint
+        raise InvalidInput("A task's id is needed.", hint="`tunesmith tasks list` shows them.")
+    return f"/v1/tasks/{quote(task_id, safe='')}"

@@ -1,0 +1,88 @@
+"""What a run tells, where to, and by which dice."""
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param
+
+Tracker = Literal["mlflow", "tensorboard", "wandb", "none"]
+TO_WANDB = (Condition(field="report_to", op="contains", value="wandb"),)
+
+
+class LoggingParameters(Spec):
+    """Logs, measurements and trackers."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = param(
+        "info",
+        label=("Log level", "日志级别"),
+        help=("Log lines below this level are not kept.", "低于该级别的日志不保留。"),
+        group=Group.LOGGING,
+    )
+    logging_steps: int = param(
+        10,
+        label=("Logging steps", "日志记录步数"),
+        help=("Record metrics every so many steps.", "每多少步记录一次指标。"),
+        group=Group.LOGGING,
+        unit="steps",
+        step=1,
+        ge=1,
+        le=1000,
+    )
+    report_to: list[Tracker] = param(
+        label=("Experiment tracker", "实验跟踪"),
+        help=(
+            "Where the curves go besides this platform; `none` stands alone.",
+            "除本平台外，训练曲线写入的位置；none 须单独使用。",
+        ),
+        group=Group.LOGGING,
+        fold=Fold.OPTIONAL,
+        default_factory=lambda: ["mlflow"],
+        min_length=1,
+    )
+    wandb_project: str | None = param(
+        None,
+        label=("W&B project", "W&B 项目"),
+        help=("The project at Weights & Biases.", "Weights & Biases 的项目名称。"),
+        group=Group.LOGGING,
+        fold=Fold.OPTIONAL,
+        visible_when=TO_WANDB,
+        min_length=1,
+        max_length=128,
+    )
+    wandb_name: str | None = param(
+        None,
+        label=("W&B run name", "W&B 运行名"),
+        help=("The run's name there; the task's name when empty.", "运行名称，留空使用任务名称。"),
+        group=Group.LOGGING,
+        fold=Fold.OPTIONAL,
+        aliases=("run_name",),
+        visible_when=TO_WANDB,
+        min_length=1,
+        max_length=128,
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _names_are_a_list(cls, value: Any) -> Any:
+        found = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return list(dict.fromkeys(found)) if isinstance(found, list) else found
+
+
+class GeneralParameters(Spec):
+    """What belongs to no other section."""
+
+    seed: int = param(
+        42,
+        label=("Random seed", "随机种子"),
+        help=(
+            "The same seed, data and parameters give the same run.",
+            "相同的种子、数据和参数得到相同的训练过程。",
+        ),
+        group=Group.GENERAL,
+        step=1,
+        ui=(0, 999_999),
+        aliases=("random_seed",),
+        ge=0,
+        le=2**32 - 1,
+    )

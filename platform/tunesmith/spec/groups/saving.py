@@ -1,0 +1,160 @@
+"""When a run saves, evaluates and ends early."""
+
+from typing import Literal
+
+from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param, when, when_not
+
+EVALUATES = when_not(eval_strategy="no")
+MAX_SAVED = 1000
+
+
+class SavingParameters(Spec):
+    """Checkpoints, evaluations, and what is made of them."""
+
+    save_strategy: Literal["steps", "epoch", "best", "no"] = param(
+        "steps",
+        label=("Save strategy", "保存策略"),
+        help=(
+            "When checkpoints are saved; `best` saves when an evaluation is better than all before. The final one "
+            "always is.",
+            "检查点保存策略；best 在评估结果优于以往时保存。无论如何都会保存最终检查点。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.SAVE,
+    )
+    save_steps: int = param(
+        100,
+        label=("Save steps", "保存步数"),
+        help=("Save every so many steps.", "每多少步保存一次。"),
+        group=Group.TRAINING,
+        fold=Fold.SAVE,
+        unit="steps",
+        step=1,
+        visible_when=when(save_strategy="steps"),
+        ge=1,
+        le=10_000,
+    )
+    save_total_limit: int = param(
+        100,
+        label=("Max saved checkpoints", "最大保存检查点"),
+        help=(
+            "Older checkpoints beyond this many are removed, never the best or a pinned one.",
+            "超过该数量时删除最旧的检查点，最优和固定的除外。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.SAVE,
+        step=1,
+        visible_when=when_not(save_strategy="no"),
+        ge=1,
+        le=MAX_SAVED,
+    )
+    save_interval_minutes: int = param(
+        30,
+        label=("Save interval (minutes)", "保存间隔分钟"),
+        help=(
+            "Save also when so many minutes have passed since the last checkpoint; 0 turns it off.",
+            "距上次保存超过该分钟数时额外保存一次，0 表示关闭。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.SAVE,
+        unit="minutes",
+        step=1,
+        ui=(0, 1440),
+        aliases=("save_interval_min",),
+        visible_when=when_not(save_strategy="no"),
+        ge=0,
+        le=1440,
+    )
+    eval_strategy: Literal["steps", "epoch", "no"] = param(
+        "no",
+        label=("Evaluation strategy", "评估策略"),
+        help=("When the held-out loss is measured.", "评估时机。"),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        aliases=("evaluation_strategy",),
+        offered_when=(
+            *when_not(eval_file=None),
+            Condition(field="eval_sampling_ratio", op="gt", value=0),
+        ),
+    )
+    eval_steps: int = param(
+        100,
+        label=("Evaluation steps", "评估步数"),
+        help=("Evaluate every so many steps.", "每多少步评估一次。"),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        unit="steps",
+        step=1,
+        visible_when=when(eval_strategy="steps"),
+        ge=1,
+        le=10_000,
+    )
+    per_device_eval_batch_size: int | None = param(
+        None,
+        label=("Evaluation batch size", "评估批次大小"),
+        help=(
+            "Rows a worker evaluates at once; empty takes the training batch size.",
+            "评估批次大小，留空时与训练批次相同。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        unit="rows",
+        step=1,
+        visible_when=EVALUATES,
+        ge=1,
+        le=128,
+    )
+    metric_for_best_model: Literal["eval_loss", "eval_perplexity", "eval_accuracy", "eval_f1"] = param(
+        "eval_loss",
+        label=("Best-checkpoint metric", "最优检查点指标"),
+        help=(
+            "What tells the best checkpoint, for `save_strategy=best` and early stopping; accuracy and F1 are of "
+            "classification.",
+            "判定最优检查点的指标，用于 best 保存策略与早停；accuracy 与 f1 仅用于分类。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        visible_when=EVALUATES,
+        value_aliases={
+            "loss": "eval_loss",
+            "perplexity": "eval_perplexity",
+            "accuracy": "eval_accuracy",
+            "f1": "eval_f1",
+        },
+        refused_values={
+            "composite": (
+                "the composite score needs generated answers, which a training run does not make.",
+                "Use `eval_loss`, and compare checkpoints afterwards.",
+            ),
+        },
+    )
+    early_stopping_patience: int = param(
+        0,
+        label=("Early stopping patience", "早停耐心（评估次数）"),
+        help=(
+            "End the training after so many evaluations without improvement; 0 never does.",
+            "早停步数：连续多少次评估没有改善后停止训练，0 表示不启用。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.OPTIONAL,
+        unit="evaluations",
+        step=1,
+        visible_when=EVALUATES,
+        ge=0,
+        le=100,
+    )
+    early_stopping_threshold: float = param(
+        0.005,
+        label=("Early stopping threshold", "早停阈值"),
+        help=(
+            "A smaller change of the metric is no improvement.",
+            "指标变化小于该值不算改善。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.OPTIONAL,
+        step=0.001,
+        ui=(0.001, 1),
+        visible_when=(Condition(field="early_stopping_patience", op="gt", value=0),),
+        ge=0,
+        le=1,
+    )

@@ -1,0 +1,1 @@
+"""Estimates: what a run will take, by formula and measured."""

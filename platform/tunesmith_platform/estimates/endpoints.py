@@ -1,0 +1,67 @@
+"""Estimates over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response, status
+
+from tunesmith.estimate import EstimateView, MeasurementState
+from tunesmith.spec.task import TaskRequest
+from tunesmith_platform import examples
+from tunesmith_platform.estimates import example
+from tunesmith_platform.http import ServicesDep, UserDep, answers
+
+router = APIRouter(tags=["estimates"])
+
+_MEASURING: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": EstimateView,
+        "description": "A measurement is under way; ask for it at `Location`.",
+        "content": {"application/json": {"example": example.MEASURING.model_dump(mode="json")}},
+    }
+}
+
+
+@router.post(
+    "/tasks:estimate",
+    response_model=EstimateView,
+    responses=answers(example.ESTIMATE, 401, 404, 409, 413, 422, 503) | _MEASURING,
+)
+def estimate_task(
+    new: Annotated[TaskRequest, examples.new_task_body()],
+    response: Response,
+    services: ServicesDep,
+    _user: UserDep,
+    measure: Annotated[
+        bool, Query(description="Take two real steps on the longest batch; answers 202 until they are taken.")
+    ] = False,
+) -> EstimateView:
+    """Say what a task will take: steps, tokens, disk, memory, time, and what would need less. Starts no task.
+
+    Takes the same body as a submit.
+    """
+    return _answer(services.estimates.estimate(services.templates.complete(new), measure), response)
+
+
+@router.get(
+    "/estimates/{estimate_id}",
+    response_model=EstimateView,
+    responses=answers(example.ESTIMATE, 401, 404, 422, 503) | _MEASURING,
+)
+def show_estimate(
+    estimate_id: Annotated[
+        str, Path(description="The measurement's id.", max_length=40, pattern=r"^measure-[0-9a-z]+$")
+    ],
+    response: Response,
+    services: ServicesDep,
+    _user: UserDep,
+) -> EstimateView:
+    """Show an estimate that is measured, as far as it is."""
+    return _answer(services.estimates.measured(estimate_id), response)
+
+
+def _answer(view: EstimateView, response: Response) -> EstimateView:
+    if view.measurement is not None:
+        response.headers["Location"] = f"/v1/estimates/{view.measurement.id}"
+        if view.measurement.state is MeasurementState.MEASURING:
+            response.status_code = status.HTTP_202_ACCEPTED
+    return view

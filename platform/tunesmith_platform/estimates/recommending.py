@@ -1,0 +1,77 @@
+"""Which settings take less memory for the same training, and which of them to recommend. Pure; applies nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tunesmith.errors import TunesmithError
+from tunesmith.estimate import DiskView, SettingView
+from tunesmith.spec.training import TrainSpec
+
+_MOST_ACCUMULATION = 256
+
+
+def cheaper(spec: TrainSpec) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
+    """Settings that need less memory, the smallest sacrifice first: a name, what changes, and the whole spec.
+
+    The effective batch stays as it is. A setting that the spec's own rules refuse is left out.
+    """
+    smaller: dict[str, Any] = {}
+    if spec.per_device_train_batch_size > 1:
+        rows = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
+        batch = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= _MOST_ACCUMULATION)
+        smaller = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": rows // batch}
+    recompute = {} if spec.gradient_checkpointing else {"gradient_checkpointing": True}
+    quantised: dict[str, Any] = {}
+    if not spec.load_in_4bit:
+        quantised = {"load_in_4bit": True} | ({"load_in_8bit": False} if spec.load_in_8bit else {})
+        quantised |= {} if spec.use_lora else {"use_lora": True}
+    shared: dict[str, Any] = {}
+    if spec.workers[1] > 1 and int(spec.deepspeed_stage) < 3:
+        shared = {"deepspeed_stage": 2 if int(spec.deepspeed_stage) < 2 else 3}
+    everything = smaller | recompute
+    offered = [
+        ("smaller micro-batch", smaller),
+        ("gradient checkpointing", recompute),
+        ("smaller micro-batch and gradient checkpointing", everything if smaller and recompute else {}),
+        ("LoRA", everything | {"use_lora": True} if not spec.use_lora else {}),
+        (f"ZeRO stage {shared.get('deepspeed_stage')}", shared),
+        ("ZeRO stage 3", everything | {"deepspeed_stage": 3} if shared else {}),
+        ("QLoRA", quantised),
+        ("QLoRA with all of these", everything | quantised if quantised and everything else {}),
+    ]
+    given = spec.model_dump(mode="json", exclude_unset=True)
+    seen: list[dict[str, Any]] = []
+    for name, change in offered:
+        if not change or change in seen:
+            continue
+        seen.append(change)
+        try:
+            yield name, change, TrainSpec.read(given | change)
+        except TunesmithError:
+            continue
+
+
+def sentence(peak: int, there_is: int, chosen: SettingView | None, disk: DiskView) -> str:
+    """What to do when memory or disk do not suffice; empty when they do."""
+    words = []
+    if peak > there_is:
+        words.append(f"It takes about {_size(peak)} of memory a worker, and there are {_size(there_is)}.")
+        if chosen is not None:
+            change = ", ".join(f"`{name}={_value(value)}`" for name, value in chosen.change.items())
+            words.append(f"With {change} it takes about {_size(chosen.memory.peak)}.")
+        else:
+            words.append("No cheaper setting fits either: take a smaller model or a shorter `max_length`.")
+    if disk.free_bytes is not None and disk.total_bytes > disk.free_bytes:
+        words.append(
+            f"Its checkpoints take {_size(disk.total_bytes)} of disk, and {_size(disk.free_bytes)} are free: lower "
+            "`save_total_limit`, or save less often."
+        )
+    return " ".join(words)
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,395 @@
+"""Estimates of runs: rows become tokens, tokens become steps, steps become memory, disk and time.
+
+Puts the parts together: `counting` (tokens), `tunesmith.planning` (steps), `formula` (memory and operations), `speed`
+and past tasks (time), `measuring` (what was measured). Changes nothing and starts nothing but a measurement.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import psutil
+
+from tunesmith.errors import InvalidData, InvalidInput
+from tunesmith.estimate import (
+    DataView,
+    DiskView,
+    EstimateView,
+    HardwareView,
+    Level,
+    MeasurementState,
+    MeasurementView,
+    MemoryView,
+    SettingView,
+    SpeedView,
+    StepsView,
+)
+from tunesmith.planning import StepPlan, plan_steps
+from tunesmith.spec.task import NewTask
+from tunesmith.spec.training import TrainSpec
+from tunesmith.storage import local_path
+from tunesmith_platform.backends.protocols import Jobs
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.embedded.hardware import hardware
+from tunesmith_platform.estimates import formula, repository, speed
+from tunesmith_platform.estimates.counting import Counter, Counts, Source, packs_of, padding_share
+from tunesmith_platform.estimates.measuring import Measurements
+from tunesmith_platform.estimates.recommending import cheaper, sentence
+from tunesmith_platform.estimates.shapes import model_shape, setting_of
+from tunesmith_platform.paths import allowed_folder
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.inputs import Models, TrainInputs, check_train_inputs, facts_of
+
+_START_SECONDS = 35.0
+"""From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
+_STEP_OVERHEAD = {"cpu": 0.004, "gpu": 0.002}
+"""Seconds a block and batch that pass whatever it computes."""
+
+
+class _Rows(NamedTuple):
+    """What the batches are made of."""
+
+    view: DataView
+    units: int
+    """Rows, or packed sequences, that batches are made of."""
+    longest: int
+    places: float
+    """Tokens and padding of a full batch, on average."""
+    length: float
+
+    @property
+    def head_share(self) -> float:
+        """Share of the places that are trained: only their logits are computed."""
+        share = self.view.supervised_tokens / max(1, self.view.tokens)
+        return share * (1 - self.view.padding_share)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything that is known of a run before memory and time."""
+
+    spec: TrainSpec
+    inputs: TrainInputs
+    shape: formula.ModelShape
+    setting: formula.Setting
+    rows: _Rows
+    plan: StepPlan
+    there_is: int
+
+
+class EstimateService:
+    """Says what a run will take."""
+
+    def __init__(
+        self, database: Database, settings: Settings, jobs: Jobs, models: Models | None = None
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._models = models
+        self._folder = settings.home / "estimates"
+        self._counter = Counter(self._folder)
+        self._measurements = Measurements(database, settings, jobs)
+
+    def estimate(self, new: NewTask, measure: bool = False) -> EstimateView:
+        """What a task will take.
+
+        Args:
+            new: The task that would be submitted.
+            measure: Whether to measure it; the answer comes at once and says how far the measurement is.
+
+        Raises:
+            InvalidInput: What it is given cannot be trained on.
+            Conflict: It cannot be measured now.
+        """
+        spec = new.spec
+        inputs = check_train_inputs(spec, self._settings, self._models, with_rows=False)
+        run = self._run(spec, inputs)
+        if measure:
+            found: MeasurementView | None = self._measurements.measure(
+                spec, inputs, str(self._tokenizer(spec)) if self._tokenizer(spec) else None
+            )
+        else:
+            found = self._measurements.find(spec, inputs)
+        return self._view(run, found)
+
+    def measured(self, measurement_id: str) -> EstimateView:
+        """The estimate that a measurement belongs to, with what was measured as far as it is.
+
+        Raises:
+            NotFound: There is no measurement with this id.
+        """
+        found = self._measurements.get(measurement_id)
+        row = self._measurements.row(measurement_id)
+        run = self._run(TrainSpec.stored(row.spec), TrainInputs.model_validate(row.inputs))
+        return self._view(run, found)
+
+    def close(self) -> None:
+        """End what counts in the background."""
+        self._counter.close()
+
+    # --- the parts
+
+    def _run(self, spec: TrainSpec, inputs: TrainInputs) -> _Run:
+        shape = _shape(spec, inputs)
+        rows = self._rows(spec, inputs)
+        here = hardware()
+        device = "gpu" if here.gpus and spec.device != "cpu" else "cpu"
+        setting = setting_of(spec, here, device, rows.longest)
+        if device == "gpu":
+            there_is = min(gpu.memory_bytes for gpu in here.gpus)
+        else:
+            there_is = psutil.virtual_memory().available // setting.workers
+        return _Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), there_is)
+
+    def _tokenizer(self, spec: TrainSpec) -> Path | None:
+        given = spec.tokenizer_name_or_path
+        if not given or not Path(given).is_absolute():
+            return None
+        return allowed_folder(given, self._settings.roots())
+
+    def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> _Rows:
+        source = Source(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
+        counts = self._counter.counts(source)
+        evaluation = 0
+        if inputs.eval_path:
+            evaluation = self._counter.counts(replace(source, file=Path(inputs.eval_path))).rows
+        return rows_of(spec, counts, evaluation, Path(inputs.train_path).name)
+
+    def _view(self, run: _Run, found: MeasurementView | None) -> EstimateView:
+        is_done = found is not None and found.state is MeasurementState.DONE
+        memory = _memory_view(formula.memory(run.shape, run.setting))
+        ratio = 1.0
+        if is_done and found is not None and found.peak_bytes:
+            ratio = found.peak_bytes / memory.peak
+        time, factor = self._time(run, found if is_done else None)
+        settings = []
+        for name, change, changed in cheaper(run.spec):
+            other = setting_of(
+                changed, hardware(), run.setting.device, min(run.rows.longest, changed.max_length)
+            )
+            shape = _shape(changed, run.inputs)
+            needs = _memory_view(formula.memory(shape, other))
+            peak = round(needs.peak * ratio)
+            settings.append(
+                SettingView(
+                    name=name,
+                    change=change,
+                    memory=needs.model_copy(update={"peak": peak}),
+                    seconds_per_step=self._step_seconds(replace(run, shape=shape), other) * factor,
+                    fits=peak <= run.there_is,
+                )
+            )
+        memory = memory.model_copy(update={"peak": round(memory.peak * ratio)})
+        disk = self._disk(run)
+        fits_memory = memory.peak <= run.there_is
+        fits_disk = disk.free_bytes is None or disk.total_bytes <= disk.free_bytes
+        chosen = next((setting for setting in settings if setting.fits), None)
+        here = hardware()
+        is_gpu = run.setting.device == "gpu"
+        return EstimateView(
+            level=Level.MEASURED if is_done else Level.FORMULA,
+            steps=StepsView(
+                steps_per_epoch=run.plan.steps_per_epoch,
+                total_steps=run.plan.total_steps,
+                warmup_steps=run.plan.warmup_steps,
+                evaluations=run.plan.evaluations,
+                checkpoints=run.plan.checkpoints,
+            ),
+            data=run.rows.view,
+            disk=disk,
+            memory=memory,
+            time=time,
+            hardware=HardwareView(
+                device=run.setting.device,
+                name=here.gpus[0].name if is_gpu else here.cpu_name,
+                precision=run.setting.precision,
+                workers=run.setting.workers,
+                memory_bytes=run.there_is,
+            ),
+            trainable_parameters=formula.trainable_parameters(run.shape, run.setting),
+            parameters=run.shape.parameters,
+            fits=fits_memory and fits_disk,
+            recommendation=sentence(memory.peak, run.there_is, chosen, disk),
+            recommended=chosen.change if chosen is not None and not fits_memory else {},
+            settings=settings,
+            measurement=found,
+            notices=run.spec.notices,
+        )
+
+    # --- time
+
+    def _step_seconds(
+        self, run: _Run, setting: formula.Setting, operations_a_second: float | None = None
+    ) -> float:
+        """One optimizer step on typical batches, by operations and the bytes that the optimizer moves."""
+        if operations_a_second is None:
+            operations_a_second = speed.assumed_speed(
+                hardware(), setting.device, setting.precision, self._folder / "speed.json"
+            )
+        rows = setting.batch * setting.accumulation
+        places = run.rows.places / max(1, run.setting.batch) * rows
+        length = run.rows.length
+        if setting.batch == 1 < run.setting.batch:
+            # Alone, no row is padded.
+            length = run.rows.view.mean_tokens or length
+            places = rows * length
+        operations = formula.step_operations(run.shape, setting, places, length, run.rows.head_share)
+        trained = formula.trainable_parameters(run.shape, setting)
+        moved = trained * (12.0 + 2 * formula.optimizer_bytes(setting.optim))
+        overhead = _STEP_OVERHEAD[setting.device] * run.shape.layers * setting.accumulation
+        return operations / operations_a_second + moved / speed.moved_bytes(setting.device) + overhead
+
+    def _time(self, run: _Run, found: MeasurementView | None) -> tuple[SpeedView, float]:
+        """The time, and by what the formula's own is to be multiplied for other settings."""
+        by_formula = self._step_seconds(run, run.setting)
+        with self._database.read() as session:
+            past = repository.past_tasks(session, run.inputs.model_path)
+            starts = repository.past_starts(session)
+            facts = [(task.name, task.spec, task.progress or {}) for task in past]
+        seconds, source = by_formula, "the speed that this machine was calibrated at"
+        for name, spec, progress in facts:
+            rate = progress.get("tokens_per_second")
+            if rate and (taken := self._like(run, spec, float(rate))) is not None:
+                seconds, source = taken, f"the past task `{name}` with the same model"
+                break
+        start = median(starts) if starts else _START_SECONDS
+        if found is not None and found.seconds_per_step:
+            seconds, source = found.seconds_per_step, "two measured steps"
+        if run.plan.evaluations and run.rows.view.eval_rows:
+            # An evaluation is a forward pass: about a third of training on as many rows.
+            batches = run.rows.view.eval_rows / (run.setting.batch * run.setting.accumulation)
+            evaluating = run.plan.evaluations * batches * seconds / 3
+        else:
+            evaluating = 0.0
+        training = seconds * run.plan.total_steps + evaluating
+        view = SpeedView(
+            seconds_per_step=seconds,
+            training_seconds=training,
+            start_seconds=start,
+            total_seconds=start + training,
+            source=source,
+        )
+        return view, seconds / by_formula if by_formula else 1.0
+
+    def _like(self, run: _Run, stored: dict[str, Any], rate: float) -> float | None:
+        """A step's seconds at the speed of a past task; None where that trained in another way."""
+        try:
+            spec = TrainSpec.stored(stored)
+        except ValueError:
+            return None
+        past = setting_of(spec, hardware(), run.setting.device, run.setting.length)
+        if (past.use_lora, past.precision, past.bits) != (
+            run.setting.use_lora,
+            run.setting.precision,
+            run.setting.bits,
+        ):
+            return None
+        one = formula.step_operations(run.shape, past, 1.0, run.rows.length, run.rows.head_share)
+        return self._step_seconds(run, run.setting, one * rate)
+
+    # --- disk
+
+    def _disk(self, run: _Run) -> DiskView:
+        one = formula.checkpoint_bytes(run.shape, run.setting)
+        tokenizer = sum(
+            file.stat().st_size
+            for name in _TOKENIZER_FILES
+            if (file := Path(run.inputs.model_path) / name).is_file()
+        )
+        final = formula.final_bytes(run.shape, run.setting, tokenizer)
+        kept = min(run.plan.checkpoints, run.spec.save_total_limit)
+        under_way = run.plan.checkpoints > kept
+        root = local_path(self._settings.storage_uri)
+        while root is not None and not root.exists() and root != root.parent:
+            root = root.parent
+        return DiskView(
+            checkpoint_bytes=one,
+            kept=kept,
+            final_bytes=final,
+            total_bytes=one * (kept + under_way) + final,
+            free_bytes=shutil.disk_usage(root).free if root is not None else None,
+        )
+
+
+def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> _Rows:
+    """What a file's rows come to with these parameters.
+
+    Raises:
+        InvalidData: Within `max_length` nothing is left to train.
+    """
+    is_pretrain = spec.training_type == "pretrain"
+    after = counts.after(None if is_pretrain else spec.max_length)
+    looked = len(counts.lengths)
+    if not len(after.lengths):
+        raise InvalidData(
+            f"`{name}`: no row that was looked at has anything to train on.",
+            hint="Every row needs an assistant's answer that begins within `max_length` tokens: raise `max_length`.",
+            field="spec.train_file",
+        )
+    total = min(counts.rows, spec.max_samples) if spec.max_samples else counts.rows
+    rows = max(1, round(total * len(after.lengths) / looked))
+    if spec.eval_sampling_ratio and not eval_rows:
+        if rows < 2:
+            raise InvalidInput(
+                "`eval_sampling_ratio` needs at least two rows to split.",
+                hint="Give `eval_file` or more rows.",
+            )
+        eval_rows = min(rows - 1, max(1, round(rows * spec.eval_sampling_ratio)))
+        rows -= eval_rows
+    scale = rows / len(after.lengths)
+    tokens = float(after.lengths.sum()) * scale
+    batch, size = spec.per_device_train_batch_size, spec.max_length
+    batches = spec.gradient_accumulation_steps * spec.workers[1]
+    padding, places, length = padding_share(after.lengths, batch, batches, spec.seed)
+    packs, padding_packed = packs_of(after.lengths.clip(max=size), size, spec.seed)
+    units, longest = rows, int(after.lengths.max())
+    if is_pretrain:
+        units = formula.mean_ceiling(tokens, size)
+        padding = padding_packed = max(0.0, 1 - tokens / (units * size))
+    elif spec.packing and spec.training_type == "sft":
+        units, padding = max(1, round(rows * packs)), padding_packed
+    if units != rows or is_pretrain:
+        longest = size if units > 1 else min(size, int(tokens))
+        places, length = float(longest * min(batch, units)), float(longest)
+    view = DataView(
+        rows=rows,
+        eval_rows=eval_rows,
+        is_sample=counts.is_sample,
+        looked_at=looked,
+        cut_share=after.cut / looked,
+        dropped_share=after.dropped / looked,
+        tokens=round(tokens),
+        tokens_lost=round(after.lost * scale),
+        supervised_tokens=round(after.supervised * scale),
+        mean_tokens=float(after.lengths.mean()),
+        longest_tokens=longest,
+        padding_share=padding,
+        padding_share_packed=padding_packed,
+    )
+    return _Rows(view, units, longest, places, length)
+
+
+def _shape(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
+    model = Path(inputs.model_path)
+    return model_shape(facts_of(model), model, spec)
+
+
+def _memory_view(memory: formula.Memory) -> MemoryView:
+    return MemoryView(
+        weights=memory.weights,
+        gradients=memory.gradients,
+        optimizer=memory.optimizer,
+        activations=memory.activations,
+        logits=memory.logits,
+        framework=memory.framework,
+        peak=memory.peak,
+    )

@@ -1,0 +1,101 @@
+"""From a model's files and a spec to what the formula calculates with.
+
+Knows `config.json` and the parameters; knows nothing of rows.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from tunesmith.model_folder import ALL_LINEAR, ModelFacts
+from tunesmith.optimizers import chosen_optimizer
+from tunesmith.rows.json_file import read_object
+from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.embedded.hardware import Hardware
+from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
+
+_HEADS = frozenset({"lm_head", "embed_out", "output"})
+
+
+def model_shape(facts: ModelFacts, folder: Path, spec: TrainSpec) -> ModelShape:
+    """A model's sizes, with the linear layers that the spec gives a LoRA."""
+    raw = read_object(folder / "config.json")
+    text = raw.get("text_config")
+    config: dict[str, Any] = {**(text if isinstance(text, dict) else {}), **raw}
+
+    def number(*names: str, default: int) -> int:
+        return next((int(config[name]) for name in names if isinstance(config.get(name), int)), default)
+
+    hidden = number("hidden_size", "n_embd", "d_model", default=1024)
+    heads = number("num_attention_heads", "n_head", default=max(1, hidden // 64))
+    targeted = Counter(_last(path) for path in facts.module_paths if _is_target(path, spec.target_modules))
+    matrices = []
+    for layer in facts.linear_layers:
+        outputs, inputs = layer.shape
+        if layer.name in _HEADS:
+            continue
+        matrices.append(
+            Matrices(layer.name, inputs, outputs, layer.count, spec.use_lora and targeted[layer.name] > 0)
+        )
+    return ModelShape(
+        parameters=facts.parameters,
+        hidden=hidden,
+        layers=number("num_hidden_layers", "n_layer", "num_layers", default=12),
+        heads=heads,
+        kv_heads=number("num_key_value_heads", default=heads),
+        head_dim=number("head_dim", default=max(1, hidden // heads)),
+        intermediate=number("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        vocabulary=facts.vocab_size,
+        matrices=tuple(matrices),
+    )
+
+
+def setting_of(spec: TrainSpec, here: Hardware, device: str, longest: int) -> Setting:
+    """The parameters that memory and time depend on.
+
+    Args:
+        spec: The parameters.
+        here: The machine.
+        device: `cpu` or `gpu`.
+        longest: Tokens of the longest row, after the cut.
+    """
+    kind: Literal["cpu", "gpu"] = "gpu" if device == "gpu" else "cpu"
+    return Setting(
+        use_lora=spec.use_lora,
+        r=spec.r,
+        lora_dropout=spec.lora_dropout,
+        bias=spec.bias,
+        use_dora=spec.use_dora,
+        bits=4 if spec.load_in_4bit else 8 if spec.load_in_8bit else 0,
+        precision=precision_of(spec, here, kind),
+        optim=chosen_optimizer(spec),
+        batch=spec.per_device_train_batch_size,
+        accumulation=spec.gradient_accumulation_steps,
+        length=longest,
+        gradient_checkpointing=spec.gradient_checkpointing,
+        workers=spec.workers[1],
+        zero_stage=int(spec.deepspeed_stage),
+        offload=spec.deepspeed_offload != "none",
+        device=kind,
+        has_classes=spec.training_type == "classification",
+    )
+
+
+def precision_of(spec: TrainSpec, here: Hardware, device: str) -> str:
+    """The computing type; `auto` is resolved as the job resolves it."""
+    if spec.chosen_precision != "auto":
+        return spec.chosen_precision
+    if device == "gpu":
+        return "bf16" if all(gpu.compute_capability >= 8.0 for gpu in here.gpus) else "fp16"
+    return "bf16" if here.cpu_supports_bf16 else "fp32"
+
+
+def _is_target(path: str, targets: list[str]) -> bool:
+    """As peft matches: a name is a module's whole path, or its end at a dot; the output head is never meant by all."""
+    if targets == [ALL_LINEAR]:
+        return _last(path) not in _HEADS
+    return any(path == name or path.endswith(f".{name}") for name in targets)
+
+
+def _last(path: str) -> str:
+    return path.rsplit(".", 1)[-1]

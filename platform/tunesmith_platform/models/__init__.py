@@ -1,0 +1,1 @@
+"""Base models: which are here, what their files say, which tasks start from them."""

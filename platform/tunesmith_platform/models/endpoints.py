@@ -1,0 +1,92 @@
+"""Base models over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response, status
+
+from tunesmith import views
+from tunesmith.model_views import ModelView
+from tunesmith_platform import examples
+from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.models.service import ModelChange, NewModel
+
+router = APIRouter(tags=["models"])
+
+Model = Annotated[
+    str,
+    Path(description="The model's id or name.", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f/]+$"),
+]
+
+
+@router.get("/models", response_model=views.Page[ModelView], responses=answers(examples.MODELS, 401, 503))
+def list_models(services: ServicesDep, _user: UserDep) -> views.Page[ModelView]:
+    """List base models by name: those in the models folder, found by themselves, and those that were registered."""
+    return services.models.page()
+
+
+@router.post(
+    "/models",
+    response_model=ModelView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.MODEL, 401, 409, 413, 422, 503, status=201)
+    | {
+        200: {
+            "model": ModelView,
+            "description": "It was registered before.",
+            "content": {"application/json": {"example": examples.MODEL.model_dump(mode="json")}},
+        }
+    },
+)
+def register_model(
+    new: Annotated[NewModel, examples.new_model_body()],
+    response: Response,
+    services: ServicesDep,
+    _user: UserDep,
+) -> ModelView:
+    """Register a folder, or a pulled model by its hub id. What cannot be trained is refused, with the way out."""
+    model, made = services.models.register(new)
+    if not made:
+        response.status_code = status.HTTP_200_OK
+    response.headers["Location"] = f"/v1/models/{model.id}"
+    return model
+
+
+@router.get(
+    "/models/{model}", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422, 503)
+)
+def show_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
+    """Show what a model's files say, its license, and the tasks that start from it."""
+    return services.models.get(model)
+
+
+@router.post(
+    "/models/{model}:check", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422, 503)
+)
+def check_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
+    """Read all files of a model again. A changed size or time of change is noticed without this."""
+    return services.models.check(model)
+
+
+@router.patch(
+    "/models/{model}",
+    response_model=ModelView,
+    responses=answers(examples.MODEL, 401, 404, 409, 413, 422, 503),
+)
+def change_model(
+    model: Model,
+    change: Annotated[ModelChange, examples.model_change_body()],
+    services: ServicesDep,
+    _user: UserDep,
+) -> ModelView:
+    """Rename a model. Tasks keep the folder they were given."""
+    return services.models.rename(model, change)
+
+
+@router.delete(
+    "/models/{model}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=answers(None, 401, 404, 409, 422, 503),
+)
+def forget_model(model: Model, services: ServicesDep, _user: UserDep) -> None:
+    """Take a model from the registry. No file is deleted, ever."""
+    services.models.forget(model)

@@ -1,0 +1,475 @@
+"""The registry of base models. What lies in the models folder is found by itself; other folders are registered.
+
+A model's files are read once and what they say is kept; whenever a file's size or time of change differs, they are
+read again. Files are read while no transaction is open, large ones by a thread in the background, one at a time.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith import views
+from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError
+from tunesmith.fingerprint import FileSum, Stamp, changed, fingerprint, stamps, sums
+from tunesmith.lifecycle import State
+from tunesmith.model_folder import (
+    ModelFacts,
+    check_model_folder,
+    hub_id,
+    is_from_hub,
+    license_text,
+    refuse_weight_file,
+)
+from tunesmith.model_views import ModelState, ModelUse, ModelView
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import ModelRow
+from tunesmith_platform.models import repository
+from tunesmith_platform.paths import allowed_folder
+from tunesmith_platform.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE_BYTES = 512 * 2**20
+"""What a call may wait for being read (about a second); more is read in the background."""
+SUBMIT_SECONDS = 5.0
+"""How long a task may take from asking for a fingerprint to being entered."""
+_SHOWN_TASKS = 20
+_KNOWN_RESULTS = 256
+"""Models that tasks made and whose sums are kept in memory."""
+
+ModelName = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=120,
+        strip_whitespace=True,
+        pattern=r"^[^\x00-\x1f/\\.:][^\x00-\x1f/\\:]*$",
+    ),
+]
+
+
+class NewModel(BaseModel):
+    """A model to register."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="A folder by its absolute path, inside an allowed root; or the hub id of a model that was pulled.",
+    )
+    name: ModelName | None = Field(
+        None, description="What tasks may call it by; its folder's name when none is given."
+    )
+
+
+class ModelChange(BaseModel):
+    """What of a model may be changed."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: ModelName
+
+
+class _Look(NamedTuple):
+    """What a folder's files say."""
+
+    facts: ModelFacts | None
+    problem: ErrorBody | None
+    stamps: dict[str, Stamp]
+
+
+class ModelService:
+    """Base models: list, show, register, check, rename, forget. Never deletes a file."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._results: dict[str, dict[str, FileSum]] = {}
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader: threading.Thread | None = None
+
+    def page(self) -> views.Page[ModelView]:
+        """Every model by name, those in the models folder included."""
+        self._find_new()
+        with self._database.read() as session:
+            rows = repository.every(session)
+            counts = repository.count_tasks(session)
+        data = []
+        for found in rows:
+            row = self._fresh(found, at_once=0)
+            data.append(self._view(row).model_copy(update={"task_count": counts.get(row.path, 0)}))
+        return views.Page(data=data, has_more=False)
+
+    def get(self, model: str) -> ModelView:
+        """A model by its id or name, with its license and the tasks that start from it."""
+        self._find_new()
+        with self._database.read() as session:
+            row = repository.require(session, model)
+        return self._detailed(self._fresh(row))
+
+    def register(self, new: NewModel) -> tuple[ModelView, bool]:
+        """Register a folder, or a pulled model by its hub id; the same one again is found, not made twice.
+
+        Returns:
+            The model, and whether it was registered now.
+
+        Raises:
+            InvalidModel: It cannot be trained, or is not here; says what to do.
+            PathNotAllowed: It lies outside the allowed roots.
+            Conflict: Another model has the name, or the model has another name already.
+        """
+        folder, from_hub = self._folder(new.source)
+        look = self._look(folder)
+        if look.problem is not None:
+            raise InvalidModel(
+                look.problem.message,
+                hint=look.problem.hint,
+                problems=[
+                    problem.model_copy(
+                        update={"field": f"source: {problem.field}" if problem.field else "source"}
+                    )
+                    for problem in look.problem.problems
+                ],
+            )
+        self._find_new()
+        row, made = self._store(folder, look, name=new.name, from_hub=from_hub)
+        return self._detailed(self._fresh(row)), made
+
+    def check(self, model: str) -> ModelView:
+        """Read all files of a model again, whether they seem changed or not."""
+        with self._database.read() as session:
+            found = repository.require(session, model)
+        look = self._look(Path(found.path))
+        with self._database.write() as session:
+            row = repository.require(session, found.id)
+            row.sums = {}
+            _note(row, look)
+        return self._detailed(self._fresh(row))
+
+    def rename(self, model: str, change: ModelChange) -> ModelView:
+        """Give a model another name. Tasks keep the folder they were given.
+
+        Raises:
+            Conflict: Another model has the name.
+        """
+        with self._database.write() as session:
+            row = repository.require(session, model)
+            other = repository.by_name(session, change.name)
+            if other is not None and other.id != row.id:
+                raise _name_is_taken(change.name)
+            row.name = change.name
+        return self._detailed(self._fresh(row))
+
+    def forget(self, model: str) -> None:
+        """Take a model from the registry; its files stay.
+
+        Raises:
+            Conflict: It lies in the models folder, where it would be found again.
+        """
+        with self._database.write() as session:
+            row = repository.require(session, model)
+            if self._is_found(row.path) and Path(row.path).is_dir():
+                raise Conflict(
+                    f"`{row.name}` lies in the models folder, where every model is found by itself.",
+                    hint=f"Tunesmith deletes no model's files: delete or move `{row.path}` yourself, then remove it "
+                    "here.",
+                )
+            session.delete(row)
+
+    # --- what submits ask
+
+    def find(self, name: str) -> Path | None:
+        """The folder of the model with a name or a hub id; None when there is none."""
+        if "\x00" in name:
+            return None
+        with self._database.read() as session:
+            row = repository.by_name(session, name) or repository.by_hub_id(session, name)
+        return Path(row.path) if row else None
+
+    def sha256(self, folder: Path) -> str | None:
+        """The fingerprint of a model's files as they are now; None while large ones are being read.
+
+        A folder that is not registered is entered, so that its files are read once and not for every task; but what a
+        task made is no base model of the registry.
+        """
+        with self._database.read() as session:
+            row = repository.by_path(session, str(folder))
+        if row is None and not any(folder.is_relative_to(root) for root in self._settings.roots()):
+            return self._sha256_of_result(folder)
+        if row is None:
+            row, _ = self._store(folder, self._look(folder))
+        return self._fresh(row).sha256
+
+    def close(self) -> None:
+        """End the background reader once it has read what it is reading."""
+        if self._reader is not None:
+            self._queue.put("")
+            self._reader.join(timeout=5)
+
+    # --- looking
+
+    def _sha256_of_result(self, folder: Path) -> str | None:
+        """The fingerprint of a model that a task made; None when it is too large to be read at once."""
+        here = _stamps(folder) or {}
+        known = self._results.get(str(folder), {})
+        if not here or sum(here[name].size for name in changed(here, known)) > AT_ONCE_BYTES:
+            return None
+        found = sums(folder, known)
+        if len(self._results) >= _KNOWN_RESULTS:
+            self._results.clear()
+        self._results[str(folder)] = found
+        return fingerprint(found)
+
+    def _folder(self, source: str) -> tuple[Path, str | None]:
+        """The folder that a source names, and the hub id by which it was named."""
+        roots = self._settings.roots()
+        if Path(source).is_absolute():
+            return allowed_folder(source, roots), None
+        refuse_weight_file(source)
+        owner, _, name = source.rpartition("/")
+        folder = self._settings.models_dir / name
+        is_here = (
+            name not in ("", ".", "..") and ".." not in owner and "\x00" not in source and folder.is_dir()
+        )
+        if not is_here or (owner and not is_from_hub(folder, source)):
+            raise InvalidModel(
+                f"The model `{source}` is not here.",
+                hint=f"Run `tunesmith models pull {source}` on the machine of the platform: what is pulled is found by "
+                "itself. A folder of your own is given by its absolute path.",
+                field="source",
+            )
+        return allowed_folder(str(folder.absolute()), roots), source if owner else None
+
+    def _look(self, folder: Path) -> _Look:
+        """Read a folder's config, tokenizer and headers; its weights are not read."""
+        try:
+            allowed_folder(str(folder), self._settings.roots())
+            facts = check_model_folder(folder)
+            return _Look(facts, None, stamps(folder))
+        except TunesmithError as error:
+            return _Look(None, error.body(), _stamps(folder) or {})
+        except OSError as error:
+            gone = InvalidModel(
+                f"`{folder}` cannot be read: {error.strerror}.", hint="Check its permissions."
+            )
+            return _Look(None, gone.body(), {})
+
+    def _find_new(self) -> None:
+        """Enter the folders of the models folder that are not registered yet."""
+        try:
+            folders = [Path(entry.path) for entry in os.scandir(self._settings.models_dir) if entry.is_dir()]
+        except OSError:
+            return
+        with self._database.read() as session:
+            known = {row.path for row in repository.every(session)}
+        for folder in sorted(folders):
+            real = Path(os.path.realpath(folder))
+            if not folder.name.startswith(".") and str(real) not in known:
+                self._store(real, self._look(real))
+
+    def _store(
+        self, folder: Path, look: _Look, name: str | None = None, from_hub: str | None = None
+    ) -> tuple[ModelRow, bool]:
+        """The row of a folder, made when there is none.
+
+        Raises:
+            Conflict: Another model has the wanted name, or the folder has another one.
+        """
+        try:
+            with self._database.write() as session:
+                row = repository.by_path(session, str(folder))
+                if row is not None:
+                    if name not in (None, row.name):
+                        raise Conflict(
+                            f"`{folder}` is registered as `{row.name}` already.",
+                            hint=f"Rename it: `tunesmith models rename {row.name} {name}`.",
+                        )
+                    return row, False
+                if name is not None and repository.by_name(session, name) is not None:
+                    raise _name_is_taken(name)
+                row = ModelRow(
+                    id=new_id("model"),
+                    name=name or repository.free_name(session, folder.name or "model"),
+                    hub_id=hub_id(folder) or from_hub,
+                    path=str(folder),
+                    sums={},
+                    created_at=now(),
+                )
+                _note(row, look)
+                session.add(row)
+            return row, True
+        except IntegrityError:  # another process entered it, or took the name, at the same moment
+            with self._database.read() as session:
+                found = repository.by_path(session, str(folder))
+            if found is None:
+                raise
+            return found, False
+
+    def _fresh(self, row: ModelRow, at_once: int | None = None) -> ModelRow:
+        """A model's row as its files are now; only what has changed is read.
+
+        Args:
+            row: As it was stored.
+            at_once: Bytes that may be read for the fingerprint before answering; more is read in the background.
+        """
+        folder = Path(row.path)
+        here = _stamps(folder)
+        if here is None:
+            return row
+        if here != _known_stamps(row):
+            look = self._look(folder)
+            with self._database.write() as session:
+                row = repository.require(session, row.id)
+                _note(row, look)
+        if row.facts is not None and row.sha256 is None:
+            wanted = changed(here, _known_sums(row))
+            limit = AT_ONCE_BYTES if at_once is None else at_once
+            if sum(here[name].size for name in wanted) <= limit:
+                return self._read_sums(row.id) or row
+            self._read_later(row.id)
+        return row
+
+    def _read_sums(self, model_id: str) -> ModelRow | None:
+        """Read a model's files for its fingerprint, and note it; None when it was forgotten, or changes just now."""
+        with self._database.read() as session:
+            row = session.get(ModelRow, model_id)
+        if row is None:
+            return None
+        try:
+            found = sums(Path(row.path), _known_sums(row))
+        except OSError as error:
+            logger.warning("%s: %s", row.path, error)
+            return None
+        with self._database.write() as session:
+            row = session.get(ModelRow, model_id)
+            if row is None:
+                return None
+            row.sums = {name: file.model_dump() for name, file in found.items()}
+            if _known_stamps(row) != {name: file.stamp for name, file in found.items()}:
+                return row  # a file changed meanwhile: the next look reads it
+            row.sha256 = fingerprint(found)
+            _tell_tasks(session, row)
+        return row
+
+    def _read_later(self, model_id: str) -> None:
+        with self._lock:
+            if model_id in self._waiting:
+                return
+            self._waiting.add(model_id)
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read_queue, name="models", daemon=True)
+                self._reader.start()
+        self._queue.put(model_id)
+
+    def _read_queue(self) -> None:
+        read: list[str] = []
+        while True:
+            try:
+                model_id = self._queue.get(timeout=SUBMIT_SECONDS if read else None)
+            except queue.Empty:
+                self._guarded(self._tell_late_tasks, *read)
+                read.clear()
+                continue
+            if not model_id:
+                return
+            self._guarded(self._read_sums, model_id)
+            read.append(model_id)
+            with self._lock:
+                self._waiting.discard(model_id)
+
+    def _tell_late_tasks(self, *model_ids: str) -> None:
+        """Tell the tasks that asked before their model was read, and were entered after it."""
+        with self._database.write() as session:
+            for row in (session.get(ModelRow, model_id) for model_id in model_ids):
+                if row is not None and row.sha256 is not None:
+                    _tell_tasks(session, row)
+
+    def _guarded(self, step: Callable[..., object], *model_ids: str) -> None:
+        try:
+            step(*model_ids)
+        except Exception:  # one model's trouble must not end the reader
+            logger.exception("the fingerprint of %s", ", ".join(model_ids))
+
+    # --- showing
+
+    def _is_found(self, path: str) -> bool:
+        return Path(path).parent == Path(os.path.realpath(self._settings.models_dir))
+
+    def _view(self, row: ModelRow) -> ModelView:
+        problem = ErrorBody.model_validate(row.problem) if row.problem else None
+        state = ModelState.REFUSED if problem else ModelState.READY
+        if not Path(row.path).is_dir():
+            state = ModelState.MISSING
+            problem = InvalidModel(
+                f"`{row.path}` is not there any more.",
+                hint=f"Bring the folder back, or forget it: `tunesmith models remove {row.name}`.",
+            ).body()
+        is_ready = state is ModelState.READY
+        return ModelView(
+            id=row.id,
+            name=row.name,
+            state=state,
+            hub_id=row.hub_id,
+            path=row.path,
+            is_found=self._is_found(row.path),
+            facts=ModelFacts.model_validate(row.facts) if row.facts and is_ready else None,
+            problem=problem,
+            sha256=row.sha256 if is_ready else None,
+            disk_bytes=sum(size for size, _ in row.stamps.values()),
+            created_at=row.created_at,
+            checked_at=row.checked_at,
+        )
+
+    def _detailed(self, row: ModelRow) -> ModelView:
+        view = self._view(row)
+        with self._database.read() as session:
+            count = repository.count_tasks_of(session, row.path)
+            tasks = repository.tasks_of(session, row.path, _SHOWN_TASKS)
+        uses = [ModelUse(id=task.id, name=task.name, state=State(task.state)) for task in tasks]
+        text = license_text(Path(row.path)) if view.state is ModelState.READY else None
+        return view.model_copy(update={"task_count": count, "tasks": uses, "license_text": text})
+
+
+def _stamps(folder: Path) -> dict[str, Stamp] | None:
+    try:
+        return stamps(folder)
+    except OSError:
+        return None
+
+
+def _note(row: ModelRow, look: _Look) -> None:
+    """Put what a look found into a row; the fingerprint is another matter and unknown from now."""
+    row.facts = look.facts.model_dump(mode="json") if look.facts else None
+    row.problem = look.problem.model_dump(mode="json") if look.problem else None
+    row.stamps = {name: list(stamp) for name, stamp in look.stamps.items()}
+    row.sha256 = None
+    row.checked_at = now()
+
+
+def _tell_tasks(session: Session, row: ModelRow) -> None:
+    for task in repository.live_tasks_without_sum(session, row.path):
+        task.inputs = {**task.inputs, "model_sha256": row.sha256}
+
+
+def _known_stamps(row: ModelRow) -> dict[str, Stamp]:
+    return {name: Stamp(size, changed_ns) for name, (size, changed_ns) in row.stamps.items()}
+
+
+def _known_sums(row: ModelRow) -> dict[str, FileSum]:
+    return {name: FileSum.model_validate(file) for name, file in row.sums.items()}
+
+
+def _name_is_taken(name: str) -> Conflict:
+    return Conflict(
+        f"Another model is named `{name}`.", hint="Choose another name, or rename that one first."
+    )

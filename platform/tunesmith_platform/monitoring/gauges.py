@@ -1,0 +1,60 @@
+"""The platform in numbers, as Prometheus reads them. Knows names and units; the numbers are given."""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+GAUGES: dict[str, str] = {
+    "tunesmith_queue_length": "Tasks that wait to be started.",
+    "tunesmith_queue_age_seconds": "Since when the oldest of them waits.",
+    "tunesmith_ingest_lag_seconds": "From an event on the job's clock until it was stored, of the newest report.",
+    "tunesmith_silence_seconds": "Since when the running task that was heard of least said nothing.",
+    "tunesmith_reconcile_seconds": "How long the reconciler's last round took.",
+    "tunesmith_events": "Events stored in the logs of all tasks.",
+    "tunesmith_checkpoints": "Checkpoints that are complete and verified.",
+    "tunesmith_checkpoint_bytes": "What those checkpoints take in the storage.",
+    "tunesmith_mirror_behind_events": "Events that MLflow does not show yet.",
+}
+"""Numbers without labels."""
+BY_STATE: dict[str, str] = {
+    "tunesmith_tasks": "Tasks, by state.",
+    "tunesmith_deliveries": "Notifications in the delivery log, by state.",
+}
+"""Numbers with the label `state`."""
+
+
+class _Numbers(Collector):
+    def __init__(
+        self, version: str, single: Mapping[str, float], by_state: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        self._version, self._single, self._by_state = version, single, by_state
+
+    def collect(self) -> Iterator[Metric]:
+        about = GaugeMetricFamily("tunesmith_info", "The platform's version.", labels=["version"])
+        about.add_metric([self._version], 1)
+        yield about
+        for name, words in GAUGES.items():
+            if name in self._single:
+                yield GaugeMetricFamily(name, words, value=self._single[name])
+        for name, words in BY_STATE.items():
+            family = GaugeMetricFamily(name, words, labels=["state"])
+            for state, count in self._by_state.get(name, {}).items():
+                family.add_metric([state], count)
+            yield family
+
+
+def exposition(version: str, single: Mapping[str, float], by_state: Mapping[str, Mapping[str, int]]) -> str:
+    """The numbers in Prometheus' text format.
+
+    Args:
+        version: The platform's.
+        single: By names of `GAUGES`; one that is not known is left out.
+        by_state: By names of `BY_STATE`, then by state.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Numbers(version, single, by_state))
+    return generate_latest(registry).decode()

@@ -1,0 +1,56 @@
+"""Which paths a client may name: those inside the allowed roots, links followed first, so that none leads out."""
+
+import os
+from pathlib import Path
+
+from tunesmith.errors import InvalidInput, PathNotAllowed
+
+
+def allowed_path(given: str, roots: list[Path]) -> Path:
+    """The real path that a client names.
+
+    Raises:
+        PathNotAllowed: It is not absolute, or lies outside the roots.
+        InvalidInput: It holds a NUL character.
+    """
+    if "\x00" in given:
+        raise InvalidInput("A path holds no NUL character.", hint="Remove it: no file's name can hold one.")
+    path = Path(os.path.realpath(given))
+    if not Path(given).is_absolute() or not _is_inside(path, roots):
+        raise PathNotAllowed(
+            f"`{given}` lies outside the folders that this platform may use.", hint=_cure(roots)
+        )
+    return path
+
+
+def allowed_folder(given: str, roots: list[Path]) -> Path:
+    """As `allowed_path`, and no file directly in the folder is a link that leads out of the roots.
+
+    Raises:
+        PathNotAllowed: It is not absolute, lies outside the roots, or one of its files does.
+        InvalidInput: It holds a NUL character.
+    """
+    folder = allowed_path(given, roots)
+    try:
+        links = [Path(entry.path) for entry in os.scandir(folder) if entry.is_symlink()]
+    except OSError:
+        return folder  # no folder, or closed to us: who reads it says so
+    for link in links:
+        if not _is_inside(Path(os.path.realpath(link)), roots):
+            raise PathNotAllowed(
+                f"`{link}` is a link to a file outside the folders that this platform may use.",
+                hint=_cure(roots),
+            )
+    return folder
+
+
+def _is_inside(path: Path, roots: list[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _cure(roots: list[Path]) -> str:
+    return (
+        "Give an absolute path inside "
+        + (" or ".join(f"`{root}`" for root in roots) or "an allowed root")
+        + ", or allow its folder with `tunesmith up --allow DIR`."
+    )

@@ -1,0 +1,109 @@
+"""Quotas over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response, status
+
+from tunesmith import views
+from tunesmith_platform import examples
+from tunesmith_platform.http import AdminDep, ServicesDep, UserDep, answers
+from tunesmith_platform.quota.service import NewGrant, QuotaChange
+
+router = APIRouter(tags=["quota"])
+
+Project = Annotated[
+    str, Path(description="The project's name.", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f/\\]+$")
+]
+
+
+@router.get(
+    "/quota", response_model=views.Page[views.QuotaView], responses=answers(examples.QUOTAS, 401, 422)
+)
+def list_quotas(
+    services: ServicesDep,
+    _user: UserDep,
+    after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> views.Page[views.QuotaView]:
+    """List the projects that have a training quota, by name."""
+    return services.quota.page(after, limit)
+
+
+@router.get("/quota/{project}", response_model=views.QuotaView, responses=answers(examples.QUOTA, 401, 422))
+def show_quota(project: Project, services: ServicesDep, _user: UserDep) -> views.QuotaView:
+    """Show a project's training quota: granted, charged, held for tasks, and available."""
+    return services.quota.get(project)
+
+
+@router.put(
+    "/quota/{project}",
+    response_model=views.QuotaView,
+    responses=answers(examples.QUOTA, 401, 403, 413, 422, 503),
+)
+def change_quota(
+    project: Project,
+    change: Annotated[QuotaChange, examples.quota_change_body()],
+    services: ServicesDep,
+    _admin: AdminDep,
+) -> views.QuotaView:
+    """Switch a project's quota on or off, or set the level it warns at. For administrators.
+
+    On, it holds for the tasks that are submitted from then on.
+    """
+    return services.quota.change(project, change)
+
+
+@router.get(
+    "/quota/{project}/history",
+    response_model=views.Page[views.QuotaEntryView],
+    responses=answers(examples.QUOTA_ENTRIES, 401, 422),
+)
+def quota_history(
+    project: Project,
+    services: ServicesDep,
+    _user: UserDep,
+    task: Annotated[str | None, Query(max_length=40, description="Only this task's entries.")] = None,
+    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> views.Page[views.QuotaEntryView]:
+    """Read a project's quota ledger, newest first."""
+    return services.quota.history(project, task, after, limit)
+
+
+@router.post(
+    "/quota/{project}/grants",
+    response_model=views.QuotaEntryView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.QUOTA_ENTRIES.data[0], 401, 403, 409, 413, 422, 503, status=201)
+    | {
+        200: {
+            "model": views.QuotaEntryView,
+            "description": "The grant that this `Idempotency-Key` made before.",
+            "content": {
+                "application/json": {"example": examples.QUOTA_ENTRIES.data[0].model_dump(mode="json")}
+            },
+        }
+    },
+)
+def grant_quota(
+    project: Project,
+    new: Annotated[NewGrant, examples.grant_body()],
+    response: Response,
+    services: ServicesDep,
+    admin: AdminDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1, max_length=200, description="The same key and body again answer the same grant."
+        ),
+    ] = None,
+) -> views.QuotaEntryView:
+    """Grant a project so many checkpoints; a negative amount takes away. For administrators.
+
+    Taking away stops no task at once: a task that is no longer covered saves, then stops, at its next checkpoint.
+    """
+    entry, made = services.quota.grant(project, new, admin, idempotency_key)
+    if not made:
+        response.status_code = status.HTTP_200_OK
+        response.headers["Idempotent-Replayed"] = "true"
+    return entry

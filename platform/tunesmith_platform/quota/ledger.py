@@ -1,0 +1,130 @@
+"""What a task's way does to its project's quota: reserve at the start, charge a checkpoint, release at the end.
+
+Each function runs in the caller's transaction, which holds the task's row; the project's row is always taken after it.
+Nothing is done for a project whose quota is off, nor for a task that was submitted while it was off.
+
+While a task trains it holds at least one, for the checkpoint that a stop saves. So saves never take what others hold,
+and only three things lead below zero: an administrator who takes grants away, saves by the clock with nothing left, and
+a job that saved several times before it could hear of its stop. What was saved is charged all the same.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import QuotaExceeded
+from tunesmith.events import Warned
+from tunesmith.planning import checkpoints_left
+from tunesmith.spec.training import TrainSpec
+from tunesmith.views import QuotaKind
+from tunesmith_platform.db.tables import CheckpointRow, QuotaProjectRow, TaskRow
+from tunesmith_platform.events import repository as events
+from tunesmith_platform.quota import repository
+
+
+def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> None:
+    """Hold what a task that is about to start, or to go on, plans to save.
+
+    Raises:
+        QuotaExceeded: Less is available; nothing is held then.
+    """
+    seen = repository.find(session, task.project)
+    if seen is None or not seen.enabled:
+        return
+    newest = session.scalar(select(func.max(CheckpointRow.step)).where(CheckpointRow.task_id == task.id))
+    needed = _planned_after(task, newest or 0)
+    row = repository.held(session, task.project)
+    assert row is not None, "a project's row is never deleted"
+    if not row.enabled:
+        return
+    if needed > row.available:
+        raise _exceeded(row, needed)
+    repository.append(session, row, QuotaKind.RESERVE, reserved=needed, task_id=task.id, by=by)
+    _watch_level(session, row, task)
+
+
+def charge(session: Session, task: TaskRow, steps: Sequence[int]) -> bool:
+    """Charge a task's saved checkpoints, each step once.
+
+    Returns:
+        Whether the task has to save once more and stop, because what it plans beyond that is not covered.
+    """
+    seen = repository.find(session, task.project)
+    if seen is None or not seen.enabled:
+        return False
+    row = repository.held(session, task.project)
+    assert row is not None, "a project's row is never deleted"
+    held = repository.reservation(session, task.id)
+    new = sorted(step for step in set(steps) if not repository.is_charged(session, task.id, step))
+    if held is None or not row.enabled or not new:
+        return False
+    planned = 0
+    for step in new:
+        planned = _planned_after(task, step, said=True)
+        # A save that was not planned leaves the plan's own covered, as long as there is anything else.
+        takes_held = held > planned or (held > 0 and row.available < 1)
+        held -= takes_held
+        repository.append(
+            session, row, QuotaKind.CHARGE, amount=-1, reserved=-takes_held, task_id=task.id, step=step
+        )
+    more = min(planned - held, row.available)
+    if more > 0:
+        note = "More saves are to come than were planned."
+        repository.append(session, row, QuotaKind.RESERVE, reserved=more, task_id=task.id, note=note)
+        held += more
+    _watch_level(session, row, task)
+    return planned > 0 and (row.available < 0 or (held < planned and held <= 1))
+
+
+def release(session: Session, task: TaskRow) -> None:
+    """Give back what is still held for a task that is over."""
+    held = repository.reservation(session, task.id)
+    if not held:
+        return
+    row = repository.held(session, task.project)
+    assert row is not None, "a project's row is never deleted"
+    repository.append(session, row, QuotaKind.RELEASE, reserved=-held, task_id=task.id)
+    reset_level(row)
+
+
+def reset_level(row: QuotaProjectRow) -> None:
+    """Warn again at the next crossing, once enough is available again."""
+    if row.available > row.low_threshold:
+        row.is_low = False
+
+
+def _watch_level(session: Session, row: QuotaProjectRow, task: TaskRow) -> None:
+    reset_level(row)
+    if row.is_low or row.available > row.low_threshold:
+        return
+    row.is_low = True
+    warning = Warned(
+        code="quota_low",
+        message=f"Project `{row.project}` has {row.available} of its training quota available.",
+        hint="Ask an administrator for a grant.",
+    )
+    events.append_own(session, task, warning.model_dump(mode="json"))
+
+
+def _planned_after(task: TaskRow, step: int, *, said: bool = False) -> int:
+    """How many checkpoints a task plans after a step; `said`: by the number of steps that its job reported."""
+    spec = TrainSpec.stored(task.spec)
+    total = int(task.progress.get("total_steps") or 0) if said else 0
+    # Where rows were not counted, the least is held, and each save takes what turns out to be planned.
+    return checkpoints_left(spec, int(task.inputs.get("rows") or 1), step, total or None)
+
+
+def _exceeded(row: QuotaProjectRow, needed: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"It plans to save {needed} checkpoints, and project `{row.project}` has {row.available} of its training "
+        f"quota available ({row.reserved} more are held for other tasks).",
+        hint="Save less often (`save_steps`, `save_strategy`), or ask an administrator for a grant of "
+        f"{needed - row.available}.",
+        details={
+            "project": row.project,
+            "needed": needed,
+            "available": row.available,
+            "reserved": row.reserved,
+        },
+    )

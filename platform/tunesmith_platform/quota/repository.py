@@ -1,0 +1,125 @@
+"""The quota's queries. Who appends holds the project's row, so that sums and ledger never part."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith.views import QuotaKind
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
+
+PLATFORM = "platform"
+"""Whose entries those are that no key asked for."""
+
+
+def find(session: Session, project: str) -> QuotaProjectRow | None:
+    """A project's quota as it stands; None where nobody has ever set one."""
+    return session.get(QuotaProjectRow, project)
+
+
+def held(session: Session, project: str) -> QuotaProjectRow | None:
+    """A project's quota, its row held until the transaction ends."""
+    query = select(QuotaProjectRow).where(QuotaProjectRow.project == project).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+
+
+def ensured(session: Session, project: str) -> QuotaProjectRow:
+    """A project's quota, made if there is none, its row held until the transaction ends."""
+    row = held(session, project)
+    if row is None:
+        try:
+            with session.begin_nested():
+                session.add(
+                    QuotaProjectRow(
+                        project=project,
+                        enabled=False,
+                        low_threshold=0,
+                        is_low=False,
+                        granted=0,
+                        charged=0,
+                        reserved=0,
+                    )
+                )
+        except IntegrityError:  # another made it at the same moment
+            session.expire_all()
+        row = held(session, project)
+        assert row is not None
+    return row
+
+
+def projects(session: Session, after: str | None, limit: int) -> Sequence[QuotaProjectRow]:
+    """The projects that have a quota, by name; one more than the limit."""
+    query = select(QuotaProjectRow).order_by(QuotaProjectRow.project).limit(limit + 1)
+    if after is not None:
+        query = query.where(QuotaProjectRow.project > after)
+    return session.scalars(query).all()
+
+
+def entries(
+    session: Session, project: str, task_id: str | None, after: int | None, limit: int
+) -> Sequence[QuotaEntryRow]:
+    """A project's ledger, newest first; one more than the limit."""
+    query = select(QuotaEntryRow).where(QuotaEntryRow.project == project)
+    if task_id is not None:
+        query = query.where(QuotaEntryRow.task_id == task_id)
+    if after is not None:
+        query = query.where(QuotaEntryRow.id < after)
+    return session.scalars(query.order_by(QuotaEntryRow.id.desc()).limit(limit + 1)).all()
+
+
+def reservation(session: Session, task_id: str) -> int | None:
+    """What is held for a task; None when it was never under a quota."""
+    query = select(func.count(), func.sum(QuotaEntryRow.reserved)).where(QuotaEntryRow.task_id == task_id)
+    count, total = session.execute(query).one()
+    return int(total) if count else None
+
+
+def is_charged(session: Session, task_id: str, step: int) -> bool:
+    """Whether the checkpoint of a step was charged before."""
+    query = select(QuotaEntryRow.id).where(QuotaEntryRow.task_id == task_id, QuotaEntryRow.step == step)
+    return session.scalar(query) is not None
+
+
+def by_key(session: Session, project: str, by: str, key: str) -> QuotaEntryRow | None:
+    """The grant that an `Idempotency-Key` made before."""
+    query = select(QuotaEntryRow).where(
+        QuotaEntryRow.project == project, QuotaEntryRow.by == by, QuotaEntryRow.key == key
+    )
+    return session.scalars(query).one_or_none()
+
+
+def append(
+    session: Session,
+    row: QuotaProjectRow,
+    kind: QuotaKind,
+    *,
+    amount: int = 0,
+    reserved: int = 0,
+    task_id: str | None = None,
+    step: int | None = None,
+    note: str = "",
+    by: str = PLATFORM,
+    key: str | None = None,
+) -> QuotaEntryRow:
+    """Append to the ledger of a project whose row is held, and bring up its sums: the only place that does."""
+    row.granted += amount if kind is QuotaKind.GRANT else 0
+    row.charged -= amount if kind is QuotaKind.CHARGE else 0
+    row.reserved += reserved
+    entry = QuotaEntryRow(
+        project=row.project,
+        time=now(),
+        kind=kind,
+        amount=amount,
+        reserved=reserved,
+        available=row.available,
+        task_id=task_id,
+        step=step,
+        note=note,
+        by=by,
+        key=key,
+    )
+    session.add(entry)
+    session.flush()
+    return entry

@@ -1,0 +1,119 @@
+"""The series' queries: chunks, their headers, and the metric events that are not folded yet."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tunesmith_platform.db.tables import ChunkRow, EventRow
+from tunesmith_platform.series.packing import Points, unpack
+
+_MANY = 500
+"""Chunks asked for by number in one query."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """A chunk without its points. `start` is the place of its first point within its segment."""
+
+    number: int
+    segment: int
+    attempt: int
+    start: int
+    points: int
+    first_step: int
+    last_step: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric event."""
+
+    n: int
+    attempt: int
+    time: dt.datetime
+    step: int
+    values: dict[str, float]
+
+
+_HEADER = (
+    ChunkRow.number,
+    ChunkRow.segment,
+    ChunkRow.attempt,
+    ChunkRow.start,
+    ChunkRow.points,
+    ChunkRow.first_step,
+    ChunkRow.last_step,
+)
+
+
+def headers(session: Session, task_id: str, names: Iterable[str] | None = None) -> dict[str, list[Header]]:
+    """The chunks of a task's metrics, by name, each in the order they were measured."""
+    query = select(ChunkRow.name, *_HEADER).where(ChunkRow.task_id == task_id)
+    if names is not None:
+        query = query.where(ChunkRow.name.in_(list(names)))
+    found: dict[str, list[Header]] = {}
+    for name, *values in session.execute(query.order_by(ChunkRow.name, ChunkRow.number)):
+        found.setdefault(name, []).append(Header(*values))
+    return found
+
+
+def last_chunks(session: Session, task_id: str) -> dict[str, ChunkRow]:
+    """The newest chunk of each metric."""
+    newest = (
+        select(ChunkRow.name, func.max(ChunkRow.number).label("number"))
+        .where(ChunkRow.task_id == task_id)
+        .group_by(ChunkRow.name)
+        .subquery()
+    )
+    query = select(ChunkRow).where(ChunkRow.task_id == task_id)
+    query = query.join(newest, (ChunkRow.name == newest.c.name) & (ChunkRow.number == newest.c.number))
+    return {chunk.name: chunk for chunk in session.scalars(query)}
+
+
+def data(session: Session, task_id: str, name: str, numbers: Sequence[int]) -> dict[int, Points]:
+    """The points of chunks, by number."""
+    return _blobs(session, task_id, name, numbers, ChunkRow.data)
+
+
+def roll_ups(session: Session, task_id: str, name: str, numbers: Sequence[int]) -> dict[int, Points]:
+    """The roll-ups of chunks, by number."""
+    return _blobs(session, task_id, name, numbers, ChunkRow.rollup)
+
+
+def _blobs(
+    session: Session, task_id: str, name: str, numbers: Sequence[int], column: Any
+) -> dict[int, Points]:
+    found: dict[int, Points] = {}
+    for start in range(0, len(numbers), _MANY):
+        query = select(ChunkRow.number, column).where(
+            ChunkRow.task_id == task_id,
+            ChunkRow.name == name,
+            ChunkRow.number.in_(numbers[start : start + _MANY]),
+        )
+        found |= {number: unpack(blob) for number, blob in session.execute(query)}
+    return found
+
+
+def measured(
+    session: Session, task_id: str, after: int, up_to: int, limit: int | None = None
+) -> list[Measured]:
+    """The metric events with numbers above `after`, oldest first."""
+    query = (
+        select(EventRow.n, EventRow.attempt, EventRow.time, EventRow.payload)
+        .where(
+            EventRow.task_id == task_id,
+            EventRow.kind == "metrics",
+            EventRow.n > after,
+            EventRow.n <= up_to,
+        )
+        .order_by(EventRow.n)
+        .limit(limit)
+    )
+    return [
+        Measured(n, attempt, time, payload["step"], payload["values"])
+        for n, attempt, time, payload in session.execute(query)
+    ]

@@ -1,0 +1,1 @@
+"""Templates: parameters under a name, built in or saved by users."""

@@ -1,0 +1,114 @@
+"""Templates over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response, status
+
+from tunesmith import views
+from tunesmith.templates import (
+    MAX_YAML_CHARACTERS,
+    NewTemplate,
+    TemplateChange,
+    TemplateView,
+    from_yaml,
+    to_yaml,
+)
+from tunesmith_platform import examples
+from tunesmith_platform.http import ServicesDep, UserDep, answers
+
+router = APIRouter(tags=["templates"])
+
+TemplateName = Annotated[str, Path(min_length=1, max_length=120, description="The template's name.")]
+_YAML = "application/yaml"
+
+
+@router.get(
+    "/templates",
+    response_model=views.Page[TemplateView],
+    responses=answers(examples.TEMPLATES, 401, 422),
+)
+def list_templates(
+    services: ServicesDep,
+    _user: UserDep,
+    after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> views.Page[TemplateView]:
+    """List templates: those that came with the platform, then the users' by name."""
+    return services.templates.page(after, limit)
+
+
+@router.post(
+    "/templates",
+    response_model=TemplateView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.TEMPLATE, 401, 404, 409, 413, 422, 503, status=201),
+)
+def save_template(
+    new: Annotated[NewTemplate, examples.new_template_body()], services: ServicesDep, _user: UserDep
+) -> TemplateView:
+    """Save parameters, or those of a task (`from_task`), as a template."""
+    return services.templates.save(new)
+
+
+@router.post(
+    "/templates:import",
+    response_model=TemplateView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.TEMPLATE, 401, 409, 413, 422, 503, status=201),
+)
+def import_template(
+    text: Annotated[str, Body(media_type=_YAML, max_length=MAX_YAML_CHARACTERS)],
+    services: ServicesDep,
+    _user: UserDep,
+) -> TemplateView:
+    """Save a template from YAML, as `GET /v1/templates/{name}/yaml` shows it."""
+    return services.templates.save(NewTemplate(**from_yaml(text).model_dump()))
+
+
+@router.get(
+    "/templates/{name}", response_model=TemplateView, responses=answers(examples.TEMPLATE, 401, 404, 422)
+)
+def show_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> TemplateView:
+    """Show a template."""
+    return services.templates.get(name)
+
+
+@router.get(
+    "/templates/{name}/yaml",
+    response_class=Response,
+    responses=answers(None, 401, 404, 422)
+    | {
+        200: {
+            "description": "The template as YAML.",
+            "content": {_YAML: {"example": to_yaml(examples.TEMPLATE)}},
+        }
+    },
+)
+def export_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> Response:
+    """Show a template as YAML, to keep in a file and import elsewhere."""
+    return Response(to_yaml(services.templates.get(name)), media_type=_YAML)
+
+
+@router.patch(
+    "/templates/{name}",
+    response_model=TemplateView,
+    responses=answers(examples.TEMPLATE, 401, 404, 409, 413, 422, 503),
+)
+def change_template(
+    name: TemplateName,
+    change: Annotated[TemplateChange, examples.template_change_body()],
+    services: ServicesDep,
+    _user: UserDep,
+) -> TemplateView:
+    """Rename a template, or change what it holds. Tasks made from it keep their own parameters."""
+    return services.templates.change(name, change)
+
+
+@router.delete(
+    "/templates/{name}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=answers(None, 401, 404, 409, 422, 503),
+)
+def delete_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> None:
+    """Delete a template. Tasks made from it keep their own parameters; built-in ones stay."""
+    services.templates.delete(name)

@@ -1,0 +1,39 @@
+"""The templates' queries."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import Conflict
+from tunesmith_platform.db.tables import TemplateRow
+
+
+def by_name(session: Session, name: str) -> TemplateRow | None:
+    """A user's template."""
+    return session.scalars(select(TemplateRow).where(TemplateRow.name == name)).one_or_none()
+
+
+def find(session: Session, after: str | None, limit: int) -> Sequence[TemplateRow]:
+    """Users' templates by name, those after a name."""
+    query = select(TemplateRow).order_by(TemplateRow.name).limit(limit)
+    if after is not None:
+        query = query.where(TemplateRow.name > after)
+    return session.scalars(query).all()
+
+
+def put(session: Session, row: TemplateRow) -> None:
+    """Store a new or renamed template.
+
+    Raises:
+        Conflict: Another has its name.
+    """
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise Conflict(
+            f"There is a template `{row.name}` already.",
+            hint="Choose another name, or delete that one first.",
+        ) from error

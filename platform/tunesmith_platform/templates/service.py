@@ -1,0 +1,176 @@
+"""What users do with templates, and how a new task takes up the one it names.
+
+Knows parameters and rows; a task's are read from its record, never changed.
+"""
+
+from sqlalchemy.orm import Session
+
+from tunesmith import templates as contract
+from tunesmith.errors import Conflict, InvalidInput, NotFound
+from tunesmith.spec.parameter import Notice
+from tunesmith.spec.task import NewTask, TaskRequest
+from tunesmith.templates import NewTemplate, Template, TemplateChange, TemplateView
+from tunesmith.views import Page
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import TemplateRow
+from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.templates import repository
+from tunesmith_platform.templates.builtin import builtins
+
+
+class TemplateService:
+    """Templates: save, list, show, change, delete."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, after: str | None, limit: int) -> Page[TemplateView]:
+        """The built-in templates, then the users' by name; `after` is the name of the last one already read."""
+        own = list(builtins().values())
+        names = [view.name for view in own]
+        first = own if after is None else own[names.index(after) + 1 :] if after in names else []
+        found = first[: limit + 1]
+        with self._database.read() as session:
+            rows = repository.find(
+                session, None if first or after in names else after, limit + 1 - len(found)
+            )
+        found += [_view(row) for row in rows]
+        more = len(found) > limit
+        data = found[:limit]
+        return Page(data=data, has_more=more, next=data[-1].name if more else None)
+
+    def get(self, name: str) -> TemplateView:
+        """A template.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        if name in builtins():
+            return builtins()[name]
+        with self._database.read() as session:
+            return _view(_require(session, name))
+
+    def save(self, new: NewTemplate) -> TemplateView:
+        """Save a template from parameters, or from a task's.
+
+        Raises:
+            InvalidInput: The parameters are not those of a task, or exclude each other.
+            Conflict: Its name is taken.
+        """
+        if new.from_task is not None:
+            with self._database.read() as session:
+                spec = tasks.require(session, new.from_task).spec
+            under = contract.as_template(spec, with_places=new.with_places)
+            new = new.model_copy(update={"parameters": contract.merged(under, new.parameters)})
+        elif new.with_places:
+            raise InvalidInput("`with_places` goes with `from_task`.", field="with_places")
+        parameters, notices = _checked(new)
+        _refuse_builtin_name(new.name)
+        moment = now()
+        row = TemplateRow(
+            id=new_id("template"),
+            name=new.name,
+            kind=new.kind,
+            description=new.description,
+            description_zh=new.description_zh,
+            hides=list(new.hides),
+            parameters=parameters,
+            created_at=moment,
+            updated_at=moment,
+        )
+        with self._database.write() as session:
+            repository.put(session, row)
+            return _view(row, notices)
+
+    def change(self, name: str, change: TemplateChange) -> TemplateView:
+        """Rename a template, or change what it holds. Tasks made from it keep what they have.
+
+        Raises:
+            NotFound: There is none of this name.
+            Conflict: It is built in, or the new name is taken.
+        """
+        _refuse_builtin(name)
+        notices: list[Notice] = []
+        updates = change.model_dump(mode="json", exclude_none=True)
+        if change.parameters is not None:
+            updates["parameters"], notices = _checked(Template(name=name, parameters=change.parameters))
+        if change.name is not None:
+            _refuse_builtin_name(change.name)
+        with self._database.write() as session:
+            row = _require(session, name)
+            for field, value in updates.items():
+                setattr(row, field, value)
+            row.updated_at = now()
+            repository.put(session, row)
+            return _view(row, notices)
+
+    def delete(self, name: str) -> None:
+        """Delete a template. Tasks made from it keep what they have.
+
+        Raises:
+            NotFound: There is none of this name.
+            Conflict: It is built in.
+        """
+        _refuse_builtin(name)
+        with self._database.write() as session:
+            session.delete(_require(session, name))
+
+    def complete(self, request: TaskRequest) -> NewTask:
+        """A new task with the parameters of the template it names under its own.
+
+        Raises:
+            NotFound: There is no such template.
+            InvalidInput: Together they are not the parameters of a task.
+        """
+        if request.template is None:
+            return request.complete(request.spec)
+        under = self.get(request.template).parameters
+        return request.complete(contract.merged(under, request.spec))
+
+
+def _checked(template: Template) -> tuple[dict[str, object], list[Notice]]:
+    try:
+        return contract.check_parameters(template.parameters)
+    except InvalidInput as error:
+        for problem in error.problems:
+            problem.field = f"parameters.{problem.field}" if problem.field else "parameters"
+        raise
+
+
+def _require(session: Session, name: str) -> TemplateRow:
+    row = repository.by_name(session, name)
+    if row is None:
+        raise NotFound(f"There is no template `{name}`.", hint="`tunesmith templates list` shows them.")
+    return row
+
+
+def _refuse_builtin(name: str) -> None:
+    if name in builtins():
+        raise Conflict(
+            f"The template `{name}` came with the platform and stays as it is.",
+            hint="Save what you want to change as a new template.",
+        )
+
+
+def _refuse_builtin_name(name: str) -> None:
+    if name in builtins():
+        raise Conflict(
+            f"`{name}` is the name of a template that came with the platform.", hint="Choose another name."
+        )
+
+
+def _view(row: TemplateRow, notices: list[Notice] | None = None) -> TemplateView:
+    return TemplateView.model_validate(
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "description": row.description,
+            "description_zh": row.description_zh,
+            "hides": row.hides,
+            "parameters": row.parameters,
+            "notices": notices or [],
+            "created_at": row.created_at,
+            "updated_at": row.updated_at,
+        }
+    )

@@ -1,0 +1,50 @@
+"""Every command that the guide and the README show must exist with the flags it is shown with."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "platform" / "guide").rglob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's plain blocks that call `tunesmith`, without what is said about them."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.match(r"tunesmith [a-z]", line)]
+
+
+def parse(line: str) -> None:
+    """Walk to the command that a line names, and let it read the line's flags without running it."""
+    from tunesmith.cli.main import build_app
+
+    command: Any = get_command(build_app())
+    words = shlex.split(line)[1:]
+    while (children := getattr(command, "commands", None)) and words and words[0] in children:
+        command, words = children[words[0]], words[1:]
+    assert not getattr(command, "commands", None), f"`{line}` names no command"
+    options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    for word in words:
+        if word.startswith("--"):
+            assert word.split("=")[0] in options, f"`{line}`: there is no `{word}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_every_command_of_the_guide_exists(page: Path) -> None:
+    found = commands(page)
+    assert found, "a page without a command teaches nobody to use it"
+    for line in found:
+        parse(line)
+
+
+def test_both_languages_have_the_same_pages() -> None:
+    names = [
+        {path.name for path in (ROOT / "platform" / "guide" / language).glob("*.md")}
+        for language in ("en", "zh")
+    ]
+    assert names[0] == names[1]

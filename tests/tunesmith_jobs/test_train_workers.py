@@ -1,0 +1,135 @@
+"""Two workers on CPUs, without Ray: DDP and each ZeRO stage give the curve of one worker alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import training_run as tr
+from tiny_model import make_tiny_model
+
+from tunesmith.artifacts import FINAL_MODEL
+from tunesmith.lifecycle import State
+from tunesmith.optimizers import is_installed
+
+pytestmark = pytest.mark.slow
+needs_deepspeed = pytest.mark.skipif(not is_installed("deepspeed"), reason="DeepSpeed is not installed")
+
+GIVEN: dict[str, Any] = {
+    "use_lora": False,
+    "precision": "fp32",
+    "learning_rate": 1e-3,
+    "lora_dropout": 0.0,
+    "num_workers": "1:2",
+    "gradient_accumulation_steps": 2,
+    "max_steps": 6,
+    "save_steps": 3,
+    "eval_strategy": "steps",
+    "eval_steps": 3,
+    "eval_sampling_ratio": 0.2,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:
+    """Train in as many processes; rank 0's events lie in `folder`, the others' in folders of their own."""
+    folder.mkdir(exist_ok=True)
+    rows = tr.write_rows(folder / "train.jsonl", 25)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(workers):
+        given = GIVEN | {"folder": str(folder), "model": str(model), "rows": str(rows), "rank": rank} | more
+        place = {} if workers == 1 else {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers),
+            "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, tr.__file__, json.dumps(given)],
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | place,
+                stdout=(folder / f"said-{rank}").open("wb"),
+                stderr=(folder / f"errors-{rank}").open("wb"),
+            )
+        )
+    try:
+        for rank, process in enumerate(processes):
+            code = process.wait(200)
+            said, errors = (
+                (folder / f"said-{rank}").read_text(),
+                (folder / f"errors-{rank}").read_text()[-3000:],
+            )
+            assert code == 0, errors
+            outcome = json.loads(said.strip().splitlines()[-1])
+            assert outcome["outcome"] == State.COMPLETED, (outcome, errors)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    run_workers(folder, model, 1)
+    return folder
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    return next(e["facts"] for e in tr.events(folder) if e["kind"] == "training_started")
+
+
+def assert_same_curve(folder: Path, alone: Path) -> None:
+    for name in ("loss", "eval_loss", "supervised_tokens", "grad_norm"):
+        assert tr.losses(folder, name=name) == pytest.approx(tr.losses(alone, name=name), rel=1e-4), name
+
+
+def final_weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "artifacts" / FINAL_MODEL / "model.safetensors")
+
+
+def test_two_workers_train_as_one(tmp_path: Path, model: Path, alone: Path) -> None:
+    run_workers(tmp_path, model, 2)
+    assert facts(alone)["engine"] == "alone"
+    assert facts(tmp_path)["engine"] == "ddp"
+    assert_same_curve(tmp_path, alone)
+
+
+@needs_deepspeed
+@pytest.mark.parametrize(
+    ("stage", "offload"),
+    [(1, "none"), (2, "optimizer_cpu"), (3, "optimizer_and_param_cpu")],
+)
+def test_zero_trains_as_one_and_leaves_whole_weights(
+    tmp_path: Path, model: Path, alone: Path, stage: int, offload: str
+) -> None:
+    import torch
+
+    run_workers(tmp_path, model, 2, deepspeed_stage=stage, deepspeed_offload=offload)
+    assert facts(tmp_path)["engine"] == f"zero{stage}"
+    assert_same_curve(tmp_path, alone)
+    assert not list((tmp_path / "artifacts").rglob("*.py"))
+    ours, theirs = final_weights(tmp_path), final_weights(alone)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_goes_on_from_its_checkpoint(tmp_path: Path, model: Path, alone: Path, stage: int) -> None:
+    run_workers(tmp_path, model, 2, deepspeed_stage=stage, max_steps=3, lr_scheduler_type="constant")
+    run_workers(tmp_path, model, 2, deepspeed_stage=stage, attempt=2, lr_scheduler_type="constant")
+    whole = tmp_path / "whole"
+    run_workers(whole, model, 2, deepspeed_stage=stage, lr_scheduler_type="constant")
+    assert min(tr.losses(tmp_path, 2)) == 4
+    assert tr.losses(tmp_path, 1, 2) == pytest.approx(tr.losses(whole), rel=1e-6)

@@ -1,0 +1,270 @@
+"""Estimates over HTTP: what the rows come to, what fits, and the life of a measurement."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest_platform import Plane
+from fastapi.testclient import TestClient
+
+from tunesmith.errors import ErrorResponse
+from tunesmith.estimate import EstimateView, Level, MeasurementState
+from tunesmith.home import Home
+from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
+from tunesmith.rows.encoding import IGNORE_INDEX, Encoder, encode_file
+from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.db.tables import MeasurementRow
+from tunesmith_platform.estimates import counting, measuring
+from tunesmith_platform.estimates.counting import Counts, Source, count_all, count_sample
+
+
+@pytest.fixture
+def plane(home: Home, tiny_model: Path, tmp_path: Path) -> Iterator[Plane]:
+    plane = Plane(home, allowed_roots=[str(tmp_path), str(tiny_model.parent)])
+    plane.services.database.migrate()
+    yield plane
+    plane.services.estimates.close()
+    plane.services.database.close()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write(tmp_path / "train.jsonl", 40)
+
+
+def write(file: Path, count: int) -> Path:
+    with file.open("w") as stream:
+        for number in range(count):
+            turns = [
+                {"role": "user", "content": "What is the capital of France? " * (number % 5 + 1)},
+                {"role": "assistant", "content": "It is Paris. " * (number % 7 + 1)},
+            ]
+            stream.write(json.dumps({"messages": turns}) + "\n")
+    return file
+
+
+def body(model: Path, rows: Path, **spec: Any) -> dict[str, Any]:
+    return {"spec": {"model_name_or_path": str(model), "train_file": str(rows), "device": "cpu"} | spec}
+
+
+def ask(client: TestClient, sent: dict[str, Any], status: int = 200, **query: Any) -> EstimateView:
+    reply = client.post("/v1/tasks:estimate", json=sent, params=query)
+    assert reply.status_code == status, reply.text
+    return EstimateView.model_validate(reply.json())
+
+
+def error_of(reply: Any) -> Any:
+    return ErrorResponse.model_validate(reply.json()).error
+
+
+def test_tokens_are_those_of_the_encoder_that_trains(
+    client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    encoded = [one for _, one in encode_file(rows, Encoder.from_folder(tiny_model, 64))]
+    trained = [sum(label != IGNORE_INDEX for label in one.labels[1:]) for one in encoded]
+    kept = [len(one.input_ids) for one, count in zip(encoded, trained, strict=True) if count]
+    data = ask(client, body(tiny_model, rows, max_length=64)).data
+    assert not data.is_sample
+    assert data.rows == len(kept)
+    assert data.tokens == sum(kept)
+    assert data.supervised_tokens == sum(trained)
+    assert data.cut_share == sum(one.cut > 0 for one in encoded) / 40
+    assert data.dropped_share == 1 - len(kept) / 40
+    assert data.longest_tokens == 64
+    assert 0 < data.padding_share < 0.5
+
+
+def test_steps_checkpoints_and_disk(client: TestClient, tiny_model: Path, rows: Path) -> None:
+    spec = {"save_steps": 2, "save_total_limit": 3, "eval_strategy": "epoch", "eval_sampling_ratio": 0.2}
+    found = ask(client, body(tiny_model, rows, num_train_epochs=2, **spec))
+    assert (found.data.rows, found.data.eval_rows) == (32, 8)
+    assert (found.steps.steps_per_epoch, found.steps.total_steps) == (4, 8)
+    assert (found.steps.checkpoints, found.steps.evaluations, found.steps.warmup_steps) == (4, 3, 1)
+    assert found.disk.kept == 3
+    assert found.disk.total_bytes == 4 * found.disk.checkpoint_bytes + found.disk.final_bytes
+    assert found.disk.free_bytes
+    assert found.fits
+    assert found.recommendation == ""
+    assert found.level is Level.FORMULA
+
+
+def test_packing_and_pretraining_make_full_sequences(
+    client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    alone = ask(client, body(tiny_model, rows, max_length=256))
+    packed = ask(client, body(tiny_model, rows, max_length=256, packing=True))
+    assert packed.steps.steps_per_epoch < alone.steps.steps_per_epoch
+    assert packed.data.padding_share == alone.data.padding_share_packed
+    assert packed.data.tokens == alone.data.tokens
+    texts = rows.with_name("texts.jsonl")
+    texts.write_text("\n".join(json.dumps({"text": "The quick brown fox. " * 30}) for _ in range(20)))
+    found = ask(
+        client,
+        body(tiny_model, texts, training_type="pretrain", use_lora=False, max_length=64, learning_rate=1e-4),
+    )
+    per_step = 2 * 4 * 64
+    assert found.steps.steps_per_epoch == -(-found.data.tokens // per_step)
+    assert found.data.tokens_lost == 0
+
+
+def test_what_does_not_fit_is_said_with_a_cure_and_nothing_is_changed(
+    client: TestClient, tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = body(tiny_model, rows, per_device_train_batch_size=128, gradient_checkpointing=False)
+    roomy = ask(client, sent)
+    names = {setting.name: setting for setting in roomy.settings}
+    smaller = names["smaller micro-batch"]
+    assert smaller.change == {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 256}
+    between = (roomy.memory.peak + smaller.memory.peak) // 2
+    real = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: real._replace(available=between))
+    found = ask(client, sent)
+    assert not found.fits
+    assert found.memory == roomy.memory
+    assert found.recommended == smaller.change
+    assert "`per_device_train_batch_size=2`" in found.recommendation
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: real._replace(available=1))
+    hopeless = ask(client, sent)
+    assert hopeless.recommended == {}
+    assert "smaller model" in hopeless.recommendation
+
+
+def test_bad_input_has_its_place(client: TestClient, tiny_model: Path, rows: Path) -> None:
+    reply = client.post("/v1/tasks:estimate", json=body(tiny_model, rows, target_modules="nothing"))
+    assert (reply.status_code, error_of(reply).problems[0].field) == (
+        422,
+        "spec.target_modules: target_modules",
+    )
+    reply = client.post("/v1/tasks:estimate", json=body(tiny_model, rows, max_length=8))
+    assert (reply.status_code, error_of(reply).code) == (422, "invalid_data")
+    assert client.get("/v1/estimates/measure-0").status_code == 404
+
+
+def test_a_large_file_is_answered_by_a_sample_then_exactly(
+    plane: Plane, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = Source(
+        write(tmp_path / "large.jsonl", 700),
+        tiny_model,
+        TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}),
+    )
+    sample, whole = count_sample(source), count_all(source)
+    assert sample.is_sample
+    assert (sample.rows, len(sample.lengths)) == (700, counting.SAMPLE_ROWS)
+    assert sample.lengths.mean() == pytest.approx(whole.lengths.mean(), rel=0.05)
+    counter = counting.Counter(tmp_path / "counts")
+    assert counter.counts(source).is_sample
+    assert counter._busy is not None
+    assert counter._busy.wait(120) == 0
+    exact = counter.counts(source)
+    assert not exact.is_sample
+    assert exact.lengths.tolist() == whole.lengths.tolist()
+    again = counting.Counter(tmp_path / "counts").counts(source)
+    assert again.after(64).supervised == whole.after(64).supervised
+
+
+def test_counts_that_are_broken_are_counted_again(tmp_path: Path, tiny_model: Path, rows: Path) -> None:
+    source = Source(rows, tiny_model, TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}))
+    counting.Counter(tmp_path / "c").counts(source)
+    (kept,) = (tmp_path / "c").glob("*.npz")
+    kept.write_bytes(b"PK")
+    assert len(counting.Counter(tmp_path / "c").counts(source).lengths) == 40
+    assert len(Counts.load(kept).lengths) == 40
+
+
+# --- measured
+
+
+def leave(plane: Plane, found: EstimateView, **result: Any) -> None:
+    """End the job as the probe does."""
+    assert found.measurement is not None
+    folder = plane.home.files / "estimates" / found.measurement.id
+    (folder / RESULT).write_text(ProbeResult(**result).model_dump_json())
+    plane.jobs.jobs[f"{found.measurement.id}-1"] = JobStatus.SUCCEEDED
+
+
+def poll(client: TestClient, found: EstimateView, status: int = 200) -> EstimateView:
+    assert found.measurement is not None
+    reply = client.get(f"/v1/estimates/{found.measurement.id}")
+    assert reply.status_code == status, reply.text
+    return EstimateView.model_validate(reply.json())
+
+
+def test_a_measurement_is_made_once_for_all_that_would_measure_the_same(
+    plane: Plane, client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    sent = body(tiny_model, rows)
+    started = ask(client, sent, 202, measure=True)
+    assert started.measurement is not None
+    assert started.measurement.state is MeasurementState.MEASURING
+    job = f"{started.measurement.id}-1"
+    assert plane.jobs.programs[job] == PROGRAM
+    document = ProbeDocument.model_validate_json(Path(plane.jobs.documents[job]).read_text())
+    assert (document.train_path, document.model_path) == (str(rows), str(tiny_model))
+    assert ask(client, sent, 202, measure=True).measurement == started.measurement, "one job"
+    assert poll(client, started, 202).level is Level.FORMULA
+    leave(plane, started, peak_bytes=900_000_000, seconds_per_step=0.5, longest_step_seconds=0.7, steps=7)
+    done = poll(client, started)
+    assert done.level is Level.MEASURED
+    assert done.memory.peak == 900_000_000
+    assert done.time.seconds_per_step == 0.5
+    assert not (plane.home.files / "estimates" / started.measurement.id).exists(), "it is cleaned up"
+    # What matters to neither memory nor time is measured already; what matters is not.
+    assert ask(client, body(tiny_model, rows, learning_rate=1e-3)).level is Level.MEASURED
+    assert ask(client, body(tiny_model, rows, learning_rate=1e-3), measure=True).level is Level.MEASURED
+    assert ask(client, body(tiny_model, rows, per_device_train_batch_size=1)).level is Level.FORMULA
+    write(rows, 41)
+    assert ask(client, sent).level is Level.FORMULA, "other rows"
+
+
+def test_one_measurement_at_a_time_and_none_beside_a_task(
+    plane: Plane, client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    first = ask(client, body(tiny_model, rows), 202, measure=True)
+    other = body(tiny_model, rows, max_length=64)
+    reply = client.post("/v1/tasks:estimate", json=other, params={"measure": True})
+    assert (reply.status_code, error_of(reply).code) == (409, "conflict")
+    leave(plane, first, error="It ran out of memory: this setting does not fit.")
+    second = ask(client, other, 202, measure=True)  # the first is over, though nobody asked
+    failed = poll(client, first)
+    assert failed.measurement is not None
+    assert failed.measurement.state is MeasurementState.FAILED
+    assert "out of memory" in failed.measurement.message
+    leave(plane, second, peak_bytes=1, seconds_per_step=1.0)
+    poll(client, second)
+    plane.running()
+    reply = client.post("/v1/tasks:estimate", json=body(tiny_model, rows, r=8), params={"measure": True})
+    assert "A task is running" in error_of(reply).message
+
+
+@pytest.mark.parametrize("how", ["dies", "hangs", "never starts"])
+def test_a_measurement_that_leaves_nothing_ends(
+    plane: Plane, client: TestClient, tiny_model: Path, rows: Path, how: str
+) -> None:
+    sent = body(tiny_model, rows)
+    if how == "never starts":
+        plane.jobs.is_away = True
+        reply = client.post("/v1/tasks:estimate", json=sent, params={"measure": True})
+        assert reply.status_code == 503
+        plane.jobs.is_away = False
+        assert ask(client, sent, 202, measure=True).measurement, "nothing is left behind"
+        return
+    started = ask(client, sent, 202, measure=True)
+    assert started.measurement is not None
+    job = f"{started.measurement.id}-1"
+    plane.jobs.jobs[job] = JobStatus.FAILED if how == "dies" else JobStatus.RUNNING
+    if how == "hangs":
+        with plane.services.database.write() as session:
+            row = session.get_one(MeasurementRow, started.measurement.id)
+            row.created_at -= measuring.LIMIT + dt.timedelta(minutes=5)
+    failed = poll(client, started)
+    assert failed.measurement is not None
+    assert failed.measurement.state is MeasurementState.FAILED
+    assert failed.measurement.message
+    assert (job in plane.jobs.kills) == (how == "hangs")
+    assert ask(client, sent, 202, measure=True).measurement != failed.measurement, "it may be tried again"
