@@ -1,0 +1,51 @@
+"""Every parameter of a training task does what it says: none may be without a test that names it.
+
+The effects themselves are shown where their part is tested: what the library received (`test_train_arguments.py`),
+what the checkpoint holds (`test_train_model.py`, `test_train_saving.py`), which tokens are trained
+(`test_train_data.py`), where a worker runs (`test_train_workers.py`). Here: the guard, and what has no better place.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_run import run, write_rows
+
+from tunesmith.spec.training import TrainSpec
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def test_each_parameter_is_named_in_a_test() -> None:
+    here = Path(__file__)
+    text = "\n".join(file.read_text() for file in TESTS.rglob("test_*.py") if file != here)
+    text += here.read_text().rsplit("# effects", 1)[1]
+    assert [name for name in TrainSpec.model_fields if name not in text] == []
+
+
+# effects
+
+
+@pytest.mark.parametrize(("size", "batches"), [(None, 4), (1, 8), (8, 1)])
+def test_per_device_eval_batch_size_is_what_an_evaluation_takes_at_once(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, batches: int
+) -> None:
+    from tunesmith_jobs.train.evaluation import TokenScores
+
+    seen: list[int] = []
+    add = TokenScores.add
+
+    def counted(self: TokenScores, model: Any, inputs: dict[str, Any]) -> None:
+        seen.append(len(inputs["input_ids"]))
+        add(self, model, inputs)
+
+    monkeypatch.setattr(TokenScores, "add", counted)
+    held_out = write_rows(tmp_path / "eval.jsonl", 8)
+    outcome = run(
+        tmp_path, tiny_model, eval_rows=str(held_out), eval_file=str(held_out), eval_strategy="epoch", max_steps=1,
+        per_device_train_batch_size=2, per_device_eval_batch_size=size,
+    )  # fmt: skip
+    assert outcome.outcome == "completed", outcome
+    before_training = seen[: len(seen) // 2]
+    assert len(before_training) == batches
+    assert sum(before_training) == 8
