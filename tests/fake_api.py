@@ -318,6 +318,19 @@ def _app(api: FakeApi) -> FastAPI:
             ]
         )
 
+    @app.get("/v1/tasks/{task_id}/rows")
+    def rows_of_step(task_id: str, step: int) -> Response:
+        return _view(
+            views.StepRows(
+                task_id=task_id,
+                step=step,
+                epoch=1,
+                steps_per_epoch=4,
+                file="/d/train.jsonl",
+                rows=[3, 14, 159],
+            )
+        )
+
     @app.post("/v1/tasks/{task_id}/checkpoints:save")
     def save_checkpoint(task_id: str) -> Response:
         return _view(views.SaveRequestView(task_id=task_id, requests=1))

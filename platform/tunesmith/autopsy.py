@@ -23,7 +23,9 @@ class AttemptFacts(_View):
     created_at: dt.datetime
     training_started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
-    outcome: State | None = Field(None, description="What the job itself said at its end; null when it fell silent.")
+    outcome: State | None = Field(
+        None, description="What the job itself said at its end; null when it fell silent."
+    )
     reason: Reason | None = None
     message: str = ""
     was_killed: bool = Field(False, description="Whether the platform ended it.")
@@ -67,5 +69,7 @@ class Autopsy(_View):
     attempts: list[AttemptFacts] = Field(default_factory=list)
     warnings: list[WarningFacts] = Field(default_factory=list, description="The last ones, oldest first.")
     workers: list[WorkerLines] = Field(default_factory=list)
-    memory: list[views.MetricPoint] = Field(default_factory=list, description="The worker's memory in bytes, by step.")
+    memory: list[views.MetricPoint] = Field(
+        default_factory=list, description="The worker's memory in bytes, by step."
+    )
     peak_memory_bytes: float | None = None

@@ -23,7 +23,9 @@ class VersionView(BaseModel):
     )
     columns: list[str] = Field(default_factory=list, description="The names in its first rows.")
     source: str = Field(description="`upload`, or the path or URI that was registered.")
-    is_copied: bool = Field(description="Whether the platform keeps the bytes; else they stay where they are.")
+    is_copied: bool = Field(
+        description="Whether the platform keeps the bytes; else they stay where they are."
+    )
     created_at: dt.datetime
 
 
@@ -197,5 +199,3 @@ class DataPreview(BaseModel):
     max_length: int
     template_sha256: str | None = Field(None, description="Of the chat template; null for texts.")
     rows: list[RowPreview]
-
-

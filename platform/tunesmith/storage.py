@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
 
+_PIECE = 8 * 1024**2
+
 
 class Storage(Protocol):
     """Files under one location. Paths are relative, with forward slashes."""
@@ -33,6 +35,13 @@ class Storage(Protocol):
 
     def get_folder(self, path: str, scratch: Path) -> Path:
         """A local folder with these files: the place itself, or a copy below `scratch`."""
+
+    def get_file(self, path: str, target: Path) -> None:
+        """Copy one file to a local path, in pieces: it may be larger than memory.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
 
     def remove(self, path: str = "") -> None:
         """Remove a file or a folder with all it holds; nothing to remove is no error."""
@@ -82,6 +91,10 @@ class LocalStorage:
     def get_folder(self, path: str, scratch: Path) -> Path:
         """See `Storage.get_folder`; the place itself."""
         return self.root / path
+
+    def get_file(self, path: str, target: Path) -> None:
+        """See `Storage.get_file`."""
+        shutil.copyfile(self.root / path, target)
 
     def remove(self, path: str = "") -> None:
         """See `Storage.remove`."""
@@ -149,6 +162,11 @@ class S3Storage:
             self._at(path), str(target), source_filesystem=self._fs, destination_filesystem=LocalFileSystem()
         )
         return target
+
+    def get_file(self, path: str, target: Path) -> None:
+        """See `Storage.get_file`."""
+        with self._fs.open_input_stream(self._at(path)) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _PIECE)
 
     def remove(self, path: str = "") -> None:
         """See `Storage.remove`."""

@@ -114,6 +114,17 @@ class Metrics(_View):
     series: dict[str, list[MetricPoint]]
 
 
+class StepRows(_View):
+    """The rows of the training file that one optimizer step trains on."""
+
+    task_id: str
+    step: int
+    epoch: int = Field(description="From 0.")
+    steps_per_epoch: int
+    file: str = Field(description="The task's `train_file`.")
+    rows: list[int] = Field(description="Line numbers, or element numbers of a JSON array, from 1.")
+
+
 class CheckpointView(_View):
     """A checkpoint that is complete and verified."""
 

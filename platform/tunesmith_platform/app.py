@@ -22,6 +22,10 @@ from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.datasets import endpoints as dataset_endpoints
+from tunesmith_platform.datasets.reports import ReportService
+from tunesmith_platform.datasets.service import DatasetService
+from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
@@ -32,6 +36,16 @@ from tunesmith_platform.http import BodyLimit, install_errors
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
+from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
+from tunesmith_platform.monitoring.loop import Monitor
+from tunesmith_platform.monitoring.service import MonitoringService
+from tunesmith_platform.monitoring.workspace import Workspace
+from tunesmith_platform.notifications import endpoints as notification_endpoints
+from tunesmith_platform.notifications.loop import Notifier
+from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
+from tunesmith_platform.pipelines.runner import PipelineRunner
+from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.reconciler.loop import Reconciler
@@ -44,6 +58,7 @@ from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks import endpoints as task_endpoints
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
+from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.tasks.verbs import TaskVerbs
 from tunesmith_platform.templates import endpoints as template_endpoints
@@ -66,6 +81,7 @@ def build_services(
     database = Database(settings.database_url)
     hub = Hub()
     models = ModelService(database, settings)
+    datasets = DatasetService(database, settings)
     jobs = jobs or RayJobs(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
@@ -73,9 +89,12 @@ def build_services(
         tracking = MlflowTracking(settings.mlflow_url)
 
     def check(new: NewTask) -> TrainInputs:
-        return check_train_inputs(new.spec, settings, models)
+        return check_train_inputs(new.spec, settings, models, datasets)
 
     tasks, templates = TaskService(database, hub, settings, check), TemplateService(database)
+    events = EventService(database, hub, settings.report_secret_file)
+    series = SeriesService(database, settings)
+    checkpoints = CheckpointService(database)
     return Services(
         settings=settings,
         database=database,
@@ -86,12 +105,20 @@ def build_services(
         tasks=tasks,
         verbs=TaskVerbs(database, hub, settings, tasks, templates),
         templates=templates,
-        events=EventService(database, hub, settings.report_secret_file),
-        series=SeriesService(database, settings),
-        checkpoints=CheckpointService(database),
+        events=events,
+        series=series,
+        checkpoints=checkpoints,
+        rows=RowService(database),
         quota=QuotaService(database),
         models=models,
-        estimates=EstimateService(database, settings, jobs, models),
+        datasets=datasets,
+        uploads=UploadService(database, settings, datasets),
+        reports=ReportService(settings, models, datasets),
+        pipelines=PipelineService(database, hub, settings, lambda name: datasets.find(name).path),
+        estimates=EstimateService(database, settings, jobs, models, datasets),
+        monitoring=MonitoringService(database, settings, events, series, checkpoints),
+        workspace=Workspace(database, settings),
+        notifications=NotificationService(database, settings),
         environment=EnvironmentService(database, settings, jobs, tracking),
         system=SystemService(database, settings, jobs),
     )
@@ -103,10 +130,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = services.settings
     services.database.migrate()
     services.keys.enroll(settings.api_key_file, name="local")
-    loops: list[Reconciler | Mirror] = []
+    loops: list[Reconciler | Mirror | Monitor | Notifier | PipelineRunner] = []
     mirror = Mirror(services.database, services.tracking, services.hub) if services.tracking else None
     if settings.run_reconciler:
-        loops.append(Reconciler(services, mirror))
+        app.state.reconciler = Reconciler(services, mirror)
+        loops.append(app.state.reconciler)
+        loops.append(Monitor(services.database, services.hub, settings))
+        loops.append(Notifier(services.notifications, services.hub))
+        loops.append(PipelineRunner(services))
         if mirror:
             loops.append(mirror)
     threads = [threading.Thread(target=loop.run, name=type(loop).__name__, daemon=True) for loop in loops]
@@ -150,16 +181,21 @@ def create_app(
         task_endpoints,
         event_endpoints,
         series_endpoints,
+        monitoring_endpoints,
+        notification_endpoints,
         checkpoint_endpoints,
         template_endpoints,
         model_endpoints,
+        dataset_endpoints,
         quota_endpoints,
+        pipeline_endpoints,
         estimate_endpoints,
         system_endpoints,
     ):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(system_endpoints.health)
+    app.include_router(monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     return app

@@ -70,6 +70,8 @@ def admin_of(
 ServicesDep = Annotated[Services, Depends(services_of)]
 UserDep = Annotated[str, Depends(user_of)]
 AdminDep = Annotated[str, Depends(admin_of)]
+OptionalKey = Annotated[Any, Depends(_scheme)]
+"""Names the scheme for the API's description; the endpoint itself decides whether a key is needed."""
 TaskId = Annotated[
     str, Path(description="The task's id.", min_length=3, max_length=40, pattern=r"^[a-z]+-[0-9a-z]+$")
 ]

@@ -5,16 +5,24 @@ from dataclasses import dataclass
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.datasets.reports import ReportService
+from tunesmith_platform.datasets.service import DatasetService
+from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.models.service import ModelService
+from tunesmith_platform.monitoring.service import MonitoringService
+from tunesmith_platform.monitoring.workspace import Workspace
+from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
+from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.tasks.verbs import TaskVerbs
 from tunesmith_platform.templates.service import TemplateService
@@ -36,8 +44,16 @@ class Services:
     events: EventService
     series: SeriesService
     checkpoints: CheckpointService
+    rows: RowService
     quota: QuotaService
     models: ModelService
+    datasets: DatasetService
+    uploads: UploadService
+    reports: ReportService
+    pipelines: PipelineService
     estimates: EstimateService
+    monitoring: MonitoringService
+    workspace: Workspace
+    notifications: NotificationService
     environment: EnvironmentService
     system: SystemService

@@ -6,12 +6,13 @@ What is not set is derived from the state folder (`TUNESMITH_HOME`), so that the
 import json
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunesmith.home import Home
+from tunesmith.storage import local_path
 
 _DERIVED = Path()
 """Stands for: below the state folder."""
@@ -39,13 +40,41 @@ class Settings(BaseSettings):
         default_factory=list, description="Roots besides the state folder's own."
     )
     allowed_roots_file: Path = Field(_DERIVED, description="JSON list of further roots, read at each check.")
+    allowed_uris: list[str] = Field(
+        default_factory=list,
+        description="Beginnings of storage URIs (`s3://bucket/data/`) from which data sets may be registered.",
+    )
+    max_dataset_bytes: int = Field(
+        20 * 2**30, gt=0, description="How large an uploaded or registered file may be."
+    )
     job_python: str = Field("python", description="The interpreter on Ray's nodes.")
     driver_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for a job's driver.")
     max_concurrent_jobs: int = Field(1, ge=1)
     stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
     heartbeat_timeout_seconds: float = Field(15, gt=0)
     max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_data_jobs: int = Field(2, ge=1, description="Steps of pipelines that work on data at a time.")
+    pipeline_environment: list[str] = Field(
+        default_factory=lambda: ["HF_TOKEN"],
+        description="Variables of the environment that pipelines may read as `${env.NAME}`.",
+    )
     run_reconciler: bool = True
+    metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
+    log_retention_days: float = Field(
+        0, ge=0, description="Log lines of tasks that ended so long ago are deleted; 0 keeps them."
+    )
+    notify_private_addresses: bool = Field(
+        False, description="Webhooks may go to private addresses and to this machine."
+    )
+    smtp_host: str = Field("", description="The mail server; empty sends no mail.")
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_from: str = Field("", description="Sender of the mails.")
+    smtp_to: list[str] = Field(
+        default_factory=list, description="Who gets a mail when a task ends: a JSON list."
+    )
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
@@ -64,6 +93,11 @@ class Settings(BaseSettings):
             if getattr(self, field) == _DERIVED:
                 setattr(self, field, path)
         return self
+
+    @property
+    def pipelines_dir(self) -> Path:
+        """Where the rows that pipelines make lie."""
+        return (local_path(self.storage_uri) or self.work_dir) / "pipelines" / "data"
 
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in, as it stands now."""

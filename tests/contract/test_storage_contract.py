@@ -44,6 +44,14 @@ def test_folders_travel_whole(storage: Storage, tmp_path: Path) -> None:
     assert (back / "deep" / "two").read_bytes() == b"2"
 
 
+def test_one_file_is_fetched(storage: Storage, tmp_path: Path) -> None:
+    storage.write("data/rows.jsonl", b"x" * 1000)
+    storage.get_file("data/rows.jsonl", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == b"x" * 1000
+    with pytest.raises(FileNotFoundError):
+        storage.get_file("data/none.jsonl", tmp_path / "there")
+
+
 def test_uris() -> None:
     assert isinstance(open_storage("/a b"), LocalStorage)
     assert local_path("file:///a%20b") == Path("/a b")

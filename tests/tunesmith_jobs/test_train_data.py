@@ -16,6 +16,8 @@ from tiny_model import TEXTS, make_tiny_model
 from tunesmith.lifecycle import Reason, State
 from tunesmith.rows.encoding import IGNORE_INDEX
 
+CHAT = [{"role": "user", "content": "Frage?"}, {"role": "assistant", "content": "Eine Antwort 🎉"}]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:
@@ -448,3 +450,39 @@ def test_loader_processes_change_nothing(tmp_path: Path, model: Path) -> None:
         assert outcome.outcome is State.COMPLETED, outcome
         runs.append(tr.losses(folder))
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "spec"),
+    [
+        (
+            [
+                {"messages": CHAT},
+                {"messages": [*CHAT, *CHAT]},
+                {"instruction": "q" * 99, "output": "cut away"},
+            ],
+            {},
+        ),
+        ([{"text": "A text 世界"}, {"text": "x" * 200}], {"training_type": "sft"}),
+        ([{"text": "A document."}, {"text": "Another."}], {"training_type": "pretrain"}),
+        ([{"text": "b", "label": "no"}, {"text": "a", "label": "yes"}], {"training_type": "classification"}),
+        ([{"a": "q", "b": "<|im_end|> r"}], {"prompt_column": "a", "response_column": "b"}),
+        ([{"messages": CHAT}], {"assistant_only_loss": False, "packing": True}),
+    ],
+)
+def test_the_microscope_shows_what_the_trainer_is_given(
+    tmp_path: Path, model: Path, lines: list[dict[str, Any]], spec: dict[str, Any]
+) -> None:
+    from tunesmith.rows.microscope import preview
+    from tunesmith.spec.training import TrainSpec
+    from tunesmith_jobs.train.data import load_data
+
+    file = write(tmp_path / "rows.jsonl", lines)
+    asked = TrainSpec.read(
+        {"model_name_or_path": str(model), "train_file": str(file), "max_length": 48, "use_lora": False}
+        | spec
+    )
+    shown = preview(file, asked, model, first=50).rows
+    facts = load_data(asked, model, file, None, None).facts()
+    assert facts["first_rows_sha256"] == [row.sha256 for row in shown if row.sha256]
+    assert facts["rows_dropped"] == sum(row.sha256 is None for row in shown)

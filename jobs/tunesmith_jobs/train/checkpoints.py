@@ -90,6 +90,10 @@ class ArtifactStore:
             publish(self._storage.get_folder(path, folder.parent / "publish"), self._output_dir / name)
         return manifest, f"{self._uri}/{path}"
 
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file that is not part of a checkpoint."""
+        self._storage.write(path, data)
+
     def remove_checkpoint(self, step: int) -> None:
         """Remove a checkpoint; it stops to count as whole before its files go."""
         path = f"{CHECKPOINTS}/{checkpoint_name(step)}"

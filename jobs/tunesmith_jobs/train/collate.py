@@ -24,12 +24,14 @@ class Counts(NamedTuple):
     places: float
     examples: float
     """Documents with something to train."""
+    lengths: list[int]
+    """Tokens of each row."""
 
 
 def take_counts(inputs: dict[str, Any]) -> Counts:
     """What a batch holds; taken out of it, for no model knows the key."""
-    tokens, examples = inputs.pop(_COUNTS).sum(dim=0).tolist()
-    return Counts(float(tokens), float(inputs["input_ids"].numel()), float(examples))
+    lengths, examples = inputs.pop(_COUNTS).T.tolist()
+    return Counts(float(sum(lengths)), float(inputs["input_ids"].numel()), float(sum(examples)), lengths)
 
 
 class Collator:

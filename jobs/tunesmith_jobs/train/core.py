@@ -20,6 +20,7 @@ from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
@@ -148,6 +149,7 @@ def _run(job: _Job) -> Outcome:
     from tunesmith_jobs.train.arguments import trainer_arguments
     from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner
     from tunesmith_jobs.train.data import load_data
+    from tunesmith_jobs.train.lora_linear import use_fused_lora
     from tunesmith_jobs.train.precision import choose
     from tunesmith_jobs.train.resume import find_state
     from tunesmith_jobs.train.trainer import Plan
@@ -170,6 +172,8 @@ def _run(job: _Job) -> Outcome:
     transformers.set_seed(spec.seed)
     model = models.load(paths.model, spec, choice, data.classes or None)
     loss = _pick_loss(model, spec, data)
+    if choice.device == "cpu" and spec.use_lora and not uses_zero(spec) and not spec.torch_compile:
+        use_fused_lora(model)
     phases.done(Phase.WEIGHTS)
     ready_at = time.perf_counter()
 
@@ -177,6 +181,8 @@ def _run(job: _Job) -> Outcome:
         identity.task_id, identity.attempt, str(paths.model), data.template and data.template.sha256
     )
     store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir)
+    if identity.rank == 0:
+        _write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
     start = find_state(store, spec, resume, emit)
     plan = Plan(
@@ -299,6 +305,17 @@ def _facts(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any
         | choice.facts()
         | models.facts(model, spec)
     )
+
+
+def _write_order(store: Any, spec: TrainSpec, data: Any) -> None:
+    """Keep which rows every step takes. Training does not wait for it to work."""
+    bounds, numbers = data.rows.origins
+    batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.workers[1]
+    order = RowOrder(spec.seed, spec.reshuffle_each_epoch, batch, bounds.tolist(), numbers.tolist())
+    try:
+        store.write(ORDER_FILE, order.encode())
+    except OSError:
+        _log.exception("which rows every step takes was not stored")
 
 
 def _close_quietly(uploader: Any) -> None:

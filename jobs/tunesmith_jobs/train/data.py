@@ -12,6 +12,7 @@ import torch
 
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.labels import check_classes
+from tunesmith.rows.microscope import FIRST_ROWS, row_sha256
 from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.template import ChatTemplate
@@ -37,6 +38,8 @@ class Data:
     """Names of the classes in the order of their numbers; empty where nothing is classified."""
     template: ChatTemplate | None = None
     """The chat template that the rows were written with; None where they are texts."""
+    first_rows_sha256: tuple[str, ...] = ()
+    """Sums of the first rows as they are trained; the microscope shows the same of these rows."""
     chosen_template: str | None = None
     """The text of that template, where it is not the one that lies beside the tokenizer."""
 
@@ -58,6 +61,7 @@ class Data:
             "eval_rows": self.eval_examples,
             "tokens": self.rows.tokens,
             "supervised_tokens": self.rows.supervised,
+            "first_rows_sha256": list(self.first_rows_sha256),
         }
         return facts | ({"classes": list(self.classes)} if self.classes else {})
 
@@ -113,8 +117,14 @@ def load_data(
         dropped=loaded.dropped,
         classes=classes,
         template=template,
+        first_rows_sha256=_first_rows(loaded.rows),
         chosen_template=template.source if template and (spec.chat_template or tokenizer) else None,
     )
+
+
+def _first_rows(rows: Rows) -> tuple[str, ...]:
+    first = (rows[i] for i in range(min(FIRST_ROWS, len(rows))))
+    return tuple(row_sha256(row.input_ids.tolist(), row.labels.tolist()) for row in first)
 
 
 def _arrange(spec: TrainSpec) -> Callable[[Rows], Samples]:

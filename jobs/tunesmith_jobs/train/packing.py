@@ -81,6 +81,12 @@ class PackedRows:
         """See `Samples`."""
         return self._rows.supervised
 
+    @property
+    def origins(self) -> tuple[Ints, Ints]:
+        """See `Samples`."""
+        bounds = np.cumsum([0, *(len(pack) for pack in self._packs)], dtype=np.int32)
+        return bounds, self._rows.numbers[[row for pack in self._packs for row in pack]]
+
 
 class BlockRows:
     """Documents end to end, cut into blocks of `size` tokens; the last one may be shorter.
@@ -129,3 +135,13 @@ class BlockRows:
         """See `Samples`."""
         labels = self._rows.labels[: self.tokens]
         return int((labels != IGNORE_INDEX).sum() - (labels[self._starts] != IGNORE_INDEX).sum())
+
+    @property
+    def origins(self) -> tuple[Ints, Ints]:
+        """See `Samples`."""
+        ends = np.minimum(self._starts + self._size, self._rows.tokens)
+        first = np.searchsorted(self._rows.bounds, self._starts, "right") - 1
+        last = np.searchsorted(self._rows.bounds, ends, "left")
+        bounds = np.cumsum([0, *(last - first)], dtype=np.int32)
+        inside = [np.arange(one, other) for one, other in zip(first, last, strict=True)]
+        return bounds, self._rows.numbers[np.concatenate(inside)]

@@ -15,6 +15,7 @@ import numpy as np
 from tunesmith.errors import InvalidData
 from tunesmith.rows.encoding import IGNORE_INDEX, RowEncoder, encode_rows
 from tunesmith.rows.labels import check_known, sort_classes
+from tunesmith.rows.order import shuffled
 from tunesmith.rows.reading import RowFile, read_rows
 from tunesmith.rows.shapes import Shape
 
@@ -54,11 +55,19 @@ class Samples(Protocol):
     def supervised(self) -> int:
         """Tokens that are trained, of all; classes, where rows are classified."""
 
+    @property
+    def origins(self) -> tuple[Ints, Ints]:
+        """The file's rows in each: where each one's begin, and the rows' numbers."""
+
 
 class Rows:
     """Encoded rows, kept end to end in two flat arrays (4 bytes a token each)."""
 
-    def __init__(self, ids: Sequence[Ints], labels: Sequence[Ints]) -> None:
+    def __init__(
+        self, ids: Sequence[Ints], labels: Sequence[Ints], numbers: Sequence[int] | None = None
+    ) -> None:
+        self.numbers = np.asarray(range(1, len(ids) + 1) if numbers is None else numbers, np.int32)
+        """Each row's number in its file, from 1."""
         self.bounds = np.cumsum([0, *(len(part) for part in ids)])
         """Where each row begins, and where the last one ends."""
         self.ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
@@ -88,10 +97,18 @@ class Rows:
         """See `Samples`."""
         return int((self.labels != IGNORE_INDEX).sum())
 
+    @property
+    def origins(self) -> tuple[Ints, Ints]:
+        """See `Samples`."""
+        return np.arange(len(self) + 1, dtype=np.int32), self.numbers
+
     def take(self, indices: Iterable[int]) -> Self:
         """Some of the rows, in the given order."""
-        chosen = [self[int(i)] for i in indices]
-        return type(self)([row.input_ids for row in chosen], [row.labels for row in chosen])
+        places = [int(i) for i in indices]
+        chosen = [self[i] for i in places]
+        return type(self)(
+            [row.input_ids for row in chosen], [row.labels for row in chosen], self.numbers[places].tolist()
+        )
 
 
 class ClassRows(Rows):
@@ -131,9 +148,10 @@ def load_rows(
     """
     ids: list[Ints] = []
     labels: list[Ints] = []
+    numbers: list[int] = []
     cut = dropped = 0
     file = RowFile(path)
-    for _, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape or Shape()):
+    for number, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape or Shape()):
         cut += encoded.cut > 0
         row_labels = np.asarray(encoded.labels, np.int32)
         # The first token is never predicted, so a label there trains nothing.
@@ -143,13 +161,14 @@ def load_rows(
             continue
         ids.append(np.asarray(encoded.input_ids, np.int32))
         labels.append(row_labels)
+        numbers.append(number)
     if not ids:
         raise InvalidData(
             f"`{path.name}`: no row has anything to train on.",
             hint="Every row needs an assistant's answer that begins within `max_length` tokens: raise `max_length`.",
             field=path.name,
         )
-    return Loaded(Rows(ids, labels), cut, dropped)
+    return Loaded(Rows(ids, labels, numbers), cut, dropped)
 
 
 def load_classes(
@@ -176,18 +195,20 @@ def load_classes(
     """
     ids: list[Ints] = []
     names: list[str] = []
+    numbers: list[int] = []
     cut = 0
     file = RowFile(path)
-    for _, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape):
+    for row_number, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape):
         assert encoded.label is not None
         cut += encoded.cut > 0
         ids.append(np.asarray(encoded.input_ids, np.int32))
         names.append(encoded.label)
+        numbers.append(row_number)
     classes = sort_classes(names) if known is None else tuple(known)
     check_known(names, classes, path.name)
     number = {name: i for i, name in enumerate(classes)}
     labels = [np.asarray([number[name]], np.int32) for name in names]
-    return Loaded(ClassRows(ids, labels), cut, 0), classes
+    return Loaded(ClassRows(ids, labels, numbers), cut, 0), classes
 
 
 def _source(path: Path, max_samples: int, seed: int) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -255,12 +276,10 @@ class Order:
         return math.ceil(self._rows / (self._batch * self._world))
 
     def __iter__(self) -> Iterator[list[int]]:
-        shuffled = np.random.default_rng([self._seed, self.epoch if self._reshuffle else 0]).permutation(
-            self._rows
-        )
+        order = shuffled(self._rows, self._seed, self.epoch, reshuffles=self._reshuffle)
         batch = self._batch * self._world
         for first in range(0, self._rows, batch * self._accumulation):
-            step = shuffled[first : first + batch * self._accumulation]
+            step = order[first : first + batch * self._accumulation]
             if self._lengths is not None:
                 # The longest first: what does not fit into memory shows at the first step.
                 step = step[np.argsort(-self._lengths[step], kind="stable")]

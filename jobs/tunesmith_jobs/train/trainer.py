@@ -8,6 +8,7 @@ Knows nothing of where files go: it hands folders to an uploader.
 import json
 import math
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArgum
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.events import Metrics
 from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train import optimizers, zero
 from tunesmith_jobs.train.checkpoints import Uploader
@@ -29,6 +31,7 @@ from tunesmith_jobs.train.evaluation import class_loss, perplexity
 from tunesmith_jobs.train.failures import NonFinite, Superseded
 from tunesmith_jobs.train.model import copy_tokenizer
 from tunesmith_jobs.train.rows import Order, Samples
+from tunesmith_jobs.train.splitting import split
 
 WINDOW_FILE = "tunesmith_window.json"
 ARGUMENTS_FILE = "training_args.json"
@@ -110,6 +113,13 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             lengths=data.rows.lengths,
         )
         self._data, self._collator = data, data.collator(pad_id)
+        # A graph of the compiler, and weights that move in the backward pass, want the batch whole.
+        self._splits = (
+            args.device.type == "cpu"
+            and not plan.spec.torch_compile
+            and not uses_zero(plan.spec)
+            and not optimizers.moves_in_backward(plan.spec)
+        )
         self._step_loss = torch.zeros((), device=args.device)
         self._step_targets = 0.0
         self._step_norm: float | None = None
@@ -164,10 +174,17 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         assert num_items_in_batch is not None, "the loss must be normalised by trained tokens"
         counts = take_counts(inputs)
         self.window.tokens += counts.tokens
-        self.window.places += counts.places
+        parts = split(inputs, counts.lengths) if self._splits else [inputs]
+        self.window.places += sum(part["input_ids"].numel() for part in parts)
         self.window.rows += counts.examples
         self._step_targets = float(num_items_in_batch)
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            # Workers add up their gradients once, with the last part.
+            alone = self.accelerator.no_sync(model) if number < len(parts) else nullcontext()
+            with alone:
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
         self._step_loss += loss
         return loss
 
@@ -247,9 +264,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """What the evaluation rows say, batch by batch."""
         rows = self._data.eval_rows
         assert rows is not None
+        lengths = rows.lengths
         spec = self.plan.spec
         size = spec.per_device_eval_batch_size or spec.per_device_train_batch_size
         mine = list(range(self.args.process_index, len(rows), self.args.world_size))
+        mine.sort(key=lambda row: -int(lengths[row]))  # like lengths beside each other: less padding
         batches = [mine[i : i + size] for i in range(0, len(mine), size)]
         was_training = self.model.training
         self.model.eval()

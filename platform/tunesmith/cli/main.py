@@ -17,15 +17,18 @@ import tunesmith
 from tunesmith.cli import (
     checkpoints,
     compare,
+    data,
     environment,
     estimate,
     models,
     parameters,
+    pipelines,
     plugins,
     quota,
     tasks,
     templates,
     train,
+    webhooks,
 )
 from tunesmith.cli.output import out, say, show_error, talk, wants_traceback
 from tunesmith.cli.words import plain
@@ -65,11 +68,14 @@ def build_app(*, with_plugins: bool = True) -> typer.Typer:
     tasks.add_to(app)
     compare.add_to(app)
     templates.add_to(app)
+    pipelines.add_to(app)
     checkpoints.add_to(app)
     parameters.add_to(app)
     models.add_to(app)
+    data.add_to(app)
     environment.add_to(app)
     quota.add_to(app)
+    webhooks.add_to(app)
     if with_plugins:
         plugins.add_to(app)
     return app

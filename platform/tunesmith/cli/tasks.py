@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith import views
-from tunesmith.cli import verbs
+from tunesmith.cli import autopsy, verbs
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, connect
 from tunesmith.cli.output import (
     facts,
@@ -25,6 +25,7 @@ from tunesmith.cli.output import (
     table,
 )
 from tunesmith.cli.watching import curve, outcome, watch_task, watched
+from tunesmith.cli.watching_many import watch_tasks
 from tunesmith.cli.words import age, duration, local_time, measured, number, plain, sentence, size
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
@@ -33,6 +34,8 @@ from tunesmith.spec.training import TrainSpec
 
 tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
 verbs.add_to(tasks)
+autopsy.add_to(tasks)
+_LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 _LEVEL_STYLES = {"debug": "dim", "warning": "#d08a00", "error": "#d64545"}
 
 
@@ -267,6 +270,22 @@ def metrics(
 
 
 @tasks.command()
+def rows(
+    task: TaskArgument,
+    step: Annotated[int, typer.Option("--step", min=1, help="The optimizer step.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Which rows of the training file a step took: what was trained when the loss jumped."""
+    with connect() as client:
+        found = client.rows_of_step(client.task(task).id, step)
+    if as_json:
+        show_json(found)
+        return
+    out().print(" ".join(map(str, found.rows)), soft_wrap=True, highlight=False)
+    say(f"Step {step} (epoch {found.epoch + 1}) takes {len(found.rows)} rows of `{found.file}`.")
+
+
+@tasks.command()
 def checkpoints(task: TaskArgument, as_json: JsonFlag = False) -> None:
     """List a task's checkpoints that are complete and verified."""
     with connect() as client:
@@ -299,16 +318,40 @@ def checkpoints(task: TaskArgument, as_json: JsonFlag = False) -> None:
 @tasks.command()
 def logs(
     task: TaskArgument,
+    *,
     tail: Annotated[int, typer.Option(min=1, max=5000, help="The last so many lines.")] = 200,
     level: Annotated[list[str] | None, typer.Option(help="Only this level; may be given again.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    find: Annotated[
+        str | None, typer.Option(help="Only lines that hold this, from the whole log.", metavar="TEXT")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this speaker (worker-0, driver), from the whole log; may be given again."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the whole log, or what is found, to this file.", dir_okay=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Show a task's log."""
+    """Show a task's log: its last lines, or what is found in all of it."""
+    if follow and (find or source or save):
+        raise InvalidInput(
+            "`--follow` shows what is to come; `--find`, `--source` and `--save` read what is there."
+        )
     console = out()
     with connect() as client:
         view = client.task(task)
-        for line in _log_lines(client, view, tail, level, follow):
+        if save is not None:
+            size_saved = client.monitoring.save_log(view.id, save, text=find, level=level, source=source)
+            say(f"`{save}` holds {size(size_saved)}.")
+            return
+        wanted = (
+            client.monitoring.search_logs(view.id, text=find, level=level, source=source)
+            if find or source
+            else _log_lines(client, view, tail, level, follow)
+        )
+        for line in wanted:
             if as_json:
                 show_json_lines([line])
                 continue
@@ -359,16 +402,25 @@ def update(
 
 def watch(
     task: Annotated[
-        str | None, typer.Argument(metavar="[TASK]", help="Its id or unique name; the newest if not given.")
+        str | None,
+        typer.Argument(metavar="[TASK]", help="Its id or unique name; all live tasks if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
-    """Follow a task until it has ended. Ctrl-C leaves it running.
+    """Follow a task until it has ended, or all live ones. Ctrl-C leaves them running.
 
-    Exits with 0 when it completed, 1 when it failed, 3 when it was stopped.
+    Without a name: several live tasks are shown together; a single one, or the newest where none is live, is followed.
+    Exits with 0 when the task completed, 1 when it failed, 3 when it was stopped.
     """
     with connect() as client:
-        view = client.task(task) if task is not None else _newest(client)
+        if task is None:
+            live = client.tasks_page(2, state=_LIVE).data
+            if len(live) > 1:
+                _watch_all(client, as_json)
+                return
+            view = live[0] if live else _newest(client)
+        else:
+            view = client.task(task)
 
         def follow() -> State:
             if not as_json:
@@ -377,6 +429,17 @@ def watch(
             return client.task(view.id).state
 
         raise typer.Exit(watched(follow, view.id))
+
+
+def _watch_all(client: Client, as_json: bool) -> None:
+    try:
+        if as_json:
+            show_json_lines(client.monitoring.tasks())
+        else:
+            watch_tasks(client.monitoring.tasks(), out())
+    except KeyboardInterrupt:
+        say("Detached: the tasks go on.")
+        raise typer.Exit(130) from None
 
 
 def _newest(client: Client) -> views.TaskView:

@@ -160,7 +160,7 @@ def merged(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any
 def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The same parameters with paths that do not depend on this process's folder.
 
-    A model that is no folder here is the name of a pulled one, and stays.
+    A model that is no folder here is the name of a pulled one, and stays; so does a data set's name.
     """
     found = dict(parameters)
     for name, value in parameters.items():
@@ -168,7 +168,8 @@ def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if row is None or row.about.path is None or not isinstance(value, str) or not value or "://" in value:
             continue
         path = Path(value).expanduser()
-        if row.about.path == "always" or path.exists():
+        is_no_name = row.about.path == "unless_name" and ("." in value or "/" in value)
+        if row.about.path == "always" or is_no_name or path.exists():
             found[name] = str(path.absolute())
     return found
 

@@ -12,12 +12,16 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from tunesmith import views
+from tunesmith.client.datasets import Datasets
 from tunesmith.client.models import Models
+from tunesmith.client.monitoring import Monitoring
+from tunesmith.client.pipelines import Pipelines
 from tunesmith.client.quota import Quota
 from tunesmith.client.series import Series
 from tunesmith.client.stream import follow, readable
 from tunesmith.client.templates import Templates
 from tunesmith.client.transport import Transport, find_server, not_understood
+from tunesmith.client.webhooks import Webhooks
 from tunesmith.environment import Environment
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooManyRequests, TunesmithError, Unavailable
 from tunesmith.estimate import EstimateView
@@ -97,6 +101,11 @@ class Client:
         """Templates: parameters under a name."""
         return Templates(self._transport)
 
+    @property
+    def datasets(self) -> Datasets:
+        """Data sets: files under a name, reports on them, and rows under the microscope."""
+        return Datasets(self._transport)
+
     def __enter__(self) -> Self:
         return self
 
@@ -113,6 +122,11 @@ class Client:
         return Models(self._transport)
 
     @property
+    def pipelines(self) -> Pipelines:
+        """Pipelines: data sets and trainers tied together in YAML."""
+        return Pipelines(self._transport)
+
+    @property
     def quota(self) -> Quota:
         """Training quotas."""
         return Quota(self._transport)
@@ -121,6 +135,16 @@ class Client:
     def series(self) -> Series:
         """What tasks measured: curves, comparisons, exports."""
         return Series(self._transport)
+
+    @property
+    def monitoring(self) -> Monitoring:
+        """Autopsies, logs in full, and the list of tasks as it changes."""
+        return Monitoring(self._transport, self._patience)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Webhooks and the delivery log."""
+        return Webhooks(self._transport)
 
     # --- the platform
 
@@ -408,6 +432,14 @@ class Client:
     def checkpoints(self, task_id: str) -> list[views.CheckpointView]:
         """A task's checkpoints that are complete and verified."""
         return self._get(views.Page[views.CheckpointView], f"{_task_path(task_id)}/checkpoints").data
+
+    def rows_of_step(self, task_id: str, step: int) -> views.StepRows:
+        """Which rows of the training file an optimizer step took, or will take.
+
+        Raises:
+            NotFound: The task has not read its rows yet.
+        """
+        return self._get(views.StepRows, f"{_task_path(task_id)}/rows", {"step": step})
 
     def save_checkpoint(self, task_id: str) -> views.SaveRequestView:
         """Ask a running task for a checkpoint after its next step.

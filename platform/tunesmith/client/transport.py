@@ -143,6 +143,7 @@ class Transport:
         *,
         query: Query | None = None,
         body: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         repeats: bool = True,
         on_retry: Callable[[TunesmithError], None] | None = None,
@@ -156,6 +157,7 @@ class Transport:
             path: From the server's root.
             query: Its parameters; None leaves one out.
             body: What is sent as JSON.
+            content: What is sent as it is, instead.
             headers: Further headers.
             repeats: Whether to try again at all.
             on_retry: Told of each failure that is tried again.
@@ -168,7 +170,7 @@ class Transport:
         tries = 0
         while True:
             try:
-                return self._once(method, path, query, body, headers)
+                return self._once(method, path, query, body, headers, content=content)
             except (Unavailable, TooManyRequests) as error:
                 pause = max(pause_before(tries), _retry_after(error))
                 if time.monotonic() + pause > deadline:
@@ -179,11 +181,20 @@ class Transport:
             tries += 1
 
     def _once(
-        self, method: str, path: str, query: Query | None, body: Any, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        *,
+        content: bytes | None,
     ) -> Any:
         params = {key: value for key, value in (query or {}).items() if value is not None}
         with self._worded():
-            response = self._http.request(method, path, params=params, json=body, headers=headers)
+            response = self._http.request(
+                method, path, params=params, json=body, content=content, headers=headers
+            )
         if not response.is_success:
             raise answered(response)
         if not response.content:

@@ -101,6 +101,12 @@ def _chat(row: dict[str, Any], name: str) -> list[Message]:
         raise RowProblem(f"`{name}` is {kind_of(turns)}, not a list.", _ACCEPTED)
     if not turns:
         raise RowProblem(f"`{name}` is empty.", _ACCEPTED)
+    if "chosen" in row and "rejected" in row:
+        raise RowProblem(
+            "The row is a preference pair: `chosen` and `rejected` answers to the last question, of which fine-tuning "
+            "takes one.",
+            f"Write the chosen answer as the last turn of `{name}`, and remove `chosen` and `rejected`.",
+        )
     if len(turns) > MAX_MESSAGES:
         raise RowProblem(
             f"`{name}` holds {len(turns)} turns; at most {MAX_MESSAGES} are read.",

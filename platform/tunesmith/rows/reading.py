@@ -5,6 +5,7 @@ every line that is not blank is a document of its own, the row `{"text": line}`.
 or zstd. Knows bytes, encodings, lines and JSON, and bounds what it reads. Knows nothing of what a row means.
 """
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -94,8 +95,7 @@ class RowFile:
     def _large_array(self) -> InvalidData:
         return bad_file(
             self.name,
-            f"`{self.path}` is one JSON array of {'more' if self.packing else f'{self.bytes / 1e6:.0f} MB'}; arrays are "
-            f"read up to {MAX_ARRAY_BYTES // 1024**2} MB.",
+            f"`{self.path}` is one JSON array of more than {MAX_ARRAY_BYTES // 1024**2} MB, which are not read.",
             "Write it as JSONL, one object a line: JSONL has no limit.",
         )
 
@@ -153,9 +153,9 @@ class RowFile:
 
     def _csv(self) -> Iterator[tuple[int, Row | RowProblem]]:
         with self._open() as file:
-            if _begins_with_mark(file):
-                file.read(len(_UTF8_BOM))
-            for number, row in read_csv(self.name, file, MAX_LINE_BYTES):
+            offset = len(_UTF8_BOM) if _begins_with_mark(file) else 0
+            file.read(offset)
+            for number, row in read_csv(self.name, file, offset, MAX_LINE_BYTES):
                 yield number, row if isinstance(row, RowProblem) else _unusable_text(row) or row
 
     def _lines(self) -> Iterator[tuple[int, Row | RowProblem]]:
@@ -283,7 +283,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_once)
-_SCAN = _DECODER.scan_once
+_SCAN: Any = _DECODER.scan_once  # type: ignore[attr-defined]
 
 
 def _parse_line(line: bytes, offset: int) -> Row | RowProblem:
@@ -337,7 +337,8 @@ def _parse_text(line: bytes, offset: int) -> Row | RowProblem:
 
 def _begins_with_mark(file: BinaryIO) -> bool:
     """Whether a byte order mark comes next; nothing is taken."""
-    head: bytes = file.peek(len(_UTF8_BOM))  # type: ignore[attr-defined]  (every file here is buffered)
+    assert isinstance(file, io.BufferedReader)
+    head = file.peek(len(_UTF8_BOM))
     return head.startswith(_UTF8_BOM)
 
 

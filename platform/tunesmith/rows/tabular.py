@@ -22,19 +22,22 @@ _BUFFER = 1 << 20
 _DELIMITERS = ",;\t"
 
 
-def read_csv(name: str, file: BinaryIO, max_row_bytes: int) -> Iterator[tuple[int, dict[str, Any] | RowProblem]]:
+def read_csv(
+    name: str, file: BinaryIO, offset: int, max_row_bytes: int
+) -> Iterator[tuple[int, dict[str, Any] | RowProblem]]:
     """Every row with the number of its first line; a row without the right number of fields as its problem.
 
     Args:
         name: The file's name, for messages.
         file: Its plain bytes, behind a byte order mark.
+        offset: Where it stands.
         max_row_bytes: How long one row may be.
 
     Raises:
         InvalidData: It has no usable line of names, is no UTF-8, or a quote in it never ends.
     """
     csv.field_size_limit(max_row_bytes)  # the library's own limit, for all: 128 KB without this
-    lines = _Lines(name, file, max_row_bytes)
+    lines = _Lines(name, file, offset, max_row_bytes)
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
@@ -50,7 +53,7 @@ def read_csv(name: str, file: BinaryIO, max_row_bytes: int) -> Iterator[tuple[in
             raise bad_file(
                 f"{name}:{begin}",
                 f"{name}:{begin}: the table cannot be read: {error}.",
-                "A quote that is opened must be closed, and a quote inside is doubled: `\"say \"\"hi\"\"\"`.",
+                'A quote that is opened must be closed, and a quote inside is doubled: `"say ""hi"""`.',
             ) from None
         if not values:
             continue  # a blank line
@@ -71,9 +74,9 @@ def read_csv(name: str, file: BinaryIO, max_row_bytes: int) -> Iterator[tuple[in
 class _Lines:
     """A file's lines as text, counted; `taken` is how much was read since it was last set to 0."""
 
-    def __init__(self, name: str, file: BinaryIO, max_row_bytes: int) -> None:
+    def __init__(self, name: str, file: BinaryIO, offset: int, max_row_bytes: int) -> None:
         self._name, self._file, self._max = name, file, max_row_bytes
-        self._offset = file.tell()
+        self._offset = offset
         self.number = 0
         self.taken = 0
 

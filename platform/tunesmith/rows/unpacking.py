@@ -56,8 +56,14 @@ class _Unpacked(io.RawIOBase):
         if packing == "gzip":
             self._source = gzip.open(path, "rb")  # noqa: SIM115  (closed with this reader)
         else:
-            import pyarrow as pa
-
+            try:
+                import pyarrow as pa
+            except ImportError as error:
+                raise bad_file(
+                    path.name,
+                    "zstd is unpacked by `pyarrow`, which is not installed.",
+                    "`pip install pyarrow`, or unpack it with `unzstd`.",
+                ) from error
             self._source = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
 
     def readable(self) -> bool:

@@ -25,7 +25,9 @@ from tunesmith.dataset_views import (
     Verdict,
 )
 from tunesmith.rows.choosing import encoder_of
+from tunesmith.rows.conversation import Message
 from tunesmith.rows.encoding import IGNORE_INDEX, Encoded, RowEncoder
+from tunesmith.rows.labels import MAX_CLASSES
 from tunesmith.rows.problems import EmptyText, RowProblem
 from tunesmith.rows.reading import Row, RowFile
 from tunesmith.rows.shapes import Sample, Shape, Text, shape_of
@@ -129,6 +131,7 @@ class _Reader:
         self._classes: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
         self._columns: dict[str, None] = {}
+        self._placeholder = ""
         self._found: dict[int, str] = {}
         self._asked: dict[int, str] = {}
 
@@ -170,20 +173,7 @@ class _Reader:
             )
 
     def _count(self, number: int, sample: Sample) -> None:
-        question: int | None
-        if isinstance(sample, Text):
-            whole, question = hash(sample), hash(sample.text) if sample.label is not None else None
-            if sample.label is not None and (
-                sample.label in self._classes or len(self._classes) < _NAMES * 10
-            ):
-                self._classes[sample.label] += 1
-        else:
-            whole, question = hash(tuple(sample)), None
-            self._turns[len(sample)] += 1
-            for message in sample:
-                self._roles[message.role] += 1
-            if self._keeps_questions or (self._against is not None and self._against.questions):
-                question = hash(tuple(sample[: _last_answer(sample)]))
+        whole, question = self._count_text(sample) if isinstance(sample, Text) else self._count_turns(sample)
         if whole in self.seen:
             self._duplicates += 1
             if len(self._duplicate_places) < _PLACES:
@@ -195,8 +185,31 @@ class _Reader:
         if self._against is not None:
             self._compare(number, whole, question)
         if self.rows <= _LOOKED_AT or self.rows % 50 == 0:
-            for text in [sample.text] if isinstance(sample, Text) else [turn.content for turn in sample]:
-                _count_letters(text[:_LETTERS], self._letters)
+            self._look_at_letters(number, sample)
+
+    def _count_text(self, sample: Text) -> tuple[int, int | None]:
+        """The hash of a text, and that of what is asked of it: where it has a class, the text alone."""
+        if sample.label is None:
+            return hash(sample), None
+        if sample.label in self._classes or len(self._classes) < MAX_CLASSES:
+            self._classes[sample.label] += 1
+        return hash(sample), hash(sample.text)
+
+    def _count_turns(self, sample: list[Message]) -> tuple[int, int | None]:
+        """The hash of a conversation, and that of what stands before its last answer."""
+        self._turns[len(sample)] += 1
+        for message in sample:
+            self._roles[message.role] += 1
+        question = None
+        if self._keeps_questions or (self._against is not None and self._against.questions):
+            question = hash(tuple(sample[: _last_answer(sample)]))
+        return hash(tuple(sample)), question
+
+    def _look_at_letters(self, number: int, sample: Sample) -> None:
+        for text in [sample.text] if isinstance(sample, Text) else [turn.content for turn in sample]:
+            _count_letters(text[:_LETTERS], self._letters)
+            if not self._placeholder and (found := _PLACEHOLDER.search(text, 0, _LETTERS)):
+                self._placeholder = f"`{found.group()}` ({self.file.place(number)})"
 
     def _compare(self, number: int, whole: int, question: int | None) -> None:
         assert self._against is not None
@@ -215,6 +228,10 @@ class _Reader:
         notes = []
         if len(self.seen) >= MAX_HASHES:
             notes.append(f"Only the first {MAX_HASHES} different rows were looked at for duplicates.")
+        if self._placeholder:
+            notes.append(
+                f"Texts hold placeholders, as {self._placeholder}: the model would learn to write them."
+            )
         turns = sorted(self._turns.items())
         return DataReport(
             file=self.file.name,
@@ -311,7 +328,9 @@ class _Tokens:
             if low < lengths[-1]
         ]
         cuts = self._encoder.max_length is not None  # pre-training cuts no document
-        candidates = sorted({self._max_length, *(b for b in _BINS[2:9] if b <= 4 * lengths[-1])}) if cuts else []
+        candidates = (
+            sorted({self._max_length, *(b for b in _BINS[2:9] if b <= 4 * lengths[-1])}) if cuts else []
+        )
         return TokenReport(
             rows=rows,
             is_sample=is_sample,
@@ -341,7 +360,9 @@ def _conclude(report: DataReport) -> None:
             allowed = share <= part.allowed_bad_percent and part.bad_rows < part.rows
             part.verdict = Verdict.SKIPS if allowed else Verdict.REFUSED
         if not part.is_complete:
-            part.notes.append("Time ran out: only the first rows were read. On the file's machine, it has no end.")
+            part.notes.append(
+                "Time ran out: only the first rows were read. On the file's machine, it has no end."
+            )
     if report.evaluation is not None and report.evaluation.verdict is Verdict.REFUSED:
         report.verdict = Verdict.REFUSED
     tokens = report.tokens
@@ -351,10 +372,13 @@ def _conclude(report: DataReport) -> None:
             f"Nothing is left to train on within {tokens.max_length} tokens: raise `max_length`."
         )
     if report.overlap is not None and report.overlap.rows + report.overlap.questions:
-        report.notes.append("The evaluation file holds rows of the training file: its loss will look too good.")
+        report.notes.append(
+            "The evaluation file holds rows of the training file: its loss will look too good."
+        )
 
 
 _NUMBERS = re.compile(r"\d+")
+_PLACEHOLDER = re.compile(r"\{\{ ?[a-z_]{1,30} ?\}\}")
 _QUOTED = re.compile(r"(?<=near )`[^`]*`|(?<=is )`[^`]*`")
 
 
@@ -377,12 +401,12 @@ def _begin(row: Row) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, str):
         return value[:_EXCERPT]
-    if isinstance(value, list | dict):
-        # Only its beginning is written out: a row may be megabytes.
-        first = next(iter(value.items() if isinstance(value, dict) else value), "")
-        rest = f", and {len(value) - 1} more" if len(value) > 1 else ""
-        return f"{_shorter(first)}{rest}"
-    return repr(value)[:_EXCERPT]
+    # Only its beginning is written out: a row may be megabytes.
+    if isinstance(value, list):
+        return (
+            f"{_shorter(value[0]) if value else ''}{f', and {len(value) - 1} more' if len(value) > 1 else ''}"
+        )
+    return _shorter(value) if isinstance(value, dict) else str(value)[:_EXCERPT]
 
 
 def _shorter(value: Any) -> str:
@@ -395,7 +419,7 @@ def _scalar(value: Any) -> str:
     return value[:60] if isinstance(value, str) else type(value).__name__
 
 
-def _last_answer(messages: list[Any]) -> int:
+def _last_answer(messages: list[Message]) -> int:
     return next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "assistant"), 0)
 
 

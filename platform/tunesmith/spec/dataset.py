@@ -94,7 +94,10 @@ class LoadSpec(OperationSpec):
     loader: Literal["json", "csv", "parquet", "text"] | None = param(
         None,
         label=("File format", "文件格式"),
-        help=("What the local files are; told by their endings when empty.", "本地文件格式；留空则按扩展名判断。"),
+        help=(
+            "What the local files are; told by their endings when empty.",
+            "本地文件格式；留空则按扩展名判断。",
+        ),
         group=Group.DATA,
         aliases=("format",),
         visible_when=when(provider="local"),
@@ -149,7 +152,10 @@ class LoadSpec(OperationSpec):
     data_dir: str | None = param(
         None,
         label=("Data dir", "数据目录"),
-        help=("Load every file of the format in this folder, by name.", "按文件名加载该文件夹内所有同格式文件。"),
+        help=(
+            "Load every file of the format in this folder, by name.",
+            "按文件名加载该文件夹内所有同格式文件。",
+        ),
         group=Group.DATA,
         min_length=1,
     )
@@ -277,7 +283,11 @@ class SelectSpec(OperationSpec):
             message = f"`axis={self.axis}` needs `{field}`."
             return [Problem(field=field, message=message, hint=f"Give `{field}: [...]`.")]
         if self.indices is not None and min(self.indices) < 0:
-            return [Problem(field="indices", message="Rows are counted from 0.", hint="Leave out what is negative.")]
+            return [
+                Problem(
+                    field="indices", message="Rows are counted from 0.", hint="Leave out what is negative."
+                )
+            ]
         return []
 
 
@@ -288,7 +298,7 @@ class FilterSpec(OperationSpec):
     condition: str = param(
         label=("Filter condition", "过滤条件"),
         help=(
-            "A condition over columns: `len(text) > 10 and label in [0, 1] and not (source contains \"web\")`.",
+            'A condition over columns: `len(text) > 10 and label in [0, 1] and not (source contains "web")`.',
             "列上的条件，例如 len(text) > 10 and label in [0, 1]。",
         ),
         group=Group.DATA,
@@ -443,7 +453,9 @@ class MixSpec(OperationSpec):
             return [Problem(field="weights", message=message, hint="Give one weight for each.")]
         if not all(0 < weight < float("inf") for weight in self.weights):
             message = "A weight is a number above 0."
-            return [Problem(field="weights", message=message, hint="Leave out a data set that is not wanted.")]
+            return [
+                Problem(field="weights", message=message, hint="Leave out a data set that is not wanted.")
+            ]
         return []
 
 
@@ -470,7 +482,11 @@ def operation(method: str) -> type[OperationSpec]:
     found = OPERATIONS.get(method)
     if found is None:
         meant = did_you_mean(method, list(OPERATIONS))
-        hint = f"Did you mean `{meant}`?" if meant else f"There are {', '.join(f'`{name}`' for name in OPERATIONS)}."
+        hint = (
+            f"Did you mean `{meant}`?"
+            if meant
+            else f"There are {', '.join(f'`{name}`' for name in OPERATIONS)}."
+        )
         raise InvalidInput(f"There is no method `{method}`.", hint=hint, field="method")
     return found
 

@@ -60,7 +60,9 @@ def parse_condition(text: str) -> Condition:
         InvalidInput: It is none; with the place and what was expected.
     """
     if len(text) > MAX_CHARACTERS:
-        raise InvalidInput(f"A condition has at most {MAX_CHARACTERS} characters.", hint="Filter in two steps.")
+        raise InvalidInput(
+            f"A condition has at most {MAX_CHARACTERS} characters.", hint="Filter in two steps."
+        )
     parser = _Parser(text)
     decide = parser.whole()
     return Condition(text, tuple(parser.columns), decide)
@@ -122,27 +124,23 @@ class _Parser:
         return found
 
     def _either(self) -> _Value:
-        found = self._both()
+        found = [self._both()]
         while self._take("or"):
-            found = _or(found, self._both())
-        return found
+            found.append(self._both())
+        return found[0] if len(found) == 1 else lambda row: any(part(row) for part in found)
 
     def _both(self) -> _Value:
-        found = self._negation()
+        found = [self._negation()]
         while self._take("and"):
-            found = _and(found, self._negation())
-        return found
+            found.append(self._negation())
+        return found[0] if len(found) == 1 else lambda row: all(part(row) for part in found)
 
     def _negation(self) -> _Value:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise self._error("it is nested too deeply", self._token.at)
-        if self._take("not"):
-            found = _not(self._negation())
-        else:
-            found = self._comparison()
-        self._depth -= 1
-        return found
+        negated = False
+        while self._take("not"):
+            negated = not negated
+        found = self._comparison()
+        return _not(found) if negated else found
 
     def _comparison(self) -> _Value:
         left = self._operand()
@@ -157,6 +155,14 @@ class _Parser:
         return _not(compared) if negated else compared
 
     def _operand(self) -> _Value:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise self._error("it is nested too deeply", self._token.at)
+        found = self._value()
+        self._depth -= 1
+        return found
+
+    def _value(self) -> _Value:
         token = self._token
         self._next += 1
         match token.kind:
@@ -228,14 +234,6 @@ def _unescaped(text: str) -> str:
 
 def _constant(value: Any) -> _Value:
     return lambda _row: value
-
-
-def _or(left: _Value, right: _Value) -> _Value:
-    return lambda row: bool(left(row)) or bool(right(row))
-
-
-def _and(left: _Value, right: _Value) -> _Value:
-    return lambda row: bool(left(row)) and bool(right(row))
 
 
 def _not(inner: _Value) -> _Value:

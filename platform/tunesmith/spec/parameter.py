@@ -156,7 +156,7 @@ class Parameter(BaseModel):
     default_when: tuple[DefaultRule, ...] = ()
     visible_when: tuple[Condition, ...] = ()
     offered_when: tuple[Condition, ...] = ()
-    path: Literal["always", "if_exists"] | None = None
+    path: Literal["always", "if_exists", "unless_name"] | None = None
 
     def visible(self, values: Mapping[str, Any]) -> bool:
         """Whether the parameter has an effect among these values."""
@@ -186,7 +186,7 @@ def param(
     default_when: Sequence[tuple[tuple[Condition, ...], Any]] = (),
     visible_when: tuple[Condition, ...] = (),
     offered_when: tuple[Condition, ...] = (),
-    path: Literal["always", "if_exists"] | None = None,
+    path: Literal["always", "if_exists", "unless_name"] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -207,7 +207,8 @@ def param(
         default_when: Conditions with the default that holds under them; the first that fits counts.
         visible_when: Conditions under which it has an effect; all must hold.
         offered_when: Conditions of which one must hold for the form to show it; they say nothing of its effect.
-        path: It names a file or folder: `always`, or `if_exists` where it may also be a name of something else.
+        path: It names a file or folder: `always`, or `if_exists` where it may also be a name of something else, or
+            `unless_name` where such a name holds neither `.` nor `/`.
         default_factory: Makes a mutable default.
         bounds: pydantic's own (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """

@@ -1,4 +1,4 @@
-"""Variables in a pipeline's YAML: `${input.x | default}`, `${input.x as number | 1.0}`, `${jobs.id.output}`, `${env.NAME}`.
+"""Variables in a pipeline's YAML: `${input.x | default}`, `${input.x as number | 1.0}`, `${jobs.id.output}`.
 
 A value that is one variable and nothing else keeps its type; inside a text it is written out. Pure functions over plain
 data; knows nothing of components, of files, or of what the environment holds.

@@ -318,3 +318,141 @@ class MeasurementRow(Base):
         Index("ix_measurements_key", "key", "id"),
         Index("ix_measurements_state", "state"),
     )
+
+
+class WebhookRow(Base):
+    """Where notifications are posted to. Its secret is nowhere stored: it is derived from the platform's own."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    project: Mapped[str | None] = mapped_column(String(120))
+    events: Mapped[list[str]] = mapped_column(Json)
+    by: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class NoticeCursorRow(Base):
+    """How far a task's event log was looked through for what to notify of."""
+
+    __tablename__ = "notice_cursors"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int] = mapped_column(Big, default=0)
+
+
+class DeliveryRow(Base):
+    """One notification on its way to one receiver: a webhook's id, or `email`. It outlives its task.
+
+    An event has one delivery a receiver at most. `next_at` is when it is tried next, or again if the one that tries it
+    now dies.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=True)
+    receiver: Mapped[str] = mapped_column(String(40))
+    event: Mapped[str] = mapped_column(String(20))
+    task_id: Mapped[str | None] = mapped_column(String(40))
+    n: Mapped[int | None] = mapped_column(Big)
+    payload: Mapped[dict[str, Any]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(20))
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    status: Mapped[int | None] = mapped_column(Integer)
+    message: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        Index("ux_deliveries_event", "receiver", "task_id", "n", unique=True),
+        Index("ix_deliveries_due", "state", "next_at"),
+    )
+
+
+class DatasetRow(Base):
+    """A data set. `numbers` is the highest version number that was ever given: none is given twice."""
+
+    __tablename__ = "datasets"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    numbers: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ux_datasets_name", "name", unique=True),)
+
+
+class DatasetVersionRow(Base):
+    """One file of a data set. `path` lies in our storage when `is_copied`; else it is the user's own file.
+
+    `stamp` (size, time of change) tells when a user's own file must be read again.
+    """
+
+    __tablename__ = "dataset_versions"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(Big)
+    file_name: Mapped[str] = mapped_column(String(120))
+    path: Mapped[str] = mapped_column(Text)
+    stamp: Mapped[list[int]] = mapped_column(Json)
+    is_copied: Mapped[bool] = mapped_column()
+    source: Mapped[str] = mapped_column(Text)
+    facts: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_dataset_versions_path", "path"),)
+
+
+class UploadRow(Base):
+    """An upload: what was promised. What has arrived is the size of its file; `dataset_id` is what became of it."""
+
+    __tablename__ = "uploads"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    file_name: Mapped[str] = mapped_column(String(120))
+    bytes: Mapped[int] = mapped_column(Big)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    dataset_id: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class PipelineRow(Base):
+    """A pipeline. `request` is what was sent; what it does lies in its steps."""
+
+    __tablename__ = "pipelines"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    project: Mapped[str] = mapped_column(String(120))
+    workflow: Mapped[str] = mapped_column(String(120))
+    principal: Mapped[str] = mapped_column(String(40))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    reuse: Mapped[bool] = mapped_column(default=True)
+    state: Mapped[str] = mapped_column(String(20))
+    desired: Mapped[str] = mapped_column(String(10))
+    message: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_pipelines_ended", "ended_at"),)
+
+
+class PipelineStepRow(Base):
+    """A step of a pipeline. `key` is the same for what would make the same; `hands_on` is its output as written."""
+
+    __tablename__ = "pipeline_steps"
+    pipeline_id: Mapped[str] = mapped_column(ForeignKey("pipelines.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    kind: Mapped[str] = mapped_column(String(20))
+    component: Mapped[str] = mapped_column(String(80))
+    method: Mapped[str] = mapped_column(String(20))
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json)
+    hands_on: Mapped[Any] = mapped_column(Json, nullable=True)
+    needs: Mapped[list[str]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(20))
+    message: Mapped[str] = mapped_column(Text, default="")
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    key: Mapped[str | None] = mapped_column(String(64))
+    outputs: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    output: Mapped[Any] = mapped_column(Json, nullable=True)
+    task_id: Mapped[str | None] = mapped_column(String(40))
+    is_reused: Mapped[bool] = mapped_column(default=False)
+    started_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_pipeline_steps_key", "key"),)

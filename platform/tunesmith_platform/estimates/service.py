@@ -40,7 +40,7 @@ from tunesmith_platform.estimates.recommending import cheaper, sentence
 from tunesmith_platform.estimates.shapes import model_shape, setting_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import Models, TrainInputs, check_train_inputs, facts_of
+from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check_train_inputs, facts_of
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
@@ -90,11 +90,17 @@ class EstimateService:
     """Says what a run will take."""
 
     def __init__(
-        self, database: Database, settings: Settings, jobs: Jobs, models: Models | None = None
+        self,
+        database: Database,
+        settings: Settings,
+        jobs: Jobs,
+        models: Models | None = None,
+        datasets: Datasets | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._models = models
+        self._datasets = datasets
         self._folder = settings.home / "estimates"
         self._counter = Counter(self._folder)
         self._measurements = Measurements(database, settings, jobs)
@@ -111,7 +117,7 @@ class EstimateService:
             Conflict: It cannot be measured now.
         """
         spec = new.spec
-        inputs = check_train_inputs(spec, self._settings, self._models, with_rows=False)
+        inputs = check_train_inputs(spec, self._settings, self._models, self._datasets, with_rows=False)
         run = self._run(spec, inputs)
         if measure:
             found: MeasurementView | None = self._measurements.measure(

@@ -3,6 +3,9 @@
 import asyncio
 import threading
 
+ANY = ""
+"""A ticket for this is good for every task."""
+
 
 class Hub:
     """One an API process. `notify` may be called from any thread."""
@@ -15,7 +18,7 @@ class Hub:
     def notify(self, task_id: str) -> None:
         """Something happened to a task."""
         with self._lock:
-            waiting = self._waiting.pop(task_id, set())
+            waiting = self._waiting.pop(task_id, set()) | self._waiting.pop(ANY, set())
         for loop, event in waiting:
             loop.call_soon_threadsafe(event.set)
         for listener in self._listeners:

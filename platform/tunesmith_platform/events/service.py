@@ -30,6 +30,8 @@ class EventService:
         self._database = database
         self._hub = hub
         self._secret_file = report_secret_file
+        self.lag_seconds: float | None = None
+        """From the newest event of the last report, on the job's clock, until it was stored."""
 
     def authorize(self, task_id: str, attempt: int, token: str) -> None:
         """Let only the attempt itself report.
@@ -66,11 +68,13 @@ class EventService:
                         f"Event {expected} has not arrived yet.", details={"expected_seq": expected}
                     )
             task.heartbeat_at = now()
+            before = task.events
             repository.append(session, task, attempt, fresh)
-            folding.fold(session, task)
+            folding.fold(session, task, before, fresh)
             _charge(session, task, attempt, fresh)
             receipt = _receipt(session, task, attempt)
         if fresh:
+            self.lag_seconds = max(0.0, (now() - fresh[-1].time).total_seconds())
             self._hub.notify(task_id)
         return receipt
 

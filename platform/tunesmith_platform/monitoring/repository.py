@@ -76,7 +76,7 @@ def log(session: Session, task_id: str, wanted: LogQuery, after: int, limit: int
     return session.scalars(query.order_by(EventRow.n).limit(limit)).all()
 
 
-def _lines(task_id: str, wanted: LogQuery) -> Select[tuple[EventRow]]:
+def _lines(task_id: str, wanted: LogQuery) -> Select[EventRow]:
     query = select(EventRow).where(EventRow.task_id == task_id, EventRow.kind == "log")
     if wanted.text:
         query = query.where(EventRow.payload["message"].as_string().icontains(wanted.text, autoescape=True))

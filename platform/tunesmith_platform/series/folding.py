@@ -8,13 +8,14 @@ another. Where a step is measured twice in a row (an evaluation at the last step
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from tunesmith.events import JobEvent, Metrics
 from tunesmith_platform.db.tables import ChunkRow, TaskRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.packing import CHUNK_POINTS, POINT, Points, pack, roll_up, unpack
@@ -40,21 +41,33 @@ class Stretch:
 
 @dataclass
 class _Column:
-    attempts: list[int] = field(default_factory=list)
-    rows: list[tuple[int, float, int]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
 
 
-def fold(session: Session, task: TaskRow) -> None:
-    """Fold what was measured since the last time, once that is enough. The caller holds the task's row."""
+def fold(session: Session, task: TaskRow, before: int, fresh: Sequence[JobEvent]) -> None:
+    """Fold what was measured since the last time, once that is enough. The caller holds the task's row.
+
+    Args:
+        session: The transaction that stored `fresh`.
+        task: Whose.
+        before: The number of its last event before these.
+        fresh: Events that were just stored, so that they need not be read again.
+    """
     if task.events - task.folded < FOLD_EVENTS:
         return
     chunks = repository.last_chunks(session, task.id)
-    while task.folded < task.events:
-        batch = repository.measured(session, task.id, task.folded, task.events, _BATCH)
-        for name, parts in stretches(batch).items():
-            for part in parts:
-                chunks[name] = _append(session, task.id, name, chunks.get(name), part)
-        task.folded = batch[-1].n if len(batch) == _BATCH else task.events
+    while task.folded < before:
+        batch = repository.measured(session, task.id, task.folded, before, _BATCH)
+        _append_all(session, task.id, chunks, batch)
+        task.folded = batch[-1].n if len(batch) == _BATCH else before
+    batch = [
+        Measured(before + i, task.attempt, event.time, event.payload.step, event.payload.values)
+        for i, event in enumerate(fresh, start=1)
+        if isinstance(event.payload, Metrics)
+    ]
+    _append_all(session, task.id, chunks, batch)
+    task.folded = task.events
 
 
 def stretches(events: Iterable[Measured], names: set[str] | None = None) -> dict[str, list[Stretch]]:
@@ -65,22 +78,25 @@ def stretches(events: Iterable[Measured], names: set[str] | None = None) -> dict
         names: Only these metrics.
     """
     columns: dict[str, _Column] = {}
-    for event in events:
-        if event.step > MAX_STEP:
-            continue
-        time = (event.time - _EPOCH) // _MICROSECOND
+    usable = [event for event in events if event.step <= MAX_STEP]
+    for place, event in enumerate(usable):
         for name, value in event.values.items():
-            if len(name) > MAX_NAME or (names is not None and name not in names):
-                continue
             column = columns.get(name)
             if column is None:
                 column = columns[name] = _Column()
-            column.attempts.append(event.attempt)
-            column.rows.append((event.step, value, time))
-    return {
-        name: list(_rising(np.array(column.attempts, np.int64), np.array(column.rows, POINT)))
-        for name, column in columns.items()
-    }
+            column.places.append(place)
+            column.values.append(value)
+    attempts = np.array([event.attempt for event in usable], np.int64)
+    moments = np.zeros(len(usable), POINT)
+    moments["step"] = [event.step for event in usable]
+    moments["time"] = [(event.time - _EPOCH) // _MICROSECOND for event in usable]
+    found = {}
+    for name, column in columns.items():
+        if len(name) <= MAX_NAME and (names is None or name in names):
+            points = moments[column.places]
+            points["value"] = column.values
+            found[name] = list(_rising(attempts[column.places], points))
+    return found
 
 
 def _rising(attempts: NDArray[np.int64], points: Points) -> Iterator[Stretch]:
@@ -91,6 +107,14 @@ def _rising(attempts: NDArray[np.int64], points: Points) -> Iterator[Stretch]:
     breaks = (attempts[1:] != attempts[:-1]) | (points["step"][1:] < points["step"][:-1])
     for part in np.split(np.arange(len(points)), np.flatnonzero(breaks) + 1):
         yield Stretch(int(attempts[part[0]]), points[part])
+
+
+def _append_all(
+    session: Session, task_id: str, chunks: dict[str, ChunkRow], batch: Sequence[Measured]
+) -> None:
+    for name, parts in stretches(batch).items():
+        for part in parts:
+            chunks[name] = _append(session, task_id, name, chunks.get(name), part)
 
 
 def _append(session: Session, task_id: str, name: str, last: ChunkRow | None, part: Stretch) -> ChunkRow:

@@ -184,6 +184,21 @@ def continue_task(
     return services.verbs.carry_on(task_id, more or MoreSteps())
 
 
+@router.get(
+    "/tasks/{task_id}/rows",
+    response_model=views.StepRows,
+    responses=answers(examples.STEP_ROWS, 401, 404, 422, 503),
+)
+def rows_of_step(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    step: Annotated[int, Query(ge=1, le=2**53, description="The optimizer step, from 1.")],
+) -> views.StepRows:
+    """Which rows of the training file an optimizer step took, or will take: a spike leads to its rows."""
+    return services.rows.of_step(task_id, step)
+
+
 @router.delete(
     "/tasks/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,

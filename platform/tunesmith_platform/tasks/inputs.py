@@ -30,6 +30,7 @@ from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.spec.parameter import about
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
+from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.paths import allowed_folder, allowed_path
 from tunesmith_platform.settings import Settings
@@ -43,6 +44,13 @@ _OR_A_NAME = ("tokenizer_name_or_path", "chat_template")
 class TrainInputs(BaseModel):
     """What a training task reads, resolved: real paths that were looked at."""
 
+    train_dataset: str | None = Field(
+        None, description="`name@number` of the data set that the training file was named by."
+    )
+    train_sha256: str | None = Field(None, description="Of its bytes; None where a path was named.")
+    eval_dataset: str | None = None
+    eval_sha256: str | None = None
+
     model_path: str
     model_sha256: str | None = Field(
         None, description="Fingerprint of the model's files; None where it was not computed yet."
@@ -54,6 +62,11 @@ class TrainInputs(BaseModel):
     eval_path: str | None = None
     output_dir: str | None = None
     rows: int | None = Field(None, description="Rows of the training file; None where they were not counted.")
+
+    def pinned(self) -> dict[str, str]:
+        """What named a data set, with the version's number: another one may be the newest later."""
+        named = {"train_file": self.train_dataset, "eval_file": self.eval_dataset}
+        return {field: version for field, version in named.items() if version}
 
 
 class _Identity(NamedTuple):
@@ -103,8 +116,20 @@ class Models(Protocol):
         """The fingerprint of a model's files as they are now; None while it is being computed."""
 
 
+class Datasets(Protocol):
+    """The registry of data sets, as far as it is asked here."""
+
+    def find(self, dataset: str) -> StoredFile:
+        """The file of `name` or `name@number`."""
+
+
 def check_train_inputs(
-    spec: TrainSpec, settings: Settings, models: Models | None = None, *, with_rows: bool = True
+    spec: TrainSpec,
+    settings: Settings,
+    models: Models | None = None,
+    datasets: Datasets | None = None,
+    *,
+    with_rows: bool = True,
 ) -> TrainInputs:
     """Look at everything a training task is given.
 
@@ -112,6 +137,7 @@ def check_train_inputs(
         spec: Its parameters.
         settings: Which folders may be used.
         models: The registry; without one, a model is found by its path or its folder's name alone.
+        datasets: The registry; without one, a file is found by its path alone.
         with_rows: Whether every row of the files is looked at, which takes seconds for large ones.
 
     Raises:
@@ -123,9 +149,9 @@ def check_train_inputs(
         if output is not None and output.exists() and not output.is_dir():
             raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
     with _at("model_name_or_path"):
-        model = _model(spec.model_name_or_path, settings, models)
+        model = find_model(spec.model_name_or_path, settings, models)
         facts = _model_facts(_folder_identity(model))
-    _check_further_paths(spec, settings)
+    check_further_paths(spec, settings)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
             check_targets(facts, chosen_targets(spec.target_modules, facts.linear_modules))
@@ -139,15 +165,19 @@ def check_train_inputs(
     check_fitness(spec)
     with _at("tokenizer_name_or_path"):
         named = spec.tokenizer_name_or_path
-        tokenizer = _model(named, settings, models) if named else None
+        tokenizer = find_model(named, settings, models) if named else None
     paths: dict[str, Path | None] = {}
+    stored: dict[str, StoredFile] = {}
     found: dict[str, FileFacts] = {}
     for field, given in (("train_file", spec.train_file), ("eval_file", spec.eval_file)):
         if given is None:
             paths[field] = None
             continue
         with _at(field):
-            paths[field] = path = allowed_path(given, roots)
+            path, version = find_file(given, settings, datasets)
+            paths[field] = path
+            if version is not None:
+                stored[field] = version
         if with_rows:
             found[field] = _look_at_rows(field, path, spec, model, tokenizer)
     train = paths["train_file"]
@@ -159,7 +189,12 @@ def check_train_inputs(
         if evaluation is not None:
             with _at("eval_file"):
                 check_known(found["eval_file"].classes, found["train_file"].classes, evaluation.name)
+    training, held_out = stored.get("train_file"), stored.get("eval_file")
     return TrainInputs(
+        train_dataset=training.version if training else None,
+        train_sha256=training.sha256 if training else None,
+        eval_dataset=held_out.version if held_out else None,
+        eval_sha256=held_out.sha256 if held_out else None,
         model_path=str(model),
         model_sha256=models.sha256(model) if models else None,
         tokenizer_path=str(tokenizer) if tokenizer else None,
@@ -195,10 +230,13 @@ def identity_of(path: Path) -> tuple[str, int, int]:
     return _folder_identity(path) if path.is_dir() else _identity(path)
 
 
-def _check_further_paths(spec: TrainSpec, settings: Settings) -> None:
+def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
     """Refuse a path outside the folders that may be used, whichever parameter names it.
 
     What a task saved itself lies in our own storage, and may be named too.
+
+    Raises:
+        PathNotAllowed: A path lies outside.
     """
     roots = _readable(settings)
     for name, info in type(spec).model_fields.items():
@@ -236,8 +274,25 @@ def _at(field: str) -> Iterator[None]:
         raise
 
 
-def _model(given: str, settings: Settings, models: Models | None) -> Path:
-    """A model's folder: by its path, its name or hub id in the registry, or its folder's name in the models folder."""
+def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tuple[Path, StoredFile | None]:
+    """A data file: by its absolute path, or as a data set's `name` or `name@number`.
+
+    Raises:
+        InvalidInput: There is none, or it lies where the platform may not read.
+    """
+    if datasets is None or any(sign in given for sign in "./\x00"):
+        made = Path(os.path.realpath(settings.pipelines_dir))
+        return allowed_path(given, [*settings.roots(), made]), None
+    version = datasets.find(given)
+    return version.path, version
+
+
+def find_model(given: str, settings: Settings, models: Models | None) -> Path:
+    """A model's folder: by its path, its name or hub id in the registry, or its folder's name in the models folder.
+
+    Raises:
+        InvalidInput: There is none, or it lies where the platform may not read.
+    """
     roots = settings.roots()
     if Path(given).is_absolute():
         return allowed_folder(given, _readable(settings))

@@ -117,7 +117,7 @@ class TaskService:
                 priority=new.priority,
                 tags=new.tags,
                 notes=new.notes,
-                spec=new.spec.model_dump(mode="json"),
+                spec=new.spec.model_dump(mode="json") | inputs.pinned(),
                 inputs=inputs.model_dump(mode="json"),
                 notices=[notice.model_dump() for notice in (*new.spec.notices, *origin.notices)],
                 template=new.template,

@@ -143,7 +143,7 @@ class TaskVerbs:
                 raise Conflict("The task was changed at this moment.", hint="Look at it, then try again.")
             repository.refuse_shared_output(session, inputs.output_dir, but=task_id)
             newest = repository.newest_checkpoint(session, task_id)
-            task.spec = new.spec.model_dump(mode="json")
+            task.spec = new.spec.model_dump(mode="json") | inputs.pinned()
             task.inputs = inputs.model_dump(mode="json")
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None

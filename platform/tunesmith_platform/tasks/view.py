@@ -1,5 +1,7 @@
 """A task's row as the API shows it."""
 
+import datetime as dt
+
 from tunesmith import views
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor
 from tunesmith.spec.parameter import Notice
@@ -28,7 +30,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         next_step=facts.next_step if facts else None,
         fault=facts.fault if facts else None,
         waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
-        health=_health(task, settings),
+        health=health(State(task.state), task.heartbeat_at, settings),
         priority=task.priority,
         tags=task.tags,
         notes=task.notes,
@@ -55,10 +57,9 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
     )
 
 
-def _health(task: TaskRow, settings: Settings) -> views.Health | None:
+def health(state: State, heard: dt.datetime | None, settings: Settings) -> views.Health | None:
     """Of a task that should be running: whether it was heard of lately (I4)."""
-    if task.state not in (State.RUNNING, State.STOPPING):
+    if state not in (State.RUNNING, State.STOPPING):
         return None
-    heard = task.heartbeat_at
     is_live = heard is not None and (now() - heard).total_seconds() < settings.heartbeat_timeout_seconds
     return views.Health.LIVE if is_live else views.Health.RECOVERING

@@ -61,9 +61,9 @@ def test_two_tasks_side_by_side(plane: Plane, cli: Callable[..., Any]) -> None:
 
 def test_three_tasks_have_a_column_each(plane: Plane, cli: Callable[..., Any]) -> None:
     for name, rank in (("r8", 8), ("r16", 16), ("also8", 8)):
-        trained(plane, name, 1.0, lora_rank=rank)
+        trained(plane, name, 1.0, r=rank)
     said = cli("compare", "r8", "r16", "also8")
-    (rank_line,) = [line for line in said.out.splitlines() if line.startswith("lora_rank ")]
+    (rank_line,) = [line for line in said.out.splitlines() if line.startswith("r ")]
     assert rank_line.split()[-3:] == ["8", "16", "8"]
 
 

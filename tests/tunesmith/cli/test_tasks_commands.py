@@ -153,6 +153,14 @@ def test_checkpoints(api: FakeApi, cli: Callable[..., Any], done: views.TaskView
     assert json.loads(cli("tasks", "checkpoints", done.id, "--json").out)[0]["step"] == 5
 
 
+def test_a_step_leads_to_its_rows(api: FakeApi, cli: Callable[..., Any], done: views.TaskView) -> None:
+    said = cli("tasks", "rows", done.id, "--step", "5")
+    assert said.out == "3 14 159\n"
+    assert "epoch 2" in said.err
+    assert json.loads(cli("tasks", "rows", done.id, "--step", "5", "--json").out)["rows"] == [3, 14, 159]
+    assert cli("tasks", "rows", done.id, "--step", "0").code == 2
+
+
 def test_logs(api: FakeApi, cli: Callable[..., Any], done: views.TaskView) -> None:
     assert [line.split()[-1] for line in cli("tasks", "logs", done.id).out.splitlines()] == ["hello", "oh"]
     assert "hello" not in cli("tasks", "logs", done.id, "--level", "error").out

@@ -20,13 +20,14 @@ class DataParameters(Spec):
     train_file: str = param(
         label=("Training data file path", "训练数据文件路径"),
         help=(
-            "JSONL, JSON or text: chat `messages`, ShareGPT, `instruction`/`input`/`output`, prompt and response, "
-            "or `text`.",
-            "JSONL、JSON 或文本：messages 对话、ShareGPT、instruction/input/output、问答列或 text。",
+            "JSONL, JSON, CSV, Parquet or text: chat `messages`, ShareGPT, `instruction`/`input`/`output`, prompt and "
+            "response, or `text`. A path, or a data set's name (`name@2` for its second version).",
+            "JSONL、JSON、CSV、Parquet 或文本：messages 对话、ShareGPT、instruction/input/output、问答列或 text。"
+            "可填路径，或数据集名称（name@2 表示第 2 个版本）。",
         ),
         group=Group.DATA,
         aliases=("training_file", "dataset", "train_data"),
-        path="always",
+        path="unless_name",
         min_length=1,
     )
     eval_file: str | None = param(
@@ -36,7 +37,7 @@ class DataParameters(Spec):
         group=Group.DATA,
         fold=Fold.OPTIONAL,
         aliases=("validation_file", "eval_dataset"),
-        path="always",
+        path="unless_name",
     )
     output_dir: str | None = param(
         None,

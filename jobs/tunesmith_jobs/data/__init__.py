@@ -1,0 +1,1 @@
+"""Operations on data sets, as streams over files of rows."""

@@ -1,0 +1,69 @@
+"""`tunesmith tasks autopsy`: why a task ended, on one page."""
+
+from collections.abc import Iterator
+
+import typer
+from rich.text import Text
+
+from tunesmith.autopsy import Autopsy
+from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
+from tunesmith.cli.chart import draw
+from tunesmith.cli.output import facts, out, show_json, signs_fit, state_text
+from tunesmith.cli.words import local_time, plain, size
+from tunesmith.errors import Fault
+
+_FAULTS = {
+    Fault.USER: "yours: something that the task was given",
+    Fault.PLATFORM: "the platform's: please report it",
+    Fault.INFRASTRUCTURE: "the infrastructure's: a machine, a disk or the network",
+}
+_SHOWN_LINES = 10
+
+
+def autopsy(task: TaskArgument, as_json: JsonFlag = False) -> None:
+    """Say why a task ended, whose fault it was, what its workers said last, and what to do next."""
+    with connect() as client:
+        found = client.monitoring.autopsy(client.task(task).id)
+    if as_json:
+        show_json(found)
+        return
+    console = out()
+    console.print(facts(_facts(found)))
+    if len(found.memory) > 1:
+        points = [(float(point.step), point.value / 2**30) for point in found.memory]
+        width = min(console.width, 100)
+        console.print()
+        console.print(
+            draw(
+                points, width=width, height=6, title="Memory (GiB) by step", ascii_only=not signs_fit(console)
+            )
+        )
+    for warning in found.warnings[-5:]:
+        console.print(Text(plain(f"! {local_time(warning.time)}  {warning.message}")), soft_wrap=True)
+    for worker in found.workers:
+        console.print()
+        console.print(Text(plain(worker.source), style="bold"))
+        for line in worker.lines[-_SHOWN_LINES:]:
+            console.print(Text(plain(f"  {line.level:<7} {line.message}")), soft_wrap=True)
+
+
+def _facts(found: Autopsy) -> Iterator[tuple[str, str | Text | None]]:
+    yield "task", f"{found.name}  {found.task_id}"
+    yield "state", state_text(found.state)
+    yield "cause", found.cause
+    yield "message", found.message
+    yield "fault", _FAULTS[found.fault] if found.fault else None
+    yield "retry", "the same again may succeed" if found.is_retryable else None
+    yield "ended", local_time(found.ended_at) if found.ended_at else None
+    yield "step", f"{found.last_step} of {found.total_steps}" if found.total_steps else None
+    last = found.last_checkpoint
+    lost = f", {found.steps_lost} steps before the end" if found.steps_lost else ""
+    yield "checkpoint", f"step {last.step}{lost}: {last.uri}" if last else "none"
+    yield "restarts", str(found.restarts) if found.restarts else None
+    yield "peak memory", size(found.peak_memory_bytes) if found.peak_memory_bytes else None
+    yield "next", found.next_step
+
+
+def add_to(tasks: typer.Typer) -> None:
+    """Add the command to those of tasks."""
+    tasks.command("autopsy")(autopsy)

@@ -1,0 +1,433 @@
+"""`tunesmith data ...`: data sets, reports on files, and rows under the microscope.
+
+A file that lies on this machine is read here where that is possible, so that a report needs no platform.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.output import COLOURS, facts, out, say, show_json, signs_fit, table
+from tunesmith.cli.words import local_time, plain, size
+from tunesmith.client.datasets import Datasets
+from tunesmith.dataset_views import (
+    Count,
+    DataPreview,
+    DataReport,
+    DatasetView,
+    PreviewToken,
+    RowPreview,
+    TokenKind,
+    TokenReport,
+    UploadView,
+    Verdict,
+)
+from tunesmith.errors import TunesmithError
+from tunesmith.lifecycle import State
+from tunesmith.spec.training import TrainSpec
+
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DATASET", help="The data set's name or id; `name@2` for its second version.")
+]
+FileArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="A file of this machine or the server's, or a data set's name.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A training parameter that decides how rows are read, as `training_type=pretrain`. May be repeated.",
+    ),
+]
+MaxLengthOption = Annotated[int | None, typer.Option(help="Tokens that a row is cut to.")]
+_VERDICTS = {
+    Verdict.FINE: COLOURS[State.COMPLETED],
+    Verdict.SKIPS: COLOURS[State.STOPPING],
+    Verdict.REFUSED: COLOURS[State.FAILED],
+}
+_WORDS = {
+    Verdict.FINE: "fine",
+    Verdict.SKIPS: "fine without its bad rows, which are within what is allowed",
+    Verdict.REFUSED: "cannot be trained on as it is",
+}
+_STYLES = {
+    TokenKind.TRAINED: f"bold {COLOURS[State.RUNNING]}",
+    TokenKind.CONTEXT: "",
+    TokenKind.CUT: f"strike {COLOURS[State.FAILED]}",
+}
+_SHOWN_BAD = 20
+_BAR = 30
+
+
+def add(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A file, or `s3://bucket/key` as the server sees it.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The data set; the file's own name when left out.")] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Do not send the file: it lies where the server can read it, and stays."
+        ),
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="UPLOAD", help="Go on with an upload that broke off.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a file: a new data set, or the next version of one."""
+    with connect() as client:
+        if "://" in source:
+            view = client.datasets.register(source, name)
+        elif in_place:
+            view = client.datasets.register(str(Path(source).expanduser().absolute()), name)
+        else:
+            view = _send(client.datasets, Path(source).expanduser(), name, resume)
+    if as_json:
+        show_json(view)
+        return
+    newest = view.versions[0]
+    say(
+        f"`{view.name}@{newest.number}`: {newest.kind} rows, {newest.format}, {size(newest.bytes)}. "
+        f"Train with `--train-file {view.name}`."
+    )
+
+
+def _send(datasets: Datasets, file: Path, name: str | None, resume: str | None) -> DatasetView:
+    begun = resume
+
+    def tell(upload: UploadView) -> None:
+        nonlocal begun
+        begun = upload.id
+        if sys.stderr.isatty():
+            say(f"{size(upload.offset)} of {size(upload.bytes)}")
+
+    try:
+        return datasets.upload(file, name, resume=resume, on_piece=tell)
+    except TunesmithError as error:
+        if begun and error.retryable:
+            error.hint = f"Go on with `tunesmith data add {file} --resume {begun}`."
+        raise
+
+
+def list_datasets(as_json: JsonFlag = False) -> None:
+    """List data sets."""
+    with connect() as client:
+        found = list(client.datasets.list())
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        say("No data sets yet. `tunesmith data add FILE` adds one; `--train-file` takes a path as well.")
+        return
+    shown = table("name", "version", "rows hold", "format", "size", "updated", numbers=("version", "size"))
+    for view in found:
+        newest = view.versions[0]
+        packed = f" ({newest.packing})" if newest.packing else ""
+        shown.add_row(
+            Text(plain(view.name)),
+            str(view.latest),
+            Text(plain(newest.kind)),
+            f"{newest.format}{packed}",
+            size(newest.bytes),
+            local_time(view.updated_at),
+        )
+    out().print(shown)
+
+
+def show(dataset: DatasetArgument, as_json: JsonFlag = False) -> None:
+    """Show a data set and its versions."""
+    with connect() as client:
+        view = client.datasets.show(dataset)
+    if as_json:
+        show_json(view)
+        return
+    newest = view.versions[0]
+    rows = [
+        ("data set", f"{view.name}  {view.id}"),
+        ("rows hold", f"{newest.kind}: {', '.join(newest.columns)}"),
+        ("updated", local_time(view.updated_at)),
+    ]
+    out().print(facts(rows))
+    shown = table("version", "format", "size", "sha256", "source", "made", numbers=("version", "size"))
+    shown.columns[4].overflow = "fold"
+    for version in view.versions:
+        made = local_time(version.created_at)
+        shown.add_row(
+            str(version.number),
+            version.format,
+            size(version.bytes),
+            version.sha256[:12],
+            Text(plain(version.source)),
+            made,
+        )
+    out().print(shown)
+
+
+def remove(
+    dataset: DatasetArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a data set, or one version (`name@2`). A file that was added in place stays where it is."""
+    with connect() as client:
+        view = client.datasets.show(dataset)
+        what = f"{view.name}@{view.versions[0].number}" if "@" in dataset else f"all of {view.name}"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
+            if not typer.confirm(f"Remove `{plain(what)}`?", err=True):
+                raise typer.Exit(1)
+        client.datasets.remove(dataset)
+    say(f"Removed {what}.")
+
+
+def validate(
+    file: FileArgument,
+    *,
+    eval_file: Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Held-out rows.")] = None,
+    model: Annotated[str | None, typer.Option(help="Count tokens as this model reads them.")] = None,
+    max_length: MaxLengthOption = None,
+    settings: SetOption = None,
+    allow_bad: Annotated[
+        float, typer.Option(metavar="PERCENT", min=0, max=100, help="Share of the rows that may be bad.")
+    ] = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read a file: what it holds, each bad row with its place, what a model would learn. Exits with 1 when refused.
+
+    Reads a file of this machine here, unless the model has a name of the platform's.
+    """
+    parameters = _parameters(settings, max_length)
+    if _is_here(file) and (eval_file is None or _is_here(eval_file)) and (model is None or _is_here(model)):
+        from tunesmith.rows import validation
+
+        report = validation.validate(
+            Path(file).expanduser(),
+            _spec(parameters),
+            evaluation=Path(eval_file).expanduser() if eval_file else None,
+            model=Path(model).expanduser() if model else None,
+            allowed_bad_percent=allow_bad,
+        )
+    else:
+        with connect() as client:
+            report = client.datasets.validate(
+                _named(file),
+                eval_file=_named(eval_file) if eval_file else None,
+                model=_named(model) if model else None,
+                parameters=parameters,
+                allowed_bad_percent=allow_bad,
+            )
+    if as_json:
+        show_json(report)
+    else:
+        _print_report(report)
+    if report.verdict is Verdict.REFUSED:
+        raise typer.Exit(1)
+
+
+def preview(
+    file: FileArgument,
+    *,
+    model: Annotated[str, typer.Option(help="The model that would learn: its folder or name.")],
+    row: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--row", "-r", metavar="N", help="Its line, or its number in an array or table. May be repeated."
+        ),
+    ] = None,
+    first: Annotated[
+        int, typer.Option(min=1, max=50, help="So many of the first rows, where none is named.")
+    ] = 1,
+    max_length: MaxLengthOption = None,
+    settings: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put rows under the microscope: what the chat template writes, and which tokens are trained, read or cut."""
+    parameters = _parameters(settings, max_length)
+    if _is_here(file) and _is_here(model):
+        from tunesmith.rows import microscope
+
+        found = microscope.preview(
+            Path(file).expanduser(), _spec(parameters), Path(model).expanduser(), rows=row or (), first=first
+        )
+    else:
+        with connect() as client:
+            found = client.datasets.preview(
+                _named(file), _named(model), rows=row or (), first=first, parameters=parameters
+            )
+    if as_json:
+        show_json(found)
+        return
+    _print_preview(found)
+
+
+def _is_here(given: str) -> bool:
+    return Path(given).expanduser().exists()
+
+
+def _named(given: str) -> str:
+    """As the server is asked: a path does not depend on this process's folder."""
+    return str(Path(given).expanduser().absolute()) if _is_here(given) or given.startswith("~") else given
+
+
+def _parameters(settings: Iterable[str] | None, max_length: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
+    for pair in settings or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"`{pair}` is not NAME=VALUE.", param_hint="--set")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
+def _spec(parameters: dict[str, Any]) -> TrainSpec:
+    return TrainSpec.read({**parameters, "model_name_or_path": "-", "train_file": "-"})
+
+
+def _print_report(report: DataReport) -> None:
+    console = out()
+    console.print(facts(_report_facts(report)))
+    if report.tokens is not None:
+        _print_histogram(console, report.tokens)
+    for part in (report, report.evaluation):
+        if part is not None:
+            _print_bad(part)
+    if report.evaluation is not None:
+        say(f"{report.evaluation.file}: {report.evaluation.rows} rows, {_WORDS[report.evaluation.verdict]}.")
+    for part in (report, report.evaluation):
+        for note in part.notes if part else ():
+            say(f"note: {note}")
+
+
+def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]:
+    packed = f", {report.packing}" if report.packing else ""
+    yield "file", f"{report.file}  {report.format}{packed}, {size(report.bytes)}"
+    yield "verdict", Text(_WORDS[report.verdict], style=_VERDICTS[report.verdict])
+    yield "rows", f"{report.rows}, bad: {report.bad_rows}" + ("" if report.is_complete else " (not all read)")
+    yield "hold", f"{report.kind}: {', '.join(report.columns)}"
+    yield "turns", _listed(report.turns, " turns")
+    yield "roles", _listed(report.roles)
+    yield "classes", _listed(report.classes)
+    letters = sum(script.count for script in report.scripts) or 1
+    yield (
+        "scripts",
+        ", ".join(f"{script.name} {100 * script.count / letters:.0f}%" for script in report.scripts[:6]),
+    )
+    if report.duplicates:
+        yield "duplicates", f"{report.duplicates} ({', '.join(report.duplicate_places[:3])}, ...)"
+    if report.empty_texts:
+        yield "empty", f"{report.empty_texts} rows have an empty answer or text"
+    if report.overlap is not None:
+        overlap = report.overlap
+        places = f" ({', '.join(overlap.places[:3])})" if overlap.places else ""
+        yield (
+            "leakage",
+            f"{overlap.rows} evaluation rows are trained on, {overlap.questions} questions more{places}",
+        )
+    if report.tokens is not None:
+        yield from _token_facts(report.tokens)
+
+
+def _token_facts(tokens: TokenReport) -> Iterator[tuple[str, str | Text | None]]:
+    sampled = f" (of {tokens.rows} rows, evenly taken)" if tokens.is_sample else ""
+    yield (
+        "tokens",
+        f"median {tokens.median}, 95% have {tokens.p95} or less, longest {tokens.longest}{sampled}",
+    )
+    yield "trained", f"{100 * tokens.supervised_share:.0f}% of the tokens"
+    cuts = ", ".join(f"{100 * at.share:.0f}% at {at.max_length}" for at in tokens.cut_at)
+    yield "cut", f"{tokens.cut_rows} rows at {tokens.max_length}; {cuts}" if cuts else None
+    if tokens.unsupervised_rows:
+        places = ", ".join(tokens.unsupervised_places[:3])
+        yield (
+            "untrained",
+            f"{tokens.unsupervised_rows} rows would be left out: nothing of them is trained ({places})",
+        )
+
+
+def _print_histogram(console: Console, tokens: TokenReport) -> None:
+    most = max((bin_.rows for bin_ in tokens.histogram), default=0)
+    sign = "█" if signs_fit(console) else "#"
+    for bin_ in tokens.histogram if most else ():
+        if bin_.rows or bin_.upto <= tokens.longest:
+            bar = sign * max(1 if bin_.rows else 0, round(_BAR * bin_.rows / most))
+            console.print(f"  up to {bin_.upto:>7}  {bar} {bin_.rows}")
+
+
+def _print_bad(report: DataReport) -> None:
+    if not report.bad:
+        return
+    for reason in report.reasons[:5]:
+        say(f"{reason.count} rows: {reason.name}")
+    for bad in report.bad[:_SHOWN_BAD]:
+        say(f"  {bad.place}: {bad.message}" + (f"\n    hint: {bad.hint}" if bad.hint else ""))
+        if bad.excerpt:
+            say(f"    row: {bad.excerpt}")
+    if report.bad_rows > len(report.bad[:_SHOWN_BAD]):
+        say(f"  ... and {report.bad_rows - len(report.bad[:_SHOWN_BAD])} more; `--json` lists the first 50.")
+
+
+def _listed(counts: Iterable[Count], unit: str = "") -> str:
+    return ", ".join(f"{count.name}{unit}: {count.count}" for count in list(counts)[:8])
+
+
+def _print_preview(found: DataPreview) -> None:
+    console = out()
+    for row in found.rows:
+        console.print(Text(row.place, style="bold"))
+        if row.problem is not None:
+            say(f"  {row.problem.message}" + (f"\n  hint: {row.problem.hint}" if row.problem.hint else ""))
+            continue
+        console.print(coloured(row, with_signs=console.color_system is None), soft_wrap=True)
+        label = f", class `{plain(row.label)}`" if row.label is not None else ""
+        say(
+            f"{row.trained} tokens are trained, {row.context} are read, {row.cut} are cut at {found.max_length}{label}."
+        )
+        if row.sha256:
+            say(f"sha256 {row.sha256}")
+        elif not row.trained and row.label is None:
+            say("note: Nothing of this row is trained: it would be left out.")
+
+
+def coloured(row: RowPreview, *, with_signs: bool) -> Text:
+    """A row's tokens in the colours of what becomes of them; with signs round them where there are no colours."""
+    text = Text()
+    signs = {TokenKind.TRAINED: ("⟦", "⟧"), TokenKind.CONTEXT: ("", ""), TokenKind.CUT: ("⟪", "⟫")}
+    before: TokenKind | None = None
+    for token in row.tokens:
+        if with_signs and token.kind is not before:
+            text.append(signs[before][1] if before else "")
+            text.append(signs[token.kind][0])
+        before = token.kind
+        text.append(
+            _shown(token), style=f"{_STYLES[token.kind]} {'reverse' if token.special else ''}".strip()
+        )
+    if with_signs and before:
+        text.append(signs[before][1])
+    return text
+
+
+def _shown(token: PreviewToken) -> str:
+    return plain(token.text).replace("\n", "↵\n")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    data = typer.Typer(
+        name="data", help="Data sets, reports on files, rows under the microscope.", no_args_is_help=True
+    )
+    data.command("list")(list_datasets)
+    for command in (add, show, remove, validate, preview):
+        data.command()(command)
+    app.add_typer(data)

@@ -1,0 +1,245 @@
+"""`tunesmith run FILE` and `tunesmith pipelines ...`: components and workflows from YAML."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.text import Text
+
+from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, state_text, table
+from tunesmith.cli.words import age, plain
+from tunesmith.errors import InvalidInput
+from tunesmith.lifecycle import State
+from tunesmith.pipelines import NewPipeline, PipelineView
+from tunesmith.spec.pipeline import plan, read_pipeline
+
+pipelines = typer.Typer(name="pipelines", help="Pipelines: what `tunesmith run` began.", no_args_is_help=True)
+PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's id.")]
+_WatchFlag = Annotated[
+    bool | None,
+    typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
+]
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML.")],
+    *,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", help="Which workflow; not needed if there is only one.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="<name=value>", help="One `${input.name}`; may be given again."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="<component.name=value>", help="A component's parameter; may be given again."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The base model of trainers that name none.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Its shown name.")] = None,
+    project: Annotated[str, typer.Option("--project", help="The project of its tasks.")] = "default",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do every step anew, even where an identical one was done before.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file and show its steps.")] = False,
+    watch: _WatchFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a pipeline: data sets and trainers, tied together in YAML as model-compose writes it.
+
+    Relative paths are relative to the folder of FILE.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"`{file}` cannot be read: {error}.", field="FILE") from error
+    given = dict(_pair(word, "--input", "dataset=train.jsonl") for word in inputs or [])
+    overrides = _overrides(settings or [])
+    steps = plan(read_pipeline(text), workflow=workflow, inputs=given, overrides=overrides, model=model)
+    if check:
+        if as_json:
+            show_json(steps)
+            return
+        grid = table("step", "what", "component", "after")
+        for step in steps:
+            grid.add_row(step.id, step.method, step.component, ", ".join(step.needs))
+        out().print(grid)
+        return
+    new = NewPipeline(
+        yaml=text,
+        workflow=workflow,
+        input=given,
+        overrides=overrides,
+        model=model,
+        name=name,
+        project=project,
+        folder=str(file.absolute().parent),
+        reuse=not fresh,
+    )
+    with connect() as client:
+        view = client.pipelines.run(new)
+    say(f"Pipeline `{view.name}` has begun: {view.id}.")
+    _follow(view, watch, as_json)
+
+
+@pipelines.command("list")
+def list_pipelines(as_json: JsonFlag = False) -> None:
+    """List pipelines, the newest first."""
+    with connect() as client:
+        found = list(client.pipelines.list())
+    if as_json:
+        show_json(found)
+        return
+    grid = table("id", "name", "state", "steps", "age")
+    for view in found:
+        done = sum(step.state is State.COMPLETED for step in view.steps)
+        grid.add_row(
+            view.id,
+            Text(plain(view.name)),
+            state_text(view.state),
+            f"{done}/{len(view.steps)}",
+            age(view.created_at),
+        )
+    out().print(grid)
+
+
+@pipelines.command()
+def show(pipeline: PipelineArgument, as_json: JsonFlag = False) -> None:
+    """Show a pipeline and its steps."""
+    with connect() as client:
+        _show(client.pipelines.get(pipeline), as_json)
+
+
+@pipelines.command()
+def watch(pipeline: PipelineArgument, as_json: JsonFlag = False) -> None:
+    """Follow a pipeline until it ends."""
+    with connect() as client:
+        view = client.pipelines.get(pipeline)
+    _follow(view, True, as_json)
+
+
+@pipelines.command()
+def stop(pipeline: PipelineArgument, as_json: JsonFlag = False) -> None:
+    """Stop a pipeline and what runs of it."""
+    with connect() as client:
+        view = client.pipelines.stop(pipeline)
+    if as_json:
+        show_json(view)
+    else:
+        say(f"Pipeline `{view.name}` is {view.state}.")
+
+
+@pipelines.command("continue")
+def carry_on(pipeline: PipelineArgument, watch: _WatchFlag = None, as_json: JsonFlag = False) -> None:
+    """Continue a pipeline from the step that failed or was stopped."""
+    with connect() as client:
+        view = client.pipelines.carry_on(pipeline)
+    _follow(view, watch, as_json)
+
+
+@pipelines.command()
+def delete(
+    pipeline: PipelineArgument,
+    with_files: Annotated[bool, typer.Option("--with-files", help="The rows that it made too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a pipeline that is over. Its tasks stay."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
+        if not typer.confirm(f"Delete `{plain(pipeline)}` for good?", err=True):
+            raise typer.Exit(1)
+    with connect() as client:
+        client.pipelines.delete(pipeline, with_files=with_files)
+    say(f"Pipeline `{pipeline}` is deleted.")
+
+
+def _follow(view: PipelineView, watch: bool | None, as_json: bool) -> None:
+    """Say what becomes of each step until the pipeline is over; its end is the exit code."""
+    if watch is False or (watch is None and not sys.stdout.isatty()):
+        if as_json:
+            show_json(view)
+        else:
+            sys.stdout.write(view.id + "\n")
+        return
+    known: dict[str, State] = {}
+
+    def tell(seen: PipelineView) -> None:
+        for step in seen.steps:
+            if known.get(step.id, State.PENDING) is step.state:
+                continue
+            known[step.id] = step.state
+            task = f" ({step.task_id})" if step.task_id and step.state is State.RUNNING else ""
+            reused = " (taken from an identical step)" if step.is_reused else ""
+            words = f": {step.message}" if step.state is State.FAILED else ""
+            say(f"{step.id} is {step.state}{task}{reused}{words}")
+
+    with connect() as client:
+        view = client.pipelines.wait(view.id, tell)
+    _show(view, as_json)
+    if code := EXIT_CODES[view.state]:
+        raise typer.Exit(code)
+
+
+def _show(view: PipelineView, as_json: bool) -> None:
+    if as_json:
+        show_json(view)
+        return
+    console = out()
+    console.print(
+        facts(
+            [
+                ("pipeline", view.id),
+                ("name", view.name),
+                ("state", state_text(view.state)),
+                ("message", view.message),
+            ]
+        )
+    )
+    console.print()
+    grid = table("step", "what", "state", "rows", "", numbers=("rows",))
+    grid.columns[4].no_wrap = False
+    for step in view.steps:
+        rows = ", ".join(str(output.rows) for output in step.outputs.values())
+        note = step.message or step.task_id or ("as before" if step.is_reused else "")
+        grid.add_row(step.id, step.method, state_text(step.state), rows, Text(plain(note)))
+    console.print(grid)
+
+
+def _pair(word: str, option: str, example: str) -> tuple[str, Any]:
+    """A name and its value, which reads as in YAML (numbers, booleans, lists)."""
+    name, sign, value = word.partition("=")
+    if not sign or not name.strip():
+        raise InvalidInput(f"`{word}` sets nothing.", field=option, hint=f"As in `{option} {example}`.")
+    try:
+        found = yaml.safe_load(value) if value[:1] not in ("{", "*", "&", "!") else value
+    except yaml.YAMLError:
+        found = value
+    is_plain = isinstance(found, str | int | float | bool | list) or value == "null"
+    return name.strip(), found if is_plain else value
+
+
+def _overrides(words: list[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for word in words:
+        path, value = _pair(word, "--set", "trainer.num_epochs=1")
+        component, dot, name = path.partition(".")
+        if not dot or not name:
+            raise InvalidInput(
+                f"`{word}` names no component.", field="--set", hint="As in `--set trainer.num_epochs=1`."
+            )
+        found.setdefault(component, {})[name] = value
+    return found
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command("run")(run)
+    app.add_typer(pipelines)

@@ -1,0 +1,107 @@
+"""Shows all live tasks on a terminal as they go on: `tunesmith watch` without a task.
+
+On something that is no terminal it says a plain line for each state that changes.
+"""
+
+import contextlib
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from tunesmith.cli.output import COLOURS, state_text, table
+from tunesmith.cli.words import duration, number, plain
+from tunesmith.lifecycle import State
+from tunesmith.views import Health
+from tunesmith.workspace import Changed, Deleted, Listed, TaskLine, WorkspaceChange
+
+
+class Boards:
+    """The tasks that are watched, and how they look. Knows no network."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, TaskLine] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no task is live."""
+        return all(line.state.is_terminal for line in self.lines.values())
+
+    def take(self, change: WorkspaceChange) -> list[TaskLine]:
+        """Take in a change.
+
+        Returns:
+            The tasks whose state is another than before.
+        """
+        before = {task_id: line.state for task_id, line in self.lines.items()}
+        if isinstance(change, Listed):
+            # Those that were over at the beginning are no news; one that was watched stays and shows its end.
+            self.lines = {
+                line.id: line for line in change.tasks if not line.state.is_terminal or line.id in before
+            }
+        elif isinstance(change, Changed):
+            if change.task.id in self.lines or not change.task.state.is_terminal:
+                self.lines[change.task.id] = change.task
+        elif isinstance(change, Deleted):
+            self.lines.pop(change.id, None)
+        return [line for task_id, line in self.lines.items() if before.get(task_id) != line.state]
+
+    def __rich__(self) -> RenderableType:
+        shown = table("task", "name", "state", "", "done", "loss", "left", numbers=("done", "loss", "left"))
+        shown.columns[1].max_width, shown.columns[1].overflow = 24, "ellipsis"
+        for line in sorted(self.lines.values(), key=lambda line: line.id):
+            progress = line.progress
+            bar = ProgressBar(
+                total=progress.total_steps or None,
+                completed=progress.step,
+                width=16,
+                pulse=line.state is State.RUNNING and not progress.total_steps,
+                complete_style=COLOURS[State.RUNNING],
+                finished_style=COLOURS[State.COMPLETED],
+            )
+            left = progress.seconds_left if line.state is State.RUNNING else None
+            shown.add_row(
+                Text(line.id),
+                Text(plain(line.name)),
+                state_text(line.state),
+                bar,
+                Text(f"{progress.percent:.0f}%" if progress.total_steps else ""),
+                Text(number(progress.loss) if progress.loss is not None else ""),
+                Text(duration(left) if left is not None else ""),
+            )
+        return shown
+
+
+def said(line: TaskLine) -> str:
+    """A task as one plain line."""
+    parts = [line.id, line.name, str(line.state)]
+    if line.progress.total_steps:
+        parts.append(f"{line.progress.percent:.0f}% step {line.progress.step}/{line.progress.total_steps}")
+    if line.progress.loss is not None:
+        parts.append(f"loss {number(line.progress.loss)}")
+    if line.health is Health.RECOVERING:
+        parts.append("not heard of lately; recovering")
+    elif line.message:
+        parts.append(line.message)
+    return plain("  ".join(parts))
+
+
+def watch_tasks(changes: Iterable[WorkspaceChange], console: Console) -> Boards:
+    """Follow all live tasks until none is.
+
+    Args:
+        changes: The list of tasks, live.
+        console: Where it shows.
+    """
+    boards = Boards()
+    live = Live(boards, console=console, refresh_per_second=4) if console.is_terminal else None
+    with live or contextlib.nullcontext():
+        for change in changes:
+            for line in boards.take(change):
+                if live is None:
+                    console.print(said(line), soft_wrap=True)
+            if boards.is_over:
+                break
+    return boards

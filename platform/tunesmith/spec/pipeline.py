@@ -1,0 +1,460 @@
+"""Pipelines: the YAML of components and workflows, read, checked, and turned into steps.
+
+The YAML is model-compose's: `components` say what there is (`datasets`, `model-trainer`), `workflows` have `jobs` that
+use them, and variables tie them together (`tunesmith.spec.variables`). In a component `${input.x}` is the input of the
+job that uses it; in a job it is the input of the run. Everything that can be known before anything runs is checked
+here, each problem with its place. Pure functions; knows nothing of files, of the environment, or of who runs the steps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tunesmith.errors import InvalidInput, Problem
+from tunesmith.spec.dataset import operation
+from tunesmith.spec.parameter import Spec, about, did_you_mean, invalid_input
+from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.variables import Variable, resolve, variables_in
+
+MAX_YAML_CHARACTERS = 200_000
+MAX_STEPS = 100
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
+_STAND_IN = "-"
+SPLIT_PARTS = ("train", "eval", "test")
+"""What a split hands on, each under its own name."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_][\w-]*$")]
+
+
+class ComponentType(StrEnum):
+    """What a component may be."""
+
+    DATASETS = "datasets"
+    MODEL_TRAINER = "model-trainer"
+
+
+class StepKind(StrEnum):
+    """What a step is: an operation on data, or a training task."""
+
+    DATASET = "dataset"
+    TRAIN = "train"
+
+
+class Component(BaseModel):
+    """Something that jobs use. What besides these fields is given are its parameters."""
+
+    model_config = ConfigDict(extra="allow")
+    id: Id = "__default__"
+    type: ComponentType
+    method: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its parameters as they are written."""
+        return dict(self.model_extra or {})
+
+
+class Job(BaseModel):
+    """One use of a component."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Id = "__default__"
+    type: Literal["component", "action"] = "component"
+    component: Id = "__default__"
+    method: str | None = Field(None, validation_alias=AliasChoices("method", "action"))
+    input: dict[str, Any] | None = None
+    output: Any = None
+    depends_on: list[Id] = Field(default_factory=list)
+
+
+class Workflow(BaseModel):
+    """Jobs that belong together."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Id = "__default__"
+    title: str | None = None
+    description: str | None = None
+    default: bool = False
+    jobs: list[Job] = Field(default_factory=list)
+    job: Job | None = None
+    output: Any = None
+
+
+class Pipeline(BaseModel):
+    """A whole file."""
+
+    model_config = ConfigDict(extra="forbid")
+    components: list[Component] = Field(min_length=1, max_length=MAX_STEPS)
+    workflows: list[Workflow] = Field(default_factory=list, max_length=MAX_STEPS)
+    controller: Any = Field(None, description="Taken and not used: the platform is its own controller.")
+
+
+class Step(BaseModel):
+    """One piece of work. Variables of earlier steps and of the environment still stand in it."""
+
+    id: str
+    kind: StepKind
+    component: str
+    method: str
+    parameters: dict[str, Any]
+    output: Any = Field(None, description="What the step hands on; its whole output when null.")
+    needs: list[str] = Field(default_factory=list)
+
+
+def read_pipeline(text: str) -> Pipeline:
+    """Read a pipeline's YAML.
+
+    Raises:
+        InvalidInput: It is not YAML, or not a pipeline; with every problem and its place.
+    """
+    if len(text) > MAX_YAML_CHARACTERS:
+        raise InvalidInput(f"A pipeline has at most {MAX_YAML_CHARACTERS} characters.")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InvalidInput("A pipeline holds no YAML aliases (`*name`).", hint="Write the values out.")
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = " ".join(str(error).split())[:300] if str(error) else "it is nested too deeply"
+        raise InvalidInput(f"The pipeline is not YAML: {where}.") from error
+    if not isinstance(data, dict):
+        raise InvalidInput("A pipeline is a mapping.", hint="It begins with `components:`.")
+    for one, many in (("component", "components"), ("workflow", "workflows")):  # model-compose's short forms
+        if one in data and many not in data:
+            data[many] = [data.pop(one)]
+    try:
+        pipeline = Pipeline.model_validate({str(key): value for key, value in data.items()})
+    except ValidationError as error:
+        raise _named(invalid_input(error, Pipeline), data) from error
+    _refuse_twice("components", pipeline.components)
+    _refuse_twice("workflows", pipeline.workflows)
+    for workflow in pipeline.workflows:
+        _refuse_twice(f"workflows[{workflow.id}].jobs", jobs_of(workflow))
+    return pipeline
+
+
+def jobs_of(workflow: Workflow) -> list[Job]:
+    """A workflow's jobs, however it spells them."""
+    return [*workflow.jobs, *([workflow.job] if workflow.job else [])]
+
+
+def chosen_workflow(pipeline: Pipeline, wanted: str | None) -> Workflow:
+    """The workflow of a name; without a name the only one, or the default. A lone component is a workflow too.
+
+    Raises:
+        InvalidInput: There is none of this name, or several and none is named.
+    """
+    found = pipeline.workflows
+    if not found and len(pipeline.components) == 1:
+        only = pipeline.components[0]
+        found = [Workflow(id=only.id, jobs=[Job(id=only.id, component=only.id)])]
+    names = [workflow.id for workflow in found]
+    listed = ", ".join(f"`{name}`" for name in names)
+    if wanted is not None:
+        for workflow in found:
+            if workflow.id == wanted:
+                return workflow
+        meant = did_you_mean(wanted, names)
+        hint = f"Did you mean `{meant}`?" if meant else f"There are {listed}." if names else None
+        raise InvalidInput(f"There is no workflow `{wanted}`.", hint=hint, field="workflow")
+    default = [workflow for workflow in found if workflow.default]
+    if len(found) == 1 or len(default) == 1:
+        return (default or found)[0]
+    if not found:
+        raise InvalidInput(
+            "The file has several components and no workflow.",
+            hint="Write `workflows:` with `jobs:` that say which component comes after which.",
+            field="workflows",
+        )
+    raise InvalidInput(
+        f"The file has {len(found)} workflows: {listed}.", hint="Name one of them.", field="workflow"
+    )
+
+
+def plan(
+    pipeline: Pipeline,
+    *,
+    workflow: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    model: str | None = None,
+) -> list[Step]:
+    """The steps of a run, each after those that it needs, and everything checked that can be known now.
+
+    Args:
+        pipeline: The file.
+        workflow: Which of its workflows; may be left out where there is only one.
+        inputs: The run's `${input.…}`.
+        overrides: Parameters over those of components: component id to parameters.
+        model: The base model of trainers that name none.
+
+    Raises:
+        InvalidInput: With every problem, each with its place and cure.
+    """
+    wanted = chosen_workflow(pipeline, workflow)
+    components = {component.id: component for component in pipeline.components}
+    given, changed = dict(inputs or {}), dict(overrides or {})
+    problems: list[Problem] = []
+    for name in changed:
+        if name not in components:
+            problems.append(_unknown("overrides", "component", name, components))
+    jobs = jobs_of(wanted)
+    if not 0 < len(jobs) <= MAX_STEPS:
+        raise InvalidInput(
+            f"The workflow `{wanted.id}` has {len(jobs)} jobs.",
+            hint=f"Give 1 to {MAX_STEPS}.",
+            field="workflows",
+        )
+    steps: list[Step] = []
+    for job in jobs:
+        place = f"workflows[{wanted.id}].jobs[{job.id}]"
+        component = components.get(job.component)
+        if component is None:
+            problems.append(_unknown(f"{place}.component", "component", job.component, components))
+            continue
+        try:
+            steps.append(_step(component, job, given, changed.get(component.id, {}), model))
+        except InvalidInput as error:
+            problems += _placed(place, error)
+    problems += _unmet_references(f"workflows[{wanted.id}]", jobs, steps)
+    if problems:
+        raise _together(problems)
+    return _ordered(steps)
+
+
+def _unmet_references(place: str, jobs: Sequence[Job], steps: Sequence[Step]) -> list[Problem]:
+    """What is said to come from, or after, a job that is not there; or from a part that a split does not have."""
+    ids = {job.id for job in jobs}
+    parts_of = {step.id: SPLIT_PARTS for step in steps if step.method == "split" and step.output is None}
+    found = [
+        _unknown(f"{place}.jobs[{job.id}].depends_on", "job", need, ids)
+        for job in jobs
+        for need in job.depends_on
+        if need not in ids
+    ]
+    for step in steps:
+        where = f"{place}.jobs[{step.id}]"
+        for variable in _job_variables([step.parameters, step.output]):
+            need, part = variable.path[0], variable.path[2:]
+            if need not in ids:
+                found.append(_unknown(where, "job", need, ids))
+            elif (made := parts_of.get(need)) and not (part and part[0] in made):
+                hint = f"Write {' or '.join(f'`${{jobs.{need}.output.{name}}}`' for name in made)}."
+                found.append(Problem(field=where, message=f"`{variable.text}` has parts.", hint=hint))
+    return found
+
+
+def _step(
+    component: Component,
+    job: Job,
+    inputs: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    model: str | None,
+) -> Step:
+    """One job with its component, as one step."""
+    kind = StepKind.TRAIN if component.type is ComponentType.MODEL_TRAINER else StepKind.DATASET
+    passed = inputs if job.input is None else resolve(job.input, {"input": inputs})
+    written = component.parameters | dict(overrides)
+    parameters = resolve(written, {"input": passed})
+    method = "train"
+    if kind is StepKind.DATASET:
+        method = job.method or component.method or "load"
+        spec: type[Spec] = operation(method)
+        if method == "load" and "provider" not in parameters and "driver" not in parameters:
+            is_local = "path" not in parameters and {"data_files", "data_dir"} & parameters.keys()
+            parameters["provider"] = "local" if is_local else "huggingface"
+    else:
+        if job.method not in (None, "train") or component.method not in (None, "train"):
+            raise InvalidInput("A trainer has no `method`.", hint="Leave it out.", field="method")
+        spec = TrainSpec
+    known = _spellings(spec)
+    used = {
+        variable.path[0] for variable in variables_in(written) if variable.source == "input" and variable.path
+    }
+    for name, value in (passed if job.input is not None else {}).items():
+        if name in known:
+            meant = known[name]
+            parameters = {key: old for key, old in parameters.items() if known.get(key, key) != meant}
+            parameters[name] = value
+        elif name not in used:
+            close = did_you_mean(name, [*known, *used])
+            hint = f"Did you mean `{close}`?" if close else f"`{component.id}` reads no such input."
+            raise InvalidInput(
+                f"`{name}` is not an input of `{component.id}`.", hint=hint, field=f"input.{name}"
+            )
+    if kind is StepKind.TRAIN:
+        parameters = _trainer(parameters, inputs, model)
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    _check_environment(parameters, kind)
+    stand_in = {name: _standing_in(value) for name, value in parameters.items()}
+    spec.read(stand_in)
+    output = None if job.output is None else resolve(job.output, {"input": inputs})
+    needs = list(dict.fromkeys([*job.depends_on, *_references(parameters), *_references(output)]))
+    return Step(
+        id=job.id,
+        kind=kind,
+        component=component.id,
+        method=method,
+        parameters=parameters,
+        output=output,
+        needs=needs,
+    )
+
+
+def _trainer(given: Mapping[str, Any], inputs: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """A trainer's parameters under our names, with what the file leaves to the run: its model and its data."""
+    named = TrainSpec.canonical(given)[0]
+    for name, fallback, problem, hint in (
+        (
+            "model_name_or_path",
+            model or inputs.get("model"),
+            "Which base model to train is not given.",
+            "Write `model: NAME` into the component, or name one for the run (`--model NAME`).",
+        ),
+        (
+            "train_file",
+            inputs.get("dataset"),
+            "Which data to train on is not given.",
+            "Write `dataset: ${jobs.<id>.output}`, or name a file for the run (`--input dataset=FILE`).",
+        ),
+    ):
+        if named.get(name) is not None:
+            continue
+        if fallback is None:
+            raise InvalidInput(problem, hint=hint, field=name)
+        named[name] = fallback
+    if named.get("eval_file") and "eval_strategy" not in named:
+        named["eval_strategy"] = "steps" if "eval_steps" in named else "epoch"
+    return named
+
+
+def _check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
+    """A secret may go into `token` alone, which is read where the step runs; a trainer's parameters are stored."""
+    for name, value in parameters.items():
+        for variable in variables_in(value):
+            if variable.source == "output":
+                raise InvalidInput(
+                    f"`{variable.text}` has a meaning only in a job's `output`.",
+                    hint="Write `${jobs.<id>.output}` for the output of an earlier job.",
+                    field=name,
+                )
+            if variable.source != "env":
+                continue
+            if len(variable.path) != 1:
+                raise InvalidInput(
+                    f"`{variable.text}` names no variable.", hint="Write `${env.NAME}`.", field=name
+                )
+            is_secret = any(word in variable.path[0].upper() for word in _SECRET_WORDS)
+            if is_secret and (kind is StepKind.TRAIN or name != "token"):
+                raise InvalidInput(
+                    f"`{variable.text}` is a secret: it may be given as `token` of a data set only.",
+                    hint=f"Leave it out of `{name}`.",
+                    field=name,
+                )
+
+
+def _standing_in(value: Any) -> Any:
+    """A value as it may look once its variables are known, for the check before anything runs."""
+    if isinstance(value, str):
+        return _STAND_IN if any(variables_in(value)) else value
+    return [_standing_in(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _job_variables(value: Any) -> Iterator[Variable]:
+    """The variables of a value that stand for outputs of jobs."""
+    for variable in variables_in(value):
+        if variable.source != "jobs":
+            continue
+        if len(variable.path) < 2 or variable.path[1] != "output":
+            raise InvalidInput(f"`{variable.text}` is not understood.", hint="Write `${jobs.<id>.output}`.")
+        yield variable
+
+
+def _references(value: Any) -> Iterator[str]:
+    """The jobs whose outputs a value needs."""
+    return (variable.path[0] for variable in _job_variables(value))
+
+
+def _ordered(steps: Sequence[Step]) -> list[Step]:
+    """Steps so that each comes after those it needs, otherwise as they were written."""
+    found: list[Step] = []
+    left = list(steps)
+    while left:
+        done = {step.id for step in found}
+        ready = [step for step in left if set(step.needs) <= done]
+        if not ready:
+            names = ", ".join(f"`{step.id}`" for step in left)
+            raise InvalidInput(
+                f"The jobs {names} wait for each other.",
+                hint="Take one `depends_on` out.",
+                field="depends_on",
+            )
+        found += ready
+        left = [step for step in left if step not in ready]
+    return found
+
+
+def _spellings(spec: type[Spec]) -> dict[str, str]:
+    """Every name that a parameter may be given by, with its own name."""
+    found = {name: name for name in spec.model_fields}
+    for name, info in spec.model_fields.items():
+        found |= dict.fromkeys(about(info).aliases, name)
+    return found
+
+
+def _unknown(place: str, what: str, name: str, known: Any) -> Problem:
+    meant = did_you_mean(name, list(known))
+    listed = ", ".join(f"`{item}`" for item in sorted(known))
+    hint = f"Did you mean `{meant}`?" if meant else f"There are {listed}."
+    return Problem(field=place, message=f"There is no {what} `{name}`.", hint=hint)
+
+
+def _placed(place: str, error: InvalidInput) -> list[Problem]:
+    if not error.problems:
+        return [Problem(field=place, message=error.message, hint=error.hint)]
+    return [
+        problem.model_copy(update={"field": f"{place}.{problem.field}" if problem.field else place})
+        for problem in error.problems
+    ]
+
+
+def _together(problems: list[Problem]) -> InvalidInput:
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return InvalidInput(f"{first.field}: {first.message}{more}", hint=first.hint, problems=problems)
+
+
+def _refuse_twice(place: str, items: Sequence[Component | Workflow | Job]) -> None:
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise InvalidInput(
+                f"{place}: `{item.id}` is there twice.", hint="Give each an `id` of its own.", field=place
+            )
+        seen.add(item.id)
+
+
+def _named(error: InvalidInput, data: Mapping[Any, Any]) -> InvalidInput:
+    """Places that say `components[trainer]` instead of a number, as far as what was written has ids."""
+    problems = [
+        problem.model_copy(update={"field": _place(problem.field, data)}) if problem.field else problem
+        for problem in error.problems
+    ]
+    return _together(problems)
+
+
+def _place(field: str, data: Any) -> str:
+    found = ""
+    for part in field.split("."):
+        inner = None
+        if isinstance(data, list) and part.isdigit() and int(part) < len(data):
+            inner = data[int(part)]
+            name = inner.get("id") if isinstance(inner, dict) else None
+            found += f"[{name or part}]"
+        else:
+            inner = data.get(part) if isinstance(data, dict) else None
+            found += f".{part}" if found else part
+        data = inner
+    return found

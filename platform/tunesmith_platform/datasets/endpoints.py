@@ -1,0 +1,196 @@
+"""Data sets over HTTP: the registry, resumable uploads, reports on files, and rows under the microscope."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi.concurrency import run_in_threadpool
+
+from tunesmith import views
+from tunesmith.dataset_views import DataPreview, DataReport, DatasetView, UploadView
+from tunesmith_platform import examples
+from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
+from tunesmith_platform.datasets.service import NewDataset
+from tunesmith_platform.datasets.uploads import NewUpload
+from tunesmith_platform.http import ServicesDep, UserDep, answers
+
+router = APIRouter(tags=["datasets"])
+
+Dataset = Annotated[
+    str,
+    Path(
+        description="The data set's id or name, or `name@number` for one version.",
+        min_length=1,
+        max_length=120,
+        pattern=r"^[^\x00-\x1f/:]+$",
+    ),
+]
+UploadId = Annotated[
+    str, Path(description="The upload's id.", min_length=3, max_length=40, pattern=r"^upload-[0-9a-z]+$")
+]
+_FOUND = {
+    "model": DatasetView,
+    "description": "Its newest version has these bytes already.",
+    "content": {"application/json": {"example": examples.DATASET.model_dump(mode="json")}},
+}
+
+
+@router.get(
+    "/datasets", response_model=views.Page[DatasetView], responses=answers(examples.DATASETS, 401, 422, 503)
+)
+def list_datasets(
+    services: ServicesDep,
+    _user: UserDep,
+    after: Annotated[
+        str | None, Query(max_length=120, description="Name of the last one already read.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> views.Page[DatasetView]:
+    """List data sets by name, each with its newest version."""
+    return services.datasets.page(after, limit)
+
+
+@router.post(
+    "/datasets",
+    response_model=DatasetView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.DATASET, 401, 413, 422, 503, status=201) | {200: _FOUND},
+)
+def register_dataset(
+    new: Annotated[NewDataset, examples.new_dataset_body()],
+    response: Response,
+    services: ServicesDep,
+    _user: UserDep,
+) -> DatasetView:
+    """Register a file by its path or URI, as a new data set or the next version of one.
+
+    A path stays where it is, and is refused when its bytes have changed; what a URI names is copied into the storage.
+    """
+    dataset, made = services.datasets.register(new)
+    return _entered(dataset, made, response)
+
+
+# Before `/datasets/{dataset}`: a colon is no part of a name.
+@router.post(
+    "/datasets:validate",
+    response_model=DataReport,
+    responses=answers(examples.DATA_REPORT, 401, 404, 413, 422, 503),
+)
+def validate_data(
+    question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, _user: UserDep
+) -> DataReport:
+    """Read a file, and say what it holds and what is wrong with it: each bad row with its place, reason and beginning.
+
+    Takes 20 seconds at most; what was not read by then is said to be missing. `tunesmith data validate` reads a file of
+    any size on its own machine.
+    """
+    return services.reports.validate(question)
+
+
+@router.post(
+    "/datasets:preview",
+    response_model=DataPreview,
+    responses=answers(examples.DATA_PREVIEW, 401, 404, 413, 422, 503),
+)
+def preview_data(
+    question: Annotated[PreviewQuestion, examples.preview_question_body()],
+    services: ServicesDep,
+    _user: UserDep,
+) -> DataPreview:
+    """Show rows as they would be trained: what the chat template writes, and what becomes of each token."""
+    return services.reports.preview(question)
+
+
+@router.get(
+    "/datasets/{dataset}", response_model=DatasetView, responses=answers(examples.DATASET, 401, 404, 422, 503)
+)
+def show_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> DatasetView:
+    """Show a data set with its versions."""
+    return services.datasets.get(dataset)
+
+
+@router.delete(
+    "/datasets/{dataset}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=answers(None, 401, 404, 409, 422, 503),
+)
+def remove_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> None:
+    """Remove a data set, or one version. Bytes that were uploaded go with the last version that has them."""
+    services.datasets.remove(dataset)
+
+
+@router.post(
+    "/uploads",
+    response_model=UploadView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.UPLOAD, 401, 413, 422, 429, 503, status=201),
+)
+def begin_upload(
+    new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, _user: UserDep
+) -> UploadView:
+    """Begin to send a file. Its pieces follow with `PUT`, and `:finish` makes it a version of a data set."""
+    return services.uploads.begin(new)
+
+
+@router.get(
+    "/uploads/{upload}", response_model=UploadView, responses=answers(examples.UPLOAD, 401, 404, 422, 503)
+)
+def show_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> UploadView:
+    """How much of an upload has arrived: it goes on there after a broken line."""
+    return services.uploads.get(upload)
+
+
+@router.put(
+    "/uploads/{upload}",
+    response_model=UploadView,
+    responses=answers(examples.UPLOAD, 401, 404, 409, 413, 422, 503),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/octet-stream": {
+                    "schema": {"type": "string", "format": "binary"},
+                    "examples": {"piece": {"summary": "A piece of the file", "value": "..."}},
+                }
+            },
+        }
+    },
+)
+async def send_piece(
+    upload: UploadId,
+    request: Request,
+    services: ServicesDep,
+    _user: UserDep,
+    offset: Annotated[int, Query(ge=0, le=2**53, description="Where in the file the piece begins.")],
+) -> UploadView:
+    """Send a piece of a file, of 32 MB at most. The same piece again changes nothing."""
+    data = await request.body()
+    return await run_in_threadpool(services.uploads.put, upload, offset, data)
+
+
+@router.post(
+    "/uploads/{upload}:finish",
+    response_model=DatasetView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.DATASET, 401, 404, 409, 422, 503, status=201) | {200: _FOUND},
+)
+def finish_upload(upload: UploadId, response: Response, services: ServicesDep, _user: UserDep) -> DatasetView:
+    """Make a file that has arrived whole a version of its data set. Asked again, it answers the same."""
+    dataset, made = services.uploads.finish(upload)
+    return _entered(dataset, made, response)
+
+
+@router.delete(
+    "/uploads/{upload}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=answers(None, 401, 404, 422, 503),
+)
+def give_up_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> None:
+    """Give an upload up; what has arrived of it is removed."""
+    services.uploads.give_up(upload)
+
+
+def _entered(dataset: DatasetView, made: bool, response: Response) -> DatasetView:
+    if not made:
+        response.status_code = status.HTTP_200_OK
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return dataset

@@ -1,0 +1,132 @@
+"""Answers on files before anything is trained on them: the report, and rows under the microscope.
+
+Finds what a client names, and reads it with the code that trains; bounded in time, as somebody waits.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.dataset_views import DataPreview, DataReport
+from tunesmith.errors import UnknownField
+from tunesmith.rows.microscope import MAX_ROWS, preview
+from tunesmith.rows.validation import validate
+from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.inputs import (
+    Datasets,
+    Models,
+    check_further_paths,
+    facts_of,
+    find_file,
+    find_model,
+)
+
+MAX_SECONDS = 20.0
+"""Less than a client waits for an answer."""
+_NAMED_APART = ("model_name_or_path", "train_file", "eval_file")
+
+
+class DataQuestion(BaseModel):
+    """Which file, and how it would be read."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    file: str = Field(
+        min_length=1, max_length=4096, description="An absolute path, or `name`, or `name@number`."
+    )
+    eval_file: str | None = Field(None, min_length=1, max_length=4096, description="Held-out rows.")
+    model: str | None = Field(
+        None, min_length=1, max_length=4096, description="A model: tokens are counted as it reads them."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Training parameters that decide how rows are read: `max_length`, `training_type`, ...",
+    )
+    allowed_bad_percent: float = Field(0.0, ge=0, le=100, description="Share of the rows that may be bad.")
+
+
+class PreviewQuestion(BaseModel):
+    """Which rows of which file, and how they would be trained."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    file: str = Field(
+        min_length=1, max_length=4096, description="An absolute path, or `name`, or `name@number`."
+    )
+    model: str = Field(min_length=1, max_length=4096, description="The model that would learn.")
+    rows: list[int] = Field(
+        default_factory=list,
+        max_length=MAX_ROWS,
+        description="Their lines, or their numbers in an array or table.",
+    )
+    first: int = Field(1, ge=1, le=MAX_ROWS, description="How many of the first rows, where none is named.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="See the report.")
+
+
+class ReportService:
+    """Reports and previews."""
+
+    def __init__(self, settings: Settings, models: Models, datasets: Datasets) -> None:
+        self._settings = settings
+        self._models = models
+        self._datasets = datasets
+
+    def validate(self, question: DataQuestion) -> DataReport:
+        """What a file holds, and what is wrong with it.
+
+        Raises:
+            InvalidInput: Something that is named is not there, may not be read, or is of no use as a whole.
+        """
+        spec = self._spec(question.parameters)
+        evaluation = self._file(question.eval_file) if question.eval_file else None
+        return validate(
+            self._file(question.file),
+            spec,
+            evaluation=evaluation,
+            model=self._model(question.model) if question.model else None,
+            tokenizer=self._tokenizer(spec),
+            allowed_bad_percent=question.allowed_bad_percent,
+            max_seconds=MAX_SECONDS,
+        )
+
+    def preview(self, question: PreviewQuestion) -> DataPreview:
+        """Rows as they would be trained.
+
+        Raises:
+            InvalidInput: Something that is named is not there, may not be read, or is of no use as a whole.
+            NotFound: The file has no such row.
+        """
+        spec = self._spec(question.parameters)
+        return preview(
+            self._file(question.file),
+            spec,
+            self._model(question.model),
+            tokenizer=self._tokenizer(spec),
+            rows=question.rows,
+            first=question.first,
+        )
+
+    def _spec(self, given: dict[str, Any]) -> TrainSpec:
+        canonical, _ = TrainSpec.canonical(given)
+        for name in _NAMED_APART:
+            if name in canonical:
+                raise UnknownField(
+                    f"`{name}` is named by a field of its own here.",
+                    field=f"parameters.{name}",
+                    hint="Use `file`, `eval_file` or `model`.",
+                )
+        spec = TrainSpec.read({**given, "model_name_or_path": "-", "train_file": "-"})
+        check_further_paths(spec, self._settings)
+        return spec
+
+    def _file(self, given: str) -> Path:
+        return find_file(given, self._settings, self._datasets)[0]
+
+    def _model(self, given: str) -> Path:
+        folder = find_model(given, self._settings, self._models)
+        facts_of(folder)  # refuses what is no model
+        return folder
+
+    def _tokenizer(self, spec: TrainSpec) -> Path | None:
+        named = spec.tokenizer_name_or_path
+        return find_model(named, self._settings, self._models) if named else None

@@ -1,0 +1,99 @@
+"""The data sets' queries."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import NotFound
+from tunesmith.lifecycle import State
+from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow, TaskRow, UploadRow
+
+_OVER = [state for state in State if state.is_terminal]
+
+
+def require(session: Session, dataset: str) -> DatasetRow:
+    """A data set by its id or name.
+
+    Raises:
+        NotFound: There is none.
+    """
+    row = session.get(DatasetRow, dataset) or by_name(session, dataset)
+    if row is None:
+        raise NotFound(f"There is no data set `{dataset}`.", hint="`tunesmith data list` shows them.")
+    return row
+
+
+def by_name(session: Session, name: str) -> DatasetRow | None:
+    """The data set with a name."""
+    return session.scalars(select(DatasetRow).where(DatasetRow.name == name)).one_or_none()
+
+
+def page(session: Session, after: str | None, limit: int) -> Sequence[DatasetRow]:
+    """Data sets by name, behind one."""
+    query = select(DatasetRow).order_by(DatasetRow.name).limit(limit)
+    return session.scalars(query.where(DatasetRow.name > after) if after else query).all()
+
+
+def versions(session: Session, dataset_id: str) -> Sequence[DatasetVersionRow]:
+    """A data set's versions, newest first."""
+    query = select(DatasetVersionRow).where(DatasetVersionRow.dataset_id == dataset_id)
+    return session.scalars(query.order_by(DatasetVersionRow.number.desc())).all()
+
+
+def newest(session: Session, dataset_ids: Sequence[str]) -> dict[str, DatasetVersionRow]:
+    """The newest version of each data set."""
+    last = (
+        select(DatasetVersionRow.dataset_id, func.max(DatasetVersionRow.number).label("number"))
+        .where(DatasetVersionRow.dataset_id.in_(dataset_ids))
+        .group_by(DatasetVersionRow.dataset_id)
+        .subquery()
+    )
+    query = select(DatasetVersionRow).join(
+        last,
+        (DatasetVersionRow.dataset_id == last.c.dataset_id) & (DatasetVersionRow.number == last.c.number),
+    )
+    return {row.dataset_id: row for row in session.scalars(query)}
+
+
+def require_version(session: Session, row: DatasetRow, number: int | None) -> DatasetVersionRow:
+    """A version by its number; the newest for None.
+
+    Raises:
+        NotFound: There is none.
+    """
+    found = versions(session, row.id)
+    for version in found:
+        if number in (None, version.number):
+            return version
+    there = ", ".join(f"{row.name}@{version.number}" for version in found[:5])
+    raise NotFound(f"There is no data set `{row.name}@{number}`.", hint=f"There is {there}.")
+
+
+def is_shared(session: Session, version: DatasetVersionRow) -> bool:
+    """Whether another version, of any data set, has the same file."""
+    query = select(func.count()).select_from(DatasetVersionRow).where(DatasetVersionRow.path == version.path)
+    return (session.scalar(query) or 0) > 1
+
+
+def live_task_reading(session: Session, path: str) -> TaskRow | None:
+    """A task that is not over and reads a file."""
+    query = select(TaskRow).where(
+        TaskRow.state.not_in(_OVER),
+        (TaskRow.inputs["train_path"].as_string() == path)
+        | (TaskRow.inputs["eval_path"].as_string() == path),
+    )
+    return session.scalars(query.limit(1)).one_or_none()
+
+
+def open_uploads(session: Session) -> Sequence[UploadRow]:
+    """Uploads that became nothing yet, oldest first."""
+    return session.scalars(
+        select(UploadRow).where(UploadRow.dataset_id.is_(None)).order_by(UploadRow.id)
+    ).all()
+
+
+def uploads_before(session: Session, moment: dt.datetime) -> Sequence[UploadRow]:
+    """Uploads that were begun before some moment."""
+    return session.scalars(select(UploadRow).where(UploadRow.created_at < moment)).all()

@@ -1,0 +1,429 @@
+"""The registry of data sets: names with numbered versions, each a file whose bytes never change.
+
+An uploaded file, or one from a bucket, is kept in the platform's storage under its SHA-256; a path in an allowed folder
+stays where it is, and is refused once its bytes are others. Files are read before a transaction begins.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith import views
+from tunesmith.dataset_views import DatasetView, VersionView
+from tunesmith.errors import Conflict, InvalidData, InvalidInput, NotFound, PathNotAllowed, TooLarge
+from tunesmith.rows.recognising import FileKind, recognise
+from tunesmith.storage import local_path, open_storage
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.datasets import repository
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
+from tunesmith_platform.paths import allowed_path
+from tunesmith_platform.settings import Settings
+
+NAME = r"^[A-Za-z0-9\u4e00-\u9fff][\w\-]{0,99}$"
+"""No `.` and no `/`: a file's path has one of them, so that neither is taken for the other."""
+_FOLDER = "datasets"
+_PIECE = 4 * 1024**2
+_VERSION = re.compile(r"^(?P<name>.+?)(?:@(?P<number>[0-9]{1,9}))?$", re.DOTALL)
+
+
+class NewDataset(BaseModel):
+    """A file to register."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="An absolute path, or `s3://bucket/key`, as the server sees it.",
+    )
+    name: str | None = Field(None, pattern=NAME, description="The file's own name when left out.")
+
+
+class StoredFile(NamedTuple):
+    """A version's file on this machine."""
+
+    path: Path
+    version: str
+    """`name@number`."""
+    sha256: str
+
+
+class _Kept(NamedTuple):
+    """A file that was looked at, and where it lies for good."""
+
+    path: str
+    sha256: str
+    stamp: list[int]
+    is_copied: bool
+    source: str
+    file_name: str
+    kind: FileKind
+
+
+class DatasetService:
+    """Data sets: register, list, show, remove, and find the file that a task names."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._lock = threading.Lock()
+
+    # --- what users do
+
+    def page(self, after: str | None = None, limit: int = 100) -> views.Page[DatasetView]:
+        """Data sets by name, each with its newest version."""
+        with self._database.read() as session:
+            rows = repository.page(session, after, limit + 1)
+            newest = repository.newest(session, [row.id for row in rows])
+        shown = [_view(row, [newest[row.id]]) for row in rows[:limit] if row.id in newest]
+        more = len(rows) > limit
+        return views.Page(data=shown, has_more=more, next=rows[limit - 1].name if more else None)
+
+    def get(self, dataset: str) -> DatasetView:
+        """A data set with all its versions, by id or name; `name@number` shows that version alone.
+
+        Raises:
+            NotFound: There is none.
+        """
+        name, number = split(dataset)
+        with self._database.read() as session:
+            row = repository.require(session, name)
+            found = repository.versions(session, row.id)
+            if number is not None:
+                return _view(row, [repository.require_version(session, row, number)], found[0].number)
+        return _view(row, list(found))
+
+    def register(self, new: NewDataset) -> tuple[DatasetView, bool]:
+        """Make a file the newest version of a data set; one with the same bytes as the newest is found, not made.
+
+        Raises:
+            InvalidData: It holds no rows that can be read.
+            PathNotAllowed: It lies outside what the platform may read.
+            TooLarge: It is larger than allowed.
+        """
+        if urlsplit(new.source).scheme not in ("", "file"):
+            return self._register_uri(new)
+        path = allowed_path(str(local_path(new.source) or ""), self._settings.roots())
+        kind = recognise(path)
+        self._refuse_large(path.stat().st_size)
+        sha256, stamp = _sum(path)
+        kept = _Kept(str(path), sha256, stamp, False, str(path), _file_name(path.name), kind)
+        return self._enter(new.name or name_of(path.name), kept)
+
+    def take(
+        self, name: str, file: Path, file_name: str, sha256: str | None, source: str
+    ) -> tuple[DatasetView, bool]:
+        """Make a file that we hold the newest version of a data set; it is moved into the storage.
+
+        Args:
+            name: The data set's name.
+            file: The file; consumed unless it is refused.
+            file_name: What its user calls it: the ending tells CSV and text.
+            sha256: What its bytes were promised to be.
+            source: Where it came from.
+
+        Raises:
+            InvalidData: Its bytes are others than promised, or hold no rows that can be read.
+        """
+        found, stamp = _sum(file)
+        if sha256 is not None and found != sha256:
+            raise InvalidData(
+                f"`{file_name}` has another SHA-256 than was promised: {found}.",
+                hint="It was changed while it was sent, or damaged on the way: send it again.",
+            )
+        folder = file.with_name(f"{file.name}-{found[:12]}")
+        folder.mkdir(exist_ok=True)
+        named = folder / file_name
+        file.rename(named)  # its ending tells what it is
+        try:
+            kind = recognise(named)
+            with self._lock:  # nobody removes what is found to be stored
+                path = self._store(folder, found, file_name)
+                entered = self._enter(name, _Kept(path, found, stamp, True, source, file_name, kind))
+        except Exception as error:
+            if named.exists():
+                named.rename(file)
+            raise _without(f"{folder}/", error) if isinstance(error, InvalidData) else error from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return entered
+
+    def remove(self, dataset: str) -> None:
+        """Take a data set, or one version of it, from the registry; bytes that only it had are removed.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: A task that is not over reads it.
+        """
+        name, number = split(dataset)
+        with self._lock:
+            for place in self._take_out(name, number):
+                open_storage(self._settings.storage_uri).remove(f"{_FOLDER}/{place}")
+                shutil.rmtree(self._cache(place), ignore_errors=True)
+
+    def _take_out(self, name: str, number: int | None) -> list[str]:
+        """Remove rows; answers the places of bytes that nobody has any more."""
+        orphans: list[str] = []
+        with self._database.write() as session:
+            row = repository.require(session, name)
+            every = list(repository.versions(session, row.id))
+            going = every if number is None else [repository.require_version(session, row, number)]
+            for version in going:
+                self._refuse_read(session, row, version)
+                if version.is_copied and not repository.is_shared(session, version):
+                    orphans.append(_place(version.sha256, version.file_name))
+                session.delete(version)
+                session.flush()
+            if len(going) == len(every):
+                session.delete(row)
+        return orphans
+
+    # --- what tasks ask
+
+    def find(self, dataset: str) -> StoredFile:
+        """The file of `name`, `name@number` or an id, on this machine and with its own bytes.
+
+        Raises:
+            InvalidInput: There is none, or its file was changed or removed since it was registered.
+        """
+        name, number = split(dataset)
+        try:
+            with self._database.read() as session:
+                row = repository.require(session, name)
+                version = repository.require_version(session, row, number)
+        except NotFound as error:
+            raise InvalidData(
+                error.message,
+                hint=f"{error.hint} A file is named by its absolute path.",
+            ) from None
+        full = f"{row.name}@{version.number}"
+        if version.is_copied:
+            return StoredFile(self._local(version), full, version.sha256)
+        path = allowed_path(version.path, self._settings.roots())
+        try:
+            stamp = _stamp(path)
+            same = stamp == version.stamp or _sum(path)[0] == version.sha256
+        except OSError as error:
+            raise InvalidData(
+                f"The file of `{full}` cannot be read: {path}: {error.strerror}.", hint="Bring it back."
+            ) from error
+        if not same:
+            raise InvalidData(
+                f"The file of `{full}` was changed since it was registered: {path}.",
+                hint=f"Register it again as a new version: `tunesmith data add {path} --name {row.name}`.",
+            )
+        return StoredFile(path, full, version.sha256)
+
+    # --- the parts
+
+    def _store(self, folder: Path, sha256: str, file_name: str) -> str:
+        """Keep a folder with one file; answers where the file is."""
+        storage = open_storage(self._settings.storage_uri)
+        place = f"{_FOLDER}/{_place(sha256, file_name)}"
+        if file_name not in storage.list(place):
+            storage.put_folder(folder, place)
+        root = local_path(self._settings.storage_uri)
+        return str(root / place / file_name) if root else f"{self._settings.storage_uri}/{place}/{file_name}"
+
+    def _register_uri(self, new: NewDataset) -> tuple[DatasetView, bool]:
+        uri = new.source
+        parts = urlsplit(uri)
+        if (
+            parts.query
+            or parts.fragment
+            or ".." in parts.path.split("/")
+            or not any(uri.startswith(allowed) for allowed in self._settings.allowed_uris if allowed)
+        ):
+            raise PathNotAllowed(
+                f"`{uri}` does not lie where this platform may read.",
+                hint="Its administrator allows the beginnings of URIs with `TUNESMITH_ALLOWED_URIS`.",
+            )
+        folder, _, file_name = uri.rpartition("/")
+        part = self.scratch() / new_id("fetch")
+        try:
+            open_storage(folder).get_file(file_name, part)
+            self._refuse_large(part.stat().st_size)
+            return self.take(
+                new.name or name_of(file_name), part, _file_name(file_name), sha256=None, source=uri
+            )
+        except FileNotFoundError:
+            raise InvalidData(f"There is no file `{uri}`.", hint="Check the bucket and the key.") from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _enter(self, name: str, kept: _Kept) -> tuple[DatasetView, bool]:
+        try:
+            return self._enter_once(name, kept)
+        except IntegrityError:  # another process took the name or the number at the same moment
+            return self._enter_once(name, kept)
+
+    def _enter_once(self, name: str, kept: _Kept) -> tuple[DatasetView, bool]:
+        moment = now()
+        with self._database.write() as session:
+            row = repository.by_name(session, name)
+            if row is None:
+                row = DatasetRow(
+                    id=new_id("dataset"), name=name, numbers=0, created_at=moment, updated_at=moment
+                )
+                session.add(row)
+                session.flush()
+            every = list(repository.versions(session, row.id))
+            if every and every[0].sha256 == kept.sha256 and every[0].is_copied == kept.is_copied:
+                return _view(row, every), False
+            row.numbers += 1
+            row.updated_at = moment
+            version = DatasetVersionRow(
+                dataset_id=row.id,
+                number=row.numbers,
+                sha256=kept.sha256,
+                bytes=kept.stamp[0],
+                file_name=kept.file_name,
+                path=kept.path,
+                stamp=kept.stamp,
+                is_copied=kept.is_copied,
+                source=kept.source,
+                facts=kept.kind.model_dump(),
+                created_at=moment,
+            )
+            session.add(version)
+            session.flush()
+            return _view(row, [version, *every]), True
+
+    def _refuse_read(self, session: Session, row: DatasetRow, version: DatasetVersionRow) -> None:
+        path = str(self._local_path(version)) if version.is_copied else version.path
+        task = repository.live_task_reading(session, path)
+        if task is not None:
+            raise Conflict(
+                f"Task `{task.name}` reads `{row.name}@{version.number}` and is {task.state}.",
+                hint=f"Wait for it, or stop it first: `tunesmith stop {task.id}`.",
+            )
+
+    def _refuse_large(self, size: int) -> None:
+        if size > self._settings.max_dataset_bytes:
+            raise TooLarge(
+                f"The file has {size} bytes; at most {self._settings.max_dataset_bytes} are taken.",
+                hint="Its administrator sets the limit with `TUNESMITH_MAX_DATASET_BYTES`.",
+            )
+
+    def _cache(self, place: str) -> Path:
+        return self._settings.work_dir / _FOLDER / place
+
+    def _local_path(self, version: DatasetVersionRow) -> Path:
+        if local_path(self._settings.storage_uri) is not None:
+            return Path(version.path)
+        return self._cache(_place(version.sha256, version.file_name)) / version.file_name
+
+    def _local(self, version: DatasetVersionRow) -> Path:
+        """A copied version's file on this machine; fetched from the bucket when it is not here."""
+        path = self._local_path(version)
+        if not path.is_file():
+            if local_path(self._settings.storage_uri) is not None:
+                raise InvalidData(f"The stored file is gone: {path}.", hint="Add it again.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.part-{os.getpid()}")
+            open_storage(self._settings.storage_uri).get_file(
+                f"{_FOLDER}/{_place(version.sha256, version.file_name)}/{version.file_name}", part
+            )
+            if _sum(part)[0] != version.sha256:
+                part.unlink()
+                raise InvalidData("The stored file is damaged.", hint="Add it again.")
+            part.replace(path)
+        return path
+
+    def scratch(self) -> Path:
+        """Where files lie until they are registered."""
+        folder = self._settings.home / "uploads"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def split(dataset: str) -> tuple[str, int | None]:
+    """The parts of `name@number`."""
+    match = _VERSION.match(dataset)
+    assert match is not None
+    number = match["number"]
+    return match["name"], int(number) if number else None
+
+
+def name_of(file_name: str) -> str:
+    """A data set's name from a file's: without its endings."""
+    stem = file_name.split(".", 1)[0] if not file_name.startswith(".") else file_name[1:]
+    name = re.sub(r"[^\w\-]+", "-", stem).strip("-_")[:100]
+    return name if re.match(NAME, name) else "data"
+
+
+def _file_name(given: str) -> str:
+    """A file's name as we keep it: no folder, nothing that a shell or a browser reads in another way."""
+    name = re.sub(r"[^\w.\-]", "_", given.rpartition("/")[2]).lstrip(".")
+    return name[-120:].lstrip(".") or "data"
+
+
+def safe_file_name(given: str) -> str:
+    """See `NewUpload.file_name`.
+
+    Raises:
+        InvalidInput: It names a folder too.
+    """
+    if "/" in given or "\\" in given or "\x00" in given or given in (".", ".."):
+        raise InvalidInput(
+            f"`{given[:80]}` is no file's name.", hint="Leave its folder out.", field="file_name"
+        )
+    return _file_name(given)
+
+
+def _place(sha256: str, file_name: str) -> str:
+    # The same bytes under another name may be read in another way (`.txt`, `.csv`).
+    return f"{sha256}-{file_name}"
+
+
+def _without(folder: str, error: InvalidData) -> InvalidData:
+    """The same error without the name of our own folder."""
+    for problem in error.problems:
+        problem.message = problem.message.replace(folder, "")
+    return InvalidData(error.message.replace(folder, ""), hint=error.hint, problems=error.problems)
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _sum(path: Path) -> tuple[str, list[int]]:
+    digest = hashlib.sha256()
+    stamp = _stamp(path)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest(), stamp
+
+
+def _view(row: DatasetRow, found: list[DatasetVersionRow], latest: int | None = None) -> DatasetView:
+    return DatasetView(
+        id=row.id,
+        name=row.name,
+        latest=found[0].number if latest is None else latest,
+        versions=[
+            VersionView(
+                number=version.number,
+                sha256=version.sha256,
+                bytes=version.bytes,
+                file_name=version.file_name,
+                source=version.source,
+                is_copied=version.is_copied,
+                created_at=version.created_at,
+                **version.facts,
+            )
+            for version in found
+        ],
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

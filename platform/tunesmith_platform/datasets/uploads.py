@@ -1,0 +1,215 @@
+"""Uploads that survive a broken line: begun with a size, sent in pieces by offset, finished with a check.
+
+What has arrived is the size of a file on disk, so that nothing else can be out of step with it. Knows bytes; what
+becomes of them is the registry's matter.
+"""
+
+import datetime as dt
+import os
+import shutil
+import threading
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.dataset_views import DatasetView, UploadView
+from tunesmith.errors import Conflict, InvalidInput, NotFound, TooLarge, TooManyRequests
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.datasets import repository
+from tunesmith_platform.datasets.service import NAME, DatasetService, name_of, safe_file_name
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import UploadRow
+from tunesmith_platform.settings import Settings
+
+MAX_OPEN = 16
+KEPT = dt.timedelta(hours=48)
+_SPARE_BYTES = 512 * 1024**2
+"""Left free on the disk."""
+
+
+class NewUpload(BaseModel):
+    """A file that is about to be sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    file_name: str = Field(
+        min_length=1, max_length=120, description="Its name, whose ending tells CSV and text."
+    )
+    bytes: int = Field(gt=0, description="Its size.")
+    name: str | None = Field(
+        None, pattern=NAME, description="The data set; the file's own name when left out."
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="Of its bytes: what arrives is held against it."
+    )
+
+
+class UploadService:
+    """Uploads: begin, send, ask how far, finish, give up."""
+
+    def __init__(self, database: Database, settings: Settings, datasets: DatasetService) -> None:
+        self._database = database
+        self._settings = settings
+        self._datasets = datasets
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def begin(self, new: NewUpload) -> UploadView:
+        """Begin an upload.
+
+        Raises:
+            TooLarge: The file is larger than allowed, or than the disk has room for.
+            TooManyRequests: Too many uploads are open.
+        """
+        file_name = safe_file_name(new.file_name)
+        self._give_up_old()
+        free = shutil.disk_usage(self._datasets.scratch()).free - _SPARE_BYTES
+        if new.bytes > min(self._settings.max_dataset_bytes, free):
+            raise TooLarge(
+                f"The file has {new.bytes} bytes; at most {max(0, min(self._settings.max_dataset_bytes, free))} can be "
+                "taken now.",
+                hint="Lay it into an allowed folder of the server, and register its path.",
+            )
+        with self._database.write() as session:
+            if len(repository.open_uploads(session)) >= MAX_OPEN:
+                raise TooManyRequests(
+                    f"{MAX_OPEN} uploads are open already.", hint="Finish one of them, or give it up."
+                )
+            row = UploadRow(
+                id=new_id("upload"),
+                name=new.name or name_of(file_name),
+                file_name=file_name,
+                bytes=new.bytes,
+                sha256=new.sha256,
+                created_at=now(),
+            )
+            session.add(row)
+        self._part(row.id).touch(mode=0o600)
+        return self._view(row)
+
+    def get(self, upload_id: str) -> UploadView:
+        """How far an upload is."""
+        return self._view(self._require(upload_id))
+
+    def put(self, upload_id: str, offset: int, data: bytes) -> UploadView:
+        """Take a piece; the same piece again changes nothing.
+
+        Raises:
+            Conflict: Bytes before it are missing; `details` has the `offset` to go on at.
+            InvalidInput: It reaches beyond the promised size.
+        """
+        row = self._require(upload_id)
+        if offset + len(data) > row.bytes:
+            raise InvalidInput(
+                f"The piece ends at byte {offset + len(data)}; the file was promised to have {row.bytes}.",
+                field="offset",
+                hint="Begin a new upload when the file has grown.",
+            )
+        if row.dataset_id is not None:
+            return self._view(row)
+        with self._own(upload_id):
+            part = self._part(upload_id)
+            arrived = _size(part)
+            if offset > arrived:
+                raise Conflict(
+                    f"Bytes {arrived} to {offset} have not arrived.",
+                    hint="Go on at `details.offset`.",
+                    details={"offset": arrived},
+                )
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                rest = memoryview(data)[max(0, arrived - offset) :]
+                at = max(offset, arrived)
+                while rest:
+                    written = os.pwrite(handle, rest, at)
+                    rest, at = rest[written:], at + written
+            finally:
+                os.close(handle)
+        return self._view(row)
+
+    def finish(self, upload_id: str) -> tuple[DatasetView, bool]:
+        """Make what has arrived a version of its data set; asked again, it answers the same.
+
+        Raises:
+            Conflict: Bytes are missing.
+            InvalidData: The bytes are not those that were promised, or hold no rows that can be read.
+        """
+        row = self._require(upload_id)
+        with self._own(upload_id):
+            row = self._require(upload_id)
+            if row.dataset_id is not None:
+                return self._datasets.get(row.dataset_id), False
+            part = self._part(upload_id)
+            arrived = _size(part)
+            if arrived < row.bytes:
+                raise Conflict(
+                    f"{row.bytes - arrived} bytes have not arrived.",
+                    hint="Go on at `details.offset`.",
+                    details={"offset": arrived},
+                )
+            view, made = self._datasets.take(row.name, part, row.file_name, row.sha256, source="upload")
+            with self._database.write() as session:
+                stored = session.get(UploadRow, upload_id)
+                if stored is not None:
+                    stored.dataset_id = view.id
+            return view, made
+
+    def give_up(self, upload_id: str) -> None:
+        """Remove what has arrived."""
+        self._require(upload_id)
+        self._remove(upload_id)
+
+    # --- the parts
+
+    def _give_up_old(self) -> None:
+        with self._database.read() as session:
+            old = repository.uploads_before(session, now() - KEPT)
+        for row in old:
+            moved = self._moved_at(row)
+            if row.dataset_id is not None or moved < now() - KEPT:
+                self._remove(row.id)
+
+    def _remove(self, upload_id: str) -> None:
+        with self._database.write() as session:
+            row = session.get(UploadRow, upload_id)
+            if row is not None:
+                session.delete(row)
+        self._part(upload_id).unlink(missing_ok=True)
+        with self._lock:
+            self._locks.pop(upload_id, None)
+
+    def _require(self, upload_id: str) -> UploadRow:
+        with self._database.read() as session:
+            row = session.get(UploadRow, upload_id)
+        if row is None:
+            raise NotFound(f"There is no upload `{upload_id}`.", hint="Begin it again.")
+        return row
+
+    def _own(self, upload_id: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(upload_id, threading.Lock())
+
+    def _part(self, upload_id: str) -> Path:
+        return self._datasets.scratch() / f"{upload_id}.part"
+
+    def _moved_at(self, row: UploadRow) -> dt.datetime:
+        try:
+            return dt.datetime.fromtimestamp(self._part(row.id).stat().st_mtime, dt.UTC)
+        except OSError:
+            return row.created_at
+
+    def _view(self, row: UploadRow) -> UploadView:
+        return UploadView(
+            id=row.id,
+            name=row.name,
+            file_name=row.file_name,
+            bytes=row.bytes,
+            offset=row.bytes if row.dataset_id else _size(self._part(row.id)),
+            expires_at=self._moved_at(row) + KEPT,
+        )
+
+
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0

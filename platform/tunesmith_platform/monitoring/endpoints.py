@@ -1,0 +1,175 @@
+"""Monitoring over HTTP: a task's log in full and its autopsy; the platform's gauges for Prometheus."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import AwareDatetime
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from tunesmith import views
+from tunesmith.autopsy import Autopsy
+from tunesmith_platform import examples
+from tunesmith_platform.events.hub import ANY
+from tunesmith_platform.http import OptionalKey, ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
+from tunesmith_platform.monitoring.repository import LogQuery
+from tunesmith_platform.services import Services
+
+router = APIRouter(tags=["monitoring"])
+scrape = APIRouter(tags=["monitoring"])
+
+_POLL_SECONDS = 1.0
+"""How often a stream looks by itself: another API process may have stored something."""
+_PAUSE_SECONDS = 0.2
+"""Changes within it come together, so that a busy task costs no more than five looks a second."""
+_PING_SECONDS = 10
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
+
+def _wanted(
+    text: Annotated[
+        str | None, Query(alias="q", max_length=500, description="Only lines that hold this, in any case.")
+    ] = None,
+    level: Annotated[
+        list[Literal["debug", "info", "warning", "error"]] | None, Query(description="Only these levels.")
+    ] = None,
+    source: Annotated[
+        list[str] | None, Query(max_length=64, description="Only these speakers: worker-0, driver, platform.")
+    ] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Only from this time on, with its zone.")
+    ] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Only before this time, with its zone.")] = None,
+) -> LogQuery:
+    return LogQuery(text or None, tuple(level or ()), tuple(source or ()), _utc(since), _utc(until))
+
+
+def _utc(moment: dt.datetime | None) -> dt.datetime | None:
+    return moment.astimezone(dt.UTC) if moment is not None else None
+
+
+Wanted = Annotated[LogQuery, Depends(_wanted)]
+
+
+@router.get(
+    "/tasks/{task_id}/logs:search",
+    response_model=views.Page[views.LogView],
+    responses=answers(examples.LOGS, 401, 404, 422),
+)
+def search_logs(
+    task_id: TaskId,
+    services: ServicesDep,
+    _user: UserDep,
+    wanted: Wanted,
+    after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> views.Page[views.LogView]:
+    """Search a task's whole log, oldest line first."""
+    return services.monitoring.search(task_id, wanted, after, limit)
+
+
+@router.get(
+    "/tasks/{task_id}/logs:download",
+    response_class=StreamingResponse,
+    responses=answers(None, 401, 404, 422)
+    | {
+        200: {
+            "description": "The log as text: time, level, speaker and message on a line.",
+            "content": {"text/plain": {"example": examples.LOG_TEXT}},
+        }
+    },
+)
+def download_logs(
+    task_id: TaskId, services: ServicesDep, _user: UserDep, wanted: Wanted
+) -> StreamingResponse:
+    """Download a task's log as text: all of it, or what matches."""
+    parts = services.monitoring.download(task_id, wanted)
+    attachment = f'attachment; filename="{task_id}.log"'
+    return StreamingResponse(
+        parts, media_type="text/plain; charset=utf-8", headers={"Content-Disposition": attachment}
+    )
+
+
+@router.get(
+    "/tasks/{task_id}/autopsy",
+    response_model=Autopsy,
+    responses=answers(examples.AUTOPSY, 401, 404, 422),
+)
+def autopsy(task_id: TaskId, services: ServicesDep, _user: UserDep) -> Autopsy:
+    """Say why a task ended, whose fault it was, what its workers said last, and what to do next."""
+    return services.monitoring.autopsy(task_id)
+
+
+@router.get(
+    "/stream",
+    response_class=EventSourceResponse,
+    responses=answers(None, 401, 422)
+    | {
+        200: {
+            "description": "Server-sent events: `tasks` with the whole list first, then `task` for each that "
+            "changed and `deleted`; `id` is the position to go on after.",
+            "content": {"text/event-stream": {"example": examples.WORKSPACE_STREAM}},
+        }
+    },
+)
+async def workspace(
+    services: ServicesDep,
+    _user: UserDep,
+    last_event_id: Annotated[
+        str | None, Header(max_length=60, description="Go on after this position; else from the whole list.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        Query(max_length=60, description="As `Last-Event-ID`, for clients that cannot set headers."),
+    ] = None,
+) -> EventSourceResponse:
+    """Follow the list of tasks live: states, progress, new tasks, deleted ones.
+
+    Reconnect with `Last-Event-ID` and nothing is missed: where the position is not known any more (another server, too
+    long ago), the whole list comes again.
+    """
+    return EventSourceResponse(_follow(services, last_event_id or after), ping=_PING_SECONDS)
+
+
+async def _follow(services: Services, position: str | None) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        ticket = services.hub.ticket(ANY)
+        try:
+            found = await run_in_threadpool(services.workspace.after, position)
+            for change in found:
+                position = change.position
+                yield ServerSentEvent(data=change.model_dump_json(), id=position, event=change.kind)
+            if not found:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ticket.wait(), _POLL_SECONDS)
+        finally:
+            services.hub.drop(ANY, ticket)
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+@scrape.get(
+    "/metrics",
+    response_class=Response,  # errors are JSON
+    responses=answers(None, 401, 503)
+    | {
+        200: {
+            "description": "The gauges in Prometheus' text format.",
+            "content": {"text/plain": {"example": examples.EXPOSITION}},
+        }
+    },
+)
+def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) -> PlainTextResponse:
+    """Show the platform in numbers, for Prometheus. Needs a key, unless the settings open it to this machine."""
+    address = request.client.host if request.client else None
+    is_forwarded = any(name in request.headers for name in _FORWARDED)
+    if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
+        services.keys.principal(bearer(request))
+    reconciler = getattr(request.app.state, "reconciler", None)
+    text = services.monitoring.exposition(reconciler.last_seconds if reconciler else None)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE)

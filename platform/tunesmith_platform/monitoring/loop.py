@@ -1,0 +1,161 @@
+"""Looks at what running tasks measure and warns of what their users should know; deletes old logs.
+
+Remembers nothing that a restart would lose: it reads the log again, and a warning that is in the log already is not
+given twice. So two of them, in two processes, warn once too.
+"""
+
+import datetime as dt
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter
+
+from tunesmith.events import AnyPayload, Warned
+from tunesmith.lifecycle import State
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.events import repository as events
+from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.monitoring import repository
+from tunesmith_platform.monitoring.detectors import EVENTS, Watch
+from tunesmith_platform.notifications import repository as notifications
+from tunesmith_platform.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 2.0
+_BATCH = 1000
+_REPLAYED = 2000
+"""Events of a running task that are read again after a restart."""
+_SWEEP_SECONDS = 3600.0
+_SWEEP_BATCH = 1000
+_DELIVERIES_KEPT = dt.timedelta(days=30)
+_PAYLOAD: TypeAdapter[AnyPayload] = TypeAdapter(AnyPayload)
+
+
+@dataclass
+class _Task:
+    n: int
+    """The newest event that was looked at."""
+    step_n: int = 0
+    """The newest event of a step."""
+    heard: float = field(default_factory=time.monotonic)
+    watch: Watch = field(default_factory=Watch)
+
+
+class Monitor:
+    """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say."""
+
+    def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+        self._database = database
+        self._hub = hub
+        self._settings = settings
+        self._wake = hub.listen()
+        self._stop = threading.Event()
+        self._tasks: dict[str, _Task] = {}
+
+    def run(self) -> None:
+        """Loop until `close`."""
+        swept_at = -_SWEEP_SECONDS
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                self.tick()
+                if time.monotonic() - swept_at >= _SWEEP_SECONDS:
+                    swept_at = time.monotonic()
+                    self.sweep()
+            except Exception:
+                logger.exception("monitoring failed; it goes on in a moment")
+            self._stop.wait(1.0)  # a second's events are one look
+            self._wake.wait(_IDLE_SECONDS)
+
+    def close(self) -> None:
+        """End the loop after the round it is in."""
+        self._stop.set()
+        self._wake.set()
+
+    # --- warnings
+
+    def tick(self, silence: float = 0.0) -> None:
+        """One round over every running task.
+
+        Args:
+            silence: Seconds that passed besides those that did; for tests.
+        """
+        with self._database.read() as session:
+            running = dict(repository.running(session))
+        self._tasks = {task_id: task for task_id, task in self._tasks.items() if task_id in running}
+        for task_id, newest in running.items():
+            if self._stop.is_set():
+                return
+            self._look(task_id, newest, silence)
+
+    def _look(self, task_id: str, newest: int, silence: float) -> None:
+        if task_id not in self._tasks:
+            with self._database.read() as session:
+                start = repository.newest_before(session, task_id, EVENTS, _REPLAYED)
+            self._tasks[task_id] = _Task(n=start)
+        task = self._tasks[task_id]
+        warnings: list[tuple[int, Warned]] = []
+        while task.n < newest:
+            with self._database.read() as session:
+                batch = events.after(session, task_id, task.n, _BATCH, EVENTS)
+            for row in batch:
+                payload = _PAYLOAD.validate_python(row.payload)
+                warnings += [(row.n, found) for found in task.watch.take(payload, row.time)]  # type: ignore[arg-type]
+                task.n = task.step_n = row.n
+                task.heard = time.monotonic()
+            if len(batch) < _BATCH:
+                task.n = max(task.n, newest)
+        stalled = task.watch.stalls.look(time.monotonic() - task.heard + silence)
+        if stalled is not None:
+            warnings.append((task.step_n, stalled))
+        if warnings:
+            self._warn(task_id, warnings)
+
+    def _warn(self, task_id: str, warnings: list[tuple[int, Warned]]) -> None:
+        with self._database.write() as session:
+            task = session.get(TaskRow, task_id, with_for_update=True)
+            if task is None or task.state != State.RUNNING:
+                return
+            new = [
+                warning
+                for n, warning in warnings
+                if not repository.is_warned(session, task_id, warning.code, after=n)
+            ]
+            for warning in new:
+                events.append_own(session, task, warning.model_dump(mode="json"))
+        for warning in new:
+            logger.info("%s: %s", task_id, warning.code)
+        self._hub.notify(task_id)
+
+    # --- retention
+
+    def sweep(self) -> int:
+        """Delete the logs of tasks that ended long enough ago, and old entries of the delivery log.
+
+        Returns:
+            How many lines of logs.
+        """
+        moment, deleted = now(), 0
+        with self._database.write() as session:
+            notifications.forget(session, moment - _DELIVERIES_KEPT, _SWEEP_BATCH)
+        days = self._settings.log_retention_days
+        while days and not self._stop.is_set():
+            with self._database.read() as session:
+                old = repository.old_log(session, moment - dt.timedelta(days=days), _SWEEP_BATCH)
+            by_task: dict[str, list[int]] = {}
+            for task_id, n in old:
+                by_task.setdefault(task_id, []).append(n)
+            with self._database.write() as session:
+                for task_id, numbers in by_task.items():
+                    repository.remove(session, task_id, numbers)
+            deleted += len(old)
+            if len(old) < _SWEEP_BATCH:
+                break
+        if deleted:
+            logger.info("deleted %s lines of logs of tasks that ended over %g days ago", deleted, days)
+        return deleted

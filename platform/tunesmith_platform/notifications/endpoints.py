@@ -1,0 +1,89 @@
+"""Webhooks and the delivery log over HTTP. For administrators: whoever adds a webhook learns what every task does."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, status
+
+from tunesmith import views
+from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, WebhookView
+from tunesmith_platform import examples
+from tunesmith_platform.http import AdminDep, ServicesDep, answers
+
+router = APIRouter(tags=["notifications"])
+
+WebhookId = Annotated[
+    str, Path(description="The webhook's id.", min_length=3, max_length=40, pattern=r"^hook-[0-9a-z]+$")
+]
+Receiver = Annotated[
+    str,
+    Path(description="A webhook's id, or `email`.", max_length=40, pattern=r"^(hook-[0-9a-z]+|email)$"),
+]
+
+
+@router.get(
+    "/webhooks",
+    response_model=views.Page[WebhookView],
+    responses=answers(examples.WEBHOOKS, 401, 403, 422),
+)
+def list_webhooks(
+    services: ServicesDep,
+    _admin: AdminDep,
+    after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> views.Page[WebhookView]:
+    """List the webhooks, oldest first. For administrators."""
+    return services.notifications.page(after, limit)
+
+
+@router.post(
+    "/webhooks",
+    response_model=AddedWebhook,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.ADDED_WEBHOOK, 401, 403, 413, 422, 429, status=201),
+)
+def add_webhook(
+    new: Annotated[NewWebhook, examples.new_webhook_body()], services: ServicesDep, admin: AdminDep
+) -> AddedWebhook:
+    """Add a webhook: what happens to tasks is posted to its URL, signed. For administrators.
+
+    The answer has the secret that checks the signature; it is shown here alone.
+    """
+    return services.notifications.add(new, admin)
+
+
+@router.delete(
+    "/webhooks/{webhook_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=answers(None, 401, 403, 404, 422),
+)
+def remove_webhook(webhook_id: WebhookId, services: ServicesDep, _admin: AdminDep) -> None:
+    """Remove a webhook with its delivery log. For administrators."""
+    services.notifications.remove(webhook_id)
+
+
+@router.post(
+    "/webhooks/{receiver}:test",
+    response_model=DeliveryView,
+    responses=answers(examples.DELIVERY, 401, 403, 404, 422),
+)
+def try_webhook(receiver: Receiver, services: ServicesDep, _admin: AdminDep) -> DeliveryView:
+    """Send a test to a webhook, or by mail to those whom the settings name, and say how it went."""
+    return services.notifications.test(receiver)
+
+
+@router.get(
+    "/deliveries",
+    response_model=views.Page[DeliveryView],
+    responses=answers(examples.DELIVERIES, 401, 403, 404, 422),
+)
+def list_deliveries(
+    services: ServicesDep,
+    _admin: AdminDep,
+    receiver: Annotated[
+        str | None, Query(max_length=40, description="Only this webhook's; `email` for mails.")
+    ] = None,
+    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> views.Page[DeliveryView]:
+    """Read the delivery log, newest first. For administrators."""
+    return services.notifications.deliveries(receiver, after, limit)

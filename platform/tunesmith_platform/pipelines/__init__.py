@@ -1,0 +1,1 @@
+"""Pipelines: tasks and operations on data, each after those that it needs."""

@@ -1,0 +1,342 @@
+"""The loop that carries pipelines out: observe the steps that run, decide, start, stop, record.
+
+Level-triggered, under a lease of its own: it looks at what is, so a step is started once however often the platform
+restarts. A training step is a task like any other; a step on data is a job of its own on Ray. No file is read and
+nothing is called while a transaction is open.
+"""
+
+import datetime as dt
+import logging
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Any
+
+from tunesmith.data_step import PROGRAM, RESULT, DataDocument, DataOutput, DataResult
+from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
+from tunesmith.job import ray_job_id
+from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.dataset import read_operation
+from tunesmith.spec.parameter import Spec
+from tunesmith.spec.pipeline import Step, StepKind
+from tunesmith.spec.task import MoreSteps, NewTask
+from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.variables import resolve
+from tunesmith.storage import open_storage
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
+from tunesmith_platform.pipelines import repository
+from tunesmith_platform.pipelines.decisions import StepFacts, decide
+from tunesmith_platform.pipelines.locating import content_key
+from tunesmith_platform.pipelines.service import STEPS, job_name, output_folder, step_of
+from tunesmith_platform.services import Services
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 1.0
+_LEASE = dt.timedelta(seconds=60)
+_GRACE = dt.timedelta(seconds=60)
+"""How long a job may be unknown to Ray after it was handed over."""
+_TAIL_LINES = 5
+
+
+class PipelineRunner:
+    """Brings every pipeline on."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Loop until `close`."""
+        while not self._stop.wait(_IDLE_SECONDS):
+            try:
+                self.tick()
+            except Exception:
+                logger.exception("a round over the pipelines failed; it goes on in a moment")
+
+    def close(self) -> None:
+        """End the loop after the round it is in."""
+        self._stop.set()
+
+    def tick(self) -> None:
+        """One round."""
+        with self._services.database.read() as session:
+            if not (todo := repository.open_ones(session)):
+                return
+        if not self._hold():
+            return
+        for pipeline_id in todo:
+            try:
+                self.advance(pipeline_id)
+            except TunesmithError as error:
+                logger.warning("%s: %s", pipeline_id, error.message)
+
+    def _hold(self) -> bool:
+        moment = now()
+        with self._services.database.write() as session:
+            lease = session.get_one(LeaseRow, "pipelines", with_for_update=True)
+            if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
+                return False
+            lease.owner, lease.until = self._owner, moment + _LEASE
+            return True
+
+    def advance(self, pipeline_id: str) -> None:
+        """Bring one pipeline as far as it goes now."""
+        row, steps = self._read(pipeline_id)
+        for step in steps:
+            if step.state in (State.RUNNING, State.STOPPING):
+                self._observe(step)
+        while True:
+            row, steps = self._read(pipeline_id)
+            by_name = {step.name: step for step in steps}
+            facts = [StepFacts(step.name, State(step.state), step.needs) for step in steps]
+            wanted = decide(facts, Desired(row.desired))
+            for name in wanted.stop:
+                self._stop_step(by_name[name])
+            # A step whose result was there already may let others start at once.
+            if not [name for name in wanted.start if self._start(row, by_name[name], by_name)]:
+                break
+        self._record(pipeline_id, wanted.state)
+
+    def _read(self, pipeline_id: str) -> tuple[PipelineRow, list[PipelineStepRow]]:
+        with self._services.database.read() as session:
+            return repository.require(session, pipeline_id), list(repository.steps(session, pipeline_id))
+
+    def _record(self, pipeline_id: str, state: State) -> None:
+        with self._services.database.write() as session:
+            row = repository.require(session, pipeline_id, locked=True)
+            steps = repository.steps(session, pipeline_id)
+            row.state = state if row.desired == Desired.RUN or state.is_terminal else State.STOPPING
+            done = sum(step.state == State.COMPLETED for step in steps)
+            row.message = f"{done} of {len(steps)} steps are done."
+            failed = [step for step in steps if step.state == State.FAILED]
+            if failed:
+                row.message = f"`{failed[0].name}` failed: {failed[0].message}"
+            row.ended_at = now() if state.is_terminal else None
+
+    # --- one step
+
+    def _start(
+        self, pipeline: PipelineRow, row: PipelineStepRow, by_name: dict[str, PipelineStepRow]
+    ) -> bool:
+        """Start a step, or take what an identical one made. True when it is done at once."""
+        step = step_of(row)
+        try:
+            if row.task_id is not None:
+                self._carry_on_task(row)
+                return False
+            outputs = {"jobs": {name: {"output": other.output} for name, other in by_name.items()}}
+            step.parameters = resolve(step.parameters, outputs)
+            if step.kind is StepKind.DATASET:
+                self._services.pipelines.look_again(step, row.parameters)
+            spec = self._spec(step)
+            sums = {
+                output["path"]: output["sha256"]
+                for other in by_name.values()
+                for output in other.outputs.values()
+            }
+            key = content_key(step, step.parameters, sums)
+            if key is not None and pipeline.reuse:
+                with self._services.database.read() as session:
+                    found = list(repository.same(session, key))
+                    if not found and repository.is_running(session, key):
+                        return False  # what it waits for is being made
+                for other in found:
+                    if self._is_there(other):
+                        self._finish(row, other.outputs, other.task_id, other.output, key=key, is_reused=True)
+                        return True
+            if step.kind is StepKind.TRAIN:
+                self._start_task(pipeline, row, spec, key)
+            else:
+                self._start_job(row, step, key)
+        except Unavailable as error:
+            self._note(row, f"Waiting: {error.message}")
+        except TunesmithError as error:
+            self._fail(row, error)
+        return False
+
+    def _spec(self, step: Step) -> Spec:
+        """The step's parameters, checked once more now that all are known."""
+        if step.kind is StepKind.TRAIN:
+            environment = {name: os.environ.get(name) for name in self._settings.pipeline_environment}
+            step.parameters = resolve(step.parameters, {"env": environment})
+            return TrainSpec.read(step.parameters)
+        return read_operation(step.method, step.parameters)
+
+    def _is_there(self, row: PipelineStepRow) -> bool:
+        """Whether what a step made is still there."""
+        if row.kind == StepKind.DATASET:
+            return all(Path(output["path"]).is_file() for output in row.outputs.values())
+        try:
+            return self._services.tasks.get(str(row.task_id)).state is State.COMPLETED
+        except NotFound:
+            return False
+
+    def _start_task(self, pipeline: PipelineRow, row: PipelineStepRow, spec: Spec, key: str | None) -> None:
+        new = NewTask.model_validate(
+            {
+                "name": f"{pipeline.name}-{row.name}"[:120],
+                "project": pipeline.project,
+                "tags": ["pipeline"],
+                "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
+                "spec": spec.model_dump(exclude_unset=True),
+            }
+        )
+        task, _ = self._services.tasks.create(
+            new, pipeline.principal, f"{pipeline.id}.{row.position}.{row.attempt}"
+        )
+        self._begin(row, key, task_id=task.id, message=task.message)
+
+    def _carry_on_task(self, row: PipelineStepRow) -> None:
+        """Continue the task of a step that failed, from its last checkpoint."""
+        task = self._services.tasks.get(str(row.task_id))
+        if task.state in (State.FAILED, State.STOPPED):
+            self._services.verbs.carry_on(task.id, MoreSteps())
+        self._begin(row, row.key, task_id=task.id)
+
+    def _start_job(self, row: PipelineStepRow, step: Step, key: str | None) -> None:
+        with self._services.database.read() as session:
+            if repository.count_running_data(session) >= self._settings.max_data_jobs:
+                return
+        row.attempt += 1
+        document = DataDocument(
+            id=_job_of(row),
+            method=step.method,
+            parameters=step.parameters,
+            environment=self._settings.pipeline_environment,
+            output_dir=str(output_folder(self._settings, row)),
+        )
+        storage = open_storage(self._settings.storage_uri)
+        path = f"{_folder(row)}/attempt-{row.attempt}.json"
+        if storage.read(path) is None:  # else it was handed over before, and its result may be there
+            storage.remove(f"{_folder(row)}/{RESULT}")
+            storage.write(path, document.model_dump_json(indent=1).encode())
+        self._services.jobs.submit(ray_job_id(_job_of(row), row.attempt), f"{storage.uri}/{path}", PROGRAM)
+        self._begin(row, key, attempt=row.attempt, message="Working on the rows.")
+
+    def _observe(self, row: PipelineStepRow) -> None:
+        if row.kind == StepKind.TRAIN:
+            self._observe_task(row)
+        else:
+            self._observe_job(row)
+
+    def _observe_task(self, row: PipelineStepRow) -> None:
+        try:
+            task = self._services.tasks.get(str(row.task_id))
+        except NotFound as error:
+            self._fail(row, error, forget_task=True)
+            return
+        if task.state is State.COMPLETED:
+            self._finish(row, {}, task.id, task.model_uri)
+        elif task.state is State.FAILED:
+            self._end(row, State.FAILED, task.message)
+        elif task.state is State.STOPPED:
+            self._end(row, State.STOPPED, task.message)
+        elif task.message != row.message:
+            self._note(row, task.message)
+
+    def _observe_job(self, row: PipelineStepRow) -> None:
+        job_id = ray_job_id(_job_of(row), row.attempt)
+        seen = self._services.jobs.observe(job_id)
+        result = self._result(row)
+        if result is not None and row.state == State.RUNNING:
+            if result.error:
+                hint = f" {result.hint}" if result.hint else ""
+                self._end(row, State.FAILED, result.error + hint)
+                return
+            outputs = {name: output.model_dump(mode="json") for name, output in result.outputs.items()}
+            self._finish(row, outputs, None, _handed_on(result.outputs))
+        elif seen.status.is_over or (
+            seen.status is JobStatus.ABSENT and row.started_at is not None and now() - row.started_at > _GRACE
+        ):
+            if row.state == State.STOPPING:
+                self._end(row, State.STOPPED, "Stopped.")
+                return
+            tail = self._services.jobs.log_tail(job_id, _TAIL_LINES)
+            words = seen.message or "The job ended without a result."
+            self._end(row, State.FAILED, f"{words} {tail}".strip()[:2000])
+
+    def _result(self, row: PipelineStepRow) -> DataResult | None:
+        data = open_storage(self._settings.storage_uri).read(f"{_folder(row)}/{RESULT}")
+        return DataResult.model_validate_json(data) if data else None
+
+    def _stop_step(self, row: PipelineStepRow) -> None:
+        try:
+            if row.kind == StepKind.TRAIN:
+                self._services.tasks.stop(str(row.task_id))
+            else:
+                self._services.jobs.kill(ray_job_id(_job_of(row), row.attempt))
+        except (NotFound, Conflict, Unavailable) as error:
+            logger.warning("%s could not be stopped yet: %s", row.name, error.message)
+            return
+        self._change(row, state=State.STOPPING, message="Stopping.")
+
+    # --- records
+
+    def _change(self, row: PipelineStepRow, **values: Any) -> None:
+        with self._services.database.write() as session:
+            stored = repository.step(session, row.pipeline_id, row.position)
+            for name, value in values.items():
+                setattr(stored, name, value)
+
+    def _begin(self, row: PipelineStepRow, key: str | None, **values: Any) -> None:
+        moment = {"started_at": now(), "ended_at": None}
+        self._change(row, **({"message": ""} | values | moment), state=State.RUNNING, key=key)
+
+    def _finish(
+        self, row: PipelineStepRow, outputs: dict[str, Any], task_id: str | None, raw: Any, **values: Any
+    ) -> None:
+        """Record a step as done, with what it hands on."""
+        moment = now()
+        try:
+            handed = raw
+            if row.hands_on is not None and not values.get("is_reused"):
+                _, steps = self._read(row.pipeline_id)
+                jobs = {step.name: {"output": step.output} for step in steps}
+                handed = resolve(row.hands_on, {"output": raw, "jobs": jobs})
+        except TunesmithError as error:
+            self._fail(row, error)
+            return
+        values = {"started_at": row.started_at or moment, "message": ""} | values
+        self._change(
+            row,
+            state=State.COMPLETED,
+            outputs=outputs,
+            task_id=task_id,
+            output=handed,
+            ended_at=moment,
+            **values,
+        )
+
+    def _fail(self, row: PipelineStepRow, error: TunesmithError, *, forget_task: bool = False) -> None:
+        hint = f" {error.hint}" if error.hint else ""
+        self._end(row, State.FAILED, f"{error.message}{hint}")
+        if forget_task:
+            self._change(row, task_id=None, attempt=row.attempt + 1)
+
+    def _end(self, row: PipelineStepRow, state: State, message: str) -> None:
+        self._change(row, state=state, message=message[:4000], ended_at=now())
+
+    def _note(self, row: PipelineStepRow, message: str) -> None:
+        if row.message != message:
+            self._change(row, message=message)
+
+
+def _job_of(row: PipelineStepRow) -> str:
+    return job_name(row.pipeline_id, row.position)
+
+
+def _folder(row: PipelineStepRow) -> str:
+    return f"{STEPS}/{_job_of(row)}"
+
+
+def _handed_on(outputs: dict[str, DataOutput]) -> Any:
+    """What `${jobs.x.output}` stands for: the file, or each part's."""
+    if list(outputs) == ["data"]:
+        return outputs["data"].path
+    return {name: output.path for name, output in outputs.items()}

@@ -1,0 +1,250 @@
+"""What users do with pipelines. Each method is one transaction; what is sent is checked whole before it begins."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tunesmith import views
+from tunesmith.data_step import DataOutput
+from tunesmith.errors import Conflict, InvalidInput, Problem
+from tunesmith.lifecycle import Desired, State
+from tunesmith.pipelines import NewPipeline, PipelineView, StepView
+from tunesmith.spec.pipeline import Step, StepKind, chosen_workflow, plan, read_pipeline
+from tunesmith.spec.variables import variables_in
+from tunesmith.storage import open_storage
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow
+from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.pipelines import repository
+from tunesmith_platform.pipelines.locating import flat, located
+from tunesmith_platform.settings import Settings
+
+STEPS = "pipelines/steps"
+"""Where the documents of jobs on data lie in storage."""
+
+
+class PipelineService:
+    """Pipelines: create, list, show, stop, continue, delete. `runner` carries their steps out."""
+
+    def __init__(
+        self, database: Database, hub: Hub, settings: Settings, registered: Callable[[str], Path]
+    ) -> None:
+        self._registered = registered
+        self._database = database
+        self._hub = hub
+        self._settings = settings
+
+    def create(self, new: NewPipeline, principal: str) -> PipelineView:
+        """Check a pipeline and begin with it.
+
+        Raises:
+            InvalidInput: Something in it cannot be; with every problem and its place.
+            PathNotAllowed: It names a file outside the allowed roots.
+        """
+        try:
+            pipeline = read_pipeline(new.yaml)
+            workflow = chosen_workflow(pipeline, new.workflow).id
+            steps = plan(
+                pipeline, workflow=new.workflow, inputs=new.input, overrides=new.overrides, model=new.model
+            )
+        except RecursionError:
+            raise InvalidInput("The pipeline is nested too deeply.", hint="Write it flatter.") from None
+        for step in steps:
+            self._check(step, workflow, new.folder)
+        moment = now()
+        row = PipelineRow(
+            id=new_id("pipe"),
+            name=new.name or workflow,
+            project=new.project,
+            workflow=workflow,
+            principal=principal,
+            request=new.model_dump(mode="json"),
+            reuse=new.reuse,
+            state=State.RUNNING,
+            desired=Desired.RUN,
+            message="",
+            created_at=moment,
+        )
+        with self._database.write() as session:
+            session.add(row)
+            session.flush()
+            for position, step in enumerate(steps):
+                session.add(
+                    PipelineStepRow(
+                        pipeline_id=row.id,
+                        position=position,
+                        name=step.id,
+                        kind=step.kind,
+                        component=step.component,
+                        method=step.method,
+                        parameters=step.parameters,
+                        hands_on=step.output,
+                        needs=step.needs,
+                        state=State.PENDING,
+                        message="",
+                        attempt=0,
+                        outputs={},
+                        output=None,
+                        is_reused=False,
+                    )
+                )
+            session.flush()
+            view = _view(session, row)
+        self._hub.notify(row.id)
+        return view
+
+    def _check(self, step: Step, workflow: str, folder: str | None) -> None:
+        place = f"workflows[{workflow}].jobs[{step.id}]"
+        for variable in variables_in(step.parameters):
+            if variable.source == "env" and variable.path[0] not in self._settings.pipeline_environment:
+                listed = ", ".join(f"`{name}`" for name in self._settings.pipeline_environment) or "none"
+                raise InvalidInput(
+                    f"`{variable.text}` may not be read here.",
+                    hint=f"Readable: {listed}. `TUNESMITH_PIPELINE_ENVIRONMENT` sets them.",
+                    field=place,
+                )
+        try:
+            step.parameters = located(step, self._settings, self._registered, folder=folder)
+        except InvalidInput as error:
+            if not error.problems:
+                error.problems = [Problem(field=place, message=error.message, hint=error.hint)]
+            raise
+
+    def look_again(self, step: Step, before: dict[str, Any]) -> None:
+        """See that no path of a step on data leads out, now that what it takes from other steps is known.
+
+        Raises:
+            InvalidInput: One does.
+        """
+        step.parameters = located(step, self._settings, self._registered, known=flat(before))
+
+    def page(self, after: str | None, limit: int) -> views.Page[PipelineView]:
+        """Pipelines, the newest first."""
+        with self._database.read() as session:
+            rows = repository.find(session, after, limit + 1)
+            data = [_view(session, row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return views.Page(data=data, has_more=more, next=data[-1].id if more else None)
+
+    def get(self, pipeline_id: str) -> PipelineView:
+        """A pipeline as it stands."""
+        with self._database.read() as session:
+            return _view(session, repository.require(session, pipeline_id))
+
+    def stop(self, pipeline_id: str) -> PipelineView:
+        """Ask for a pipeline's stop; of one that is over nothing changes."""
+        with self._database.write() as session:
+            row = repository.require(session, pipeline_id, locked=True)
+            if row.ended_at is None and row.desired != Desired.STOP:
+                row.desired, row.state, row.message = Desired.STOP, State.STOPPING, "Stopping."
+            view = _view(session, row)
+        self._hub.notify(pipeline_id)
+        return view
+
+    def carry_on(self, pipeline_id: str) -> PipelineView:
+        """Continue a pipeline from the step that failed or was stopped; what is done stays done.
+
+        Raises:
+            Conflict: It runs, or has nothing left to do.
+        """
+        with self._database.write() as session:
+            row = repository.require(session, pipeline_id, locked=True)
+            state = State(row.state)
+            if state not in (State.FAILED, State.STOPPED):
+                raise Conflict(
+                    f"A {state} pipeline cannot be continued.",
+                    hint="Only one that failed or was stopped can.",
+                )
+            for step in repository.steps(session, pipeline_id):
+                if step.state in (State.FAILED, State.STOPPED):
+                    step.state, step.message, step.ended_at = State.PENDING, "", None
+            row.state, row.desired, row.message, row.ended_at = State.RUNNING, Desired.RUN, "", None
+            session.flush()
+            view = _view(session, row)
+        self._hub.notify(pipeline_id)
+        return view
+
+    def delete(self, pipeline_id: str, with_files: bool) -> None:
+        """Delete a pipeline's records and, if asked, the rows that it made. Its tasks stay.
+
+        Raises:
+            Conflict: It is not over, or something else reads its rows.
+        """
+        folder = self._settings.pipelines_dir / pipeline_id
+        with self._database.write() as session:
+            row = repository.require(session, pipeline_id, locked=True)
+            if row.ended_at is None:
+                raise Conflict(f"A {row.state} pipeline cannot be deleted.", hint="Stop it first.")
+            user = repository.users_of(session, f"{folder}/", pipeline_id) if with_files else None
+            if user is not None:
+                raise Conflict(
+                    f"`{user}` reads rows that this pipeline made.",
+                    hint="Delete that first, or leave the files.",
+                )
+            jobs = [job_name(pipeline_id, step.position) for step in repository.steps(session, pipeline_id)]
+            session.delete(row)
+        storage = open_storage(self._settings.storage_uri)
+        for job in jobs:
+            storage.remove(f"{STEPS}/{job}")
+        if with_files:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_name(pipeline_id: str, position: int) -> str:
+    """What the jobs of a step on data are called, their attempt aside."""
+    return f"{pipeline_id}.{position}"
+
+
+def step_of(row: PipelineStepRow) -> Step:
+    """A stored step as the contract knows it."""
+    return Step(
+        id=row.name,
+        kind=StepKind(row.kind),
+        component=row.component,
+        method=row.method,
+        parameters=row.parameters,
+        output=row.hands_on,
+        needs=row.needs,
+    )
+
+
+def output_folder(settings: Settings, row: PipelineStepRow) -> Path:
+    """Where a step's rows go."""
+    return settings.pipelines_dir / row.pipeline_id / f"{row.position}-{row.attempt}"
+
+
+def _view(session: Session, row: PipelineRow) -> PipelineView:
+    return PipelineView(
+        id=row.id,
+        name=row.name,
+        project=row.project,
+        workflow=row.workflow,
+        state=State(row.state),
+        message=row.message,
+        steps=[_step_view(step) for step in repository.steps(session, row.id)],
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _step_view(row: PipelineStepRow) -> StepView:
+    return StepView(
+        id=row.name,
+        kind=StepKind(row.kind),
+        component=row.component,
+        method=row.method,
+        needs=row.needs,
+        state=State(row.state),
+        message=row.message,
+        parameters=row.parameters,
+        outputs={name: DataOutput.model_validate(output) for name, output in row.outputs.items()},
+        output=row.output,
+        task_id=row.task_id,
+        is_reused=row.is_reused,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )

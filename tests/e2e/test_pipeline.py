@@ -1,0 +1,68 @@
+"""A pipeline file on the real platform: rows are loaded, chosen and mapped as Ray jobs, then a task trains on them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tunesmith.client import Client
+from tunesmith.home import Home
+from tunesmith.lifecycle import State
+
+PIPELINE = """
+components:
+  - id: rows
+    type: datasets
+    provider: local
+    loader: json
+    data_files: {rows}
+  - id: long-ones
+    type: datasets
+    method: filter
+    condition: "len(answer) > 2"
+  - id: texts
+    type: datasets
+    method: map
+    template: "Q: {{question}} A: {{answer}}"
+    output_column: text
+    remove_columns: [question, answer]
+  - id: trainer
+    type: model-trainer
+    task: sft
+    model: {model}
+    text_column: text
+    peft_adapter: lora
+    lora_r: 4
+    num_epochs: 1
+    per_device_train_batch_size: 4
+workflows:
+  - id: main
+    jobs:
+      - {{id: load, component: rows}}
+      - {{id: choose, component: long-ones, input: {{dataset: "${{jobs.load.output}}"}}}}
+      - {{id: process, component: texts, input: {{dataset: "${{jobs.choose.output}}"}}}}
+      - {{id: train, component: trainer, input: {{dataset: "${{jobs.process.output}}"}}}}
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_pipeline_runs_from_rows_to_a_trained_model(
+    live_home: Home, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "TUNESMITH_HOME", str(live_home.root))
+    client = Client()
+    rows = live_home.root.parent / "questions.json"
+    rows.write_text(json.dumps([{"question": f"{i}?", "answer": str(i * 10)} for i in range(40)]))
+    document = PIPELINE.format(rows=rows, model=tiny_model)
+    started = client.pipelines.run({"yaml": document})
+    done = client.pipelines.wait(started.id)
+    assert done.state is State.COMPLETED, done
+    train = next(step for step in done.steps if step.id == "train")
+    task = client.task(train.task_id or "")
+    assert task.state is State.COMPLETED
+    assert task.progress.step == 2, "30 rows have three digits, 16 rows a step"
+    again = client.pipelines.wait(client.pipelines.run({"yaml": document}).id)
+    assert again.state is State.COMPLETED
+    assert all(step.is_reused for step in again.steps), "identical steps are taken by content"

@@ -1,0 +1,258 @@
+"""Operations on data sets: what comes out of each, that it is the same again, and what is refused."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith.data_step import RESULT, DataDocument, DataOutput, DataResult
+from tunesmith.errors import InvalidInput
+from tunesmith.spec.dataset import read_operation
+from tunesmith_jobs.data import entry
+from tunesmith_jobs.data.operations import run
+
+ROWS: list[dict[str, Any]] = [{"n": n, "text": f"row {n}", "even": n % 2 == 0} for n in range(20)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[..., str]:
+    def write(rows: list[dict[str, Any]], name: str = "in.jsonl") -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Callable[..., dict[str, DataOutput]]:
+    def call(method: str, **parameters: Any) -> dict[str, DataOutput]:
+        return run(read_operation(method, parameters), tmp_path / "out")
+
+    return call
+
+
+def rows_of(output: DataOutput) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(output.path).read_text().splitlines()]
+
+
+def numbers(output: DataOutput) -> list[int]:
+    return [row["n"] for row in rows_of(output)]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "wanted"),
+    [
+        ("filter", {"condition": "even and n > 12"}, [14, 16, 18]),
+        ("select", {"axis": "rows", "indices": [5, 0, 5]}, [5, 0, 5]),
+        ("dedup", {"columns": ["even"]}, [0, 1]),
+        ("dedup", {}, list(range(20))),
+    ],
+)
+def test_which_rows_are_kept(
+    file: Callable[..., str], work: Callable[..., Any], method: str, parameters: Any, wanted: list[int]
+) -> None:
+    output = work(method, dataset=file(ROWS), **parameters)["data"]
+    assert numbers(output) == wanted
+    assert output.rows == len(wanted)
+    assert output.columns == ["n", "text", "even"]
+
+
+def test_map_and_select_columns(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    template = "### {text}\n{{{n}}}"
+    output = work("map", dataset=file(ROWS[:1]), template=template, output_column="t", remove_columns=["n"])[
+        "data"
+    ]
+    assert rows_of(output) == [{"text": "row 0", "even": True, "t": "### row 0\n{0}"}]
+    output = work("select", dataset=file(ROWS[:1]), columns=["even", "n"])["data"]
+    assert rows_of(output) == [{"even": True, "n": 0}]
+
+
+def test_concat_both_ways(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    one, two = file(ROWS[:2]), file([{"m": 1}, {"m": 2}], "two.jsonl")
+    assert [*map(len, rows_of(work("concat", datasets=[one, two])["data"]))] == [3, 3, 1, 1]
+    beside = work("concat", datasets=[one, two], direction="horizontal")["data"]
+    assert rows_of(beside)[1] == ROWS[1] | {"m": 2}
+
+
+def test_shuffle_and_split_are_the_seeds(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    first, again = (work("shuffle", dataset=file(ROWS), seed=1)["data"] for _ in range(2))
+    other = work("shuffle", dataset=file(ROWS), seed=2)["data"]
+    assert first.sha256 == again.sha256 != other.sha256
+    assert sorted(numbers(other)) == list(range(20)) != numbers(other)
+    parts = work("split", dataset=file(ROWS), train=0.7, eval=0.2, test=0.1)
+    assert {name: part.rows for name, part in parts.items()} == {"train": 14, "eval": 4, "test": 2}
+    assert sorted(n for part in parts.values() for n in numbers(part)) == list(range(20))
+
+
+def test_mix_keeps_the_weights_or_every_row(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    many = file([{"n": 0}] * 3000, "many.jsonl")
+    few = file([{"n": 1}] * 500, "few.jsonl")
+    found = numbers(work("mix", datasets=[many, few], weights=[3, 1])["data"])
+    assert 0.2 < sum(found) / len(found) < 0.3
+    whole = work("mix", datasets=[many, few], weights=[3, 1], stop="all_exhausted")["data"]
+    assert whole.rows == 3500
+
+
+def test_near_duplicates_go_and_others_stay(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    long = "The quick brown fox jumps over the lazy dog while the cat looks on and says nothing at all. " * 3
+    rows = [
+        {"text": long},
+        {"text": long.upper()},
+        {"text": long.replace("cat", "cow", 1)},
+        {"text": "Something else entirely, about ships and the sea and the long way home in winter." * 2},
+        {"text": "ab"},
+        {"text": "cd"},
+    ]
+    output = work("dedup", dataset=file(rows), near=True)["data"]
+    assert [row["text"][:4] for row in rows_of(output)] == ["The ", "Some", "ab", "cd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '[{"text": "x", "label": 1}, {"text": "y", "label": 2}]'),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y", "label": 2}\n'),
+        ("a.csv", "text,label\nx,1\ny,2\n"),
+        ("a.txt", "x\ny\n"),
+    ],
+)
+def test_local_files_of_each_format(tmp_path: Path, work: Callable[..., Any], name: str, text: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / name).write_text(text)
+    for given in ({"data_files": str(folder / name)}, {"data_dir": str(folder)}, {"path": str(folder)}):
+        output = work("load", provider="local", **given)["data"]
+        assert [row["text"] for row in rows_of(output)] == ["x", "y"]
+
+
+def test_parquet_and_several_files_and_a_fraction(tmp_path: Path, work: Callable[..., Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in range(2):
+        pq.write_table(pa.Table.from_pylist(ROWS[part * 10 :][:10]), tmp_path / f"{part}.parquet")
+    files = [str(tmp_path / f"{part}.parquet") for part in range(2)]
+    loaded = work("load", provider="local", loader="parquet", data_files=files)["data"]
+    assert numbers(loaded) == list(range(20))
+    tenth = work("load", provider="local", data_files=files, fraction=0.1)["data"]
+    assert tenth.rows == 2
+    drawn = work("load", provider="local", data_files=files, fraction=0.5, shuffle=True)["data"]
+    assert (drawn.rows, numbers(drawn) == sorted(numbers(drawn))) == (10, False)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "words"),
+    [
+        ("filter", {"condition": "nn > 1"}, "in.jsonl:1: The row has no column `nn`"),
+        ("filter", {"condition": "text > 1"}, "in.jsonl:1: "),
+        ("filter", {"condition": "n > 99"}, "No row is left"),
+        ("map", {"template": "{txt}"}, "in.jsonl:1: The template names `{txt}`"),
+        ("select", {"columns": ["nope"]}, "no column `nope`"),
+        ("select", {"axis": "rows", "indices": [99]}, "no row 99"),
+        ("split", {"train": 0.5, "eval": 0.4}, "add up to 0.9"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_place(
+    file: Callable[..., str],
+    work: Callable[..., Any],
+    tmp_path: Path,
+    method: str,
+    parameters: Any,
+    words: str,
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        work(method, dataset=file(ROWS), **parameters)
+    assert words in caught.value.message
+    assert not list(tmp_path.glob("out*")), "nothing is left of what failed"
+
+
+def test_sides_that_do_not_match_are_refused(file: Callable[..., str], work: Callable[..., Any]) -> None:
+    one, two = file(ROWS[:3]), file([{"m": 1}], "two.jsonl")
+    with pytest.raises(InvalidInput, match="equally many"):
+        work("concat", datasets=[one, two], direction="horizontal")
+    with pytest.raises(InvalidInput, match="has the column `even`"):
+        work("concat", datasets=[one, one], direction="horizontal")
+    with pytest.raises(InvalidInput, match="is csv"):
+        work("load", provider="local", loader="json", data_files="/x.csv")
+
+
+class TestTheHub:
+    """Through `datasets`, on a mirror of the Hub's layout in a local folder."""
+
+    @pytest.fixture
+    def mirror(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+        folder = tmp_path / "mirror"
+        folder.mkdir()
+        lines = [json.dumps({"instruction": f"i{n}", "input": "", "output": f"o{n}"}) for n in range(10)]
+        (folder / "train.jsonl").write_text("\n".join(lines))
+        (folder / "test.jsonl").write_text(lines[0])
+        return folder
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_a_mirror_is_loaded(
+        self, mirror: Path, tmp_path: Path, work: Callable[..., Any], streaming: bool
+    ) -> None:
+        where = {"path": str(mirror), "cache_dir": str(tmp_path / "cache"), "streaming": streaming}
+        output = work("load", **where, fraction=0.5, shuffle=True, seed=3)["data"]
+        assert (output.rows, output.columns) == (5, ["instruction", "input", "output"])
+        assert work("load", **where, split="test")["data"].rows == 1
+
+    def test_an_unknown_split_names_those_there_are(
+        self, mirror: Path, tmp_path: Path, work: Callable[..., Any]
+    ) -> None:
+        with pytest.raises(InvalidInput, match="train"):
+            work("load", path=str(mirror), cache_dir=str(tmp_path / "cache"), split="nope")
+
+    @pytest.mark.parametrize("name", ["mirror.py", "data/train.pkl"])
+    def test_code_and_pickles_are_refused_unread(
+        self, mirror: Path, tmp_path: Path, work: Callable[..., Any], name: str
+    ) -> None:
+        class Trap:
+            def __reduce__(self) -> Any:
+                return os.mkdir, (str(tmp_path / "sprung"),)
+
+        (mirror / name).parent.mkdir(exist_ok=True)
+        (mirror / name).write_bytes(pickle.dumps(Trap()))
+        with pytest.raises(InvalidInput, match="code or a pickle"):
+            work("load", path=str(mirror))
+        assert not (tmp_path / "sprung").exists()
+
+    @pytest.mark.parametrize("path", ["../../etc", "a/b/c", "http://x/y", "owner/../name"])
+    def test_what_is_no_hub_id_is_refused(self, work: Callable[..., Any], path: str) -> None:
+        with pytest.raises(InvalidInput, match="no Hub id"):
+            work("load", path=path)
+
+
+def test_the_job_leaves_a_result_whatever_comes(
+    tmp_path: Path, file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+
+    def job(method: str, **parameters: Any) -> tuple[int, DataResult]:
+        document = DataDocument(
+            id="s",
+            method=method,
+            parameters=parameters,
+            environment=["HF_TOKEN"],
+            output_dir=str(tmp_path / "o"),
+        )
+        (tmp_path / "attempt-1.json").write_text(document.model_dump_json())
+        code = entry.main(str(tmp_path / "attempt-1.json"))
+        text = (tmp_path / RESULT).read_text()
+        assert "hf_secret" not in text
+        return code, DataResult.model_validate_json(text)
+
+    code, result = job("filter", dataset=file(ROWS), condition="n == 3")
+    assert (code, result.outputs["data"].rows, result.error) == (0, 1, "")
+    code, result = job("filter", dataset=file(ROWS), condition="m == 3")
+    assert (code, result.hint) == (1, "It has `n`, `text`, `even`.")
+    code, result = job("load", path="../x", token="${env.HF_TOKEN}")
+    assert (code, "no Hub id" in result.error) == (1, True)
+    code, result = job("load", path="a/b", token="${env.AWS_SECRET}")
+    assert (code, "may not be read" in result.error) == (1, True)
