@@ -140,6 +140,8 @@ class Refusal(BaseModel):
 class Parameter(BaseModel):
     """What a form, a flag and a reference page know of a parameter besides its type and bounds."""
 
+    model_config = ConfigDict(frozen=True)
+
     label_en: str
     label_zh: str
     help_en: str
@@ -242,9 +244,16 @@ def param(
 
 def about(info: FieldInfo) -> Parameter:
     """What a field made by `param` carries."""
-    extra = info.json_schema_extra
-    assert isinstance(extra, dict)
-    return Parameter.model_validate(extra[_KEY])
+    # Asked some hundred times a submit. The field is kept beside it, so that its id is not given away.
+    known = _ABOUT.get(id(info))
+    if known is None:
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        known = _ABOUT[id(info)] = (info, Parameter.model_validate(extra[_KEY]))
+    return known[1]
+
+
+_ABOUT: dict[int, tuple[FieldInfo, Parameter]] = {}
 
 
 class Notice(BaseModel):
