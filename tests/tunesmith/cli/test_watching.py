@@ -171,6 +171,13 @@ def test_the_server_going_away_does_not_end_the_watch(api: FakeApi) -> None:
     restarts.join()
 
 
+# A shell's background job is started with the interrupt ignored, and its children inherit that.
+_INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from tunesmith.cli.main import main; main()"
+)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_ctrl_c_leaves_the_task_running(api: FakeApi, terminal: bool) -> None:
     task = api.add_task()
@@ -178,7 +185,7 @@ def test_ctrl_c_leaves_the_task_running(api: FakeApi, terminal: bool) -> None:
     environment = os.environ | {"TUNESMITH_URL": api.url, "TUNESMITH_API_KEY": KEY, "TERM": "xterm"}
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from tunesmith.cli.main import main; main()", "watch", task.id],
+        [sys.executable, "-c", _INTERRUPTIBLE, "watch", task.id],
         env=environment,
         stdout=theirs if terminal else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
