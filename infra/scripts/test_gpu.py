@@ -210,6 +210,24 @@ def check_reduced_precision(bench: Bench) -> str:
     return f"relative difference to fp32 {difference:.1e}"
 
 
+def check_machine(bench: Bench) -> str:
+    """NVML tells of the GPU what is shown of it: use, memory, temperature, power."""
+    from tunesmith_jobs.train.system import Machine
+
+    values = Machine(0).sample().values
+    assert values["process_memory_megabytes"] > 50, values
+    if bench.is_cpu:
+        return f"{len(values)} numbers"
+    if importlib.util.find_spec("pynvml") is None:
+        raise Skipped("nvidia-ml-py is not installed")
+    found = {name: value for name, value in values.items() if name.startswith("gpu_0_")}
+    assert 0 <= found["gpu_0_utilization_percentage"] <= 100, found
+    assert 0 < found["gpu_0_memory_usage_percentage"] <= 100, found
+    assert 10 < found["gpu_0_temperature_celsius"] < 110, found
+    assert found["gpu_0_power_usage_watts"] > 5, found
+    return ", ".join(f"{name.removeprefix('gpu_0_')} {value:g}" for name, value in found.items())
+
+
 def check_qlora(bench: Bench) -> str:
     """A base in 4 bits trains, and begins where the base in full begins."""
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -281,6 +299,7 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
     "qlora": check_qlora,
     "packing": check_packing,
     "resume": check_resume,
+    "machine": check_machine,
 }
 
 

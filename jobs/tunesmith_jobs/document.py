@@ -22,11 +22,20 @@ def read_document(uri: str) -> JobDocument:
     Raises:
         NotFound: There is none.
     """
+    return JobDocument.model_validate_json(read_bytes(uri))
+
+
+def read_bytes(uri: str) -> bytes:
+    """The bytes of any job's document.
+
+    Raises:
+        NotFound: There is none.
+    """
     folder, _, name = uri.rpartition("/")
     data = open_storage(folder or ".").read(name)
     if data is None:
         raise NotFound(f"No job document lies at `{uri}`.")
-    return JobDocument.model_validate_json(data)
+    return data
 
 
 def _outcome_file(document: JobDocument) -> Path:

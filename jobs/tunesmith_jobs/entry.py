@@ -13,8 +13,9 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -35,8 +36,17 @@ _WATCH_SECONDS = 1.0
 _log = logging.getLogger("tunesmith_jobs.entry")
 
 
-def main(uri: str) -> int:
-    """Run one attempt; returns the exit code."""
+Fit = Callable[[str, JobDocument, TrainSpec], Outcome]
+"""How an attempt's workers are started and waited for."""
+
+
+def main(uri: str, fit: Fit | None = None) -> int:
+    """Run one attempt; returns the exit code.
+
+    Args:
+        uri: Of the job's document.
+        fit: Starts the workers; Ray Train when not given.
+    """
     began = dt.datetime.now(dt.UTC)
     document = read_document(uri)
     spec = TrainSpec.stored(document.spec)
@@ -55,7 +65,7 @@ def main(uri: str) -> int:
     watch = _Watch(document)
     watch.start()
     try:
-        outcome = _fit(uri, document, spec)
+        outcome = (fit or with_ray_train)(uri, document, spec)
     except Exception:
         _log.exception("the job could not be run")
         return 1
@@ -89,7 +99,7 @@ def _ray_folder(document: JobDocument) -> Path:
     return Path(document.work_dir) / "ray"
 
 
-def _resources(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> dict[str, float]:
+def resources_of(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> dict[str, float]:
     """What a worker reserves: what was asked for, else one GPU, else an even share of a node's processors."""
     if spec.resources_per_worker:
         return spec.resources_per_worker
@@ -109,12 +119,13 @@ def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) 
     return ScalingConfig(
         num_workers=most if least == most else (least, most),
         use_gpu=use_gpu,
-        resources_per_worker=_resources(spec, use_gpu, nodes),
+        resources_per_worker=resources_of(spec, use_gpu, nodes),
         placement_strategy=spec.placement.upper(),
     )
 
 
-def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
+def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
+    """Train with workers that Ray Train starts, and starts again when they are lost."""
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     import ray
@@ -137,7 +148,7 @@ def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
             failure_config=FailureConfig(max_failures=spec.max_restarts),
         ),
     }
-    if spec.workers == (1, 1) and not uses_zero(spec):
+    if is_single(spec):
         # No process group for one: a second and a torch import less.
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer as Trainer
     else:
@@ -148,14 +159,25 @@ def _fit(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
         Trainer(worker.run, **options).fit()
     except TrainingFailedError as error:
         found = read_outcome(document)
-        return found or _lost(error)
+        return found or lost(error)
+    return what_was_left(document)
+
+
+def is_single(spec: TrainSpec) -> bool:
+    """Whether an attempt is one process that talks to no other."""
+    return spec.workers == (1, 1) and not uses_zero(spec)
+
+
+def what_was_left(document: JobDocument) -> Outcome:
+    """The outcome that the workers left when they were done."""
     outcome = read_outcome(document)
     if outcome is None:  # the worker found itself superseded
         return Outcome.because(Reason.JOB_LOST).model_copy(update={"superseded": True})
     return outcome
 
 
-def _lost(error: Exception) -> Outcome:
+def lost(error: Exception) -> Outcome:
+    """The outcome of workers that were lost once too often."""
     text = str(error).strip() or type(error).__name__
     reason = (
         Reason.OUT_OF_MEMORY
@@ -206,10 +228,15 @@ class _Watch(threading.Thread):
         plane.close()
 
 
-if __name__ == "__main__":
+def run_and_leave(program: Callable[[str], int]) -> NoReturn:
+    """Run a driver's program on the URI that it was started with, and end the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     started = time.monotonic()
-    exit_code = main(sys.argv[1])
+    exit_code = program(sys.argv[1])
     _log.info("left after %.1f s with code %s", time.monotonic() - started, exit_code)
     sys.stdout.flush()
     os._exit(exit_code)  # a thread of Ray that hangs must not keep a job that has ended
+
+
+if __name__ == "__main__":
+    run_and_leave(main)

@@ -16,7 +16,7 @@ import random
 import shutil
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -26,11 +26,15 @@ from tunesmith.events import CheckpointSaved, JobPayload, Metrics, TrainingStart
 from tunesmith.lifecycle import Desired, State
 from tunesmith.probe import RESULT, ProbeDocument, ProbeResult
 from tunesmith.rows.choosing import encoder_of
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.encoding import encode_rows
-from tunesmith.rows.reading import Row, RowFile, read_rows
+from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import shape_of
+from tunesmith.rows.skipping import BadRows
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
+from tunesmith_jobs.document import read_bytes
 from tunesmith_jobs.train.core import Identity, Paths, train
 
 _LONGEST_STEPS = 2
@@ -200,6 +204,23 @@ def _reduced(spec: TrainSpec) -> TrainSpec:
     return TrainSpec.stored(spec.model_dump(mode="json") | changed)
 
 
+def _good_rows(path: str, spec: TrainSpec) -> Iterator[Row]:
+    """A file's rows, without those that the task leaves out."""
+    file = RowFile(path)
+    bad = BadRows(file.place, spec.allowed_bad_percent)
+    shape = shape_of(file, spec)
+    for number, row in file.scan():
+        try:
+            if isinstance(row, RowProblem):
+                raise row
+            if spec.allowed_bad_percent:
+                shape.read(row)
+        except RowProblem as problem:
+            bad.note(number, problem)
+        else:
+            yield row
+
+
 def _choose(spec: TrainSpec, document: ProbeDocument) -> _Chosen:
     """The longest rows by their tokens, and some drawn at random.
 
@@ -213,7 +234,7 @@ def _choose(spec: TrainSpec, document: ProbeDocument) -> _Chosen:
     sample: list[Row] = []
     heap: list[tuple[int, int, Row]] = []
     keep = max(_CANDIDATES, 2 * wanted)
-    for count, (_, row) in enumerate(read_rows(document.train_path)):
+    for count, row in enumerate(_good_rows(document.train_path, spec)):
         if count < drawn:
             sample.append(row)
         elif (place := draw.randint(0, count)) < drawn:
@@ -235,7 +256,9 @@ def _choose(spec: TrainSpec, document: ProbeDocument) -> _Chosen:
     numbered: Iterable[tuple[int, Row]] = enumerate(candidates)
     lengths = {
         number: min(len(encoded.input_ids), spec.max_length)
-        for number, encoded in encode_rows(numbered, encoder, file, shape)
+        for number, encoded in encode_rows(
+            numbered, encoder, file, shape, BadRows(file.place, spec.allowed_bad_percent)
+        )
         if encoded.label is not None or encoded.has_label
     }
     order = sorted(lengths, key=lambda number: -lengths[number])
@@ -263,16 +286,9 @@ def _choose(spec: TrainSpec, document: ProbeDocument) -> _Chosen:
 
 def main(uri: str) -> int:
     """Measure as the document says; returns the exit code."""
-    folder, _, name = uri.rpartition("/")
-    storage = open_storage(folder)
-    data = storage.read(name)
-    if data is None:
-        _log.error("no document lies at `%s`", uri)
-        return 1
-    document = ProbeDocument.model_validate_json(data)
-    guard = threading.Timer(
-        document.limit_seconds, os._exit, [1]
-    )  # Ray ends the worker of a driver that is gone
+    document = ProbeDocument.model_validate_json(read_bytes(uri))
+    # Ray ends the worker of a driver that is gone.
+    guard = threading.Timer(document.limit_seconds, os._exit, [1])
     guard.daemon = True
     guard.start()
     try:
@@ -280,7 +296,7 @@ def main(uri: str) -> int:
     except Exception as error:
         _log.exception("nothing was measured")
         result = ProbeResult(error=_words(error))
-    storage.write(RESULT, result.model_dump_json().encode())
+    open_storage(uri.rpartition("/")[0]).write(RESULT, result.model_dump_json().encode())
     shutil.rmtree(document.work_dir, ignore_errors=True)
     return 1 if result.error else 0
 
@@ -288,12 +304,12 @@ def main(uri: str) -> int:
 def _measure_on_ray(document: ProbeDocument) -> ProbeResult:
     import ray
 
-    from tunesmith_jobs.entry import _resources
+    from tunesmith_jobs.entry import resources_of
 
     ray.init(log_to_driver=True)
     spec = TrainSpec.stored(document.spec)
     use_gpu = ray.cluster_resources().get("GPU", 0) >= 1 and spec.device != "cpu"
-    needs = _resources(spec, use_gpu, ray.nodes())
+    needs = resources_of(spec, use_gpu, ray.nodes())
     others = {name: count for name, count in needs.items() if name not in ("CPU", "GPU")}
     task = ray.remote(
         num_cpus=needs.get("CPU", 1.0),

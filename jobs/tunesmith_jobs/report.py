@@ -18,7 +18,7 @@ import httpx
 
 from tunesmith.errors import ErrorResponse, StaleAttempt, TunesmithError
 from tunesmith.events import MAX_BATCH_EVENTS, MAX_LOG_CHARACTERS, JobPayload, LogLine, ReportReceipt
-from tunesmith.job import JobDocument, read_secret, report_token
+from tunesmith.job import AttemptDocument, read_secret, report_token
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
 
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 2.0
 MAX_BACKOFF_SECONDS = 2.0
 _BATCH_BYTES = 4 * 2**20
 _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-_ADOPTED = frozenset({"metrics", "checkpoint", "checkpoint_removed", "log", "warning"})
+_ADOPTED = frozenset({"metrics", "system", "checkpoint", "checkpoint_removed", "log", "warning"})
 
 _log = logging.getLogger("tunesmith_jobs.report")
 
@@ -64,7 +64,7 @@ class Gone(Exception):
 class ControlPlane:
     """The two calls a job makes. Not thread-safe."""
 
-    def __init__(self, document: JobDocument) -> None:
+    def __init__(self, document: AttemptDocument) -> None:
         self._task_id = document.task_id
         self._attempt = document.attempt
         self._secret_file = document.secret_file
@@ -131,7 +131,7 @@ class Reporter:
 
     def __init__(
         self,
-        document: JobDocument,
+        document: AttemptDocument,
         *,
         lock: SpoolLock | None = None,
         lock_timeout: float = 30,

@@ -5,13 +5,16 @@ held by a lock on a file beside the spool; a line that a crash cut off is droppe
 Knows files; knows nothing of HTTP.
 """
 
+import contextlib
 import datetime as dt
 import fcntl
 import json
+import logging
 import os
 import re
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +22,10 @@ from tunesmith.events import JobEvent, JobPayload
 
 _SPOOL_NAME = re.compile(r"^spool-(\d+)\.jsonl$")
 _LOCK_POLL_SECONDS = 0.05
+MAX_WAITING = 10_000
+"""Events that wait in memory for a disk that is full; of more the newest are kept."""
+
+_log = logging.getLogger("tunesmith_jobs.spool")
 
 
 class SpoolLock:
@@ -95,7 +102,8 @@ class Spool:
         # Eight bytes an event: the lines themselves stay on disk.
         self._starts, self._end = _line_starts(self._path)
         os.truncate(self._path, self._end)
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
+        self._waiting: deque[tuple[dt.datetime, JobPayload]] = deque(maxlen=MAX_WAITING)
         self._mutex = threading.Lock()
         self.acked = min(self._read_acked(), self.last_seq)
 
@@ -105,16 +113,33 @@ class Spool:
         return len(self._starts)
 
     def append(self, payload: JobPayload, time: dt.datetime | None = None) -> int:
-        """Write an event and hand it to the system (no fsync); returns its number."""
-        when = time or dt.datetime.now(dt.UTC)
+        """Write an event and hand it to the system (no fsync); returns the newest number.
+
+        While the disk takes nothing, events wait in memory: training goes on.
+        """
         with self._mutex:
-            seq = len(self._starts) + 1
-            line = JobEvent(seq=seq, time=when, payload=payload).model_dump_json().encode() + b"\n"
-            self._file.write(line)
-            self._file.flush()
-            self._starts.append(self._end)
-            self._end += len(line)
-            return seq
+            self._waiting.append((time or dt.datetime.now(dt.UTC), payload))
+            was_stuck = len(self._waiting) > 1
+            while self._waiting and self._write(*self._waiting[0]):
+                self._waiting.popleft()
+            is_stuck, newest = bool(self._waiting), self.last_seq
+        if is_stuck and not was_stuck:
+            # Not under the lock, and once: the log's lines become events.
+            _log.warning("`%s` cannot be written: events wait in memory", self._path)
+        return newest
+
+    def _write(self, time: dt.datetime, payload: JobPayload) -> bool:
+        line = JobEvent(seq=self.last_seq + 1, time=time, payload=payload).model_dump_json().encode() + b"\n"
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("the disk took a part of it")
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            return False
+        self._starts.append(self._end)
+        self._end += len(line)
+        return True
 
     def substitute(self, seq: int, payload: JobPayload) -> bytes:
         """The line of another event in the place of number `seq`. The file keeps the first one."""

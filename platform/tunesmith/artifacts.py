@@ -13,6 +13,7 @@ Knows names and hashes; `tunesmith.storage` knows how to reach the bytes.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -80,11 +81,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def list_files(folder: Path) -> list[ManifestFile]:
-    """Every file below a folder except the manifest, hashed, in order of their paths."""
+def list_files(folder: Path, sums: Mapping[Path, str] | None = None) -> list[ManifestFile]:
+    """Every file below a folder except the manifest, hashed, in order of their paths.
+
+    Args:
+        folder: The folder.
+        sums: The sha256 of files that need not be read for it.
+    """
+    known = sums or {}
     return [
         ManifestFile(
-            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path)
+            path=path.relative_to(folder).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=known.get(path) or sha256_of(path),
         )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST

@@ -38,6 +38,17 @@ class WorkerLines(_View):
     lines: list[views.LogView]
 
 
+class WorkerMemory(_View):
+    """The memory of one worker and of its node over time: also while the model is loaded, before the first step."""
+
+    source: str = Field(description="worker-N.")
+    node: str = Field("", description="The name of its machine.")
+    memory: list[views.MetricPoint] = Field(description="The worker's memory in bytes, oldest first.")
+    peak_bytes: float
+    least_free_bytes: float | None = Field(None, description="The least that was free on the node.")
+    gpu_peak_bytes: float | None = Field(None, description="The most that was in use of one of its GPUs.")
+
+
 class WarningFacts(_View):
     """A warning, and when it came."""
 
@@ -73,3 +84,6 @@ class Autopsy(_View):
         default_factory=list, description="The worker's memory in bytes, by step."
     )
     peak_memory_bytes: float | None = None
+    machines: list[WorkerMemory] = Field(
+        default_factory=list, description="The memory of each worker by the clock, about every ten seconds."
+    )

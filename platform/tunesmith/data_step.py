@@ -1,30 +1,34 @@
-"""What the control plane hands to a job that works on data, and what the job leaves behind.
+"""What the control plane hands to a job that works on data, and where the rows that it keeps lie.
 
-The document is written to storage beside the place of the result; only its URI goes to Ray. No secret is in it: what
-it needs of the environment it names, and the job reads it where it runs.
+The document is written to storage; only its URI goes to Ray. No secret is in it: what it needs of the environment it
+names, and the job reads it where it runs.
 """
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunesmith.job import AttemptDocument
+
 PROGRAM = "tunesmith_jobs.data.entry"
 """The module that Ray runs."""
-RESULT = "result.json"
-"""The result's name in the document's own folder."""
+FOLDER = "datasets"
+"""Where the files of data sets lie in storage."""
 
 
-class DataDocument(BaseModel):
+class DataDocument(AttemptDocument):
     """Everything an operation on data needs. Paths are resolved."""
 
-    model_config = ConfigDict(extra="ignore")
-    id: str
-    method: str
+    operation: str
     parameters: dict[str, Any]
     environment: list[str] = Field(
         default_factory=list, description="Variables of the environment that the parameters may name."
     )
-    output_dir: str = Field(description="Folder for the rows; it appears whole, or not at all.")
+    rows_dir: str = Field(description="Folder for the rows; it appears whole, or not at all.")
+    store_uri: str | None = Field(
+        None, description="The storage that keeps the rows by their content; None leaves them in `rows_dir`."
+    )
+    file_name: str = Field("rows", description="What a file that is kept is called, without its ending.")
 
 
 class DataOutput(BaseModel):
@@ -38,11 +42,7 @@ class DataOutput(BaseModel):
     sha256: str = ""
 
 
-class DataResult(BaseModel):
-    """What came of it: outputs by their name (`data`, or `train`, `eval` and `test`), or why nothing did."""
-
-    model_config = ConfigDict(extra="ignore")
-    outputs: dict[str, DataOutput] = Field(default_factory=dict)
-    error: str = ""
-    hint: str | None = None
-    seconds: float = 0.0
+def place_of(sha256: str, file_name: str) -> str:
+    """The folder, below `FOLDER`, of a file with these bytes."""
+    # The same bytes under another name may be read in another way (`.txt`, `.csv`).
+    return f"{sha256}-{file_name}"

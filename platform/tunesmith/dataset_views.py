@@ -2,10 +2,23 @@
 
 import datetime as dt
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import Problem
+
+
+class Lineage(BaseModel):
+    """What a version was made of."""
+
+    model_config = ConfigDict(extra="ignore")
+    task_id: str = Field(description="The task that made it.")
+    operation: str
+    parameters: dict[str, Any] = Field(description="As they were given, each data set with its version.")
+    sources: list[str] = Field(
+        default_factory=list, description="`name@number` of data sets; paths, URIs and Hub ids of others."
+    )
 
 
 class VersionView(BaseModel):
@@ -26,6 +39,8 @@ class VersionView(BaseModel):
     is_copied: bool = Field(
         description="Whether the platform keeps the bytes; else they stay where they are."
     )
+    rows: int | None = Field(None, description="How many it has, where it was counted.")
+    lineage: Lineage | None = Field(None, description="Of a version that an operation made.")
     created_at: dt.datetime
 
 

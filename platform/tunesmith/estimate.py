@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.spec.parameter import Notice
+from tunesmith.spec.base import Notice
 
 
 class _View(BaseModel):

@@ -4,13 +4,13 @@ A report is a batch of events of one attempt, numbered from 1 without gaps by th
 each (task, attempt, seq) exactly once, and answers how far it has read and what the user wants of the task.
 """
 
-import datetime as dt
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith.metrics import system_values
 
 MAX_BATCH_EVENTS = 2000
 """Events one report may carry."""
@@ -43,6 +43,16 @@ class PhaseDone(_Payload):
     seconds: float = Field(ge=0)
 
 
+class PhaseProgress(_Payload):
+    """How far a long phase of the start is."""
+
+    kind: Literal["phase_progress"] = "phase_progress"
+    phase: Phase
+    done: int = Field(ge=0, description="Rows that were read so far.")
+    share: float | None = Field(None, ge=0, le=1, description="Of the whole; null where that is not known.")
+    seconds_left: float | None = Field(None, ge=0)
+
+
 class TrainingStarted(_Payload):
     """A training worker is about to take its first step, or goes on after a restart."""
 
@@ -62,6 +72,27 @@ class Metrics(_Payload):
     kind: Literal["metrics"] = "metrics"
     step: int = Field(ge=0)
     values: dict[str, FiniteFloat]
+
+
+class WorkerSystem(_Payload):
+    """What one worker's machine measured."""
+
+    worker: int = Field(ge=0, description="Which worker, from 0.")
+    node: str = Field("", description="The name of its machine.")
+    values: dict[str, FiniteFloat] = Field(description="See `tunesmith.metrics.SYSTEM_METRICS`.")
+
+
+class SystemMeasured(_Payload):
+    """What the workers' machines measured: processors, memory, GPUs."""
+
+    kind: Literal["system"] = "system"
+    step: int = Field(ge=0, description="How far the training was.")
+    workers: list[WorkerSystem]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All of it by the names of curves."""
+        return system_values([worker.model_dump() for worker in self.workers])
 
 
 class Progress(_Payload):
@@ -103,6 +134,20 @@ class CheckpointRemoved(_Payload):
     step: int = Field(ge=0)
 
 
+class DatasetMade(_Payload):
+    """A file of rows is complete where it stays. The control plane enters it as a version of a data set."""
+
+    kind: Literal["dataset_made"] = "dataset_made"
+    output: str = Field(description="`data`, or the part of a split.")
+    path: str = Field(description="The file, or its URI.")
+    file_name: str
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str
+    columns: list[str] = Field(default_factory=list)
+    rows_hold: str = Field("unknown", description="See `VersionView.kind`.")
+
+
 class Warned(_Payload):
     """Something a user should know, with a stable code."""
 
@@ -133,24 +178,30 @@ class StateChanged(_Payload):
 
 JobPayload = Annotated[
     PhaseDone
+    | PhaseProgress
     | TrainingStarted
     | Metrics
+    | SystemMeasured
     | Progress
     | LogLine
     | CheckpointSaved
     | CheckpointRemoved
+    | DatasetMade
     | Warned
     | Finished,
     Field(discriminator="kind"),
 ]
 AnyPayload = Annotated[
     PhaseDone
+    | PhaseProgress
     | TrainingStarted
     | Metrics
+    | SystemMeasured
     | Progress
     | LogLine
     | CheckpointSaved
     | CheckpointRemoved
+    | DatasetMade
     | Warned
     | Finished
     | StateChanged,
@@ -162,7 +213,7 @@ class JobEvent(BaseModel):
     """One event as the job numbers it."""
 
     seq: int = Field(ge=1, description="Number within the attempt, from 1, without gaps.")
-    time: dt.datetime = Field(description="When it happened, on the job's clock, with its time zone.")
+    time: AwareDatetime = Field(description="When it happened, on the job's clock, with its time zone.")
     payload: JobPayload
 
 

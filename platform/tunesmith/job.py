@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.spec.task import Kind
 
 
-class JobDocument(BaseModel):
-    """Everything an attempt needs. Paths are resolved; the job asks nobody to start."""
+class AttemptDocument(BaseModel):
+    """What an attempt of any kind needs to run and to report."""
 
     model_config = ConfigDict(extra="ignore")
     task_id: str
@@ -28,6 +28,12 @@ class JobDocument(BaseModel):
         description="File on every node that holds the secret which reports are signed by."
     )
     work_dir: str = Field(description="Folder on the node for spools and scratch, the same in every attempt.")
+    submitted_at: dt.datetime
+
+
+class JobDocument(AttemptDocument):
+    """Everything an attempt to train needs. Paths are resolved; the job asks nobody to start."""
+
     artifact_uri: str = Field(description="Where checkpoints and the final model go.")
     model_path: str
     tokenizer_path: str | None = Field(
@@ -36,11 +42,35 @@ class JobDocument(BaseModel):
     train_path: str
     eval_path: str | None = None
     output_dir: str | None = None
-    submitted_at: dt.datetime
+
+
+class RunnerDocument(BaseModel):
+    """What a warm runner needs to ask for work."""
+
+    model_config = ConfigDict(extra="ignore")
+    runner_id: str
+    api_url: str = Field(description="Where to ask.")
+    secret_file: str = Field(description="As in `JobDocument`.")
+
+
+class RunnerAsk(BaseModel):
+    """A runner asks for work; asking is also its sign of life."""
+
+    is_warm: bool = Field(description="Whether its imports are done.")
+    wait_seconds: float = Field(0, ge=0, le=30, description="How long the answer may wait for work.")
+
+
+class RunnerAnswer(BaseModel):
+    """What a runner is to do."""
+
+    document_uri: str | None = Field(description="The attempt to run; none: ask again.")
 
 
 def report_token(secret: str, task_id: str, attempt: int) -> str:
-    """The bearer token of one attempt's reports: HMAC-SHA256 (RFC 2104) of its name under the platform's secret."""
+    """The bearer token of one attempt's reports: HMAC-SHA256 (RFC 2104) of its name under the platform's secret.
+
+    A runner asks with one too: its id stands for the task's, and its attempt is 1.
+    """
     return hmac.new(secret.encode(), f"{task_id}:{attempt}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -102,7 +102,11 @@ class ReasonFacts(NamedTuple):
 REASONS: dict[Reason, ReasonFacts] = {
     Reason.COMPLETED: ReasonFacts(State.COMPLETED, None, False, "Completed.", "Evaluate or package it."),
     Reason.STOPPED_BY_USER: ReasonFacts(
-        State.STOPPED, None, False, "Stopped on request.", "Its last checkpoint can be continued."
+        State.STOPPED,
+        None,
+        False,
+        "Stopped on request.",
+        "It can be continued: at its last checkpoint, or from the start where it has none.",
     ),
     Reason.STOPPED_BEFORE_START: ReasonFacts(
         State.STOPPED, None, False, "Stopped before it started.", "Submit it again when it is wanted."

@@ -28,11 +28,21 @@ class NoticeEvent(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     QUOTA_LOW = "quota_low"
+    WARNING = "warning"
     TEST = "test"
 
 
+WARNINGS = ("loss_spike", "overfitting", "stall", "restart", "numeric", "zero_gradient", "smaller_batches")
+"""The codes of the warnings that are notified of. Mails leave them out: they say how tasks end."""
 EVERYTHING: tuple[NoticeEvent, ...] = tuple(event for event in NoticeEvent if event != "test")
 """What a webhook hears of unless it asks for less."""
+
+
+class Language(StrEnum):
+    """The languages that notifications are written in."""
+
+    EN = "en"
+    ZH = "zh"
 
 
 class DeliveryState(StrEnum):
@@ -54,6 +64,7 @@ class NewWebhook(BaseModel):
         min_length=1,
         description="What to notify of.",
     )
+    language: Language = Field(Language.EN, description="The language of its texts: `en` or `zh`.")
 
 
 class _View(BaseModel):
@@ -67,6 +78,7 @@ class WebhookView(_View):
     url: str
     project: str | None = Field(None, description="Only this project's tasks; null for all.")
     events: list[NoticeEvent]
+    language: Language = Language.EN
     by: str = Field(description="Whose key added it.")
     created_at: dt.datetime
 

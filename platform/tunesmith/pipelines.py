@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.data_step import DataOutput
 from tunesmith.lifecycle import State
-from tunesmith.spec.pipeline import MAX_YAML_CHARACTERS, StepKind
+from tunesmith.spec.pipeline import StepKind
+from tunesmith.spec.pipeline_file import MAX_YAML_CHARACTERS
 from tunesmith.spec.task import Name
 
 
@@ -50,7 +51,7 @@ class StepView(BaseModel):
     )
     outputs: dict[str, DataOutput] = Field(default_factory=dict, description="Files of rows that it made.")
     output: Any = Field(None, description="What it hands on to later steps.")
-    task_id: str | None = Field(None, description="The training task, of a step that trains.")
+    task_id: str | None = Field(None, description="The task that carries it out.")
     is_reused: bool = Field(False, description="Whether an identical earlier step was taken instead.")
     started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None

@@ -7,16 +7,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tunesmith.spec.parameter import (
-    FOLD_LABELS,
-    GROUP_LABELS,
-    Fold,
-    Group,
-    Parameter,
-    Spec,
-    about,
-    default_of,
-)
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import FOLD_LABELS, GROUP_LABELS, Fold, Group, Parameter, about, default_of
 
 
 class ParameterRow(BaseModel):
@@ -53,6 +45,8 @@ def _type_name(annotation: Any) -> tuple[str, list[str] | None]:
     options = _options(annotation)
     if options == [int, str]:
         return "integer or range", None
+    if len(options) > 1:
+        return " or ".join(_type_name(option)[0] for option in options), None
     (inner,) = options
     if str(get_origin(inner)) == "typing.Literal":
         return "choice", [str(choice) for choice in get_args(inner)]

@@ -35,7 +35,7 @@ class TrainingFailed(TunesmithError):
         why = f": {task.message}" if task.message else "."
         super().__init__(
             f"Task `{task.name}` ({task.id}) is {task.state}{why}",
-            hint=task.next_step or f"See `tunesmith logs {task.id}`.",
+            hint=task.next_step or f"See `tunesmith tasks logs {task.id}`.",
             details={"task_id": task.id, "reason": task.reason},
         )
         self.task = task

@@ -12,7 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import Group, Notice, default_of, invalid_input
+from tunesmith.spec.base import Notice
+from tunesmith.spec.parameter import Group, default_of
+from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.task import Kind, Name
 from tunesmith.spec.training import TrainSpec
 
@@ -114,16 +116,6 @@ def check_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Not
     return {name: value for name, value in values.items() if name in named}, [
         notice for notice in spec.notices if notice.field not in stand_ins and notice.field != "eval_file"
     ]
-
-
-def merged(under: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters under their own names, with others over them however those are spelled.
-
-    Raises:
-        InvalidInput: A parameter is given under two names, or with a value that we take from nobody.
-    """
-    named = TrainSpec.canonical(given)[0]
-    return {name: value for name, value in under.items() if name not in named} | dict(given)
 
 
 def chosen(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.errors import Fault
 from tunesmith.events import AnyPayload
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
-from tunesmith.spec.parameter import Notice
+from tunesmith.spec.base import Notice
 from tunesmith.spec.task import Kind
 
 Item = TypeVar("Item")
@@ -82,6 +82,9 @@ class TaskView(_View):
     )
     artifact_uri: str | None = Field(None, description="Where its files lie.")
     model_uri: str | None = Field(None, description="Where its final model lies.")
+    datasets: list[str] = Field(
+        default_factory=list, description="The versions of data sets that it made, as `name@number`."
+    )
     mlflow_run_id: str | None = None
     mlflow_url: str | None = None
     created_at: dt.datetime
@@ -174,6 +177,7 @@ class SystemView(_View):
     parts: list[PartHealth]
     tasks_by_state: dict[str, int]
     max_concurrent_jobs: int
+    warm_runners: int = Field(0, description="Processes that wait, all imports done, for a task to run.")
     allowed_roots: list[str]
     mlflow_url: str | None
 

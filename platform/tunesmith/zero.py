@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 
 _AUTO = (

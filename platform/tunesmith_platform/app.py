@@ -5,12 +5,11 @@ Run with `python -m tunesmith_platform.app`. Only this module may mount the UI.
 
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
 
 import fastapi_swagger
-import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -23,6 +22,7 @@ from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets import endpoints as dataset_endpoints
+from tunesmith_platform.datasets.operations import DataTaskService
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
@@ -30,6 +30,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events import endpoints as event_endpoints
+from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, install_errors
@@ -37,6 +38,7 @@ from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
+from tunesmith_platform.monitoring.following import WorkspaceFeed
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
@@ -49,10 +51,16 @@ from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.runners import endpoints as runner_endpoints
+from tunesmith_platform.runners.dispatch import WarmJobs
+from tunesmith_platform.runners.pool import RunnerPool
+from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.series import endpoints as series_endpoints
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.services import Services
+from tunesmith_platform.serving import ApiServer
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.sse import Streams
 from tunesmith_platform.system import endpoints as system_endpoints
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
@@ -85,6 +93,8 @@ def build_services(
     jobs = jobs or RayJobs(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
+    jobs = WarmJobs(jobs, database, hub)
+    runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url)
 
@@ -95,17 +105,21 @@ def build_services(
     events = EventService(database, hub, settings.report_secret_file)
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
+    workspace = Workspace(database, settings)
     return Services(
         settings=settings,
         database=database,
         hub=hub,
         keys=Keys(database),
         jobs=jobs,
+        runners=runners,
         tracking=tracking,
         tasks=tasks,
         verbs=TaskVerbs(database, hub, settings, tasks, templates),
         templates=templates,
         events=events,
+        feeds=Feeds(database, hub),
+        streams=Streams(),
         series=series,
         checkpoints=checkpoints,
         rows=RowService(database),
@@ -114,13 +128,15 @@ def build_services(
         datasets=datasets,
         uploads=UploadService(database, settings, datasets),
         reports=ReportService(settings, models, datasets),
+        data_tasks=DataTaskService(database, settings, tasks, datasets),
         pipelines=PipelineService(database, hub, settings, lambda name: datasets.find(name).path),
         estimates=EstimateService(database, settings, jobs, models, datasets),
         monitoring=MonitoringService(database, settings, events, series, checkpoints),
-        workspace=Workspace(database, settings),
+        workspace=workspace,
+        following=WorkspaceFeed(workspace, hub),
         notifications=NotificationService(database, settings),
         environment=EnvironmentService(database, settings, jobs, tracking),
-        system=SystemService(database, settings, jobs),
+        system=SystemService(database, settings, jobs, runners),
     )
 
 
@@ -130,11 +146,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = services.settings
     services.database.migrate()
     services.keys.enroll(settings.api_key_file, name="local")
-    loops: list[Reconciler | Mirror | Monitor | Notifier | PipelineRunner] = []
-    mirror = Mirror(services.database, services.tracking, services.hub) if services.tracking else None
+    loops: list[Reconciler | Mirror | Monitor | Notifier | PipelineRunner | RunnerPool] = []
+    mirror = (
+        Mirror(services.database, services.tracking, services.hub, settings.public_url)
+        if services.tracking
+        else None
+    )
     if settings.run_reconciler:
         app.state.reconciler = Reconciler(services, mirror)
         loops.append(app.state.reconciler)
+        loops.append(RunnerPool(services.database, services.hub, settings, services.jobs))
         loops.append(Monitor(services.database, services.hub, settings))
         loops.append(Notifier(services.notifications, services.hub))
         loops.append(PipelineRunner(services))
@@ -150,6 +171,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             loop.close()
         for thread in threads:
             thread.join(timeout=5)
+        services.feeds.close()
+        services.following.close()
         services.models.close()
         services.estimates.close()
         services.database.close()
@@ -180,6 +203,7 @@ def create_app(
     for module in (
         task_endpoints,
         event_endpoints,
+        runner_endpoints,
         series_endpoints,
         monitoring_endpoints,
         notification_endpoints,
@@ -206,8 +230,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
-    options: dict[str, Any] = {"access_log": False, "log_config": None, "timeout_graceful_shutdown": 3}
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, **options)
+    server = ApiServer(create_app(settings), settings.host, settings.port)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(3)
 
 
 if __name__ == "__main__":

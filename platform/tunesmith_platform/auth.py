@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.job import read_secret
@@ -15,6 +16,27 @@ ADMIN = "admin"
 _TRUST = dt.timedelta(seconds=10)
 
 
+class Identity(NamedTuple):
+    """Whose key was shown, and what it may do."""
+
+    name: str
+    role: str
+    looked_up: dt.datetime
+
+    def administrator(self) -> str:
+        """The name, if the key may do what administrators do.
+
+        Raises:
+            Forbidden: Its role is another.
+        """
+        if self.role != ADMIN:
+            raise Forbidden(
+                f"The key of `{self.name}` has the role `{self.role}`: this is for administrators.",
+                hint="Ask an administrator, or use an administrator's key.",
+            )
+        return self.name
+
+
 class Keys:
     """Who may come in.
 
@@ -24,7 +46,7 @@ class Keys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[str, tuple[str, str, dt.datetime]] = {}
+        self._known: dict[str, Identity] = {}
 
     def enroll(self, key_file: Path, name: str, role: str = ADMIN) -> None:
         """Let the key in a file in."""
@@ -32,44 +54,32 @@ class Keys:
         with self._database.write() as session:
             session.merge(ApiKeyRow(sha256=digest, name=name, role=role, created_at=now()))
 
-    def principal(self, key: str) -> str:
+    def remembered(self, key: str) -> Identity | None:
+        """Whose key this is, where that was looked up a moment ago. Asks no database."""
+        known = self._known.get(_digest(key))
+        # A revoked key is out after that.
+        return known if known is not None and now() - known.looked_up <= _TRUST else None
+
+    def identity(self, key: str) -> Identity:
         """Whose key this is.
 
         Raises:
             Unauthorized: It is nobody's.
         """
-        return self._identity(key)[0]
-
-    def administrator(self, key: str) -> str:
-        """Whose key this is, if it may do what administrators do.
-
-        Raises:
-            Unauthorized: It is nobody's.
-            Forbidden: Its role is another.
-        """
-        name, role = self._identity(key)
-        if role != ADMIN:
-            raise Forbidden(
-                f"The key of `{name}` has the role `{role}`: this is for administrators.",
-                hint="Ask an administrator, or use an administrator's key.",
-            )
-        return name
-
-    def _identity(self, key: str) -> tuple[str, str]:
+        known = self.remembered(key)
+        if known is not None:
+            return known
         digest = _digest(key)
-        known = self._known.get(digest)
-        if known is None or now() - known[2] > _TRUST:  # a revoked key is out after that
-            with self._database.read() as session:
-                row = session.get(ApiKeyRow, digest)
-            if row is None:
-                self._known.pop(digest, None)
-                raise Unauthorized(
-                    "This API key is not known.",
-                    hint="Take the key from the state folder's `api-key`, or set `TUNESMITH_API_KEY`.",
-                )
-            known = (row.name, row.role, now())
-            self._known[digest] = known
-        return known[0], known[1]
+        with self._database.read() as session:
+            row = session.get(ApiKeyRow, digest)
+        if row is None:
+            self._known.pop(digest, None)
+            raise Unauthorized(
+                "This API key is not known.",
+                hint="Take the key from the state folder's `api-key`, or set `TUNESMITH_API_KEY`.",
+            )
+        known = self._known[digest] = Identity(row.name, row.role, now())
+        return known
 
 
 def _digest(key: str) -> str:

@@ -4,11 +4,12 @@ import logging
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,14 +23,18 @@ from tunesmith.errors import (
     Unauthorized,
     Unavailable,
 )
-from tunesmith.spec.parameter import problems_error
+from tunesmith.spec.problems import problems_error
+from tunesmith_platform.auth import Identity
 from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
 _scheme = HTTPBearer(auto_error=False, description="The API key: `Authorization: Bearer <key>`.")
 
 
-def services_of(request: Request) -> Services:
+# These are coroutines, because FastAPI sends plain functions through a thread: three hops a request for nothing.
+
+
+async def services_of(request: Request) -> Services:
     """The control plane's parts."""
     return cast(Services, request.app.state.services)
 
@@ -49,22 +54,28 @@ def bearer(request: Request) -> str:
     return token.strip()
 
 
-def user_of(
+async def user_of(
     request: Request,
     services: Annotated[Services, Depends(services_of)],
     _scheme: Annotated[Any, Depends(_scheme)],
 ) -> str:
     """Whose key the request carries. The scheme is named for the API's description alone."""
-    return services.keys.principal(bearer(request))
+    return (await _identity(services, bearer(request))).name
 
 
-def admin_of(
+async def admin_of(
     request: Request,
     services: Annotated[Services, Depends(services_of)],
     _scheme: Annotated[Any, Depends(_scheme)],
 ) -> str:
     """Whose administrator's key the request carries."""
-    return services.keys.administrator(bearer(request))
+    return (await _identity(services, bearer(request))).administrator()
+
+
+async def _identity(services: Services, key: str) -> Identity:
+    """Whose key this is; only one that is new, or was not looked up for a while, takes the way to the database."""
+    known = services.keys.remembered(key)
+    return await run_in_threadpool(services.keys.identity, key) if known is None else known
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -72,6 +83,9 @@ UserDep = Annotated[str, Depends(user_of)]
 AdminDep = Annotated[str, Depends(admin_of)]
 OptionalKey = Annotated[Any, Depends(_scheme)]
 """Names the scheme for the API's description; the endpoint itself decides whether a key is needed."""
+After = Annotated[str | None, Query(max_length=120, description="`next` of the page before.")]
+AfterNumber = Annotated[int | None, Query(ge=1, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of a page at the most.")]
 TaskId = Annotated[
     str, Path(description="The task's id.", min_length=3, max_length=40, pattern=r"^[a-z]+-[0-9a-z]+$")
 ]

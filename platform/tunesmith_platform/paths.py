@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tunesmith.errors import InvalidInput, PathNotAllowed
 
@@ -42,6 +43,22 @@ def allowed_folder(given: str, roots: list[Path]) -> Path:
                 hint=_cure(roots),
             )
     return folder
+
+
+def allowed_uri(given: str, beginnings: list[str]) -> str:
+    """A place in a storage elsewhere that a client names.
+
+    Raises:
+        PathNotAllowed: It begins with none of the beginnings, or could lead out of them.
+    """
+    parts = urlsplit(given)
+    leads_out = parts.query or parts.fragment or ".." in parts.path.split("/")
+    if leads_out or not any(given.startswith(allowed) for allowed in beginnings if allowed):
+        raise PathNotAllowed(
+            f"`{given}` does not lie where this platform may read.",
+            hint="Its administrator allows the beginnings of URIs with `TUNESMITH_ALLOWED_URIS`.",
+        )
+    return given
 
 
 def _is_inside(path: Path, roots: list[Path]) -> bool:

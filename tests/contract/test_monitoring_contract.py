@@ -4,8 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 import pytest
-from conftest_platform import Plane, home
-from sqlalchemy import text
+from conftest_platform import Plane
 
 from tunesmith.home import Home
 from tunesmith.notifications import NewWebhook
@@ -17,17 +16,10 @@ from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.tasks import repository as tasks
 
-__all__ = ["home"]
 
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def plane(request: pytest.FixtureRequest, home: Home) -> Iterator[Plane]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    plane = Plane(home, database_url=url, notify_private_addresses=True, log_retention_days=7)
-    if url:
-        with plane.services.database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
+@pytest.fixture
+def plane(home: Home, database_url: str) -> Iterator[Plane]:
+    plane = Plane(home, database_url=database_url, notify_private_addresses=True, log_retention_days=7)
     plane.services.database.migrate()
     yield plane
     plane.services.database.close()
@@ -63,13 +55,16 @@ def test_what_is_told_of_a_task(plane: Plane, monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(changed, Changed)
     assert (changed.task.id, changed.task.state) == (task.id, "failed")
 
-    assert services.notifications.enqueue() == 1
+    assert services.notifications.enqueue() == 2, "its warning and its end"
     assert services.notifications.enqueue() == 0
-    (row,) = services.notifications.claim_due(4)
+    rows = services.notifications.claim_due(4)
     assert services.notifications.claim_due(4) == []
-    services.notifications.deliver(row)
-    (entry,) = services.notifications.deliveries(hook.id, None, 10).data
-    assert (entry.state, entry.tries) == ("pending", 1)
+    services.notifications.deliver(rows[0])
+    entries = services.notifications.deliveries(hook.id, None, 10).data
+    assert [(entry.event, entry.state, entry.tries) for entry in entries] == [
+        ("failed", "pending", 0),
+        ("warning", "pending", 1),
+    ]
 
     with services.database.write() as session:
         tasks.locked(session, task.id).ended_at = now() - dt.timedelta(days=8)

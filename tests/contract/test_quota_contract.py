@@ -3,14 +3,11 @@
 import concurrent.futures
 import itertools
 import random
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-from conftest_platform import TIME, Plane, home
+from conftest_platform import TIME, Plane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from tunesmith.errors import QuotaExceeded
 from tunesmith.events import JobEvent, Report
@@ -22,21 +19,6 @@ from tunesmith_platform.quota.service import NewGrant, QuotaChange
 from tunesmith_platform.reconciler.decisions import AttemptPhase
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.service import move
-
-__all__ = ["home"]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def plane(request: pytest.FixtureRequest, home: Any) -> Iterator[Plane]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    plane = Plane(home, database_url=url)
-    if url:
-        with plane.services.database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    plane.services.database.migrate()
-    yield plane
-    plane.services.database.close()
 
 
 class Training:

@@ -1,34 +1,17 @@
 """Curves are the same on SQLite and on a real PostgreSQL, whatever is sent twice, and while they are written."""
 
 import concurrent.futures
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane, home
-from sqlalchemy import func, select, text
+from conftest_platform import TIME, Plane
+from sqlalchemy import func, select
 
 from tunesmith.curves import Mode
 from tunesmith.events import JobEvent, Report
-from tunesmith.home import Home
 from tunesmith_platform.db.tables import ChunkRow
 from tunesmith_platform.series import folding, reading
 from tunesmith_platform.series.drawing import Wish
-
-__all__ = ["home"]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def plane(request: pytest.FixtureRequest, home: Home) -> Iterator[Plane]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    plane = Plane(home, database_url=url)
-    if url:
-        with plane.services.database.engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-    plane.services.database.migrate()
-    yield plane
-    plane.services.database.close()
 
 
 @pytest.fixture

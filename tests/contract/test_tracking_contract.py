@@ -7,14 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+from mlflow_server import MlflowServer, Proxy
 
 from tunesmith.errors import Unavailable
 from tunesmith.home import Home
 from tunesmith_platform.backends.mlflow import MlflowTracking
-from tunesmith_platform.backends.protocols import Point, Run, Tracking
+from tunesmith_platform.backends.protocols import Point, Run, RunGone, Tracking
 from tunesmith_platform.testing.fakes import FakeTracking
 
 Read = Callable[[Run], dict[str, Any]]
+STARTED = 1_700_000_000_000
 
 
 def read_real(url: str) -> Read:
@@ -43,8 +45,7 @@ def read_real(url: str) -> Read:
 @pytest.fixture(params=["fake", "real"])
 def tracking(request: pytest.FixtureRequest) -> tuple[Tracking, Read]:
     if request.param == "real":
-        home: Home = request.getfixturevalue("live_home")
-        url = home.connection().mlflow_url or ""
+        url = request.getfixturevalue("mlflow")[0].url
         return MlflowTracking(url), read_real(url)
     fake = FakeTracking()
 
@@ -66,7 +67,7 @@ def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) ->
     server, read = tracking
     task_id = f"task-{uuid.uuid4().hex[:12]}"
     for _ in range(2):
-        run = server.ensure_run("contract tests", task_id, "a name")
+        run = server.ensure_run("contract tests", task_id, "a name", STARTED)
         points = [Point("loss", 1 / step, step, 1_700_000_000_000 + step) for step in range(1, 1500)]
         server.log_points(run.run_id, points)
         server.describe(run.run_id, {f"p{i}": "x" * 7000 for i in range(120)}, {"t": "1"})
@@ -78,12 +79,41 @@ def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) ->
     assert len(found["params"]) == 120
     assert found["status"] == "FINISHED"
     assert found["checkpoints"] == {f"{task_id}-checkpoint-5": "/c5"}
-    assert server.ensure_run("contract tests", f"{task_id}b", "another").run_id != run.run_id
+    other = server.ensure_run("contract tests", f"{task_id}b", "another", STARTED)
+    assert other.run_id != run.run_id
+    assert server.knows(run.run_id)
+    assert not server.knows("0" * 32)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_there_is_gone_and_nothing_else(tracking: tuple[Tracking, Read]) -> None:
+    server, _ = tracking
+    gone = Run("0", "0" * 32, "/nowhere")
+    for tell in (
+        lambda: server.log_points(gone.run_id, [Point("loss", 1.0, 1, STARTED)]),
+        lambda: server.describe(gone.run_id, {"a": "b"}, {}),
+        lambda: server.finish(gone.run_id, "FINISHED", STARTED),
+    ):
+        with pytest.raises(RunGone):
+            tell()
+
+
+@pytest.mark.slow
+def test_of_two_runs_of_a_task_the_other_is_put_away(mlflow: tuple[MlflowServer, Proxy]) -> None:
+    """A call that timed out may have been carried out after all."""
+    server = mlflow[0]
+    tracking, task_id = MlflowTracking(server.url), f"task-{uuid.uuid4().hex[:12]}"
+    first = tracking.ensure_run("doubles", task_id, "n", STARTED)
+    body = {"experiment_id": first.experiment_id, "start_time": STARTED + 1}
+    server.call("runs/create", body | {"tags": [{"key": "tunesmith.task_id", "value": task_id}]})
+    assert len(server.runs(task_id)) == 2
+    assert tracking.ensure_run("doubles", task_id, "n", STARTED) == first
+    assert [run["info"]["run_id"] for run in server.runs(task_id)] == [first.run_id]
 
 
 def test_a_server_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
-        MlflowTracking("http://127.0.0.1:9").ensure_run("p", "task-1", "n")
+        MlflowTracking("http://127.0.0.1:9").ensure_run("p", "task-1", "n", STARTED)
     with pytest.raises(Unavailable):
         MlflowTracking("http://127.0.0.1:9").version()
 
@@ -91,5 +121,7 @@ def test_a_server_that_is_away_is_unavailable() -> None:
 @pytest.mark.slow
 def test_a_runs_artifacts_are_a_plain_folder(live_home: Home) -> None:
     """Training writes there itself: no proxy stands between."""
-    run = MlflowTracking(live_home.connection().mlflow_url or "").ensure_run("plain", "task-plain", "n")
+    run = MlflowTracking(live_home.connection().mlflow_url or "").ensure_run(
+        "plain", "task-plain", "n", STARTED
+    )
     assert Path(run.artifact_uri).is_relative_to(live_home.files)

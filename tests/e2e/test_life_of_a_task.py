@@ -243,7 +243,7 @@ def test_stop_ends_within_twenty_seconds_and_leaves_no_process(
         assert stopped.reason is Reason.STOPPED_BY_USER
         (checkpoint,) = client.checkpoints(task.id)
         assert checkpoint.step >= 2
-        assert (Path(checkpoint.uri) / "optimizer.pt").is_file()
+        assert (Path(checkpoint.uri) / "optimizer.safetensors").is_file()
 
 
 def test_a_stopped_task_is_continued_exactly(
@@ -306,6 +306,7 @@ def test_up_after_everything_was_killed_takes_the_task_up_again(
             process.kill()
     wait_until(lambda: ours(live_home) == [], 20, "the death of all")
     environment = {**os.environ, "TUNESMITH_HOME": str(live_home.root), "COLUMNS": "200"}
+    environment |= {"TUNESMITH_WARM_RUNNERS": "0"}
     up = subprocess.run(
         [Path(sys.executable).parent / "tunesmith", "up"],
         env=environment, capture_output=True, text=True, check=True, timeout=180,

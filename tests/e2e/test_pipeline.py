@@ -9,6 +9,7 @@ import pytest
 from tunesmith.client import Client
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
+from tunesmith.spec.task import Kind
 
 PIPELINE = """
 components:
@@ -63,6 +64,9 @@ def test_a_pipeline_runs_from_rows_to_a_trained_model(
     task = client.task(train.task_id or "")
     assert task.state is State.COMPLETED
     assert task.progress.step == 2, "30 rows have three digits, 16 rows a step"
+    made = [task for task in client.tasks() if task.kind is Kind.DATASET]
+    assert [task.state for task in made] == [State.COMPLETED] * 3, "each step on data is a task"
+    assert all(task.progress.percent == 100 for task in made)
     again = client.pipelines.wait(client.pipelines.run({"yaml": document}).id)
     assert again.state is State.COMPLETED
     assert all(step.is_reused for step in again.steps), "identical steps are taken by content"

@@ -1,6 +1,26 @@
-"""Lets the tests of this folder import the helper modules beside them."""
+"""What the tests of jobs share: a tiny model, one thread, and the helper modules beside them."""
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Sums do not depend on how many cores there are. Modules that train ask for it by `pytestmark`."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of the module's own."""
+    from tiny_model import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")

@@ -1,5 +1,6 @@
 """Operations on data sets: what comes out of each, that it is the same again, and what is refused."""
 
+import datetime as dt
 import json
 import os
 import pickle
@@ -7,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from data_jobs import Ear
 
-from tunesmith.data_step import RESULT, DataDocument, DataOutput, DataResult
+from tunesmith.data_step import DataDocument, DataOutput
 from tunesmith.errors import InvalidInput
+from tunesmith.events import DatasetMade, Finished
+from tunesmith.lifecycle import Reason, State
 from tunesmith.spec.dataset import read_operation
-from tunesmith_jobs.data import entry
+from tunesmith.spec.task import Kind
+from tunesmith_jobs.data import duplicates, entry, meter, slots
 from tunesmith_jobs.data.operations import run
 
 ROWS: list[dict[str, Any]] = [{"n": n, "text": f"row {n}", "even": n % 2 == 0} for n in range(20)]
@@ -110,6 +116,29 @@ def test_near_duplicates_go_and_others_stay(file: Callable[..., str], work: Call
     ]
     output = work("dedup", dataset=file(rows), near=True)["data"]
     assert [row["text"][:4] for row in rows_of(output)] == ["The ", "Some", "ab", "cd"]
+
+
+def test_what_is_kept_of_rows_outgrows_memory_and_its_first_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MAX_IN_MEMORY", 10)
+    monkeypatch.setattr(slots, "_FIRST", 16)
+    seen = duplicates.Seen(tmp_path / "a")
+    assert all(seen.is_new({"n": n}) for n in range(500))
+    assert not any(seen.is_new({"n": n}) for n in range(500))
+    table = slots.Slots(tmp_path / "b", first=16)
+    keys = np.random.default_rng(1).integers(0, 2**63, (300, 3), dtype=np.uint64)
+    for number, three in enumerate(keys):
+        assert table.get(three).tolist() == [-1, -1, -1]
+        table.put(three, number)
+    assert [table.get(three).tolist() for three in keys] == [[number] * 3 for number in range(300)]
+    table.put(keys[7], 1000)
+    assert table.get(keys[7]).tolist() == [1000] * 3
+    words = np.random.default_rng(2).integers(97, 123, (1500, 60)).astype(np.uint8)
+    near = duplicates.SeenNearly(0.8, tmp_path / "c")
+    texts = [bytes(row).decode() for row in words]
+    assert all(near.is_new({"text": text}) for text in texts), "letters at random have no runs in common"
+    assert not any(near.is_new({"text": text.upper()}) for text in texts[::10])
 
 
 @pytest.mark.parametrize(
@@ -229,30 +258,116 @@ class TestTheHub:
             work("load", path=path)
 
 
-def test_the_job_leaves_a_result_whatever_comes(
+def test_the_job_has_a_last_word_whatever_comes(
     tmp_path: Path, file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
 
-    def job(method: str, **parameters: Any) -> tuple[int, DataResult]:
+    def job(operation: str, **parameters: Any) -> tuple[Finished, list[Any]]:
         document = DataDocument(
-            id="s",
-            method=method,
+            task_id="task-1",
+            attempt=1,
+            kind=Kind.DATASET,
+            name="t",
+            spec={},
+            api_url="http://127.0.0.1:1",
+            secret_file="/none",
+            work_dir=str(tmp_path / "work"),
+            submitted_at=dt.datetime.now(dt.UTC),
+            operation=operation,
             parameters=parameters,
             environment=["HF_TOKEN"],
-            output_dir=str(tmp_path / "o"),
+            rows_dir=str(tmp_path / "o"),
+            store_uri=str(tmp_path / "store"),
+            file_name="kept",
         )
-        (tmp_path / "attempt-1.json").write_text(document.model_dump_json())
-        code = entry.main(str(tmp_path / "attempt-1.json"))
-        text = (tmp_path / RESULT).read_text()
-        assert "hf_secret" not in text
-        return code, DataResult.model_validate_json(text)
+        assert "hf_secret" not in document.model_dump_json()
+        ear = Ear()
+        finished = entry.work(document, ear)
+        assert "hf_secret" not in f"{finished} {ear.heard}"
+        return finished, [payload for payload in ear.heard if isinstance(payload, DatasetMade)]
 
-    code, result = job("filter", dataset=file(ROWS), condition="n == 3")
-    assert (code, result.outputs["data"].rows, result.error) == (0, 1, "")
-    code, result = job("filter", dataset=file(ROWS), condition="m == 3")
-    assert (code, result.hint) == (1, "It has `n`, `text`, `even`.")
-    code, result = job("load", path="../x", token="${env.HF_TOKEN}")
-    assert (code, "no Hub id" in result.error) == (1, True)
-    code, result = job("load", path="a/b", token="${env.AWS_SECRET}")
-    assert (code, "may not be read" in result.error) == (1, True)
+    finished, made = job("filter", dataset=file(ROWS), condition="n == 3")
+    assert (finished.outcome, finished.message.split(" in ")[0]) == (State.COMPLETED, "1 rows")
+    assert (made[0].rows, made[0].columns, made[0].rows_hold) == (1, ["n", "text", "even"], "text")
+    assert Path(made[0].path) == tmp_path / "store" / f"{made[0].sha256}-kept.jsonl" / "kept.jsonl"
+    assert json.loads(Path(made[0].path).read_text())["n"] == 3
+    finished, made = job("filter", dataset=file(ROWS), condition="m == 3")
+    assert (finished.reason, made) == (Reason.BAD_DATA, [])
+    assert finished.message.endswith("It has `n`, `text`, `even`.")
+    finished, _ = job("load", path="../x", token="${env.HF_TOKEN}")
+    assert (finished.reason, "no Hub id" in finished.message) == (Reason.BAD_PARAMETERS, True)
+    finished, _ = job("load", path="a/b", token="${env.AWS_SECRET}")
+    assert (finished.reason, "may not be read" in finished.message) == (Reason.BAD_PARAMETERS, True)
+    parts, made = job("split", dataset=file(ROWS), train=0.8, eval=0.2)
+    assert parts.message.startswith("train: 16 rows, eval: 4 rows")
+    assert [one.file_name for one in made] == ["kept-train.jsonl", "kept-eval.jsonl"]
+
+
+def test_the_meter_tells_how_far_it_is_and_a_stop_leaves_nothing(
+    tmp_path: Path, file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "_SECONDS", 0.0)
+    source = file(ROWS * 20)
+    told: list[tuple[int, int, float | None]] = []
+    spec = read_operation("split", {"dataset": source, "train": 0.5, "eval": 0.5})
+    run(spec, tmp_path / "out", meter.Meter(lambda *seen: told.append(seen)))
+    assert [done for done, _, _ in told] == list(range(64, 801, 64)), "each row goes through twice"
+    assert all(total == 800 and left is not None for _, total, left in told)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        run(read_operation("shuffle", {"dataset": source}), tmp_path / "two", meter.Meter(stop))
+    assert not list(tmp_path.glob("two*"))
+
+
+class TestASavedDataset:
+    """A folder that `save_to_disk` left: Arrow files and their descriptions."""
+
+    @pytest.fixture
+    def saved(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "saved"
+        self.write(folder / "train", ROWS[:15])
+        self.write(folder / "test", ROWS[15:])
+        (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+        return folder
+
+    def write(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+        import pyarrow as pa
+
+        folder.mkdir(parents=True)
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as stream:
+            stream.write_table(table)
+        state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_indices_data_files": None}
+        (folder / "state.json").write_text(json.dumps(state))
+
+    def test_its_rows_are_read(self, saved: Path, work: Callable[..., Any]) -> None:
+        assert numbers(work("load", provider="local", path=str(saved))["data"]) == list(range(15))
+        test = work("load", provider="local", path=str(saved), split="test")["data"]
+        assert numbers(test) == list(range(15, 20))
+        assert rows_of(test)[0] == ROWS[15]
+        with pytest.raises(InvalidInput, match="no split `eval`"):
+            work("load", provider="local", path=str(saved), split="eval")
+
+    @pytest.mark.parametrize(
+        "name", ["../test/data-00000-of-00001.arrow", "/etc/passwd", "state.json", "x.arrow"]
+    )
+    def test_it_leads_nowhere_else(self, saved: Path, work: Callable[..., Any], name: str) -> None:
+        (saved / "train" / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(InvalidInput, match="no Arrow file"):
+            work("load", provider="local", path=str(saved))
+
+    def test_a_broken_one_is_said(self, saved: Path, work: Callable[..., Any]) -> None:
+        file = saved / "train" / "data-00000-of-00001.arrow"
+        data = bytearray(file.read_bytes())
+        for place in range(40, len(data), 7):
+            data[place] ^= 0x5A
+        file.write_bytes(data)
+        with pytest.raises(InvalidInput, match="cannot be read as Arrow"):
+            work("load", provider="local", path=str(saved))

@@ -14,17 +14,11 @@ import psutil
 import pytest
 import training_run as tr
 from fake_plane import FakeControlPlane, make_document
-from tiny_model import make_tiny_model
 
 from tunesmith.artifacts import faults_of
 from tunesmith.lifecycle import State
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture

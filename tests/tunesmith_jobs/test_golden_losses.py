@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import TEXTS, make_tiny_model
+from tiny_model import TEXTS
 
 from tunesmith.lifecycle import State
 
@@ -37,19 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "classification-lora": {"training_type": "classification"},
     "classification-full": {"training_type": "classification"} | FULL,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_rows(folder: Path, kind: str) -> Path:

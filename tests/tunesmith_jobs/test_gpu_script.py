@@ -25,7 +25,7 @@ def test_the_gpu_script_runs_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     results = {result["name"]: result for result in json.loads(out.read_text())["results"]}
     assert {name for name, result in results.items() if result["state"] == "ok"} == {
-        "precision", "against fp32", "qlora", "packing", "resume",
+        "precision", "against fp32", "qlora", "packing", "resume", "machine",
     }  # fmt: skip
     speeds = {name for name in results if name.startswith("tiny ")}
     assert speeds == {"tiny LoRA", "tiny LoRA, recomputed", "tiny LoRA, packed", "tiny QLoRA"}

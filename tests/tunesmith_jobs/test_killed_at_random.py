@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 MORE: dict[str, Any] = {
     "max_steps": 16, "save_steps": 2, "save_total_limit": 2, "precision": "fp32", "reshuffle_each_epoch": True,
@@ -55,11 +54,6 @@ def run_apart(
     )
     assert done.returncode in (0, -9), done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.mark.slow

@@ -8,18 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import make_tiny_model
 
 from tunesmith.errors import InvalidInput, InvalidModel, Unavailable
 from tunesmith.model_folder import check_model_folder, hub_id
 from tunesmith_jobs.models import pull as pulling
 
 WHEELS = os.environ.get("TUNESMITH_TEST_WHEELS")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def say_nothing(_: str) -> None: ...

@@ -1,6 +1,7 @@
 """The spool and the reporter against a real HTTP server: nothing lost, nothing twice, whatever breaks."""
 
 import datetime as dt
+import errno
 import json
 import threading
 import time
@@ -186,6 +187,37 @@ def test_a_line_of_zeros_left_by_a_power_cut_is_dropped(tmp_path: Path) -> None:
     assert again.last_seq == 2
     assert again.append(point(3)) == 3
     assert len(read_events(tmp_path, 1, 0)) == 3
+
+
+class FullDisk:
+    """A file that takes a part of a line, and then nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("ab", buffering=0)
+        self.room = 20
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.room = 0
+        return self.file.write(data[:20])
+
+    def truncate(self, size: int) -> int:
+        return self.file.truncate(size)
+
+
+def test_a_full_disk_neither_stops_training_nor_loses_an_event(tmp_path: Path) -> None:
+    spool = spool_with_events(tmp_path, 2)
+    whole = spool._file
+    spool._file = FullDisk(tmp_path / "spool-1.jsonl")  # type: ignore[assignment]
+    for step in (2, 3, 4):
+        assert spool.append(point(step)) == 2
+    spool._file = whole
+    assert spool.append(point(5)) == 6
+    spool.close()
+    found = read_events(tmp_path, 1, 0)
+    assert [event.seq for event in found] == [1, 2, 3, 4, 5, 6]
+    assert [event.payload.step for event in found] == list(range(6))  # type: ignore[union-attr]
 
 
 def spool_with_events(folder: Path, count: int) -> Spool:

@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.rows.order import ORDER_FILE, RowOrder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def order_of(samples: Any, batch: int, *, reshuffles: bool = False) -> RowOrder:
@@ -32,7 +26,7 @@ def some_rows(count: int = 23) -> Any:
 
     numbers = [n for n in range(1, 2 * count) if n % 3][:count]
     ids = [np.full(3 + n % 5, n, np.int32) for n in numbers]
-    return Rows(ids, [part.copy() for part in ids], numbers)
+    return Rows.of(ids, [part.copy() for part in ids], numbers)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Metrics, TrainingStarted
@@ -16,11 +15,6 @@ from tunesmith.lifecycle import State
 from tunesmith.optimizers import is_installed
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train import sinks
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

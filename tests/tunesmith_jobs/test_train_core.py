@@ -9,25 +9,12 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.artifacts import Manifest, checkpoint_step, faults_of
 from tunesmith.lifecycle import Reason, State
 
 RUN = Path(tr.__file__)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def kinds(folder: Path, kind: str, attempt: int = 1) -> list[dict[str, Any]]:
@@ -99,11 +86,12 @@ def test_the_loss_is_the_mean_over_trained_tokens_of_the_effective_batch(tmp_pat
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tunesmith.rows.encoding import IGNORE_INDEX, Encoder
-    from tunesmith_jobs.train.rows import Order, load_rows
+    from tunesmith.rows.encoding import IGNORE_INDEX
+    from tunesmith_jobs.train.encoded import load_rows
+    from tunesmith_jobs.train.rows import Order
 
     tr.run(tmp_path, model, max_steps=1)
-    rows = load_rows(tmp_path / "train.jsonl", Encoder.from_folder(model, 512)).rows
+    rows = load_rows(tr.source(tmp_path / "train.jsonl", model)).rows
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     batches = iter(Order(len(rows), 2, 42, accumulation=2, lengths=rows.lengths))
     total, count = 0.0, 0
@@ -160,7 +148,7 @@ def test_a_resume_across_reshuffled_epochs_and_with_all_weights_is_exact(tmp_pat
     # 24 rows in batches of 2x2 are 6 steps an epoch: the checkpoint at 6 lies on the boundary, the one at 8 beyond it.
     more = {"use_lora": False, "learning_rate": 1e-3, "reshuffle_each_epoch": True, "save_steps": 2}
     assert tr.run(whole, model, **more).outcome is State.COMPLETED
-    for attempt, stop_at in enumerate((6, 9), start=1):
+    for attempt, stop_at in enumerate((6, 10), start=1):
         outcome = tr.run(cut, model, attempt=attempt, stop_at=stop_at, **more)
         assert outcome.reason is Reason.STOPPED_BY_USER
     assert tr.run(cut, model, attempt=3, **more).outcome is State.COMPLETED
@@ -171,8 +159,8 @@ def test_a_resume_across_reshuffled_epochs_and_with_all_weights_is_exact(tmp_pat
 def test_a_stop_saves_and_can_be_continued(tmp_path: Path, model: Path, undisturbed: Path) -> None:
     outcome = tr.run(tmp_path, model, stop_at=5)
     assert (outcome.outcome, outcome.reason) == (State.STOPPED, Reason.STOPPED_BY_USER)
-    assert "step 6" in outcome.message  # asked for in step 5's report, heard after step 6
-    assert checkpoints(tmp_path) == [4, 6]
+    assert "step 5" in outcome.message  # asked for in its report
+    assert checkpoints(tmp_path) == [4, 5]
     assert not (tmp_path / "artifacts" / "model").exists()
     assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
     assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
@@ -187,7 +175,7 @@ def test_a_superseded_run_leaves_at_once_and_without_a_trace(tmp_path: Path, mod
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, model: Path, undisturbed: Path) -> None:
-    tr.run(tmp_path, model, stop_at=8)
+    tr.run(tmp_path, model, stop_at=9)
     assert checkpoints(tmp_path) == [4, 8, 9]
     root = tmp_path / "artifacts" / "checkpoints"
     (root / "checkpoint-9" / "manifest.json").unlink()
@@ -218,7 +206,7 @@ def test_a_checkpoint_holds_no_pickle_of_arguments(undisturbed: Path) -> None:
     folder = undisturbed / "artifacts" / "checkpoints" / "checkpoint-12"
     names = {path.name for path in folder.iterdir()}
     assert names >= {
-        "adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
+        "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "scheduler.pt", "rng_state.pth",
         "trainer_state.json", "training_args.json", "manifest.json",
     }  # fmt: skip
     assert "training_args.bin" not in names
@@ -312,6 +300,21 @@ def test_a_poisoned_model_ends_the_run_before_anything_is_saved(tmp_path: Path, 
     assert kinds(tmp_path, "warning")[-1]["code"] == "numeric"
 
 
+def test_a_gradient_that_stays_zero_is_warned_of_once(tmp_path: Path, model: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    still = tmp_path / "still"
+    shutil.copytree(model, still)
+    tensors = load_file(still / "model.safetensors")
+    tensors["model.norm.weight"].zero_()
+    save_file(tensors, still / "model.safetensors", metadata={"format": "pt"})
+    assert tr.run(tmp_path, still, max_steps=5).outcome is State.COMPLETED
+    assert set(tr.losses(tmp_path, name="grad_norm").values()) == {0.0}
+    assert [event["code"] for event in kinds(tmp_path, "warning")] == ["zero_gradient"]
+
+
 def test_rows_that_cannot_be_trained_are_named(tmp_path: Path, model: Path) -> None:
     rows = tr.write_rows(tmp_path / "train.jsonl", 5)
     with rows.open("a") as file:
@@ -383,12 +386,13 @@ def test_a_run_that_had_finished_only_publishes_again(tmp_path: Path, model: Pat
 
 
 def test_max_samples_are_drawn_by_the_seed(tmp_path: Path, model: Path) -> None:
-    from tunesmith.rows.encoding import Encoder
-    from tunesmith_jobs.train.rows import hold_out, load_rows
+    from tunesmith_jobs.train.encoded import load_rows
+    from tunesmith_jobs.train.rows import hold_out
 
     file = tr.write_rows(tmp_path / "train.jsonl", 200)
-    encoder = Encoder.from_folder(model, 512)
-    first, same, other = (load_rows(file, encoder, 20, seed).rows for seed in (1, 1, 2))
+    first, same, other = (
+        load_rows(tr.source(file, model, max_samples=20, seed=seed)).rows for seed in (1, 1, 2)
+    )
     texts = [[tuple(rows[i].input_ids) for i in range(20)] for rows in (first, same, other)]
     assert texts[0] == texts[1] != texts[2]
     left, held = hold_out(first, 0.25, 1)

@@ -1,7 +1,6 @@
 """What a run trains on: packing without contamination, blocks, classes, the order of rows, and the loss they give."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,7 @@ from tunesmith.lifecycle import Reason, State
 from tunesmith.rows.encoding import IGNORE_INDEX
 
 CHAT = [{"role": "user", "content": "Frage?"}, {"role": "assistant", "content": "Eine Antwort 🎉"}]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def started(folder: Path, attempt: int = 1) -> dict[str, Any]:
@@ -46,7 +33,7 @@ def some_rows(lengths: list[int], seed: int = 0) -> Any:
     draw = np.random.default_rng(seed)
     ids = [draw.integers(5, 500, length).astype(np.int32) for length in lengths]
     labels = [np.where(np.arange(len(row)) < max(1, len(row) // 2), IGNORE_INDEX, row) for row in ids]
-    return Rows(ids, labels)
+    return Rows.of(ids, labels)
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -75,7 +62,7 @@ def test_documents_are_cut_into_blocks_at_any_place() -> None:
 
     documents = [np.arange(10 * i, 10 * i + length, dtype=np.int32) for i, length in enumerate((5, 3, 12, 4))]
     labels = [np.where(np.arange(len(d)) == 0, IGNORE_INDEX, d) for d in documents]
-    blocks = BlockRows(Rows(documents, labels), 8)
+    blocks = BlockRows(Rows.of(documents, labels), 8)
     rows = [blocks[i] for i in range(len(blocks))]
     assert np.concatenate([row.input_ids for row in rows]).tolist() == np.concatenate(documents).tolist()
     positions = [row.positions.tolist() for row in rows if row.positions is not None]
@@ -89,8 +76,8 @@ def test_documents_are_cut_into_blocks_at_any_place() -> None:
     assert blocks.supervised == sum(int((row.labels != IGNORE_INDEX).sum()) for row in rows)
     assert (blocks.tokens, blocks.lengths.tolist()) == (24, [8, 8, 8])
     assert (blocks[-2].labels == IGNORE_INDEX).all()
-    assert len(BlockRows(Rows(documents, labels), 23)) == 1, "a last block of one token trains nothing"
-    assert BlockRows(Rows(documents, labels), 20).lengths.tolist() == [20, 4]
+    assert len(BlockRows(Rows.of(documents, labels), 23)) == 1, "a last block of one token trains nothing"
+    assert BlockRows(Rows.of(documents, labels), 20).lengths.tolist() == [20, 4]
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -14,17 +14,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import Reason, State
 from tunesmith.spec.training import SEVEN_LINEAR, TrainSpec
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

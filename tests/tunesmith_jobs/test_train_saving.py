@@ -10,23 +10,12 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.artifacts import checkpoint_step, faults_of
 from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import Reason, State
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def kinds(folder: Path, kind: str, attempt: int = 1) -> list[dict[str, Any]]:
@@ -200,7 +189,7 @@ def test_a_metric_that_is_not_measured_is_refused(tmp_path: Path, model: Path) -
 def test_an_answered_request_is_not_answered_again(tmp_path: Path, model: Path) -> None:
     from tunesmith_jobs.train.conductor import Standing
 
-    assert tr.run(tmp_path, model, save_steps=100, save_at=3, stop_at=6).reason is Reason.STOPPED_BY_USER
+    assert tr.run(tmp_path, model, save_steps=100, save_at=3, stop_at=7).reason is Reason.STOPPED_BY_USER
     assert saved(tmp_path) == [4, 7]
     assert Standing.of(tmp_path / "artifacts" / "checkpoints" / "checkpoint-7").saves_answered == 1
 
@@ -237,7 +226,7 @@ def test_a_run_goes_on_from_another_tasks_state_bit_for_bit(tmp_path: Path, mode
         folder.mkdir()
         tr.write_rows(folder / "train.jsonl", 24)
     assert tr.run(whole, model).outcome is State.COMPLETED
-    assert tr.run(first, model, stop_at=6).reason is Reason.STOPPED_BY_USER
+    assert tr.run(first, model, stop_at=7).reason is Reason.STOPPED_BY_USER
     checkpoint = first / "artifacts" / "checkpoints" / "checkpoint-7"
     given = {"resume_from_checkpoint": str(checkpoint)}
     assert tr.run(second, model, stop_at=9, **given).reason is Reason.STOPPED_BY_USER
@@ -264,7 +253,7 @@ def test_every_kind_of_adapter_is_resumed_exactly(tmp_path: Path, model: Path, g
     whole.mkdir()
     cut.mkdir()
     assert tr.run(whole, model, max_steps=6, **given).outcome is State.COMPLETED
-    assert tr.run(cut, model, max_steps=6, stop_at=2, **given).reason is Reason.STOPPED_BY_USER
+    assert tr.run(cut, model, max_steps=6, stop_at=3, **given).reason is Reason.STOPPED_BY_USER
     assert tr.run(cut, model, max_steps=6, attempt=2, **given).outcome is State.COMPLETED
     assert kinds(cut, "training_started", 2)[0]["step"] == 3
     assert tr.losses(cut, 1, 2) == tr.losses(whole)
@@ -275,9 +264,9 @@ def test_a_state_that_is_not_whole_is_refused(tmp_path: Path, model: Path, fault
     tr.run(tmp_path, model, max_steps=4)
     checkpoint = tmp_path / "artifacts" / "checkpoints" / "checkpoint-4"
     if fault == "damaged":
-        data = bytearray((checkpoint / "optimizer.pt").read_bytes())
+        data = bytearray((checkpoint / "optimizer.safetensors").read_bytes())
         data[-1] ^= 1
-        (checkpoint / "optimizer.pt").write_bytes(data)
+        (checkpoint / "optimizer.safetensors").write_bytes(data)
     elif fault == "no manifest":
         (checkpoint / "manifest.json").unlink()
     elif fault == "final model":

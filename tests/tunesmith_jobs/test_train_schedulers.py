@@ -7,23 +7,11 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.lifecycle import Reason, State
 
 STEPS, WARM, TOP = 20, 4, 1e-3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def after_warmup(course: Callable[[float], float]) -> Callable[[int], float]:

@@ -1,7 +1,6 @@
 """What makes a step faster changes no number: parts of a batch, and the LoRA in one operation."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,8 @@ import pytest
 import training_run as tr
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import make_tiny_model
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- parts of a batch

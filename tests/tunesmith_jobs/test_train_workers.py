@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from tiny_model import make_tiny_model
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.lifecycle import State
@@ -32,11 +31,6 @@ GIVEN: dict[str, Any] = {
     "eval_steps": 3,
     "eval_sampling_ratio": 0.2,
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
+
+_OF_THE_OUTLET = ("stop_at", "kill_at", "gone_at", "save_at", "term_at", "pinned")
 
 
 class FileOutlet:
@@ -26,13 +29,14 @@ class FileOutlet:
         kill_at: int | None = None,
         gone_at: int | None = None,
         save_at: int | None = None,
+        term_at: int | None = None,
         pinned: Iterable[int] | None = (),
     ):
         self.desired = Desired.RUN
         self.save_now = 0
         self.pinned = frozenset(pinned) if pinned is not None else None
         self._file, self._stop_at, self._kill_at, self._gone_at = file, stop_at, kill_at, gone_at
-        self._save_at = save_at
+        self._save_at, self._term_at = save_at, term_at
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         with self._file.open("a") as file:
@@ -46,6 +50,8 @@ class FileOutlet:
             self.superseded = True
         if step == self._kill_at:
             os.kill(os.getpid(), 9)
+        if step == self._term_at:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def write_rows(file: Path, count: int, seed: int = 1) -> Path:
@@ -57,6 +63,17 @@ def write_rows(file: Path, count: int, seed: int = 1) -> Path:
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             stream.write(json.dumps({"messages": turns}) + "\n")
     return file
+
+
+def source(file: Path, model: Path, **parameters: Any) -> Any:
+    """A file as the trainer reads it."""
+    from tunesmith.spec.training import TrainSpec
+    from tunesmith_jobs.train.tokenising import Source
+
+    spec = TrainSpec.read(
+        {"model_name_or_path": str(model), "train_file": str(file), "use_lora": False} | parameters
+    )
+    return Source(file, spec, model, samples=spec.max_samples)
 
 
 def run(
@@ -76,7 +93,7 @@ def run(
 
     outlet = FileOutlet(
         folder / (f"events-{attempt}-rank-{rank}.jsonl" if rank else f"events-{attempt}.jsonl"),
-        **{k: more.pop(k) for k in ("stop_at", "kill_at", "gone_at", "save_at", "pinned") if k in more},
+        **{k: more.pop(k) for k in _OF_THE_OUTLET if k in more},
     )
     rows = Path(rows) if rows else folder / "train.jsonl"
     if not rows.exists():
@@ -101,6 +118,7 @@ def run(
         artifact_uri=str(folder / "artifacts"),
         scratch=folder / "scratch",
         output_dir=Path(output_dir) if output_dir else None,
+        tokens=folder / "tokens",
     )
     return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt, rank=rank))
 

@@ -20,7 +20,8 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.estimates import counting, measuring
-from tunesmith_platform.estimates.counting import Counts, Source, count_all, count_sample
+from tunesmith_platform.estimates.counting import Source, count_all, count_sample
+from tunesmith_platform.estimates.counts import Counts
 
 
 @pytest.fixture

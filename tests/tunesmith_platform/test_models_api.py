@@ -16,7 +16,7 @@ from tunesmith.errors import ErrorResponse
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith_platform.app import create_app
-from tunesmith_platform.models import service
+from tunesmith_platform.models import fingerprints
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -243,8 +243,8 @@ def test_what_a_task_made_is_fingerprinted_but_no_base_model(registry: Registry)
 def test_tasks_of_a_model_on_postgresql(
     home: Home, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(service, "SUBMIT_SECONDS", 0.2)
+    monkeypatch.setattr(fingerprints, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(fingerprints, "SUBMIT_SECONDS", 0.2)
     with served(home, tmp_path, database_url=postgres_url) as registry:
         make_model_folder(registry.models / "pg")
         task = registry.train("pg").json()
@@ -255,8 +255,8 @@ def test_tasks_of_a_model_on_postgresql(
 
 
 def test_large_files_are_read_in_the_background(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(service, "SUBMIT_SECONDS", 0.2)
+    monkeypatch.setattr(fingerprints, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(fingerprints, "SUBMIT_SECONDS", 0.2)
     make_model_folder(registry.models / "big")
     task = registry.train("big").json()
     wait_until(lambda: registry.inputs(task)["model_sha256"] is not None, 10, "the fingerprint")
@@ -267,8 +267,8 @@ def test_a_task_that_is_entered_after_the_reading_is_told_too(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It asked while the files were being read, and its row came when they had been."""
-    monkeypatch.setattr(service, "AT_ONCE_BYTES", 0)
-    monkeypatch.setattr(service, "SUBMIT_SECONDS", 0.2)
+    monkeypatch.setattr(fingerprints, "AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(fingerprints, "SUBMIT_SECONDS", 1.0)
     models = registry.api.app.state.services.models  # type: ignore[attr-defined]
     make_model_folder(registry.models / "big")
     ask = models.sha256

@@ -14,7 +14,7 @@ from tunesmith.errors import Fault
 from tunesmith.lifecycle import REASONS, Reason, State
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.monitoring.gauges import BY_STATE, GAUGES
+from tunesmith_platform.monitoring.gauges import BY_STATE, BY_WORKER, GAUGES
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "infra" / "dashboards" / "tunesmith.json"
 
@@ -87,7 +87,7 @@ def test_the_dashboard_shows_gauges_that_exist() -> None:
     board = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     names = {name for expr in asked for name in re.findall(r"tunesmith_\w+", expr)}
-    assert names == {*GAUGES, *BY_STATE}
+    assert names == {*GAUGES, *BY_STATE, *BY_WORKER}
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 

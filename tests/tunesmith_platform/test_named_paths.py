@@ -1,5 +1,6 @@
 """No parameter names a path outside the folders that the platform may use."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tunesmith.errors import PathNotAllowed
 from tunesmith.home import Home
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import check_train_inputs
+from tunesmith_platform.tasks.inputs import check_further_paths, check_train_inputs
 
 ROW = {"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Ember."}]}
 
@@ -30,7 +31,10 @@ def check(home: Home, tmp_path: Path, **given: str) -> None:
         ("attach_lora_path", "/etc"),
         ("attach_lora_path", "file:///etc"),
         ("attach_lora_path", "relative/lora"),
+        ("attach_lora_path", "s3://elsewhere/lora"),
         ("resume_from_checkpoint", "/etc"),
+        ("resume_from_checkpoint", "s3://elsewhere/checkpoint-5"),
+        ("resume_from_checkpoint", "http://169.254.169.254/latest"),
         ("peft_config_path", "/etc/passwd"),
         ("deepspeed", "/etc/passwd"),
         ("tokenizer_name_or_path", "/etc"),
@@ -42,6 +46,23 @@ def test_a_path_outside_is_refused(home: Home, tmp_path: Path, name: str, given:
     with pytest.raises(PathNotAllowed) as caught:
         check(home, tmp_path, **{name: given})
     assert [problem.field for problem in caught.value.problems] == [f"spec.{name}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "is_allowed"),
+    [
+        ("s3://ours/files/tasks/t/checkpoints/checkpoint-5", True),
+        ("s3://shared/models/lora", True),
+        ("s3://ours/files-of-others/lora", False),
+        ("s3://shared/models/../secret", False),
+        ("s3://shared/models/lora?versionId=1", False),
+    ],
+)
+def test_a_storage_elsewhere_is_read_where_it_is_allowed(home: Home, given: str, is_allowed: bool) -> None:
+    settings = Settings(home=home.root, storage_uri="s3://ours/files", allowed_uris=["s3://shared/models/"])
+    spec = TrainSpec.read({"model": "m", "train_file": "t.jsonl", "attach_lora_path": given})
+    with contextlib.nullcontext() if is_allowed else pytest.raises(PathNotAllowed):
+        check_further_paths(spec, settings)
 
 
 def test_a_checkpoint_in_our_own_storage_may_be_named(home: Home, tmp_path: Path) -> None:

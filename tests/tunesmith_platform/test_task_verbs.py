@@ -1,4 +1,4 @@
-"""Clone, continue, new stage, compare, rename, delete with files: over HTTP, with fake jobs, one step at a time."""
+"""Clone, continue, new stage, compare, rename: over HTTP, with fake jobs, one step at a time."""
 
 import json
 from pathlib import Path
@@ -6,72 +6,18 @@ from typing import Any
 
 import pytest
 from conftest_platform import Plane
+from ended_tasks import SPEC, end, ended, error_of, folder, look_at_little, saved
 from fastapi.testclient import TestClient
 
-from tunesmith.artifacts import Manifest
-from tunesmith.errors import ErrorResponse
 from tunesmith.lifecycle import ENDS, Reason, State, may_move
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.tasks.inputs import TrainInputs
-
-SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 
 
 @pytest.fixture(autouse=True)
 def _look_at_little(plane: Plane) -> None:
-    """What is looked at besides the output folder has tests of its own."""
-
-    def look(new: Any) -> TrainInputs:
-        spec = new.spec
-        model = spec.model_name_or_path if spec.model_name_or_path.startswith("/") else "/m"
-        return TrainInputs(model_path=model, train_path=spec.train_file, output_dir=spec.output_dir)
-
-    plane.services.tasks._check = look
-
-
-def error_of(reply: Any) -> Any:
-    return ErrorResponse.model_validate(reply.json()).error
-
-
-def folder(plane: Plane, task: TaskView, place: str, task_id: str | None = None) -> Path:
-    """A checkpoint's or a model's folder with its manifest."""
-    path = Path(plane.task(task.id).artifact_uri or "") / place if not place.startswith("/") else Path(place)
-    path.mkdir(parents=True)
-    (path / "weights").write_text("w")
-    manifest = Manifest(task_id=task_id or task.id, attempt=1, step=1, files=[])
-    (path / "manifest.json").write_bytes(manifest.encode())
-    return path
-
-
-def saved(plane: Plane, task: TaskView, step: int, attempt: int = 1) -> Path:
-    path = folder(plane, task, f"checkpoints/checkpoint-{step}")
-    event = {"kind": "checkpoint", "step": step, "uri": str(path), "bytes": 1, "files": 1}
-    plane.report(task, event | {"manifest_sha256": "0" * 64}, attempt=attempt)
-    return path
-
-
-def end(
-    plane: Plane, task: TaskView, reason: Reason = Reason.COMPLETED, attempt: int = 1, **more: Any
-) -> None:
-    outcome = {Reason.COMPLETED: "completed", Reason.STOPPED_BY_USER: "stopped"}.get(reason, "failed")
-    if reason is Reason.STOPPED_BY_USER:
-        plane.services.tasks.stop(task.id)
-    plane.report(task, {"kind": "finished", "outcome": outcome, "reason": reason} | more, attempt=attempt)
-    plane.job(task, JobStatus.SUCCEEDED, attempt)
-    plane.tick()
-    assert plane.task(task.id).state.is_terminal
-
-
-def ended(plane: Plane, reason: Reason = Reason.COMPLETED, **envelope: Any) -> TaskView:
-    """A task that saved a checkpoint at step 5 of 10 (10 of 10 when it completed) and is over."""
-    task = plane.running(**envelope)
-    step = 10 if reason is Reason.COMPLETED else 5
-    saved(plane, task, step)
-    plane.report(task, {"kind": "progress", "step": step, "total_steps": 10})
-    plane.report(task, {"kind": "metrics", "step": step, "values": {"loss": 1.0}})
-    end(plane, task, reason)
-    return plane.task(task.id)
+    """What tasks are given has tests of its own."""
+    look_at_little(plane)
 
 
 # --- change
@@ -241,6 +187,17 @@ def test_attempts_before_do_not_count_as_restarts(plane: Plane, client: TestClie
     assert plane.task(task.id).state is State.FAILED
 
 
+def test_what_a_stopped_task_may_do_next_is_so_without_a_checkpoint_too(
+    plane: Plane, client: TestClient
+) -> None:
+    task = plane.running()
+    end(plane, task, Reason.STOPPED_BY_USER)
+    stopped = client.get(f"/v1/tasks/{task.id}").json()
+    assert "from the start where it has none" in stopped["next_step"]
+    goes_on = client.post(f"/v1/tasks/{task.id}:continue").json()
+    assert "from the start: it has no checkpoint" in goes_on["message"]
+
+
 def test_late_reports_of_the_attempt_before_are_refused(plane: Plane, client: TestClient) -> None:
     from tunesmith.errors import StaleAttempt
 
@@ -322,55 +279,3 @@ def test_a_diff_names_what_differs(plane: Plane, client: TestClient) -> None:
     assert client.get("/v1/tasks:diff", params={"a": a.id, "b": a.id}).json()["differences"] == []
     assert client.get("/v1/tasks:diff", params={"a": a.id, "b": "task-0none"}).status_code == 404
     assert client.get("/v1/tasks:diff", params={"a": a.id}).status_code == 422
-
-
-# --- delete
-
-
-def test_deleting_with_files_takes_what_the_task_wrote_and_nothing_else(
-    plane: Plane, client: TestClient, tmp_path: Path
-) -> None:
-    base, out = tmp_path / "base", tmp_path / "out"
-    base.mkdir()
-    (base / "model.safetensors").write_text("base")
-    task = plane.running(spec={"model": str(base), "output_dir": str(out)})
-    checkpoint = saved(plane, task, 10)
-    for name in ("checkpoint-10", "model"):
-        folder(plane, task, str(out / name))
-    others = [
-        folder(plane, task, str(out / "checkpoint-5"), "task-0other"),
-        out / "mine",
-        tmp_path / "link-to",
-    ]
-    others[1].mkdir()
-    folder(plane, task, str(tmp_path / "link-to" / "checkpoint-7"))
-    (out / "checkpoint-7").symlink_to(tmp_path / "link-to" / "checkpoint-7")
-    end(plane, task)
-    document = Path(plane.jobs.documents[f"{task.id}-1"])
-    assert document.is_file()
-    assert client.delete(f"/v1/tasks/{task.id}", params={"files": True}).status_code == 204
-    assert not checkpoint.exists()
-    assert not document.exists()
-    assert not (out / "checkpoint-10").exists()
-    assert not (out / "model").exists()
-    for path in (*others, others[2] / "checkpoint-7" / "weights", base / "model.safetensors"):
-        assert path.exists(), path
-
-
-def test_deleting_without_files_keeps_them(plane: Plane, client: TestClient) -> None:
-    task = ended(plane)
-    assert client.delete(f"/v1/tasks/{task.id}").status_code == 204
-    assert (Path(task.artifact_uri or "") / "checkpoints" / "checkpoint-10" / "weights").is_file()
-
-
-@pytest.mark.parametrize("use_lora", [True, False])
-def test_files_on_which_another_task_is_built_stay(plane: Plane, client: TestClient, use_lora: bool) -> None:
-    parent = ended(plane, spec={"use_lora": use_lora})
-    stage = client.post(f"/v1/tasks/{parent.id}:new-stage").json()
-    refused = client.delete(f"/v1/tasks/{parent.id}", params={"files": True})
-    assert (refused.status_code, error_of(refused).code) == (409, "conflict")
-    assert stage["name"] in error_of(refused).message
-    assert (Path(parent.artifact_uri or "") / "checkpoints" / "checkpoint-10" / "weights").is_file()
-    client.post(f"/v1/tasks/{stage['id']}:stop")
-    assert client.delete(f"/v1/tasks/{stage['id']}").status_code == 204
-    assert client.delete(f"/v1/tasks/{parent.id}", params={"files": True}).status_code == 204

@@ -15,7 +15,7 @@ from tunesmith.errors import ErrorResponse
 from tunesmith.schema import rows
 from tunesmith.spec.task import TaskRequest
 from tunesmith.spec.training import TrainSpec
-from tunesmith.templates import check_parameters, chosen, merged
+from tunesmith.templates import check_parameters, chosen
 from tunesmith_platform.templates.builtin import builtins
 
 SPEC = {"model_name_or_path": "m", "train_file": "/t"}
@@ -207,12 +207,6 @@ def test_chosen_parameters_make_the_same_task_again(plane: Plane) -> None:
         kept = chosen(spec.model_dump(mode="json"))
         assert kept == SPEC | given
         assert TaskRequest(spec={}).complete(kept).spec == spec
-
-
-def test_what_is_given_wins_however_it_is_spelled() -> None:
-    under = {"r": 8, "load_in_4bit": True, "learning_rate": 1e-4}
-    assert merged(under, {"lora_rank": 4}) == {"load_in_4bit": True, "learning_rate": 1e-4, "lora_rank": 4}
-    assert "load_in_4bit" not in merged(under, {"quantization": "nf4"})
 
 
 @pytest.mark.slow

@@ -3,20 +3,29 @@
 Near: a row's text, without case and with single spaces, is the set of its runs of five letters. A signature of 128
 hashes estimates which share of runs two rows have in common; candidates are found by bands of four hashes (which miss
 hardly any pair that shares more than six runs in ten), and compared by their signatures, so the share is right within
-about 0.04. Keeps 16 bytes of a row and, for near ones, about 3 KB of each row that was kept.
+about 0.04. What is kept of rows lies in files from some number of rows on, for near ones all of it (about 2 KB of each
+row that was kept): memory is bounded.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tunesmith_jobs.data.slots import Columns, Slots
+
+MAX_IN_MEMORY = 4_000_000
+"""Rows whose sums are kept in memory; about 120 bytes each."""
 _HASHES = 128
 _BAND = 4
+_BANDS = _HASHES // _BAND
 _RUN = 5
+_MOST = 1000
+"""Rows that one is compared with: rows that share a template share bands with all others."""
 _BLOCK = 4096
 _WORDS = np.random.default_rng(20_261_121)
 _FACTORS = _WORDS.integers(1, 2**63, _HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
@@ -25,10 +34,16 @@ _MIX = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 class Seen:
-    """Rows that were there, exactly."""
+    """Rows that were there, exactly. The first ones in memory, those behind them in files.
 
-    def __init__(self) -> None:
+    Args:
+        folder: For its files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._sums: set[bytes] = set()
+        self._slots: Slots | None = None
 
     def is_new(self, row: Mapping[str, Any]) -> bool:
         """Whether a row was not there before; from now on it was."""
@@ -36,36 +51,72 @@ class Seen:
         found = hashlib.blake2b(text.encode(), digest_size=16).digest()
         if found in self._sums:
             return False
-        self._sums.add(found)
+        if len(self._sums) < MAX_IN_MEMORY:
+            self._sums.add(found)
+            return True
+        if self._slots is None:
+            self._slots = Slots(self._folder / "sums")
+        key = np.frombuffer(found[:8], dtype=np.uint64)
+        rest = int.from_bytes(found[8:], "little") >> 1
+        if self._slots.get(key)[0] == rest:
+            return False
+        self._slots.put(key, rest)
         return True
 
 
 class SeenNearly:
-    """Rows that were there, or nearly."""
+    """Rows that were there, or nearly.
 
-    def __init__(self, threshold: float) -> None:
+    Args:
+        threshold: From which share of common runs on two are the same.
+        folder: For its files.
+    """
+
+    def __init__(self, threshold: float, folder: Path) -> None:
         self._threshold = threshold
-        self._exactly = Seen()
-        self._signatures: list[NDArray[np.uint32]] = []
-        self._bands: dict[bytes, list[int]] = {}
+        self._exactly = Seen(folder)
+        self._slots = Slots(folder / "bands")
+        self._signatures = Columns(folder / "signatures", _HASHES, np.uint32)
+        self._before = Columns(folder / "before", _BANDS, np.int64)
+        """Of each row that was kept, the one before it with the same band."""
 
     def is_new(self, row: Mapping[str, Any]) -> bool:
         """Whether nothing like a row was there before; what is new is remembered."""
         if not self._exactly.is_new(row):
             return False
         signature = _signature(_text(row))
-        bands = [
-            number.to_bytes(1, "big") + signature[number * _BAND : (number + 1) * _BAND].tobytes()
-            for number in range(_HASHES // _BAND)
-        ]
-        candidates = {place for band in bands for place in self._bands.get(band, ())}
-        for place in candidates:
-            if float(np.mean(self._signatures[place] == signature)) >= self._threshold:
+        bands = _bands(signature)
+        last = self._slots.get(bands)
+        places = self._sharing(last)
+        if places:
+            alike = self._signatures.take(np.fromiter(places, dtype=np.int64)) == signature
+            if float(alike.mean(axis=1).max()) >= self._threshold:
                 return False
-        for band in bands:
-            self._bands.setdefault(band, []).append(len(self._signatures))
+        self._slots.put(bands, len(self._signatures))
         self._signatures.append(signature)
+        self._before.append(last)
         return True
+
+    def _sharing(self, last: NDArray[np.int64]) -> set[int]:
+        """The rows that have a band in common with one whose bands lead to these."""
+        found: set[int] = set()
+        for band in np.flatnonzero(last >= 0).tolist():
+            place = int(last[band])
+            while place >= 0 and len(found) < _MOST:
+                found.add(place)
+                place = int(self._before.take(np.array([place]))[0, band])
+        return found
+
+
+def _bands(signature: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """A key for each band of a signature, and for no other band's."""
+    keys = np.arange(1, _BANDS + 1, dtype=np.uint64)
+    parts = signature.reshape(_BANDS, _BAND).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        for place in range(_BAND):
+            keys = (keys ^ parts[:, place]) * _MIX
+            keys ^= keys >> np.uint64(29)
+    return keys
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -1,52 +1,142 @@
 """A job that works on data: `python -m tunesmith_jobs.data.entry <uri of its document>`.
 
-Reads the document, carries the operation out, and leaves a `DataResult` beside the document, whatever came of it.
-Secrets are read from this process's environment, as far as the document allows their names. Needs no Ray and no torch.
+Reads the document, carries the operation out, brings its rows where they stay, and reports as any attempt does: lines,
+how far it is, each file that it made, the last word. Secrets are read from this process's environment, as far as the
+document allows their names. Needs no Ray and no torch.
 """
 
+import errno
 import logging
 import os
+import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from tunesmith.data_step import RESULT, DataDocument, DataResult
-from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.data_step import DataDocument, DataOutput, place_of
+from tunesmith.errors import InvalidData, InvalidInput, TunesmithError
+from tunesmith.events import DatasetMade, Finished, LogLine, Progress
+from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.recognising import recognise
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.variables import resolve, variables_in
-from tunesmith.storage import open_storage
+from tunesmith.storage import local_path, open_storage
+from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
+from tunesmith_jobs.document import read_bytes
+from tunesmith_jobs.report import Outlet, Reporter
 
+LAST_WORD_SECONDS = 15 * 60.0
+_FIRST_REPLY_SECONDS = 3.0
 _log = logging.getLogger("tunesmith_jobs.data.entry")
 
 
+class _Leave(Exception):
+    """The task is to stop, or this attempt is over."""
+
+
 def main(uri: str) -> int:
-    """Work as the document says; returns the exit code."""
-    folder, _, name = uri.rpartition("/")
-    storage = open_storage(folder)
-    data = storage.read(name)
-    if data is None:
-        _log.error("no document lies at `%s`", uri)
-        return 1
-    document = DataDocument.model_validate_json(data)
-    began = perf_counter()
+    """Run one attempt; returns the exit code."""
+    document = DataDocument.model_validate_json(read_bytes(uri))
+    with Reporter(document) as reporter:
+        reporter.wait_heard(_FIRST_REPLY_SECONDS)
+        if reporter.superseded:
+            return 1
+        finished = work(document, reporter)
+        if reporter.superseded:
+            return 1
+        reporter.emit(finished)
+        arrived = reporter.drain(LAST_WORD_SECONDS)
+    if arrived:
+        shutil.rmtree(Path(document.work_dir), ignore_errors=True)
+    return 0 if arrived else 1
+
+
+def work(document: DataDocument, outlet: Outlet) -> Finished:
+    """Carry the operation out; returns the last word. What it made is reported on the way."""
+    began = time.perf_counter()
     try:
+        if outlet.desired is Desired.STOP:
+            raise _Leave
         parameters = with_environment(document.parameters, document.environment)
-        outputs = run(read_operation(document.method, parameters), Path(document.output_dir))
-        result = DataResult(outputs=outputs)
-    except TunesmithError as error:
-        result = DataResult(error=error.message, hint=error.hint)
+        _say(outlet, f"`{document.operation}` begins.")
+        spec = read_operation(document.operation, parameters)
+        outputs = run(spec, Path(document.rows_dir), Meter(lambda *how_far: _tell(outlet, *how_far)))
+        made = [_kept(document, name, output) for name, output in outputs.items()]
+    except _Leave:
+        return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")
+    except InvalidData as error:
+        return _ended(Reason.BAD_DATA, _words(error))
+    except InvalidInput as error:
+        return _ended(Reason.BAD_PARAMETERS, _words(error))
     except RowProblem as problem:
-        result = DataResult(error=problem.message, hint=problem.hint)
+        return _ended(Reason.BAD_DATA, f"{problem.message} {problem.hint or ''}".strip())
+    except MemoryError:
+        return _ended(Reason.OUT_OF_MEMORY, "It ran out of memory.")
+    except (TunesmithError, OSError) as error:
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _ended(Reason.DISK_FULL if is_full else Reason.STORAGE, str(error)[-1000:])
     except Exception as error:
         _log.exception("the operation failed")
-        result = DataResult(error=f"{type(error).__name__}: {str(error)[-1000:]}")
-    result.seconds = perf_counter() - began
-    storage.write(RESULT, result.model_dump_json().encode())
-    return 1 if result.error else 0
+        return _ended(Reason.USER_CODE, f"{type(error).__name__}: {str(error)[-1000:]}")
+    for one in made:
+        outlet.emit(one)
+    rows = sum(one.rows for one in made)
+    outlet.emit(Progress(step=rows, total_steps=rows, seconds_left=0))
+    words = ", ".join(
+        f"{one.output}: {one.rows} rows" if len(made) > 1 else f"{one.rows} rows" for one in made
+    )
+    return _ended(Reason.COMPLETED, f"{words} in {time.perf_counter() - began:.1f} s.")
+
+
+def _tell(outlet: Outlet, done: int, total: int, left: float | None) -> None:
+    if outlet.desired is Desired.STOP or outlet.superseded:
+        raise _Leave
+    outlet.emit(Progress(step=done, total_steps=total, seconds_left=left))
+
+
+def _kept(document: DataDocument, name: str, output: DataOutput) -> DatasetMade:
+    """A file where it stays: in its own folder, or in the storage under its content."""
+    path = Path(output.path)
+    kind = recognise(path)
+    file_name, place = path.name, output.path
+    if document.store_uri is not None:
+        part = "" if name == "data" else f"-{name}"
+        file_name = f"{document.file_name}{part}.jsonl"
+        folder = path.with_name(f"{name}.kept")
+        folder.mkdir()
+        path.rename(folder / file_name)
+        below = place_of(output.sha256, file_name)
+        storage = open_storage(document.store_uri)
+        if file_name not in storage.list(below):
+            storage.put_folder(folder, below)
+        root = local_path(document.store_uri)
+        place = str(root / below / file_name) if root else f"{document.store_uri}/{below}/{file_name}"
+    return DatasetMade(
+        output=name,
+        path=place,
+        file_name=file_name,
+        rows=output.rows,
+        bytes=output.bytes,
+        sha256=output.sha256,
+        columns=output.columns,
+        rows_hold=kind.kind,
+    )
+
+
+def _say(outlet: Outlet, message: str) -> None:
+    outlet.emit(LogLine(source="driver", message=message))
+
+
+def _ended(reason: Reason, message: str) -> Finished:
+    return Finished(outcome=REASONS[reason].end, reason=reason, message=message)
+
+
+def _words(error: TunesmithError) -> str:
+    return f"{error.message} {error.hint}" if error.hint else error.message
 
 
 def with_environment(parameters: dict[str, Any], allowed: Sequence[str]) -> dict[str, Any]:

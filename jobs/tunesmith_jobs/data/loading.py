@@ -1,4 +1,4 @@
-"""Rows from local files or from the Hugging Face Hub, the latter through `datasets`.
+"""Rows from local files, a bucket, a folder that `save_to_disk` left, or the Hugging Face Hub through `datasets`.
 
 Nothing that comes with a data set is run: loading scripts and pickles are refused before a row is read. Knows where
 rows lie; knows nothing of the other operations.
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidData, InvalidInput
-from tunesmith.rows.reading import Row
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.unpacking import bare_name
-from tunesmith.spec.dataset import FORMATS, LoadSpec
+from tunesmith.spec.loading import FORMATS, LoadSpec
+from tunesmith.storage import local_path, open_storage
+from tunesmith_jobs.data.meter import estimated_rows
+from tunesmith_jobs.data.saved import ARROW, arrow_rows, is_saved, saved_files
 from tunesmith_jobs.data.table import Table
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -20,18 +23,91 @@ _SAFE_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 _RUNS_CODE = (".py", ".pyc", ".ipynb", ".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth")
 
 
-def loaded(spec: LoadSpec) -> Iterator[Row]:
-    """A data set's rows in their own order; `shuffle` is left to the caller, `fraction` too.
+class Source:
+    """Where a data set's rows come from, in their own order; `shuffle` and `fraction` are left to the caller.
+
+    Args:
+        spec: What to load.
+        scratch: A folder for what has to be brought here first.
 
     Raises:
         InvalidInput: It is not there, or cannot be loaded without running code.
-        InvalidData: A row is broken.
     """
-    if spec.provider == "local":
-        for file in local_files(spec):
-            yield from Table(file)
-    else:
-        yield from _from_hub(spec)
+
+    def __init__(self, spec: LoadSpec, scratch: Path) -> None:
+        self._spec = spec
+        self._files: list[Path] = []
+        self._data: Any = None
+        if spec.provider == "huggingface":
+            self._data = _from_hub(spec)
+        elif spec.path is not None and is_saved(Path(spec.path)):
+            self._files = saved_files(Path(spec.path), spec.split)
+        else:
+            self._files = local_files(brought(spec, scratch))
+
+    def about_rows(self) -> int:
+        """About how many there are; 0 where that is not known."""
+        if self._data is not None:
+            return len(self._data) if hasattr(self._data, "__len__") else 0
+        return 0 if self._is_arrow else estimated_rows(self._files)
+
+    @property
+    def _is_arrow(self) -> bool:
+        return any(file.suffix == ARROW for file in self._files)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows.
+
+        Raises:
+            InvalidData: One is broken.
+        """
+        if self._data is not None:
+            for row in self._data:
+                if not isinstance(row, dict):
+                    raise InvalidData(f"`{self._spec.path}` has rows that are no objects.")
+                yield row
+        for file in self._files:
+            yield from arrow_rows(file) if file.suffix == ARROW else Table(file)
+
+
+def brought(spec: LoadSpec, scratch: Path) -> LoadSpec:
+    """The same with copies of what lies in a bucket."""
+    found: dict[str, Any] = {}
+    for name in ("path", "data_dir"):
+        given = getattr(spec, name)
+        if given is not None and local_path(given) is None:
+            found[name] = str(_copied(given, scratch, is_folder=name == "data_dir"))
+    files = spec.data_files
+    if isinstance(files, str):
+        files = [files]
+    if isinstance(files, list) and any(local_path(file) is None for file in files):
+        found["data_files"] = [
+            str(_copied(file, scratch / str(number), is_folder=False)) if local_path(file) is None else file
+            for number, file in enumerate(files)
+        ]
+    return spec.model_copy(update=found)
+
+
+def _copied(uri: str, scratch: Path, *, is_folder: bool) -> Path:
+    folder, _, name = uri.rstrip("/").rpartition("/")
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        if not is_folder and format_of(Path(name)) is not None:
+            open_storage(folder).get_file(name, scratch / name)
+            return scratch / name
+        storage = open_storage(uri)
+        names = [name for name in storage.list() if format_of(Path(name)) is not None]
+        for name in names:
+            storage.get_file(name, scratch / name)
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        raise InvalidInput(
+            f"`{uri}` cannot be read: {error}", hint="Check the bucket and its keys."
+        ) from None
+    if not names:
+        raise InvalidInput(f"`{uri}` holds no data file.", hint="Check the bucket and the key.", field="path")
+    return scratch
 
 
 def local_files(spec: LoadSpec) -> list[Path]:
@@ -97,7 +173,8 @@ def _in_folder(folder: Path, loader: str | None) -> list[Path]:
     return found
 
 
-def _from_hub(spec: LoadSpec) -> Iterator[Row]:
+def _from_hub(spec: LoadSpec) -> Any:
+    """The data set as `datasets` has it."""
     # Heavy, and needed here alone.
     import datasets
 
@@ -132,10 +209,7 @@ def _from_hub(spec: LoadSpec) -> Iterator[Row]:
             hint="Check the name, `split`, `revision` and `token`, and that this machine reaches the Hub.",
             field="path",
         ) from None
-    for row in data:
-        if not isinstance(row, dict):
-            raise InvalidData(f"`{path}` has rows that are no objects.")
-        yield row
+    return data
 
 
 def _refuse_code(path: str) -> None:

@@ -14,25 +14,26 @@ import numpy as np
 
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import Row
 from tunesmith.spec.dataset import (
     ConcatSpec,
     DedupSpec,
     FilterSpec,
-    LoadSpec,
     MapSpec,
     MixSpec,
-    OperationSpec,
     SelectSpec,
     ShuffleSpec,
     SplitSpec,
 )
 from tunesmith.spec.expression import parse_condition
 from tunesmith.spec.filling import parse_filling
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.loading import LoadSpec
+from tunesmith.spec.operation import OperationSpec
+from tunesmith.spec.problems import did_you_mean
 from tunesmith_jobs.data.duplicates import Seen, SeenNearly
-from tunesmith_jobs.data.loading import loaded
+from tunesmith_jobs.data.loading import Source
+from tunesmith_jobs.data.meter import Meter, estimated_rows
 from tunesmith_jobs.data.table import Places, Table, Writer
 
 DATA = "data"
@@ -41,12 +42,13 @@ _DRAWS = 4096
 """How many sources `mix` draws at once."""
 
 
-def run(spec: OperationSpec, folder: Path) -> dict[str, DataOutput]:
+def run(spec: OperationSpec, folder: Path, meter: Meter | None = None) -> dict[str, DataOutput]:
     """Carry out an operation.
 
     Args:
         spec: Which, on what.
         folder: Where the rows go. It appears whole or not at all; one that is there is replaced.
+        meter: Counts the rows that go through.
 
     Returns:
         The outputs by their name: `data`, or the parts of a split.
@@ -59,9 +61,9 @@ def run(spec: OperationSpec, folder: Path) -> dict[str, DataOutput]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        outputs = _outputs(spec, part, folder)
-        for scratch in part.glob("*.scratch"):
-            scratch.unlink()
+        work = _Work(part, meter or Meter())
+        outputs = work.outputs(spec, folder)
+        shutil.rmtree(work.scratch, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -69,43 +71,119 @@ def run(spec: OperationSpec, folder: Path) -> dict[str, DataOutput]:
     return outputs
 
 
-def _outputs(spec: OperationSpec, part: Path, folder: Path) -> dict[str, DataOutput]:
-    if isinstance(spec, SplitSpec):
-        return _split(spec, part, folder)
-    with Writer(part / f"{DATA}.jsonl") as writer:
-        for row in _rows(spec, part / "rows.scratch"):
-            writer.write(row)
-        return {DATA: writer.output(folder)}
+class _Work:
+    """One operation on its way: where scratch files go, and who counts.
+
+    Args:
+        part: The folder for the rows.
+        meter: Counts the rows that go through.
+    """
+
+    def __init__(self, part: Path, meter: Meter) -> None:
+        self._part = part
+        self._meter = meter
+        self.scratch = part / "scratch"
+        self.scratch.mkdir()
+
+    def outputs(self, spec: OperationSpec, folder: Path) -> dict[str, DataOutput]:
+        """Do the work; the outputs as they will lie in a folder."""
+        self._meter.expect(_passes(spec) * estimated_rows(_files_of(spec)))
+        if isinstance(spec, SplitSpec):
+            return self._split(spec, folder)
+        with Writer(self._part / f"{DATA}.jsonl") as writer:
+            for row in self._rows(spec):
+                writer.write(row)
+            return {DATA: writer.output(folder)}
+
+    def _rows(self, spec: OperationSpec) -> Iterator[Row]:
+        match spec:
+            case LoadSpec():
+                return self._load(spec)
+            case ConcatSpec(direction="vertical"):
+                return self._meter.through(row for file in spec.datasets for row in Table(file))
+            case ConcatSpec():
+                return self._meter.through(_beside(spec))
+            case SelectSpec(axis="rows"):
+                return self._select_rows(spec)
+            case SelectSpec():
+                return _select_columns(spec, self._numbered(spec.dataset))
+            case FilterSpec():
+                return _filter(spec, self._numbered(spec.dataset))
+            case MapSpec():
+                return _map(spec, self._numbered(spec.dataset))
+            case ShuffleSpec():
+                return self._shuffled(Table(spec.dataset), spec.seed)
+            case DedupSpec():
+                return _dedup(spec, self._numbered(spec.dataset), self.scratch)
+            case MixSpec():
+                return self._meter.through(_mix(spec))
+        raise AssertionError(f"{type(spec).__name__} is no operation")
+
+    def _numbered(self, file: str) -> Iterator[tuple[str, Row]]:
+        return self._meter.through(Table(file).numbered())
+
+    def _load(self, spec: LoadSpec) -> Iterator[Row]:
+        source = Source(spec, self.scratch)
+        self._meter.expect((2 if spec.shuffle else 1) * source.about_rows())
+        rows = source.rows()
+        if spec.shuffle:
+            return _thinned(self._shuffled(rows, spec.seed), spec.fraction)
+        return _thinned(self._meter.through(rows), spec.fraction)
+
+    def _shuffled(self, rows: Iterable[Row], seed: int) -> Iterator[Row]:
+        places = Places(self._meter.through(rows), self.scratch / "rows")
+        order = np.random.default_rng(seed).permutation(len(places)).tolist()
+        return self._meter.through(places.take(order))
+
+    def _select_rows(self, spec: SelectSpec) -> Iterator[Row]:
+        wanted = spec.indices or []
+        places = Places(self._meter.through(Table(spec.dataset)), self.scratch / "rows")
+        if max(wanted) >= len(places):
+            raise InvalidData(
+                f"There is no row {max(wanted)}: there are {len(places)}, counted from 0.",
+                hint="Leave it out.",
+            )
+        return places.take(wanted)
+
+    def _split(self, spec: SplitSpec, folder: Path) -> dict[str, DataOutput]:
+        """Each part keeps the order of the file. Counts are exact: what is drawn is which rows go where."""
+        table = Table(spec.dataset)
+        total = sum(1 for _ in self._meter.through(table))
+        sizes = {
+            name: max(1, round(total * share)) if share else 0
+            for name, share in (("eval", spec.eval), ("test", spec.test))
+        }
+        if total - sum(sizes.values()) < 1:
+            raise InvalidData(
+                f"{total} rows cannot be parted so that each part has one.",
+                hint="Give more rows, or fewer parts.",
+            )
+        goes_to = np.zeros(total, dtype=np.uint8)
+        drawn = np.random.default_rng(spec.seed).permutation(total)
+        goes_to[drawn[: sizes["eval"]]] = 1
+        goes_to[drawn[sizes["eval"] : sizes["eval"] + sizes["test"]]] = 2
+        names = ["train", "eval", "test"]
+        writers = {
+            name: Writer(self._part / f"{name}.jsonl") for name in names if name == "train" or sizes[name]
+        }
+        try:
+            for row, number in zip(self._meter.through(table), goes_to, strict=True):
+                writers[names[number]].write(row)
+            return {name: writer.output(folder) for name, writer in writers.items()}
+        finally:
+            for writer in writers.values():
+                writer.__exit__()
 
 
-def _rows(spec: OperationSpec, scratch: Path) -> Iterator[Row]:
-    match spec:
-        case LoadSpec():
-            return _load(spec, scratch)
-        case ConcatSpec(direction="vertical"):
-            return (row for file in spec.datasets for row in Table(file))
-        case ConcatSpec():
-            return _beside(spec)
-        case SelectSpec(axis="rows"):
-            return _select_rows(spec, scratch)
-        case SelectSpec():
-            return _select_columns(spec)
-        case FilterSpec():
-            return _filter(spec)
-        case MapSpec():
-            return _map(spec)
-        case ShuffleSpec():
-            return _shuffled(Table(spec.dataset), spec.seed, scratch)
-        case DedupSpec():
-            return _dedup(spec)
-        case MixSpec():
-            return _mix(spec)
-    raise AssertionError(f"{type(spec).__name__} is no operation")
+def _files_of(spec: OperationSpec) -> list[str]:
+    """The files whose rows go through; of what is loaded, its source knows."""
+    given = getattr(spec, "dataset", None)
+    return [given] if given is not None else list(getattr(spec, "datasets", []))
 
 
-def _load(spec: LoadSpec, scratch: Path) -> Iterator[Row]:
-    rows = loaded(spec)
-    return _thinned(_shuffled(rows, spec.seed, scratch) if spec.shuffle else rows, spec.fraction)
+def _passes(spec: OperationSpec) -> int:
+    """How often each row goes through."""
+    return 2 if isinstance(spec, SplitSpec | ShuffleSpec) else 1
 
 
 def _thinned(rows: Iterable[Row], fraction: float) -> Iterator[Row]:
@@ -115,11 +193,6 @@ def _thinned(rows: Iterable[Row], fraction: float) -> Iterator[Row]:
         if taken < max(1, int(number * fraction + 1e-9)):
             taken += 1
             yield row
-
-
-def _shuffled(rows: Iterable[Row], seed: int, scratch: Path) -> Iterator[Row]:
-    places = Places(rows, scratch)
-    return places.take(np.random.default_rng(seed).permutation(len(places)).tolist())
 
 
 def _beside(spec: ConcatSpec) -> Iterator[Row]:
@@ -143,18 +216,8 @@ def _beside(spec: ConcatSpec) -> Iterator[Row]:
         ) from None
 
 
-def _select_rows(spec: SelectSpec, scratch: Path) -> Iterator[Row]:
-    wanted = spec.indices or []
-    places = Places(Table(spec.dataset), scratch)
-    if max(wanted) >= len(places):
-        raise InvalidData(
-            f"There is no row {max(wanted)}: there are {len(places)}, counted from 0.", hint="Leave it out."
-        )
-    return places.take(wanted)
-
-
-def _select_columns(spec: SelectSpec) -> Iterator[Row]:
-    for place, row in Table(spec.dataset).numbered():
+def _select_columns(spec: SelectSpec, rows: Iterable[tuple[str, Row]]) -> Iterator[Row]:
+    for place, row in rows:
         _need(spec.columns or [], row, place)
         yield {name: row[name] for name in spec.columns or []}
 
@@ -167,9 +230,9 @@ def _need(columns: Iterable[str], row: Row, place: str) -> None:
             raise RowProblem(f"The row has no column `{name}`.", hint).at(place)
 
 
-def _filter(spec: FilterSpec) -> Iterator[Row]:
+def _filter(spec: FilterSpec, rows: Iterable[tuple[str, Row]]) -> Iterator[Row]:
     condition = parse_condition(spec.condition)
-    for place, row in Table(spec.dataset).numbered():
+    for place, row in rows:
         try:
             if condition.holds(row):
                 yield row
@@ -177,10 +240,10 @@ def _filter(spec: FilterSpec) -> Iterator[Row]:
             raise problem.at(place) from None
 
 
-def _map(spec: MapSpec) -> Iterator[Row]:
+def _map(spec: MapSpec, rows: Iterable[tuple[str, Row]]) -> Iterator[Row]:
     filling = parse_filling(spec.template)
     removed = frozenset(spec.remove_columns) - {spec.output_column}
-    for place, row in Table(spec.dataset).numbered():
+    for place, row in rows:
         _need(removed, row, place)
         try:
             text = filling.fill(row)
@@ -189,9 +252,9 @@ def _map(spec: MapSpec) -> Iterator[Row]:
         yield {name: value for name, value in row.items() if name not in removed} | {spec.output_column: text}
 
 
-def _dedup(spec: DedupSpec) -> Iterator[Row]:
-    seen = SeenNearly(spec.threshold) if spec.near else Seen()
-    for place, row in Table(spec.dataset).numbered():
+def _dedup(spec: DedupSpec, rows: Iterable[tuple[str, Row]], scratch: Path) -> Iterator[Row]:
+    seen = SeenNearly(spec.threshold, scratch) if spec.near else Seen(scratch)
+    for place, row in rows:
         if spec.columns is not None:
             _need(spec.columns, row, place)
         part: dict[str, Any] = row if spec.columns is None else {name: row[name] for name in spec.columns}
@@ -215,31 +278,3 @@ def _mix(spec: MixSpec) -> Iterator[Row]:
                 return
             del left[choice]
             break
-
-
-def _split(spec: SplitSpec, part: Path, folder: Path) -> dict[str, DataOutput]:
-    """Each part keeps the order of the file. Counts are exact: what is drawn is which rows go where."""
-    table = Table(spec.dataset)
-    total = sum(1 for _ in table)
-    sizes = {
-        name: max(1, round(total * share)) if share else 0
-        for name, share in (("eval", spec.eval), ("test", spec.test))
-    }
-    if total - sum(sizes.values()) < 1:
-        raise InvalidData(
-            f"{total} rows cannot be parted so that each part has one.",
-            hint="Give more rows, or fewer parts.",
-        )
-    goes_to = np.zeros(total, dtype=np.uint8)
-    drawn = np.random.default_rng(spec.seed).permutation(total)
-    goes_to[drawn[: sizes["eval"]]] = 1
-    goes_to[drawn[sizes["eval"] : sizes["eval"] + sizes["test"]]] = 2
-    names = ["train", "eval", "test"]
-    writers = {name: Writer(part / f"{name}.jsonl") for name in names if name == "train" or sizes[name]}
-    try:
-        for row, number in zip(table, goes_to, strict=True):
-            writers[names[number]].write(row)
-        return {name: writer.output(folder) for name, writer in writers.items()}
-    finally:
-        for writer in writers.values():
-            writer.__exit__()

@@ -15,8 +15,12 @@ from typing import Any, BinaryIO
 
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import Row, RowFile, read_rows
+from tunesmith.rows.reading import RowFile, read_rows
+
+_MAX_COLUMNS = 1000
+"""Names that are remembered: every row of a hostile file may have others."""
 
 
 class Table:
@@ -95,7 +99,8 @@ class Writer:
         self._sum.update(line)
         self._rows += 1
         self._bytes += len(line)
-        self._columns.update(dict.fromkeys(row))
+        if len(self._columns) < _MAX_COLUMNS:
+            self._columns.update(dict.fromkeys(row))
 
     def output(self, folder: Path) -> DataOutput:
         """What was written, as it will lie in a folder.
@@ -110,7 +115,7 @@ class Writer:
         return DataOutput(
             path=str(folder / self._path.name),
             rows=self._rows,
-            columns=list(self._columns),
+            columns=list(self._columns)[:_MAX_COLUMNS],
             bytes=self._bytes,
             sha256=self._sum.hexdigest(),
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidInput
-from tunesmith.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.planning import StepPlan, plan_steps
 from tunesmith.scaling import accumulation_at
+from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train import optimizers, zero
 from tunesmith_jobs.train.precision import Choice
@@ -56,7 +56,7 @@ def trainer_arguments(
         "per_device_train_batch_size": spec.per_device_train_batch_size,
         "gradient_accumulation_steps": accumulation_at(spec, workers),
         "learning_rate": spec.learning_rate,
-        "optim": optimizers.library_name(spec),
+        "optim": optimizers.library_name(spec, choice),
         "weight_decay": spec.weight_decay,
         # No gradient is left to cut where the weights move during the backward pass.
         "max_grad_norm": 0.0 if is_gone_by_step else spec.max_grad_norm,

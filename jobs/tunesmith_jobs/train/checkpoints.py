@@ -1,10 +1,12 @@
 """Checkpoints on their way to storage and back.
 
-A thread of its own hashes a folder, brings it to the storage, writes the manifest last and only then says so; the
-training thread goes on meanwhile. Resuming takes the newest checkpoint whose manifest and hashes agree.
+A thread of its own, of low priority, writes the large files and hashes them as it does, brings the folder to the
+storage, writes the manifest last and only then says so; the training thread goes on meanwhile. Resuming takes the
+newest checkpoint whose manifest and hashes agree.
 Knows folders and the storage; knows nothing of what is inside a checkpoint.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,7 +15,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +30,13 @@ from tunesmith.artifacts import (
 )
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload, Warned
 from tunesmith.lifecycle import Reason
-from tunesmith.storage import open_storage
+from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.train.failures import StorageFailed, reason_of
 
 _TRIES = 4
+_PIECE_BYTES = 2**22
+_NICENESS = 10
+"""Of the uploader's thread: training comes first. It gets whole cores when training waits for it."""
 _log = logging.getLogger("tunesmith_jobs.checkpoints")
 
 
@@ -42,6 +47,25 @@ class Owner(NamedTuple):
     attempt: int
     base_model: str
     chat_template_sha256: str | None
+
+
+class BigFile(NamedTuple):
+    """A file of a checkpoint that is not written yet."""
+
+    path: Path
+    pieces: Sequence[bytes | memoryview]
+
+    def write(self) -> str:
+        """Write it; returns its sha256, taken on the way. The interpreter's lock is not held meanwhile."""
+        digest = hashlib.sha256()
+        with self.path.open("wb", buffering=0) as file:
+            for piece in map(memoryview, self.pieces):
+                for begin in range(0, len(piece), _PIECE_BYTES):
+                    part = piece[begin : begin + _PIECE_BYTES]
+                    digest.update(part)
+                    while part:
+                        part = part[file.write(part) :]
+        return digest.hexdigest()
 
 
 class ArtifactStore:
@@ -75,16 +99,41 @@ class ArtifactStore:
             )
         return None
 
-    def put(self, folder: Path, path: str, step: int, kind: str = "checkpoint") -> tuple[Manifest, str]:
-        """Bring a local folder (consumed) to `path`, its manifest last. Returns the manifest and its URI."""
+    def put(
+        self,
+        folder: Path,
+        path: str,
+        step: int,
+        kind: str = "checkpoint",
+        sums: Mapping[Path, str] | None = None,
+    ) -> tuple[Manifest, str]:
+        """Bring a local folder to storage, its manifest last, and both on disk where the storage is a local folder.
+
+        Args:
+            folder: The folder; consumed.
+            path: Where it goes.
+            step: The step that it was saved at.
+            kind: What it holds.
+            sums: The sha256 of files in it that are known already.
+
+        Returns:
+            The manifest and the URI of what was stored.
+        """
         manifest = Manifest.model_validate(
-            {**self._owner._asdict(), "step": step, "kind": kind, "files": list_files(folder)}
+            {**self._owner._asdict(), "step": step, "kind": kind, "files": list_files(folder, sums)}
         )
         # What is replaced must first stop to count as whole.
         self._storage.remove(f"{path}/{MANIFEST}")
         self._storage.remove(path)
         self._storage.put_folder(folder, path)
+        here = local_path(f"{self._uri}/{path}")
+        if here is not None:
+            for file in sorted(here.rglob("*")):
+                _settle(file)
         self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+        if here is not None:
+            _settle(here)
+            _settle(here.parent)
         if self._output_dir is not None:
             name = path.rsplit("/", 1)[-1]
             publish(self._storage.get_folder(path, folder.parent / "publish"), self._output_dir / name)
@@ -123,6 +172,15 @@ def _task_of(folder: Path) -> str | None:
         return None
 
 
+def _settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """A hard link where the file system allows it, else a copy. Our files are never changed in place."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +208,8 @@ class _Order(NamedTuple):
     metrics: dict[str, float]
     ready: Callable[[], bool]
     best_step: int | None
+    files: Sequence[BigFile]
+    written: Callable[[], None]
 
 
 class Uploader:
@@ -183,7 +243,10 @@ class Uploader:
         folder: Path,
         metrics: Mapping[str, float],
         ready: Callable[[], bool] = lambda: True,
+        *,
         best_step: int | None = None,
+        files: Sequence[BigFile] = (),
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         """Hand a finished local checkpoint over; blocks only while another one waits already.
 
@@ -193,12 +256,14 @@ class Uploader:
             metrics: What was measured at that step.
             ready: Says when the other workers' files are in the folder too.
             best_step: The step of the best checkpoint so far, where evaluations tell.
+            files: What is still to be written into the folder.
+            written: Called once `files` are read no more.
 
         Raises:
             StorageFailed: An earlier checkpoint could not be stored.
         """
         self._raise()
-        self._queue.put(_Order(step, folder, dict(metrics), ready, best_step))
+        self._queue.put(_Order(step, folder, dict(metrics), ready, best_step, files, written))
 
     def close(self) -> None:
         """Wait until all is stored.
@@ -219,8 +284,11 @@ class Uploader:
             raise StorageFailed(f"A checkpoint could not be stored: {self._error}") from self._error
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # a system that knows no priority of a thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (order := self._queue.get()) is not None:
             if self._error is not None or self._aborted.is_set():
+                order.written()
                 continue
             try:
                 self._store_one(order)
@@ -229,6 +297,10 @@ class Uploader:
                 self._error = error
 
     def _store_one(self, order: _Order) -> None:
+        try:
+            sums = {file.path: file.write() for file in order.files}
+        finally:
+            order.written()
         deadline = time.monotonic() + 120
         while not order.ready():
             if time.monotonic() > deadline:
@@ -237,7 +309,7 @@ class Uploader:
         path = f"{CHECKPOINTS}/{checkpoint_name(order.step)}"
         for left in reversed(range(_TRIES)):
             try:
-                manifest, uri = self._store.put(order.folder, path, order.step)
+                manifest, uri = self._store.put(order.folder, path, order.step, sums=sums)
                 break
             except OSError as error:
                 is_final = not left or not order.folder.is_dir() or reason_of(error) is Reason.DISK_FULL

@@ -21,12 +21,14 @@ from tunesmith.errors import InvalidInput
 from tunesmith.events import Phase, PhaseDone, Progress, TrainingStarted
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.train.failures import Superseded
+from tunesmith_jobs.train.leaving import LeftInStep
 
 if TYPE_CHECKING:
     from tunesmith_jobs.train.trainer import TuneTrainer
 
 STANDING_FILE = "tunesmith_standing.json"
 _PROGRESS_SECONDS = 1.0
+_SLOW_STEP_SECONDS = 2.0
 _LOWER_IS_BETTER = frozenset({"eval_loss", "eval_perplexity"})
 
 
@@ -109,6 +111,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self._durations: deque[float] = deque(maxlen=50)
         self._is_first = True
         self._step_began = 0.0
+        self._is_slow = True
+        self.saved_step: int | None = None
+        """The newest step that this task has saved."""
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Say that training begins, and measure where it begins."""
@@ -131,6 +136,29 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         """Tell the order which epoch it is, from the step alone."""
         self._trainer.order.epoch = state.global_step // self._trainer.plan.steps_per_epoch
 
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A step begins, with the first of its batches."""
+        self._trainer.begin_step()
+
+    def before_batch(self) -> None:
+        """Go on with a step only if that is wanted. All workers ask before each batch of it.
+
+        Raises:
+            LeftInStep: A stop is wanted, and the step can be given up.
+            Superseded: The attempt is over.
+        """
+        trainer = self._trainer
+        if trainer.outlet.superseded:
+            raise Superseded
+        if not trainer.can_leave_in_step:
+            return
+        stop = self._is_told_to_leave()
+        if trainer.args.world_size > 1:
+            # The workers agree only where a step is long: it costs a message among them.
+            stop = self._is_slow and self._any_of(stop)[0]
+        if stop:
+            raise LeftInStep
+
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
@@ -146,11 +174,12 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             self._durations.append(now - self._step_began)  # evaluations and saves in between count
         elif state.is_world_process_zero:
             trainer.outlet.emit(PhaseDone(phase=Phase.STEP, seconds=now - plan.ready_at))
+        is_slow = now - self._mark > _SLOW_STEP_SECONDS
         self._is_first, self._step_began, self._mark = False, now, now
         if trainer.outlet.superseded:
             raise Superseded
         is_last = step >= plan.total_steps
-        wants_stop, wants_save = self._wishes(now)
+        wants_stop, wants_save, self._is_slow = self._wishes(now, is_slow)
         trainer.stopped = not is_last and wants_stop
         is_end = is_last or trainer.stopped
         spec = plan.spec
@@ -162,7 +191,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         control.should_training_stop = is_end
         if state.is_world_process_zero and (is_end or now - self._said_at >= _PROGRESS_SECONDS):
             self._said_at = now
-            self._say_progress(state)
+            self.say_progress(state)
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
@@ -183,11 +212,12 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
                 control.should_save = control.should_training_stop = True
                 trainer.close_window()
                 if state.is_world_process_zero:
-                    self._say_progress(state, is_over=True)
+                    self.say_progress(state, is_over=True)
         self._mark = time.perf_counter()  # the time an evaluation took is no training time
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Hand the local checkpoint over."""
+        self.saved_step = state.global_step
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / checkpoint_name(state.global_step)
             expected = [folder / f"rng_state_{rank}.pth" for rank in range(args.world_size)]
@@ -198,10 +228,13 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
                 self._trainer.latest,
                 ready=lambda: is_alone or all(file.exists() for file in expected),
                 best_step=self._trainer.standing.kept_step,
+                files=self._trainer.files,
+                written=self._trainer.snapshots.release,
             )
         self._mark = self._saved_at = time.perf_counter()
 
-    def _say_progress(self, state: TrainerState, *, is_over: bool = False) -> None:
+    def say_progress(self, state: TrainerState, *, is_over: bool = False) -> None:
+        """Say how far the run is."""
         total, left = self._trainer.plan.total_steps, None
         if is_over:
             left = 0.0
@@ -211,21 +244,26 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             Progress(step=state.global_step, total_steps=total, epoch=state.epoch or 0, seconds_left=left)
         )
 
-    def _wishes(self, now: float) -> tuple[bool, bool]:
-        """Whether a stop and a save are wanted now, by the user or the clock."""
+    def _is_told_to_leave(self) -> bool:
+        return self._trainer.outlet.desired is Desired.STOP or self._trainer.notices.must_leave
+
+    def _any_of(self, *flags: bool) -> list[bool]:
+        """Each flag, where any worker has it."""
+        told = torch.tensor([float(flag) for flag in flags], device=self._trainer.args.device)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        return [bool(flag) for flag in told.tolist()]
+
+    def _wishes(self, now: float, is_slow: bool) -> tuple[bool, bool, bool]:
+        """Whether a stop and a save are wanted now, by the user, the clock or the machine; whether steps are slow."""
         trainer, spec = self._trainer, self._trainer.plan.spec
         asked = trainer.outlet.save_now
         minutes = spec.save_interval_minutes if spec.save_strategy != "no" else 0
         is_time = 0 < minutes * 60 <= now - self._saved_at
-        stop, save = (
-            trainer.outlet.desired is Desired.STOP,
-            is_time or asked > trainer.standing.saves_answered,
-        )
+        stop = self._is_told_to_leave()
+        save = trainer.notices.wants_save() or is_time or asked > trainer.standing.saves_answered
         if trainer.args.world_size > 1:
-            # Rank 0 decides; all stop and save after the same step.
-            flags = torch.tensor([float(stop), float(save)], device=trainer.args.device)
-            torch.distributed.broadcast(flags, 0)
-            stop, save = (bool(flag) for flag in flags.tolist())
+            # All stop and save after the same step.
+            stop, save, is_slow = self._any_of(stop, save, is_slow)
         if save:
             trainer.standing.saves_answered = max(asked, trainer.standing.saves_answered)
-        return stop, save
+        return stop, save, is_slow

@@ -4,8 +4,8 @@
 complete checkpoints and, when it completes, the final model.
 """
 
+import dataclasses
 import logging
-import os
 import shutil
 import time
 import traceback
@@ -20,12 +20,12 @@ from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
-from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.spec.training import TrainSpec
-from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.failures import StorageFailed, Superseded, reason_of
+from tunesmith_jobs.train.leaving import LeftInStep, Notices, TooLarge, with_smaller_batches
 from tunesmith_jobs.train.logs import captured, log_line
+from tunesmith_jobs.train.preparing import facts_of, free_memory, prepare_libraries, speed_up, write_order
 
 _log = logging.getLogger("tunesmith_jobs.train")
 
@@ -57,6 +57,8 @@ class Paths:
     output_dir: Path | None = None
     tokenizer: Path | None = None
     """Another folder whose tokenizer is used instead of the model's."""
+    tokens: Path | None = None
+    """Where encoded files are kept (`tunesmith_jobs.train.token_cache`); None keeps none."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class _StopBeforeStart(Exception):
     """A stop was asked for before the first step."""
 
 
-def train(spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity) -> Outcome:
+def train(
+    spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity, notices: Notices | None = None
+) -> Outcome:
     """Train, from the newest good checkpoint where there is one.
 
     Args:
@@ -82,12 +86,16 @@ def train(spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity) -> 
         paths: Where everything lies.
         outlet: Takes the events; says what the user wants.
         identity: Which run this is.
+        notices: What the machine asks; SIGTERM alone when not given.
     """
     scratch = paths.scratch / f"rank-{identity.rank}" if identity.rank else paths.scratch
     emit = outlet.emit if identity.rank == 0 else _say_nothing
-    with captured(outlet, spec.log_level, f"worker-{identity.rank}"):
+    with (
+        captured(outlet, spec.log_level, f"worker-{identity.rank}"),
+        (notices or Notices()).listening() as heard,
+    ):
         try:
-            return _run(_Job(spec, paths, outlet, emit, identity))
+            return _run(_Job(spec, paths, outlet, emit, identity, heard))
         except Superseded:
             return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
         except _StopBeforeStart:
@@ -113,8 +121,8 @@ def _say_nothing(payload: JobPayload) -> None:
 class _Phases:
     """Times the phases of the start, and lets a stop or a fence end it between two of them."""
 
-    def __init__(self, outlet: Outlet, emit: Callable[[JobPayload], None]) -> None:
-        self._outlet, self._emit = outlet, emit
+    def __init__(self, outlet: Outlet, emit: Callable[[JobPayload], None], notices: Notices) -> None:
+        self._outlet, self._emit, self._notices = outlet, emit, notices
         self._began = time.perf_counter()
 
     def done(self, phase: Phase) -> None:
@@ -122,9 +130,13 @@ class _Phases:
         now = time.perf_counter()
         self._emit(PhaseDone(phase=phase, seconds=now - self._began))
         self._began = now
+        self.check()
+
+    def check(self) -> None:
+        """Go on only if that is wanted."""
         if self._outlet.superseded:
             raise Superseded
-        if self._outlet.desired is Desired.STOP:
+        if self._outlet.desired is Desired.STOP or self._notices.must_leave:
             raise _StopBeforeStart
 
 
@@ -137,43 +149,50 @@ class _Job:
     outlet: Outlet
     emit: Callable[[JobPayload], None]
     identity: Identity
+    notices: Notices
 
 
 def _run(job: _Job) -> Outcome:
-    spec, paths, emit, identity = job.spec, job.paths, job.emit, job.identity
-    phases = _Phases(job.outlet, emit)
-    _prepare_libraries()
-    import transformers
-
-    from tunesmith_jobs.train import model as models
-    from tunesmith_jobs.train.arguments import trainer_arguments
-    from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner
-    from tunesmith_jobs.train.data import load_data
-    from tunesmith_jobs.train.lora_linear import use_fused_lora
+    spec, emit = job.spec, job.emit
+    phases = _Phases(job.outlet, emit, job.notices)
+    prepare_libraries()
     from tunesmith_jobs.train.precision import choose
-    from tunesmith_jobs.train.resume import find_state
-    from tunesmith_jobs.train.trainer import Plan
 
     choice = choose(spec)
     for warning in choice.warnings:
         emit(warning)
     phases.done(Phase.IMPORTS)
 
-    data = load_data(spec, paths.model, paths.train, paths.eval, paths.tokenizer)
-    if identity.restart == 0:
-        _warn_of_rows(emit, data.cut, data.dropped, spec.max_length)
+    data = _read_data(job, phases)
     phases.done(Phase.DATA)
 
+    outcome = _train_on(job, phases, choice, data)
+    while isinstance(outcome, TrainSpec):
+        emit(_smaller_batches(outcome))
+        free_memory()
+        job = dataclasses.replace(job, spec=outcome)
+        outcome = _train_on(job, phases, choice, data)
+    return outcome
+
+
+def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | TrainSpec:
+    """Train from the newest state; a spec to go on with instead, where a batch did not fit into memory."""
+    import transformers
+
+    from tunesmith_jobs.train import model as models
+    from tunesmith_jobs.train.arguments import trainer_arguments
+    from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner
+    from tunesmith_jobs.train.plan import Plan
+    from tunesmith_jobs.train.resume import find_state
+
+    spec, paths, emit, identity = job.spec, job.paths, job.emit, job.identity
     evaluates = data.eval_rows is not None and spec.eval_strategy != "no"
     arguments = trainer_arguments(spec, paths.scratch, choice, len(data.rows), evaluates=evaluates)
-    settings = transformers.TrainingArguments(
-        **arguments.values
-    )  # before the weights: ZeRO 3 loads them in parts
+    # Before the weights: ZeRO 3 loads them in parts.
+    settings = transformers.TrainingArguments(**arguments.values)
     transformers.set_seed(spec.seed)
     model = models.load(paths.model, spec, choice, data.classes or None)
-    loss = _pick_loss(model, spec, data)
-    if choice.device == "cpu" and spec.use_lora and not uses_zero(spec) and not spec.torch_compile:
-        use_fused_lora(model)
+    loss = speed_up(model, spec, data, choice)
     phases.done(Phase.WEIGHTS)
     ready_at = time.perf_counter()
 
@@ -182,7 +201,7 @@ def _run(job: _Job) -> Outcome:
     )
     store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir)
     if identity.rank == 0:
-        _write_order(store, spec, data)
+        write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
     start = find_state(store, spec, resume, emit)
     plan = Plan(
@@ -192,11 +211,15 @@ def _run(job: _Job) -> Outcome:
         evaluates=evaluates,
         restart=identity.restart,
         ready_at=ready_at,
-        facts=_facts(choice, data, model, spec) | {"loss": loss},
+        facts=facts_of(choice, data, model, spec) | {"loss": loss},
         tokenizer=paths.tokenizer or paths.model,
     )
     end = _take_steps(job, plan=plan, model=model, settings=settings, data=data, store=store, start=start)
+    if end.smaller is not None:
+        return end.smaller
     if end.was_stopped:
+        if not end.step:
+            raise _StopBeforeStart
         return Outcome.because(
             Reason.STOPPED_BY_USER, f"Stopped after step {end.step}; its checkpoint is saved."
         )
@@ -207,22 +230,34 @@ def _run(job: _Job) -> Outcome:
     checkpoint = end.checkpoint or store.checkpoint_folder(end.step, resume)
     uri = _publish_model(job, store, checkpoint, end.step, data)
     shutil.rmtree(resume, ignore_errors=True)
-    words = f"Trained {end.step} steps."
-    if end.step < plan.total_steps:
-        words = f"{end.standing.words(spec.metric_for_best_model)} {words}"
-    return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+    return Outcome.because(Reason.COMPLETED, end.words(plan)).model_copy(update={"model_uri": uri})
 
 
-def _prepare_libraries() -> None:
-    """Set what the heavy libraries read when they are imported, and import them."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched while training
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-    import transformers
+def _read_data(job: _Job, phases: _Phases) -> Any:
+    """What the run trains and evaluates on; says how far it is, and what to know of the rows."""
+    from tunesmith_jobs.train.data import load_data
+    from tunesmith_jobs.train.pace import Pace
+    from tunesmith_jobs.train.token_cache import TokenCache
 
-    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    transformers.utils.logging.disable_progress_bar()
+    pace = Pace(job.emit, Phase.DATA)
+
+    def said(rows: int, of: int | None) -> None:
+        phases.check()
+        pace(rows, of)
+
+    paths, spec = job.paths, job.spec
+    data = load_data(
+        spec,
+        paths.model,
+        paths.train,
+        paths.eval,
+        paths.tokenizer,
+        cache=TokenCache.at(paths.tokens),
+        said=said,
+    )
+    for warning in data.warnings(spec.max_length) if job.identity.restart == 0 else ():
+        job.emit(warning)
+    return data
 
 
 @dataclass(frozen=True)
@@ -234,6 +269,15 @@ class _End:
     standing: Any
     checkpoint: Path | None
     """The state that was gone on from, where no step was left to take; else the store has the newest."""
+    smaller: TrainSpec | None = None
+    """What to go on with, where a batch did not fit into memory."""
+
+    def words(self, plan: Any) -> str:
+        """How a run that was not stopped ended, in words."""
+        words = f"Trained {self.step} steps."
+        if self.step >= plan.total_steps:
+            return words
+        return f"{self.standing.words(plan.spec.metric_for_best_model)} {words}"
 
 
 def _take_steps(
@@ -252,6 +296,7 @@ def _take_steps(
         return _End(start.step, False, standing, start.folder)
     run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch)
     tee = Tee(job.outlet, run) if identity.rank == 0 else None
+    smaller: TrainSpec | None = None
     uploader = Uploader(store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned)
     try:
         trainer = TuneTrainer(
@@ -262,10 +307,21 @@ def _take_steps(
             pad_id=models.pad_id(model),
             outlet=tee or job.outlet,
             uploader=uploader,
+            notices=job.notices,
         )
         if start is not None:
-            trainer.restore(start.folder, standing)
-        trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+            trainer.restore(start, standing)
+        try:
+            trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+        except LeftInStep:
+            trainer.leave()
+            trainer.stopped = True
+        except TooLarge as error:
+            smaller = with_smaller_batches(spec)
+            if smaller is None:
+                raise
+            _log.warning("a batch does not fit into memory: %s", error)
+            trainer.leave()
     except Superseded:
         uploader.abort()
         raise
@@ -276,46 +332,17 @@ def _take_steps(
         if tee is not None:
             tee.close()
     uploader.close()
-    return _End(trainer.state.global_step, trainer.stopped, trainer.standing, None)
+    return _End(trainer.state.global_step, trainer.stopped, trainer.standing, None, smaller)
 
 
-def _pick_loss(model: Any, spec: TrainSpec, data: Any) -> str:
-    """Compute the loss at trained positions alone where that is the model's own loss; says what was picked and why."""
-    from tunesmith_jobs.train.loss import use_supervised_loss
-
-    if data.classes:
-        return "of classes"
-    if uses_zero(spec):
-        return "of all positions: DeepSpeed may hold the head in parts"
-    why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
-    return f"of all positions: {why}" if why else "of trained positions"
-
-
-def _facts(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any]:
-    """What was resolved, for the task's page."""
-    import torch
-
-    from tunesmith_jobs.train import model as models
-
-    return (
-        {
-            "threads": torch.get_num_threads(),
-        }
-        | data.facts()
-        | choice.facts()
-        | models.facts(model, spec)
+def _smaller_batches(after: TrainSpec) -> Warned:
+    rows, batches = after.per_device_train_batch_size, after.gradient_accumulation_steps
+    return Warned(
+        code="smaller_batches",
+        message=f"A batch did not fit into memory: training goes on with {rows} rows at once and {batches} batches a "
+        "step, which are as many rows a step as before.",
+        hint=f"Set `per_device_train_batch_size={rows}` and `gradient_accumulation_steps={batches}` next time.",
     )
-
-
-def _write_order(store: Any, spec: TrainSpec, data: Any) -> None:
-    """Keep which rows every step takes. Training does not wait for it to work."""
-    bounds, numbers = data.rows.origins
-    batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.workers[1]
-    order = RowOrder(spec.seed, spec.reshuffle_each_epoch, batch, bounds.tolist(), numbers.tolist())
-    try:
-        store.write(ORDER_FILE, order.encode())
-    except OSError:
-        _log.exception("which rows every step takes was not stored")
 
 
 def _close_quietly(uploader: Any) -> None:
@@ -345,22 +372,3 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
     except OSError as error:
         raise StorageFailed(f"The final model could not be stored: {error}") from error
     return str(uri)
-
-
-def _warn_of_rows(emit: Callable[[JobPayload], None], cut: int, dropped: int, max_length: int) -> None:
-    if dropped:
-        emit(
-            Warned(
-                code="rows_without_labels",
-                message=f"{dropped} rows are left out: within {max_length} tokens they have nothing to train.",
-                hint="Raise `max_length` to keep them.",
-            )
-        )
-    if cut:
-        emit(
-            Warned(
-                code="rows_cut",
-                message=f"{cut} rows are longer than {max_length} tokens and were cut.",
-                hint="Raise `max_length` to keep them whole.",
-            )
-        )

@@ -3,24 +3,27 @@
 The one place where the data parameters of a spec meet the files. Knows nothing of the model's weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunesmith.rows.choosing import encoder_of
+from tunesmith.events import Warned
 from tunesmith.rows.labels import check_classes
 from tunesmith.rows.microscope import FIRST_ROWS, row_sha256
-from tunesmith.rows.reading import RowFile
-from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.template import ChatTemplate
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.collate import ClassCollator, Collator
+from tunesmith_jobs.train.encoded import Loaded
 from tunesmith_jobs.train.evaluation import ClassScores, Scores, TokenScores
 from tunesmith_jobs.train.packing import BlockRows, PackedRows
-from tunesmith_jobs.train.rows import Loaded, Rows, Samples, hold_out, load_classes, load_rows
+from tunesmith_jobs.train.rows import Rows, Samples, hold_out
+from tunesmith_jobs.train.token_cache import Said, TokenCache, Use
+from tunesmith_jobs.train.tokenising import Source
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,12 @@ class Data:
     examples: int
     """Rows or documents that are trained on, before they are packed."""
     eval_examples: int
-    cut: int
-    dropped: int
+    loaded: Loaded
+    """What the training file gave."""
+    eval_loaded: Loaded | None = None
+    """What the evaluation file gave, where there is one."""
+    cache: Use = "off"
+    """What the token cache had to do with the training file."""
     classes: tuple[str, ...] = ()
     """Names of the classes in the order of their numbers; empty where nothing is classified."""
     template: ChatTemplate | None = None
@@ -55,19 +62,59 @@ class Data:
         """What was read, for the task's page."""
         facts: dict[str, Any] = {
             "rows": self.examples,
-            "rows_cut": self.cut,
-            "rows_dropped": self.dropped,
+            "rows_cut": self.loaded.cut,
+            "rows_dropped": self.loaded.dropped,
+            "rows_skipped": self.loaded.skipped,
             "sequences": len(self.rows),
             "eval_rows": self.eval_examples,
             "tokens": self.rows.tokens,
             "supervised_tokens": self.rows.supervised,
             "first_rows_sha256": list(self.first_rows_sha256),
+            "token_cache": self.cache,
         }
         return facts | ({"classes": list(self.classes)} if self.classes else {})
 
+    def warnings(self, max_length: int) -> Iterator[Warned]:
+        """What a user should know of the rows."""
+        for loaded in filter(None, (self.loaded, self.eval_loaded)):
+            if loaded.skipped:
+                first = "; ".join(f"{one.field}: {one.message}" for one in loaded.first_skipped[:_SHOWN])
+                more = " ..." if loaded.skipped > _SHOWN else ""
+                yield Warned(
+                    code="rows_skipped",
+                    message=f"{loaded.skipped} bad rows are left out. {first}{more}",
+                    hint="Mend them; `tunesmith data validate` lists them all.",
+                )
+        if self.loaded.dropped:
+            yield Warned(
+                code="rows_without_labels",
+                message=f"{self.loaded.dropped} rows are left out: within {max_length} tokens they have nothing to "
+                "train.",
+                hint="Raise `max_length` to keep them.",
+            )
+        if self.loaded.cut:
+            yield Warned(
+                code="rows_cut",
+                message=f"{self.loaded.cut} rows are longer than {max_length} tokens and were cut.",
+                hint="Raise `max_length` to keep them whole.",
+            )
+        if self.cache == "mended":
+            yield Warned(
+                code="token_cache_damaged",
+                message="The kept tokens of the training file were damaged, and were made anew.",
+                hint="If it comes again, look at the disk of the node's work folder.",
+            )
+
 
 def load_data(
-    spec: TrainSpec, model: Path, train: Path, evaluation: Path | None, tokenizer: Path | None
+    spec: TrainSpec,
+    model: Path,
+    train: Path,
+    evaluation: Path | None,
+    tokenizer: Path | None,
+    *,
+    cache: TokenCache | None = None,
+    said: Said = lambda rows, of: None,
 ) -> Data:
     """Read and encode what a run is given.
 
@@ -77,34 +124,25 @@ def load_data(
         train: The training file.
         evaluation: The evaluation file, where there is one.
         tokenizer: Another folder whose tokenizer is used instead of the model's.
+        cache: Where encoded files are kept.
+        said: Told how far it is; what it raises ends the work.
 
     Raises:
         InvalidData: A file or a row cannot be used.
         InvalidModel: The tokenizer or the chat template is missing or broken.
         InvalidInput: The chosen chat template does not fit.
     """
-    template: ChatTemplate | None = None
-    classes: tuple[str, ...] = ()
-
-    def load(path: Path, samples: int) -> Loaded:
-        nonlocal template, classes
-        shape = shape_of(RowFile(path), spec)
-        encoder = encoder_of(spec, shape, model, tokenizer)
-        template = template or encoder.template
-        if spec.training_type != "classification":
-            return load_rows(path, encoder, samples, spec.seed, shape)
-        loaded, found = load_classes(
-            path, encoder, shape, max_samples=samples, seed=spec.seed, known=classes or None
-        )
-        if not classes:
-            check_classes(found, shape.label)
-        classes = found
-        return loaded
-
-    loaded = load(train, spec.max_samples)
-    rows, held_out = loaded.rows, None
+    cache = cache or TokenCache(None)
+    source = Source(train, spec, model, tokenizer, spec.max_samples)
+    loaded, use = cache.load(source, said)
+    if spec.training_type == "classification":
+        check_classes(loaded.classes, source.shape.label)
+    rows, held_out, eval_loaded = loaded.rows, None, None
+    template = source.template
     if evaluation is not None:
-        held_out = load(evaluation, 0).rows
+        other = Source(evaluation, spec, model, tokenizer)
+        eval_loaded = cache.load(other, said, loaded.classes or None).loaded
+        held_out, template = eval_loaded.rows, template or other.template
     elif spec.eval_sampling_ratio:
         rows, held_out = hold_out(rows, spec.eval_sampling_ratio, spec.seed)
     arrange = _arrange(spec)
@@ -113,9 +151,10 @@ def load_data(
         eval_rows=arrange(held_out) if held_out is not None else None,
         examples=len(rows),
         eval_examples=len(held_out) if held_out is not None else 0,
-        cut=loaded.cut,
-        dropped=loaded.dropped,
-        classes=classes,
+        loaded=loaded,
+        eval_loaded=eval_loaded,
+        cache=use,
+        classes=loaded.classes,
         template=template,
         first_rows_sha256=_first_rows(loaded.rows),
         chosen_template=template.source if template and (spec.chat_template or tokenizer) else None,

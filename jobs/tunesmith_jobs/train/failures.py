@@ -34,7 +34,8 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out."""
     # By name: this module must not import torch only to compare a class.
     text = str(error)
     return (
@@ -69,7 +70,7 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
             return Reason.BAD_PARAMETERS
         if isinstance(item, NonFinite):
             return Reason.NUMERIC
-        if _is_out_of_memory(item):
+        if is_out_of_memory(item):
             return Reason.OUT_OF_MEMORY
         if _is_disk_full(item, scratch):
             return Reason.DISK_FULL

@@ -15,7 +15,7 @@ import yaml
 
 from tunesmith.artifacts import MANIFEST, faults_of
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path, open_storage
 

@@ -7,6 +7,7 @@ off. Knows nothing of tensors or the model.
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -68,8 +69,9 @@ class PackedRows:
     @property
     def lengths(self) -> Ints:
         """See `Samples`."""
-        lengths = self._rows.lengths
-        return np.asarray([lengths[pack].sum() for pack in self._packs], np.int32)
+        bounds, rows = self._flat()
+        ends = np.concatenate([[0], np.cumsum(self._rows.lengths[rows], dtype=np.int64)])
+        return np.diff(ends[bounds]).astype(np.int32)
 
     @property
     def tokens(self) -> int:
@@ -84,8 +86,13 @@ class PackedRows:
     @property
     def origins(self) -> tuple[Ints, Ints]:
         """See `Samples`."""
+        bounds, rows = self._flat()
+        return bounds, self._rows.numbers[rows]
+
+    def _flat(self) -> tuple[Ints, Ints]:
+        """Where each pack's rows begin, and the rows of all."""
         bounds = np.cumsum([0, *(len(pack) for pack in self._packs)], dtype=np.int32)
-        return bounds, self._rows.numbers[[row for pack in self._packs for row in pack]]
+        return bounds, np.fromiter(chain.from_iterable(self._packs), np.int32, int(bounds[-1]))
 
 
 class BlockRows:
@@ -110,10 +117,10 @@ class BlockRows:
         inside = bounds[np.searchsorted(bounds, begin, "right") : np.searchsorted(bounds, end, "left")]
         documents = np.concatenate([[begin], inside])
         lengths = np.diff(np.append(documents, end))
-        labels = self._rows.labels[begin:end].copy()
+        ids, labels = self._rows.stretch(begin, end)
         labels[:1] = IGNORE_INDEX
         return Row(
-            self._rows.ids[begin:end],
+            ids,
             labels if index >= 0 else np.full_like(labels, IGNORE_INDEX),
             (np.arange(begin, end) - np.repeat(documents, lengths)).astype(np.int32),
             len(documents),
@@ -133,8 +140,10 @@ class BlockRows:
     @property
     def supervised(self) -> int:
         """See `Samples`."""
-        labels = self._rows.labels[: self.tokens]
-        return int((labels != IGNORE_INDEX).sum() - (labels[self._starts] != IGNORE_INDEX).sum())
+        heads = sum(int(self._rows.stretch(at, at + 1)[1][0] != IGNORE_INDEX) for at in self._starts.tolist())
+        left_out = self._rows.tokens - self.tokens  # 1 where the last block would train nothing
+        tail = self._rows.stretch(self.tokens, self._rows.tokens)[1] if left_out else np.empty(0, np.int32)
+        return self._rows.supervised - heads - int((tail != IGNORE_INDEX).sum())
 
     @property
     def origins(self) -> tuple[Ints, Ints]:

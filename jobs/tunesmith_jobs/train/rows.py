@@ -1,25 +1,22 @@
-"""Encoded rows in memory, and the order they are taken in.
+"""Encoded rows, and the order they are taken in.
 
 Everything here is a function of (rows, seed, epoch, position), so that a run goes on exactly where it was cut off.
 Knows nothing of how text becomes tokens (`tunesmith.rows`), of tensors, nor of the model.
 """
 
 import math
-import random
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows.encoding import IGNORE_INDEX, RowEncoder, encode_rows
-from tunesmith.rows.labels import check_known, sort_classes
+from tunesmith.rows.encoding import IGNORE_INDEX
 from tunesmith.rows.order import shuffled
-from tunesmith.rows.reading import RowFile, read_rows
-from tunesmith.rows.shapes import Shape
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
+Longs = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Row(NamedTuple):
@@ -60,174 +57,111 @@ class Samples(Protocol):
         """The file's rows in each: where each one's begin, and the rows' numbers."""
 
 
+class Flat(NamedTuple):
+    """The tokens of many rows end to end, 5 bytes a token; the arrays may lie on disk."""
+
+    ids: Ints
+    trained: Bools
+    """Whether each token is trained; empty where rows are classified."""
+
+    def labels(self, begin: int, end: int) -> Ints:
+        """The labels of some tokens: the token's own id where it is trained."""
+        return np.where(self.trained[begin:end], self.ids[begin:end], np.int32(IGNORE_INDEX))
+
+
 class Rows:
-    """Encoded rows, kept end to end in two flat arrays (4 bytes a token each)."""
+    """Encoded rows: some stretches of flat arrays.
+
+    Args:
+        flat: The tokens.
+        lengths: Tokens of each row.
+        numbers: Each row's number in its file, from 1.
+        starts: Where in the arrays each row begins; without them the rows lie end to end from the start.
+        classes: The number of each row's class, where rows are classified.
+    """
 
     def __init__(
-        self, ids: Sequence[Ints], labels: Sequence[Ints], numbers: Sequence[int] | None = None
+        self,
+        flat: Flat,
+        lengths: Ints,
+        numbers: Ints,
+        starts: Longs | None = None,
+        classes: Ints | None = None,
     ) -> None:
-        self.numbers = np.asarray(range(1, len(ids) + 1) if numbers is None else numbers, np.int32)
-        """Each row's number in its file, from 1."""
-        self.bounds = np.cumsum([0, *(len(part) for part in ids)])
-        """Where each row begins, and where the last one ends."""
-        self.ids = np.concatenate([*ids, np.empty(0, np.int32)]).astype(np.int32)
-        self.labels = np.concatenate([*labels, np.empty(0, np.int32)]).astype(np.int32)
+        self._flat, self._classes = flat, classes
+        self._lengths, self.numbers = lengths, numbers
+        self.bounds: Longs = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        """Where each row begins, and where the last one ends, with all rows end to end."""
+        self._starts = self.bounds[:-1] if starts is None else starts
+
+    @classmethod
+    def of(cls, ids: Sequence[Ints], labels: Sequence[Ints], numbers: Sequence[int] | None = None) -> Self:
+        """Rows from the tokens and the labels of each."""
+        none = np.empty(0, np.int32)
+        flat = Flat(
+            np.concatenate([*ids, none], dtype=np.int32), np.concatenate([*labels, none]) != IGNORE_INDEX
+        )
+        found = range(1, len(ids) + 1) if numbers is None else numbers
+        return cls(flat, np.asarray([len(row) for row in ids], np.int32), np.asarray(found, np.int32))
 
     def __len__(self) -> int:
-        return len(self.bounds) - 1
+        return len(self._lengths)
 
     def __getitem__(self, index: int) -> Row:
         row = index if index >= 0 else -1 - index
-        part = slice(self.bounds[row], self.bounds[row + 1])
-        labels = self.labels[part]
-        return Row(self.ids[part], labels if index >= 0 else np.full_like(labels, IGNORE_INDEX))
+        begin = int(self._starts[row])
+        end = begin + int(self._lengths[row])
+        labels = self._flat.labels(begin, end) if self._classes is None else self._classes[row : row + 1]
+        ids = np.array(self._flat.ids[begin:end])
+        return Row(ids, labels if index >= 0 else np.full_like(labels, IGNORE_INDEX))
 
     @property
     def lengths(self) -> Ints:
         """See `Samples`."""
-        return np.diff(self.bounds).astype(np.int32)
+        return self._lengths
 
     @property
     def tokens(self) -> int:
         """See `Samples`."""
-        return len(self.ids)
+        return int(self.bounds[-1])
 
     @property
     def supervised(self) -> int:
         """See `Samples`."""
-        return int((self.labels != IGNORE_INDEX).sum())
+        if self._classes is not None:
+            return len(self)
+        if self.tokens == len(self._flat.ids):
+            return int(np.count_nonzero(self._flat.trained))
+        ends = self._starts + self._lengths
+        parts = zip(self._starts.tolist(), ends.tolist(), strict=True)
+        return sum(int(np.count_nonzero(self._flat.trained[begin:end])) for begin, end in parts)
 
     @property
     def origins(self) -> tuple[Ints, Ints]:
         """See `Samples`."""
         return np.arange(len(self) + 1, dtype=np.int32), self.numbers
 
-    def take(self, indices: Iterable[int]) -> Self:
-        """Some of the rows, in the given order."""
-        places = [int(i) for i in indices]
-        chosen = [self[i] for i in places]
-        return type(self)(
-            [row.input_ids for row in chosen], [row.labels for row in chosen], self.numbers[places].tolist()
-        )
+    def take(self, indices: Longs) -> "Rows":
+        """Some of the rows, in the given order; no token is copied."""
+        classes = self._classes[indices] if self._classes is not None else None
+        return Rows(self._flat, self._lengths[indices], self.numbers[indices], self._starts[indices], classes)
 
+    def renumbered(self, numbers: Ints) -> "Rows":
+        """The same rows with other numbers for their classes: class `i` becomes `numbers[i]`."""
+        assert self._classes is not None
+        return Rows(self._flat, self._lengths, self.numbers, self._starts, numbers[self._classes])
 
-class ClassRows(Rows):
-    """Encoded texts, each with the number of its class as its only label."""
-
-    def __getitem__(self, index: int) -> Row:
-        row = index if index >= 0 else -1 - index
-        label = self.labels[row : row + 1]
-        ids = self.ids[self.bounds[row] : self.bounds[row + 1]]
-        return Row(ids, label if index >= 0 else np.full_like(label, IGNORE_INDEX))
-
-
-class Loaded(NamedTuple):
-    """What a file gave."""
-
-    rows: Rows
-    cut: int
-    """Rows that were longer than `max_length`."""
-    dropped: int
-    """Rows left out because nothing of them is trained."""
-
-
-def load_rows(
-    path: Path, encoder: RowEncoder, max_samples: int = 0, seed: int = 0, shape: Shape | None = None
-) -> Loaded:
-    """Read and encode a file of conversations or texts.
-
-    Args:
-        path: The file.
-        encoder: Turns what a row holds into tokens and labels.
-        max_samples: Take at most so many rows, drawn by the seed; 0 takes all.
-        seed: Draws the sample.
-        shape: Where in a row its sample is.
-
-    Raises:
-        InvalidData: The file or a row cannot be read, or no row has anything to train.
-    """
-    ids: list[Ints] = []
-    labels: list[Ints] = []
-    numbers: list[int] = []
-    cut = dropped = 0
-    file = RowFile(path)
-    for number, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape or Shape()):
-        cut += encoded.cut > 0
-        row_labels = np.asarray(encoded.labels, np.int32)
-        # The first token is never predicted, so a label there trains nothing.
-        row_labels[:1] = IGNORE_INDEX
-        if not (row_labels != IGNORE_INDEX).any():
-            dropped += 1
-            continue
-        ids.append(np.asarray(encoded.input_ids, np.int32))
-        labels.append(row_labels)
-        numbers.append(number)
-    if not ids:
-        raise InvalidData(
-            f"`{path.name}`: no row has anything to train on.",
-            hint="Every row needs an assistant's answer that begins within `max_length` tokens: raise `max_length`.",
-            field=path.name,
-        )
-    return Loaded(Rows(ids, labels, numbers), cut, dropped)
-
-
-def load_classes(
-    path: Path,
-    encoder: RowEncoder,
-    shape: Shape,
-    *,
-    max_samples: int = 0,
-    seed: int = 0,
-    known: Sequence[str] | None = None,
-) -> tuple[Loaded, tuple[str, ...]]:
-    """Read and encode a file of texts with their classes; the classes are in the order of their numbers.
-
-    Args:
-        path: The file.
-        encoder: Turns texts into tokens.
-        shape: Where in a row text and class are.
-        max_samples: Take at most so many rows, drawn by the seed; 0 takes all.
-        seed: Draws the sample.
-        known: The classes, where another file gave them; else they are found here, among the rows that are taken.
-
-    Raises:
-        InvalidData: The file or a row cannot be read, or a class is not known.
-    """
-    ids: list[Ints] = []
-    names: list[str] = []
-    numbers: list[int] = []
-    cut = 0
-    file = RowFile(path)
-    for row_number, encoded in encode_rows(_source(path, max_samples, seed), encoder, file, shape):
-        assert encoded.label is not None
-        cut += encoded.cut > 0
-        ids.append(np.asarray(encoded.input_ids, np.int32))
-        names.append(encoded.label)
-        numbers.append(row_number)
-    classes = sort_classes(names) if known is None else tuple(known)
-    check_known(names, classes, path.name)
-    number = {name: i for i, name in enumerate(classes)}
-    labels = [np.asarray([number[name]], np.int32) for name in names]
-    return Loaded(ClassRows(ids, labels, numbers), cut, 0), classes
-
-
-def _source(path: Path, max_samples: int, seed: int) -> Iterable[tuple[int, dict[str, Any]]]:
-    rows = read_rows(path)
-    return _sample(rows, max_samples, seed) if max_samples else rows
-
-
-def _sample(
-    source: Iterable[tuple[int, dict[str, Any]]], size: int, seed: int
-) -> list[tuple[int, dict[str, Any]]]:
-    """A uniform sample of the rows in one pass, in file order (reservoir sampling; Vitter 1985, algorithm R)."""
-    draw = random.Random(seed)  # noqa: S311  (no secret is drawn)
-    kept: list[tuple[int, dict[str, Any]]] = []
-    for count, item in enumerate(source):
-        if count < size:
-            kept.append(item)
-        elif (place := draw.randint(0, count)) < size:
-            kept[place] = item
-    return sorted(kept, key=lambda item: item[0])
+    def stretch(self, begin: int, end: int) -> tuple[Ints, Ints]:
+        """Ids and labels of some tokens, counted with all rows end to end (`bounds`)."""
+        first = int(np.searchsorted(self.bounds, begin, "right")) - 1
+        ids, labels = [], []
+        while begin < end:
+            upto = min(end, int(self.bounds[first + 1]))
+            at = int(self._starts[first] - self.bounds[first])
+            ids.append(self._flat.ids[at + begin : at + upto])
+            labels.append(self._flat.labels(at + begin, at + upto))
+            begin, first = upto, first + 1
+        return np.concatenate(ids), np.concatenate(labels)
 
 
 def hold_out(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

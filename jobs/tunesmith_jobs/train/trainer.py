@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +18,36 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from tunesmith.artifacts import checkpoint_name
-from tunesmith.events import Metrics
-from tunesmith.spec.training import TrainSpec
+from tunesmith.events import Metrics, Warned
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train import optimizers, zero
-from tunesmith_jobs.train.checkpoints import Uploader
+from tunesmith_jobs.train.checkpoints import BigFile, Uploader
 from tunesmith_jobs.train.collate import take_counts
 from tunesmith_jobs.train.conductor import Conductor, Standing
 from tunesmith_jobs.train.data import Data
 from tunesmith_jobs.train.evaluation import class_loss, perplexity
-from tunesmith_jobs.train.failures import NonFinite, Superseded
+from tunesmith_jobs.train.failures import NonFinite, Superseded, is_out_of_memory
+from tunesmith_jobs.train.leaving import Moment, Notices, TooLarge
 from tunesmith_jobs.train.model import copy_tokenizer
+from tunesmith_jobs.train.plan import Plan, Window
+from tunesmith_jobs.train.resume import StartState
 from tunesmith_jobs.train.rows import Order, Samples
+from tunesmith_jobs.train.snapshots import OPTIMIZER_FILE, Snapshots, read_state
 from tunesmith_jobs.train.splitting import split
 
 WINDOW_FILE = "tunesmith_window.json"
 ARGUMENTS_FILE = "training_args.json"
+_SCHEDULER_FILE = "scheduler.pt"
+_STILL_STEPS = 3
+_STILL = Warned(
+    code="zero_gradient",
+    message=f"The gradient has been zero for {_STILL_STEPS} steps: nothing is learned.",
+    hint="Look at which tokens of the rows are trained, and at `target_modules` and `precision`.",
+)
 _CHECKPOINT_METRICS = frozenset(
     {"loss", "perplexity", "eval_loss", "eval_perplexity", "eval_accuracy", "eval_f1"}
 )
-
-
-@dataclass
-class Window:
-    """Sums since the last log line, and one since the start. Saved with every checkpoint."""
-
-    loss: float = 0.0
-    targets: float = 0.0
-    tokens: float = 0.0
-    places: float = 0.0
-    rows: float = 0.0
-    seconds: float = 0.0
-    supervised_total: float = 0.0
-
-    def restart(self) -> None:
-        """Begin the next window."""
-        self.__init__(supervised_total=self.supervised_total)  # type: ignore[misc]
-
-
-@dataclass
-class Plan:
-    """What the run will do, in numbers."""
-
-    spec: TrainSpec
-    total_steps: int
-    steps_per_epoch: int
-    evaluates: bool
-    restart: int = 0
-    ready_at: float = 0.0
-    """When the weights were there (`time.perf_counter`): the first step's time counts from here."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    tokenizer: Path | None = None
-    """Whose files a checkpoint of all weights carries, so that it is a model by itself."""
-
-    def is_due(self, strategy: str, every: int, step: int) -> bool:
-        """Whether something with a `steps`/`epoch`/`no` strategy is due after `step`."""
-        if strategy == "steps":
-            return step % every == 0
-        return strategy == "epoch" and step % self.steps_per_epoch == 0
 
 
 class TuneTrainer(Trainer):  # type: ignore[misc]
@@ -94,14 +65,20 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         pad_id: int,
         outlet: Outlet,
         uploader: Uploader,
+        notices: Notices,
     ) -> None:
         self.plan = plan
         self.outlet = outlet
         self.uploader = uploader
+        self.notices = notices
+        self.conductor = Conductor(self)
         self.window = Window()
         self.standing = Standing()
         self.stopped = False
         self.latest: dict[str, float] = {}
+        self.snapshots = Snapshots(Path(str(args.output_dir)) / "kept")
+        self.files: list[BigFile] = []
+        """What the uploader still has to write of the newest checkpoint."""
         self.order = Order(
             len(data.rows),
             plan.spec.per_device_train_batch_size,
@@ -120,9 +97,14 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             and not uses_zero(plan.spec)
             and not optimizers.moves_in_backward(plan.spec)
         )
+        # A step cannot be given up where its weights have moved, or where the engine counts its batches.
+        self.can_leave_in_step = not uses_zero(plan.spec) and not optimizers.moves_in_backward(plan.spec)
+        # Of several workers, the others would wait for the one that gave up.
+        self._may_shrink = plan.spec.shrink_batch_on_oom and self.can_leave_in_step and args.world_size == 1
         self._step_loss = torch.zeros((), device=args.device)
         self._step_targets = 0.0
         self._step_norm: float | None = None
+        self._still_steps = 0
         super().__init__(
             model,
             args,
@@ -130,7 +112,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             eval_dataset=data.eval_rows,
             data_collator=self._collator,
             compute_loss_func=class_loss if data.classes else None,
-            callbacks=[Conductor(self)],
+            callbacks=[self.conductor],
         )
         self.remove_callback(PrinterCallback)
 
@@ -168,9 +150,22 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Forward and backward of one batch; the loss is a sum over its labels / labels of the whole step."""
-        if self.outlet.superseded:
-            raise Superseded
+        """Forward and backward of one batch; the loss is a sum over its labels / labels of the whole step.
+
+        Raises:
+            TooLarge: It does not fit into memory, and smaller ones may be tried.
+        """
+        try:
+            return self._forward_and_backward(model, inputs, num_items_in_batch)
+        except Exception as error:
+            if self._may_shrink and is_out_of_memory(error):
+                raise TooLarge(str(error)) from error
+            raise
+
+    def _forward_and_backward(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> torch.Tensor:
+        self.conductor.before_batch()
         assert num_items_in_batch is not None, "the loss must be normalised by trained tokens"
         counts = take_counts(inputs)
         self.window.tokens += counts.tokens
@@ -180,6 +175,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self._step_targets = float(num_items_in_batch)
         losses = []
         for number, part in enumerate(parts, start=1):
+            if self.args.world_size == 1 and number > 1:
+                self.conductor.before_batch()
             # Workers add up their gradients once, with the last part.
             alone = self.accelerator.no_sync(model) if number < len(parts) else nullcontext()
             with alone:
@@ -187,6 +184,21 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
         self._step_loss += loss
         return loss
+
+    def begin_step(self) -> None:
+        """Remember what the step changes before the weights move."""
+        self._before_step = Moment.of(self)
+
+    def leave(self) -> None:
+        """Forget the step that was given up, and save the last whole one, unless it is saved."""
+        self._before_step.bring_back(self)
+        self._step_loss.zero_()
+        self.close_window()
+        if self.is_world_process_zero():
+            self.conductor.say_progress(self.state)
+        if self.state.global_step and self.conductor.saved_step != self.state.global_step:
+            self._save_checkpoint(self.model_wrapped, None)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         if optimizers.moves_in_backward(self.plan.spec):
@@ -210,6 +222,9 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         if not math.isfinite(loss) or has_bad_norm:
             what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {self._step_norm}"
             raise NonFinite(f"Step {self.state.global_step + 1}: {what}.")
+        self._still_steps = self._still_steps + 1 if self._step_norm == 0 else 0
+        if self._still_steps == _STILL_STEPS and self.is_world_process_zero():
+            self.outlet.emit(_STILL)
         # Each worker holds its share of the sum, scaled by the number of workers.
         self.window.loss += loss * self._step_targets / self.args.world_size
         self.window.targets += self._step_targets
@@ -305,6 +320,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
+        if state_dict is None and self.snapshots.plan_weights(folder):
+            return
         model = self.accelerator.unwrap_model(self.model)
         if state_dict is not None:
             # DeepSpeed gathers a tied weight once for each of its names.
@@ -314,6 +331,17 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         if self.plan.tokenizer is not None and not hasattr(model, "peft_config"):
             copy_tokenizer(self.plan.tokenizer, folder, self._data.chosen_template)
         (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
+        if state_dict is None:
+            self.snapshots.learn(folder, model)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_deepspeed_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            folder, state = Path(output_dir), self.optimizer.state_dict()
+            if not self.snapshots.plan_state(folder / OPTIMIZER_FILE, state):
+                torch.save(state, folder / "optimizer.pt")
+            torch.save(self.lr_scheduler.state_dict(), folder / _SCHEDULER_FILE)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / checkpoint_name(self.state.global_step)
@@ -323,6 +351,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             torch.distributed.barrier()  # the others write into the folder too, and may be faster
         with optimizers.evaluating(self.optimizer):
             super()._save_checkpoint(model, trial)
+            self.files = self.snapshots.take()
         self.standing.keep(self.state.global_step)
         if self.args.should_save:
             (folder / WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
@@ -331,7 +360,12 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
                 script.unlink()  # DeepSpeed adds programs; the whole weights lie beside them anyway
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
+        file = Path(checkpoint or "") / OPTIMIZER_FILE
+        if checkpoint is not None and file.is_file():
+            self.optimizer.load_state_dict(read_state(file))
+            self.lr_scheduler.load_state_dict(torch.load(file.parent / _SCHEDULER_FILE, weights_only=True))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
         scheduler = self.lr_scheduler
         if checkpoint is None or self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
             return
@@ -341,10 +375,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         for group, base, at in rates:
             group["lr"] = base * at(scheduler.last_epoch)
 
-    def restore(self, folder: Path, standing: Standing) -> None:
+    def restore(self, start: StartState, standing: Standing) -> None:
         """Take up the sums that a checkpoint holds, and a standing."""
-        self.window = Window(**json.loads((folder / WINDOW_FILE).read_text()))
+        self.window = Window(**json.loads((start.folder / WINDOW_FILE).read_text()))
         self.standing = standing
+        self.conductor.saved_step = start.step if start.is_own else None
 
 
 def memory_bytes(device: torch.device) -> int:

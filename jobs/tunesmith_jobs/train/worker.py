@@ -17,11 +17,13 @@ from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import count_restart, read_document, read_outcome, write_outcome
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
+from tunesmith_jobs.train.leaving import Notices
+from tunesmith_jobs.train.system import sampled
 
 _DRAIN_SECONDS = 2.0
 
 
-class _Silent:
+class Silent:
     """The outlet of a worker that is not the first: it says nothing and follows the others."""
 
     desired = Desired.RUN
@@ -38,8 +40,29 @@ def run(config: dict[str, Any]) -> None:
     import ray.train
 
     context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    document = read_document(config["document"])
+    work(config["document"], context.get_world_rank(), context.get_world_size(), Notices(_is_drained))
+
+
+def _is_drained() -> bool:
+    """Whether Ray has announced that the node of a worker goes away. Its public call waits for all workers."""
+    try:
+        from ray.train.v2._internal.execution.context import get_train_context
+
+        return get_train_context().preemption_context.preemption_info is not None
+    except (ImportError, AttributeError, RuntimeError):  # another version of Ray
+        return False
+
+
+def work(uri: str, rank: int, world: int, notices: Notices | None = None) -> None:
+    """Train as one of an attempt's workers.
+
+    Args:
+        uri: Of the job's document.
+        rank: Which of the workers this is.
+        world: How many there are.
+        notices: What the machine asks; SIGTERM alone when not given.
+    """
+    document = read_document(uri)
     if world == 1 and not uses_zero(TrainSpec.stored(document.spec)):
         # Alone there is nobody to talk to: without these the Trainer wraps no DDP around the model.
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK"):
@@ -47,21 +70,23 @@ def run(config: dict[str, Any]) -> None:
     if read_outcome(document) is not None:
         return  # it ended before this worker was lost
     if rank:
-        outcome = _train(document, _Silent(), rank, 0)
+        outcome = _train(document, Silent(), rank, 0, notices)
         if outcome.outcome is State.FAILED:
             write_outcome(document, outcome)
             raise RuntimeError(outcome.message)  # the others wait for this worker: Ray must end them
         return
     restart = count_restart(document)
     with Reporter(document, lock_timeout=120) as reporter:
-        outcome = _train(document, reporter, rank, restart)
+        outcome = _train(document, reporter, rank, restart, notices)
         if outcome.superseded:
             return
         reporter.drain(_DRAIN_SECONDS)
         write_outcome(document, outcome)
 
 
-def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int) -> Outcome:
+def _train(
+    document: JobDocument, outlet: Outlet, rank: int, restart: int, notices: Notices | None
+) -> Outcome:
     spec = TrainSpec.stored(document.spec)
     paths = Paths(
         model=Path(document.model_path),
@@ -71,6 +96,8 @@ def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int) -> Ou
         scratch=Path(document.work_dir) / "scratch" / str(document.attempt),
         output_dir=Path(document.output_dir) if document.output_dir else None,
         tokenizer=Path(document.tokenizer_path) if document.tokenizer_path else None,
+        tokens=Path(document.work_dir).parent / "tokens",
     )
     identity = Identity(document.task_id, document.attempt, document.name, restart, rank)
-    return train(spec, paths, outlet, identity)
+    with sampled(outlet, paths.scratch / "system", rank) as speaking:
+        return train(spec, paths, speaking, identity, notices)

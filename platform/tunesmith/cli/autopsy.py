@@ -29,15 +29,11 @@ def autopsy(task: TaskArgument, as_json: JsonFlag = False) -> None:
         return
     console = out()
     console.print(facts(_facts(found)))
-    if len(found.memory) > 1:
-        points = [(float(point.step), point.value / 2**30) for point in found.memory]
+    title, points = _memory(found)
+    if len(points) > 1:
         width = min(console.width, 100)
         console.print()
-        console.print(
-            draw(
-                points, width=width, height=6, title="Memory (GiB) by step", ascii_only=not signs_fit(console)
-            )
-        )
+        console.print(draw(points, width=width, height=6, title=title, ascii_only=not signs_fit(console)))
     for warning in found.warnings[-5:]:
         console.print(Text(plain(f"! {local_time(warning.time)}  {warning.message}")), soft_wrap=True)
     for worker in found.workers:
@@ -61,7 +57,26 @@ def _facts(found: Autopsy) -> Iterator[tuple[str, str | Text | None]]:
     yield "checkpoint", f"step {last.step}{lost}: {last.uri}" if last else "none"
     yield "restarts", str(found.restarts) if found.restarts else None
     yield "peak memory", size(found.peak_memory_bytes) if found.peak_memory_bytes else None
+    for worker in found.machines:
+        gpu = f", GPU {size(worker.gpu_peak_bytes)}" if worker.gpu_peak_bytes is not None else ""
+        free = (
+            f"; at least {size(worker.least_free_bytes)} free" if worker.least_free_bytes is not None else ""
+        )
+        yield worker.source, f"at most {size(worker.peak_bytes)}{gpu} on `{plain(worker.node)}`{free}"
     yield "next", found.next_step
+
+
+def _memory(found: Autopsy) -> tuple[str, list[tuple[float, float]]]:
+    """The memory of the worker that took most, by the clock where its machine was measured, else by step."""
+    if found.machines:
+        most = max(found.machines, key=lambda worker: worker.peak_bytes)
+        if len(most.memory) > 1:
+            began = most.memory[0].time
+            points = [
+                ((point.time - began).total_seconds() / 60, point.value / 2**30) for point in most.memory
+            ]
+            return f"Memory of {plain(most.source)} (GiB) by minute", points
+    return "Memory (GiB) by step", [(float(point.step), point.value / 2**30) for point in found.memory]
 
 
 def add_to(tasks: typer.Typer) -> None:

@@ -7,7 +7,7 @@ import typer
 from tunesmith import views
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
 from tunesmith.cli.output import say, show_json
-from tunesmith.cli.tasks import checkpoints as list_checkpoints
+from tunesmith.cli.reports import checkpoints as list_checkpoints
 
 checkpoints = typer.Typer(name="checkpoints", help="List, pin and unpin checkpoints.", no_args_is_help=True)
 checkpoints.command("list")(list_checkpoints)

@@ -16,7 +16,7 @@ from tunesmith.cli.words import number, plain
 from tunesmith.client.series import CurveWish
 from tunesmith.curves import MAX_TASKS, Axis, Comparison, Curve
 from tunesmith.errors import InvalidInput
-from tunesmith.metrics import METRICS
+from tunesmith.metrics import metric_of
 
 _POINTS = 400
 _CHART_WIDTH = 100
@@ -130,7 +130,8 @@ def _bounds(curves: Sequence[Curve]) -> str:
 
 
 def _words(name: str) -> str:
-    return METRICS[name].label_en if name in METRICS else plain(name)
+    known = metric_of(name)
+    return known.label_en if known else plain(name)
 
 
 def add_to(app: typer.Typer) -> None:

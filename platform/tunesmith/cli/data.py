@@ -5,32 +5,21 @@ A file that lies on this machine is read here where that is possible, so that a 
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, connect
-from tunesmith.cli.output import COLOURS, facts, out, say, show_json, signs_fit, table
+from tunesmith.cli.data_reports import print_preview, print_report
+from tunesmith.cli.data_run import run
+from tunesmith.cli.output import facts, out, say, show_json, table
 from tunesmith.cli.words import local_time, plain, size
 from tunesmith.client.datasets import Datasets
-from tunesmith.dataset_views import (
-    Count,
-    DataPreview,
-    DataReport,
-    DatasetView,
-    PreviewToken,
-    RowPreview,
-    TokenKind,
-    TokenReport,
-    UploadView,
-    Verdict,
-)
-from tunesmith.errors import TunesmithError
-from tunesmith.lifecycle import State
+from tunesmith.dataset_views import DatasetView, UploadView, Verdict, VersionView
+from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.spec.training import TrainSpec
 
 DatasetArgument = Annotated[
@@ -48,28 +37,16 @@ SetOption = Annotated[
     ),
 ]
 MaxLengthOption = Annotated[int | None, typer.Option(help="Tokens that a row is cut to.")]
-_VERDICTS = {
-    Verdict.FINE: COLOURS[State.COMPLETED],
-    Verdict.SKIPS: COLOURS[State.STOPPING],
-    Verdict.REFUSED: COLOURS[State.FAILED],
-}
-_WORDS = {
-    Verdict.FINE: "fine",
-    Verdict.SKIPS: "fine without its bad rows, which are within what is allowed",
-    Verdict.REFUSED: "cannot be trained on as it is",
-}
-_STYLES = {
-    TokenKind.TRAINED: f"bold {COLOURS[State.RUNNING]}",
-    TokenKind.CONTEXT: "",
-    TokenKind.CUT: f"strike {COLOURS[State.FAILED]}",
-}
-_SHOWN_BAD = 20
-_BAR = 30
 
 
 def add(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A file, or `s3://bucket/key` as the server sees it.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file, or `s3://bucket/key` as the server sees it. `tunesmith data run load` takes folders "
+            "and the Hub.",
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="The data set; the file's own name when left out.")] = None,
     in_place: Annotated[
@@ -87,6 +64,11 @@ def add(
     with connect() as client:
         if "://" in source:
             view = client.datasets.register(source, name)
+        elif Path(source).expanduser().is_dir():
+            raise InvalidInput(
+                f"`{source}` is a folder.",
+                hint=f"Load its files into one data set: `tunesmith data run load {source}`.",
+            )
         elif in_place:
             view = client.datasets.register(str(Path(source).expanduser().absolute()), name)
         else:
@@ -166,10 +148,16 @@ def show(dataset: DatasetArgument, as_json: JsonFlag = False) -> None:
             version.format,
             size(version.bytes),
             version.sha256[:12],
-            Text(plain(version.source)),
+            Text(plain(_origin(version))),
             made,
         )
     out().print(shown)
+
+
+def _origin(version: VersionView) -> str:
+    """Where a version comes from, as far as one line says it."""
+    made = version.lineage
+    return f"{made.operation} of {', '.join(made.sources)} ({made.task_id})" if made else version.source
 
 
 def remove(
@@ -228,7 +216,7 @@ def validate(
     if as_json:
         show_json(report)
     else:
-        _print_report(report)
+        print_report(report)
     if report.verdict is Verdict.REFUSED:
         raise typer.Exit(1)
 
@@ -266,7 +254,7 @@ def preview(
     if as_json:
         show_json(found)
         return
-    _print_preview(found)
+    print_preview(found)
 
 
 def _is_here(given: str) -> bool:
@@ -295,139 +283,12 @@ def _spec(parameters: dict[str, Any]) -> TrainSpec:
     return TrainSpec.read({**parameters, "model_name_or_path": "-", "train_file": "-"})
 
 
-def _print_report(report: DataReport) -> None:
-    console = out()
-    console.print(facts(_report_facts(report)))
-    if report.tokens is not None:
-        _print_histogram(console, report.tokens)
-    for part in (report, report.evaluation):
-        if part is not None:
-            _print_bad(part)
-    if report.evaluation is not None:
-        say(f"{report.evaluation.file}: {report.evaluation.rows} rows, {_WORDS[report.evaluation.verdict]}.")
-    for part in (report, report.evaluation):
-        for note in part.notes if part else ():
-            say(f"note: {note}")
-
-
-def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]:
-    packed = f", {report.packing}" if report.packing else ""
-    yield "file", f"{report.file}  {report.format}{packed}, {size(report.bytes)}"
-    yield "verdict", Text(_WORDS[report.verdict], style=_VERDICTS[report.verdict])
-    yield "rows", f"{report.rows}, bad: {report.bad_rows}" + ("" if report.is_complete else " (not all read)")
-    yield "hold", f"{report.kind}: {', '.join(report.columns)}"
-    yield "turns", _listed(report.turns, " turns")
-    yield "roles", _listed(report.roles)
-    yield "classes", _listed(report.classes)
-    letters = sum(script.count for script in report.scripts) or 1
-    yield (
-        "scripts",
-        ", ".join(f"{script.name} {100 * script.count / letters:.0f}%" for script in report.scripts[:6]),
-    )
-    if report.duplicates:
-        yield "duplicates", f"{report.duplicates} ({', '.join(report.duplicate_places[:3])}, ...)"
-    if report.empty_texts:
-        yield "empty", f"{report.empty_texts} rows have an empty answer or text"
-    if report.overlap is not None:
-        overlap = report.overlap
-        places = f" ({', '.join(overlap.places[:3])})" if overlap.places else ""
-        yield (
-            "leakage",
-            f"{overlap.rows} evaluation rows are trained on, {overlap.questions} questions more{places}",
-        )
-    if report.tokens is not None:
-        yield from _token_facts(report.tokens)
-
-
-def _token_facts(tokens: TokenReport) -> Iterator[tuple[str, str | Text | None]]:
-    sampled = f" (of {tokens.rows} rows, evenly taken)" if tokens.is_sample else ""
-    yield (
-        "tokens",
-        f"median {tokens.median}, 95% have {tokens.p95} or less, longest {tokens.longest}{sampled}",
-    )
-    yield "trained", f"{100 * tokens.supervised_share:.0f}% of the tokens"
-    cuts = ", ".join(f"{100 * at.share:.0f}% at {at.max_length}" for at in tokens.cut_at)
-    yield "cut", f"{tokens.cut_rows} rows at {tokens.max_length}; {cuts}" if cuts else None
-    if tokens.unsupervised_rows:
-        places = ", ".join(tokens.unsupervised_places[:3])
-        yield (
-            "untrained",
-            f"{tokens.unsupervised_rows} rows would be left out: nothing of them is trained ({places})",
-        )
-
-
-def _print_histogram(console: Console, tokens: TokenReport) -> None:
-    most = max((bin_.rows for bin_ in tokens.histogram), default=0)
-    sign = "█" if signs_fit(console) else "#"
-    for bin_ in tokens.histogram if most else ():
-        if bin_.rows or bin_.upto <= tokens.longest:
-            bar = sign * max(1 if bin_.rows else 0, round(_BAR * bin_.rows / most))
-            console.print(f"  up to {bin_.upto:>7}  {bar} {bin_.rows}")
-
-
-def _print_bad(report: DataReport) -> None:
-    if not report.bad:
-        return
-    for reason in report.reasons[:5]:
-        say(f"{reason.count} rows: {reason.name}")
-    for bad in report.bad[:_SHOWN_BAD]:
-        say(f"  {bad.place}: {bad.message}" + (f"\n    hint: {bad.hint}" if bad.hint else ""))
-        if bad.excerpt:
-            say(f"    row: {bad.excerpt}")
-    if report.bad_rows > len(report.bad[:_SHOWN_BAD]):
-        say(f"  ... and {report.bad_rows - len(report.bad[:_SHOWN_BAD])} more; `--json` lists the first 50.")
-
-
-def _listed(counts: Iterable[Count], unit: str = "") -> str:
-    return ", ".join(f"{count.name}{unit}: {count.count}" for count in list(counts)[:8])
-
-
-def _print_preview(found: DataPreview) -> None:
-    console = out()
-    for row in found.rows:
-        console.print(Text(row.place, style="bold"))
-        if row.problem is not None:
-            say(f"  {row.problem.message}" + (f"\n  hint: {row.problem.hint}" if row.problem.hint else ""))
-            continue
-        console.print(coloured(row, with_signs=console.color_system is None), soft_wrap=True)
-        label = f", class `{plain(row.label)}`" if row.label is not None else ""
-        say(
-            f"{row.trained} tokens are trained, {row.context} are read, {row.cut} are cut at {found.max_length}{label}."
-        )
-        if row.sha256:
-            say(f"sha256 {row.sha256}")
-        elif not row.trained and row.label is None:
-            say("note: Nothing of this row is trained: it would be left out.")
-
-
-def coloured(row: RowPreview, *, with_signs: bool) -> Text:
-    """A row's tokens in the colours of what becomes of them; with signs round them where there are no colours."""
-    text = Text()
-    signs = {TokenKind.TRAINED: ("⟦", "⟧"), TokenKind.CONTEXT: ("", ""), TokenKind.CUT: ("⟪", "⟫")}
-    before: TokenKind | None = None
-    for token in row.tokens:
-        if with_signs and token.kind is not before:
-            text.append(signs[before][1] if before else "")
-            text.append(signs[token.kind][0])
-        before = token.kind
-        text.append(
-            _shown(token), style=f"{_STYLES[token.kind]} {'reverse' if token.special else ''}".strip()
-        )
-    if with_signs and before:
-        text.append(signs[before][1])
-    return text
-
-
-def _shown(token: PreviewToken) -> str:
-    return plain(token.text).replace("\n", "↵\n")
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an app."""
     data = typer.Typer(
         name="data", help="Data sets, reports on files, rows under the microscope.", no_args_is_help=True
     )
     data.command("list")(list_datasets)
-    for command in (add, show, remove, validate, preview):
+    for command in (add, show, remove, validate, preview, run):
         data.command()(command)
     app.add_typer(data)

@@ -18,7 +18,7 @@ from tunesmith import views
 from tunesmith.cli.words import plain
 from tunesmith.errors import CannotConnect, Fault, Problem, TunesmithError
 from tunesmith.lifecycle import State
-from tunesmith.spec.parameter import Notice
+from tunesmith.spec.base import Notice
 
 COLOURS: dict[State, str] = {
     State.PENDING: "#7d93b2",

@@ -1,5 +1,6 @@
 """`tunesmith parameters`: the reference of every parameter, from its one declaration."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ from tunesmith.cli.arguments import JsonFlag
 from tunesmith.cli.output import facts, out, show_json, table
 from tunesmith.errors import NotFound
 from tunesmith.schema import ParameterRow, rows
-from tunesmith.spec.parameter import GROUP_LABELS, Group, did_you_mean
+from tunesmith.spec.dataset import OPERATIONS
+from tunesmith.spec.parameter import GROUP_LABELS, Group
+from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 
 
@@ -33,6 +36,7 @@ _HEADS = {
     ),
     Language.ZH: ("参数", "类型", "默认值", "范围或可选值", "说明", "别名", "生效条件"),
 }
+_OPERATIONS = {Language.EN: "Operations on data sets", Language.ZH: "数据操作"}
 _TITLES = {Language.EN: "Training parameters", Language.ZH: "训练参数"}
 _REQUIRED = {Language.EN: "required", Language.ZH: "必填"}
 
@@ -88,24 +92,42 @@ def markdown(lang: Language) -> str:
     lines = [f"# {_TITLES[lang]}", ""]
     for group in Group:
         found = [row for row in rows(TrainSpec) if row.about.group is group]
-        if not found:
-            continue
-        heads = _HEADS[lang]
-        lines += [f"## {group_title(group, lang)}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        for row in found:
-            meaning = f"**{label_of(row, lang)}.** {help_of(row, lang)}"
-            cells = (
-                f"`{row.name}`",
-                row.type,
-                _code(default_of(row, lang)) if not row.required else _REQUIRED[lang],
-                accepted(row),
-                meaning,
-                ", ".join(f"`{alias}`" for alias in row.about.aliases),
-                _code(conditions(row)),
-            )
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines.append("")
+        if found:
+            lines += [f"## {group_title(group, lang)}", "", *_grid(found, lang), ""]
     return "\n".join(lines)
+
+
+def operations_markdown(lang: Language) -> str:
+    """The reference of the operations on data sets as a Markdown page."""
+    lines = [f"# {_OPERATIONS[lang]}", ""]
+    for name, spec in OPERATIONS.items():
+        about = (spec.__doc__ or "").strip().splitlines()[0]
+        lines += [
+            f"## `{name}`",
+            "",
+            *([about, ""] if lang is Language.EN else []),
+            *_grid(rows(spec), lang),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _grid(found: Iterable[ParameterRow], lang: Language) -> list[str]:
+    heads = _HEADS[lang]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in found:
+        meaning = f"**{label_of(row, lang)}.** {help_of(row, lang)}"
+        cells = (
+            f"`{row.name}`",
+            row.type,
+            _code(default_of(row, lang)) if not row.required else _REQUIRED[lang],
+            accepted(row),
+            meaning,
+            ", ".join(f"`{alias}`" for alias in row.about.aliases),
+            _code(conditions(row)),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
 
 
 def _code(text: str) -> str:

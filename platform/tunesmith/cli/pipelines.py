@@ -14,7 +14,8 @@ from tunesmith.cli.words import age, plain
 from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import State
 from tunesmith.pipelines import NewPipeline, PipelineView
-from tunesmith.spec.pipeline import plan, read_pipeline
+from tunesmith.spec.pipeline import plan
+from tunesmith.spec.pipeline_file import read_pipeline
 
 pipelines = typer.Typer(name="pipelines", help="Pipelines: what `tunesmith run` began.", no_args_is_help=True)
 PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's id.")]

@@ -10,10 +10,11 @@ from rich.text import Text
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.output import facts, out, say, show_json, show_notices, table
 from tunesmith.cli.parameters import shown
-from tunesmith.cli.train import merged, read_config, task_and_parameters
+from tunesmith.cli.train import read_config, task_and_parameters
 from tunesmith.cli.verbs import SetOption, changes
 from tunesmith.cli.words import plain
 from tunesmith.errors import InvalidInput
+from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import TemplateView
 
 templates = typer.Typer(
@@ -82,7 +83,7 @@ def save(
 ) -> None:
     """Save parameters as a new template: those of a task, of a file, or given by `--set`."""
     parameters = task_and_parameters(read_config(config))[1] if config else {}
-    parameters = merged(parameters, changes(settings))
+    parameters = TrainSpec.merged(parameters, changes(settings))
     if not parameters and task is None:
         raise InvalidInput("Nothing to save.", hint="Give `--task`, `--config` or `--set`.")
     with connect() as client:

@@ -152,11 +152,6 @@ def task_and_parameters(document: Mapping[str, Any]) -> tuple[dict[str, Any], di
     return task, {name: value for name, value in parameters.items() if name not in _ENVELOPE}
 
 
-def merged(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a file with those of the flags over them, however either spells them."""
-    return TrainSpec.merged(config, flags)
-
-
 def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The same parameters with paths that do not depend on this process's folder.
 
@@ -259,7 +254,7 @@ def given_parameters(config: Path | None, flags: Mapping[str, Any]) -> tuple[dic
     """
     task, parameters = task_and_parameters(read_config(config)) if config else ({}, {})
     given = {name: read_flag(name, value) for name, value in flags.items() if value is not None}
-    return task, absolute(merged(parameters, given))
+    return task, absolute(TrainSpec.merged(parameters, given))
 
 
 def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:

@@ -11,7 +11,7 @@ from tunesmith.cli.output import out, say, show_json, show_notices, table
 from tunesmith.cli.parameters import Language
 from tunesmith.cli.train import absolute, read_flag
 from tunesmith.cli.words import plain
-from tunesmith.client.client import CopyEnvelope
+from tunesmith.client.tasks import CopyEnvelope
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.parameter import about
 from tunesmith.spec.training import TrainSpec

@@ -17,12 +17,13 @@ from rich.text import Text
 
 from tunesmith import events, views
 from tunesmith.cli.chart import draw
+from tunesmith.cli.machines import machine_line
 from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text
 from tunesmith.cli.words import PHASE_WORDS, duration, measured, number, plain, sentence
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.lifecycle import REASONS, State
-from tunesmith.metrics import METRICS
+from tunesmith.metrics import metric_of
 
 LINE_SECONDS = 10.0
 """How often a task that goes on says so where there is no terminal."""
@@ -39,6 +40,7 @@ class Board:
         self.waits = ""
         self.is_away = False
         self._is_starting = False
+        self.machines = ""
         self.total = view.progress.total_steps
         self.step = view.progress.step
         self.values: dict[str, float] = {}
@@ -71,11 +73,15 @@ class Board:
             phases = list(events.Phase)
             after = phases.index(payload.phase) + 1
             self.waits = PHASE_WORDS[phases[after]] if after < len(phases) else ""
+        elif isinstance(payload, events.PhaseProgress):
+            self._is_starting, self.waits = True, sentence(payload)
         elif isinstance(payload, events.Progress):
             self.step, self.total, self.seconds_left = payload.step, payload.total_steps, payload.seconds_left
         elif isinstance(payload, events.Metrics):
             self.step = max(self.step, payload.step)
             self.values |= payload.values
+        elif isinstance(payload, events.SystemMeasured):
+            self.machines = machine_line(payload.workers)
         elif isinstance(payload, events.TrainingStarted):
             self.step, self.total, self.waits = payload.step, payload.total_steps, ""
             if payload.restart or payload.resumed_from:
@@ -144,7 +150,8 @@ class Board:
         if self.seconds_left is not None and self.state is State.RUNNING:
             cells.append(Text(f"{duration(self.seconds_left)} left"))
         bar.add_row(*cells)
-        below = [Text(f"  {text}", style="dim") for text in (self.measurements(), self.situation()) if text]
+        said = (self.measurements(), self.machines, self.situation())
+        below = [Text(f"  {text}", style="dim") for text in said if text]
         return Group(bar, *below)
 
 
@@ -249,6 +256,7 @@ def outcome(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
     if view.ended_at and view.started_at:
         yield "took", duration((view.ended_at - view.started_at).total_seconds())
     yield "model", view.model_uri
+    yield "data sets", ", ".join(view.datasets) or None
     yield "mlflow", view.mlflow_url
     yield "next", view.next_step
 
@@ -274,7 +282,7 @@ def curve(
 ) -> str:
     """One metric over the steps as text."""
     points = [(float(point.step), point.value) for point in metrics.series.get(name, [])]
-    known = METRICS.get(name)
+    known = metric_of(name)
     unit = f" ({known.unit})" if known and known.unit else ""
     title = f"{known.label_en if known else plain(name)}{unit} by step"
     return draw(points, width=width, height=height, title=title, ascii_only=ascii_only)

@@ -4,18 +4,24 @@ On something that is no terminal it says a plain line for each state that change
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from tunesmith.cli.output import COLOURS, state_text, table
 from tunesmith.cli.words import duration, number, plain
-from tunesmith.lifecycle import State
+from tunesmith.lifecycle import ENDS, State
 from tunesmith.views import Health
 from tunesmith.workspace import Changed, Deleted, Listed, TaskLine, WorkspaceChange
+
+_WIDE = 100
+"""Columns from which on there is room for a bar."""
+_RANK = {State.PENDING: 1} | dict.fromkeys(ENDS, 2)
 
 
 class Boards:
@@ -46,32 +52,52 @@ class Boards:
                 self.lines[change.task.id] = change.task
         elif isinstance(change, Deleted):
             self.lines.pop(change.id, None)
-        return [line for task_id, line in self.lines.items() if before.get(task_id) != line.state]
+        return [line for task_id, line in sorted(self.lines.items()) if before.get(task_id) != line.state]
 
-    def __rich__(self) -> RenderableType:
-        shown = table("task", "name", "state", "", "done", "loss", "left", numbers=("done", "loss", "left"))
-        shown.columns[1].max_width, shown.columns[1].overflow = 24, "ellipsis"
-        for line in sorted(self.lines.values(), key=lambda line: line.id):
-            progress = line.progress
-            bar = ProgressBar(
-                total=progress.total_steps or None,
-                completed=progress.step,
-                width=16,
-                pulse=line.state is State.RUNNING and not progress.total_steps,
-                complete_style=COLOURS[State.RUNNING],
-                finished_style=COLOURS[State.COMPLETED],
-            )
-            left = progress.seconds_left if line.state is State.RUNNING else None
-            shown.add_row(
-                Text(line.id),
-                Text(plain(line.name)),
-                state_text(line.state),
-                bar,
-                Text(f"{progress.percent:.0f}%" if progress.total_steps else ""),
-                Text(number(progress.loss) if progress.loss is not None else ""),
-                Text(duration(left) if left is not None else ""),
-            )
-        return shown
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # What goes on comes first: what does not fit below it is counted.
+        lines = sorted(self.lines.values(), key=lambda line: (_RANK.get(line.state, 0), line.id))
+        room = max(1, (options.height or console.height) - 3)
+        is_narrow = options.max_width < _WIDE
+        yield _table(lines[:room] if len(lines) > room + 1 else lines, is_narrow)
+        if len(lines) > room + 1:
+            yield Text(f"and {len(lines) - room} more: {_counted(lines[room:])}", style="dim")
+
+
+def _table(lines: Sequence[TaskLine], is_narrow: bool) -> Table:
+    columns = ["task", "name", "state", "", "done", "loss", "left"]
+    if is_narrow:
+        columns.remove("")
+    shown = table(*columns, numbers=("done", "loss", "left"))
+    shown.columns[1].max_width, shown.columns[1].overflow = (14 if is_narrow else 24), "ellipsis"
+    for line in lines:
+        progress = line.progress
+        bar = ProgressBar(
+            total=progress.total_steps or None,
+            completed=progress.step,
+            width=16,
+            pulse=line.state is State.RUNNING and not progress.total_steps,
+            complete_style=COLOURS[State.RUNNING],
+            finished_style=COLOURS[State.COMPLETED],
+        )
+        left = progress.seconds_left if line.state is State.RUNNING else None
+        cells: list[RenderableType] = [
+            Text(line.id),
+            Text(plain(line.name)),
+            state_text(line.state),
+            bar if progress.total_steps or line.state is State.RUNNING else "",
+            Text(f"{progress.percent:.0f}%" if progress.total_steps else ""),
+            Text(number(progress.loss) if progress.loss is not None else ""),
+            Text(duration(left) if left is not None else ""),
+        ]
+        if is_narrow:
+            del cells[3]
+        shown.add_row(*cells)
+    return shown
+
+
+def _counted(lines: Iterable[TaskLine]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in lines).items())
 
 
 def said(line: TaskLine) -> str:
@@ -83,8 +109,8 @@ def said(line: TaskLine) -> str:
         parts.append(f"loss {number(line.progress.loss)}")
     if line.health is Health.RECOVERING:
         parts.append("not heard of lately; recovering")
-    elif line.message:
-        parts.append(line.message)
+    elif line.message and not (line.state is State.RUNNING and line.progress.step):
+        parts.append(line.message)  # of one that trains it is from its start
     return plain("  ".join(parts))
 
 

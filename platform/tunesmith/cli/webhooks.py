@@ -8,7 +8,14 @@ from rich.text import Text
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.output import out, say, show_json, table
 from tunesmith.cli.words import local_time, plain
-from tunesmith.notifications import EMAIL, SIGNATURE_HEADER, DeliveryState, DeliveryView, NoticeEvent
+from tunesmith.notifications import (
+    EMAIL,
+    SIGNATURE_HEADER,
+    DeliveryState,
+    DeliveryView,
+    Language,
+    NoticeEvent,
+)
 
 webhooks = typer.Typer(
     name="webhooks",
@@ -30,11 +37,12 @@ def add(
         list[NoticeEvent] | None,
         typer.Option(help="Only this event; may be given again. Everything if not given."),
     ] = None,
+    language: Annotated[Language, typer.Option(help="The language of its texts.")] = Language.EN,
     as_json: JsonFlag = False,
 ) -> None:
     """Add a webhook, and show the secret that checks its signatures: it is shown here alone."""
     with connect() as client:
-        added = client.webhooks.add(url, project=project, events=event)
+        added = client.webhooks.add(url, project=project, events=event, language=language)
     if as_json:
         show_json(added)
         return

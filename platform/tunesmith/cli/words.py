@@ -7,7 +7,7 @@ from typing import Any
 from tunesmith import events
 from tunesmith.events import Phase
 from tunesmith.lifecycle import REASONS
-from tunesmith.metrics import METRICS
+from tunesmith.metrics import metric_of
 
 PHASE_WORDS: dict[Phase, str] = {
     Phase.ACCEPT: "being accepted",
@@ -69,7 +69,8 @@ def measured(name: str, value: float) -> str:
     """A measurement with its unit."""
     if name == "memory_bytes":
         return size(value)
-    unit = METRICS[name].unit if name in METRICS else ""
+    known = metric_of(name)
+    unit = known.unit if known else ""
     return f"{number(value)} {unit}".rstrip()
 
 
@@ -78,11 +79,15 @@ def sentence(payload: Any) -> str:
     match payload:
         case events.PhaseDone():
             return f"{PHASE_WORDS[payload.phase]} took {payload.seconds:.1f} s"
+        case events.PhaseProgress():
+            left = f", {duration(payload.seconds_left)} left" if payload.seconds_left is not None else ""
+            share = f" ({100 * payload.share:.0f} %{left})" if payload.share is not None else ""
+            return f"{PHASE_WORDS[payload.phase]}: {payload.done:,} rows{share}"
         case events.TrainingStarted():
             origin = f" from `{payload.resumed_from}`" if payload.resumed_from else ""
             again = f", restart {payload.restart}" if payload.restart else ""
             return f"training starts at step {payload.step} of {payload.total_steps}{origin}{again}"
-        case events.Metrics():
+        case events.Metrics() | events.SystemMeasured():
             values = ", ".join(f"{name} {number(value)}" for name, value in payload.values.items())
             return f"step {payload.step}: {values}"
         case events.Progress():
@@ -97,6 +102,8 @@ def sentence(payload: Any) -> str:
             )
         case events.CheckpointRemoved():
             return f"checkpoint of step {payload.step} removed to keep within `save_total_limit`"
+        case events.DatasetMade():
+            return f"{payload.rows} rows, {size(payload.bytes)}: {plain(payload.path)}"
         case events.Warned():
             return plain(f"warning: {payload.message}" + (f" {payload.hint}" if payload.hint else ""))
         case events.Finished():

@@ -3,13 +3,11 @@
 Knows the endpoints and their views; `transport` knows HTTP, `stream` knows the live stream.
 """
 
-import secrets
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from collections.abc import Mapping
+from typing import Any, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.client.datasets import Datasets
@@ -18,43 +16,19 @@ from tunesmith.client.monitoring import Monitoring
 from tunesmith.client.pipelines import Pipelines
 from tunesmith.client.quota import Quota
 from tunesmith.client.series import Series
-from tunesmith.client.stream import follow, readable
+from tunesmith.client.tasks import Tasks
 from tunesmith.client.templates import Templates
-from tunesmith.client.transport import Transport, find_server, not_understood
+from tunesmith.client.transport import Transport, find_server
 from tunesmith.client.webhooks import Webhooks
 from tunesmith.environment import Environment
-from tunesmith.errors import Conflict, InvalidInput, NotFound, TooManyRequests, TunesmithError, Unavailable
+from tunesmith.errors import TunesmithError
 from tunesmith.estimate import EstimateView
 from tunesmith.home import Home
-from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 
-View = TypeVar("View", bound=BaseModel)
 
-
-class TaskFilter(TypedDict, total=False):
-    """Which tasks a list shows; what is left out does not narrow it."""
-
-    state: Sequence[State | str] | None
-    kind: str | None
-    project: str | None
-    name: str | None
-    """A part of the name."""
-    tag: str | None
-
-
-class CopyEnvelope(TypedDict, total=False):
-    """What besides parameters is different in a task made from another; what is left out is the same."""
-
-    name: str
-    notes: str
-    tags: Sequence[str]
-    project: str
-    priority: int
-
-
-class Client:
+class Client(Tasks):
     """The control plane, from Python.
 
     With no arguments it finds the server by `TUNESMITH_URL` and `TUNESMITH_API_KEY`, else by the state folder of
@@ -85,8 +59,7 @@ class Client:
         patience: float = 120.0,
     ) -> None:
         found, key = find_server(url, api_key, home or Home())
-        self._transport = Transport(found, key, retry_seconds=retry_seconds)
-        self._patience = patience
+        super().__init__(Transport(found, key, retry_seconds=retry_seconds), patience)
 
     @property
     def url(self) -> str:
@@ -95,16 +68,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
-
-    @property
-    def templates(self) -> Templates:
-        """Templates: parameters under a name."""
-        return Templates(self._transport)
-
-    @property
-    def datasets(self) -> Datasets:
-        """Data sets: files under a name, reports on them, and rows under the microscope."""
-        return Datasets(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +78,16 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def templates(self) -> Templates:
+        """Templates: parameters under a name."""
+        return Templates(self._transport)
+
+    @property
+    def datasets(self) -> Datasets:
+        """Data sets: files under a name, reports on them, and rows under the microscope."""
+        return Datasets(self._transport)
 
     @property
     def models(self) -> Models:
@@ -171,7 +144,7 @@ class Client:
 
     def schema(self, kind: str = "train") -> dict[str, Any]:
         """JSON Schema of a task kind's parameters, with labels, groups and visibility rules."""
-        found: dict[str, Any] = self._transport.call("GET", f"/v1/schema/{_part(kind)}")
+        found: dict[str, Any] = self._transport.call("GET", f"/v1/schema/{quote(kind, safe='')}")
         return found
 
     # --- what a task will take
@@ -199,317 +172,4 @@ class Client:
 
     def estimation(self, measurement_id: str) -> EstimateView:
         """An estimate that is being measured, as far as it is."""
-        return self._get(EstimateView, f"/v1/estimates/{_part(measurement_id)}")
-
-    # --- tasks
-
-    def create_task(
-        self, new: NewTask | Mapping[str, Any], idempotency_key: str | None = None
-    ) -> views.TaskView:
-        """Submit a task.
-
-        Args:
-            new: What to do; a mapping is checked by the server.
-            idempotency_key: The same key and body again answer the same task. One is made when none is given,
-                so that a repeat after a lost answer makes no second task.
-
-        Raises:
-            InvalidInput: Something in it cannot be trained on; each problem names its place and its cure.
-            IdempotencyConflict: The key was used with another body.
-        """
-        if isinstance(new, BaseModel):
-            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind.value}
-        else:
-            body = dict(new)
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(18)}
-        return self._view(
-            views.TaskView, self._transport.call("POST", "/v1/tasks", body=body, headers=headers)
-        )
-
-    def tasks_page(
-        self, limit: int = 50, after: str | None = None, **wanted: Unpack[TaskFilter]
-    ) -> views.Page[views.TaskView]:
-        """One page of the tasks, newest first; go on with `after=<next>`."""
-        query = {
-            "state": [str(state) for state in wanted.get("state") or ()] or None,
-            "kind": wanted.get("kind"),
-            "project": wanted.get("project"),
-            "name": wanted.get("name"),
-            "tag": wanted.get("tag"),
-            "limit": limit,
-            "after": after,
-        }
-        return self._get(views.Page[views.TaskView], "/v1/tasks", query)
-
-    def tasks(self, **wanted: Unpack[TaskFilter]) -> Iterator[views.TaskView]:
-        """Every task, newest first, page by page as they are read."""
-        after: str | None = None
-        while True:
-            page = self.tasks_page(200, after, **wanted)
-            yield from page.data
-            if not page.has_more or page.next is None:
-                return
-            after = page.next
-
-    def task(self, task: str) -> views.TaskView:
-        """A task as it stands.
-
-        Args:
-            task: Its id, or its name when no other task has it.
-
-        Raises:
-            NotFound: There is none.
-            Conflict: Several tasks have this name.
-        """
-        try:
-            return self._get(views.TaskView, _task_path(task))
-        except (NotFound, InvalidInput) as error:  # a name may be no possible id
-            if len(task) > 120:
-                raise
-            named = [found for found in self.tasks(name=task) if found.name == task]
-            if not named:
-                hint = "`tunesmith tasks list` shows them."
-                raise NotFound(f"There is no task `{task}`.", hint=hint) from error
-        if len(named) > 1:
-            newest = ", ".join(f"`{found.id}`" for found in named[:3])
-            raise Conflict(
-                f"{len(named)} tasks are named `{task}`.", hint=f"Use an id; the newest first: {newest}."
-            )
-        return self._get(views.TaskView, _task_path(named[0].id))
-
-    def update_task(
-        self,
-        task_id: str,
-        *,
-        name: str | None = None,
-        notes: str | None = None,
-        tags: Sequence[str] | None = None,
-        priority: int | None = None,
-    ) -> views.TaskView:
-        """Change a task's name, notes or tags, and its priority while it is pending; what is None stays."""
-        change: dict[str, Any] = {"name": name, "notes": notes, "priority": priority}
-        change["tags"] = None if tags is None else list(tags)
-        body = {key: value for key, value in change.items() if value is not None}
-        return self._view(views.TaskView, self._transport.call("PATCH", _task_path(task_id), body=body))
-
-    def clone_task(
-        self, task_id: str, spec: Mapping[str, Any] | None = None, **envelope: Unpack[CopyEnvelope]
-    ) -> views.TaskView:
-        """Submit a new task with the parameters of another.
-
-        Args:
-            task_id: The other one.
-            spec: Parameters that are different.
-            envelope: Its name (`<name> (copy)` if not given), notes, tags, project and priority.
-        """
-        return self._made_from(f"{_task_path(task_id)}:clone", {"spec": dict(spec or {}), **envelope})
-
-    def new_stage(
-        self,
-        task_id: str,
-        spec: Mapping[str, Any] | None = None,
-        *,
-        step: int | None = None,
-        **envelope: Unpack[CopyEnvelope],
-    ) -> views.TaskView:
-        """Submit a new task that starts from the weights of another's checkpoint.
-
-        Args:
-            task_id: The other one.
-            spec: Parameters that are different: other rows, another learning rate.
-            step: The checkpoint's step; the newest if not given.
-            envelope: Its name, notes, tags, project and priority.
-
-        Raises:
-            NotFound: There is no such checkpoint.
-        """
-        body = {"spec": dict(spec or {}), **({} if step is None else {"step": step}), **envelope}
-        return self._made_from(f"{_task_path(task_id)}:new-stage", body)
-
-    def continue_task(
-        self, task_id: str, *, num_train_epochs: float | None = None, max_steps: int | None = None
-    ) -> views.TaskView:
-        """Let a task that is over go on at its newest checkpoint: the same task, the step count goes on.
-
-        Args:
-            task_id: Which one.
-            num_train_epochs: More epochs than it had.
-            max_steps: More steps than it had.
-
-        Raises:
-            Conflict: It is not over; or it has completed, and no more steps are asked for.
-        """
-        more = {"num_train_epochs": num_train_epochs, "max_steps": max_steps}
-        body = {name: value for name, value in more.items() if value is not None}
-        # Repeated after a lost answer it would find the task going on, and be refused.
-        raw = self._transport.call("POST", f"{_task_path(task_id)}:continue", body=body, repeats=False)
-        return self._view(views.TaskView, raw)
-
-    def diff_tasks(self, a: str, b: str) -> views.TaskDiff:
-        """The parameters in which two tasks differ, with their labels."""
-        return self._get(views.TaskDiff, "/v1/tasks:diff", {"a": a, "b": b})
-
-    def stop_task(self, task_id: str) -> views.TaskView:
-        """Stop a task; a running one saves a checkpoint first. Stopping twice changes nothing."""
-        return self._view(views.TaskView, self._transport.call("POST", f"{_task_path(task_id)}:stop"))
-
-    def delete_task(self, task_id: str, *, files: bool = False) -> None:
-        """Delete a task that is over.
-
-        Args:
-            task_id: Which one.
-            files: Delete its checkpoints and final model too; the base model is never touched.
-
-        Raises:
-            Conflict: It is not over.
-        """
-        repeats: list[TunesmithError] = []
-        try:
-            self._transport.call(
-                "DELETE", _task_path(task_id), query={"files": files}, on_retry=repeats.append
-            )
-        except NotFound:
-            if not repeats:  # else the first try deleted it, and only its answer was lost
-                raise
-
-    def wait(self, task: str, timeout: float | None = None) -> views.TaskView:
-        """Wait until a task has ended, over restarts of the server.
-
-        Args:
-            task: Its id or unique name.
-            timeout: Seconds; None waits for as long as it takes.
-
-        Raises:
-            TimeoutError: It had not ended in time.
-            CannotConnect: No server for `patience` seconds.
-        """
-        started = time.monotonic()
-        view = self.task(task)
-        pause, away_since = 0.2, None
-        while not view.state.is_terminal:
-            if timeout is not None and time.monotonic() - started + pause > timeout:
-                raise TimeoutError(f"Task `{view.id}` was still {view.state} after {timeout:g} s.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
-            try:
-                view = self._get(views.TaskView, _task_path(view.id))
-                away_since = None
-            except (Unavailable, TooManyRequests):
-                moment = time.monotonic()
-                away_since = away_since or moment
-                if moment - away_since > self._patience:
-                    raise
-        return view
-
-    # --- what a task reports
-
-    def events(
-        self, task_id: str, after: int = 0, kind: Sequence[str] | None = None
-    ) -> Iterator[views.EventView]:
-        """A task's event log, oldest first, page by page as it is read.
-
-        Args:
-            task_id: Whose.
-            after: Number of the last event already read.
-            kind: Only these kinds.
-        """
-        while True:
-            query = {"after": after, "limit": 1000, "kind": list(kind) if kind else None}
-            page = self._get(views.Page[dict[str, Any]], f"{_task_path(task_id)}/events", query)
-            yield from _known(page.data)
-            if not page.has_more or page.next is None:
-                return
-            after = int(page.next)
-
-    def metrics(self, task_id: str, names: Sequence[str] | None = None) -> views.Metrics:
-        """A task's curves, one point a step; only the named ones if given.
-
-        A curve of more than 4000 points is reduced, its extremes kept; `series.export` has every point.
-        """
-        query = {"name": list(names) if names else None}
-        return self._get(views.Metrics, f"{_task_path(task_id)}/metrics", query)
-
-    def checkpoints(self, task_id: str) -> list[views.CheckpointView]:
-        """A task's checkpoints that are complete and verified."""
-        return self._get(views.Page[views.CheckpointView], f"{_task_path(task_id)}/checkpoints").data
-
-    def rows_of_step(self, task_id: str, step: int) -> views.StepRows:
-        """Which rows of the training file an optimizer step took, or will take.
-
-        Raises:
-            NotFound: The task has not read its rows yet.
-        """
-        return self._get(views.StepRows, f"{_task_path(task_id)}/rows", {"step": step})
-
-    def save_checkpoint(self, task_id: str) -> views.SaveRequestView:
-        """Ask a running task for a checkpoint after its next step.
-
-        Raises:
-            Conflict: It is not running.
-        """
-        return self._view(
-            views.SaveRequestView, self._transport.call("POST", f"{_task_path(task_id)}/checkpoints:save")
-        )
-
-    def pin_checkpoint(self, task_id: str, step: int, *, pinned: bool = True) -> views.CheckpointView:
-        """Keep a checkpoint whatever `save_total_limit` says; or let it go again."""
-        verb = "pin" if pinned else "unpin"
-        path = f"{_task_path(task_id)}/checkpoints/{step}:{verb}"
-        return self._view(views.CheckpointView, self._transport.call("POST", path))
-
-    def logs(
-        self, task_id: str, tail: int = 200, level: Sequence[str] | None = None, after: int | None = None
-    ) -> list[views.LogView]:
-        """A task's last log lines, or those after an event.
-
-        Args:
-            task_id: Whose.
-            tail: Lines at the most.
-            level: Only these levels.
-            after: Only lines after this event number.
-        """
-        query = {"tail": tail, "level": list(level) if level else None, "after": after}
-        return self._get(views.Page[views.LogView], f"{_task_path(task_id)}/logs", query).data
-
-    def stream(self, task_id: str, after: int = 0) -> Iterator[views.EventView]:
-        """A task's events live, each once and in order, until it has ended.
-
-        Connects again by itself when the server restarts, breaks off or falls silent: no gap, no duplicate.
-
-        Args:
-            task_id: Whose.
-            after: Number of the last event already read.
-
-        Raises:
-            CannotConnect: No server for `patience` seconds.
-        """
-        return follow(self._transport, f"{_task_path(task_id)}/stream", after, self._patience)
-
-    # ---
-
-    def _made_from(self, path: str, body: Mapping[str, Any]) -> views.TaskView:
-        headers = {"Idempotency-Key": secrets.token_urlsafe(18)}
-        return self._view(views.TaskView, self._transport.call("POST", path, body=body, headers=headers))
-
-    def _get(self, view: type[View], path: str, query: Mapping[str, Any] | None = None) -> View:
-        return self._view(view, self._transport.call("GET", path, query=query))
-
-    def _view(self, view: type[View], raw: Any) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self.url) from error
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _task_path(task_id: str) -> str:
-    if task_id in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A task's id or name is needed.", hint="`tunesmith tasks list` shows them.")
-    return f"/v1/tasks/{_part(task_id)}"
-
-
-def _known(raw: Iterable[Any]) -> Iterator[views.EventView]:
-    return (event for event in map(readable, raw) if event is not None)
+        return self._get(EstimateView, f"/v1/estimates/{quote(measurement_id, safe='')}")

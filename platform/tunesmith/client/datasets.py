@@ -5,42 +5,30 @@ Knows the data sets' endpoints and views; knows no HTTP.
 
 import builtins
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
-
-from tunesmith import views
-from tunesmith.client.transport import Transport, not_understood
+from tunesmith.client.calls import Calls, path_of
 from tunesmith.dataset_views import DataPreview, DataReport, DatasetView, UploadView
-from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError
+from tunesmith.errors import Conflict, InvalidInput
+from tunesmith.views import TaskView
 
-View = TypeVar("View", bound=BaseModel)
 PIECE_BYTES = 8 * 1024**2
 
 
-class Datasets:
+class Datasets(Calls):
     """`client.datasets`: every call on data sets. One is named by its id, its name, or `name@number`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def list(self) -> Iterator[DatasetView]:
         """Every data set by name, each with its newest version."""
-        after: str | None = None
-        while True:
-            raw = self._transport.call("GET", "/v1/datasets", query={"after": after, "limit": 200})
-            page = self._view(views.Page[DatasetView], raw)
-            yield from page.data
-            if not page.has_more:
-                return
-            after = page.next
+        return self._pages(DatasetView, "/v1/datasets", 200)
 
     def show(self, dataset: str) -> DatasetView:
         """A data set with its versions."""
-        return self._view(DatasetView, self._transport.call("GET", _path(dataset)))
+        return self._get(DatasetView, _path(dataset))
 
     def register(self, source: str, name: str | None = None) -> DatasetView:
         """Register a file by its path or URI, as the server sees it; the same bytes again are found, not made twice.
@@ -55,6 +43,34 @@ class Datasets:
         """
         body = {"source": source} | ({"name": name} if name else {})
         return self._view(DatasetView, self._transport.call("POST", "/v1/datasets", body=body))
+
+    def run(
+        self,
+        operation: str,
+        parameters: Mapping[str, Any],
+        into: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **envelope: Any,
+    ) -> TaskView:
+        """Run an operation on data sets as a task; its rows become the next version of a data set.
+
+        Args:
+            operation: `load`, `concat`, `select`, `filter`, `map`, `split`, `shuffle`, `dedup` or `mix`.
+            parameters: The operation's. A data set is named by `name`, `name@number` or a path of the server.
+            into: The data set whose next version is made.
+            idempotency_key: The same key and body again answer the same task. One is made when none is given.
+            envelope: The task's `name`, `project`, `priority`, `tags`, `notes`.
+
+        Raises:
+            InvalidInput: A parameter is not right, or names what may not be read.
+        """
+        body = {"operation": operation, "parameters": dict(parameters)} | envelope
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(18)}
+        raw = self._transport.call(
+            "POST", "/v1/datasets:run", body=body | ({"into": into} if into else {}), headers=headers
+        )
+        return self._view(TaskView, raw)
 
     def upload(
         self,
@@ -81,9 +97,7 @@ class Datasets:
         try:
             with path.open("rb") as source:
                 size = path.stat().st_size
-                upload = (
-                    self._view(UploadView, self._transport.call("GET", _upload(resume))) if resume else None
-                )
+                upload = self._get(UploadView, _upload(resume)) if resume else None
                 if upload is None:
                     upload = self._begin(path, size, name)
                 if upload.bytes != size:
@@ -108,12 +122,7 @@ class Datasets:
         Raises:
             Conflict: A task that is not over reads it.
         """
-        repeats: builtins.list[TunesmithError] = []
-        try:
-            self._transport.call("DELETE", _path(dataset), on_retry=repeats.append)
-        except NotFound:
-            if not repeats:  # else the first try removed it, and only its answer was lost
-                raise
+        self._delete(_path(dataset))
 
     def validate(
         self,
@@ -192,12 +201,6 @@ class Datasets:
             return upload.model_copy(update={"offset": error.details["offset"]})
         return self._view(UploadView, raw)
 
-    def _view(self, view: type[View], raw: Any) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
-
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
@@ -205,9 +208,8 @@ def _sha256(path: Path) -> str:
 
 
 def _path(dataset: str) -> str:
-    if dataset in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A data set's id or name is needed.", hint="`tunesmith data list` shows them.")
-    return f"/v1/datasets/{quote(dataset, safe='@')}"
+    shown_by = "tunesmith data list"
+    return path_of("/v1/datasets", dataset, what="A data set's id or name", shown_by=shown_by, safe="@")
 
 
 def _upload(upload_id: str) -> str:

@@ -4,28 +4,19 @@ Knows the models' endpoints and views; knows no HTTP.
 """
 
 import builtins
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from tunesmith import views
-from tunesmith.client.transport import Transport, not_understood
-from tunesmith.errors import InvalidInput, NotFound, TunesmithError
+from tunesmith.client.calls import Calls, path_of
 from tunesmith.model_views import ModelView
 
-View = TypeVar("View", bound=BaseModel)
 
-
-class Models:
+class Models(Calls):
     """`client.models`: every call on base models. A model is named by its id or its name."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def list(self) -> builtins.list[ModelView]:
         """Every model by name: those in the models folder, found by themselves, and those that were registered."""
-        return self._view(views.Page[ModelView], self._transport.call("GET", "/v1/models")).data
+        return self._get(views.Page[ModelView], "/v1/models").data
 
     def show(self, model: str) -> ModelView:
         """A model with its license and the newest tasks that start from it."""
@@ -63,24 +54,11 @@ class Models:
         Raises:
             Conflict: It lies in the models folder, where it would be found again.
         """
-        repeats: builtins.list[TunesmithError] = []
-        try:
-            self._transport.call("DELETE", _path(model), on_retry=repeats.append)
-        except NotFound:
-            if not repeats:  # else the first try forgot it, and only its answer was lost
-                raise
+        self._delete(_path(model))
 
     def _model(self, method: str, path: str, body: dict[str, Any] | None = None) -> ModelView:
         return self._view(ModelView, self._transport.call(method, path, body=body))
 
-    def _view(self, view: type[View], raw: Any) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
-
 
 def _path(model: str) -> str:
-    if model in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A model's id or name is needed.", hint="`tunesmith models list` shows them.")
-    return f"/v1/models/{quote(model, safe='')}"
+    return path_of("/v1/models", model, what="A model's id or name", shown_by="tunesmith models list")

@@ -4,19 +4,18 @@ import datetime as dt
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
+from typing import Any, TypedDict, Unpack
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tunesmith import views
 from tunesmith.autopsy import Autopsy
+from tunesmith.client.calls import Calls, task_path
 from tunesmith.client.stream import frames
-from tunesmith.client.transport import NotUnderstood, Transport, not_understood, pause_before
-from tunesmith.errors import CannotConnect, InvalidInput, TunesmithError
+from tunesmith.client.transport import NotUnderstood, Transport, pause_before
+from tunesmith.errors import CannotConnect, TunesmithError
 from tunesmith.workspace import WorkspaceChange
 
-View = TypeVar("View", bound=BaseModel)
 _CHANGE: TypeAdapter[WorkspaceChange] = TypeAdapter(WorkspaceChange)
 
 
@@ -32,28 +31,20 @@ class LogFilter(TypedDict, total=False):
     until: dt.datetime | None
 
 
-class Monitoring:
+class Monitoring(Calls):
     """`client.monitoring`: autopsies, logs in full, and the list of tasks as it changes."""
 
     def __init__(self, transport: Transport, patience: float) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._patience = patience
 
     def autopsy(self, task_id: str) -> Autopsy:
         """Why a task ended, whose fault it was, what its workers said last, and what to do next."""
-        raw = self._transport.call("GET", f"{_path(task_id)}/autopsy")
-        return self._view(Autopsy, raw)
+        return self._get(Autopsy, f"{task_path(task_id)}/autopsy")
 
     def search_logs(self, task_id: str, **wanted: Unpack[LogFilter]) -> Iterator[views.LogView]:
         """The lines of a task's whole log that match, oldest first, page by page as they are read."""
-        query = _query(wanted) | {"limit": 1000, "after": 0}
-        while True:
-            raw = self._transport.call("GET", f"{_path(task_id)}/logs:search", query=query)
-            page = self._view(views.Page[views.LogView], raw)
-            yield from page.data
-            if not page.has_more or page.next is None:
-                return
-            query["after"] = int(page.next)
+        return self._pages(views.LogView, f"{task_path(task_id)}/logs:search", 1000, _query(wanted))
 
     def save_log(self, task_id: str, file: Path, **wanted: Unpack[LogFilter]) -> int:
         """Write a task's log to a file as text: all of it, or what matches.
@@ -67,7 +58,7 @@ class Monitoring:
         size = 0
         try:
             with (
-                self._transport.open_file(f"{_path(task_id)}/logs:download", _query(wanted)) as chunks,
+                self._transport.open_file(f"{task_path(task_id)}/logs:download", _query(wanted)) as chunks,
                 part.open("wb") as stream,
             ):
                 for chunk in chunks:
@@ -110,12 +101,6 @@ class Monitoring:
             time.sleep(pause_before(tries))
             tries += 1
 
-    def _view(self, view: type[View], raw: Any) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
-
 
 def _change(data: str) -> WorkspaceChange | None:
     """A change; None when it is of a kind that this client does not know yet."""
@@ -134,9 +119,3 @@ def _query(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "since": since.astimezone().isoformat() if since else None,
         "until": until.astimezone().isoformat() if until else None,
     }
-
-
-def _path(task_id: str) -> str:
-    if task_id in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A task's id is needed.", hint="`tunesmith tasks list` shows them.")
-    return f"/v1/tasks/{quote(task_id, safe='')}"

@@ -4,35 +4,24 @@ Knows the quota's endpoints and views; knows no HTTP.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-from pydantic import BaseModel, ValidationError
+from collections.abc import Iterator
 
 from tunesmith import views
-from tunesmith.client.transport import Transport, not_understood
-from tunesmith.errors import InvalidInput
-
-View = TypeVar("View", bound=BaseModel)
+from tunesmith.client.calls import Calls, path_of
 
 DEFAULT_PROJECT = "default"
 
 
-class Quota:
+class Quota(Calls):
     """`client.quota`: every call on training quotas. Changes need an administrator's key."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def show(self, project: str = DEFAULT_PROJECT) -> views.QuotaView:
         """A project's quota; one that nobody has set is off and empty."""
-        return self._view(views.QuotaView, self._transport.call("GET", _path(project)))
+        return self._get(views.QuotaView, _path(project))
 
     def list(self) -> Iterator[views.QuotaView]:
         """Every project that has a quota, by name, page by page as they are read."""
-        query: dict[str, Any] = {"limit": 500, "after": None}
-        return self._pages(views.QuotaView, "/v1/quota", query)
+        return self._pages(views.QuotaView, "/v1/quota", 500)
 
     def change(
         self,
@@ -88,8 +77,7 @@ class Quota:
     ) -> views.Page[views.QuotaEntryView]:
         """One page of a project's ledger, newest first; go on with `after=<next>`."""
         query = {"task": task, "after": after, "limit": limit}
-        raw = self._transport.call("GET", f"{_path(project)}/history", query=query)
-        return self._view(views.Page[views.QuotaEntryView], raw)
+        return self._get(views.Page[views.QuotaEntryView], f"{_path(project)}/history", query)
 
     def history(
         self, project: str = DEFAULT_PROJECT, *, task: str | None = None
@@ -100,25 +88,9 @@ class Quota:
             project: Whose.
             task: Only the entries of the task with this id.
         """
-        query = {"task": task, "limit": 1000, "after": None}
-        return self._pages(views.QuotaEntryView, f"{_path(project)}/history", query)
-
-    def _pages(self, view: type[View], path: str, query: dict[str, Any]) -> Iterator[View]:
-        while True:
-            page = self._view(views.Page[Any], self._transport.call("GET", path, query=query))
-            yield from (self._view(view, item) for item in page.data)
-            if not page.has_more or page.next is None:
-                return
-            query["after"] = page.next
-
-    def _view(self, view: type[View], raw: Mapping[str, Any]) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
+        return self._pages(views.QuotaEntryView, f"{_path(project)}/history", 1000, {"task": task})
 
 
 def _path(project: str) -> str:
-    if project in {"", ".", ".."} or "/" in project:  # these would lead to another endpoint
-        raise InvalidInput("A project's name is needed.", hint="`tunesmith quota list` shows those with one.")
-    return f"/v1/quota/{quote(project, safe='')}"
+    name = "" if "/" in project else project  # no project has one
+    return path_of("/v1/quota", name, what="A project's name", shown_by="tunesmith quota list")

@@ -4,18 +4,13 @@ Knows the endpoints and views of curves; knows no HTTP.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
+from typing import Any, TypedDict, Unpack
 
-from pydantic import BaseModel, ValidationError
-
-from tunesmith.client.transport import Transport, not_understood
+from tunesmith.client.calls import Calls, task_path
 from tunesmith.curves import Axis, Comparison, Curves, ExportFormat, Mode
 from tunesmith.errors import InvalidInput
-
-View = TypeVar("View", bound=BaseModel)
 
 
 class CurveWish(TypedDict, total=False):
@@ -35,11 +30,8 @@ class CurveWish(TypedDict, total=False):
     """Smooth: so many points in a moving average."""
 
 
-class Series:
+class Series(Calls):
     """`client.series`: every call on what tasks measured."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def curves(
         self,
@@ -58,7 +50,7 @@ class Series:
             wish: Points, window, axis and smoothing.
         """
         query = {"name": list(names) if names else None, "mode": str(mode)} | _query(wish)
-        return self._view(Curves, self._transport.call("GET", f"{_task_path(task_id)}/curves", query=query))
+        return self._get(Curves, f"{task_path(task_id)}/curves", query)
 
     def compare(
         self, task_ids: Sequence[str], names: Sequence[str] | None = None, **wish: Unpack[CurveWish]
@@ -71,7 +63,7 @@ class Series:
             wish: Points, window, axis and smoothing.
         """
         query = {"task": list(task_ids), "name": list(names) if names else None} | _query(wish)
-        return self._view(Comparison, self._transport.call("GET", "/v1/metrics:compare", query=query))
+        return self._get(Comparison, "/v1/metrics:compare", query)
 
     def export(
         self,
@@ -96,7 +88,7 @@ class Series:
         kind = file_format or format_of(target)
         query = {"format": kind.value, "name": list(names) if names else None}
         part = target.with_name(f".{target.name}.part")
-        path = f"{_task_path(task_id)}/metrics:export"
+        path = f"{task_path(task_id)}/metrics:export"
         try:
             with self._transport.open_file(path, query) as blocks, part.open("wb") as out:
                 for block in blocks:
@@ -107,12 +99,6 @@ class Series:
                 part.unlink()
             raise
         return target
-
-    def _view(self, view: type[View], raw: Mapping[str, Any]) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
 
 
 def format_of(file: Path) -> ExportFormat:
@@ -137,9 +123,3 @@ def _query(wish: CurveWish) -> dict[str, Any]:
         for name, value in named.items()
         if value is not None
     }
-
-
-def _task_path(task_id: str) -> str:
-    if task_id in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A task's id is needed.", hint="`tunesmith tasks list` shows them.")
-    return f"/v1/tasks/{quote(task_id, safe='')}"

@@ -2,37 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
-from pydantic import ValidationError
-
-from tunesmith import views
-from tunesmith.client.transport import Transport, not_understood
-from tunesmith.errors import InvalidInput, NotFound, TunesmithError
+from tunesmith.client.calls import Calls, path_of
 from tunesmith.templates import TemplateView, from_yaml, to_yaml
 
-_Errors = list[TunesmithError]  # inside the class, `list` is its own method
 
-
-class Templates:
+class Templates(Calls):
     """Templates: list, show, save, change, delete, and carry them as YAML."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def list(self) -> Iterator[TemplateView]:
         """Every template: those that came with the platform, then the users' by name."""
-        after: str | None = None
-        while True:
-            raw = self._transport.call("GET", "/v1/templates", query={"after": after, "limit": 200})
-            try:
-                page = views.Page[TemplateView].model_validate(raw)
-            except ValidationError as error:
-                raise not_understood(self._transport.url) from error
-            yield from page.data
-            if not page.has_more or page.next is None:
-                return
-            after = page.next
+        return self._pages(TemplateView, "/v1/templates", 200)
 
     def get(self, name: str) -> TemplateView:
         """A template.
@@ -40,7 +20,7 @@ class Templates:
         Raises:
             NotFound: There is none of this name.
         """
-        return self._view(self._transport.call("GET", _path(name)))
+        return self._get(TemplateView, _path(name))
 
     def save(
         self,
@@ -71,7 +51,9 @@ class Templates:
         }
         if from_task is not None:
             body |= {"from_task": from_task, "with_places": with_places}
-        return self._view(self._transport.call("POST", "/v1/templates", body=body, repeats=False))
+        return self._view(
+            TemplateView, self._transport.call("POST", "/v1/templates", body=body, repeats=False)
+        )
 
     def change(
         self,
@@ -90,7 +72,7 @@ class Templates:
             "hides": None if hides is None else [*hides],
         }
         body = {key: value for key, value in change.items() if value is not None}
-        return self._view(self._transport.call("PATCH", _path(name), body=body))
+        return self._view(TemplateView, self._transport.call("PATCH", _path(name), body=body))
 
     def rename(self, name: str, new_name: str) -> TemplateView:
         """Give a template another name."""
@@ -98,12 +80,7 @@ class Templates:
 
     def delete(self, name: str) -> None:
         """Delete a template; tasks made from it keep their parameters. Built-in ones stay."""
-        repeats: _Errors = []
-        try:
-            self._transport.call("DELETE", _path(name), on_retry=repeats.append)
-        except NotFound:
-            if not repeats:  # else the first try deleted it, and only its answer was lost
-                raise
+        self._delete(_path(name))
 
     def export_yaml(self, name: str) -> str:
         """A template as YAML."""
@@ -118,16 +95,10 @@ class Templates:
         """
         template = from_yaml(text)
         body = template.model_dump(mode="json") | ({"name": name} if name else {})
-        return self._view(self._transport.call("POST", "/v1/templates", body=body, repeats=False))
-
-    def _view(self, raw: Any) -> TemplateView:
-        try:
-            return TemplateView.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
+        return self._view(
+            TemplateView, self._transport.call("POST", "/v1/templates", body=body, repeats=False)
+        )
 
 
 def _path(name: str) -> str:
-    if name in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A template's name is needed.", hint="`tunesmith templates list` shows them.")
-    return f"/v1/templates/{quote(name, safe='')}"
+    return path_of("/v1/templates", name, what="A template's name", shown_by="tunesmith templates list")

@@ -1,25 +1,15 @@
 """Webhooks and the delivery log, from Python: `client.webhooks`. Knows their endpoints and views; knows no HTTP."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from tunesmith import views
-from tunesmith.client.transport import Transport, not_understood
-from tunesmith.errors import InvalidInput, NotFound, TunesmithError
-from tunesmith.notifications import AddedWebhook, DeliveryView, NoticeEvent, WebhookView
-
-View = TypeVar("View", bound=BaseModel)
-_Errors = list[TunesmithError]  # inside the class, `list` is its own method
+from tunesmith.client.calls import Calls, path_of
+from tunesmith.notifications import AddedWebhook, DeliveryView, Language, NoticeEvent, WebhookView
 
 
-class Webhooks:
+class Webhooks(Calls):
     """`client.webhooks`: every call on webhooks and deliveries. All need an administrator's key."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def add(
         self,
@@ -27,6 +17,7 @@ class Webhooks:
         *,
         project: str | None = None,
         events: Sequence[NoticeEvent | str] | None = None,
+        language: Language | str = Language.EN,
     ) -> AddedWebhook:
         """Add a webhook.
 
@@ -34,6 +25,7 @@ class Webhooks:
             url: Where to post to.
             project: Only this project's tasks.
             events: What to notify of; everything if not given.
+            language: Of its texts: `en` or `zh`.
 
         Returns:
             The webhook with the secret that checks its signatures (`tunesmith.notifications.verify`): it is shown
@@ -42,7 +34,7 @@ class Webhooks:
         Raises:
             InvalidInput: The URL is none that may be posted to.
         """
-        body: dict[str, Any] = {"url": url, "project": project}
+        body: dict[str, Any] = {"url": url, "project": project, "language": str(language)}
         if events is not None:
             body["events"] = [str(event) for event in events]
         return self._view(
@@ -51,7 +43,7 @@ class Webhooks:
 
     def list(self) -> Iterator[WebhookView]:
         """Every webhook, oldest first."""
-        return self._pages(WebhookView, "/v1/webhooks", {"limit": 100, "after": None})
+        return self._pages(WebhookView, "/v1/webhooks", 100)
 
     def remove(self, webhook_id: str) -> None:
         """Remove a webhook with its delivery log.
@@ -59,12 +51,7 @@ class Webhooks:
         Raises:
             NotFound: There is none with this id.
         """
-        repeats: _Errors = []
-        try:
-            self._transport.call("DELETE", _path(webhook_id), on_retry=repeats.append)
-        except NotFound:
-            if not repeats:  # else the first try removed it, and only its answer was lost
-                raise
+        self._delete(_path(webhook_id))
 
     def deliveries(self, receiver: str | None = None) -> Iterator[DeliveryView]:
         """The delivery log, newest first, page by page as it is read.
@@ -72,18 +59,14 @@ class Webhooks:
         Args:
             receiver: Only this webhook's; `email` for mails.
         """
-        return self._pages(
-            DeliveryView, "/v1/deliveries", {"receiver": receiver, "limit": 500, "after": None}
-        )
+        return self._pages(DeliveryView, "/v1/deliveries", 500, {"receiver": receiver})
 
     def deliveries_page(
         self, receiver: str | None = None, limit: int = 100, after: str | None = None
     ) -> views.Page[DeliveryView]:
         """One page of the delivery log, newest first; go on with `after=<next>`."""
         query = {"receiver": receiver, "limit": limit, "after": after}
-        return self._view(
-            views.Page[DeliveryView], self._transport.call("GET", "/v1/deliveries", query=query)
-        )
+        return self._get(views.Page[DeliveryView], "/v1/deliveries", query)
 
     def test(self, receiver: str) -> DeliveryView:
         """Send a test to a webhook, or by mail (`email`), and say how it went."""
@@ -91,22 +74,6 @@ class Webhooks:
             DeliveryView, self._transport.call("POST", f"{_path(receiver)}:test", repeats=False)
         )
 
-    def _pages(self, view: type[View], path: str, query: dict[str, Any]) -> Iterator[View]:
-        while True:
-            page = self._view(views.Page[Any], self._transport.call("GET", path, query=query))
-            yield from (self._view(view, item) for item in page.data)
-            if not page.has_more or page.next is None:
-                return
-            query["after"] = page.next
-
-    def _view(self, view: type[View], raw: Any) -> View:
-        try:
-            return view.model_validate(raw)
-        except ValidationError as error:
-            raise not_understood(self._transport.url) from error
-
 
 def _path(webhook_id: str) -> str:
-    if webhook_id in {"", ".", ".."}:  # these would lead to another endpoint
-        raise InvalidInput("A webhook's id is needed.", hint="`tunesmith webhooks list` shows them.")
-    return f"/v1/webhooks/{quote(webhook_id, safe='')}"
+    return path_of("/v1/webhooks", webhook_id, what="A webhook's id", shown_by="tunesmith webhooks list")

@@ -28,12 +28,18 @@ class FileFacts(BaseModel):
     )
 
 
-def check_file(path: str | Path, max_problems: int = 20, shape: Shape = _CONVERSATION) -> FileFacts:
+def check_file(
+    path: str | Path,
+    max_problems: int = 20,
+    shape: Shape = _CONVERSATION,
+    allowed_bad_percent: float = 0.0,
+) -> FileFacts:
     """Read every row of a file once.
 
     Raises:
-        InvalidData: The file is of no use, or some rows are: `problems` lists the first `max_problems` of them with
-            place and cure, `details` has `bad_rows` and `rows`, the counts over the whole file.
+        InvalidData: The file is of no use, or more of its rows are than may be left out: `problems` lists the first
+            `max_problems` of them with place and cure, `details` has `bad_rows` and `rows`, the counts over the whole
+            file.
     """
     file = RowFile(path)
     problems: list[Problem] = []
@@ -51,7 +57,7 @@ def check_file(path: str | Path, max_problems: int = 20, shape: Shape = _CONVERS
             bad += 1
             if len(problems) < max_problems:
                 problems.append(problem.problem(file.place(number)))
-    if bad:
+    if bad and not (bad < rows and 100 * bad <= allowed_bad_percent * rows):
         first = problems[0] if problems else None
         subject = (
             f"{bad} of {rows} rows cannot be trained on" if rows > 1 else "The only row cannot be trained on"
@@ -62,4 +68,4 @@ def check_file(path: str | Path, max_problems: int = 20, shape: Shape = _CONVERS
             problems=problems,
             details={"bad_rows": bad, "rows": rows},
         )
-    return FileFacts(rows=rows, bytes=file.bytes, format=file.format, classes=sort_classes(classes))
+    return FileFacts(rows=rows - bad, bytes=file.bytes, format=file.format, classes=sort_classes(classes))

@@ -6,7 +6,7 @@ Knows the three shapes and how people get them wrong. Knows nothing of files, te
 from typing import Any, NamedTuple
 
 from tunesmith.rows.problems import EmptyText, RowProblem
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.problems import did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_MESSAGES = 1000

@@ -10,22 +10,24 @@ when the model answers. Where a tokenizer cannot do that faithfully, the row is 
 Knows the `tokenizers` library; knows nothing of torch or batches on a device.
 """
 
-import json
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tunesmith.errors import InvalidData, InvalidModel
 from tunesmith.rows.control import ControlTokens, Span
 from tunesmith.rows.conversation import Message
-from tunesmith.rows.json_file import read_object
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.problems import RowProblem, bad_file
-from tunesmith.rows.reading import Row, RowFile
+from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import Sample, Shape
+from tunesmith.rows.skipping import BadRows
 from tunesmith.rows.spans import Marked, SpanFinder
 from tunesmith.rows.template import ChatTemplate, find_special_tokens, find_template
+from tunesmith.rows.token_edges import edge_among, edge_of
+from tunesmith.rows.tokenizer_file import check_ids, load_tokenizer, vocab_size, without_added_tokens
+from tunesmith.rows.words import WordTokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,14 +41,22 @@ class Encoded(NamedTuple):
     """One conversation or text as a model takes it."""
 
     input_ids: list[int]
-    labels: list[int]
-    """As long as `input_ids`: the token's own id where it is trained, else `IGNORE_INDEX`. Not shifted."""
+    trained: list[Span]
+    """The half-open ranges of tokens that are trained, in order; a range may reach behind the cut."""
     cut: int
     """Tokens that were cut off on the right by `max_length`."""
     needed: int
     """The smallest `max_length` that keeps a label."""
     label: str | None = None
     """The text's class, where it has one."""
+
+    @property
+    def labels(self) -> list[int]:
+        """As long as `input_ids`: the token's own id where it is trained, else `IGNORE_INDEX`. Not shifted."""
+        labels = [IGNORE_INDEX] * len(self.input_ids)
+        for first, last in self.trained:
+            labels[first:last] = self.input_ids[first:last]
+        return labels
 
     @property
     def has_label(self) -> bool:
@@ -68,6 +78,9 @@ class RowEncoder(Protocol):
 class _Prepared(NamedTuple):
     marked: Marked
     hidden: dict[str, str]
+
+
+_LEFT = RowProblem("Not encoded yet.")
 
 
 class Encoder:
@@ -116,6 +129,7 @@ class Encoder:
         self._control_ids = frozenset(number for text, number in texts.items() if text != unknown)
         self._spans = SpanFinder(template, self._control)
         self._plain: Any = None
+        self._words = WordTokenizer.of(self._tokenizer)
 
     @classmethod
     def from_folder(
@@ -141,12 +155,7 @@ class Encoder:
             InvalidInput: The chosen template is unknown, or does not fit the tokenizer.
         """
         source = Path(tokenizer or folder)
-        if chat_template:
-            template = ChatTemplate.chosen(chat_template, source)
-        elif tokenizer and find_template(source) is None and (own := find_template(Path(folder))):
-            template = ChatTemplate(own, find_special_tokens(source))
-        else:
-            template = ChatTemplate.from_folder(source)
+        template = template_of(folder, tokenizer=tokenizer, chat_template=chat_template)
         return cls(template, load_tokenizer(source), max_length, vocab_size(Path(folder)), whole=whole)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
@@ -173,21 +182,29 @@ class Encoder:
     def try_batch(self, batch: Sequence[Sequence[Message]]) -> list[Encoded | RowProblem]:
         """As `encode_batch`, with each bad conversation's problem in its place."""
         prepared = [self._prepare(messages) for messages in batch]
-        whole = [one.marked.text for one in prepared if not isinstance(one, RowProblem) and not one.hidden]
-        encodings = iter(self._tokenizer.encode_batch(whole, add_special_tokens=False))
         results: list[Encoded | RowProblem] = []
+        left: list[tuple[int, Marked]] = []
         for one in prepared:
             try:
                 if isinstance(one, RowProblem):
                     raise one
                 if one.hidden:
                     ids, offsets = self._encode_around(one)
+                    results.append(self._finish(one.marked, ids, partial(edge_among, offsets)))
+                elif self._words and (words := self._words.encode(one.marked.text)):
+                    results.append(self._finish(one.marked, words.ids, words.edge))
                 else:
-                    encoding = next(encodings)
-                    ids, offsets = encoding.ids, encoding.offsets
-                results.append(self._finish(one.marked, ids, offsets))
+                    left.append((len(results), one.marked))
+                    results.append(_LEFT)
             except RowProblem as problem:
                 results.append(problem)
+        texts = [marked.text for _, marked in left]
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False) if texts else []
+        for (place, marked), encoding in zip(left, encodings, strict=True):
+            try:
+                results[place] = self._finish(marked, encoding.ids, partial(edge_of, encoding))
+            except RowProblem as problem:
+                results[place] = problem
         return results
 
     def _prepare(self, messages: Sequence[Message]) -> _Prepared | RowProblem:
@@ -202,7 +219,7 @@ class Encoder:
             return RowProblem("The text holds half of a surrogate pair, which is no character.", "Remove it.")
         return _Prepared(marked, hidden)
 
-    def _finish(self, marked: Marked, ids: list[int], offsets: list[Span]) -> Encoded:
+    def _finish(self, marked: Marked, ids: list[int], edge: Callable[[int], Span]) -> Encoded:
         # Fewer are fine (a token may only count as a word of its own); more were made out of people's text.
         if sum(map(self._control_ids.__contains__, ids)) > self._control.count(marked.text):
             raise RowProblem(
@@ -210,27 +227,26 @@ class Encoder:
                 "Remove text that looks like the model's control tokens.",
             )
         check_ids(ids, self._vocab_size)
-        labels = [IGNORE_INDEX] * len(ids)
+        trained: list[Span] = []
         needed = 0
-        starts = [start for start, _ in offsets]
         for begin, end in marked.spans:
-            first, last = bisect_left(starts, begin), bisect_left(starts, end)
-            if first and marked.text[begin : offsets[first - 1][1]].strip():
+            (first, before), (last, _) = edge(begin), edge(end)
+            if first and marked.text[begin:before].strip():
                 first -= 1
-            labels[first:last] = ids[first:last]
-            if last > first and not needed:
-                needed = first + 1
+            if last > first:
+                trained.append((first, last))
+                needed = needed or first + 1
         if not needed:
             raise RowProblem(
                 "No token of the answers can be trained on.", "Write longer answers or remove the row."
             )
         kept = self.max_length
-        return Encoded(ids[:kept], labels[:kept], max(0, len(ids) - kept), needed)
+        return Encoded(ids[:kept], trained, max(0, len(ids) - kept), needed)
 
     def _encode_around(self, one: _Prepared) -> tuple[list[int], list[Span]]:
         """Ids and their places in the text with hidden lookalikes; each lookalike is encoded as plain text."""
         if self._plain is None:
-            self._plain = _without_added_tokens(self._tokenizer)
+            self._plain = without_added_tokens(self._tokenizer)
         text = one.marked.text
         pieces: list[tuple[int, int, Any]] = []  # begin, end, what it is encoded with
         begin = 0
@@ -262,57 +278,79 @@ class Encoder:
         return text
 
 
-def load_tokenizer(folder: Path) -> "Tokenizer":
-    """The fast tokenizer of a model folder.
+def template_of(
+    folder: str | Path, *, tokenizer: str | Path | None = None, chat_template: str | None = None
+) -> ChatTemplate:
+    """The chat template that a model's conversations are written with; for the arguments see `Encoder.from_folder`.
 
     Raises:
-        InvalidModel: `tokenizer.json` is missing or broken.
+        InvalidModel: There is none, or it is broken.
+        InvalidInput: The chosen template is unknown, or does not fit the tokenizer.
     """
-    from tokenizers import Tokenizer
-
-    file = folder / "tokenizer.json"
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare `Exception`
-        state = "is broken" if file.is_file() else "does not exist"
-        raise InvalidModel(
-            f"`{file}` {state}" + (f": {error}." if file.is_file() else "."),
-            hint="Write it with `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` of transformers.",
-            field=file.name,
-        ) from error
-
-
-def check_ids(ids: Sequence[int], vocab_size: int | None) -> None:
-    """Whether a model with so many tokens can take these ids.
-
-    Raises:
-        RowProblem: One is beyond them.
-    """
-    if vocab_size is not None and ids and max(ids) >= vocab_size:
-        raise RowProblem(
-            f"The tokenizer gives token {max(ids)}, but the model has only {vocab_size} tokens.",
-            "Use the tokenizer that belongs to the model.",
-        )
+    source = Path(tokenizer or folder)
+    if chat_template:
+        return ChatTemplate.chosen(chat_template, source)
+    if tokenizer and find_template(source) is None and (own := find_template(Path(folder))):
+        return ChatTemplate(own, find_special_tokens(source))
+    return ChatTemplate.from_folder(source)
 
 
 def encode_rows(
-    rows: Iterable[tuple[int, Row]],
+    rows: Iterable[tuple[int, Row | RowProblem]],
     encoder: RowEncoder,
     file: RowFile | None = None,
     shape: Shape = _CONVERSATION,
+    bad: BadRows | None = None,
 ) -> Iterator[tuple[int, Encoded]]:
-    """Encode numbered rows (`read_rows`), in their order; a row may be left without a label by the cut.
+    """Encode numbered rows (`RowFile.scan`), in their order; a row may be left without a label by the cut.
 
     Args:
         rows: Number and row.
         encoder: The model's encoder.
         file: Where they come from, for the places in errors.
         shape: Where in a row the sample is.
+        bad: Takes what cannot be trained on; without one, the first such row ends it.
 
     Raises:
-        InvalidData: At the first row that cannot be trained on, with its place.
+        InvalidData: At the first row that cannot be trained on and may not be left out, with its place.
     """
-    yield from _encode(rows, encoder, file.place if file else lambda number: f"data:{number}", shape)
+    place = file.place if file else lambda number: f"data:{number}"
+    bad = bad or BadRows(place)
+    for batch in batches(rows):
+        numbers = (number for number, _ in batch)
+        for number, result in zip(numbers, encode_batch(batch, encoder, shape), strict=True):
+            if isinstance(result, RowProblem):
+                bad.note(number, result)
+            else:
+                yield number, result
+
+
+def batches(rows: Iterable[tuple[int, Row | RowProblem]]) -> Iterator[list[tuple[int, Row | RowProblem]]]:
+    """Rows as many at a time as are encoded at once."""
+    waiting = iter(rows)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch
+
+
+def encode_batch(
+    batch: Sequence[tuple[int, Row | RowProblem]], encoder: RowEncoder, shape: Shape
+) -> list[Encoded | RowProblem]:
+    """Encode rows, with each bad one's problem in its place."""
+    results: list[Encoded | RowProblem] = []
+    places: list[int] = []
+    samples: list[Sample] = []
+    for _, row in batch:
+        try:
+            if isinstance(row, RowProblem):
+                raise row
+            samples.append(shape.read(row))
+            places.append(len(results))
+            results.append(_LEFT)
+        except RowProblem as problem:
+            results.append(problem)
+    for place, result in zip(places, encoder.try_batch(samples), strict=True):
+        results[place] = result
+    return results
 
 
 def encode_file(
@@ -324,27 +362,34 @@ def encode_file(
         InvalidData: The file cannot be read, or a row cannot be trained on, with its place.
     """
     file = RowFile(path)
-    yield from _encode(_good_rows(file), encoder, file.place, shape)
+    yield from encode_rows(file.scan(), encoder, file, shape)
 
 
 def first_trainable(
-    path: str | Path, encoder: RowEncoder, limit: int = 2000, shape: Shape = _CONVERSATION
+    path: str | Path,
+    encoder: RowEncoder,
+    limit: int = 2000,
+    shape: Shape = _CONVERSATION,
+    allowed_bad_percent: float = 0.0,
 ) -> int:
     """The number of the first row that keeps a label within `max_length`, among the first `limit` rows.
 
     Raises:
         InvalidData: None does (the cure names the smallest `max_length` that would keep a label), or a row before it
-            cannot be trained on.
+            cannot be trained on and may not be left out.
     """
     file = RowFile(path)
+    bad = BadRows(file.place, allowed_bad_percent)
     first: int | None = None
     needed = seen = 0
-    for number, encoded in _encode(islice(_good_rows(file), limit), encoder, file.place, shape):
+    for number, encoded in islice(encode_rows(file.scan(), encoder, file, shape, bad), limit):
         if encoded.has_label:
             return number
         first = first or number
         needed = min(needed or encoded.needed, encoded.needed)
         seen += 1
+    if first is None:
+        bad.check(bad.count)
     rows = "every row" if seen < limit else f"each of the first {limit} rows"
     raise bad_file(
         file.place(first or 1),
@@ -352,49 +397,3 @@ def first_trainable(
         "train on.",
         f"Set `max_length` to at least {needed}; more keeps more of the answers.",
     )
-
-
-def _good_rows(file: RowFile) -> Iterator[tuple[int, Row]]:
-    for number, row in file.scan():
-        if isinstance(row, RowProblem):
-            raise row.at(file.place(number))
-        yield number, row
-
-
-def _encode(
-    rows: Iterable[tuple[int, Row]], encoder: RowEncoder, place: Callable[[int], str], shape: Shape
-) -> Iterator[tuple[int, Encoded]]:
-    waiting = iter(rows)
-    while batch := list(islice(waiting, _BATCH)):
-        # A row that is no sample must not hide an earlier one that the template refuses.
-        samples: list[Sample] = []
-        bad: InvalidData | None = None
-        for number, row in batch:
-            try:
-                samples.append(shape.read(row))
-            except RowProblem as problem:
-                bad = problem.at(place(number))
-                break
-        for (number, _), result in zip(batch, encoder.try_batch(samples), strict=False):
-            if isinstance(result, RowProblem):
-                raise result.at(place(number))
-            yield number, result
-        if bad:
-            raise bad
-
-
-def _without_added_tokens(tokenizer: Any) -> Any:
-    from tokenizers import Tokenizer
-
-    parts = json.loads(tokenizer.to_str())
-    parts["added_tokens"] = []
-    return Tokenizer.from_str(json.dumps(parts))
-
-
-def vocab_size(folder: Path) -> int | None:
-    """Rows of a model folder's embedding, where its config says so."""
-    file = folder / "config.json"
-    config = read_object(file) if file.is_file() else {}
-    text = config.get("text_config")  # a model that also sees keeps its language part there
-    size = config.get("vocab_size", text.get("vocab_size") if isinstance(text, dict) else None)
-    return size if isinstance(size, int) else None

@@ -16,10 +16,12 @@ from tunesmith.dataset_views import DataPreview, PreviewToken, RowPreview, Token
 from tunesmith.errors import NotFound
 from tunesmith.rows.checking import check_file
 from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.encoding import IGNORE_INDEX, Encoded, RowEncoder, load_tokenizer
+from tunesmith.rows.decoding import Row
+from tunesmith.rows.encoding import IGNORE_INDEX, Encoded, RowEncoder
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import Row, RowFile
+from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import Shape, Text, shape_of
+from tunesmith.rows.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 
 MAX_ROWS = 50
@@ -79,7 +81,7 @@ def preview(
         load_tokenizer(Path(tokenizer or model)),
     )
     if shape.kind == "labelled":
-        lens.classes = check_file(path, shape=shape).classes
+        lens.classes = check_file(path, shape=shape, allowed_bad_percent=spec.allowed_bad_percent).classes
     template = encoder.template
     return DataPreview(
         file=file.name,

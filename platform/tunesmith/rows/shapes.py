@@ -24,10 +24,11 @@ from tunesmith.rows.conversation import (
     pair,
     to_messages,
 )
+from tunesmith.rows.decoding import Row
 from tunesmith.rows.labels import label_name
 from tunesmith.rows.problems import EmptyText, RowProblem, bad_file
-from tunesmith.rows.reading import Row, RowFile
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.rows.reading import RowFile
+from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 
 _FIRST_ROWS = 20

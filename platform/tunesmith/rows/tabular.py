@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.unpacking import MAX_RATIO
 
 PARQUET_MAGIC = b"PAR1"
 CSV_ENDINGS = (".csv", ".tsv")
@@ -20,6 +21,8 @@ _BATCH_BYTES = 256 * 1024**2
 _BATCH_ROWS = 256
 _BUFFER = 1 << 20
 _DELIMITERS = ",;\t"
+_SURELY_FINE = 256 * 1024**2
+"""Below this the ratio does not matter: so little does no harm."""
 
 
 def read_csv(
@@ -108,15 +111,16 @@ class _Lines:
         return text
 
 
-def _header(name: str, names: list[str]) -> list[str]:
+def _header(file_name: str, names: list[str]) -> list[str]:
     names = [column.strip() for column in names]
-    twice = next((column for column in names if names.count(column) > 1 or not column), None)
-    if twice is not None or len(names) > MAX_COLUMNS:
-        what = f"names more than {MAX_COLUMNS} columns" if len(names) > MAX_COLUMNS else ""
+    is_wide = len(names) > MAX_COLUMNS  # first: counting millions of names would never end
+    twice = None if is_wide else next((name for name in names if names.count(name) > 1 or not name), None)
+    if twice is not None or is_wide:
+        what = f"names more than {MAX_COLUMNS} columns" if is_wide else ""
         what = what or ("leaves a column without a name" if not twice else f"names `{twice[:40]}` twice")
         raise bad_file(
-            f"{name}:1",
-            f"The first line of `{name}` {what}.",
+            f"{file_name}:1",
+            f"The first line of `{file_name}` {what}.",
             "Its first line must name every column, each differently.",
         )
     return names
@@ -181,6 +185,14 @@ class ParquetTable:
         for group in range(metadata.num_row_groups):
             parts = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
             size = sum(part.total_uncompressed_size for part in parts)
+            packed = sum(part.total_compressed_size for part in parts)
+            if size > max(_SURELY_FINE, packed * MAX_RATIO):
+                raise bad_file(
+                    self._name,
+                    f"`{self._name}` has a row group of {packed} bytes that unpacks to {size / 1e6:.0f} MB: nothing is "
+                    "read that grows so much.",
+                    "If that is what you want, write its rows as JSONL.",
+                )
             if size > MAX_GROUP_BYTES:
                 raise bad_file(
                     self._name,

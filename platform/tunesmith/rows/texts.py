@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidModel
-from tunesmith.rows.encoding import IGNORE_INDEX, Encoded, check_ids, load_tokenizer, vocab_size
+from tunesmith.rows.encoding import Encoded
 from tunesmith.rows.json_file import read_object
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import Text
 from tunesmith.rows.template import find_special_tokens
+from tunesmith.rows.tokenizer_file import check_ids, load_tokenizer, vocab_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -86,12 +87,11 @@ class TextEncoder:
             raise RowProblem("The tokenizer makes no token of the text.", "Remove the row.")
         if self._end is None:
             cut = sum(len(part.ids) for part in encoding.overflowing)
-            return Encoded(ids, [IGNORE_INDEX] * len(ids), cut, 1, text.label)
+            return Encoded(ids, [], cut, 1, text.label)
         if ids[-1] != self._end:
             ids = [*ids, self._end]
         kept = len(ids) if self.max_length is None else self.max_length
-        labels = [IGNORE_INDEX, *ids[1:kept]]
-        return Encoded(ids[:kept], labels, max(0, len(ids) - kept), 2, text.label)
+        return Encoded(ids[:kept], [(1, len(ids))], max(0, len(ids) - kept), 2, text.label)
 
 
 def _end_of_text(tokenizer: "Tokenizer", folder: Path, model: Path) -> int:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from tunesmith.errors import Problem
 from tunesmith.spec.groups.lora import ALL_LINEAR, AUTO
+from tunesmith.spec.optimizers import OPTIMIZERS, has_8_bit_form
 
 if TYPE_CHECKING:
     from tunesmith.spec.training import TrainSpec
 
-_NO_8_BIT = ("sgd", "adafactor")
 _OF_CLASSES = ("eval_accuracy", "eval_f1")
 
 
@@ -144,13 +144,13 @@ def _quantisation(spec: "TrainSpec") -> Iterator[Problem]:
 
 
 def _optimizer(spec: "TrainSpec") -> Iterator[Problem]:
-    if spec.use_8bit_optimizer and spec.optim in _NO_8_BIT:
+    if spec.use_8bit_optimizer and not has_8_bit_form(spec.optim):
         yield _problem(
             "use_8bit_optimizer",
             f"`{spec.optim}` has no 8-bit form.",
             "Use `optim=adamw_torch`, or turn `use_8bit_optimizer` off.",
         )
-    if spec.optim.startswith(("galore_", "apollo_")) and spec.use_lora:
+    if OPTIMIZERS[spec.optim].is_low_rank and spec.use_lora:
         yield _problem(
             "optim",
             f"`optim={spec.optim}` projects the gradients of whole weight matrices; LoRA trains none.",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
 from tunesmith.rows.problems import RowProblem
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.problems import did_you_mean
 
 MAX_CHARACTERS = 20_000
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

@@ -1,26 +1,20 @@
 """The mechanism that declares a parameter once.
 
 A parameter is a pydantic field made by `param`: its type and bounds are pydantic's, everything a form, a CLI flag or a
-reference page needs besides (labels, group, fold, visibility, unit, aliases) travels with the field. `Spec` is the
-base of every model made of such fields: it refuses unknown keys, maps aliases once, and keeps a notice of each.
+reference page needs besides (labels, group, fold, visibility, unit, aliases) travels with the field. `base.Spec` is
+the base of every model made of such fields.
 
 Knows nothing of any single parameter.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidatorFunctionWrapHandler
-from pydantic import model_validator as _model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
-
-from tunesmith.errors import InvalidInput, Problem, UnknownField
 
 _KEY = "tunesmith"
-_RULED_OUT = "ruled_out"
 
 
 class Group(StrEnum):
@@ -256,24 +250,10 @@ def about(info: FieldInfo) -> Parameter:
 _ABOUT: dict[int, tuple[FieldInfo, Parameter]] = {}
 
 
-class Notice(BaseModel):
-    """Something we understood though it was said in another way, or that has no effect."""
-
-    field: str
-    message: str
-
-
-def ruled_out(problems: Iterable[Problem]) -> PydanticCustomError:
-    """What a validator raises for values that cannot be together: each problem with its parameter and cure."""
-    found = list(problems)
-    return PydanticCustomError(
-        _RULED_OUT,
-        "{words}",
-        {
-            "words": " ".join(problem.message for problem in found),
-            "problems": [problem.model_dump() for problem in found],
-        },
-    )
+def aliases_of(info: FieldInfo) -> tuple[str, ...]:
+    """Other spellings of a field's name; none of one that `param` did not make."""
+    is_ours = isinstance(info.json_schema_extra, dict) and _KEY in info.json_schema_extra
+    return about(info).aliases if is_ours else ()
 
 
 def default_of(info: FieldInfo, values: Mapping[str, Any] | None = None) -> Any:
@@ -282,214 +262,3 @@ def default_of(info: FieldInfo, values: Mapping[str, Any] | None = None) -> Any:
         return None
     plain = info.get_default(call_default_factory=True)
     return plain if values is None else about(info).default(values, plain)
-
-
-class Spec(BaseModel):
-    """Base of every model made of parameters: unknown keys refused, other spellings mapped once with a notice."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-    _notices: list[Notice] = PrivateAttr(default_factory=list)
-
-    @property
-    def notices(self) -> list[Notice]:
-        """What was mapped on reading, and what has no effect."""
-        return self._notices + [
-            Notice(field=name, message=f"`{name}` has no effect: it needs {_unmet(about(info), self)}.")
-            for name, info in type(self).model_fields.items()
-            if name in self.model_fields_set
-            and not about(info).visible(self.__dict__)
-            and getattr(self, name) != default_of(info, self.__dict__)
-        ]
-
-    @classmethod
-    def canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
-        """The same values under the names that we use, with a notice of each that was spelled in another way.
-
-        Nothing is checked but what stands in the way of mapping; nothing is filled in.
-
-        Raises:
-            InvalidInput: A parameter is given under two names, or with a value that we take from nobody.
-        """
-        try:
-            return cls._canonical(data)
-        except PydanticCustomError as error:
-            problems = [Problem.model_validate(problem) for problem in (error.context or {})["problems"]]
-            raise _as_error(InvalidInput, problems) from error
-
-    @classmethod
-    def _canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
-        found, notices, problems = dict(data), list[Notice](), list[Problem]()
-        for name, info in cls.model_fields.items():
-            for alias in about(info).aliases:
-                if alias not in found:
-                    continue
-                if name in found:
-                    problems.append(_given_twice(alias, name))
-                    continue
-                found[name] = found.pop(alias)
-                notices.append(Notice(field=name, message=f"`{alias}` was read as `{name}`."))
-        cls._restructure(found, notices, problems)
-        for name, info in cls.model_fields.items():
-            if name not in found:
-                continue
-            given, parameter = found[name], about(info)
-            if given is None and type(None) not in get_args(info.annotation):
-                del found[name]  # others write what they leave open as null
-            elif given is False and "no" in get_args(info.annotation):
-                found[name] = "no"  # YAML reads a bare `no` as false
-            elif isinstance(given, str) and given in parameter.value_aliases:
-                found[name] = parameter.value_aliases[given]
-                notices.append(Notice(field=name, message=f"`{given}` was read as `{found[name]}`."))
-            elif isinstance(given, str) and given in parameter.refused_values:
-                refusal = parameter.refused_values[given]
-                problems.append(
-                    Problem(field=name, message=f"`{name}={given}`: {refusal.reason}", hint=refusal.hint)
-                )
-        if problems:
-            raise ruled_out(problems)
-        return found, notices
-
-    @classmethod
-    def merged(cls, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters with others over them, however either spells them."""
-        taken = cls._meant(over)
-        found: dict[str, Any] = {}
-        for spelling, value in under.items():
-            meant = cls._meant({spelling: value})
-            if meant.keys() & taken.keys():
-                found |= {name: part for name, part in meant.items() if name not in taken}
-            else:
-                found[spelling] = value
-        return found | dict(over)
-
-    @classmethod
-    def _meant(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As `canonical`; what cannot be mapped stays as it is, to be refused when it is read."""
-        try:
-            return cls._canonical(given)[0]
-        except PydanticCustomError:
-            return dict(given)
-
-    @classmethod
-    def _restructure(cls, found: dict[str, Any], notices: list[Notice], problems: list[Problem]) -> None:
-        """Rewrite in place what others say in another structure; names were mapped before."""
-
-    @_model_validator(mode="wrap")
-    @classmethod
-    def _map_spellings(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
-        notices: list[Notice] = []
-        if isinstance(data, Mapping):
-            data, notices = cls._canonical(data)
-        spec: Self = handler(data)
-        spec._notices = notices
-        return spec
-
-    @_model_validator(mode="after")
-    def _fill_in_what_depends(self) -> Self:
-        for name, info in type(self).model_fields.items():
-            if name not in self.model_fields_set and about(info).default_when:
-                self.__dict__[name] = default_of(info, self.__dict__)
-        return self
-
-    @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Self:
-        """Read what a user gave.
-
-        Raises:
-            UnknownField: A key that is neither a parameter nor an alias, with a "did you mean".
-            InvalidInput: A value of a wrong type or out of bounds, or parameters that rule each other out.
-        """
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise invalid_input(error, cls) from error
-
-    @classmethod
-    def stored(cls, data: Mapping[str, Any]) -> Self:
-        """Read what we stored ourselves: keys of another version are passed over."""
-        return cls.model_validate(data, extra="ignore")
-
-
-def _given_twice(spelling: str, name: str) -> Problem:
-    return Problem(
-        field=name,
-        message=f"`{spelling}` is another name of `{name}`: give only one of them.",
-        hint=f"Leave out `{spelling}`.",
-    )
-
-
-def _unmet(parameter: Parameter, spec: Spec) -> str:
-    return " and ".join(str(c) for c in parameter.visible_when if not c.holds(spec.__dict__))
-
-
-def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
-    """The model that a location inside an error points into, as far as it is a plain field path."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            continue  # a union's tag, which is no field
-        inner = field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return None
-        model = inner
-    return model
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str | None:
-    """The known word that was probably meant."""
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-    return close[0] if close else None
-
-
-def _spellings(model: type[BaseModel]) -> dict[str, str]:
-    spellings = {name: name for name in model.model_fields}
-    if issubclass(model, Spec):
-        for name, info in model.model_fields.items():
-            spellings |= dict.fromkeys(about(info).aliases, name)
-    return spellings
-
-
-def invalid_input(error: ValidationError, model: type[BaseModel] | None, skip: int = 0) -> InvalidInput:
-    """A pydantic error in our words: each problem with its place and its cure.
-
-    Args:
-        error: What pydantic raised.
-        model: What was being read, for "did you mean".
-        skip: Leading parts of each location that a user did not write (FastAPI's `body`).
-    """
-    return problems_error(error.errors(include_url=False), model, skip)
-
-
-def problems_error(errors: Sequence[Any], model: type[BaseModel] | None, skip: int = 0) -> InvalidInput:
-    """As `invalid_input`, from a list of pydantic's error dictionaries."""
-    problems: list[Problem] = []
-    unknown = 0
-    for item in errors:
-        place = tuple(item["loc"])[skip:]
-        if item["type"] == _RULED_OUT:
-            for inner in item["ctx"]["problems"]:
-                where = ".".join(map(str, (*place, *([inner["field"]] if inner["field"] else ()))))
-                problems.append(Problem(field=where or None, message=inner["message"], hint=inner["hint"]))
-            continue
-        hint: str | None = None
-        message = str(item["msg"]).removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            unknown += 1
-            message = f"`{place[-1]}` is not a known field."
-            home = _model_at(model, place[:-1]) if model else None
-            spellings = _spellings(home) if home else {}
-            meant = did_you_mean(str(place[-1]), list(spellings))
-            hint = (
-                f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
-            )
-        elif isinstance(item.get("input"), str | int | float | bool):
-            message = f"{message.rstrip('.')} (given: {item['input']!r})."
-        problems.append(Problem(field=".".join(map(str, place)) or None, message=message, hint=hint))
-    return _as_error(UnknownField if unknown == len(problems) else InvalidInput, problems)
-
-
-def _as_error(kind: type[InvalidInput], problems: list[Problem]) -> InvalidInput:
-    first = problems[0]
-    head = f"{first.field}: {first.message}" if first.field else first.message
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return kind(head + more, hint=first.hint, problems=problems)

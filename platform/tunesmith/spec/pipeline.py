@@ -8,32 +8,33 @@ here, each problem with its place. Pure functions; knows nothing of files, of th
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import operation
-from tunesmith.spec.parameter import Spec, about, did_you_mean, invalid_input
+from tunesmith.spec.loading import refuse_bare_token
+from tunesmith.spec.parameter import about
+from tunesmith.spec.pipeline_file import (
+    MAX_STEPS,
+    Component,
+    ComponentType,
+    Job,
+    Pipeline,
+    chosen_workflow,
+    jobs_of,
+    together,
+)
+from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import Variable, resolve, variables_in
 
-MAX_YAML_CHARACTERS = 200_000
-MAX_STEPS = 100
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
 _STAND_IN = "-"
 SPLIT_PARTS = ("train", "eval", "test")
 """What a split hands on, each under its own name."""
-
-Id = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_][\w-]*$")]
-
-
-class ComponentType(StrEnum):
-    """What a component may be."""
-
-    DATASETS = "datasets"
-    MODEL_TRAINER = "model-trainer"
 
 
 class StepKind(StrEnum):
@@ -41,55 +42,6 @@ class StepKind(StrEnum):
 
     DATASET = "dataset"
     TRAIN = "train"
-
-
-class Component(BaseModel):
-    """Something that jobs use. What besides these fields is given are its parameters."""
-
-    model_config = ConfigDict(extra="allow")
-    id: Id = "__default__"
-    type: ComponentType
-    method: str | None = None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Its parameters as they are written."""
-        return dict(self.model_extra or {})
-
-
-class Job(BaseModel):
-    """One use of a component."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: Id = "__default__"
-    type: Literal["component", "action"] = "component"
-    component: Id = "__default__"
-    method: str | None = Field(None, validation_alias=AliasChoices("method", "action"))
-    input: dict[str, Any] | None = None
-    output: Any = None
-    depends_on: list[Id] = Field(default_factory=list)
-
-
-class Workflow(BaseModel):
-    """Jobs that belong together."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: Id = "__default__"
-    title: str | None = None
-    description: str | None = None
-    default: bool = False
-    jobs: list[Job] = Field(default_factory=list)
-    job: Job | None = None
-    output: Any = None
-
-
-class Pipeline(BaseModel):
-    """A whole file."""
-
-    model_config = ConfigDict(extra="forbid")
-    components: list[Component] = Field(min_length=1, max_length=MAX_STEPS)
-    workflows: list[Workflow] = Field(default_factory=list, max_length=MAX_STEPS)
-    controller: Any = Field(None, description="Taken and not used: the platform is its own controller.")
 
 
 class Step(BaseModel):
@@ -102,75 +54,6 @@ class Step(BaseModel):
     parameters: dict[str, Any]
     output: Any = Field(None, description="What the step hands on; its whole output when null.")
     needs: list[str] = Field(default_factory=list)
-
-
-def read_pipeline(text: str) -> Pipeline:
-    """Read a pipeline's YAML.
-
-    Raises:
-        InvalidInput: It is not YAML, or not a pipeline; with every problem and its place.
-    """
-    if len(text) > MAX_YAML_CHARACTERS:
-        raise InvalidInput(f"A pipeline has at most {MAX_YAML_CHARACTERS} characters.")
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InvalidInput("A pipeline holds no YAML aliases (`*name`).", hint="Write the values out.")
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = " ".join(str(error).split())[:300] if str(error) else "it is nested too deeply"
-        raise InvalidInput(f"The pipeline is not YAML: {where}.") from error
-    if not isinstance(data, dict):
-        raise InvalidInput("A pipeline is a mapping.", hint="It begins with `components:`.")
-    for one, many in (("component", "components"), ("workflow", "workflows")):  # model-compose's short forms
-        if one in data and many not in data:
-            data[many] = [data.pop(one)]
-    try:
-        pipeline = Pipeline.model_validate({str(key): value for key, value in data.items()})
-    except ValidationError as error:
-        raise _named(invalid_input(error, Pipeline), data) from error
-    _refuse_twice("components", pipeline.components)
-    _refuse_twice("workflows", pipeline.workflows)
-    for workflow in pipeline.workflows:
-        _refuse_twice(f"workflows[{workflow.id}].jobs", jobs_of(workflow))
-    return pipeline
-
-
-def jobs_of(workflow: Workflow) -> list[Job]:
-    """A workflow's jobs, however it spells them."""
-    return [*workflow.jobs, *([workflow.job] if workflow.job else [])]
-
-
-def chosen_workflow(pipeline: Pipeline, wanted: str | None) -> Workflow:
-    """The workflow of a name; without a name the only one, or the default. A lone component is a workflow too.
-
-    Raises:
-        InvalidInput: There is none of this name, or several and none is named.
-    """
-    found = pipeline.workflows
-    if not found and len(pipeline.components) == 1:
-        only = pipeline.components[0]
-        found = [Workflow(id=only.id, jobs=[Job(id=only.id, component=only.id)])]
-    names = [workflow.id for workflow in found]
-    listed = ", ".join(f"`{name}`" for name in names)
-    if wanted is not None:
-        for workflow in found:
-            if workflow.id == wanted:
-                return workflow
-        meant = did_you_mean(wanted, names)
-        hint = f"Did you mean `{meant}`?" if meant else f"There are {listed}." if names else None
-        raise InvalidInput(f"There is no workflow `{wanted}`.", hint=hint, field="workflow")
-    default = [workflow for workflow in found if workflow.default]
-    if len(found) == 1 or len(default) == 1:
-        return (default or found)[0]
-    if not found:
-        raise InvalidInput(
-            "The file has several components and no workflow.",
-            hint="Write `workflows:` with `jobs:` that say which component comes after which.",
-            field="workflows",
-        )
-    raise InvalidInput(
-        f"The file has {len(found)} workflows: {listed}.", hint="Name one of them.", field="workflow"
-    )
 
 
 def plan(
@@ -220,7 +103,7 @@ def plan(
             problems += _placed(place, error)
     problems += _unmet_references(f"workflows[{wanted.id}]", jobs, steps)
     if problems:
-        raise _together(problems)
+        raise together(problems)
     return _ordered(steps)
 
 
@@ -284,10 +167,12 @@ def _step(
             raise InvalidInput(
                 f"`{name}` is not an input of `{component.id}`.", hint=hint, field=f"input.{name}"
             )
+    if method == "load":
+        refuse_bare_token(parameters)
     if kind is StepKind.TRAIN:
         parameters = _trainer(parameters, inputs, model)
     parameters = {name: value for name, value in parameters.items() if value is not None}
-    _check_environment(parameters, kind)
+    check_environment(parameters, kind)
     stand_in = {name: _standing_in(value) for name, value in parameters.items()}
     spec.read(stand_in)
     output = None if job.output is None else resolve(job.output, {"input": inputs})
@@ -330,8 +215,12 @@ def _trainer(given: Mapping[str, Any], inputs: Mapping[str, Any], model: str | N
     return named
 
 
-def _check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
-    """A secret may go into `token` alone, which is read where the step runs; a trainer's parameters are stored."""
+def check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
+    """See that secrets go into `token` alone, which is read where the step runs; a trainer's parameters are stored.
+
+    Raises:
+        InvalidInput: One goes elsewhere, or a variable has no meaning here.
+    """
     for name, value in parameters.items():
         for variable in variables_in(value):
             if variable.source == "output":
@@ -418,43 +307,3 @@ def _placed(place: str, error: InvalidInput) -> list[Problem]:
         problem.model_copy(update={"field": f"{place}.{problem.field}" if problem.field else place})
         for problem in error.problems
     ]
-
-
-def _together(problems: list[Problem]) -> InvalidInput:
-    first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return InvalidInput(f"{first.field}: {first.message}{more}", hint=first.hint, problems=problems)
-
-
-def _refuse_twice(place: str, items: Sequence[Component | Workflow | Job]) -> None:
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise InvalidInput(
-                f"{place}: `{item.id}` is there twice.", hint="Give each an `id` of its own.", field=place
-            )
-        seen.add(item.id)
-
-
-def _named(error: InvalidInput, data: Mapping[Any, Any]) -> InvalidInput:
-    """Places that say `components[trainer]` instead of a number, as far as what was written has ids."""
-    problems = [
-        problem.model_copy(update={"field": _place(problem.field, data)}) if problem.field else problem
-        for problem in error.problems
-    ]
-    return _together(problems)
-
-
-def _place(field: str, data: Any) -> str:
-    found = ""
-    for part in field.split("."):
-        inner = None
-        if isinstance(data, list) and part.isdigit() and int(part) < len(data):
-            inner = data[int(part)]
-            name = inner.get("id") if isinstance(inner, dict) else None
-            found += f"[{name or part}]"
-        else:
-            inner = data.get(part) if isinstance(data, dict) else None
-            found += f".{part}" if found else part
-        data = inner
-    return found

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, ValidationError
 
-from tunesmith.spec.parameter import invalid_input
+from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.training import TrainSpec
 
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True, pattern=r"^[^\x00-\x1f/\\]+$")
 ]
+DATASET_NAME = r"^[A-Za-z0-9\u4e00-\u9fff][\w\-]{0,99}$"
+"""No `.` and no `/`: a file's path has one of them, so that neither is taken for the other."""
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
 
 
@@ -20,9 +22,10 @@ class Kind(StrEnum):
     """The kinds of task that exist now."""
 
     TRAIN = "train"
+    DATASET = "dataset"
 
 
-class _NewTask(BaseModel):
+class _Envelope(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Name | None = Field(
         None, description="Shown name; `{training_type}_{YYYYMMDD_HHmmss}` when none is given."
@@ -31,6 +34,9 @@ class _NewTask(BaseModel):
     priority: int = Field(0, ge=-100, le=100, description="Higher starts first; then the older one.")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str = Field("", max_length=10_000)
+
+
+class _NewTask(_Envelope):
     template: Name | None = Field(
         None,
         description="A template whose parameters lie under those of `spec`. The task keeps a copy of its own.",
@@ -49,7 +55,31 @@ class NewTrainTask(_NewTask):
 
 
 NewTask = NewTrainTask
-"""Any kind of new task; further kinds join as a union told apart by `kind`."""
+"""A new task that trains. A new task on data is made by `POST /v1/datasets:run`."""
+
+
+class NewDataTask(_Envelope):
+    """An operation on data sets, as it is sent."""
+
+    name: Name | None = Field(
+        None, description="Shown name; `{operation}_{YYYYMMDD_HHmmss}` when none is given."
+    )
+    operation: str = Field(min_length=1, max_length=40, description="`load`, `filter`, `split`, ...")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The operation's. A data set is named by `name`, `name@number` or an absolute path.",
+    )
+    into: str | None = Field(
+        None,
+        pattern=DATASET_NAME,
+        max_length=100,
+        description="The data set whose next version is made; told by what it is made of when left out. A split makes "
+        "one for each of its parts (`name-train`).",
+    )
+
+    def default_name(self, now: dt.datetime) -> str:
+        """The name that a task gets when the user gave none."""
+        return f"{self.operation}_{now:%Y%m%d_%H%M%S}"
 
 
 class _PartOfTrainSpec:

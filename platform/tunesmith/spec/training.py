@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from tunesmith.errors import Problem
 from tunesmith.spec import conflicts, foreign
+from tunesmith.spec.base import Notice
 from tunesmith.spec.groups.basic import BasicParameters
 from tunesmith.spec.groups.data import DataParameters
 from tunesmith.spec.groups.distributed import DistributedParameters
@@ -18,8 +19,9 @@ from tunesmith.spec.groups.lora import SEVEN_LINEAR, LoraParameters, chosen_targ
 from tunesmith.spec.groups.optimization import OptimizationParameters, Precision
 from tunesmith.spec.groups.reporting import GeneralParameters, LoggingParameters
 from tunesmith.spec.groups.saving import MAX_SAVED, SavingParameters
-from tunesmith.spec.groups.steps import Optimizer, Scheduler, TrainingParameters
-from tunesmith.spec.parameter import Notice, ruled_out
+from tunesmith.spec.groups.steps import Scheduler, TrainingParameters
+from tunesmith.spec.optimizers import Optimizer
+from tunesmith.spec.problems import ruled_out
 
 __all__ = [
     "MAX_SAVED",

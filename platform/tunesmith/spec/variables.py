@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import did_you_mean
+from tunesmith.spec.problems import did_you_mean
 
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _REFERENCE = re.compile(

@@ -1,26 +1,29 @@
-"""MLflow's tracking server over its REST API, with short timeouts: a slow MLflow delays the mirror and nothing else.
+"""MLflow's tracking server over its REST API. A slow or absent one delays the mirror and nothing else.
 
 A LoggedModel per checkpoint points to the files where they lie; nothing is copied.
 """
 
-import time
 from typing import Any
 
 import httpx
 
 from tunesmith.errors import Unavailable
-from tunesmith_platform.backends.protocols import Point, Run
+from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone
 
 TASK_TAG = "tunesmith.task_id"
 _BATCH = 1000  # metrics that one log-batch call takes
 _PARAM_BATCH = 100
 _PARAM_CHARACTERS = 6000
+_TIMEOUT = 30.0
+"""A server that takes ten seconds to answer gets everything too, and is not asked again for what it is doing."""
+_VERSION_TIMEOUT = 3.0
+_MOST_DOUBLE = 100
 
 
 class MlflowTracking:
     """One MLflow server."""
 
-    def __init__(self, url: str, timeout: float = 10) -> None:
+    def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
         self._url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=f"{self._url}/api/2.0/mlflow", timeout=httpx.Timeout(timeout, connect=2)
@@ -32,9 +35,24 @@ class MlflowTracking:
         except httpx.HTTPError as error:
             raise Unavailable(f"MLflow does not answer: {type(error).__name__}.") from error
         if reply.status_code != httpx.codes.OK:
-            raise _Refused(reply.status_code, reply.text[:500])
-        answer: dict[str, Any] = reply.json() if reply.content else {}
+            raise _refusal(reply)
+        try:
+            answer: dict[str, Any] = reply.json() if reply.content else {}
+        except ValueError as error:  # somebody else answers in its place
+            raise Unavailable("MLflow's answer is no JSON.") from error
         return answer
+
+    def _tell(self, run_id: str, path: str, **body: Any) -> dict[str, Any]:
+        """Say something of a run. One that somebody deleted comes back: its task is still there."""
+        try:
+            return self._call("POST", path, json={"run_id": run_id, **body})
+        except _Status as error:
+            if error.http_status == httpx.codes.NOT_FOUND and error.mlflow_code == "RESOURCE_DOES_NOT_EXIST":
+                raise RunGone(f"MLflow does not know run `{run_id}`.") from error
+            if "must be in the 'active' state" not in error.text:
+                raise
+        self._call("POST", "/runs/restore", json={"run_id": run_id})
+        return self._call("POST", path, json={"run_id": run_id, **body})
 
     def _experiment(self, project: str) -> str:
         try:
@@ -45,16 +63,16 @@ class MlflowTracking:
                     "POST", "/experiments/restore", json={"experiment_id": experiment["experiment_id"]}
                 )
             return str(experiment["experiment_id"])
-        except _Refused as error:
+        except _Status as error:
             if error.http_status != httpx.codes.NOT_FOUND:
                 raise
         try:
             return str(self._call("POST", "/experiments/create", json={"name": project})["experiment_id"])
-        except _Refused:  # another process made it in between
+        except _Status:  # another process made it in between
             found = self._call("GET", "/experiments/get-by-name", params={"experiment_name": project})
             return str(found["experiment"]["experiment_id"])
 
-    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
+    def ensure_run(self, project: str, task_id: str, name: str, start_time_ms: int) -> Run:
         """See `Tracking.ensure_run`."""
         # "Default" is MLflow's own first experiment.
         experiment_id = self._experiment("Default" if project == "default" else project)
@@ -64,9 +82,12 @@ class MlflowTracking:
             json={
                 "experiment_ids": [experiment_id],
                 "filter": f"tags.`{TASK_TAG}` = '{task_id}'",
-                "max_results": 1,
+                "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+                "max_results": _MOST_DOUBLE,
             },
-        ).get("runs")
+        ).get("runs", [])
+        for double in found[1:]:  # a call that timed out was carried out after all
+            self._call("POST", "/runs/delete", json={"run_id": double["info"]["run_id"]})
         info = (
             found[0]["info"]
             if found
@@ -76,34 +97,41 @@ class MlflowTracking:
                 json={
                     "experiment_id": experiment_id,
                     "run_name": name,
-                    "start_time": int(time.time() * 1000),
+                    "start_time": start_time_ms,
                     "tags": [{"key": TASK_TAG, "value": task_id}],
                 },
             )["run"]["info"]
         )
         return Run(experiment_id, info["run_id"], info["artifact_uri"])
 
+    def knows(self, run_id: str) -> bool:
+        """See `Tracking.knows`."""
+        try:
+            self._call("GET", "/runs/get", params={"run_id": run_id})
+        except _Status as error:
+            if error.mlflow_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+        return True
+
     def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """See `Tracking.describe`."""
         items = [{"key": key, "value": value[:_PARAM_CHARACTERS]} for key, value in params.items()]
         for start in range(0, max(1, len(items)), _PARAM_BATCH):
-            self._call(
-                "POST",
+            self._tell(
+                run_id,
                 "/runs/log-batch",
-                json={
-                    "run_id": run_id,
-                    "params": items[start : start + _PARAM_BATCH],
-                    "tags": [{"key": k, "value": v[:_PARAM_CHARACTERS]} for k, v in tags.items()]
-                    if start == 0
-                    else [],
-                },
+                params=items[start : start + _PARAM_BATCH],
+                tags=[{"key": k, "value": v[:_PARAM_CHARACTERS]} for k, v in tags.items()]
+                if start == 0
+                else [],
             )
 
     def log_points(self, run_id: str, points: list[Point]) -> None:
         """See `Tracking.log_points`. MLflow keeps one row a (key, time, step, value): the same point twice is one."""
         for start in range(0, len(points), _BATCH):
             batch = [_metric(point) for point in points[start : start + _BATCH]]
-            self._call("POST", "/runs/log-batch", json={"run_id": run_id, "metrics": batch})
+            self._tell(run_id, "/runs/log-batch", metrics=batch)
 
     def log_checkpoint(
         self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
@@ -137,10 +165,10 @@ class MlflowTracking:
             # Without this the run's own page would not list it.
             step = next((point.step for point in points), 0)
             output = {"model_id": model["model_id"], "step": step}
-            self._call("POST", "/runs/outputs", json={"run_id": run.run_id, "models": [output]})
+            self._tell(run.run_id, "/runs/outputs", models=[output])
         if points:
             metrics = [_metric(point) | {"model_id": model["model_id"]} for point in points]
-            self._call("POST", "/runs/log-batch", json={"run_id": run.run_id, "metrics": metrics})
+            self._tell(run.run_id, "/runs/log-batch", metrics=metrics)
         # Readiness last: a model that is ready is complete.
         self._call(
             "PATCH",
@@ -151,25 +179,37 @@ class MlflowTracking:
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """See `Tracking.finish`."""
         ended = {} if end_time_ms is None else {"end_time": end_time_ms}
-        self._call("POST", "/runs/update", json={"run_id": run_id, "status": status, **ended})
+        self._tell(run_id, "/runs/update", status=status, **ended)
 
     def version(self) -> str:
         """See `Tracking.version`."""
         try:
-            reply = self._client.get(f"{self._url}/version")
+            reply = self._client.get(f"{self._url}/version", timeout=_VERSION_TIMEOUT)
         except httpx.HTTPError as error:
             raise Unavailable(f"MLflow does not answer: {type(error).__name__}.") from error
         if reply.status_code != httpx.codes.OK:
-            raise _Refused(reply.status_code, reply.text[:500])
+            raise _refusal(reply)
         return reply.text.strip()[:40]
 
 
-class _Refused(Unavailable):
-    """MLflow answered, but not with success."""
+class _Status(Refused):
+    """MLflow answered that it cannot do what was asked."""
 
-    def __init__(self, http_status: int, text: str) -> None:
+    def __init__(self, http_status: int, text: str, code: str) -> None:
         super().__init__(f"MLflow answered HTTP {http_status}.", details={"body": text})
-        self.http_status = http_status
+        self.http_status, self.text, self.mlflow_code = http_status, text, code
+
+
+def _refusal(reply: httpx.Response) -> Unavailable:
+    """What an answer that is no success means: of its own trouble (5xx) MLflow may recover."""
+    text = reply.text[:500]
+    if reply.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable(f"MLflow answered HTTP {reply.status_code}.", details={"body": text})
+    try:
+        code = str(reply.json()["error_code"])
+    except (ValueError, KeyError, TypeError):
+        code = ""
+    return _Status(reply.status_code, text, code)
 
 
 def _metric(point: Point) -> dict[str, Any]:

@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from tunesmith.errors import Unavailable
+
 TRAINING = "tunesmith_jobs.entry"
 """The module that runs a task's attempt."""
+RUNNER = "tunesmith_jobs.warm"
+"""The module that waits, all imports done, for a task's attempt to run."""
 
 
 class JobStatus(StrEnum):
@@ -95,11 +99,25 @@ class Point:
     timestamp_ms: int
 
 
-class Tracking(Protocol):
-    """Where runs are shown. Every call may be repeated without harm; each raises `Unavailable` when it cannot."""
+class Refused(Unavailable):
+    """The tracking server is there, and will not do what was asked."""
 
-    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
-        """The run of a task, made when there is none yet."""
+
+class RunGone(Refused):
+    """The tracking server does not know the run: it was emptied, or the run was deleted for good."""
+
+
+class Tracking(Protocol):
+    """Where runs are shown. Every call may be repeated without harm; each raises `Unavailable` when it cannot.
+
+    What is told of a run that the server does not know raises `RunGone`.
+    """
+
+    def ensure_run(self, project: str, task_id: str, name: str, start_time_ms: int) -> Run:
+        """The run of a task, made when there is none yet; where there are several, the others are put away."""
+
+    def knows(self, run_id: str) -> bool:
+        """Whether there is such a run."""
 
     def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """Set a run's parameters (once) and tags."""

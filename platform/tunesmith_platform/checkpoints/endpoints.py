@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, status
 
 from tunesmith import views
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers
 
 router = APIRouter(tags=["checkpoints"])
 Step = Annotated[int, Path(ge=0, le=2**53, description="The checkpoint's step.")]
@@ -22,7 +22,7 @@ def checkpoints(
     services: ServicesDep,
     _user: UserDep,
     after: Annotated[int | None, Query(ge=0, description="Only checkpoints before this step.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Limit = 100,
 ) -> views.Page[views.CheckpointView]:
     """List a task's checkpoints, newest first. Listed means complete and verified."""
     return services.checkpoints.page(task_id, after, limit)

@@ -1,17 +1,21 @@
 """Data sets over HTTP: the registry, resumable uploads, reports on files, and rows under the microscope."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.dataset_views import DataPreview, DataReport, DatasetView, UploadView
+from tunesmith.schema import form_schema
+from tunesmith.spec.dataset import OPERATIONS
+from tunesmith.spec.task import NewDataTask
 from tunesmith_platform import examples
 from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
 from tunesmith_platform.datasets.service import NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.tasks.endpoints import IdempotencyKey
 
 router = APIRouter(tags=["datasets"])
 
@@ -27,6 +31,11 @@ Dataset = Annotated[
 UploadId = Annotated[
     str, Path(description="The upload's id.", min_length=3, max_length=40, pattern=r"^upload-[0-9a-z]+$")
 ]
+_MADE_BEFORE = {
+    "model": views.TaskView,
+    "description": "The task that this `Idempotency-Key` made before.",
+    "content": {"application/json": {"example": examples.DATA_TASK.model_dump(mode="json")}},
+}
 _FOUND = {
     "model": DatasetView,
     "description": "Its newest version has these bytes already.",
@@ -40,10 +49,8 @@ _FOUND = {
 def list_datasets(
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[
-        str | None, Query(max_length=120, description="Name of the last one already read.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: After = None,
+    limit: Limit = 100,
 ) -> views.Page[DatasetView]:
     """List data sets by name, each with its newest version."""
     return services.datasets.page(after, limit)
@@ -70,6 +77,41 @@ def register_dataset(
 
 
 # Before `/datasets/{dataset}`: a colon is no part of a name.
+@router.post(
+    "/datasets:run",
+    response_model=views.TaskView,
+    status_code=status.HTTP_201_CREATED,
+    responses=answers(examples.DATA_TASK, 401, 404, 409, 413, 422, 503, status=201) | {200: _MADE_BEFORE},
+)
+def run_operation(
+    new: Annotated[NewDataTask, examples.new_data_task_body()],
+    response: Response,
+    services: ServicesDep,
+    user: UserDep,
+    idempotency_key: IdempotencyKey = None,
+) -> views.TaskView:
+    """Run an operation on data sets as a task: load (files, a folder, a bucket, the Hub), filter, map, split, ...
+
+    Its rows become the next version of a data set, which says what it was made of. The task is listed, followed,
+    stopped and done again (`:continue`) like any other. Nothing that comes with a data set is ever run.
+    """
+    task, is_new = services.data_tasks.create(new, user, idempotency_key)
+    if not is_new:
+        response.status_code = status.HTTP_200_OK
+        response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = f"/v1/tasks/{task.id}"
+    return task
+
+
+@router.get(
+    "/schema/datasets",
+    responses=answers({"filter": {"title": "FilterSpec", "type": "object", "properties": {}}}, 401),
+)
+def schema_datasets(_user: UserDep) -> dict[str, dict[str, Any]]:
+    """JSON Schema of each operation's parameters, with labels, groups, folds and visibility rules."""
+    return {name: form_schema(spec) for name, spec in OPERATIONS.items()}
+
+
 @router.post(
     "/datasets:validate",
     response_model=DataReport,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith.lifecycle import State
+from tunesmith.spec.task import Kind
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow, TaskRow, UploadRow
 
 _OVER = [state for state in State if state.is_terminal]
@@ -84,7 +85,12 @@ def live_task_reading(session: Session, path: str) -> TaskRow | None:
         (TaskRow.inputs["train_path"].as_string() == path)
         | (TaskRow.inputs["eval_path"].as_string() == path),
     )
-    return session.scalars(query.limit(1)).one_or_none()
+    trains = session.scalars(query.limit(1)).one_or_none()
+    if trains is not None:
+        return trains
+    # Few work on data at a time, and each may read several files.
+    works = select(TaskRow).where(TaskRow.state.not_in(_OVER), TaskRow.kind == Kind.DATASET)
+    return next((task for task in session.scalars(works) if path in task.inputs.get("reads", [])), None)
 
 
 def open_uploads(session: Session) -> Sequence[UploadRow]:

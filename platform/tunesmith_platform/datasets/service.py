@@ -6,7 +6,6 @@ stays where it is, and is refused once its bytes are others. Files are read befo
 
 import hashlib
 import os
-import re
 import shutil
 import threading
 from pathlib import Path
@@ -18,22 +17,22 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith import views
-from tunesmith.dataset_views import DatasetView, VersionView
-from tunesmith.errors import Conflict, InvalidData, InvalidInput, NotFound, PathNotAllowed, TooLarge
-from tunesmith.rows.recognising import FileKind, recognise
+from tunesmith.data_step import FOLDER, place_of
+from tunesmith.dataset_views import DatasetView
+from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
+from tunesmith.rows.recognising import recognise
+from tunesmith.spec.task import DATASET_NAME
 from tunesmith.storage import local_path, open_storage
-from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import repository
+from tunesmith_platform.datasets.naming import file_name_of, name_of, split
+from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
-from tunesmith_platform.paths import allowed_path
+from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.settings import Settings
 
-NAME = r"^[A-Za-z0-9\u4e00-\u9fff][\w\-]{0,99}$"
-"""No `.` and no `/`: a file's path has one of them, so that neither is taken for the other."""
-_FOLDER = "datasets"
 _PIECE = 4 * 1024**2
-_VERSION = re.compile(r"^(?P<name>.+?)(?:@(?P<number>[0-9]{1,9}))?$", re.DOTALL)
 
 
 class NewDataset(BaseModel):
@@ -45,7 +44,7 @@ class NewDataset(BaseModel):
         max_length=4096,
         description="An absolute path, or `s3://bucket/key`, as the server sees it.",
     )
-    name: str | None = Field(None, pattern=NAME, description="The file's own name when left out.")
+    name: str | None = Field(None, pattern=DATASET_NAME, description="The file's own name when left out.")
 
 
 class StoredFile(NamedTuple):
@@ -55,18 +54,6 @@ class StoredFile(NamedTuple):
     version: str
     """`name@number`."""
     sha256: str
-
-
-class _Kept(NamedTuple):
-    """A file that was looked at, and where it lies for good."""
-
-    path: str
-    sha256: str
-    stamp: list[int]
-    is_copied: bool
-    source: str
-    file_name: str
-    kind: FileKind
 
 
 class DatasetService:
@@ -84,7 +71,7 @@ class DatasetService:
         with self._database.read() as session:
             rows = repository.page(session, after, limit + 1)
             newest = repository.newest(session, [row.id for row in rows])
-        shown = [_view(row, [newest[row.id]]) for row in rows[:limit] if row.id in newest]
+        shown = [dataset_view(row, [newest[row.id]]) for row in rows[:limit] if row.id in newest]
         more = len(rows) > limit
         return views.Page(data=shown, has_more=more, next=rows[limit - 1].name if more else None)
 
@@ -99,8 +86,8 @@ class DatasetService:
             row = repository.require(session, name)
             found = repository.versions(session, row.id)
             if number is not None:
-                return _view(row, [repository.require_version(session, row, number)], found[0].number)
-        return _view(row, list(found))
+                return dataset_view(row, [repository.require_version(session, row, number)], found[0].number)
+        return dataset_view(row, list(found))
 
     def register(self, new: NewDataset) -> tuple[DatasetView, bool]:
         """Make a file the newest version of a data set; one with the same bytes as the newest is found, not made.
@@ -113,10 +100,16 @@ class DatasetService:
         if urlsplit(new.source).scheme not in ("", "file"):
             return self._register_uri(new)
         path = allowed_path(str(local_path(new.source) or ""), self._settings.roots())
+        if path.is_dir():
+            raise InvalidData(
+                f"`{new.source}` is a folder.",
+                hint="Load its files into one data set: `POST /v1/datasets:run` with `load`, or "
+                f"`tunesmith data run load {new.source}`.",
+            )
         kind = recognise(path)
         self._refuse_large(path.stat().st_size)
         sha256, stamp = _sum(path)
-        kept = _Kept(str(path), sha256, stamp, False, str(path), _file_name(path.name), kind)
+        kept = Kept(str(path), sha256, stamp, False, str(path), file_name_of(path.name), kind.model_dump())
         return self._enter(new.name or name_of(path.name), kept)
 
     def take(
@@ -148,7 +141,9 @@ class DatasetService:
             kind = recognise(named)
             with self._lock:  # nobody removes what is found to be stored
                 path = self._store(folder, found, file_name)
-                entered = self._enter(name, _Kept(path, found, stamp, True, source, file_name, kind))
+                entered = self._enter(
+                    name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
+                )
         except Exception as error:
             if named.exists():
                 named.rename(file)
@@ -167,7 +162,7 @@ class DatasetService:
         name, number = split(dataset)
         with self._lock:
             for place in self._take_out(name, number):
-                open_storage(self._settings.storage_uri).remove(f"{_FOLDER}/{place}")
+                open_storage(self._settings.storage_uri).remove(f"{FOLDER}/{place}")
                 shutil.rmtree(self._cache(place), ignore_errors=True)
 
     def _take_out(self, name: str, number: int | None) -> list[str]:
@@ -180,7 +175,7 @@ class DatasetService:
             for version in going:
                 self._refuse_read(session, row, version)
                 if version.is_copied and not repository.is_shared(session, version):
-                    orphans.append(_place(version.sha256, version.file_name))
+                    orphans.append(place_of(version.sha256, version.file_name))
                 session.delete(version)
                 session.flush()
             if len(going) == len(every):
@@ -228,75 +223,34 @@ class DatasetService:
     def _store(self, folder: Path, sha256: str, file_name: str) -> str:
         """Keep a folder with one file; answers where the file is."""
         storage = open_storage(self._settings.storage_uri)
-        place = f"{_FOLDER}/{_place(sha256, file_name)}"
+        place = f"{FOLDER}/{place_of(sha256, file_name)}"
         if file_name not in storage.list(place):
             storage.put_folder(folder, place)
         root = local_path(self._settings.storage_uri)
         return str(root / place / file_name) if root else f"{self._settings.storage_uri}/{place}/{file_name}"
 
     def _register_uri(self, new: NewDataset) -> tuple[DatasetView, bool]:
-        uri = new.source
-        parts = urlsplit(uri)
-        if (
-            parts.query
-            or parts.fragment
-            or ".." in parts.path.split("/")
-            or not any(uri.startswith(allowed) for allowed in self._settings.allowed_uris if allowed)
-        ):
-            raise PathNotAllowed(
-                f"`{uri}` does not lie where this platform may read.",
-                hint="Its administrator allows the beginnings of URIs with `TUNESMITH_ALLOWED_URIS`.",
-            )
+        uri = allowed_uri(new.source, self._settings.allowed_uris)
         folder, _, file_name = uri.rpartition("/")
         part = self.scratch() / new_id("fetch")
         try:
             open_storage(folder).get_file(file_name, part)
             self._refuse_large(part.stat().st_size)
             return self.take(
-                new.name or name_of(file_name), part, _file_name(file_name), sha256=None, source=uri
+                new.name or name_of(file_name), part, file_name_of(file_name), sha256=None, source=uri
             )
         except FileNotFoundError:
             raise InvalidData(f"There is no file `{uri}`.", hint="Check the bucket and the key.") from None
         finally:
             part.unlink(missing_ok=True)
 
-    def _enter(self, name: str, kept: _Kept) -> tuple[DatasetView, bool]:
+    def _enter(self, name: str, kept: Kept) -> tuple[DatasetView, bool]:
         try:
-            return self._enter_once(name, kept)
+            with self._database.write() as session:
+                return enter(session, name, kept)
         except IntegrityError:  # another process took the name or the number at the same moment
-            return self._enter_once(name, kept)
-
-    def _enter_once(self, name: str, kept: _Kept) -> tuple[DatasetView, bool]:
-        moment = now()
-        with self._database.write() as session:
-            row = repository.by_name(session, name)
-            if row is None:
-                row = DatasetRow(
-                    id=new_id("dataset"), name=name, numbers=0, created_at=moment, updated_at=moment
-                )
-                session.add(row)
-                session.flush()
-            every = list(repository.versions(session, row.id))
-            if every and every[0].sha256 == kept.sha256 and every[0].is_copied == kept.is_copied:
-                return _view(row, every), False
-            row.numbers += 1
-            row.updated_at = moment
-            version = DatasetVersionRow(
-                dataset_id=row.id,
-                number=row.numbers,
-                sha256=kept.sha256,
-                bytes=kept.stamp[0],
-                file_name=kept.file_name,
-                path=kept.path,
-                stamp=kept.stamp,
-                is_copied=kept.is_copied,
-                source=kept.source,
-                facts=kept.kind.model_dump(),
-                created_at=moment,
-            )
-            session.add(version)
-            session.flush()
-            return _view(row, [version, *every]), True
+            with self._database.write() as session:
+                return enter(session, name, kept)
 
     def _refuse_read(self, session: Session, row: DatasetRow, version: DatasetVersionRow) -> None:
         path = str(self._local_path(version)) if version.is_copied else version.path
@@ -315,12 +269,12 @@ class DatasetService:
             )
 
     def _cache(self, place: str) -> Path:
-        return self._settings.work_dir / _FOLDER / place
+        return self._settings.work_dir / FOLDER / place
 
     def _local_path(self, version: DatasetVersionRow) -> Path:
         if local_path(self._settings.storage_uri) is not None:
             return Path(version.path)
-        return self._cache(_place(version.sha256, version.file_name)) / version.file_name
+        return self._cache(place_of(version.sha256, version.file_name)) / version.file_name
 
     def _local(self, version: DatasetVersionRow) -> Path:
         """A copied version's file on this machine; fetched from the bucket when it is not here."""
@@ -331,7 +285,7 @@ class DatasetService:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.part-{os.getpid()}")
             open_storage(self._settings.storage_uri).get_file(
-                f"{_FOLDER}/{_place(version.sha256, version.file_name)}/{version.file_name}", part
+                f"{FOLDER}/{place_of(version.sha256, version.file_name)}/{version.file_name}", part
             )
             if _sum(part)[0] != version.sha256:
                 part.unlink()
@@ -344,45 +298,6 @@ class DatasetService:
         folder = self._settings.home / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def split(dataset: str) -> tuple[str, int | None]:
-    """The parts of `name@number`."""
-    match = _VERSION.match(dataset)
-    assert match is not None
-    number = match["number"]
-    return match["name"], int(number) if number else None
-
-
-def name_of(file_name: str) -> str:
-    """A data set's name from a file's: without its endings."""
-    stem = file_name.split(".", 1)[0] if not file_name.startswith(".") else file_name[1:]
-    name = re.sub(r"[^\w\-]+", "-", stem).strip("-_")[:100]
-    return name if re.match(NAME, name) else "data"
-
-
-def _file_name(given: str) -> str:
-    """A file's name as we keep it: no folder, nothing that a shell or a browser reads in another way."""
-    name = re.sub(r"[^\w.\-]", "_", given.rpartition("/")[2]).lstrip(".")
-    return name[-120:].lstrip(".") or "data"
-
-
-def safe_file_name(given: str) -> str:
-    """See `NewUpload.file_name`.
-
-    Raises:
-        InvalidInput: It names a folder too.
-    """
-    if "/" in given or "\\" in given or "\x00" in given or given in (".", ".."):
-        raise InvalidInput(
-            f"`{given[:80]}` is no file's name.", hint="Leave its folder out.", field="file_name"
-        )
-    return _file_name(given)
-
-
-def _place(sha256: str, file_name: str) -> str:
-    # The same bytes under another name may be read in another way (`.txt`, `.csv`).
-    return f"{sha256}-{file_name}"
 
 
 def _without(folder: str, error: InvalidData) -> InvalidData:
@@ -404,26 +319,3 @@ def _sum(path: Path) -> tuple[str, list[int]]:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest(), stamp
-
-
-def _view(row: DatasetRow, found: list[DatasetVersionRow], latest: int | None = None) -> DatasetView:
-    return DatasetView(
-        id=row.id,
-        name=row.name,
-        latest=found[0].number if latest is None else latest,
-        versions=[
-            VersionView(
-                number=version.number,
-                sha256=version.sha256,
-                bytes=version.bytes,
-                file_name=version.file_name,
-                source=version.source,
-                is_copied=version.is_copied,
-                created_at=version.created_at,
-                **version.facts,
-            )
-            for version in found
-        ],
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.dataset_views import DatasetView, UploadView
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooLarge, TooManyRequests
+from tunesmith.spec.task import DATASET_NAME
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
-from tunesmith_platform.datasets.service import NAME, DatasetService, name_of, safe_file_name
+from tunesmith_platform.datasets.naming import name_of, safe_file_name
+from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import UploadRow
 from tunesmith_platform.settings import Settings
@@ -36,7 +38,7 @@ class NewUpload(BaseModel):
     )
     bytes: int = Field(gt=0, description="Its size.")
     name: str | None = Field(
-        None, pattern=NAME, description="The data set; the file's own name when left out."
+        None, pattern=DATASET_NAME, description="The data set; the file's own name when left out."
     )
     sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="Of its bytes: what arrives is held against it."

@@ -323,10 +323,12 @@ def _facts(home: Home, is_up: bool) -> dict[str, Any]:
         "supervised": is_up,
         "parts": parts,
         "tasks_by_state": None,
+        "warm_runners": 0,
     }
     if is_up:
         try:
-            facts["tasks_by_state"] = Client().system().tasks_by_state
+            system = Client().system()
+            facts |= {"tasks_by_state": system.tasks_by_state, "warm_runners": system.warm_runners}
         except TunesmithError as error:
             facts["message"] = error.message
     return facts
@@ -356,6 +358,8 @@ def _show_status(facts: dict[str, Any]) -> None:
     counts = facts["tasks_by_state"]
     if counts is not None:
         words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none yet"
-        Console().print(f"Tasks: {words}")
+        runners = facts["warm_runners"]
+        ready = f"; {runners} warm runner{'s'[: runners - 1]} ready" if runners else ""
+        Console().print(f"Tasks: {words}{ready}")
     elif facts["supervised"]:
         talk.print(f"[yellow]The API does not answer: {facts.get('message', '')}[/yellow]")

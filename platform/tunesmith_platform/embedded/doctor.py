@@ -150,7 +150,10 @@ def _memory(_home: Home) -> list[Finding]:
             "The platform takes 2 GiB, a small task 2 more: end other programs.",
         )
     if memory.available < 6 * _GB:
-        return _finding("Memory", found, Verdict.WARNING, "Enough for models under 500M parameters.")
+        cure = (
+            "Enough for models under 500M parameters. `TUNESMITH_WARM_RUNNERS=0` before `up` saves 0.8 GiB."
+        )
+        return _finding("Memory", found, Verdict.WARNING, cure)
     return _finding("Memory", found)
 
 

@@ -213,5 +213,6 @@ def _api(home: Home, where: Connection, port: int) -> Part:
             "TUNESMITH_RAY_URL": str(where.ray_url),
             "TUNESMITH_MLFLOW_URL": str(where.mlflow_url),
             "TUNESMITH_JOB_PYTHON": sys.executable,
+            "TUNESMITH_WARM_RUNNERS": os.environ.get("TUNESMITH_WARM_RUNNERS", "1"),
         },
     )

@@ -1,4 +1,4 @@
-"""How many tokens each row of a file has, and which of them are trained: counted once, kept as small arrays.
+"""Counts the tokens of files, each file once.
 
 Counted by the very encoder that trains. A large file is answered from a seeded sample at once, while a process of its
 own (`python -m tunesmith_platform.estimates.counting`) counts all rows; from then on answers are exact. What is kept
@@ -23,19 +23,19 @@ import numpy as np
 
 from tunesmith.errors import TunesmithError
 from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.encoding import IGNORE_INDEX, Encoded, encode_rows
-from tunesmith.rows.problems import bad_file
-from tunesmith.rows.reading import Row, RowFile, read_rows
+from tunesmith.rows.decoding import Row
+from tunesmith.rows.encoding import Encoded, encode_rows
+from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import shape_of
+from tunesmith.rows.skipping import BadRows
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.estimates.formula import packed_rows
-from tunesmith_platform.tasks.inputs import identity_of
+from tunesmith_platform.estimates.counts import LONGEST, Counts, Ints, count_encoded
+from tunesmith_platform.file_state import state_of
 
 SAMPLE_ROWS = 500
 """Rows that are encoded at once; a file with more is answered from a sample of so many."""
 _KEPT_FILES = 64
-_LONGEST = 2**20
-_PACKED_ROWS = 2000
 _SEED = 20_261_121
 _TIME_LIMIT = 3600
 _ENCODING = (
@@ -48,13 +48,12 @@ _ENCODING = (
     "chat_template",
     "assistant_only_loss",
     "tokenizer_name_or_path",
+    "allowed_bad_percent",
 )
-"""The parameters that decide which tokens a row becomes."""
+"""The parameters that decide which tokens a row becomes, and which rows are left out."""
 _KEPT_ENCODERS = 8
 _ENCODERS: dict[str, Any] = {}
 _ENCODERS_LOCK = threading.Lock()
-
-Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -70,156 +69,28 @@ class Source:
     def key(self) -> str:
         """Stays the same as long as the counts do."""
         parts = [
-            identity_of(self.file),
-            identity_of(self.model),
-            identity_of(self.tokenizer) if self.tokenizer else None,
+            state_of(self.file),
+            state_of(self.model),
+            state_of(self.tokenizer) if self.tokenizer else None,
             {name: getattr(self.spec, name) for name in _ENCODING},
         ]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True)
-class After:
-    """Rows after the cut; those of which nothing is left to train are left out."""
-
-    lengths: Ints
-    supervised: int
-    lost: int
-    cut: int
-    dropped: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Tokens of rows, and the runs of trained tokens in them."""
-
-    rows: int
-    """Rows of the file; more than were looked at where this is a sample."""
-    lengths: Ints
-    row_of_run: Ints
-    run_begins: Ints
-    run_ends: Ints
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether only some rows were looked at."""
-        return len(self.lengths) < self.rows
-
-    def after(self, max_length: int | None) -> After:
-        """The rows as they are trained with some `max_length`; None cuts nothing."""
-        limit = max_length or _LONGEST
-        kept = np.minimum(self.lengths, limit)
-        # The first token is never predicted, so a label there trains nothing.
-        trained = np.maximum(np.minimum(self.run_ends, limit) - np.maximum(self.run_begins, 1), 0)
-        supervised = np.bincount(self.row_of_run, weights=trained, minlength=len(self.lengths))
-        has_any = supervised > 0
-        return After(
-            lengths=kept[has_any],
-            supervised=int(supervised.sum()),
-            lost=int((self.lengths - kept).sum()),
-            cut=int((self.lengths > limit).sum()),
-            dropped=int((~has_any).sum()),
-        )
-
-    def save(self, file: Path) -> None:
-        """Keep them, whole or not at all."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}.part")
-        with part.open("wb") as stream:
-            np.savez(
-                stream,
-                rows=np.int64(self.rows),
-                lengths=self.lengths.astype(np.int32),
-                row_of_run=self.row_of_run.astype(np.int32),
-                run_begins=self.run_begins.astype(np.int32),
-                run_ends=self.run_ends.astype(np.int32),
-            )
-        part.replace(file)
-
-    @classmethod
-    def load(cls, file: Path) -> "Counts":
-        """Counts that were kept. Raises `OSError` or `ValueError` where there are none that can be read."""
-        with np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name].astype(np.int64) for name in found.files}
-        try:
-            return cls(rows=int(arrays.pop("rows")), **arrays)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"`{file}` holds no counts.") from error
-
-
-def padding_share(lengths: Ints, batch: int, batches: int, seed: int) -> tuple[float, float, float]:
-    """What a shuffled epoch's batches hold, drawn as the trainer draws them.
-
-    Args:
-        lengths: Of every row.
-        batch: Rows of a batch.
-        batches: Batches of a step, over all workers: their rows are dealt by length.
-        seed: Of the shuffle.
-
-    Returns:
-        The share of padding, the mean of places a batch, and the mean length of a batch's rows with padding.
-    """
-    order = np.random.default_rng([seed, 0]).permutation(len(lengths))
-    shuffled = lengths[order]
-    missing = -len(shuffled) % (batch * batches)
-    steps = np.concatenate([shuffled, np.zeros(missing, np.int64)]).reshape(-1, batch * batches)
-    full = -np.sort(-steps, axis=1).reshape(-1, batch)
-    full = full[full[:, 0] > 0]
-    longest = full.max(axis=1)
-    rows = (full > 0).sum(axis=1)
-    places = float((longest * rows).sum())
-    share = 1 - float(lengths.sum()) / places if places else 0.0
-    return share, places / len(full), places / max(1.0, float(rows.sum()))
-
-
-def packs_of(lengths: Ints, size: int, seed: int) -> tuple[float, float]:
-    """How many packed sequences a row becomes on average, and the share of padding in them; large files by a sample."""
-    some = lengths
-    if len(some) > _PACKED_ROWS:
-        some = np.random.default_rng(seed).choice(some, _PACKED_ROWS, replace=False)
-    packs = packed_rows(some.tolist(), size)
-    return packs / max(1, len(some)), 1 - float(some.sum()) / max(1, packs * size)
-
-
-def count_encoded(encoded: Iterable[Encoded], rows: int | None = None) -> Counts:
-    """Counts of encoded rows, which were not cut.
-
-    Args:
-        encoded: The rows.
-        rows: How many the file has, where these are a sample.
-    """
-    lengths: list[int] = []
-    places: list[tuple[int, int, int]] = []
-    for number, one in enumerate(encoded):
-        lengths.append(len(one.input_ids))
-        if one.label is not None:  # a class is predicted from the whole text
-            places.append((number, 1, len(one.input_ids) + 1))
-            continue
-        trained = np.asarray(one.labels) != IGNORE_INDEX
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]).astype(np.int8)))
-        places += [(number, int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    table = np.asarray(places, np.int64).reshape(-1, 3)
-    return Counts(
-        rows=len(lengths) if rows is None else rows,
-        lengths=np.asarray(lengths, np.int64),
-        row_of_run=table[:, 0],
-        run_begins=table[:, 1],
-        run_ends=table[:, 2],
-    )
-
-
-def _encode(source: Source, rows: Iterable[tuple[int, Row]]) -> Iterator[Encoded]:
+def _encode(source: Source, rows: Iterable[tuple[int, Row | RowProblem]]) -> list[Encoded]:
+    """The rows that can be trained on; the others are left out as far as the trainer leaves them out."""
     file = RowFile(source.file)
     shape = shape_of(file, source.spec)
     encoder = _encoder(source.key, source)
-    yield from (encoded for _, encoded in encode_rows(rows, encoder, file, shape))
+    bad = BadRows(file.place, source.spec.allowed_bad_percent)
+    return [encoded for _, encoded in encode_rows(rows, encoder, file, shape, bad)]
 
 
 def _encoder(key: str, source: Source) -> Any:
     with _ENCODERS_LOCK:
         found = _ENCODERS.get(key)
     if found is None:
-        uncut = source.spec.model_copy(update={"max_length": _LONGEST})
+        uncut = source.spec.model_copy(update={"max_length": LONGEST})
         shape = shape_of(RowFile(source.file), source.spec)
         found = encoder_of(uncut, shape, source.model, source.tokenizer)
         with _ENCODERS_LOCK:
@@ -235,7 +106,12 @@ def count_all(source: Source) -> Counts:
     Raises:
         InvalidData: A row cannot be trained on.
     """
-    return count_encoded(_encode(source, read_rows(source.file)))
+    file = RowFile(source.file)
+    bad = BadRows(file.place, source.spec.allowed_bad_percent)
+    shape, encoder = shape_of(file, source.spec), _encoder(source.key, source)
+    counts = count_encoded(one for _, one in encode_rows(file.scan(), encoder, file, shape, bad))
+    bad.check(counts.rows + bad.count)
+    return counts
 
 
 def count_sample(source: Source, size: int = SAMPLE_ROWS) -> Counts:
@@ -246,18 +122,19 @@ def count_sample(source: Source, size: int = SAMPLE_ROWS) -> Counts:
     """
     file = RowFile(source.file)
     if file.format != "jsonl":
-        everything = list(read_rows(source.file))
+        everything = list(file.scan())
         draw = random.Random(_SEED)  # noqa: S311  (no secret is drawn)
         some = draw.sample(everything, size) if len(everything) > size else everything
-        return count_encoded(_encode(source, sorted(some, key=lambda item: item[0])), len(everything))
+        encoded = _encode(source, sorted(some, key=lambda item: item[0]))
+        return count_encoded(encoded, round(len(everything) * len(encoded) / max(1, len(some))))
     ends, total = _line_ends(source.file)
     if total <= size:
         return count_all(source)
     chosen = np.sort(np.random.default_rng(_SEED).choice(total, size, replace=False))
-    lines = list(_lines_at(source.file, ends, chosen))
-    # Blank lines are no rows: what share of the sample they are, they are of the file.
-    rows = round(total * len(lines) / size)
-    return count_encoded(_encode(source, lines), max(rows, len(lines)))
+    encoded = _encode(source, _lines_at(source.file, ends, chosen))
+    # Blank lines are no rows: what share of the sample they are, they are of the file; so are rows that are left out.
+    rows = round(total * len(encoded) / size)
+    return count_encoded(encoded, max(rows, len(encoded)))
 
 
 def _line_ends(file: Path) -> tuple[Ints, int]:
@@ -274,7 +151,7 @@ def _line_ends(file: Path) -> tuple[Ints, int]:
     return ends.astype(np.int64), len(ends)
 
 
-def _lines_at(file: Path, ends: Ints, chosen: Ints) -> Iterator[tuple[int, Row]]:
+def _lines_at(file: Path, ends: Ints, chosen: Ints) -> Iterator[tuple[int, Row | RowProblem]]:
     with file.open("rb") as stream:
         for index in chosen.tolist():
             begin = int(ends[index - 1]) + 1 if index else 0
@@ -288,10 +165,8 @@ def _lines_at(file: Path, ends: Ints, chosen: Ints) -> Iterator[tuple[int, Row]]
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise bad_file(
-                    f"{file.name}:{index + 1}",
-                    f"Line {index + 1} of `{file.name}` is no JSON object.",
-                    "Write each row on a line of its own, as `{...}`.",
+                row = RowProblem(
+                    "The line is no JSON object.", "Write each row on a line of its own, as `{...}`."
                 )
             yield index + 1, row
 

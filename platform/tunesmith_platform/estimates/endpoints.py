@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Response, status
 from tunesmith.estimate import EstimateView, MeasurementState
 from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.estimates import example
 from tunesmith_platform.http import ServicesDep, UserDep, answers
 
 router = APIRouter(tags=["estimates"])
@@ -16,7 +15,7 @@ _MEASURING: dict[int | str, dict[str, Any]] = {
     202: {
         "model": EstimateView,
         "description": "A measurement is under way; ask for it at `Location`.",
-        "content": {"application/json": {"example": example.MEASURING.model_dump(mode="json")}},
+        "content": {"application/json": {"example": examples.MEASURING.model_dump(mode="json")}},
     }
 }
 
@@ -24,7 +23,7 @@ _MEASURING: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/tasks:estimate",
     response_model=EstimateView,
-    responses=answers(example.ESTIMATE, 401, 404, 409, 413, 422, 503) | _MEASURING,
+    responses=answers(examples.ESTIMATE, 401, 404, 409, 413, 422, 503) | _MEASURING,
 )
 def estimate_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
@@ -45,7 +44,7 @@ def estimate_task(
 @router.get(
     "/estimates/{estimate_id}",
     response_model=EstimateView,
-    responses=answers(example.ESTIMATE, 401, 404, 422, 503) | _MEASURING,
+    responses=answers(examples.ESTIMATE, 401, 404, 422, 503) | _MEASURING,
 )
 def show_estimate(
     estimate_id: Annotated[

@@ -21,9 +21,10 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.estimates import repository
+from tunesmith_platform.file_state import state_of
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
-from tunesmith_platform.tasks.inputs import TrainInputs, identity_of
+from tunesmith_platform.tasks.inputs import TrainInputs
 
 LIMIT = dt.timedelta(minutes=8)
 """How long a measurement may take, its start included."""
@@ -208,8 +209,8 @@ def key_of(spec: TrainSpec, inputs: TrainInputs) -> str:
         name: value for name, value in spec.model_dump(mode="json").items() if name not in _INDIFFERENT
     }
     parts = [
-        identity_of(Path(inputs.model_path)),
-        identity_of(Path(inputs.train_path)),
+        state_of(Path(inputs.model_path)),
+        state_of(Path(inputs.train_path)),
         parameters,
         here.model_dump(mode="json", exclude={"cpu_flags"}),
         sorted(here.cpu_flags),

@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith.model_folder import ALL_LINEAR, ModelFacts
-from tunesmith.optimizers import chosen_optimizer
+from tunesmith.model_folder import ModelFacts
 from tunesmith.rows.json_file import read_object
+from tunesmith.spec.groups.lora import ALL_LINEAR
+from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.embedded.hardware import Hardware
 from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting

@@ -1,30 +1,52 @@
 """Events over HTTP: reports in; the log, curves, log lines and the live stream out."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from tunesmith import views
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Report, ReportReceipt
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, bearer
-from tunesmith_platform.services import Services
+from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.sse import EventStream
 
 router = APIRouter(tags=["events"])
+_SMALL_BYTES = 16 * 1024
+"""A body that is read so fast that a thread for it would cost more."""
 
+
+class _ReportRequest(Request):
+    async def json(self) -> Any:
+        """The body as a report, read once and not on the event loop, which has the live streams to serve."""
+        body = await self.body()
+        try:
+            if len(body) < _SMALL_BYTES:
+                return Report.model_validate_json(body)
+            return await run_in_threadpool(Report.model_validate_json, body)
+        except ValidationError:
+            return await super().json()  # FastAPI finds the problems again, and words them as everywhere
+
+
+class _ReportRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_report(request: Request) -> Response:
+            return await handle(_ReportRequest(request.scope, request.receive))
+
+        return handle_report
+
+
+_reports = APIRouter(route_class=_ReportRoute)
 Attempt = Annotated[int, Path(ge=1, description="The attempt's number.")]
-_POLL_SECONDS = 1.0
-"""How often a stream looks by itself: another API process may have stored something."""
-_PING_SECONDS = 10
 
 
-@router.post(
+@_reports.post(
     "/tasks/{task_id}/reports",
     response_model=ReportReceipt,
     responses=answers(examples.RECEIPT, 401, 404, 409, 413, 422),
@@ -36,6 +58,9 @@ def report(task_id: TaskId, report: Report, request: Request, services: Services
     """
     services.events.authorize(task_id, report.attempt, bearer(request))
     return services.events.ingest(task_id, report)
+
+
+router.include_router(_reports)
 
 
 @router.get(
@@ -58,7 +83,7 @@ def events(
     services: ServicesDep,
     _user: UserDep,
     after: Annotated[int, Query(ge=0, description="Number of the last event already read.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Limit = 100,
     kind: Annotated[list[str] | None, Query(description="Only these kinds of event.")] = None,
 ) -> views.Page[views.EventView]:
     """Read a task's event log, oldest first."""
@@ -86,8 +111,8 @@ def logs(
 
 @router.get(
     "/tasks/{task_id}/stream",
-    response_class=EventSourceResponse,
-    responses=answers(None, 401, 404, 422)
+    response_class=EventStream,
+    responses=answers(None, 401, 404, 422, 429)
     | {
         200: {
             "description": "Server-sent events: `id` is the event's number, `event` its kind, `data` an EventView. "
@@ -104,29 +129,10 @@ async def stream(
     after: Annotated[
         int, Query(ge=0, description="As `Last-Event-ID`, for clients that cannot set headers.")
     ] = 0,
-) -> EventSourceResponse:
+    accept_encoding: Annotated[str, Header(description="With `gzip`, the stream is compressed.")] = "",
+) -> EventStream:
     """Follow a task live. Reconnect with `Last-Event-ID` and nothing is missed or doubled."""
     if last_event_id is not None and not last_event_id.isdecimal():
         raise InvalidInput("`Last-Event-ID` is the number of an event.", field="Last-Event-ID")
-    start = int(last_event_id) if last_event_id else after
-    # An unknown task is a 404, not a stream that ends.
-    await run_in_threadpool(services.events.read_from, task_id, start, 1)
-    return EventSourceResponse(_follow(services, task_id, start), ping=_PING_SECONDS)
-
-
-async def _follow(services: Services, task_id: str, n: int) -> AsyncIterator[ServerSentEvent]:
-    while True:
-        ticket = services.hub.ticket(task_id)
-        try:
-            found, is_last = await run_in_threadpool(services.events.read_from, task_id, n)
-            for event in found:
-                yield ServerSentEvent(data=event.model_dump_json(), id=str(event.n), event=event.payload.kind)
-                n = event.n
-            if is_last:
-                yield ServerSentEvent(data="{}", event="end")
-                return
-            if not found:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ticket.wait(), _POLL_SECONDS)
-        finally:
-            services.hub.drop(task_id, ticket)
+    reader = await services.feeds.reader(task_id, int(last_event_id) if last_event_id else after)
+    return EventStream(reader, services.streams, accept_encoding)

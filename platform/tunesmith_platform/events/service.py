@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from tunesmith import views
 from tunesmith.errors import NotFound, SequenceGap, StaleAttempt, Unauthorized
@@ -21,6 +21,19 @@ from tunesmith_platform.quota import ledger
 from tunesmith_platform.series import folding
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.service import request_stop
+
+_REPORTED_ON = load_only(
+    TaskRow.attempt,
+    TaskRow.is_attempt_open,
+    TaskRow.state,
+    TaskRow.desired,
+    TaskRow.save_requests,
+    TaskRow.events,
+    TaskRow.folded,
+    TaskRow.progress,
+    TaskRow.heartbeat_at,
+)
+"""What a report needs of its task: the specification is large, and reports are many."""
 
 
 class EventService:
@@ -52,7 +65,7 @@ class EventService:
             SequenceGap: Events before these have not arrived; `details.expected_seq` says where to go on.
         """
         with self._database.write() as session:
-            task = tasks.locked(session, task_id)
+            task = tasks.locked(session, task_id, _REPORTED_ON)
             attempt = session.get(AttemptRow, (task_id, report.attempt))
             if attempt is None:
                 raise NotFound(f"Task `{task_id}` has no attempt {report.attempt}.")
@@ -126,13 +139,6 @@ class EventService:
         ]
         return views.Page(data=data, has_more=more, next=str(rows[-1].n) if more else None)
 
-    def read_from(self, task_id: str, n: int, limit: int = 500) -> tuple[list[views.EventView], bool]:
-        """The next events after `n`, and whether the task is over and these are its last: for the live stream."""
-        with self._database.read() as session:
-            task = tasks.require(session, task_id)
-            rows = repository.after(session, task_id, n, limit)
-            return [event_view(row) for row in rows], _is_last(session, task, rows, n)
-
 
 def _receipt(session: Session, task: TaskRow, attempt: AttemptRow) -> ReportReceipt:
     return ReportReceipt(
@@ -147,11 +153,6 @@ def _charge(session: Session, task: TaskRow, attempt: AttemptRow, fresh: Sequenc
     saved = [event.payload.step for event in fresh if isinstance(event.payload, CheckpointSaved)]
     if saved and ledger.charge(session, task, saved) and attempt.finished is None:
         request_stop(session, task, Reason.QUOTA)
-
-
-def _is_last(session: Session, task: TaskRow, rows: Sequence[EventRow], n: int) -> bool:
-    newest = rows[-1].n if rows else n
-    return State(task.state).is_terminal and newest >= task.events
 
 
 def event_view(row: EventRow) -> views.EventView:

@@ -1,98 +1,191 @@
 """Copies each task's event log into MLflow: the run, its parameters, every measurement once, its checkpoints, its end.
 
 Reads the log with a cursor of its own, so a dead, slow or emptied MLflow delays the mirror and nothing else. A step
-that was done again after a restart is mirrored once (resume is exact: the values are the same).
+that was done again after a restart is mirrored once (resume is exact: the values are the same). A run that MLflow does
+not know any more is made again from the log.
 """
 
-import contextlib
 import logging
-import os
-import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
 
-from sqlalchemy import select
+from sqlalchemy import Select, case, select
 
-from tunesmith.artifacts import CHECKPOINTS, checkpoint_name
+from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import Unavailable
-from tunesmith.lifecycle import State
-from tunesmith.storage import local_path
-from tunesmith_platform.backends.protocols import Point, Run, Tracking
+from tunesmith.lifecycle import ENDS, State
+from tunesmith.spec.task import Kind
+from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.loops import Loop, within
+from tunesmith_platform.mirror import linking
+from tunesmith_platform.mirror.describing import new_points, note, params, points_of, tags
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+_BATCHES = 10
+"""Batches of one task before the others have their turn."""
 _RECENT = 500
 """Metric events before a checkpoint among which its own metrics are looked for."""
-_IDLE_SECONDS = 2.0
-_MAX_BACKOFF = 60.0
+_START_SECONDS = 3.0
+"""How long a start waits for its run's folder; then its files lie elsewhere, and the run shows them later."""
+_CHECK_SECONDS = 60.0
+"""How often MLflow is asked whether it still knows what it was told."""
+_CHECKS = 100
+"""Runs asked for in one round where it does not."""
+_SERVER = ""
+"""Stands for MLflow itself among the tasks that failed."""
+_MAX_PAUSE = 60.0
+_MAX_SERVER_PAUSE = 15.0
 _RUN_STATUS = {State.COMPLETED: "FINISHED", State.FAILED: "FAILED", State.STOPPED: "KILLED"}
 
 
-class Mirror:
+class Mirror(Loop):
     """Keeps MLflow up to date with the event log."""
 
-    def __init__(self, database: Database, tracking: Tracking, hub: Hub) -> None:
+    def __init__(self, database: Database, tracking: Tracking, hub: Hub, platform_url: str = "") -> None:
+        super().__init__(hub)
         self._database = database
         self._tracking = tracking
-        self._wake = hub.listen()
-        self._stop = threading.Event()
+        self._platform_url = platform_url
         self._failures: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()  # one thread makes a task's run
-
-    def run(self) -> None:
-        """Loop until `close`."""
-        while not self._stop.is_set():
-            self._wake.clear()
-            try:
-                self.tick()
-            except Exception:
-                logger.exception("mirroring failed; it goes on in a moment")
-            self._stop.wait(1.0)  # a second's events make one batch
-            self._wake.wait(_IDLE_SECONDS)
-
-    def close(self) -> None:
-        """End the loop after the round it is in."""
-        self._stop.set()
-        self._wake.set()
+        self._checked_at = float("-inf")
+        self._doubted: deque[str] = deque()
 
     def tick(self) -> None:
         """One round over every task whose log has grown."""
-        behind = (
-            select(TaskRow.id)
-            .join(MirrorRow, MirrorRow.task_id == TaskRow.id, isouter=True)
-            .where(TaskRow.attempt > 0, (MirrorRow.n.is_(None)) | (MirrorRow.n < TaskRow.events))
-            .order_by(TaskRow.id)
-        )
-        with self._database.read() as session:
-            todo = session.scalars(behind).all()
-        for task_id in todo:
-            if self._stop.is_set() or self._failures.get(task_id, (0, 0.0))[1] > time.monotonic():
-                continue
-            try:
-                while self._copy(task_id) and not self._stop.is_set():
-                    pass
-                self._failures.pop(task_id, None)
-            except Unavailable as error:
-                times = self._failures.get(task_id, (0, 0.0))[0] + 1
-                pause = min(_MAX_BACKOFF, 2.0**times)
-                self._failures[task_id] = (times, time.monotonic() + pause)
-                logger.warning(
-                    "%s: %s %s Trying again in %.0f s.", task_id, error.message, error.details, pause
-                )
+        if self._is_paused(_SERVER):
+            return
+        try:
+            self._check()
+        except Unavailable as error:
+            self._failed(_SERVER, error)
+            return
+        while self._round() and not self._stop.is_set():
+            pass
 
     def artifact_uri(self, task: TaskRow) -> str | None:
         """The run's artifact folder, for a task that is about to start; None when MLflow does not answer now."""
-        try:
-            return self._ensure_run(task).artifact_uri
-        except Unavailable as error:
-            logger.warning("%s starts without its MLflow run: %s", task.id, error.message)
+        if self._is_paused(_SERVER):
             return None
+        try:
+            return within(_START_SECONDS, lambda: self._ensure_run(task)).artifact_uri
+        except TimeoutError:
+            error = Unavailable("MLflow is slow to answer.")
+        except Unavailable as found:
+            error = found
+        logger.warning("%s starts without its MLflow run: %s", task.id, error.message)
+        if not isinstance(error, Refused):
+            self._failed(_SERVER, error)  # the next start need not wait
+        return None
+
+    # --- what is not there is asked for with longer and longer pauses
+
+    def _is_paused(self, key: str) -> bool:
+        return self._failures.get(key, (0, 0.0))[1] > time.monotonic()
+
+    def _failed(self, key: str, error: Unavailable) -> None:
+        times = self._failures.get(key, (0, 0.0))[0] + 1
+        pause = min(_MAX_PAUSE if key else _MAX_SERVER_PAUSE, 2.0 ** min(times, 10))
+        self._failures[key] = (times, time.monotonic() + pause)
+        who = key or "the mirror"
+        logger.warning("%s: %s %s Trying again in %.0f s.", who, error.message, error.details or "", pause)
+
+    def _worked(self, task_id: str) -> None:
+        if self._failures.pop(_SERVER, None) is not None:
+            self._failures.clear()  # it was MLflow, and not they
+            self._checked_at = float("-inf")  # what it lost while it was away is made again
+        self._failures.pop(task_id, None)
+
+    # --- an emptied MLflow
+
+    def _check(self) -> None:
+        """See whether MLflow still knows its runs, and begin anew with those that it does not know."""
+        if time.monotonic() - self._checked_at >= _CHECK_SECONDS and not self._doubted:
+            with self._database.read() as session:
+                known = [*session.scalars(_known(oldest_first=False).limit(1))]
+                # The last one that is made again: while it is not there, the work is not done.
+                known += session.scalars(_known(oldest_first=True).limit(1))
+            if not all(self._is_known(task_id) for task_id in dict.fromkeys(known)):
+                with self._database.read() as session:
+                    self._doubted.extend(session.scalars(_known(oldest_first=False)))
+                logger.warning("MLflow has lost runs: looking through %s", len(self._doubted))
+            self._worked(_SERVER)
+            self._checked_at = time.monotonic()
+        for _ in range(min(_CHECKS, len(self._doubted))):
+            if self._stop.is_set():
+                return
+            if not self._is_known(self._doubted[0]):
+                self._forget(self._doubted[0])
+            self._doubted.popleft()
+
+    def _is_known(self, task_id: str) -> bool:
+        with self._database.read() as session:
+            row = session.get(MirrorRow, task_id)
+        return row is None or row.run_id is None or self._tracking.knows(row.run_id)
+
+    def _forget(self, task_id: str) -> None:
+        """Begin a task's run anew."""
+        logger.warning("%s: MLflow does not know its run; it is made again", task_id)
+        with self._database.write() as session:
+            row = session.get(MirrorRow, task_id)
+            if row is not None:
+                row.n, row.steps, row.is_described = 0, {}, False
+                row.experiment_id = row.run_id = row.run_artifact_uri = None
+
+    # --- copying
+
+    def _round(self) -> bool:
+        """Bring every task that is behind forward; whether there is more to do at once."""
+        behind = (
+            select(TaskRow.id)
+            .join(MirrorRow, MirrorRow.task_id == TaskRow.id, isouter=True)
+            .where(TaskRow.kind == Kind.TRAIN, TaskRow.attempt > 0)
+            .where((MirrorRow.n.is_(None)) | (MirrorRow.n < TaskRow.events))
+            .order_by(case((TaskRow.state.in_(ENDS), 1), else_=0), TaskRow.id)
+        )
+        with self._database.read() as session:
+            todo = session.scalars(behind).all()
+        more = False
+        for task_id in todo:
+            if self._stop.is_set():
+                break
+            if self._is_paused(task_id):
+                continue
+            try:
+                more |= self._bring_up(task_id)
+                self._worked(task_id)
+            except Refused as error:
+                self._failed(task_id, error)
+            except Unavailable as error:
+                # The next round begins with another task: perhaps it was this one's fault.
+                self._failed(task_id, error)
+                self._failed(_SERVER, error)
+                return False
+            except Exception:
+                logger.exception("%s could not be mirrored", task_id)
+                self._failed(task_id, Unavailable("It could not be mirrored."))
+        return more
+
+    def _bring_up(self, task_id: str) -> bool:
+        is_again = False
+        for _ in range(_BATCHES):
+            try:
+                more = self._copy(task_id)
+            except RunGone:
+                if is_again:
+                    raise
+                self._forget(task_id)
+                is_again = more = True
+            if not more or self._stop.is_set():
+                return False
+        return True
 
     def _ensure_run(self, task: TaskRow) -> Run:
         with self._lock:
@@ -100,51 +193,58 @@ class Mirror:
                 row = session.get(MirrorRow, task.id)
             if row is not None and row.run_id and row.experiment_id and row.run_artifact_uri:
                 return Run(row.experiment_id, row.run_id, row.run_artifact_uri)
-            run = self._tracking.ensure_run(task.project, task.id, task.name)
+            started = task.started_at or task.created_at
+            run = self._tracking.ensure_run(task.project, task.id, task.name, int(started.timestamp() * 1000))
             with self._database.write() as session:
-                row = session.get(MirrorRow, task.id) or MirrorRow(
-                    task_id=task.id, n=0, steps={}, is_described=False
-                )
-                row.experiment_id, row.run_id, row.run_artifact_uri = (
-                    run.experiment_id,
-                    run.run_id,
-                    run.artifact_uri,
-                )
-                session.add(row)
+                row = session.get(MirrorRow, task.id)
+                if row is None and session.get(TaskRow, task.id) is not None:
+                    row = MirrorRow(task_id=task.id, n=0, steps={}, is_described=False)
+                    session.add(row)
+                if row is not None:
+                    row.experiment_id, row.run_id = run.experiment_id, run.run_id
+                    row.run_artifact_uri = run.artifact_uri
             return run
 
     def _copy(self, task_id: str) -> bool:
         """Copy the next batch of a task's events; whether there may be more."""
         with self._database.read() as session:
             task = session.get(TaskRow, task_id)
-            if task is None:
-                return False
+        if task is None:
+            return False
         run = self._ensure_run(task)
         with self._database.read() as session:
-            row = session.get_one(MirrorRow, task_id)
+            row, task = session.get(MirrorRow, task_id), session.get(TaskRow, task_id)
+            if row is None or task is None:  # deleted meanwhile
+                return False
             batch = events.after(session, task_id, row.n, _BATCH)
         if not row.is_described:
-            self._tracking.describe(run.run_id, _params(task), _tags(task))
+            self._tracking.describe(run.run_id, params(task), tags(task) | note(task, self._platform_url))
         steps = dict(row.steps)
-        self._tracking.log_points(run.run_id, _points(batch, steps))
+        self._tracking.log_points(run.run_id, new_points(batch, steps))
         for entry in batch:
             if entry.kind == "checkpoint":
                 self._checkpoint(run, task, entry)
-        moves = [entry for entry in batch if entry.kind == "state"]
-        last = State(moves[-1].payload["state"]) if moves else None
-        if last is not None and last.is_terminal:
-            self._tracking.describe(run.run_id, {}, _tags(task))
-            self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
-        elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
-            self._tracking.finish(run.run_id, "RUNNING", None)  # perhaps its user continued it
+            elif entry.kind == "checkpoint_removed":
+                linking.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"])
+        self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
             kept = session.get(MirrorRow, task_id)
-            if kept is None:  # deleted meanwhile
+            if kept is None or kept.run_id != run.run_id:  # deleted, or begun anew
                 return False
             kept.is_described = True
             kept.steps = steps
             kept.n = batch[-1].n if batch else kept.n
         return len(batch) == _BATCH
+
+    def _move(self, run: Run, task: TaskRow, moves: list[EventRow]) -> None:
+        """Show how far the task's state has come."""
+        last = State(moves[-1].payload["state"]) if moves else None
+        if last is not None and last.is_terminal:
+            linking.show_rest(run.artifact_uri, task.artifact_uri)
+            self._tracking.describe(run.run_id, {}, tags(task))
+            self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
+        elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
+            self._tracking.finish(run.run_id, "RUNNING", None)  # perhaps its user continued it
 
     def _checkpoint(self, run: Run, task: TaskRow, entry: EventRow) -> None:
         payload = entry.payload
@@ -154,62 +254,15 @@ class Mirror:
         latest: dict[str, Point] = {}
         for measured in recent:
             if measured.payload["step"] <= payload["step"]:
-                latest |= {point.name: point for point in _points_of(measured)}
+                latest |= {point.name: point for point in points_of(measured)}
         points = [latest[name] for name in payload["metrics"] if name in latest]
-        tags = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
+        own = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
         name = f"{task.id}-{checkpoint_name(payload['step'])}"
-        _show_in_run(run, payload["uri"])
-        self._tracking.log_checkpoint(run, name, payload["uri"], tags, points)
+        linking.show(run.artifact_uri, payload["uri"])
+        self._tracking.log_checkpoint(run, name, payload["uri"], own, points)
 
 
-def _show_in_run(run: Run, uri: str) -> None:
-    """Let the run's own artifact folder show a checkpoint that was saved elsewhere (MLflow was away at the start).
-
-    On one machine by hard links: one copy with two names. In S3 the run keeps a tag with the place instead.
-    """
-    source, artifacts = local_path(uri), local_path(run.artifact_uri)
-    if source is None or artifacts is None or source.is_relative_to(artifacts) or not source.is_dir():
-        return
-    target = artifacts / CHECKPOINTS / source.name
-    if not target.exists():
-        with contextlib.suppress(OSError):  # another file system: the tag says where it lies
-            shutil.copytree(source, target, copy_function=os.link)
-
-
-def _points_of(entry: EventRow) -> list[Point]:
-    step, stamp = entry.payload["step"], int(entry.time.timestamp() * 1000)
-    return [Point(name, value, step, stamp) for name, value in entry.payload["values"].items()]
-
-
-def _points(batch: Sequence[EventRow], steps: dict[str, int]) -> list[Point]:
-    """The batch's measurements that were not mirrored yet; `steps` is brought up to date."""
-    points = []
-    for entry in batch:
-        for point in _points_of(entry) if entry.kind == "metrics" else ():
-            if point.step > steps.get(point.name, -1):
-                points.append(point)
-                steps[point.name] = point.step
-    return points
-
-
-def _params(task: TaskRow) -> dict[str, str]:
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in task.spec.items()
-        if value is not None
-    }
-
-
-def _tags(task: TaskRow) -> dict[str, str]:
-    tags = {
-        "tunesmith.task_id": task.id,
-        "tunesmith.kind": task.kind,
-        "tunesmith.state": task.state,
-        "tunesmith.attempt": str(task.attempt),
-        "tunesmith.tags": ",".join(task.tags),
-    }
-    if task.reason:
-        tags["tunesmith.reason"] = task.reason
-    if task.artifact_uri:
-        tags["tunesmith.artifact_uri"] = task.artifact_uri
-    return tags
+def _known(*, oldest_first: bool) -> Select[str]:
+    """The tasks whose runs MLflow was told of."""
+    order = MirrorRow.task_id if oldest_first else MirrorRow.task_id.desc()
+    return select(MirrorRow.task_id).where(MirrorRow.run_id.is_not(None)).order_by(order)

@@ -1,24 +1,20 @@
 """The registry of base models. What lies in the models folder is found by itself; other folders are registered.
 
 A model's files are read once and what they say is kept; whenever a file's size or time of change differs, they are
-read again. Files are read while no transaction is open, large ones by a thread in the background, one at a time.
+read again. `fingerprints` reads the weights; here only config, tokenizer and headers are.
 """
 
 import logging
 import os
-import queue
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError
-from tunesmith.fingerprint import FileSum, Stamp, changed, fingerprint, stamps, sums
+from tunesmith.fingerprint import Stamp, stamps
 from tunesmith.lifecycle import State
 from tunesmith.model_folder import (
     ModelFacts,
@@ -33,19 +29,13 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ModelRow
 from tunesmith_platform.models import repository
+from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE_BYTES = 512 * 2**20
-"""What a call may wait for being read (about a second); more is read in the background."""
-SUBMIT_SECONDS = 5.0
-"""How long a task may take from asking for a fingerprint to being entered."""
 _SHOWN_TASKS = 20
-_KNOWN_RESULTS = 256
-"""Models that tasks made and whose sums are kept in memory."""
-
 ModelName = Annotated[
     str,
     StringConstraints(
@@ -92,11 +82,8 @@ class ModelService:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._results: dict[str, dict[str, FileSum]] = {}
-        self._lock = threading.Lock()
-        self._waiting: set[str] = set()
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader: threading.Thread | None = None
+        self._fingerprints = Fingerprints(database)
+        self._answered: dict[Path, tuple[dict[str, Stamp], str]] = {}
 
     def page(self) -> views.Page[ModelView]:
         """Every model by name, those in the models folder included."""
@@ -185,6 +172,7 @@ class ModelService:
                     "here.",
                 )
             session.delete(row)
+        self._answered.pop(Path(row.path), None)
 
     # --- what submits ask
 
@@ -202,33 +190,25 @@ class ModelService:
         A folder that is not registered is entered, so that its files are read once and not for every task; but what a
         task made is no base model of the registry.
         """
+        answered = self._answered.get(folder)
+        if answered is not None and answered[0] == stamps_of(folder):
+            return answered[1]  # a thousand tasks of one model ask the database once
         with self._database.read() as session:
             row = repository.by_path(session, str(folder))
         if row is None and not any(folder.is_relative_to(root) for root in self._settings.roots()):
-            return self._sha256_of_result(folder)
+            return self._fingerprints.of_result(folder)
         if row is None:
             row, _ = self._store(folder, self._look(folder))
-        return self._fresh(row).sha256
+        row = self._fresh(row)
+        if row.sha256 is not None:
+            self._answered[folder] = known_stamps(row), row.sha256
+        return row.sha256
 
     def close(self) -> None:
         """End the background reader once it has read what it is reading."""
-        if self._reader is not None:
-            self._queue.put("")
-            self._reader.join(timeout=5)
+        self._fingerprints.close()
 
     # --- looking
-
-    def _sha256_of_result(self, folder: Path) -> str | None:
-        """The fingerprint of a model that a task made; None when it is too large to be read at once."""
-        here = _stamps(folder) or {}
-        known = self._results.get(str(folder), {})
-        if not here or sum(here[name].size for name in changed(here, known)) > AT_ONCE_BYTES:
-            return None
-        found = sums(folder, known)
-        if len(self._results) >= _KNOWN_RESULTS:
-            self._results.clear()
-        self._results[str(folder)] = found
-        return fingerprint(found)
 
     def _folder(self, source: str) -> tuple[Path, str | None]:
         """The folder that a source names, and the hub id by which it was named."""
@@ -257,7 +237,7 @@ class ModelService:
             facts = check_model_folder(folder)
             return _Look(facts, None, stamps(folder))
         except TunesmithError as error:
-            return _Look(None, error.body(), _stamps(folder) or {})
+            return _Look(None, error.body(), stamps_of(folder) or {})
         except OSError as error:
             gone = InvalidModel(
                 f"`{folder}` cannot be read: {error.strerror}.", hint="Check its permissions."
@@ -323,82 +303,17 @@ class ModelService:
             at_once: Bytes that may be read for the fingerprint before answering; more is read in the background.
         """
         folder = Path(row.path)
-        here = _stamps(folder)
+        here = stamps_of(folder)
         if here is None:
             return row
-        if here != _known_stamps(row):
+        if here != known_stamps(row):
             look = self._look(folder)
             with self._database.write() as session:
                 row = repository.require(session, row.id)
                 _note(row, look)
         if row.facts is not None and row.sha256 is None:
-            wanted = changed(here, _known_sums(row))
-            limit = AT_ONCE_BYTES if at_once is None else at_once
-            if sum(here[name].size for name in wanted) <= limit:
-                return self._read_sums(row.id) or row
-            self._read_later(row.id)
+            return self._fingerprints.complete(row, here, at_once)
         return row
-
-    def _read_sums(self, model_id: str) -> ModelRow | None:
-        """Read a model's files for its fingerprint, and note it; None when it was forgotten, or changes just now."""
-        with self._database.read() as session:
-            row = session.get(ModelRow, model_id)
-        if row is None:
-            return None
-        try:
-            found = sums(Path(row.path), _known_sums(row))
-        except OSError as error:
-            logger.warning("%s: %s", row.path, error)
-            return None
-        with self._database.write() as session:
-            row = session.get(ModelRow, model_id)
-            if row is None:
-                return None
-            row.sums = {name: file.model_dump() for name, file in found.items()}
-            if _known_stamps(row) != {name: file.stamp for name, file in found.items()}:
-                return row  # a file changed meanwhile: the next look reads it
-            row.sha256 = fingerprint(found)
-            _tell_tasks(session, row)
-        return row
-
-    def _read_later(self, model_id: str) -> None:
-        with self._lock:
-            if model_id in self._waiting:
-                return
-            self._waiting.add(model_id)
-            if self._reader is None:
-                self._reader = threading.Thread(target=self._read_queue, name="models", daemon=True)
-                self._reader.start()
-        self._queue.put(model_id)
-
-    def _read_queue(self) -> None:
-        read: list[str] = []
-        while True:
-            try:
-                model_id = self._queue.get(timeout=SUBMIT_SECONDS if read else None)
-            except queue.Empty:
-                self._guarded(self._tell_late_tasks, *read)
-                read.clear()
-                continue
-            if not model_id:
-                return
-            self._guarded(self._read_sums, model_id)
-            read.append(model_id)
-            with self._lock:
-                self._waiting.discard(model_id)
-
-    def _tell_late_tasks(self, *model_ids: str) -> None:
-        """Tell the tasks that asked before their model was read, and were entered after it."""
-        with self._database.write() as session:
-            for row in (session.get(ModelRow, model_id) for model_id in model_ids):
-                if row is not None and row.sha256 is not None:
-                    _tell_tasks(session, row)
-
-    def _guarded(self, step: Callable[..., object], *model_ids: str) -> None:
-        try:
-            step(*model_ids)
-        except Exception:  # one model's trouble must not end the reader
-            logger.exception("the fingerprint of %s", ", ".join(model_ids))
 
     # --- showing
 
@@ -440,13 +355,6 @@ class ModelService:
         return view.model_copy(update={"task_count": count, "tasks": uses, "license_text": text})
 
 
-def _stamps(folder: Path) -> dict[str, Stamp] | None:
-    try:
-        return stamps(folder)
-    except OSError:
-        return None
-
-
 def _note(row: ModelRow, look: _Look) -> None:
     """Put what a look found into a row; the fingerprint is another matter and unknown from now."""
     row.facts = look.facts.model_dump(mode="json") if look.facts else None
@@ -454,19 +362,6 @@ def _note(row: ModelRow, look: _Look) -> None:
     row.stamps = {name: list(stamp) for name, stamp in look.stamps.items()}
     row.sha256 = None
     row.checked_at = now()
-
-
-def _tell_tasks(session: Session, row: ModelRow) -> None:
-    for task in repository.live_tasks_without_sum(session, row.path):
-        task.inputs = {**task.inputs, "model_sha256": row.sha256}
-
-
-def _known_stamps(row: ModelRow) -> dict[str, Stamp]:
-    return {name: Stamp(size, changed_ns) for name, (size, changed_ns) in row.stamps.items()}
-
-
-def _known_sums(row: ModelRow) -> dict[str, FileSum]:
-    return {name: FileSum.model_validate(file) for name, file in row.sums.items()}
 
 
 def _name_is_taken(name: str) -> Conflict:

@@ -1,34 +1,24 @@
 """Monitoring over HTTP: a task's log in full and its autopsy; the platform's gauges for Prometheus."""
 
-import asyncio
-import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import AwareDatetime
-from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from tunesmith import views
 from tunesmith.autopsy import Autopsy
 from tunesmith_platform import examples
-from tunesmith_platform.events.hub import ANY
-from tunesmith_platform.http import OptionalKey, ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.http import Limit, OptionalKey, ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.monitoring.following import WorkspaceReader
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
-from tunesmith_platform.services import Services
+from tunesmith_platform.sse import EventStream
 
 router = APIRouter(tags=["monitoring"])
 scrape = APIRouter(tags=["monitoring"])
 
-_POLL_SECONDS = 1.0
-"""How often a stream looks by itself: another API process may have stored something."""
-_PAUSE_SECONDS = 0.2
-"""Changes within it come together, so that a busy task costs no more than five looks a second."""
-_PING_SECONDS = 10
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
@@ -68,7 +58,7 @@ def search_logs(
     _user: UserDep,
     wanted: Wanted,
     after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    limit: Limit = 200,
 ) -> views.Page[views.LogView]:
     """Search a task's whole log, oldest line first."""
     return services.monitoring.search(task_id, wanted, after, limit)
@@ -108,8 +98,8 @@ def autopsy(task_id: TaskId, services: ServicesDep, _user: UserDep) -> Autopsy:
 
 @router.get(
     "/stream",
-    response_class=EventSourceResponse,
-    responses=answers(None, 401, 422)
+    response_class=EventStream,
+    responses=answers(None, 401, 422, 429)
     | {
         200: {
             "description": "Server-sent events: `tasks` with the whole list first, then `task` for each that "
@@ -128,29 +118,15 @@ async def workspace(
         str | None,
         Query(max_length=60, description="As `Last-Event-ID`, for clients that cannot set headers."),
     ] = None,
-) -> EventSourceResponse:
+    accept_encoding: Annotated[str, Header(description="With `gzip`, the stream is compressed.")] = "",
+) -> EventStream:
     """Follow the list of tasks live: states, progress, new tasks, deleted ones.
 
     Reconnect with `Last-Event-ID` and nothing is missed: where the position is not known any more (another server, too
     long ago), the whole list comes again.
     """
-    return EventSourceResponse(_follow(services, last_event_id or after), ping=_PING_SECONDS)
-
-
-async def _follow(services: Services, position: str | None) -> AsyncIterator[ServerSentEvent]:
-    while True:
-        ticket = services.hub.ticket(ANY)
-        try:
-            found = await run_in_threadpool(services.workspace.after, position)
-            for change in found:
-                position = change.position
-                yield ServerSentEvent(data=change.model_dump_json(), id=position, event=change.kind)
-            if not found:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ticket.wait(), _POLL_SECONDS)
-        finally:
-            services.hub.drop(ANY, ticket)
-        await asyncio.sleep(_PAUSE_SECONDS)
+    reader = WorkspaceReader(services.following, last_event_id or after)
+    return EventStream(reader, services.streams, accept_encoding)
 
 
 @scrape.get(
@@ -169,7 +145,7 @@ def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) ->
     address = request.client.host if request.client else None
     is_forwarded = any(name in request.headers for name in _FORWARDED)
     if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
-        services.keys.principal(bearer(request))
+        services.keys.identity(bearer(request))
     reconciler = getattr(request.app.state, "reconciler", None)
     text = services.monitoring.exposition(reconciler.last_seconds if reconciler else None)
     return PlainTextResponse(text, media_type=CONTENT_TYPE)

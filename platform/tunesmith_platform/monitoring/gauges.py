@@ -1,6 +1,7 @@
 """The platform in numbers, as Prometheus reads them. Knows names and units; the numbers are given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,13 +26,36 @@ BY_STATE: dict[str, str] = {
     "tunesmith_deliveries": "Notifications in the delivery log, by state.",
 }
 """Numbers with the label `state`."""
+BY_WORKER: dict[str, str] = {
+    "tunesmith_worker_cpu_percent": "Processors that a running task's worker uses; 100 is one.",
+    "tunesmith_worker_memory_bytes": "Memory of a running task's worker.",
+    "tunesmith_node_free_memory_bytes": "Memory that is free on its node.",
+    "tunesmith_gpu_utilization_percent": "How busy its GPU is.",
+    "tunesmith_gpu_memory_bytes": "Memory in use of its GPU.",
+    "tunesmith_gpu_temperature_celsius": "Temperature of its GPU.",
+    "tunesmith_gpu_power_watts": "Power that its GPU takes.",
+}
+"""The newest sample of running tasks' machines, with the labels `task`, `worker`, `node` and `gpu`."""
+WORKER_LABELS = ("task", "worker", "node", "gpu")
+
+
+class Sample(NamedTuple):
+    """A number of one worker."""
+
+    name: str
+    labels: tuple[str, str, str, str]
+    value: float
 
 
 class _Numbers(Collector):
     def __init__(
-        self, version: str, single: Mapping[str, float], by_state: Mapping[str, Mapping[str, int]]
+        self,
+        version: str,
+        single: Mapping[str, float],
+        by_state: Mapping[str, Mapping[str, int]],
+        by_worker: Sequence[Sample],
     ) -> None:
-        self._version, self._single, self._by_state = version, single, by_state
+        self._version, self._single, self._by_state, self._by_worker = version, single, by_state, by_worker
 
     def collect(self) -> Iterator[Metric]:
         about = GaugeMetricFamily("tunesmith_info", "The platform's version.", labels=["version"])
@@ -45,16 +69,28 @@ class _Numbers(Collector):
             for state, count in self._by_state.get(name, {}).items():
                 family.add_metric([state], count)
             yield family
+        for name, words in BY_WORKER.items():
+            family = GaugeMetricFamily(name, words, labels=WORKER_LABELS)
+            for sample in self._by_worker:
+                if sample.name == name:
+                    family.add_metric(sample.labels, sample.value)
+            yield family
 
 
-def exposition(version: str, single: Mapping[str, float], by_state: Mapping[str, Mapping[str, int]]) -> str:
+def exposition(
+    version: str,
+    single: Mapping[str, float],
+    by_state: Mapping[str, Mapping[str, int]],
+    by_worker: Sequence[Sample] = (),
+) -> str:
     """The numbers in Prometheus' text format.
 
     Args:
         version: The platform's.
         single: By names of `GAUGES`; one that is not known is left out.
         by_state: By names of `BY_STATE`, then by state.
+        by_worker: Of the names of `BY_WORKER`.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Numbers(version, single, by_state))
+    registry.register(_Numbers(version, single, by_state, by_worker))
     return generate_latest(registry).decode()

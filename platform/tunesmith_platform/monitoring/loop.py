@@ -6,7 +6,6 @@ given twice. So two of them, in two processes, warn once too.
 
 import datetime as dt
 import logging
-import threading
 import time
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring import repository
 from tunesmith_platform.monitoring.detectors import EVENTS, Watch
 from tunesmith_platform.notifications import repository as notifications
@@ -26,7 +26,6 @@ from tunesmith_platform.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_IDLE_SECONDS = 2.0
 _BATCH = 1000
 _REPLAYED = 2000
 """Events of a running task that are read again after a restart."""
@@ -46,41 +45,28 @@ class _Task:
     watch: Watch = field(default_factory=Watch)
 
 
-class Monitor:
+class Monitor(Loop):
     """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say."""
 
     def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+        super().__init__(hub)
         self._database = database
         self._hub = hub
         self._settings = settings
-        self._wake = hub.listen()
-        self._stop = threading.Event()
         self._tasks: dict[str, _Task] = {}
+        self._swept_at = float("-inf")
 
-    def run(self) -> None:
-        """Loop until `close`."""
-        swept_at = -_SWEEP_SECONDS
-        while not self._stop.is_set():
-            self._wake.clear()
-            try:
-                self.tick()
-                if time.monotonic() - swept_at >= _SWEEP_SECONDS:
-                    swept_at = time.monotonic()
-                    self.sweep()
-            except Exception:
-                logger.exception("monitoring failed; it goes on in a moment")
-            self._stop.wait(1.0)  # a second's events are one look
-            self._wake.wait(_IDLE_SECONDS)
-
-    def close(self) -> None:
-        """End the loop after the round it is in."""
-        self._stop.set()
-        self._wake.set()
+    def tick(self) -> None:
+        """One round: look at every running task; once an hour, delete what is old."""
+        self.look()
+        if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            self.sweep()
 
     # --- warnings
 
-    def tick(self, silence: float = 0.0) -> None:
-        """One round over every running task.
+    def look(self, silence: float = 0.0) -> None:
+        """Look at every running task.
 
         Args:
             silence: Seconds that passed besides those that did; for tests.

@@ -112,6 +112,19 @@ def running(session: Session) -> Sequence[tuple[str, int]]:
     return [(task_id, n) for task_id, n in session.execute(query.order_by(TaskRow.id)).all()]
 
 
+def newest_samples(session: Session) -> Sequence[EventRow]:
+    """The newest sample of the machines of each task that trains now."""
+    newest = (
+        select(EventRow.task_id, func.max(EventRow.n).label("n"))
+        .join(TaskRow, TaskRow.id == EventRow.task_id)
+        .where(TaskRow.state == State.RUNNING, EventRow.kind == "system")
+        .group_by(EventRow.task_id)
+        .subquery()
+    )
+    query = select(EventRow).join(newest, (EventRow.task_id == newest.c.task_id) & (EventRow.n == newest.c.n))
+    return session.scalars(query.order_by(EventRow.task_id)).all()
+
+
 def newest_before(session: Session, task_id: str, kinds: Iterable[str], count: int) -> int:
     """The number of the event before the newest so many of some kinds; 0 where there are fewer."""
     query = (

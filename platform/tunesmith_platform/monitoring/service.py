@@ -15,6 +15,7 @@ from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.monitoring import gauges, repository
+from tunesmith_platform.monitoring.machines import machines, samples
 from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.notifications import repository as notifications
 from tunesmith_platform.series.service import SeriesService
@@ -58,6 +59,7 @@ class MonitoringService:
             found = repository.counts(session)
             by_state = {state.value: 0 for state in State} | tasks.count_by_state(session)
             deliveries = notifications.count_by_state(session)
+            measured = list(samples(repository.newest_samples(session)))
         moment = now()
         single = {
             "tunesmith_queue_length": float(found.queue),
@@ -81,6 +83,7 @@ class MonitoringService:
             tunesmith.__version__,
             single,
             {"tunesmith_tasks": by_state, "tunesmith_deliveries": deliveries},
+            measured,
         )
 
     def is_open_to(self, address: str | None, *, is_forwarded: bool) -> bool:
@@ -136,6 +139,7 @@ class MonitoringService:
             task = tasks.require(session, task_id)
             attempts = repository.attempts(session, task_id)
             warned = events.last_of_kind(session, task_id, "warning", _MOST_WARNINGS)
+            measured = events.last_of_kind(session, task_id, "system", _MEMORY_POINTS)
             workers = [
                 WorkerLines(source=source, lines=[_line(row) for row in rows])
                 for source, rows in repository.last_lines(session, task_id, _LINES_EACH, _MOST_WORKERS)
@@ -169,6 +173,7 @@ class MonitoringService:
             workers=workers,
             memory=memory,
             peak_memory_bytes=max((point.value for point in memory), default=None),
+            machines=machines(measured),
         )
 
 

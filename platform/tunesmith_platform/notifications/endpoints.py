@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, status
 from tunesmith import views
 from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, WebhookView
 from tunesmith_platform import examples
-from tunesmith_platform.http import AdminDep, ServicesDep, answers
+from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, ServicesDep, answers
 
 router = APIRouter(tags=["notifications"])
 
@@ -28,8 +28,8 @@ Receiver = Annotated[
 def list_webhooks(
     services: ServicesDep,
     _admin: AdminDep,
-    after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    after: After = None,
+    limit: Limit = 50,
 ) -> views.Page[WebhookView]:
     """List the webhooks, oldest first. For administrators."""
     return services.notifications.page(after, limit)
@@ -82,8 +82,8 @@ def list_deliveries(
     receiver: Annotated[
         str | None, Query(max_length=40, description="Only this webhook's; `email` for mails.")
     ] = None,
-    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: AfterNumber = None,
+    limit: Limit = 100,
 ) -> views.Page[DeliveryView]:
     """Read the delivery log, newest first. For administrators."""
     return services.notifications.deliveries(receiver, after, limit)

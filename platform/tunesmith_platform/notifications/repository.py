@@ -3,8 +3,8 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
@@ -48,39 +48,59 @@ def remove_webhook(session: Session, row: WebhookRow) -> None:
 # --- what there is to notify of
 
 
-def behind(session: Session) -> Sequence[str]:
-    """The tasks whose log has grown since it was looked through."""
+def behind(session: Session, limit: int) -> Sequence[str]:
+    """Tasks whose log has grown since it was looked through."""
     query = (
         select(TaskRow.id)
         .join(NoticeCursorRow, NoticeCursorRow.task_id == TaskRow.id, isouter=True)
         .where((NoticeCursorRow.n.is_(None)) | (NoticeCursorRow.n < TaskRow.events))
         .order_by(TaskRow.id)
     )
-    return session.scalars(query).all()
+    return session.scalars(query.limit(limit)).all()
 
 
-def held_cursor(session: Session, task_id: str) -> NoticeCursorRow:
-    """How far a task's log was looked through, held until the transaction ends: who holds it may enqueue."""
-    row = session.get(NoticeCursorRow, task_id, with_for_update=True, populate_existing=True)
-    if row is not None:
-        return row
-    try:
-        with session.begin_nested():
-            session.add(NoticeCursorRow(task_id=task_id, n=0))
-    except IntegrityError:  # another made it at the same moment
-        session.expire_all()
-    return session.get_one(NoticeCursorRow, task_id, with_for_update=True, populate_existing=True)
+def held_cursors(session: Session, task_ids: Sequence[str]) -> dict[str, int]:
+    """How far tasks' logs were looked through, held until the transaction ends: who holds them may enqueue.
+
+    A task that was deleted meanwhile is not among them.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    new = select(TaskRow.id, literal(0)).where(TaskRow.id.in_(task_ids))
+    session.execute(insert(NoticeCursorRow).from_select(["task_id", "n"], new).on_conflict_do_nothing())
+    query = select(NoticeCursorRow.task_id, NoticeCursorRow.n).where(NoticeCursorRow.task_id.in_(task_ids))
+    # One order for all who take several.
+    return {
+        row.task_id: row.n
+        for row in session.execute(query.order_by(NoticeCursorRow.task_id).with_for_update())
+    }
 
 
-def between(session: Session, task_id: str, n: int, to: int) -> Sequence[EventRow]:
-    """The moves and warnings in a task's log after one number, up to another, oldest first."""
-    query = select(EventRow).where(
-        EventRow.task_id == task_id,
-        EventRow.kind.in_(["state", "warning"]),
-        EventRow.n > n,
-        EventRow.n <= to,
+def newest(session: Session, task_ids: Sequence[str]) -> dict[str, int]:
+    """The number of the newest event of each task."""
+    rows = session.execute(select(TaskRow.id, TaskRow.events).where(TaskRow.id.in_(task_ids)))
+    return {row.id: row.events for row in rows}
+
+
+def unseen(session: Session, task_ids: Sequence[str]) -> Sequence[EventRow]:
+    """The moves and warnings in tasks' logs that were not looked at yet, each task's oldest first."""
+    query = (
+        select(EventRow)
+        .join(NoticeCursorRow, NoticeCursorRow.task_id == EventRow.task_id)
+        .where(
+            EventRow.task_id.in_(task_ids),
+            EventRow.kind.in_(["state", "warning"]),
+            EventRow.n > NoticeCursorRow.n,
+        )
     )
-    return session.scalars(query.order_by(EventRow.n)).all()
+    return session.scalars(query.order_by(EventRow.task_id, EventRow.n)).all()
+
+
+def move_cursors(session: Session, seen: dict[str, int]) -> None:
+    """Note how far tasks' logs were looked through."""
+    if seen:
+        session.execute(
+            update(NoticeCursorRow), [{"task_id": task_id, "n": n} for task_id, n in seen.items()]
+        )
 
 
 # --- deliveries

@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import certifi
 import httpx
 
 from tunesmith.errors import InvalidInput
@@ -125,7 +126,9 @@ def post(url: str, secret: str, event: str, delivery_id: int, body: bytes, *, al
     checked = target.copy_with(host=str(addresses[0]))
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False) as client,
+            httpx.Client(
+                timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False, verify=_trust()
+            ) as client,
             client.stream(
                 "POST", checked, content=body, headers=headers, extensions={"sni_hostname": place.host}
             ) as reply,
@@ -134,10 +137,27 @@ def post(url: str, secret: str, event: str, delivery_id: int, body: bytes, *, al
     except httpx.TimeoutException:
         return Answer(False, message=f"It did not answer within {TIMEOUT_SECONDS:g} s.")
     except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-        return Answer(False, message=f"It cannot be reached: {type(error).__name__}.")
+        return Answer(False, message=_why(error))
     if 200 <= status < 300:
         return Answer(True, status)
     return Answer(False, status, f"It answered {status}.")
+
+
+def _trust() -> ssl.SSLContext:
+    """Whose certificates are believed: the machine's own authorities (`SSL_CERT_FILE` adds one), and the known ones."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _why(error: BaseException) -> str:
+    """Why a receiver could not be reached."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"Its certificate is not trusted: {cause.verify_message}."[:300]
+        cause = cause.__cause__ or cause.__context__
+    return f"It cannot be reached: {type(error).__name__}."
 
 
 def mail(settings: Settings, subject: str, text: str, delivery_id: int) -> Answer:
@@ -152,7 +172,7 @@ def mail(settings: Settings, subject: str, text: str, delivery_id: int) -> Answe
     message["Date"], message["Message-ID"] = formatdate(), f"<delivery-{delivery_id}@tunesmith>"
     message.set_content(text)
     place = (settings.smtp_host, settings.smtp_port)
-    context = ssl.create_default_context()
+    context = _trust()
     try:
         server: smtplib.SMTP
         if settings.smtp_security == "tls":

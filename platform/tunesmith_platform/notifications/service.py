@@ -18,12 +18,14 @@ from sqlalchemy.orm import Session
 from tunesmith import views
 from tunesmith.errors import InvalidInput, TooManyRequests
 from tunesmith.job import read_secret
-from tunesmith.lifecycle import REASONS, Reason, State
+from tunesmith.lifecycle import State
 from tunesmith.notifications import (
     EMAIL,
+    WARNINGS,
     AddedWebhook,
     DeliveryState,
     DeliveryView,
+    Language,
     NewWebhook,
     NoticeEvent,
     WebhookView,
@@ -31,7 +33,7 @@ from tunesmith.notifications import (
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, WebhookRow
-from tunesmith_platform.notifications import repository, sending
+from tunesmith_platform.notifications import repository, sending, wording
 from tunesmith_platform.notifications.sending import Answer
 from tunesmith_platform.settings import Settings
 
@@ -40,16 +42,12 @@ PAUSES = tuple(dt.timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 36
 """How long after each failed try the next one is made; after the last, none."""
 _CLAIM = dt.timedelta(seconds=60)
 """Longer than a try takes: after that its process must have died."""
+_BATCH = 500
+"""Tasks whose logs are looked through in one transaction."""
 _ENDS = {
     State.COMPLETED: NoticeEvent.FINISHED,
     State.FAILED: NoticeEvent.FAILED,
     State.STOPPED: NoticeEvent.STOPPED,
-}
-_WORDS = {
-    NoticeEvent.FINISHED: "has completed",
-    NoticeEvent.FAILED: "has failed",
-    NoticeEvent.STOPPED: "was stopped",
-    NoticeEvent.QUOTA_LOW: "leaves little of its training quota",
 }
 
 
@@ -89,6 +87,7 @@ class NotificationService:
                 url=new.url,
                 project=new.project,
                 events=[event.value for event in dict.fromkeys(new.events)],
+                language=new.language,
                 by=principal,
                 created_at=now(),
             )
@@ -134,11 +133,11 @@ class NotificationService:
                 hint="Set `TUNESMITH_SMTP_HOST` and `TUNESMITH_SMTP_TO`.",
             )
         moment = now()
-        text = "This is a test of Tunesmith's notifications."
-        payload = {"event": NoticeEvent.TEST, "time": moment.isoformat(), "text": text}
         with self._database.write() as session:
+            language = self._settings.smtp_language
             if receiver != EMAIL:
-                repository.require(session, receiver)
+                language = Language(repository.require(session, receiver).language)
+            payload = wording.trial(moment.isoformat(), language)
             row = _row(receiver, NoticeEvent.TEST, payload, moment + _CLAIM)
             session.add(row)
         answer = self._send(row)
@@ -155,38 +154,50 @@ class NotificationService:
 
     def enqueue(self) -> int:
         """Put what has happened since the last look into the delivery log, each exactly once; how many."""
-        with self._database.read() as session:
-            behind = repository.behind(session)
-        return sum(self._enqueue(task_id) for task_id in behind)
+        enqueued = 0
+        while True:
+            with self._database.read() as session:
+                behind = repository.behind(session, _BATCH)
+            if behind:
+                enqueued += self._enqueue(behind)
+            if len(behind) < _BATCH:
+                return enqueued
 
-    def _enqueue(self, task_id: str) -> int:
+    def _enqueue(self, task_ids: Sequence[str]) -> int:
+        """Many tasks in one transaction: most have nothing to tell, and a burst of submits is no burst of writes."""
         with self._database.write() as session:
-            task = session.get(TaskRow, task_id)
-            if task is None:  # deleted meanwhile
-                return 0
-            cursor = repository.held_cursor(session, task_id)
-            newest = task.events
-            entries = [
-                (entry, event)
-                for entry in repository.between(session, task_id, cursor.n, newest)
-                if (event := _event_of(entry)) is not None
-            ]
-            cursor.n = max(cursor.n, newest)
-            rows = [
-                _row(receiver, event, _payload(task, entry, event), now(), task_id=task_id, n=entry.n)
-                for entry, event in entries
-                for receiver in self._receivers(session, task.project, event)
-            ]
+            cursors = repository.held_cursors(session, task_ids)
+            newest = repository.newest(session, list(cursors))
+            rows = []
+            for entry in repository.unseen(session, list(newest)):
+                event = _event_of(entry)
+                if event is None or entry.n > newest[entry.task_id]:
+                    continue
+                task = session.get_one(TaskRow, entry.task_id)
+                rows += [
+                    _row(
+                        receiver,
+                        event,
+                        wording.payload(task, entry, event, language),
+                        now(),
+                        task_id=task.id,
+                        n=entry.n,
+                    )
+                    for receiver, language in self._receivers(session, task.project, event)
+                ]
             session.add_all(rows)
+            repository.move_cursors(session, newest)
             return len(rows)
 
-    def _receivers(self, session: Session, project: str, event: NoticeEvent) -> list[str]:
+    def _receivers(self, session: Session, project: str, event: NoticeEvent) -> list[tuple[str, Language]]:
         found = [
-            row.id
+            (row.id, Language(row.language))
             for row in repository.every_webhook(session)
             if row.project in (None, project) and event in row.events
         ]
-        return [*found, EMAIL] if self._mails else found
+        if self._mails and event is not NoticeEvent.WARNING:
+            found.append((EMAIL, self._settings.smtp_language))
+        return found
 
     def claim_due(self, limit: int) -> Sequence[DeliveryRow]:
         """Take deliveries that are to be tried now; no other process takes the same ones."""
@@ -208,8 +219,8 @@ class NotificationService:
 
     def _send(self, row: DeliveryRow) -> Answer:
         if row.receiver == EMAIL:
-            subject = f"Tunesmith: {row.payload['text']}".splitlines()[0][:200]
-            return sending.mail(self._settings, subject, _letter(row.payload), row.id)
+            subject, letter = wording.subject(row.payload), wording.letter(row.payload)
+            return sending.mail(self._settings, subject, letter, row.id)
         with self._database.read() as session:
             webhook = session.get(WebhookRow, row.receiver)
         if webhook is None:
@@ -268,52 +279,10 @@ def _event_of(entry: EventRow) -> NoticeEvent | None:
     """What an entry of the event log is to be notified of as."""
     if entry.kind == "state":
         return _ENDS.get(State(entry.payload["state"]))
-    return NoticeEvent.QUOTA_LOW if entry.payload.get("code") == "quota_low" else None
-
-
-def _payload(task: TaskRow, entry: EventRow, event: NoticeEvent) -> dict[str, Any]:
-    """What is posted: the event as it was, and what is needed to tell whose it is."""
-    reason = entry.payload.get("reason")
-    facts = REASONS[Reason(reason)] if reason else None
-    message = entry.payload.get("message") or ""
-    return {
-        "event": event,
-        "time": entry.time.isoformat(),
-        "text": f"Task {task.name} {_WORDS[event]}. {message}".strip(),
-        "task": {
-            "id": task.id,
-            "name": task.name,
-            "project": task.project,
-            "state": entry.payload.get("state", task.state),
-            "reason": reason,
-            "message": message,
-            "fault": facts.fault if facts else None,
-            "next_step": facts.next_step if facts else entry.payload.get("hint"),
-            "step": task.progress.get("step", 0),
-            "total_steps": task.progress.get("total_steps", 0),
-            "loss": task.progress.get("loss"),
-            "model_uri": task.model_uri,
-        },
-    }
-
-
-def _letter(payload: dict[str, Any]) -> str:
-    """A notification as the text of a mail."""
-    task = payload.get("task")
-    if not task:
-        return f"{payload['text']}\n"
-    lines = [
-        payload["text"],
-        "",
-        f"Task:     {task['name']} ({task['id']})",
-        f"Project:  {task['project']}",
-        f"Step:     {task['step']} of {task['total_steps']}",
-    ]
-    if task["next_step"]:
-        lines.append(f"Next:     {task['next_step']}")
-    if payload["event"] == NoticeEvent.FAILED:
-        lines.append(f"Details:  tunesmith tasks autopsy {task['id']}")
-    return "\n".join(lines) + "\n"
+    code = entry.payload.get("code")
+    if code == "quota_low":
+        return NoticeEvent.QUOTA_LOW
+    return NoticeEvent.WARNING if code in WARNINGS else None
 
 
 def _webhook(row: WebhookRow) -> WebhookView:
@@ -325,6 +294,7 @@ def _webhook(row: WebhookRow) -> WebhookView:
         url=shown,
         project=row.project,
         events=[NoticeEvent(event) for event in row.events],
+        language=Language(row.language),
         by=row.by,
         created_at=row.created_at,
     )

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, status
+from fastapi import APIRouter, Header, Path, Query, Response, status
 
 from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
 
 router = APIRouter(tags=["pipelines"])
 
@@ -18,17 +18,40 @@ PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The p
     "/pipelines",
     response_model=PipelineView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.PIPELINE, 401, 413, 422, 503, status=201),
+    responses=answers(examples.PIPELINE, 401, 409, 413, 422, 503, status=201)
+    | {
+        200: {
+            "model": PipelineView,
+            "description": "The pipeline that this `Idempotency-Key` began before.",
+            "content": {"application/json": {"example": examples.PIPELINE.model_dump(mode="json")}},
+        }
+    },
 )
 def run_pipeline(
-    new: Annotated[NewPipeline, examples.new_pipeline_body()], services: ServicesDep, user: UserDep
+    new: Annotated[NewPipeline, examples.new_pipeline_body()],
+    response: Response,
+    services: ServicesDep,
+    user: UserDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="The same key and body again answer the same pipeline.",
+        ),
+    ] = None,
 ) -> PipelineView:
     """Run a pipeline: components and workflows as model-compose writes them.
 
     Everything that can be known before it runs is checked first. Jobs that do not need each other run side by side,
     and what an identical earlier step made is taken instead of being made again.
     """
-    return services.pipelines.create(new, user)
+    pipeline, is_new = services.pipelines.create(new, user, idempotency_key)
+    if not is_new:
+        response.status_code = status.HTTP_200_OK
+        response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = f"/v1/pipelines/{pipeline.id}"
+    return pipeline
 
 
 @router.get(
@@ -39,8 +62,8 @@ def run_pipeline(
 def list_pipelines(
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: After = None,
+    limit: Limit = 50,
 ) -> views.Page[PipelineView]:
     """List pipelines, the newest first."""
     return services.pipelines.page(after, limit)

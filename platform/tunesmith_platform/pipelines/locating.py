@@ -14,12 +14,13 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput
 from tunesmith.rows.unpacking import bare_name
-from tunesmith.spec.dataset import FORMATS
+from tunesmith.spec.loading import FORMATS
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline import Step, StepKind
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import variables_in
-from tunesmith_platform.paths import allowed_folder, allowed_path
+from tunesmith.storage import local_path
+from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.settings import Settings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -67,6 +68,8 @@ def located(
             return given
         if name in _ROWS and _is_name(given):
             return str(registered(given))
+        if name in _FILES and local_path(given) is None:
+            return allowed_uri(given, settings.allowed_uris)
         return _located(given, folder, [*roots, made])
 
     for name in _paths_of(step):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
@@ -46,13 +46,6 @@ def open_ones(session: Session) -> Sequence[str]:
     """The ids of pipelines that are not over, the oldest first."""
     query = select(PipelineRow.id).where(PipelineRow.ended_at.is_(None)).order_by(PipelineRow.id)
     return session.scalars(query).all()
-
-
-def count_running_data(session: Session) -> int:
-    """How many steps work on data now."""
-    query = select(func.count()).select_from(PipelineStepRow)
-    wanted = (PipelineStepRow.kind == StepKind.DATASET, PipelineStepRow.state == State.RUNNING)
-    return session.scalar(query.where(*wanted)) or 0
 
 
 def same(session: Session, key: str) -> Sequence[PipelineStepRow]:

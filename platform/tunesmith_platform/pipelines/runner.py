@@ -1,8 +1,8 @@
 """The loop that carries pipelines out: observe the steps that run, decide, start, stop, record.
 
 Level-triggered, under a lease of its own: it looks at what is, so a step is started once however often the platform
-restarts. A training step is a task like any other; a step on data is a job of its own on Ray. No file is read and
-nothing is called while a transaction is open.
+restarts. Each step is a task like any other, on data or to train. No file is read and nothing is called while a
+transaction is open.
 """
 
 import datetime as dt
@@ -13,33 +13,27 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data_step import PROGRAM, RESULT, DataDocument, DataOutput, DataResult
+from tunesmith.data_step import DataOutput
 from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
-from tunesmith.job import ray_job_id
 from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import read_operation
-from tunesmith.spec.parameter import Spec
 from tunesmith.spec.pipeline import Step, StepKind
-from tunesmith.spec.task import MoreSteps, NewTask
+from tunesmith.spec.task import MoreSteps, NewDataTask, NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import resolve
-from tunesmith.storage import open_storage
-from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.locating import content_key
-from tunesmith_platform.pipelines.service import STEPS, job_name, output_folder, step_of
+from tunesmith_platform.pipelines.service import output_folder, step_of
 from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 1.0
 _LEASE = dt.timedelta(seconds=60)
-_GRACE = dt.timedelta(seconds=60)
-"""How long a job may be unknown to Ray after it was handed over."""
-_TAIL_LINES = 5
 
 
 class PipelineRunner:
@@ -90,7 +84,7 @@ class PipelineRunner:
         row, steps = self._read(pipeline_id)
         for step in steps:
             if step.state in (State.RUNNING, State.STOPPING):
-                self._observe(step)
+                self._observe_task(step)
         while True:
             row, steps = self._read(pipeline_id)
             by_name = {step.name: step for step in steps}
@@ -127,7 +121,7 @@ class PipelineRunner:
         """Start a step, or take what an identical one made. True when it is done at once."""
         step = step_of(row)
         try:
-            if row.task_id is not None:
+            if row.task_id is not None and step.kind is StepKind.TRAIN:
                 self._carry_on_task(row)
                 return False
             outputs = {"jobs": {name: {"output": other.output} for name, other in by_name.items()}}
@@ -153,7 +147,7 @@ class PipelineRunner:
             if step.kind is StepKind.TRAIN:
                 self._start_task(pipeline, row, spec, key)
             else:
-                self._start_job(row, step, key)
+                self._start_operation(pipeline, row, step, key)
         except Unavailable as error:
             self._note(row, f"Waiting: {error.message}")
         except TunesmithError as error:
@@ -199,31 +193,25 @@ class PipelineRunner:
             self._services.verbs.carry_on(task.id, MoreSteps())
         self._begin(row, row.key, task_id=task.id)
 
-    def _start_job(self, row: PipelineStepRow, step: Step, key: str | None) -> None:
-        with self._services.database.read() as session:
-            if repository.count_running_data(session) >= self._settings.max_data_jobs:
-                return
-        row.attempt += 1
-        document = DataDocument(
-            id=_job_of(row),
-            method=step.method,
+    def _start_operation(
+        self, pipeline: PipelineRow, row: PipelineStepRow, step: Step, key: str | None
+    ) -> None:
+        number = row.attempt + 1
+        new = NewDataTask(
+            name=f"{pipeline.name}-{row.name}"[:120],
+            project=pipeline.project,
+            tags=["pipeline"],
+            notes=f"Step `{row.name}` of the pipeline {pipeline.id}.",
+            operation=step.method,
             parameters=step.parameters,
-            environment=self._settings.pipeline_environment,
-            output_dir=str(output_folder(self._settings, row)),
         )
-        storage = open_storage(self._settings.storage_uri)
-        path = f"{_folder(row)}/attempt-{row.attempt}.json"
-        if storage.read(path) is None:  # else it was handed over before, and its result may be there
-            storage.remove(f"{_folder(row)}/{RESULT}")
-            storage.write(path, document.model_dump_json(indent=1).encode())
-        self._services.jobs.submit(ray_job_id(_job_of(row), row.attempt), f"{storage.uri}/{path}", PROGRAM)
-        self._begin(row, key, attempt=row.attempt, message="Working on the rows.")
-
-    def _observe(self, row: PipelineStepRow) -> None:
-        if row.kind == StepKind.TRAIN:
-            self._observe_task(row)
-        else:
-            self._observe_job(row)
+        task, _ = self._services.data_tasks.create(
+            new,
+            pipeline.principal,
+            f"{pipeline.id}.{row.position}.{number}",
+            rows_dir=output_folder(self._settings, row, number),
+        )
+        self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
 
     def _observe_task(self, row: PipelineStepRow) -> None:
         try:
@@ -232,7 +220,12 @@ class PipelineRunner:
             self._fail(row, error, forget_task=True)
             return
         if task.state is State.COMPLETED:
-            self._finish(row, {}, task.id, task.model_uri)
+            if row.kind == StepKind.TRAIN:
+                self._finish(row, {}, task.id, task.model_uri)
+                return
+            made = self._services.data_tasks.outputs(task.id)
+            outputs = {name: output.model_dump(mode="json") for name, output in made.items()}
+            self._finish(row, outputs, task.id, _handed_on(made))
         elif task.state is State.FAILED:
             self._end(row, State.FAILED, task.message)
         elif task.state is State.STOPPED:
@@ -240,37 +233,9 @@ class PipelineRunner:
         elif task.message != row.message:
             self._note(row, task.message)
 
-    def _observe_job(self, row: PipelineStepRow) -> None:
-        job_id = ray_job_id(_job_of(row), row.attempt)
-        seen = self._services.jobs.observe(job_id)
-        result = self._result(row)
-        if result is not None and row.state == State.RUNNING:
-            if result.error:
-                hint = f" {result.hint}" if result.hint else ""
-                self._end(row, State.FAILED, result.error + hint)
-                return
-            outputs = {name: output.model_dump(mode="json") for name, output in result.outputs.items()}
-            self._finish(row, outputs, None, _handed_on(result.outputs))
-        elif seen.status.is_over or (
-            seen.status is JobStatus.ABSENT and row.started_at is not None and now() - row.started_at > _GRACE
-        ):
-            if row.state == State.STOPPING:
-                self._end(row, State.STOPPED, "Stopped.")
-                return
-            tail = self._services.jobs.log_tail(job_id, _TAIL_LINES)
-            words = seen.message or "The job ended without a result."
-            self._end(row, State.FAILED, f"{words} {tail}".strip()[:2000])
-
-    def _result(self, row: PipelineStepRow) -> DataResult | None:
-        data = open_storage(self._settings.storage_uri).read(f"{_folder(row)}/{RESULT}")
-        return DataResult.model_validate_json(data) if data else None
-
     def _stop_step(self, row: PipelineStepRow) -> None:
         try:
-            if row.kind == StepKind.TRAIN:
-                self._services.tasks.stop(str(row.task_id))
-            else:
-                self._services.jobs.kill(ray_job_id(_job_of(row), row.attempt))
+            self._services.tasks.stop(str(row.task_id))
         except (NotFound, Conflict, Unavailable) as error:
             logger.warning("%s could not be stopped yet: %s", row.name, error.message)
             return
@@ -325,14 +290,6 @@ class PipelineRunner:
     def _note(self, row: PipelineStepRow, message: str) -> None:
         if row.message != message:
             self._change(row, message=message)
-
-
-def _job_of(row: PipelineStepRow) -> str:
-    return job_name(row.pipeline_id, row.position)
-
-
-def _folder(row: PipelineStepRow) -> str:
-    return f"{STEPS}/{_job_of(row)}"
 
 
 def _handed_on(outputs: dict[str, DataOutput]) -> Any:

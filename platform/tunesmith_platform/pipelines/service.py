@@ -1,5 +1,6 @@
 """What users do with pipelines. Each method is one transaction; what is sent is checked whole before it begins."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,22 +10,20 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.data_step import DataOutput
-from tunesmith.errors import Conflict, InvalidInput, Problem
+from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Problem
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
-from tunesmith.spec.pipeline import Step, StepKind, chosen_workflow, plan, read_pipeline
+from tunesmith.spec.pipeline import Step, StepKind, plan
+from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
 from tunesmith.spec.variables import variables_in
-from tunesmith.storage import open_storage
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow
+from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineStepRow
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.locating import flat, located
 from tunesmith_platform.settings import Settings
-
-STEPS = "pipelines/steps"
-"""Where the documents of jobs on data lie in storage."""
 
 
 class PipelineService:
@@ -38,13 +37,22 @@ class PipelineService:
         self._hub = hub
         self._settings = settings
 
-    def create(self, new: NewPipeline, principal: str) -> PipelineView:
-        """Check a pipeline and begin with it.
+    def create(self, new: NewPipeline, principal: str, key: str | None = None) -> tuple[PipelineView, bool]:
+        """Check a pipeline and begin with it; the same `key` and body again give the same pipeline.
+
+        Returns:
+            The pipeline, and whether it was begun now.
 
         Raises:
             InvalidInput: Something in it cannot be; with every problem and its place.
             PathNotAllowed: It names a file outside the allowed roots.
+            IdempotencyConflict: The key was used with another body.
         """
+        body_sha256 = hashlib.sha256(sent_as("pipeline", new).encode()).hexdigest()
+        if key is not None:
+            with self._database.read() as session:
+                if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
+                    return replayed, False
         try:
             pipeline = read_pipeline(new.yaml)
             workflow = chosen_workflow(pipeline, new.workflow).id
@@ -70,6 +78,18 @@ class PipelineService:
             created_at=moment,
         )
         with self._database.write() as session:
+            if key is not None:
+                if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
+                    return replayed, False
+                session.add(
+                    IdempotencyRow(
+                        principal=principal,
+                        key=key,
+                        body_sha256=body_sha256,
+                        task_id=row.id,
+                        created_at=moment,
+                    )
+                )
             session.add(row)
             session.flush()
             for position, step in enumerate(steps):
@@ -95,7 +115,7 @@ class PipelineService:
             session.flush()
             view = _view(session, row)
         self._hub.notify(row.id)
-        return view
+        return view, True
 
     def _check(self, step: Step, workflow: str, folder: str | None) -> None:
         place = f"workflows[{workflow}].jobs[{step.id}]"
@@ -185,18 +205,21 @@ class PipelineService:
                     f"`{user}` reads rows that this pipeline made.",
                     hint="Delete that first, or leave the files.",
                 )
-            jobs = [job_name(pipeline_id, step.position) for step in repository.steps(session, pipeline_id)]
             session.delete(row)
-        storage = open_storage(self._settings.storage_uri)
-        for job in jobs:
-            storage.remove(f"{STEPS}/{job}")
         if with_files:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def job_name(pipeline_id: str, position: int) -> str:
-    """What the jobs of a step on data are called, their attempt aside."""
-    return f"{pipeline_id}.{position}"
+def _replayed(session: Session, principal: str, key: str, body_sha256: str) -> PipelineView | None:
+    """The pipeline that a key and body began before."""
+    used = session.get(IdempotencyRow, (principal, key))
+    if used is None:
+        return None
+    if used.body_sha256 != body_sha256:
+        raise IdempotencyConflict(
+            "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new pipeline."
+        )
+    return _view(session, repository.require(session, used.task_id))
 
 
 def step_of(row: PipelineStepRow) -> Step:
@@ -212,9 +235,9 @@ def step_of(row: PipelineStepRow) -> Step:
     )
 
 
-def output_folder(settings: Settings, row: PipelineStepRow) -> Path:
-    """Where a step's rows go."""
-    return settings.pipelines_dir / row.pipeline_id / f"{row.position}-{row.attempt}"
+def output_folder(settings: Settings, row: PipelineStepRow, number: int) -> Path:
+    """Where the rows of a step's task of this number go."""
+    return settings.pipelines_dir / row.pipeline_id / f"{row.position}-{number}"
 
 
 def _view(session: Session, row: PipelineRow) -> PipelineView:

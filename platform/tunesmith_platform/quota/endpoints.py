@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Response, status
 
 from tunesmith import views
 from tunesmith_platform import examples
-from tunesmith_platform.http import AdminDep, ServicesDep, UserDep, answers
+from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, ServicesDep, UserDep, answers
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 
 router = APIRouter(tags=["quota"])
@@ -22,8 +22,8 @@ Project = Annotated[
 def list_quotas(
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    after: After = None,
+    limit: Limit = 50,
 ) -> views.Page[views.QuotaView]:
     """List the projects that have a training quota, by name."""
     return services.quota.page(after, limit)
@@ -63,8 +63,8 @@ def quota_history(
     services: ServicesDep,
     _user: UserDep,
     task: Annotated[str | None, Query(max_length=40, description="Only this task's entries.")] = None,
-    after: Annotated[int | None, Query(ge=1, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: AfterNumber = None,
+    limit: Limit = 100,
 ) -> views.Page[views.QuotaEntryView]:
     """Read a project's quota ledger, newest first."""
     return services.quota.history(project, task, after, limit)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from tunesmith.errors import QuotaExceeded
 from tunesmith.events import Warned
 from tunesmith.planning import checkpoints_left
+from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith.views import QuotaKind
 from tunesmith_platform.db.tables import CheckpointRow, QuotaProjectRow, TaskRow
@@ -29,7 +30,7 @@ def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> N
     Raises:
         QuotaExceeded: Less is available; nothing is held then.
     """
-    seen = repository.find(session, task.project)
+    seen = repository.find(session, task.project) if task.kind == Kind.TRAIN else None
     if seen is None or not seen.enabled:
         return
     newest = session.scalar(select(func.max(CheckpointRow.step)).where(CheckpointRow.task_id == task.id))

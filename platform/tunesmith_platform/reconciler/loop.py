@@ -13,12 +13,14 @@ import time
 
 from sqlalchemy.orm import Session
 
+from tunesmith.data_step import PROGRAM
 from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished, LogLine, Warned
-from tunesmith.job import JobDocument, ray_job_id
+from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
+from tunesmith.spec.task import Kind
 from tunesmith.storage import open_storage
-from tunesmith_platform.backends.protocols import JobStatus, Observation
+from tunesmith_platform.backends.protocols import TRAINING, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
 from tunesmith_platform.events import repository as events
@@ -73,7 +75,8 @@ class Reconciler:
                 self._stop.wait(2)
             self.last_seconds = time.monotonic() - started
             self._wake.wait(_IDLE_SECONDS)
-            self._stop.wait(0.05)  # a burst of events is one round
+            # A burst of events is one round, and rounds leave most of the time to those who ask and report.
+            self._stop.wait(min(_IDLE_SECONDS, max(0.05, 3 * self.last_seconds)))
 
     def close(self) -> None:
         """End the loop after the round it is in."""
@@ -99,18 +102,24 @@ class Reconciler:
     # --- admission: the queue beyond what runs is ours
 
     def _admit(self) -> None:
-        moment = now()
-        database, limit = self._services.database, self._services.settings.max_concurrent_jobs
+        # Each kind has room of its own: rows are worked on while a model trains.
+        self._admit_kind(Kind.TRAIN, self._services.settings.max_concurrent_jobs)
+        self._admit_kind(Kind.DATASET, self._services.settings.max_data_jobs)
+
+    def _admit_kind(self, kind: Kind, limit: int) -> None:
+        moment, database = now(), self._services.database
         with (
             database.read() as session
         ):  # most rounds have nothing to admit: look before taking the write lock
-            if repository.count_open(session) >= limit or not repository.queue(session, moment, 1):
+            if repository.count_open(session, kind) >= limit or not repository.queue(
+                session, moment, 1, kind
+            ):
                 return
         with database.write() as session:
             if not self._hold(session, "scheduler", moment):
                 return
-            free = limit - repository.count_open(session)
-            for task_id in repository.queue(session, moment, max(0, free)):
+            free = limit - repository.count_open(session, kind)
+            for task_id in repository.queue(session, moment, max(0, free), kind):
                 task = repository.locked(session, task_id)
                 task.attempt += 1
                 task.is_attempt_open = True
@@ -183,7 +192,8 @@ class Reconciler:
             storage = open_storage(self._services.settings.storage_uri)
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode())
-            self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}")
+            program = TRAINING if isinstance(document, JobDocument) else PROGRAM
+            self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}", program)
         except (TunesmithError, OSError) as error:
             logger.warning("%s could not be submitted: %s", task_id, error)
             self._submit_after[task_id] = time.monotonic() + _RESUBMIT_SECONDS
@@ -194,10 +204,12 @@ class Reconciler:
         self._submit_after.pop(task_id, None)
         return True
 
-    def _document(self, task_id: str, number: int) -> JobDocument:
+    def _document(self, task_id: str, number: int) -> AttemptDocument:
         settings = self._services.settings
         with self._services.database.read() as session:
             task = repository.require(session, task_id)
+        if task.kind == Kind.DATASET:
+            return self._services.data_tasks.document(task, number)
         artifact_uri = task.artifact_uri
         if artifact_uri is None:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
@@ -258,7 +270,8 @@ def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
         state=State(task.state),
         desired=Desired(task.desired),
         phase=AttemptPhase(attempt.phase),
-        training_started=attempt.training_started_at is not None,
+        # A job that works on rows leaves by itself at any time, as training does once it has begun.
+        training_started=attempt.training_started_at is not None or task.kind == Kind.DATASET,
         finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
         finished_age=age(attempt.finished_at),
         stop_age=age(task.stop_requested_at),

@@ -10,10 +10,11 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from tunesmith.curves import Axis, Curve, Mode
+from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import reducing
 from tunesmith_platform.series.folding import MAX_STEP
-from tunesmith_platform.series.reading import Piece, Read, Tokens, pieces, read, segments_of
+from tunesmith_platform.series.reading import Piece, Read, Tokens, is_named, pieces, read, segments_of
 from tunesmith_platform.series.reducing import Numbers, Places, Span
 
 EVERYTHING = Span(0, MAX_STEP)
@@ -52,7 +53,7 @@ def curves(session: Session, task: TaskRow, names: Sequence[str] | None, wish: W
     Args:
         session: As for `reading.pieces`.
         task: Whose.
-        names: Only these metrics.
+        names: Only these metrics; `system/` stands for all that begin so, and without names those are left out.
         wish: How they are wanted.
     """
     wanted = None if names is None else {*names} | ({TOKENS} if wish.x is Axis.TOKENS else set())
@@ -63,11 +64,12 @@ def curves(session: Session, task: TaskRow, names: Sequence[str] | None, wish: W
         tokens = Tokens(found[TOKENS], every)
     pen = _Pen(session, task, wish, tokens)
     return [
-        curve
-        for name, parts in found.items()
-        if names is None or name in names
-        for curve in pen.draw(name, parts)
+        curve for name, parts in found.items() if _is_drawn(name, names) for curve in pen.draw(name, parts)
     ]
+
+
+def _is_drawn(name: str, names: Sequence[str] | None) -> bool:
+    return not name.startswith(SYSTEM) if names is None else is_named(name, names)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,12 @@ from tunesmith_platform.series.reducing import Span
 
 router = APIRouter(tags=["curves"])
 
-Names = Annotated[list[str] | None, Query(description="Only these metrics.")]
+Names = Annotated[
+    list[str] | None,
+    Query(
+        description="Only these metrics; `system/` for all that the machines measured, which come to who asks for them."
+    ),
+]
 Points = Annotated[
     int,
     Query(

@@ -7,15 +7,14 @@ A segment is what one attempt measured of a metric while its steps rose: a resta
 another. Where a step is measured twice in a row (an evaluation at the last step), the second counts.
 """
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from tunesmith.events import JobEvent, Metrics
+from tunesmith.events import JobEvent, Metrics, SystemMeasured
 from tunesmith_platform.db.tables import ChunkRow, TaskRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.packing import CHUNK_POINTS, POINT, Points, pack, roll_up, unpack
@@ -27,8 +26,6 @@ MAX_NAME = 200
 """Characters of a metric's name; one that is longer stays in the log alone."""
 MAX_STEP = 2**62
 _BATCH = 5000
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -37,12 +34,6 @@ class Stretch:
 
     attempt: int
     points: Points
-
-
-@dataclass
-class _Column:
-    places: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
 
 
 def fold(session: Session, task: TaskRow, before: int, fresh: Sequence[JobEvent]) -> None:
@@ -64,7 +55,7 @@ def fold(session: Session, task: TaskRow, before: int, fresh: Sequence[JobEvent]
     batch = [
         Measured(before + i, task.attempt, event.time, event.payload.step, event.payload.values)
         for i, event in enumerate(fresh, start=1)
-        if isinstance(event.payload, Metrics)
+        if isinstance(event.payload, Metrics | SystemMeasured)
     ]
     _append_all(session, task.id, chunks, batch)
     task.folded = task.events
@@ -77,26 +68,37 @@ def stretches(events: Iterable[Measured], names: set[str] | None = None) -> dict
         events: Oldest first.
         names: Only these metrics.
     """
-    columns: dict[str, _Column] = {}
     usable = [event for event in events if event.step <= MAX_STEP]
-    for place, event in enumerate(usable):
-        for name, value in event.values.items():
-            column = columns.get(name)
-            if column is None:
-                column = columns[name] = _Column()
-            column.places.append(place)
-            column.values.append(value)
     attempts = np.array([event.attempt for event in usable], np.int64)
     moments = np.zeros(len(usable), POINT)
     moments["step"] = [event.step for event in usable]
-    moments["time"] = [(event.time - _EPOCH) // _MICROSECOND for event in usable]
+    moments["time"] = [round(event.time.timestamp() * 1e6) for event in usable]
     found = {}
-    for name, column in columns.items():
+    for name, (places, values) in _columns(usable).items():
         if len(name) <= MAX_NAME and (names is None or name in names):
-            points = moments[column.places]
-            points["value"] = column.values
-            found[name] = list(_rising(attempts[column.places], points))
+            points = moments[places]
+            points["value"] = values
+            found[name] = list(_rising(attempts[places], points))
     return found
+
+
+def _columns(events: Sequence[Measured]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """For each metric the places of the events that measured it, and the values."""
+    # Nearly all events of a task measure the same: those become one table at a stroke.
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, event in enumerate(events):
+        alike.setdefault(tuple(event.values), []).append(place)
+    parts: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
+    for names, places in alike.items():
+        table = np.array([tuple(events[place].values.values()) for place in places], np.float64)
+        for column, name in enumerate(names):
+            parts.setdefault(name, []).append((np.array(places), table[:, column]))
+    columns = {}
+    for name, found in parts.items():
+        places_of, values_of = (np.concatenate(column) for column in zip(*found, strict=True))
+        order = np.argsort(places_of)
+        columns[name] = places_of[order], values_of[order]
+    return columns
 
 
 def _rising(attempts: NDArray[np.int64], points: Points) -> Iterator[Stretch]:

@@ -4,13 +4,14 @@ Knows chunks and the log's tail; knows no view. The points themselves are read w
 segment's beginning and end, and where segments lie over each other; elsewhere a long series is read by its roll-ups.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.folding import Stretch, stretches
@@ -59,9 +60,10 @@ def pieces(session: Session, task: TaskRow, names: Iterable[str] | None) -> dict
     Args:
         session: What is seen of the task's row, its chunks and its log must be of one moment.
         task: Whose.
-        names: Only these metrics; those never measured are left out.
+        names: Only these metrics; those never measured are left out, and `system/` stands for all that begin so.
     """
-    wanted = None if names is None else set(names)
+    named = None if names is None else set(names)
+    wanted = None if named is None or SYSTEM in named else named
     tail = stretches(repository.measured(session, task.id, task.folded, task.events), wanted)
     found = {
         name: [
@@ -72,7 +74,12 @@ def pieces(session: Session, task: TaskRow, names: Iterable[str] | None) -> dict
     }
     for name, parts in tail.items():
         found[name] = _extended(found.get(name, []), parts)
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found) if named is None or is_named(name, named)}
+
+
+def is_named(name: str, names: Collection[str]) -> bool:
+    """Whether a metric is among names."""
+    return name in names or (SYSTEM in names and name.startswith(SYSTEM))
 
 
 def _extended(chunks: list[Piece], parts: Sequence[Stretch]) -> list[Piece]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from tunesmith.metrics import system_values
 from tunesmith_platform.db.tables import ChunkRow, EventRow
 from tunesmith_platform.series.packing import Points, unpack
 
@@ -105,7 +106,7 @@ def measured(
         select(EventRow.n, EventRow.attempt, EventRow.time, EventRow.payload)
         .where(
             EventRow.task_id == task_id,
-            EventRow.kind == "metrics",
+            EventRow.kind.in_(["metrics", "system"]),
             EventRow.n > after,
             EventRow.n <= up_to,
         )
@@ -113,6 +114,13 @@ def measured(
         .limit(limit)
     )
     return [
-        Measured(n, attempt, time, payload["step"], payload["values"])
+        Measured(n, attempt, time, payload["step"], _values(payload))
         for n, attempt, time, payload in session.execute(query)
     ]
+
+
+def _values(payload: dict[str, Any]) -> dict[str, float]:
+    if payload["kind"] == "system":
+        return system_values(payload["workers"])
+    values: dict[str, float] = payload["values"]
+    return values

@@ -9,6 +9,7 @@ from tunesmith import views
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 
@@ -16,10 +17,11 @@ from tunesmith_platform.tasks import repository as tasks
 class SystemService:
     """Looks at each part when asked."""
 
-    def __init__(self, database: Database, settings: Settings, jobs: Jobs) -> None:
+    def __init__(self, database: Database, settings: Settings, jobs: Jobs, runners: RunnerService) -> None:
         self._database = database
         self._settings = settings
         self._jobs = jobs
+        self._runners = runners
 
     def view(self) -> views.SystemView:
         """The platform as it stands."""
@@ -37,6 +39,7 @@ class SystemService:
             ],
             tasks_by_state=counts,
             max_concurrent_jobs=self._settings.max_concurrent_jobs,
+            warm_runners=self._runners.ready(),
             allowed_roots=[str(root) for root in self._settings.roots()],
             mlflow_url=self._settings.mlflow_url or None,
         )

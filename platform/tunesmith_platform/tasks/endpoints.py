@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response, status
+from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.lifecycle import State
@@ -42,7 +43,7 @@ def _made(task: views.TaskView, is_new: bool, response: Response) -> views.TaskV
     status_code=status.HTTP_201_CREATED,
     responses=_CREATED,
 )
-def create_task(
+async def create_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,
     services: ServicesDep,
@@ -53,7 +54,8 @@ def create_task(
 
     With `template`, its parameters lie under those of `spec`; the task keeps a copy of its own.
     """
-    return _made(*services.verbs.submit(new, user, idempotency_key), response)
+    # A coroutine with one hop to a thread: FastAPI makes a second one for the answer of a plain function.
+    return _made(*await run_in_threadpool(services.verbs.submit, new, user, idempotency_key), response)
 
 
 @router.get(
@@ -78,7 +80,9 @@ def list_tasks(
     )
 
 
-@router.get("/tasks:diff", response_model=views.TaskDiff, responses=answers(examples.DIFF, 401, 404, 422))
+@router.get(
+    "/tasks:diff", response_model=views.TaskDiff, responses=answers(examples.DIFF, 401, 404, 409, 422)
+)
 def diff_tasks(
     services: ServicesDep,
     _user: UserDep,

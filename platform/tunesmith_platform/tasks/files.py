@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, MANIFEST, Manifest, checkpoint_step
+from tunesmith.artifacts import FINAL_MODEL, MANIFEST, Manifest, checkpoint_step
+from tunesmith.errors import Conflict
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
@@ -65,6 +66,24 @@ def of_task(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> Task
     )
 
 
+def refuse_taken(output_dir: str | None) -> None:
+    """Keep the final model that lies in a folder from being replaced by a new task's.
+
+    Raises:
+        Conflict: A task has published its model there.
+    """
+    if output_dir is None:
+        return
+    model = Path(output_dir, FINAL_MODEL)
+    owner = _task_of(model)
+    if owner is not None:
+        raise Conflict(
+            f"`{model}` is the model of task `{owner}`; the new one would take its place.",
+            hint=f"Give another `output_dir`, or remove `{model}`: its task keeps its own copy.",
+            field="spec.output_dir",
+        )
+
+
 def _task_of(folder: Path) -> str | None:
     try:
         manifest = Manifest.decode((folder / MANIFEST).read_bytes())
@@ -90,7 +109,7 @@ def remove(left: TaskFiles) -> None:
     if left.artifact_uri:
         open_storage(left.artifact_uri).remove()
     if left.run_artifact_uri and left.run_artifact_uri != left.artifact_uri:
-        open_storage(left.run_artifact_uri).remove(CHECKPOINTS)  # the run's own view of the same files
+        open_storage(left.run_artifact_uri).remove()  # the run's own view of the same files
     for folder in left.published():
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():

@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pydantic import BaseModel, Field
 
@@ -32,7 +32,8 @@ from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.embedded.hardware import hardware
-from tunesmith_platform.paths import allowed_folder, allowed_path
+from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
+from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.fitness import check_fitness
 
@@ -69,12 +70,6 @@ class TrainInputs(BaseModel):
         return {field: version for field, version in named.items() if version}
 
 
-class _Identity(NamedTuple):
-    path: str
-    size: int
-    changed_ns: int
-
-
 _READING = (
     "training_type",
     "max_length",
@@ -85,6 +80,7 @@ _READING = (
     "label_column",
     "chat_template",
     "assistant_only_loss",
+    "allowed_bad_percent",
 )
 
 
@@ -96,7 +92,7 @@ class _Asked:
         template = Path(spec.chat_template or "")
         self._key = (
             *(getattr(spec, name) for name in _READING),
-            _identity(template) if template.is_absolute() else None,
+            state_of_file(template) if template.is_absolute() else None,
         )
 
     def __hash__(self) -> int:
@@ -150,7 +146,7 @@ def check_train_inputs(
             raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
-        facts = _model_facts(_folder_identity(model))
+        facts = _model_facts(state_of_folder(model))
     check_further_paths(spec, settings)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
@@ -207,11 +203,11 @@ def check_train_inputs(
 
 def _look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenizer: Path | None) -> FileFacts:
     """Read a whole data file, and see that some row of it can be trained on."""
-    data, asked = _identity(path), _Asked(spec)
+    data, asked = state_of_file(path), _Asked(spec)
     with _at(field):
         shape = _shape(data, asked)
-        facts = _check_rows(data, shape)
-    folders = _folder_identity(model), _folder_identity(tokenizer) if tokenizer else None
+        facts = _check_rows(data, shape, spec.allowed_bad_percent)
+    folders = state_of_folder(model), state_of_folder(tokenizer) if tokenizer else None
     place = "tokenizer_name_or_path" if tokenizer else "model_name_or_path"
     with _at("chat_template" if spec.chat_template else place):
         _encoder(asked, shape, *folders)
@@ -222,12 +218,7 @@ def _look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenize
 
 def facts_of(model: Path) -> ModelFacts:
     """What a model folder's files say, read once as long as they do not change."""
-    return _model_facts(_folder_identity(model))
-
-
-def identity_of(path: Path) -> tuple[str, int, int]:
-    """What tells without reading that a file, or any file directly in a folder, has not changed."""
-    return _folder_identity(path) if path.is_dir() else _identity(path)
+    return _model_facts(state_of_folder(model))
 
 
 def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
@@ -244,11 +235,14 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
         if name in _LOOKED_AT or about(info).path is None or given is None:
             continue
         path = local_path(given)
-        is_a_name = path is not None and not path.is_absolute() and ".." not in path.parts
-        if path is None or (name in _OR_A_NAME and is_a_name):
-            continue  # in a storage elsewhere, or no path
+        is_a_name = path is None or (not path.is_absolute() and ".." not in path.parts)
+        if name in _OR_A_NAME and is_a_name:
+            continue
         with _at(name):
-            allowed_path(str(path), roots)
+            if path is None:  # in a storage elsewhere
+                allowed_uri(given, [f"{settings.storage_uri.rstrip('/')}/", *settings.allowed_uris])
+            else:
+                allowed_path(str(path), roots)
 
 
 def _readable(settings: Settings) -> list[Path]:
@@ -312,50 +306,36 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
     return allowed_folder(str(folder.absolute()), roots)
 
 
-def _identity(path: Path) -> _Identity:
-    try:
-        stat = path.stat()
-    except OSError:
-        return _Identity(str(path), -1, 0)  # the check itself says what is wrong
-    return _Identity(str(path), stat.st_size, stat.st_mtime_ns)
-
-
-def _folder_identity(folder: Path) -> _Identity:
-    """A folder changes when any file directly in it does."""
-    try:
-        stats = [entry.stat() for entry in os.scandir(folder) if entry.is_file()]
-    except OSError:
-        return _identity(folder)
-    return _Identity(
-        str(folder), sum(s.st_size for s in stats), sum(s.st_mtime_ns for s in stats) + len(stats)
-    )
-
-
 @functools.lru_cache(maxsize=64)
-def _model_facts(model: _Identity) -> ModelFacts:
+def _model_facts(model: FileState) -> ModelFacts:
     return check_model_folder(Path(model.path))
 
 
 @functools.lru_cache(maxsize=8)
-def _encoder(asked: _Asked, shape: Shape, model: _Identity, tokenizer: _Identity | None) -> RowEncoder:
+def _encoder(asked: _Asked, shape: Shape, model: FileState, tokenizer: FileState | None) -> RowEncoder:
     return encoder_of(asked.spec, shape, model.path, tokenizer.path if tokenizer else None)
 
 
 @functools.lru_cache(maxsize=256)
-def _shape(data: _Identity, asked: _Asked) -> Shape:
+def _shape(data: FileState, asked: _Asked) -> Shape:
     return shape_of(RowFile(data.path), asked.spec)
 
 
 @functools.lru_cache(maxsize=256)
-def _check_rows(data: _Identity, shape: Shape) -> FileFacts:
-    return check_file(Path(data.path), shape=shape)
+def _check_rows(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFacts:
+    return check_file(Path(data.path), shape=shape, allowed_bad_percent=allowed_bad_percent)
 
 
 @functools.lru_cache(maxsize=256)
 def _check_trainable(
-    data: _Identity, asked: _Asked, shape: Shape, model: _Identity, tokenizer: _Identity | None
+    data: FileState, asked: _Asked, shape: Shape, model: FileState, tokenizer: FileState | None
 ) -> None:
-    first_trainable(Path(data.path), _encoder(asked, shape, model, tokenizer), shape=shape)
+    first_trainable(
+        Path(data.path),
+        _encoder(asked, shape, model, tokenizer),
+        shape=shape,
+        allowed_bad_percent=asked.spec.allowed_bad_percent,
+    )
 
 
 def _check_precision(spec: TrainSpec) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import String, func, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.interfaces import ORMOption
 
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.task import Kind
 from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
@@ -39,9 +41,23 @@ def require(session: Session, task_id: str) -> TaskRow:
     return task
 
 
-def locked(session: Session, task_id: str) -> TaskRow:
+def trains(task: TaskRow) -> TaskRow:
+    """A task that trains a model.
+
+    Raises:
+        Conflict: It does something else.
+    """
+    if task.kind != Kind.TRAIN:
+        raise Conflict(
+            f"Task `{task.name}` works on data: that is for tasks that train.",
+            hint="Run its operation again: `tunesmith data run`.",
+        )
+    return task
+
+
+def locked(session: Session, task_id: str, *options: ORMOption) -> TaskRow:
     """A task, its row held until the transaction ends."""
-    task = session.get(TaskRow, task_id, with_for_update=True)
+    task = session.get(TaskRow, task_id, options=options, with_for_update=True)
     if task is None:
         raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
     return task
@@ -49,21 +65,26 @@ def locked(session: Session, task_id: str) -> TaskRow:
 
 def find(session: Session, wanted: Filter) -> Sequence[TaskRow]:
     """Tasks, newest first; one more than the limit, to tell whether there are more."""
-    query = select(TaskRow).order_by(TaskRow.id.desc()).limit(wanted.limit + 1)
+    # The ids first, from the index alone: sorting or passing over whole rows reads all their parameters too.
+    ids = select(TaskRow.id).order_by(TaskRow.id.desc()).limit(wanted.limit + 1)
     if wanted.states:
-        query = query.where(TaskRow.state.in_([state.value for state in wanted.states]))
+        ids = ids.where(TaskRow.state.in_([state.value for state in wanted.states]))
     if wanted.kind:
-        query = query.where(TaskRow.kind == wanted.kind)
+        ids = ids.where(TaskRow.kind == wanted.kind)
     if wanted.project:
-        query = query.where(TaskRow.project == wanted.project)
-    if wanted.name:
-        query = query.where(TaskRow.name.icontains(wanted.name, autoescape=True))
+        ids = ids.where(TaskRow.project == wanted.project)
     if wanted.tag:
         # Tags are a JSON list of strings: the quoted word is there, or it is not.
-        query = query.where(TaskRow.tags.cast(String).contains(f'"{wanted.tag}"', autoescape=True))
+        ids = ids.where(TaskRow.tags.cast(String).contains(f'"{wanted.tag}"', autoescape=True))
+    if wanted.name:
+        is_plain = wanted.name.isascii() and session.get_bind().dialect.name == "sqlite"
+        # SQLite's own `LIKE` passes over the case of ASCII letters; `lower` is Python for each row.
+        match = TaskRow.name.contains if is_plain else TaskRow.name.icontains
+        ids = ids.where(match(wanted.name, autoescape=True))
     if wanted.after:
-        query = query.where(TaskRow.id < wanted.after)
-    return session.scalars(query).all()
+        ids = ids.where(TaskRow.id < wanted.after)
+    found = session.scalars(ids).all()
+    return session.scalars(select(TaskRow).where(TaskRow.id.in_(found)).order_by(TaskRow.id.desc())).all()
 
 
 def idempotent(session: Session, principal: str, key: str) -> IdempotencyRow | None:
@@ -123,17 +144,19 @@ def newest_checkpoint(session: Session, task_id: str) -> CheckpointRow | None:
     return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(1)).one_or_none()
 
 
-def count_open(session: Session) -> int:
-    """How many attempts are on Ray, or on their way there."""
-    return session.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open)) or 0
+def count_open(session: Session, kind: str = Kind.TRAIN) -> int:
+    """How many attempts at a kind of task are on Ray, or on their way there."""
+    query = select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open, TaskRow.kind == kind)
+    return session.scalar(query) or 0
 
 
-def queue(session: Session, moment: dt.datetime, limit: int) -> Sequence[str]:
-    """The tasks that may start next: by priority, then by age."""
+def queue(session: Session, moment: dt.datetime, limit: int, kind: str = Kind.TRAIN) -> Sequence[str]:
+    """The tasks of a kind that may start next: by priority, then by age."""
     query = (
         select(TaskRow.id)
         .where(
             TaskRow.state == State.PENDING,
+            TaskRow.kind == kind,
             TaskRow.is_attempt_open.is_(False),
             TaskRow.desired == Desired.RUN,
             or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= moment),

@@ -11,7 +11,7 @@ from tunesmith import views
 from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
 from tunesmith.events import LogLine, StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor, may_move
-from tunesmith.spec.parameter import Notice
+from tunesmith.spec.base import Notice
 from tunesmith.spec.task import Name, NewTask, Tag
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
@@ -93,7 +93,7 @@ class TaskService:
         Raises:
             InvalidInput: What it is given cannot be trained on.
             IdempotencyConflict: The key was used with another body.
-            Conflict: Another task writes into its `output_dir` now.
+            Conflict: Another task writes into its `output_dir` now, or has its model there.
             QuotaExceeded: Its project's quota does not cover the checkpoints that it plans.
         """
         body = new.model_dump_json() if body is None else body
@@ -102,6 +102,7 @@ class TaskService:
             return replayed, False
         body_sha256 = _sha256(body)
         inputs = self._check(new)  # reads files: no transaction is open
+        files.refuse_taken(inputs.output_dir)
         moment = now()
         with self._database.write() as session:
             if key is not None:
@@ -133,20 +134,23 @@ class TaskService:
                 progress={},
                 created_at=moment,
             )
-            session.add(task)
-            session.flush()
-            if key is not None:
-                session.add(
-                    IdempotencyRow(
-                        principal=principal,
-                        key=key,
-                        body_sha256=body_sha256,
-                        task_id=task.id,
-                        created_at=moment,
-                    )
-                )
-            events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
+            _enter(session, task, principal, key, body_sha256)
             ledger.reserve(session, task, by=principal)
+            view = self._view(task, None)
+        self._hub.notify(task.id)
+        return view, True
+
+    def add(self, task: TaskRow, principal: str, key: str | None, body: str) -> tuple[views.TaskView, bool]:
+        """Enter a task that was put together elsewhere, once for a `key`; else as `create`.
+
+        Raises:
+            IdempotencyConflict: The key was used with another body.
+        """
+        with self._database.write() as session:
+            replayed = self._replay(session, principal, key, _sha256(body)) if key is not None else None
+            if replayed is not None:
+                return replayed, False
+            _enter(session, task, principal, key, _sha256(body))
             view = self._view(task, None)
         self._hub.notify(task.id)
         return view, True
@@ -252,6 +256,22 @@ class TaskService:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _enter(session: Session, task: TaskRow, principal: str, key: str | None, body_sha256: str) -> None:
+    session.add(task)
+    session.flush()
+    if key is not None:
+        session.add(
+            IdempotencyRow(
+                principal=principal,
+                key=key,
+                body_sha256=body_sha256,
+                task_id=task.id,
+                created_at=task.created_at,
+            )
+        )
+    events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
 
 
 def say(session: Session, task: TaskRow, message: str) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunesmith import templates as parameters
 from tunesmith import views
 from tunesmith.errors import Conflict, InvalidInput, NotFound
 from tunesmith.lifecycle import Desired, State, WaitsFor
-from tunesmith.spec.parameter import Notice, about
-from tunesmith.spec.task import MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
+from tunesmith.spec.base import Notice
+from tunesmith.spec.parameter import about
+from tunesmith.spec.task import Kind, MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
+from tunesmith.templates import chosen
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, MirrorRow, TaskRow
 from tunesmith_platform.events.hub import Hub
@@ -69,12 +70,12 @@ class TaskVerbs:
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.require(session, task_id)
+            source = repository.trains(repository.require(session, task_id))
         name = changes.name or source.name[: _NAME_CHARACTERS - len(_COPY)] + _COPY
         # Defaults that depend on others follow what is changed; with nothing changed it is the same to the letter.
-        under = parameters.chosen(source.spec) if changes.spec else _known(source.spec)
+        under = chosen(source.spec) if changes.spec else _known(source.spec)
         output_dir = under.pop("output_dir", None)
-        new = _copied(source, changes, parameters.merged(under, changes.spec), name)
+        new = _copied(source, changes, TrainSpec.merged(under, changes.spec), name)
         notices: tuple[Notice, ...] = ()
         if output_dir is not None and "output_dir" not in new.spec.model_fields_set:
             message = (
@@ -98,7 +99,7 @@ class TaskVerbs:
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.require(session, task_id)
+            source = repository.trains(repository.require(session, task_id))
             checkpoint = (
                 repository.newest_checkpoint(session, task_id)
                 if stage.step is None
@@ -119,9 +120,9 @@ class TaskVerbs:
                 field=f"spec.{clash[0]}",
                 hint="Leave it out, or clone the task.",
             )
-        under = parameters.chosen(source.spec)
+        under = chosen(source.spec)
         under = {name: value for name, value in under.items() if name not in _OF_ONE_TASK} | weights
-        new = _copied(source, stage, parameters.merged(under, stage.spec), stage.name)
+        new = _copied(source, stage, TrainSpec.merged(under, stage.spec), stage.name)
         origin = Origin(source.id, checkpoint.step)
         return self._tasks.create(new, principal, key, body=body, origin=origin)
 
@@ -134,6 +135,8 @@ class TaskVerbs:
         """
         with self._database.read() as session:
             seen = repository.require(session, task_id)
+        if seen.kind == Kind.DATASET:
+            return self._again(seen, more)
         spec = _with_more(seen, more)
         new = TaskRequest(spec={}).complete(spec)
         inputs = self._tasks.look_at(new)  # its files may have gone meanwhile
@@ -155,10 +158,30 @@ class TaskVerbs:
         self._hub.notify(task_id)
         return view
 
+    def _again(self, seen: TaskRow, more: MoreSteps) -> views.TaskView:
+        """Let a task on data that failed or was stopped work on its rows again, from the first one."""
+        if more.model_dump(exclude_none=True):
+            raise InvalidInput("A task on data has no steps to add to.", hint="Leave them out.")
+        with self._database.write() as session:
+            task = repository.locked(session, seen.id)
+            if State(task.state) not in (State.FAILED, State.STOPPED):
+                raise Conflict(
+                    f"Task `{task.name}` is {task.state}: only one that failed or was stopped is done again.",
+                    hint="Run the operation anew.",
+                )
+            task.desired = Desired.RUN
+            task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
+            task.attempts_before = task.attempt
+            move(session, task, State.PENDING, message="Done again for its user.", is_continued=True)
+            task.waits_for = WaitsFor.START
+            view = task_view(task, session.get(MirrorRow, task.id), self._settings)
+        self._hub.notify(seen.id)
+        return view
+
     def diff(self, a: str, b: str) -> views.TaskDiff:
         """The parameters in which two tasks differ."""
         with self._database.read() as session:
-            tasks = [repository.require(session, task_id) for task_id in (a, b)]
+            tasks = [repository.trains(repository.require(session, task_id)) for task_id in (a, b)]
             shown = [task_view(task, session.get(MirrorRow, task.id), self._settings) for task in tasks]
         # What one of them was made without has the default.
         left, right = (TrainSpec.stored(task.spec).model_dump(mode="json") for task in tasks)

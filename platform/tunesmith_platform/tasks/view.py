@@ -3,8 +3,8 @@
 import datetime as dt
 
 from tunesmith import views
-from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor
-from tunesmith.spec.parameter import Notice
+from tunesmith.lifecycle import REASONS, Desired, Reason, ReasonFacts, State, WaitsFor
+from tunesmith.spec.base import Notice
 from tunesmith.spec.task import Kind
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
@@ -27,7 +27,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         desired=Desired(task.desired),
         reason=Reason(task.reason) if task.reason else None,
         message=task.message,
-        next_step=facts.next_step if facts else None,
+        next_step=_next_step(task, facts) if facts else None,
         fault=facts.fault if facts else None,
         waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
         health=health(State(task.state), task.heartbeat_at, settings),
@@ -44,9 +44,10 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         parent_step=task.parent_step,
         artifact_uri=task.artifact_uri,
         model_uri=task.model_uri,
+        datasets=(task.progress or {}).get("datasets", []),
         mlflow_run_id=run_id,
         mlflow_url=(
-            f"{settings.mlflow_url}/#/experiments/{mirror.experiment_id}/runs/{run_id}"
+            f"{settings.mlflow_public_url.rstrip('/')}/#/experiments/{mirror.experiment_id}/runs/{run_id}"
             if mirror and run_id
             else None
         ),
@@ -55,6 +56,12 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         ended_at=task.ended_at,
         heartbeat_at=task.heartbeat_at,
     )
+
+
+def _next_step(task: TaskRow, facts: ReasonFacts) -> str:
+    if task.kind == Kind.DATASET and facts.end is State.COMPLETED:
+        return "Look at its rows (`tunesmith data validate`), or train on them."
+    return facts.next_step
 
 
 def health(state: State, heard: dt.datetime | None, settings: Settings) -> views.Health | None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Response, status
+from fastapi import APIRouter, Body, Path, Response, status
 
 from tunesmith import views
 from tunesmith.templates import (
@@ -14,7 +14,7 @@ from tunesmith.templates import (
     to_yaml,
 )
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
 
 router = APIRouter(tags=["templates"])
 
@@ -30,8 +30,8 @@ _YAML = "application/yaml"
 def list_templates(
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[str | None, Query(max_length=120, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: After = None,
+    limit: Limit = 100,
 ) -> views.Page[TemplateView]:
     """List templates: those that came with the platform, then the users' by name."""
     return services.templates.page(after, limit)

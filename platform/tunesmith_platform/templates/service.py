@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from tunesmith import templates as contract
 from tunesmith.errors import Conflict, InvalidInput, NotFound
-from tunesmith.spec.parameter import Notice
+from tunesmith.spec.base import Notice
 from tunesmith.spec.task import NewTask, TaskRequest
+from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import NewTemplate, Template, TemplateChange, TemplateView
 from tunesmith.views import Page
 from tunesmith_platform.clock import new_id, now
@@ -60,9 +61,9 @@ class TemplateService:
         """
         if new.from_task is not None:
             with self._database.read() as session:
-                spec = tasks.require(session, new.from_task).spec
+                spec = tasks.trains(tasks.require(session, new.from_task)).spec
             under = contract.as_template(spec, with_places=new.with_places)
-            new = new.model_copy(update={"parameters": contract.merged(under, new.parameters)})
+            new = new.model_copy(update={"parameters": TrainSpec.merged(under, new.parameters)})
         elif new.with_places:
             raise InvalidInput("`with_places` goes with `from_task`.", field="with_places")
         parameters, notices = _checked(new)
@@ -126,7 +127,7 @@ class TemplateService:
         if request.template is None:
             return request.complete(request.spec)
         under = self.get(request.template).parameters
-        return request.complete(contract.merged(under, request.spec))
+        return request.complete(TrainSpec.merged(under, request.spec))
 
 
 def _checked(template: Template) -> tuple[dict[str, object], list[Notice]]:

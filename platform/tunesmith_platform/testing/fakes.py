@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field
 
 from tunesmith.errors import Unavailable
-from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation, Point, Run
+from tunesmith_platform.backends.protocols import (
+    TRAINING,
+    Cluster,
+    JobStatus,
+    Observation,
+    Point,
+    Run,
+    RunGone,
+)
 
 
 @dataclass
@@ -88,35 +96,45 @@ class FakeTracking:
         if self.is_away:
             raise Unavailable("MLflow does not answer: away.")
 
-    def ensure_run(self, project: str, task_id: str, name: str) -> Run:
+    def _run(self, run_id: str) -> FakeRun:
+        if run_id not in self.runs:
+            raise RunGone(f"There is no run `{run_id}`.")
+        return self.runs[run_id]
+
+    def ensure_run(self, project: str, task_id: str, name: str, start_time_ms: int) -> Run:
         """See `Tracking.ensure_run`."""
         self._answer()
         run_id = f"run-{task_id}"
         run = Run(project, run_id, f"{self.artifact_root}/{run_id}/artifacts")
         return self.runs.setdefault(run_id, FakeRun(run, name)).run
 
+    def knows(self, run_id: str) -> bool:
+        """See `Tracking.knows`."""
+        self._answer()
+        return run_id in self.runs
+
     def describe(self, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
         """See `Tracking.describe`."""
         self._answer()
-        self.runs[run_id].params |= params
-        self.runs[run_id].tags |= tags
+        self._run(run_id).params |= params
+        self._run(run_id).tags |= tags
 
     def log_points(self, run_id: str, points: list[Point]) -> None:
         """See `Tracking.log_points`."""
         self._answer()
-        self.runs[run_id].points |= set(points)
+        self._run(run_id).points |= set(points)
 
     def log_checkpoint(
         self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
     ) -> None:
         """See `Tracking.log_checkpoint`."""
         self._answer()
-        self.runs[run.run_id].checkpoints[name] = uri
+        self._run(run.run_id).checkpoints[name] = uri
 
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """See `Tracking.finish`."""
         self._answer()
-        self.runs[run_id].status = status
+        self._run(run_id).status = status
 
     def version(self) -> str:
         """See `Tracking.version`."""

@@ -1,16 +1,14 @@
 """`tunesmith data ...`: reports and previews of local files without a server, and the registry against the real one."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from model_files import make_model_folder
-from waiting import free_port, wait_until
+from served import served
 
 from tunesmith.client import Client, datasets
 from tunesmith.errors import InvalidData, InvalidInput
@@ -29,20 +27,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A served control plane that the command line finds, over an allowed folder `mine`."""
     home = Home(tmp_path / "home")
     home.create()
-    port = free_port()
     settings = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "mine"])
-    config = uvicorn.Config(
-        create_app(settings, FakeJobs()), host="127.0.0.1", port=port, log_level="critical"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the server")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", read_secret(home.api_key_file))
-    yield home
-    server.should_exit = True
-    thread.join(10)
+    with served(create_app(settings, FakeJobs()), read_secret(home.api_key_file), monkeypatch):
+        yield home
 
 
 def write(path: Path, *rows: Any) -> Path:
@@ -123,3 +110,24 @@ def test_an_upload_survives_a_line_that_breaks(
             client.datasets.upload(tmp_path / "none.jsonl")
         with pytest.raises(InvalidData):
             client.datasets.upload(write(tmp_path / "bad.jsonl", "no rows"))
+
+
+def test_an_operation_on_data_is_a_task(cli: Cli, home: Home, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine" / "rows.jsonl", ROW)
+    said = cli("data", "run", "dedup", str(file), "--set", "near=true", "--into", "once", "--detach")
+    assert (said.code, "It makes `once`." in said.err) == (0, True), said.err
+    task = Client().task(said.out.strip())
+    assert (task.kind, task.spec["near"], task.spec["into"]) == ("dataset", True, "once")
+    for words, wanted in (
+        (("fliter", str(file)), "Did you mean `filter`?"),
+        (("dedup", str(file), "--set", "naer=true"), "Did you mean `near`?"),
+        (("dedup", str(file), str(file)), "`concat` puts several together"),
+        (("load", "owner/closed", "--set", "token=hf_secret"), "never written out"),
+        (("load", "s3://elsewhere/x.jsonl"), "does not lie where"),
+    ):
+        refused = cli("data", "run", *words, "--detach")
+        assert refused.code != 0
+        assert wanted in refused.err, refused.err
+        assert "hf_secret" not in refused.err
+    folder = cli("data", "add", str(file.parent))
+    assert f"tunesmith data run load {file.parent}" in folder.err.replace("\n", " ")

@@ -1,17 +1,15 @@
 """`tunesmith models ...` and `tunesmith environment` against the real control plane."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-import uvicorn
 from model_files import make_model_folder
+from served import served
 from typer.testing import CliRunner
-from waiting import free_port, wait_until
 
 from tunesmith.cli import plugins
 from tunesmith.cli.main import build_app
@@ -36,18 +34,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: FakeJobs) -> Ite
     """A served control plane that the command line finds, over an allowed folder `mine`."""
     home = Home(tmp_path / "home")
     home.create()
-    port = free_port()
     settings = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "mine"])
-    config = uvicorn.Config(create_app(settings, jobs), host="127.0.0.1", port=port, log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the server")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", read_secret(home.api_key_file))
-    yield home
-    server.should_exit = True
-    thread.join(10)
+    with served(create_app(settings, jobs), read_secret(home.api_key_file), monkeypatch):
+        yield home
 
 
 def test_from_adding_to_removing(

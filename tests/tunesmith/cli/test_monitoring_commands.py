@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from conftest_platform import Plane, home
-from waiting import free_port, wait_until
+from served import served
+from waiting import free_port
 
 from tunesmith.client import Client
 from tunesmith.notifications import EMAIL
@@ -24,19 +24,8 @@ __all__ = ["home"]
 def plane(home: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A control plane that answers where the command line looks."""
     plane = Plane(home, notify_private_addresses=True, max_concurrent_jobs=3)
-    port = free_port()
-    config = uvicorn.Config(
-        plane.app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the server")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", plane.api_key)
-    yield plane
-    server.should_exit = True
-    thread.join(timeout=10)
+    with served(plane.app, plane.api_key, monkeypatch):
+        yield plane
 
 
 def finish(plane: Plane, task: Any, reason: str = "completed", outcome: str = "completed") -> None:

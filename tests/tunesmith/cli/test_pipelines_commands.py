@@ -1,19 +1,16 @@
 """`tunesmith run` and `tunesmith pipelines ...`, against a control plane that answers for real."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from conftest_platform import Plane
-from waiting import free_port, wait_until
+from data_jobs import carry_out, waiting
+from served import served
 
 from tunesmith.home import Home
-from tunesmith_jobs.data import entry
-from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.pipelines.runner import PipelineRunner
 
 RUNNERS: dict[int, PipelineRunner] = {}
@@ -38,16 +35,8 @@ def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     home = Home(tmp_path / "home")
     home.create()
     plane = Plane(home, allowed_roots=[tmp_path])
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(plane.app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the API")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", plane.api_key)
-    yield plane
-    server.should_exit = True
-    thread.join(10)
+    with served(plane.app, plane.api_key, monkeypatch):
+        yield plane
 
 
 @pytest.fixture
@@ -63,10 +52,10 @@ def work(plane: Plane) -> None:
     runner = RUNNERS.setdefault(id(plane), PipelineRunner(plane.services))  # it keeps its lease
     for _ in range(4):
         runner.tick()
-        for job, status in plane.jobs.jobs.items():
-            if status is JobStatus.PENDING:
-                code = entry.main(plane.jobs.documents[job])
-                plane.jobs.jobs[job] = JobStatus.FAILED if code else JobStatus.SUCCEEDED
+        plane.tick()
+        for job in waiting(plane):
+            carry_out(plane, job)
+        plane.tick()
         runner.tick()
 
 

@@ -1,14 +1,12 @@
 """`tunesmith quota ...` and `client.quota`, against the real control plane over HTTP."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from conftest_platform import Plane, home
-from waiting import free_port, wait_until
+from served import served
 
 from tunesmith.client import Client
 from tunesmith.errors import Forbidden, InvalidInput, QuotaExceeded
@@ -20,16 +18,8 @@ __all__ = ["home"]
 def plane(home: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A control plane that answers where the command line looks."""
     plane = Plane(home)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(plane.app, host="127.0.0.1", port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the server")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", plane.api_key)
-    yield plane
-    server.should_exit = True
-    thread.join(timeout=10)
+    with served(plane.app, plane.api_key, monkeypatch):
+        yield plane
 
 
 def test_a_quota_is_enabled_granted_and_shown(plane: Plane, cli: Callable[..., Any]) -> None:

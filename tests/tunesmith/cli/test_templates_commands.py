@@ -1,16 +1,14 @@
 """`tunesmith templates ...` and what is made from tasks, against a control plane that answers for real."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 import yaml
 from conftest_platform import Plane
-from waiting import free_port, wait_until
+from served import served
 
 from tunesmith.client import Client
 from tunesmith.home import Home
@@ -24,16 +22,8 @@ def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     home = Home(tmp_path / "home")
     home.create()
     plane = Plane(home)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(plane.app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 20, "the API")
-    monkeypatch.setenv("TUNESMITH_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("TUNESMITH_API_KEY", plane.api_key)
-    yield plane
-    server.should_exit = True
-    thread.join(10)
+    with served(plane.app, plane.api_key, monkeypatch):
+        yield plane
 
 
 def test_the_life_of_a_template(plane: Plane, cli: Callable[..., Any], tmp_path: Path) -> None:

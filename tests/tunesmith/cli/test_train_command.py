@@ -9,7 +9,7 @@ import pytest
 from fake_api import KEY, FakeApi
 
 from tunesmith.cli.main import build_app
-from tunesmith.cli.train import absolute, flag, merged, read_config, read_flag, switches
+from tunesmith.cli.train import absolute, flag, read_config, read_flag, switches
 from tunesmith.errors import InvalidInput
 from tunesmith.schema import ParameterRow, rows
 from tunesmith.spec.task import NewTrainTask
@@ -183,11 +183,6 @@ def test_a_config_with_an_unknown_name_gets_a_did_you_mean(cli: Callable[..., An
     said = cli(*BASE, "--config", str(tmp_path / "p.yaml"))
     assert said.code == 1
     assert "Did you mean `learning_rate`?" in said.err
-
-
-def test_merging_knows_aliases() -> None:
-    assert merged({"lora_r": 4, "seed": 1}, {"r": 8}) == {"seed": 1, "r": 8}
-    assert merged({"r": 4}, {"lora_rank": 8}) == {"lora_rank": 8}
 
 
 @pytest.mark.parametrize(

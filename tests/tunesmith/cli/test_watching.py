@@ -99,6 +99,10 @@ def test_the_board_shows_every_stage(api: FakeApi) -> None:
     assert "waiting: resources" in shown(board)
     stages = [
         ({"kind": "phase", "phase": "job", "seconds": 1}, "importing libraries"),
+        (
+            {"kind": "phase_progress", "phase": "data", "done": 12000, "share": 0.4, "seconds_left": 95},
+            "12,000 rows (40 %, 1m 35s left)",
+        ),
         ({"kind": "phase", "phase": "data", "seconds": 1}, "loading the model"),
         ({"kind": "state", "state": "running"}, "● running"),
         ({"kind": "training_started", "step": 0, "total_steps": 200}, "step 0/200"),

@@ -20,11 +20,11 @@ from tunesmith.rows.encoding import (
     encode_file,
     encode_rows,
     first_trainable,
-    load_tokenizer,
 )
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.reading import read_rows
 from tunesmith.rows.template import ChatTemplate
+from tunesmith.rows.tokenizer_file import load_tokenizer
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows import reading
+from tunesmith.rows import json_array, reading
 from tunesmith.rows.checking import check_file
 from tunesmith.rows.reading import RowFile, read_rows
 
@@ -114,9 +114,27 @@ def test_a_long_line_is_refused_and_the_next_one_still_read(
     assert refused(path).problems[0].field == "train.jsonl:1"
 
 
-def test_a_huge_array_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ARRAY_BYTES", 10)
-    assert "JSONL has no limit" in refused(write(tmp_path, '[{"a": 1}, {"a": 2}]')).hint
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+def test_an_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(json_array, "_PIECE", piece)
+    rows = [ROW, {"b": [1.5, -2e3], "c": '\u2028 é 世界 🎉 \\ "'}, {}, {"d": {"e": None}}]
+    for indent in (None, 1):
+        path = write(tmp_path, "\ufeff " + json.dumps(rows, indent=indent, ensure_ascii=False))
+        assert list(read_rows(path)) == list(enumerate(rows, 1))
+    bad = refused(write(tmp_path, '[{"a": 1},\n {"b": 2},\n {"c": tru},\n {"d": 4}]'))
+    assert bad.problems[0].field == "train.jsonl:3"
+    assert "in row 3: Expecting value at column 8, near" in bad.message
+    cut = refused(write(tmp_path, b'[{"a": 1},\n{"a": "\xe4\xb8"}]'))
+    assert (cut.problems[0].field, "byte 18 " in cut.message) == ("train.jsonl:2", True)
+    assert "trailing comma" in refused(write(tmp_path, '[{"a": 1}, ]')).message
+    assert "Extra data" in refused(write(tmp_path, '[{"a": 1}] x')).message
+
+
+def test_an_element_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(json_array, "_PIECE", 10)
+    error = refused(write(tmp_path, '[{"a": 1}, {"b": "' + "x" * 10_000))
+    assert (error.problems[0].field, "does not end" in error.message) == ("train.jsonl:row 2", True)
 
 
 def test_reading_streams(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.pipeline import Step, StepKind, plan, read_pipeline
+from tunesmith.spec.pipeline import Step, StepKind, plan
+from tunesmith.spec.pipeline_file import read_pipeline
 from tunesmith.spec.variables import resolve
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "pipelines"

@@ -47,6 +47,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     # C21 and optimizers
     ({"use_8bit_optimizer": True, "optim": "sgd"}, "use_8bit_optimizer", "no 8-bit form"),
     ({"use_8bit_optimizer": True, "optim": "adafactor"}, "use_8bit_optimizer", "no 8-bit form"),
+    ({"use_8bit_optimizer": True, "optim": "grokadamw"}, "use_8bit_optimizer", "no 8-bit form"),
     ({"optim": "galore_adamw"}, "optim", "LoRA trains none"),
     ({"optim": "apollo_adamw"}, "optim", "LoRA trains none"),
     (

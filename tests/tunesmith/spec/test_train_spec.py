@@ -184,6 +184,7 @@ def test_an_unknown_name_gets_a_did_you_mean() -> None:
     ("under", "over", "result"),
     [
         ({"lora_r": 4, "seed": 1}, {"r": 8}, {"seed": 1, "r": 8}),
+        ({"r": 4}, {"lora_rank": 8}, {"lora_rank": 8}),
         ({"lora": {"rank": 4, "alpha": 8}}, {"r": 2}, {"use_lora": True, "lora_alpha": 8, "r": 2}),
         (
             {"quantization": "nf4"},
@@ -232,6 +233,8 @@ def test_parameters_lie_over_others_however_either_spells_them(
         ({"device": "cpu", "dataloader_pin_memory": True}, "dataloader_pin_memory", "device is not 'cpu'"),
         ({"device": "cpu", "tf32": True}, "tf32", "device is not 'cpu'"),
         ({"label_column": "y"}, "label_column", "training_type is 'classification'"),
+        ({"optim": "lomo", "max_grad_norm": 0.5}, "max_grad_norm", "optim is not 'lomo' or 'adalomo'"),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 9}, "warmup_steps", "is not 'constant'"),
         ({"training_type": "pretrain", "packing": True}, "packing", "training_type is 'sft'"),
         ({"training_type": "pretrain", "prompt_column": "p"}, "prompt_column", "training_type is 'sft'"),
         (

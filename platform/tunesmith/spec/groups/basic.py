@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from tunesmith.spec.parameter import Group, Spec, param
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Group, param
 
 
 class BasicParameters(Spec):

@@ -1,6 +1,7 @@
 """Which model learns from which rows, and how rows are read."""
 
-from tunesmith.spec.parameter import Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Fold, Group, param, when, when_not
 
 
 class DataParameters(Spec):
@@ -120,6 +121,22 @@ class DataParameters(Spec):
         ui=(0, 100_000),
         aliases=("max_train_samples",),
         ge=0,
+    )
+    allowed_bad_percent: float = param(
+        0.0,
+        label=("Allowed share of bad rows", "允许跳过的坏数据比例"),
+        help=(
+            "Rows that cannot be trained on are left out and listed, up to this share of the file; 0 refuses the file "
+            "at the first one.",
+            "无法用于训练的数据行会被跳过并列出，最多占文件的该比例；0 表示遇到第一行坏数据即拒绝。",
+        ),
+        group=Group.DATA,
+        fold=Fold.OPTIONAL,
+        unit="%",
+        step=0.5,
+        ui=(0, 20),
+        ge=0,
+        le=100,
     )
     eval_sampling_ratio: float = param(
         0.0,

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
 
 MAX_WORKERS = 1024
 

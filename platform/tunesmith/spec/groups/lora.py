@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from tunesmith.spec.parameter import Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Fold, Group, param, when, when_not
 
 LORA = when(use_lora=True)
 LORA_SHAPE = when(use_lora=True, attach_lora=False, peft_config_path=None)

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from tunesmith.spec.parameter import Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Fold, Group, param, when, when_not
 
 QUANTISED = when(load_in_4bit=True)
 

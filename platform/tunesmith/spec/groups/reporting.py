@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Condition, Fold, Group, param
 
 Tracker = Literal["mlflow", "tensorboard", "wandb", "none"]
 TO_WANDB = (Condition(field="report_to", op="contains", value="wandb"),)
@@ -32,8 +33,9 @@ class LoggingParameters(Spec):
     report_to: list[Tracker] = param(
         label=("Experiment tracker", "实验跟踪"),
         help=(
-            "Where the curves go besides this platform; `none` stands alone.",
-            "除本平台外，训练曲线写入的位置；none 须单独使用。",
+            "Where the curves go besides this platform; `none` stands alone. MLflow is always written where the "
+            "platform has one, named here or not.",
+            "除本平台外，训练曲线写入的位置；none 须单独使用。平台配有 MLflow 时始终写入 MLflow，无论此处是否选择。",
         ),
         group=Group.LOGGING,
         fold=Fold.OPTIONAL,

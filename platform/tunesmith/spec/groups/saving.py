@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
 
 EVALUATES = when_not(eval_strategy="no")
 MAX_SAVED = 1000

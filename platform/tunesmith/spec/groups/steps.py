@@ -2,35 +2,10 @@
 
 from typing import Literal
 
-from tunesmith.spec.parameter import Condition, Fold, Group, Spec, param, when, when_not
+from tunesmith.spec.base import Spec
+from tunesmith.spec.optimizers import OPTIMIZERS, Optimizer
+from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
 
-Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_8bit",
-    "paged_adamw_8bit",
-    "paged_adamw_32bit",
-    "adafactor",
-    "sgd",
-    "lion_8bit",
-    "paged_lion_8bit",
-    "lomo",
-    "adalomo",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
-    "galore_adamw_layerwise",
-    "galore_adamw_8bit_layerwise",
-    "galore_adafactor_layerwise",
-    "apollo_adamw",
-    "apollo_adamw_layerwise",
-    "grokadamw",
-    "stable_adamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "adagrad",
-    "rmsprop",
-]
 Scheduler = Literal[
     "cosine",
     "linear",
@@ -45,6 +20,8 @@ Scheduler = Literal[
 ]
 WARMS_UP = when_not(lr_scheduler_type=("constant", "reduce_lr_on_plateau"))
 """These two schedules begin at the full learning rate."""
+CLIPS = when_not(optim=tuple(name for name, needs in OPTIMIZERS.items() if needs.moves_in_backward))
+"""These optimizers have used a gradient up before its length is known."""
 
 
 class TrainingParameters(Spec):
@@ -76,6 +53,18 @@ class TrainingParameters(Spec):
         step=1,
         ge=1,
         le=256,
+    )
+    shrink_batch_on_oom: bool = param(
+        False,
+        label=("Smaller batches when memory runs out", "内存不足时减小批次"),
+        help=(
+            "When a batch does not fit into memory, go on with half as many rows at once and as many a step. With one "
+            "worker, and where the optimizer moves no weight before the step ends.",
+            "批次超出内存时，每次处理的样本数减半、每步总样本数不变，然后继续训练。仅适用于单个进程，"
+            "且优化器不在反向传播中更新权重。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.ADVANCED,
     )
     max_length: int = param(
         512,
@@ -214,6 +203,7 @@ class TrainingParameters(Spec):
         fold=Fold.ADVANCED,
         step=0.1,
         ui=(0.1, 10),
+        visible_when=CLIPS,
         ge=0,
         le=10,
     )

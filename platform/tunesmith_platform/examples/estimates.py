@@ -1,4 +1,4 @@
-"""The examples of estimates that the API's description shows."""
+"""Estimates."""
 
 import datetime as dt
 

@@ -1,0 +1,78 @@
+"""Around the steps: the libraries are set up, the model is sped up, what was resolved is said and kept.
+
+Knows the libraries' switches; knows nothing of how a run goes.
+"""
+
+import gc
+import logging
+import os
+from typing import Any
+
+from tunesmith.rows.order import ORDER_FILE, RowOrder
+from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
+
+_log = logging.getLogger("tunesmith_jobs.train")
+
+
+def prepare_libraries() -> None:
+    """Set what the heavy libraries read when they are imported, and import them."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched while training
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    transformers.utils.logging.disable_progress_bar()
+
+
+def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
+    """Compute with less where the result is the same; says how the loss is computed and why."""
+    from tunesmith_jobs.train.lora_linear import use_fused_lora
+    from tunesmith_jobs.train.loss import use_supervised_loss
+
+    if choice.device == "cpu" and spec.use_lora and not uses_zero(spec) and not spec.torch_compile:
+        use_fused_lora(model)
+    if data.classes:
+        return "of classes"
+    if uses_zero(spec):
+        return "of all positions: DeepSpeed may hold the head in parts"
+    why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
+    return f"of all positions: {why}" if why else "of trained positions"
+
+
+def facts_of(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any]:
+    """What was resolved, for the task's page."""
+    import torch
+
+    from tunesmith_jobs.train import model as models
+
+    return (
+        {
+            "threads": torch.get_num_threads(),
+        }
+        | data.facts()
+        | choice.facts()
+        | models.facts(model, spec)
+    )
+
+
+def write_order(store: Any, spec: TrainSpec, data: Any) -> None:
+    """Keep which rows every step takes. Training does not wait for it to work."""
+    bounds, numbers = data.rows.origins
+    batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.workers[1]
+    order = RowOrder(spec.seed, spec.reshuffle_each_epoch, batch, bounds.tolist(), numbers.tolist())
+    try:
+        store.write(ORDER_FILE, order.encode())
+    except OSError:
+        _log.exception("which rows every step takes was not stored")
+
+
+def free_memory() -> None:
+    """Give back what the trainer before held."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

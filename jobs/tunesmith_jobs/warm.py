@@ -1,0 +1,211 @@
+"""The driver of a warm runner: `python -m tunesmith_jobs.warm <uri of its document>`.
+
+Starts one worker whose imports are done before there is anything to train, asks the control plane for an attempt, runs
+it as any driver would, and ends: one task a process. While it waits it reserves nothing; for the task it reserves what
+a worker of Ray Train would. Where that cannot be had on the worker's node, and where several workers are wanted, Ray
+Train starts the workers. Imports Ray; never torch.
+"""
+
+import logging
+import os
+import time
+from typing import Any
+
+import httpx
+
+from tunesmith.job import JobDocument, RunnerAnswer, RunnerAsk, RunnerDocument, read_secret, report_token
+from tunesmith.spec.training import TrainSpec
+from tunesmith.storage import open_storage
+from tunesmith_jobs import entry
+from tunesmith_jobs.document import read_outcome
+from tunesmith_jobs.train.core import Outcome
+
+_WAIT_SECONDS = 2.0
+"""Short: a control plane that is told to end waits for its answers."""
+_WARMING_SECONDS = 0.5
+_ORPHANED_SECONDS = 600.0
+"""A runner that reaches no control plane for so long ends."""
+_ROOM_SECONDS = 10.0
+"""How long the warm worker's node may take to make room before another is looked for."""
+_log = logging.getLogger("tunesmith_jobs.warm")
+
+
+class WarmWorker:
+    """The process that trains, on its node, with what the driver knows of it.
+
+    Args:
+        node: Ray's record of the node it is to be on.
+        has_gpus: Whether the cluster has any.
+    """
+
+    def __init__(self, node: dict[str, Any], has_gpus: bool) -> None:
+        self._node = node
+        self._actor = self._start()
+        self._warming = self._actor.warm.remote(node["Resources"].get("CPU", 1.0), has_gpus)
+
+    def _start(self) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from tunesmith_jobs.warm_worker import Worker
+
+        here = NodeAffinitySchedulingStrategy(self._node["NodeID"], soft=False)
+        return ray.remote(Worker).options(num_cpus=0, scheduling_strategy=here).remote()
+
+    def is_warm(self) -> bool:
+        """Whether its imports are done.
+
+        Raises:
+            RayError: It is lost, or could not import.
+        """
+        import ray
+
+        done, _ = ray.wait([self._warming], timeout=0)
+        if done:
+            ray.get(self._warming)
+            ray.get(self._actor.ping.remote())
+        return bool(done)
+
+    def leave(self) -> None:
+        """End it."""
+        import ray
+
+        ray.kill(self._actor)
+
+    def fit(self, uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
+        """Train in this worker; with Ray Train's where that cannot be. An `entry.Fit`."""
+        import ray
+        from ray.util.placement_group import remove_placement_group
+
+        room = self._reserve(spec) if entry.is_single(spec) else None
+        if room is None:
+            self.leave()
+            return entry.with_ray_train(uri, document, spec)
+        needs, group = room
+        try:
+            self.is_warm()  # one that was lost while it waited costs the task nothing
+            devices = _devices_of(group) if needs.get("GPU") else None
+            for restarts_left in range(spec.max_restarts, -1, -1):
+                try:
+                    if ray.get(self._actor.work.remote(uri, needs.get("CPU", 0.0), devices)):
+                        return entry.what_was_left(document)
+                    break
+                except ray.exceptions.RayError as error:
+                    found = read_outcome(document)
+                    if found is not None:
+                        return found
+                    if not restarts_left:
+                        return entry.lost(error)
+                    _log.warning("the worker is lost; another is started: %s", error)
+                    spec = spec.model_copy(update={"max_restarts": restarts_left - 1})
+                if not self._is_node_there():
+                    break
+                self._actor = self._start()
+        except ray.exceptions.RayError:
+            _log.exception("the warm worker cannot be used")
+        finally:
+            self.leave()
+            remove_placement_group(group)
+        return entry.with_ray_train(uri, document, spec)
+
+    def _is_node_there(self) -> bool:
+        import ray
+
+        return any(node["Alive"] and node["NodeID"] == self._node["NodeID"] for node in ray.nodes())
+
+    def _reserve(self, spec: TrainSpec) -> tuple[dict[str, float], Any] | None:
+        """Reserve on the worker's node what a worker of Ray Train would; None when that cannot be had there."""
+        import ray
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+        if spec.device == "gpu" and not has_gpu:
+            return None
+        needs = entry.resources_of(spec, has_gpu and spec.device != "cpu", ray.nodes())
+        here = self._node["Resources"]
+        if any(here.get(name, 0.0) < count for name, count in needs.items()):
+            return None
+        bundle = {name: count for name, count in needs.items() if count}
+        group = placement_group([bundle | {f"node:{self._node['NodeManagerAddress']}": 0.001}])
+        if group.wait(_ROOM_SECONDS):
+            return needs, group
+        remove_placement_group(group)
+        return None
+
+
+def _devices_of(group: Any) -> str:
+    """What `CUDA_VISIBLE_DEVICES` is in a process that has a reservation's GPUs."""
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    from tunesmith_jobs.warm_worker import visible_devices
+
+    gpus = sum(bundle.get("GPU", 0.0) for bundle in group.bundle_specs)
+    strategy = PlacementGroupSchedulingStrategy(group)
+    task = ray.remote(visible_devices).options(num_cpus=0, num_gpus=gpus, scheduling_strategy=strategy)
+    return str(ray.get(task.remote(), timeout=60))
+
+
+def _best_node(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where a task with default resources would go."""
+    alive = [node for node in nodes if node["Alive"]]
+    return max(alive, key=lambda node: (node["Resources"].get("GPU", 0), node["Resources"].get("CPU", 0)))
+
+
+def _await_attempt(document: RunnerDocument, worker: WarmWorker) -> str | None:
+    """The document of the attempt that the control plane gave; None when this runner is to leave."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    timeout = httpx.Timeout(_WAIT_SECONDS + 10, connect=3.0)
+    began = heard = time.monotonic()
+    was_warm = False
+    with httpx.Client(base_url=document.api_url, timeout=timeout, trust_env=False) as client:
+        while time.monotonic() - heard < _ORPHANED_SECONDS:
+            is_warm = worker.is_warm()
+            if is_warm and not was_warm:
+                was_warm = True
+                _log.info("warm after %.1f s", time.monotonic() - began)
+            ask = RunnerAsk(is_warm=is_warm, wait_seconds=_WAIT_SECONDS if is_warm else _WARMING_SECONDS)
+            token = report_token(read_secret(document.secret_file), document.runner_id, 1)
+            try:
+                answer = client.post(
+                    f"/v1/runners/{document.runner_id}/next",
+                    json=ask.model_dump(),
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+            except httpx.TransportError:
+                time.sleep(_WARMING_SECONDS)
+                continue
+            if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED):
+                return None
+            if answer.status_code != httpx.codes.OK:
+                time.sleep(_WARMING_SECONDS)
+                continue
+            heard = time.monotonic()
+            uri = RunnerAnswer.model_validate_json(answer.content).document_uri
+            if uri is not None:
+                return uri
+    return None
+
+
+def main(uri: str) -> int:
+    """Wait for one attempt and run it; returns the exit code."""
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    import ray
+
+    folder, _, name = uri.rpartition("/")
+    data = open_storage(folder).read(name)
+    if data is None:
+        _log.warning("there is no document at %s: leaving", uri)
+        return 1
+    ray.init(log_to_driver=True)
+    has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
+    worker = WarmWorker(_best_node(ray.nodes()), has_gpus)
+    attempt = _await_attempt(RunnerDocument.model_validate_json(data), worker)
+    if attempt is None:
+        return 0
+    _log.info("running %s", attempt)
+    return entry.main(attempt, worker.fit)
+
+
+if __name__ == "__main__":
+    entry.run_and_leave(main)

@@ -1,0 +1,181 @@
+"""What a model folder's files say together: its size, its layers, its kind."""
+
+import collections
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.errors import InvalidInput, Problem
+from tunesmith.model_folder.files import (
+    check_index,
+    read_config,
+    refuse_other_formats,
+    tokenizer_kind,
+    weight_files,
+)
+from tunesmith.model_folder.license import license_name
+from tunesmith.model_folder.problems import bad
+from tunesmith.model_folder.safetensors import Tensor, read_safetensors_header
+from tunesmith.rows.template import find_template
+from tunesmith.spec.groups.lora import ALL_LINEAR
+from tunesmith.spec.problems import did_you_mean
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+_HEADS = ("lm_head", "embed_out", "output")
+
+
+class LinearLayers(BaseModel):
+    """The linear layers of one name and one shape."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    shape: tuple[int, int] = Field(description="As stored; of most models (out, in).")
+    count: int
+
+
+class ModelFacts(BaseModel):
+    """What a model folder's files say."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    path: str
+    architecture: str = Field(description="The class that transformers loads, e.g. `LlamaForCausalLM`.")
+    model_type: str
+    parameters: int = Field(description="Numbers in all weights.")
+    dtype: str = Field(description="The type of most weights: `bfloat16`, `float16`, `float32`.")
+    context_length: int | None = Field(
+        description="Tokens that the model was made for, where the config says so."
+    )
+    vocab_size: int
+    linear_modules: tuple[str, ...] = Field(description="Names of the linear layers that can get a LoRA.")
+    linear_layers: tuple[LinearLayers, ...] = Field((), description="The same with their shapes.")
+    is_head_tied: bool = Field(False, description="Whether the output head is the embedding's own matrix.")
+    tokenizer: str = Field("", description="Its kind: `BPE`, `Unigram`, `WordPiece`, `WordLevel`.")
+    has_chat_template: bool
+    license: str | None = Field(
+        None, description="Its name, from `README.md`'s front matter or the license file's first line."
+    )
+    bytes: int = Field(description="Bytes of the weight files.")
+    weight_files: tuple[str, ...]
+    module_paths: tuple[str, ...] = Field(
+        (), exclude=True, repr=False, description="Every module with a matrix, embeddings and head included."
+    )
+
+
+def check_model_folder(path: str | Path) -> ModelFacts:
+    """Read what a model folder holds.
+
+    Raises:
+        InvalidModel: It cannot be trained; says why, and how to get one that can.
+    """
+    folder = Path(path)
+    refuse_other_formats(folder)
+    config = read_config(folder)
+    files = weight_files(folder)
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_safetensors_header(file)
+    check_index(folder, tensors, files)
+    tokenizer = tokenizer_kind(folder)
+    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
+    merged: dict[str, Any] = {**(text or {}), **config}
+    vocab_size = merged.get("vocab_size")
+    if not isinstance(vocab_size, int):
+        raise bad(
+            "`config.json` has no `vocab_size`.", "Copy it from the original model folder.", "config.json"
+        )
+    sizes: dict[str, int] = {}
+    for tensor in tensors.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + math.prod(tensor.shape)
+    main = max(sizes, key=lambda name: sizes[name])
+    modules = [
+        name.removesuffix(".weight")
+        for name, tensor in tensors.items()
+        if name.endswith(".weight") and len(tensor.shape) == 2
+    ]
+    linear = collections.Counter(
+        (_last(module), (tensors[f"{module}.weight"].shape[0], tensors[f"{module}.weight"].shape[1]))
+        for module in modules
+        if _is_linear(_last(module))
+    )
+    has_head = any(_last(module) in _HEADS for module in modules)
+    contexts = (merged.get(name) for name in _CONTEXT_NAMES)
+    return ModelFacts(
+        path=str(folder),
+        architecture=config["architectures"][0],
+        model_type=str(config["model_type"]),
+        parameters=sum(sizes.values()),
+        dtype=_DTYPES.get(main, main.lower()),
+        context_length=next((value for value in contexts if isinstance(value, int)), None),
+        vocab_size=vocab_size,
+        linear_modules=tuple(sorted({name for name, _ in linear})),
+        linear_layers=tuple(
+            LinearLayers(name=name, shape=shape, count=count)
+            for (name, shape), count in sorted(linear.items())
+        ),
+        is_head_tied=not has_head or merged.get("tie_word_embeddings") is True,
+        tokenizer=tokenizer,
+        has_chat_template=find_template(folder) is not None,
+        license=license_name(folder),
+        bytes=sum(file.stat().st_size for file in files),
+        weight_files=tuple(file.name for file in files),
+        module_paths=tuple(sorted(modules)),
+    )
+
+
+def check_targets(facts: ModelFacts, target_modules: list[str]) -> None:
+    """Whether every LoRA target names a module of the model, as peft matches them.
+
+    A name matches a module's whole path, or its end at a dot (`q_proj`, `self_attn.q_proj`). `all-linear` takes every
+    linear layer and stands alone.
+
+    Raises:
+        InvalidInput: Some names match nothing; says which, what exists, and what was probably meant.
+    """
+    if target_modules == [ALL_LINEAR]:
+        return
+    field = "target_modules"
+    exists = ", ".join(f"`{name}`" for name in facts.linear_modules)
+    if not target_modules or ALL_LINEAR in target_modules:
+        message = "`all-linear` stands alone." if target_modules else "`target_modules` is empty."
+        raise InvalidInput(message, hint=f"Use `all-linear`, or some of: {exists}.", field=field)
+    ends = {
+        ".".join(parts[begin:])
+        for parts in (module.split(".") for module in facts.module_paths)
+        for begin in range(len(parts))
+    }
+    missing = [name for name in target_modules if name not in ends]
+    if not missing:
+        return
+    problems = []
+    for name in missing:
+        meant = did_you_mean(name, facts.linear_modules)
+        problems.append(
+            Problem(
+                field=field,
+                message=f"The model has no linear layer `{name}`.",
+                hint=f"Did you mean `{meant}`?" if meant else f"It has: {exists}.",
+            )
+        )
+    names = ", ".join(f"`{name}`" for name in missing)
+    raise InvalidInput(
+        f"`target_modules`: `{facts.architecture}` has no layer named {names}.",
+        hint=f"It has: {exists}. `all-linear` takes them all.",
+        problems=problems,
+        details={"missing": missing, "linear_modules": list(facts.linear_modules)},
+    )
+
+
+def _last(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _is_linear(name: str) -> bool:
+    """Whether a module with a matrix is a linear layer, by its name: no embedding, no norm, not the output head."""
+    return not (
+        "embed" in name
+        or "norm" in name
+        or name in {"wte", "wpe", "lm_head", "embed_out", "shared", "output", "score"}
+    )

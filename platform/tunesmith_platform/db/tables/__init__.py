@@ -1,0 +1,46 @@
+"""The tables. Names and columns only: what may change when is said by the services and the reconciler.
+
+One module a noun; all of them are imported here, so that every table is known to migrations and relations.
+"""
+
+from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
+from tunesmith_platform.db.tables.datasets import DatasetRow, DatasetVersionRow, UploadRow
+from tunesmith_platform.db.tables.estimates import MeasurementRow
+from tunesmith_platform.db.tables.events import ChunkRow, EventRow
+from tunesmith_platform.db.tables.models import ModelRow
+from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursorRow, WebhookRow
+from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
+from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
+from tunesmith_platform.db.tables.system import ApiKeyRow, LeaseRow, RunnerRow
+from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
+from tunesmith_platform.db.tables.templates import TemplateRow
+
+__all__ = [
+    "ApiKeyRow",
+    "AttemptRow",
+    "Base",
+    "Big",
+    "CheckpointRow",
+    "ChunkRow",
+    "DatasetRow",
+    "DatasetVersionRow",
+    "DeliveryRow",
+    "EventRow",
+    "IdempotencyRow",
+    "Json",
+    "LeaseRow",
+    "MeasurementRow",
+    "MirrorRow",
+    "ModelRow",
+    "NoticeCursorRow",
+    "PipelineRow",
+    "PipelineStepRow",
+    "QuotaEntryRow",
+    "QuotaProjectRow",
+    "RunnerRow",
+    "TaskRow",
+    "TemplateRow",
+    "UploadRow",
+    "UtcDateTime",
+    "WebhookRow",
+]

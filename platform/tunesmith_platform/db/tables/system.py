@@ -1,0 +1,41 @@
+"""The platform's own: keys, leases of its loops, warm runners."""
+
+import datetime as dt
+
+from sqlalchemy import String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tunesmith_platform.db.tables.base import Base, UtcDateTime
+
+
+class ApiKeyRow(Base):
+    """A key's hash; the key itself is nowhere stored here."""
+
+    __tablename__ = "api_keys"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    role: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class LeaseRow(Base):
+    """A named lease: who may do what only one may do at a time."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(40))
+    until: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class RunnerRow(Base):
+    """A warm runner: a job on Ray that waits for one attempt. `job_id` is the attempt's, while the runner has it."""
+
+    __tablename__ = "runners"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    state: Mapped[str] = mapped_column(String(20))
+    code: Mapped[str] = mapped_column(String(80))
+    job_id: Mapped[str | None] = mapped_column(String(80), unique=True)
+    document_uri: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    assigned_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,34 @@
+"""The platform itself."""
+
+from tunesmith import views
+from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
+
+SYSTEM = views.SystemView(
+    version="0.1.0",
+    parts=[views.PartHealth(name="ray", ok=True)],
+    tasks_by_state={"running": 1, "completed": 3},
+    max_concurrent_jobs=1,
+    warm_runners=1,
+    allowed_roots=["/data"],
+    mlflow_url="http://127.0.0.1:5000",
+)
+ENVIRONMENT = Environment(
+    ok=False,
+    checks=[
+        EnvironmentCheck(
+            name="ray",
+            label=Words(en="Ray", zh="Ray 集群"),
+            status=CheckStatus.OK,
+            found="2.60.0, 1 node, 8 CPUs, no GPU, 24.0 GiB",
+        ),
+        EnvironmentCheck(
+            name="disk",
+            label=Words(en="Disk", zh="磁盘空间"),
+            status=CheckStatus.FAILED,
+            found="3.2 GiB free, 9.0 GiB forecast",
+            cure=Words(
+                en="Free some, or lower `save_total_limit`.", zh="请清理磁盘，或调低 save_total_limit。"
+            ),
+        ),
+    ],
+)

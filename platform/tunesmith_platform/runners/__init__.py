@@ -1,0 +1,1 @@
+"""Warm runners: processes that wait on Ray, all imports done, so that a task starts at once."""

@@ -1,0 +1,52 @@
+"""Runners over HTTP: they ask for work, with a token of their own."""
+
+import asyncio
+import contextlib
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.concurrency import run_in_threadpool
+
+from tunesmith.job import RunnerAnswer, RunnerAsk
+from tunesmith_platform import examples
+from tunesmith_platform.http import ServicesDep, answers, bearer
+
+router = APIRouter(tags=["runners"])
+
+RunnerId = Annotated[str, Path(description="The runner's id.", max_length=40, pattern=r"^runner-[0-9a-z]+$")]
+_POLL_SECONDS = 1.0
+"""How often a waiting answer looks by itself: another API process may have assigned something."""
+
+
+@router.post(
+    "/runners/{runner_id}/next",
+    response_model=RunnerAnswer,
+    responses=answers(examples.RUNNER_ANSWER, 401, 404, 422),
+)
+async def next_attempt(
+    runner_id: RunnerId, ask: RunnerAsk, request: Request, services: ServicesDep
+) -> RunnerAnswer:
+    """Ask for an attempt to run. For warm runners, with the runner's own token.
+
+    The answer comes as soon as there is one, or after `wait_seconds` with none. A 404 says: leave.
+    """
+    runners, hub = services.runners, services.hub
+    runners.authorize(runner_id, bearer(request))
+    await run_in_threadpool(runners.note, runner_id, ask)
+    deadline = time.monotonic() + ask.wait_seconds
+    while True:
+        ticket = hub.ticket(runner_id)
+        try:
+            if await run_in_threadpool(runners.is_given, runner_id):
+                break
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return RunnerAnswer(document_uri=None)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ticket.wait(), min(left, _POLL_SECONDS))
+        finally:
+            hub.drop(runner_id, ticket)
+    if await request.is_disconnected():  # it died while it waited: its attempt is taken back in a moment
+        return RunnerAnswer(document_uri=None)
+    return await run_in_threadpool(runners.take, runner_id)

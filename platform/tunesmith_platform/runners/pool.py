@@ -1,0 +1,177 @@
+"""The loop that keeps as many warm runners as the settings say, and none while the machine is full.
+
+Level-triggered, under a lease of its own. A runner's row is there before its job is, so a crash on the way leaves a row
+that is found to have no job, never a job that nobody knows.
+"""
+
+import datetime as dt
+import logging
+import os
+import secrets
+import time
+
+from tunesmith.errors import TunesmithError, Unavailable
+from tunesmith.job import RunnerDocument
+from tunesmith.storage import open_storage
+from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
+from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.tables import LeaseRow, RunnerRow
+from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.loops import Loop
+from tunesmith_platform.runners import repository
+from tunesmith_platform.runners.dispatch import code_stamp, job_of
+from tunesmith_platform.runners.repository import RunnerState
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks import repository as tasks
+
+logger = logging.getLogger(__name__)
+
+_LEASE = dt.timedelta(seconds=30)
+_UNKNOWN = dt.timedelta(seconds=30)
+"""How long Ray may not know a runner that was just handed to it."""
+_SLOW = dt.timedelta(seconds=180)
+"""A runner that is not warm after so long is given up."""
+_SILENT = dt.timedelta(seconds=60)
+"""A runner that has not asked for so long is given up."""
+_KEPT = dt.timedelta(days=7)
+"""How long it is remembered which runner an attempt had."""
+_SWEEP_SECONDS = 3600.0
+_RETRY_SECONDS = 3.0
+_MAX_PAUSE = 600.0
+_LOG_LINES = 20
+_FREE = (RunnerState.STARTING, RunnerState.IDLE)
+
+
+class RunnerPool(Loop):
+    """Keeps warm runners ready.
+
+    Args:
+        database: Knows the runners.
+        hub: Tells that a task began or ended.
+        settings: How many there are to be.
+        jobs: Where they run.
+    """
+
+    def __init__(self, database: Database, hub: Hub, settings: Settings, jobs: Jobs) -> None:
+        super().__init__(hub)
+        self._database = database
+        self._settings = settings
+        self._jobs = jobs
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._falls = 0
+        self._start_after = 0.0
+        self._sweep_after = 0.0
+
+    def tick(self) -> None:
+        """One round."""
+        try:
+            self._keep()
+        except Unavailable as error:
+            self._start_after = time.monotonic() + _RETRY_SECONDS
+            logger.info("the warm runners have to wait: %s", error.message)
+        if time.monotonic() >= self._sweep_after:
+            self._sweep_after = time.monotonic() + _SWEEP_SECONDS
+            self._sweep()
+
+    def _keep(self) -> None:
+        with self._database.read() as session:
+            free = repository.in_states(session, *_FREE)
+        if not free and not self._settings.warm_runners:
+            return
+        if not self._hold():
+            return
+        code = code_stamp()
+        for row in free:
+            self._look(row, code)
+        with self._database.read() as session:
+            free = repository.in_states(session, *_FREE)
+            room = self._settings.max_concurrent_jobs - tasks.count_open(session)
+        for row in free[self._settings.warm_runners :]:
+            self._give_up(row, "there are more than the settings say")
+        for _ in range(min(self._settings.warm_runners, room) - len(free)):
+            self._start(code)
+
+    def _hold(self) -> bool:
+        moment = now()
+        with self._database.write() as session:
+            lease = session.get_one(LeaseRow, "runners", with_for_update=True)
+            if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
+                return False
+            lease.owner, lease.until = self._owner, moment + _LEASE
+            return True
+
+    def _look(self, row: RunnerRow, code: str) -> None:
+        """Give a runner up that will not take a task."""
+        age = now() - row.created_at
+        if row.code != code:
+            self._give_up(row, "the code is newer than what it has read")
+            return
+        seen = self._jobs.observe(job_of(row.id))
+        if seen.status is JobStatus.UNREACHABLE:
+            return
+        if seen.status.is_over:
+            self._fall(row, f"it ended. {seen.message}")
+        elif seen.status is JobStatus.ABSENT and age > _UNKNOWN:
+            self._give_up(row, "Ray does not know it")
+        elif row.state == RunnerState.STARTING and age > _SLOW:
+            self._fall(row, "it does not become warm")
+        elif row.state == RunnerState.IDLE:
+            self._falls = 0
+            if row.seen_at is not None and now() - row.seen_at > _SILENT:
+                self._give_up(row, "it is silent")
+
+    def _fall(self, row: RunnerRow, why: str) -> None:
+        """Give a runner up that failed; after each further one the pause is twice as long."""
+        if row.state == RunnerState.STARTING:
+            self._falls += 1
+            pause = min(_MAX_PAUSE, 5.0 * 2**self._falls)
+            self._start_after = time.monotonic() + pause
+            tail = self._jobs.log_tail(job_of(row.id), _LOG_LINES)
+            logger.warning("no warm runner for %.0f s: %s Its last words:\n%s", pause, why, tail)
+        self._give_up(row, why)
+
+    def _give_up(self, row: RunnerRow, why: str) -> None:
+        with self._database.write() as session:
+            if not repository.remove(session, row.id, *_FREE):
+                return  # it was given a task meanwhile
+        logger.info("%s is given up: %s", row.id, why)
+        self._jobs.kill(job_of(row.id))
+        self._remove_document(row.id)
+
+    def _start(self, code: str) -> None:
+        if time.monotonic() < self._start_after:
+            return
+        runner_id = new_id("runner")
+        document = RunnerDocument(
+            runner_id=runner_id,
+            api_url=self._settings.api_url,
+            secret_file=str(self._settings.report_secret_file),
+        )
+        with self._database.write() as session:
+            session.add(RunnerRow(id=runner_id, state=RunnerState.STARTING, code=code, created_at=now()))
+        storage = open_storage(self._settings.storage_uri)
+        path = f"runners/{runner_id}/attempt-1.json"
+        try:
+            storage.write(path, document.model_dump_json(indent=1).encode())
+            self._jobs.submit(job_of(runner_id), f"{storage.uri}/{path}", RUNNER)
+        except (TunesmithError, OSError):
+            with self._database.write() as session:
+                repository.remove(session, runner_id, RunnerState.STARTING)
+            raise
+
+    def _remove_document(self, runner_id: str) -> None:
+        open_storage(self._settings.storage_uri).remove(f"runners/{runner_id}")
+
+    def _sweep(self) -> None:
+        """Forget which runner an attempt had that is long over."""
+        with self._database.read() as session:
+            rows = repository.in_states(session, RunnerState.RUNNING)
+        for row in rows:
+            if now() - row.created_at < _KEPT:
+                continue
+            seen = self._jobs.observe(job_of(row.id)).status
+            if seen.is_over or seen is JobStatus.ABSENT:
+                with self._database.write() as session:
+                    repository.remove(session, row.id, RunnerState.RUNNING)
+                self._remove_document(row.id)

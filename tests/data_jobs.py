@@ -1,0 +1,48 @@
+"""Carries out the jobs on data that a test's control plane handed to its fake Ray."""
+
+import datetime as dt
+from pathlib import Path
+
+from conftest_platform import Plane
+
+from tunesmith.data_step import PROGRAM, DataDocument
+from tunesmith.events import Finished, JobPayload
+from tunesmith.lifecycle import Desired
+from tunesmith_jobs.data import entry
+from tunesmith_platform.backends.protocols import JobStatus
+
+
+class Ear:
+    """An outlet that keeps what it hears."""
+
+    superseded = False
+    save_now = 0
+    pinned: frozenset[int] | None = None
+
+    def __init__(self, desired: Desired = Desired.RUN) -> None:
+        self.desired = desired
+        self.heard: list[JobPayload] = []
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        self.heard.append(payload)
+
+
+def waiting(plane: Plane) -> list[str]:
+    """The jobs on data that nobody has begun with."""
+    jobs = plane.jobs
+    return [
+        job
+        for job, status in jobs.jobs.items()
+        if status is JobStatus.PENDING and jobs.programs.get(job) == PROGRAM
+    ]
+
+
+def carry_out(plane: Plane, job: str) -> Finished:
+    """Do a job's work here, and report as it would."""
+    document = DataDocument.model_validate_json(Path(plane.jobs.documents[job]).read_bytes())
+    ear = Ear()
+    finished = entry.work(document, ear)
+    said = [payload.model_dump(mode="json") for payload in (*ear.heard, finished)]
+    plane.report(plane.task(document.task_id), *said, attempt=document.attempt)
+    plane.jobs.jobs[job] = JobStatus.SUCCEEDED
+    return finished

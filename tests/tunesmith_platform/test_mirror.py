@@ -1,0 +1,169 @@
+"""The mirror's own decisions: what an emptied, hanging or refusing MLflow delays, and whom."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest_platform import Plane
+
+from tunesmith.views import TaskView
+from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
+from tunesmith_platform.mirror import service
+
+
+def measured(plane: Plane, task: TaskView, *steps: int) -> None:
+    plane.report(task, *({"kind": "metrics", "step": step, "values": {"loss": 1.0 / step}} for step in steps))
+
+
+def mirrored(plane: Plane, task: TaskView) -> list[int]:
+    run = plane.tracking.runs.get(f"run-{task.id}")
+    return sorted(point.step for point in run.points) if run else []
+
+
+def finished(plane: Plane, task: TaskView) -> None:
+    plane.report(task, {"kind": "finished", "outcome": "completed", "reason": "completed"})
+    plane.job(task, JobStatus.SUCCEEDED)
+    plane.tick()
+
+
+def test_an_emptied_mlflow_is_noticed_also_when_nothing_goes_on(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+    for _ in range(5):
+        task = plane.running()
+        measured(plane, task, 1, 2, 3)
+        finished(plane, task)
+        tasks.append(task)
+    plane.mirror.tick()
+    plane.tracking.runs.clear()
+    plane.mirror.tick()
+    assert plane.tracking.runs == {}, "it is asked once a minute"
+    monkeypatch.setattr(service, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(service, "_CHECKS", 2)
+    for rounds in (1, 2, 3):
+        plane.mirror.tick()
+        assert [bool(mirrored(plane, task)) for task in tasks].count(True) == min(5, 2 * rounds)
+    for task in tasks:
+        assert mirrored(plane, task) == [1, 2, 3]
+        assert plane.tracking.runs[f"run-{task.id}"].status == "FINISHED"
+
+
+def test_work_that_was_cut_off_in_an_emptied_mlflow_goes_on_after_a_restart(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+    for _ in range(3):
+        task = plane.running()
+        measured(plane, task, 1)
+        finished(plane, task)
+        tasks.append(task)
+    plane.mirror.tick()
+    for task in tasks[:2]:  # the newest is there already: it was made again before the API died
+        del plane.tracking.runs[f"run-{task.id}"]
+    service.Mirror(plane.services.database, plane.tracking, plane.services.hub).tick()
+    assert [mirrored(plane, task) for task in tasks] == [[1]] * 3
+
+
+def test_a_start_waits_for_a_hanging_mlflow_once_and_not_for_long(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_START_SECONDS", 0.2)
+    plane.settings.max_concurrent_jobs = 5
+    answers, ensure_run = threading.Event(), plane.tracking.ensure_run
+
+    def hang(*args: Any) -> Run:
+        answers.wait(20)
+        return ensure_run(*args)
+
+    monkeypatch.setattr(plane.tracking, "ensure_run", hang)
+    tasks = [plane.submit() for _ in range(5)]
+    began = time.monotonic()
+    plane.tick()
+    took = time.monotonic() - began
+    answers.set()
+    assert len(plane.jobs.submits) == 5
+    assert took < 5, "each of them would have waited for 20 seconds"
+    own = {plane.task(task.id).artifact_uri for task in tasks}
+    assert own == {f"{plane.settings.storage_uri}/tasks/{task.id}/artifacts" for task in tasks}
+
+
+def test_a_task_that_is_refused_holds_up_no_other(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.settings.max_concurrent_jobs = 2
+    bad, good = plane.running(), plane.running()
+    log_points = plane.tracking.log_points
+
+    def refuse(run_id: str, points: list[Point]) -> None:
+        if run_id == f"run-{bad.id}":
+            raise Refused("MLflow answered HTTP 400.")
+        log_points(run_id, points)
+
+    monkeypatch.setattr(plane.tracking, "log_points", refuse)
+    for task in (bad, good):
+        measured(plane, task, 1, 2)
+    plane.mirror.tick()
+    measured(plane, good, 3)
+    plane.mirror.tick()
+    assert (mirrored(plane, bad), mirrored(plane, good)) == ([], [1, 2, 3])
+
+
+def test_a_long_log_lets_the_others_have_their_turn(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_BATCH", 5)
+    monkeypatch.setattr(service, "_BATCHES", 2)
+    plane.settings.max_concurrent_jobs = 2
+    long, short = plane.running(), plane.running()
+    measured(plane, long, *range(1, 101))
+    measured(plane, short, 1)
+    order: list[str] = []
+    log_points = plane.tracking.log_points
+
+    def note(run_id: str, points: list[Point]) -> None:
+        order.append(run_id)
+        log_points(run_id, points)
+
+    monkeypatch.setattr(plane.tracking, "log_points", note)
+    plane.mirror.tick()
+    assert order.index(f"run-{short.id}") == 2
+    assert mirrored(plane, long) == list(range(1, 101))
+
+
+def test_a_run_shows_what_lies_elsewhere_until_it_is_removed(plane: Plane) -> None:
+    plane.tracking.is_away = True
+    task = plane.running()
+    plane.tracking.is_away = False
+    plane.mirror._failures.clear()
+    folder = Path(plane.task(task.id).artifact_uri or "") / "checkpoints" / "checkpoint-1"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"w")
+    (folder.parents[1] / "model").mkdir()
+    (folder.parents[1] / "model" / "config.json").write_text("{}")
+    saved = {"bytes": 1, "files": 1, "manifest_sha256": "0" * 64}
+    plane.report(task, {"kind": "checkpoint", "step": 1, "uri": str(folder), **saved})
+    plane.mirror.tick()
+    shown = Path(plane.tracking.runs[f"run-{task.id}"].run.artifact_uri)
+    assert (shown / "checkpoints" / "checkpoint-1" / "weights").samefile(folder / "weights")
+    plane.report(task, {"kind": "checkpoint_removed", "step": 1})
+    finished(plane, task)
+    plane.mirror.tick()
+    assert sorted(path.relative_to(shown).as_posix() for path in shown.rglob("*")) == [
+        "checkpoints",
+        "model",
+        "model/config.json",
+    ]
+    plane.services.tasks.delete(task.id, with_files=True)
+    assert not shown.exists()
+
+
+def test_a_run_leads_back_to_its_task_and_a_description_of_its_users_stays(plane: Plane) -> None:
+    task = plane.running()
+    plane.mirror._platform_url = "https://tunes.example/"
+    plane.mirror.tick()
+    tags = plane.tracking.runs[f"run-{task.id}"].tags
+    assert f"[`{task.id}`](https://tunes.example/v1/tasks/{task.id})" in tags["mlflow.note.content"]
+    tags["mlflow.note.content"] = "my notes"
+    finished(plane, task)
+    plane.mirror.tick()
+    assert tags["mlflow.note.content"] == "my notes"
+    assert tags["tunesmith.state"] == "completed"
