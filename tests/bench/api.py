@@ -3,54 +3,19 @@
 Run: `python tests/bench/api.py`. Real uvicorn, real SQLite (WAL, synchronous=FULL), clients in processes of their own.
 """
 
-import contextlib
 import multiprocessing
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from serving import WITH_LOOPS, make_api
 from tiny_model import make_tiny_model
-from waiting import free_port
-
-from tunesmith.home import Home
-
-
-@contextlib.contextmanager
-def api(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The API alone, as a process, with a tiny model and data to submit."""
-    home = Home(root / "home")
-    home.create()
-    port = free_port()
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "TUNESMITH_HOME": str(home.root),
-        "TUNESMITH_PORT": str(port),
-        "TUNESMITH_RAY_URL": "http://127.0.0.1:9",  # nobody: every task stays queued
-        "TUNESMITH_ALLOWED_ROOTS": f'["{root}"]',
-    }
-    with (root / "api.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tunesmith_platform.app"], env=environment, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{url}/healthz").status_code == 200:
-                    break
-            time.sleep(0.05)
-        yield url, {"Authorization": f"Bearer {home.api_key_file.read_text()}"}
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def submit_many(url: str, headers: dict[str, str], body: dict[str, Any], count: int) -> list[float]:
@@ -77,7 +42,9 @@ def main() -> None:
         data = root / "rows.jsonl"
         data.write_text('{"instruction": "a", "output": "b"}\n' * 100)
         body = {"spec": {"model_name_or_path": str(model), "train_file": str(data)}}
-        with api(root) as (url, headers):
+        api = make_api(root)
+        with api.serve(**WITH_LOOPS, TUNESMITH_ALLOWED_ROOTS=f'["{root}"]'):
+            url, headers = api.url, api.headers
             submit_many(url, headers, body, 20)
             for clients in (1, 4):
                 started = time.perf_counter()

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from api import api
 from preflight import write_rows
+from serving import WITH_LOOPS, make_api
 from tiny_model import make_tiny_model
 
 ROWS = 100_000
@@ -38,7 +38,11 @@ def main() -> int:
         root = Path(name)
         model, rows = make_tiny_model(root / "tiny"), write_rows(root / "rows.jsonl", ROWS)
         spec = {"model_name_or_path": str(model), "train_file": str(rows), "device": "cpu"}
-        with api(root) as (url, headers), httpx.Client(base_url=url, headers=headers) as client:
+        api = make_api(root)
+        with (
+            api.serve(**WITH_LOOPS, TUNESMITH_ALLOWED_ROOTS=f'["{root}"]'),
+            httpx.Client(base_url=api.url, headers=api.headers) as client,
+        ):
             first, answer = ask(client, spec)
             print(f"first answer, by a sample of {answer['data']['looked_at']} rows: {first * 1000:.0f} ms")
             began = time.perf_counter()

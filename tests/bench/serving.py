@@ -20,6 +20,9 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
 
+WITH_LOOPS = {"TUNESMITH_RUN_RECONCILER": "true", "TUNESMITH_RAY_URL": "http://127.0.0.1:9"}
+"""Settings of an API with all its loops, and with no Ray: every task stays queued."""
+
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], environment: dict[str, str], url: str, log: Path) -> Iterator[int]:

@@ -5,11 +5,12 @@ what the checkpoint holds (`test_train_model.py`, `test_train_saving.py`), which
 (`test_train_data.py`), where a worker runs (`test_train_workers.py`). Here: the guard, and what has no better place.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_run import run, write_rows
+from training_run import events, run, write_rows
 
 from tunesmith.spec.training import TrainSpec
 
@@ -49,3 +50,27 @@ def test_per_device_eval_batch_size_is_what_an_evaluation_takes_at_once(
     before_training = seen[: len(seen) // 2]
     assert len(before_training) == batches
     assert sum(before_training) == 8
+
+
+def test_log_level_is_the_least_level_of_the_lines_that_arrive(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_jobs.train.evaluation import TokenScores
+
+    add = TokenScores.add
+
+    def talkative(self: TokenScores, model: Any, inputs: dict[str, Any]) -> None:
+        for level in ("info", "warning", "error"):
+            getattr(logging.getLogger("tunesmith_jobs.train"), level)("a line")
+        add(self, model, inputs)
+
+    monkeypatch.setattr(TokenScores, "add", talkative)
+    held_out = write_rows(tmp_path / "eval.jsonl", 2)
+    for wanted, least in (("info", {"info", "warning", "error"}), ("error", {"error"})):
+        folder = tmp_path / wanted
+        folder.mkdir()
+        run(
+            folder, tiny_model, eval_rows=str(held_out), eval_file=str(held_out), eval_strategy="epoch",
+            log_level=wanted, max_steps=1,
+        )  # fmt: skip
+        assert {event["level"] for event in events(folder) if event["kind"] == "log"} == least

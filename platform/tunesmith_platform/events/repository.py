@@ -113,6 +113,7 @@ def append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None
         "time": now(),
         "payload": payload,
     }
+    session.flush()  # a new task's row comes before its first event
     session.connection().execute(insert(_EVENTS), [entry])
 
 

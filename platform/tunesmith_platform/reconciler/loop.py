@@ -46,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 _LEASE = dt.timedelta(seconds=30)
 _IDLE_SECONDS = 0.5
+_GATHER_SECONDS = 0.05
+"""A burst of events is one round."""
+_REST = 6
+"""How many times as long as a round took the next one waits, while events come without end."""
 _RESUBMIT_SECONDS = 2.0
 _LOG_TAIL = 40
 
@@ -73,10 +77,12 @@ class Reconciler:
             except Exception:
                 logger.exception("reconciling failed; it goes on in a moment")
                 self._stop.wait(2)
-            self.last_seconds = time.monotonic() - started
+            ended = time.monotonic()
+            self.last_seconds = ended - started
+            # Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once.
+            again = ended + min(_IDLE_SECONDS, _REST * self.last_seconds)
             self._wake.wait(_IDLE_SECONDS)
-            # A burst of events is one round, and rounds leave most of the time to those who ask and report.
-            self._stop.wait(min(_IDLE_SECONDS, max(0.05, 3 * self.last_seconds)))
+            self._stop.wait(max(_GATHER_SECONDS, again - time.monotonic()))
 
     def close(self) -> None:
         """End the loop after the round it is in."""

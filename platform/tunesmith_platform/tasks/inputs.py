@@ -230,9 +230,9 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
         PathNotAllowed: A path lies outside.
     """
     roots = _readable(settings)
-    for name, info in type(spec).model_fields.items():
+    for name in _further_paths(type(spec)):
         given = getattr(spec, name)
-        if name in _LOOKED_AT or about(info).path is None or given is None:
+        if given is None:
             continue
         path = local_path(given)
         is_a_name = path is None or (not path.is_absolute() and ".." not in path.parts)
@@ -243,6 +243,13 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
                 allowed_uri(given, [f"{settings.storage_uri.rstrip('/')}/", *settings.allowed_uris])
             else:
                 allowed_path(str(path), roots)
+
+
+@functools.cache
+def _further_paths(kind: type[TrainSpec]) -> tuple[str, ...]:
+    """The parameters that name a path and are looked at nowhere else."""
+    paths = (name for name, info in kind.model_fields.items() if about(info).path is not None)
+    return tuple(name for name in paths if name not in _LOOKED_AT)
 
 
 def _readable(settings: Settings) -> list[Path]:

@@ -260,7 +260,7 @@ def _sha256(text: str) -> str:
 
 def _enter(session: Session, task: TaskRow, principal: str, key: str | None, body_sha256: str) -> None:
     session.add(task)
-    session.flush()
+    events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
     if key is not None:
         session.add(
             IdempotencyRow(
@@ -271,7 +271,6 @@ def _enter(session: Session, task: TaskRow, principal: str, key: str | None, bod
                 created_at=task.created_at,
             )
         )
-    events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
 
 
 def say(session: Session, task: TaskRow, message: str) -> None:
