@@ -58,7 +58,7 @@ def test_the_rate_follows_its_closed_form_also_over_a_stop(tmp_path: Path, model
     } | more  # fmt: skip
     assert tr.run(tmp_path, model, stop_at=9, **given).reason is Reason.STOPPED_BY_USER
     assert tr.run(tmp_path, model, attempt=2, **given).outcome is State.COMPLETED
-    assert min(tr.losses(tmp_path, 2)) == 11
+    assert min(tr.losses(tmp_path, 2)) == 10
     rates = tr.losses(tmp_path, 1, 2, name="learning_rate")
     assert rates == pytest.approx({step: rate(step - 1) for step in range(1, STEPS + 1)}, rel=1e-6, abs=1e-12)
 
