@@ -5,18 +5,22 @@ What is not set is derived from the state folder (`TUNESMITH_HOME`), so that the
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunesmith.home import Home
 from tunesmith.notifications import Language
 from tunesmith.storage import local_path
+from tunesmith_platform.file_state import FileState, state_of_file
 
 _DERIVED = Path()
 """Stands for: below the state folder."""
+_LINKS_SECONDS = 1.0
+"""How long a root is taken to lead where it did: one submit asks five times."""
 
 
 class Settings(BaseSettings):
@@ -90,6 +94,9 @@ class Settings(BaseSettings):
         default_factory=list, description="Who gets a mail when a task ends: a JSON list."
     )
 
+    _resolved: tuple[FileState | None, float, list[Path]] = PrivateAttr(default=(None, 0.0, []))
+    """The roots, of which state of the list, and when their links were followed."""
+
     @model_validator(mode="after")
     def _derive(self) -> Self:
         home = Home(self.home)
@@ -116,7 +123,15 @@ class Settings(BaseSettings):
         return (local_path(self.storage_uri) or self.work_dir) / "pipelines" / "data"
 
     def roots(self) -> list[Path]:
-        """Every root that a client's path may lie in, as it stands now."""
+        """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""
+        listed = state_of_file(self.allowed_roots_file)
+        seen, resolved_at, roots = self._resolved
+        if seen != listed or time.monotonic() - resolved_at > _LINKS_SECONDS:
+            roots = self._resolved_roots()
+            self._resolved = listed, time.monotonic(), roots
+        return list(roots)
+
+    def _resolved_roots(self) -> list[Path]:
         try:
             more = [Path(root) for root in json.loads(self.allowed_roots_file.read_text())]
         except (OSError, ValueError):

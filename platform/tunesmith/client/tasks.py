@@ -207,22 +207,22 @@ class Tasks(Calls):
             CannotConnect: No server for `patience` seconds.
         """
         started = time.monotonic()
-        view = self.task(task)
-        pause, away_since = 0.2, None
-        while not view.state.is_terminal:
-            if timeout is not None and time.monotonic() - started + pause > timeout:
-                raise TimeoutError(f"Task `{view.id}` was still {view.state} after {timeout:g} s.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+        path, pause, away_since = task_path(task), 0.2, None
+        while True:
             try:
-                view = self._get(views.TaskView, task_path(view.id))
-                away_since = None
+                view = self._get(views.TaskView, path)
+                if view.state.is_terminal:
+                    return view
+                path, away_since = task_path(view.id), None
             except (Unavailable, TooManyRequests):
                 moment = time.monotonic()
                 away_since = away_since or moment
                 if moment - away_since > self._patience:
                     raise
-        return view
+            if timeout is not None and time.monotonic() - started + pause > timeout:
+                raise TimeoutError(f"Task `{task}` had not ended after {timeout:g} s.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
 
     # --- what a task reports
 

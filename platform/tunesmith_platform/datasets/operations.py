@@ -13,7 +13,6 @@ from tunesmith import views
 from tunesmith.data_step import FOLDER, DataDocument, DataOutput
 from tunesmith.errors import InvalidInput
 from tunesmith.events import DatasetMade
-from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.loading import refuse_bare_token
 from tunesmith.spec.pipeline import Step, StepKind, check_environment
@@ -30,6 +29,7 @@ from tunesmith_platform.events import repository as events
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines.locating import flat, located
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.entering import new_row
 from tunesmith_platform.tasks.service import TaskService
 
 _SOURCES = ("dataset", "datasets", "path", "data_files", "data_dir")
@@ -79,26 +79,9 @@ class DataTaskService:
             inputs = DataInputs(
                 parameters=new.parameters, rows_dir=str(rows_dir), reads=_files(new.parameters)
             )
-        task = TaskRow(
-            id=task_id,
-            kind=Kind.DATASET,
-            name=new.name or new.default_name(moment),
-            project=new.project,
-            priority=new.priority,
-            tags=new.tags,
-            notes=new.notes,
-            spec={"operation": new.operation, **spec, **({"into": inputs.into} if inputs.into else {})},
-            inputs=inputs.model_dump(mode="json"),
-            notices=[],
-            state=State.PENDING,
-            desired=Desired.RUN,
-            waits_for=WaitsFor.START,
-            message="Waiting to be started.",
-            attempt=0,
-            is_attempt_open=False,
-            events=0,
-            progress={},
-            created_at=moment,
+        shown = {"operation": new.operation, **spec, **({"into": inputs.into} if inputs.into else {})}
+        task = new_row(
+            new, Kind.DATASET, task_id, moment, spec=shown, inputs=inputs.model_dump(mode="json")
         )
         return self._tasks.add(task, principal, key, body)
 

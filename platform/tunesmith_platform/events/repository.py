@@ -1,6 +1,7 @@
 """The event log's queries. Appends run in the caller's transaction, which holds the task's row."""
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -56,7 +57,7 @@ class Stored(NamedTuple):
 class _Entry(NamedTuple):
     n: int
     attempt: int
-    seq: int
+    seq: int | None
     kind: str
     time: dt.datetime
     payload: str
@@ -89,7 +90,7 @@ def _store(session: Session, task_id: str, entries: Sequence[_Entry]) -> None:
         connection.exec_driver_sql(_SQLITE_INSERT, rows)
     else:
         rows_as_json = ",".join(
-            f'{{"n":{e.n},"attempt":{e.attempt},"seq":{e.seq},"kind":"{e.kind}",'
+            f'{{"n":{e.n},"attempt":{e.attempt},"seq":{"null" if e.seq is None else e.seq},"kind":"{e.kind}",'
             f'"time":"{e.time.isoformat()}","payload":{e.payload}}}'
             for e in entries
         )
@@ -104,17 +105,18 @@ def _sqlite_time(time: dt.datetime) -> str:
 def append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
     """Append something that the control plane itself says."""
     task.events += 1
-    entry = {
-        "task_id": task.id,
-        "n": task.events,
-        "attempt": task.attempt,
-        "seq": None,
-        "kind": payload["kind"],
-        "time": now(),
-        "payload": payload,
-    }
     session.flush()  # a new task's row comes before its first event
-    session.connection().execute(insert(_EVENTS), [entry])
+    _append_own(session, task, payload)
+
+
+def append_first(session: Session, task: TaskRow, payload: StateChanged) -> None:
+    """Append the first event of a task whose row counts it already."""
+    _append_own(session, task, payload.model_dump(mode="json"))
+
+
+def _append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    _store(session, task.id, [_Entry(task.events, task.attempt, None, payload["kind"], now(), text)])
 
 
 def append_state(session: Session, task: TaskRow, payload: StateChanged) -> None:

@@ -30,8 +30,7 @@ def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> N
     Raises:
         QuotaExceeded: Less is available; nothing is held then.
     """
-    seen = repository.find(session, task.project) if task.kind == Kind.TRAIN else None
-    if seen is None or not seen.enabled:
+    if task.kind != Kind.TRAIN or not repository.is_on(session, task.project):
         return
     newest = session.scalar(select(func.max(CheckpointRow.step)).where(CheckpointRow.task_id == task.id))
     needed = _planned_after(task, newest or 0)
@@ -51,8 +50,7 @@ def charge(session: Session, task: TaskRow, steps: Sequence[int]) -> bool:
     Returns:
         Whether the task has to save once more and stop, because what it plans beyond that is not covered.
     """
-    seen = repository.find(session, task.project)
-    if seen is None or not seen.enabled:
+    if not repository.is_on(session, task.project):
         return False
     row = repository.held(session, task.project)
     assert row is not None, "a project's row is never deleted"

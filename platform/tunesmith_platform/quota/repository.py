@@ -1,8 +1,9 @@
 """The quota's queries. Who appends holds the project's row, so that sums and ledger never part."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -10,6 +11,7 @@ from tunesmith.views import QuotaKind
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
 
+_PROJECTS = cast(Table, QuotaProjectRow.__table__)
 PLATFORM = "platform"
 """Whose entries those are that no key asked for."""
 
@@ -17,6 +19,12 @@ PLATFORM = "platform"
 def find(session: Session, project: str) -> QuotaProjectRow | None:
     """A project's quota as it stands; None where nobody has ever set one."""
     return session.get(QuotaProjectRow, project)
+
+
+def is_on(session: Session, project: str) -> bool:
+    """Whether a project's quota is on: asked at each submit, so without making an object of the row."""
+    query = select(_PROJECTS.c.enabled).where(_PROJECTS.c.project == project)
+    return bool(session.connection().execute(query).scalar())
 
 
 def held(session: Session, project: str) -> QuotaProjectRow | None:

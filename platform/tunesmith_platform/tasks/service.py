@@ -10,17 +10,18 @@ from sqlalchemy.orm import Session
 from tunesmith import views
 from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
 from tunesmith.events import LogLine, StateChanged
-from tunesmith.lifecycle import REASONS, Desired, Reason, State, WaitsFor, may_move
+from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
 from tunesmith.spec.base import Notice
 from tunesmith.spec.task import Name, NewTask, Tag
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import IdempotencyRow, MirrorRow, TaskRow
+from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository
+from tunesmith_platform.tasks.entering import enter, new_row
 from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.view import task_view
 
@@ -110,31 +111,19 @@ class TaskService:
                 if replayed is not None:
                     return replayed, False
             repository.refuse_shared_output(session, inputs.output_dir)
-            task = TaskRow(
-                id=new_id("task"),
-                kind=new.kind,
-                name=new.name or new.default_name(moment),
-                project=new.project,
-                priority=new.priority,
-                tags=new.tags,
-                notes=new.notes,
+            task = new_row(
+                new,
+                new.kind,
+                new_id("task"),
+                moment,
                 spec=new.spec.model_dump(mode="json") | inputs.pinned(),
                 inputs=inputs.model_dump(mode="json"),
                 notices=[notice.model_dump() for notice in (*new.spec.notices, *origin.notices)],
                 template=new.template,
                 parent_id=origin.parent_id,
                 parent_step=origin.parent_step,
-                state=State.PENDING,
-                desired=Desired.RUN,
-                waits_for=WaitsFor.START,
-                message="Waiting to be started.",
-                attempt=0,
-                is_attempt_open=False,
-                events=0,
-                progress={},
-                created_at=moment,
             )
-            _enter(session, task, principal, key, body_sha256)
+            enter(session, task, principal, key, body_sha256)
             ledger.reserve(session, task, by=principal)
             view = self._view(task, None)
         self._hub.notify(task.id)
@@ -150,7 +139,7 @@ class TaskService:
             replayed = self._replay(session, principal, key, _sha256(body)) if key is not None else None
             if replayed is not None:
                 return replayed, False
-            _enter(session, task, principal, key, _sha256(body))
+            enter(session, task, principal, key, _sha256(body))
             view = self._view(task, None)
         self._hub.notify(task.id)
         return view, True
@@ -256,21 +245,6 @@ class TaskService:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _enter(session: Session, task: TaskRow, principal: str, key: str | None, body_sha256: str) -> None:
-    session.add(task)
-    events.append_state(session, task, StateChanged(state=State.PENDING, message=task.message))
-    if key is not None:
-        session.add(
-            IdempotencyRow(
-                principal=principal,
-                key=key,
-                body_sha256=body_sha256,
-                task_id=task.id,
-                created_at=task.created_at,
-            )
-        )
 
 
 def say(session: Session, task: TaskRow, message: str) -> None:
