@@ -42,8 +42,9 @@ def rate(times: dict[int, float]) -> float:
 
 
 BARE = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
+os.nice(15)  # as Ray starts its workers: on a shared machine another priority is another speed
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.core import Identity, Paths, train

@@ -207,20 +207,20 @@ class Tasks(Calls):
             CannotConnect: No server for `patience` seconds.
         """
         started = time.monotonic()
-        path, pause, away_since = task_path(task), 0.2, None
+        named, pause, away_since = task, 0.2, None
         while True:
             try:
-                view = self._get(views.TaskView, path)
+                view = self.task(named)
                 if view.state.is_terminal:
                     return view
-                path, away_since = task_path(view.id), None
+                named, away_since = view.id, None
             except (Unavailable, TooManyRequests):
                 moment = time.monotonic()
                 away_since = away_since or moment
                 if moment - away_since > self._patience:
                     raise
             if timeout is not None and time.monotonic() - started + pause > timeout:
-                raise TimeoutError(f"Task `{task}` had not ended after {timeout:g} s.")
+                raise TimeoutError(f"Task `{named}` had not ended after {timeout:g} s.")
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
 

@@ -283,6 +283,20 @@ def test_wait_lasts_until_the_end(api: FakeApi, client: Client) -> None:
     ends.join()
 
 
+def test_wait_begins_while_the_server_is_away(api: FakeApi) -> None:
+    """One call alone would give up sooner; so would the wait, with less patience."""
+    task = api.add_task()
+    api.run_to(task.id, State.COMPLETED, Reason.COMPLETED)
+    api.kill()
+    with Client(api.url, KEY, retry_seconds=0.1, patience=0.2) as hasty, pytest.raises(CannotConnect):
+        hasty.wait(task.id)
+    later = threading.Timer(0.5, api.start)
+    later.start()
+    with Client(api.url, KEY, retry_seconds=0.1) as patient:
+        assert patient.wait(task.id).state is State.COMPLETED
+    later.join()
+
+
 def test_wait_gives_up_in_time(api: FakeApi, client: Client) -> None:
     task = api.add_task()
     with pytest.raises(TimeoutError, match=task.id):
