@@ -176,6 +176,8 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     from transformers.utils import logging as library
 
     library.set_verbosity_error()
+    if not sys.stderr.isatty():
+        library.disable_progress_bar()  # in a file its bars are only noise; `say` has said what goes on
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     model = model.to(torch.bfloat16)  # the dtype of the original

@@ -1,0 +1,71 @@
+"""Two workers on the real Ray: the same losses as one, the tokens of the run before, and both seen at work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith.client import Client
+from tunesmith.events import TrainingStarted
+from tunesmith.home import Home
+from tunesmith.lifecycle import State
+from tunesmith.spec.task import NewTask
+from tunesmith.views import TaskView
+
+STEPS = 12
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def client(live_home: Home) -> Client:
+    return Client(home=live_home)
+
+
+@pytest.fixture(scope="module")
+def rows(live_home: Home) -> Path:
+    """Dialogues of very different lengths: two workers never have as many trained tokens."""
+    file = live_home.root.parent / "uneven.jsonl"
+    with file.open("w") as out:
+        for i in range(24):
+            out.write(json.dumps({"instruction": f"count to {i}", "output": "one more, " * (1 + i % 7)}) + "\n")
+    return file
+
+
+def trained(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskView:
+    base = {
+        "model_name_or_path": str(tiny_model),
+        "train_file": str(rows),
+        "max_steps": STEPS,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "lora_dropout": 0.0,
+        "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": False,
+        "resources_per_worker": {"CPU": 1},
+    }
+    task = client.create_task(NewTask.model_validate({"spec": base | spec}))
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    return done
+
+
+def facts(client: Client, task: TaskView) -> dict[str, Any]:
+    (started,) = (
+        event.payload for event in client.events(task.id) if isinstance(event.payload, TrainingStarted)
+    )
+    return started.facts
+
+
+def test_two_workers_train_as_one_and_take_its_tokens(client: Client, tiny_model: Path, rows: Path) -> None:
+    one = trained(client, tiny_model, rows, per_device_train_batch_size=4)
+    two = trained(client, tiny_model, rows, per_device_train_batch_size=2, num_workers=2)
+    assert (facts(client, one)["token_cache"], facts(client, two)["token_cache"]) == ("filled", "used")
+    of_one, of_two = (client.metrics(task.id).series for task in (one, two))
+    assert [point.step for point in of_two["loss"]] == list(range(1, STEPS + 1)), "each step once"
+    expected = [point.value for point in of_one["loss"]]
+    assert [point.value for point in of_two["loss"]] == pytest.approx(expected, rel=1e-4)
+    machines = client.metrics(two.id, ["system/"]).series
+    of_second = "system/worker-1/cpu_utilization_percentage"
+    assert {of_second, of_second.replace("worker-1/", "")} <= machines.keys()
