@@ -11,7 +11,7 @@ import pytest
 import training_run as tr
 from training_run import kinds, stored
 
-from tunesmith.artifacts import faults_of
+from tunesmith.artifacts import Manifest, faults_of
 from tunesmith.lifecycle import Reason, State
 
 RUN = Path(tr.__file__)
@@ -80,6 +80,26 @@ def test_a_stop_saves_and_can_be_continued(tmp_path: Path, model: Path, undistur
     assert stored(tmp_path) == [4, 5]
     assert not (tmp_path / "artifacts" / "model").exists()
     assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+
+
+def test_a_state_that_the_library_wrote_is_gone_on_from(
+    tmp_path: Path, model: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file format cannot hold is left to the library; so was every state before there was that format."""
+    from tunesmith_jobs.train.snapshots import Snapshots
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshots, "plan_state", lambda *_: False)
+        tr.run(tmp_path, model, stop_at=6)
+    folder = tmp_path / "artifacts" / "checkpoints" / "checkpoint-6"
+    manifest = Manifest.decode((folder / "manifest.json").read_bytes())
+    assert manifest is not None
+    names = {file.path for file in manifest.files}
+    assert "optimizer.pt" in names
+    assert "optimizer.safetensors" not in names
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    assert kinds(tmp_path, "training_started", 2)[0]["resumed_from"] == "checkpoint-6"
     assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
 
 
