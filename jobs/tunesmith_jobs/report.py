@@ -57,6 +57,37 @@ class Outlet(Protocol):
         """The steps whose checkpoints are never removed; None while that is not known."""
 
 
+class Relay:
+    """An outlet that passes on to another: the base of those that hear what is said on its way."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+
+    @property
+    def desired(self) -> Desired:
+        """See `Outlet.desired`."""
+        return self._outlet.desired
+
+    @property
+    def superseded(self) -> bool:
+        """See `Outlet.superseded`."""
+        return self._outlet.superseded
+
+    @property
+    def save_now(self) -> int:
+        """See `Outlet.save_now`."""
+        return self._outlet.save_now
+
+    @property
+    def pinned(self) -> frozenset[int] | None:
+        """See `Outlet.pinned`."""
+        return self._outlet.pinned
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        """See `Outlet.emit`."""
+        self._outlet.emit(payload, time)
+
+
 class Gone(Exception):
     """The control plane knows this attempt no more (another one runs, or the task was deleted)."""
 

@@ -6,6 +6,7 @@ The trainer, the estimate and the quota count by this one rule. Knows nothing of
 from dataclasses import dataclass
 
 from tunesmith.scaling import accumulation_at
+from tunesmith.spec.groups.steps import COLD_SCHEDULES
 from tunesmith.spec.training import TrainSpec
 
 
@@ -42,7 +43,7 @@ def plan_steps(spec: TrainSpec, rows: int, workers: int | None = None) -> StepPl
     return StepPlan(
         steps_per_epoch=per_epoch,
         total_steps=total,
-        warmup_steps=spec.warmup_steps or round(spec.warmup_ratio * total),
+        warmup_steps=_warmup(spec, total),
         checkpoints=_count(*_saves(spec), per_epoch, total),
         evaluations=0
         if spec.eval_strategy == "no"
@@ -66,6 +67,13 @@ def checkpoints_left(spec: TrainSpec, rows: int, step: int, total_steps: int | N
     counts = [_count(*_saves(spec), plan.steps_per_epoch, n) for n in (total, step + 1)]
     # The one that the next step opens is still to come.
     return counts[0] - counts[1] + 1
+
+
+def _warmup(spec: TrainSpec, total: int) -> int:
+    """Over how many steps the learning rate rises."""
+    if spec.lr_scheduler_type in COLD_SCHEDULES:
+        return 0
+    return spec.warmup_steps or round(spec.warmup_ratio * total)
 
 
 def _saves(spec: TrainSpec) -> tuple[str, int]:

@@ -4,6 +4,7 @@ Read leniently (unknown keys are passed over), so that a newer server can talk t
 """
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +29,18 @@ class Page(_View, Generic[Item]):
     data: list[Item]
     has_more: bool
     next: str | None = Field(None, description="The cursor of the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, found: Sequence[Item], limit: int, cursor: Callable[[Item], str | int]) -> "Page[Item]":
+        """The first of what was found.
+
+        Args:
+            found: One more than asked for, where there are more.
+            limit: How many were asked for.
+            cursor: What is asked for after an entry.
+        """
+        data, more = list(found[:limit]), len(found) > limit
+        return cls(data=data, has_more=more, next=str(cursor(data[-1])) if more else None)
 
 
 class Health(StrEnum):

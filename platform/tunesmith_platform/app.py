@@ -34,6 +34,7 @@ from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, install_errors
+from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
@@ -146,7 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = services.settings
     services.database.migrate()
     services.keys.enroll(settings.api_key_file, name="local")
-    loops: list[Reconciler | Mirror | Monitor | Notifier | PipelineRunner | RunnerPool] = []
+    loops: list[Loop] = []
     mirror = (
         Mirror(services.database, services.tracking, services.hub, settings.public_url)
         if services.tracking

@@ -4,7 +4,7 @@ import logging
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
@@ -149,6 +149,35 @@ def answers(example: Any, *errors: int, status: int = 200) -> dict[int | str, di
             "content": {"application/json": {"example": ErrorResponse(error=body).model_dump(mode="json")}},
         }
     return found
+
+
+def made_before(example: BaseModel, words: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that makes something, for when it was there before; they go with `answers`.
+
+    Args:
+        example: What it answers.
+        words: How it came to be there.
+    """
+    body = example.model_dump(mode="json")
+    content = {"application/json": {"example": body}}
+    return {200: {"model": type(example), "description": words, "content": content}}
+
+
+def say_made(response: Response, is_new: bool, location: str | None = None, *, is_keyed: bool = True) -> None:
+    """Say in an answer's head whether the call made what it answers.
+
+    Args:
+        response: The answer.
+        is_new: Whether it did; else it was there before.
+        location: Where it is found from now on.
+        is_keyed: Whether it was there by the call's `Idempotency-Key`.
+    """
+    if not is_new:
+        response.status_code = HTTPStatus.OK
+        if is_keyed:
+            response.headers["Idempotent-Replayed"] = "true"
+    if location is not None:
+        response.headers["Location"] = location
 
 
 def _answer(status: int, body: ErrorBody) -> JSONResponse:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,15 +11,21 @@ from tunesmith_platform.events.hub import Hub
 
 logger = logging.getLogger(__name__)
 
-_GATHER_SECONDS = 1.0
-"""A second's events make one round."""
-_IDLE_SECONDS = 2.0
-
 T = TypeVar("T")
 
 
 class Loop:
     """A loop over `tick`. What a round raises is logged, and the next one comes all the same."""
+
+    gather_seconds = 1.0
+    """A second's events make one round."""
+    idle_seconds = 2.0
+    """How long nothing is looked at, at most, when nothing happens."""
+    failed_seconds = 0.0
+    """How much later the next round comes after one that failed."""
+
+    last_seconds = 0.0
+    """How long the last round took."""
 
     def __init__(self, hub: Hub) -> None:
         self._wake = hub.listen()
@@ -28,16 +35,27 @@ class Loop:
         """One round."""
         raise NotImplementedError
 
+    def begin(self) -> None:
+        """What comes before the first round."""
+
+    def pause(self) -> None:
+        """What comes between two rounds: let others happen, then wait until something does."""
+        self._stop.wait(self.gather_seconds)
+        self._wake.wait(self.idle_seconds)
+
     def run(self) -> None:
         """Loop until `close`."""
+        self.begin()
         while not self._stop.is_set():
             self._wake.clear()
+            started = time.monotonic()
             try:
                 self.tick()
             except Exception:
                 logger.exception("a round of %s failed; it goes on in a moment", type(self).__name__)
-            self._stop.wait(_GATHER_SECONDS)
-            self._wake.wait(_IDLE_SECONDS)
+                self._stop.wait(self.failed_seconds)
+            self.last_seconds = time.monotonic() - started
+            self.pause()
 
     def close(self) -> None:
         """End the loop after the round it is in."""

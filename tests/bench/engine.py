@@ -60,7 +60,22 @@ assert outcome.outcome == "completed", outcome
 print(json.dumps({"steps": outlet.steps, "facts": outlet.facts}))
 """
 
-TRL = """
+STEPS_OF_A_TRAINER = """
+steps = []
+class Steps(TrainerCallback):
+    def note(self, **more):
+        steps.append({"wall": time.perf_counter(), "cpu": time.process_time()} | more)
+    def on_train_begin(self, args, state, control, **_):
+        self.note()
+    def on_log(self, args, state, control, logs=None, **_):
+        if "loss" in logs:
+            self.note(loss=float(logs["loss"]), norm=float(logs["grad_norm"]),
+                      total=float(logs.get("num_tokens", state.num_input_tokens_seen)))
+"""
+"""Part of a script that trains with a `Trainer` of transformers: notes each step. TRL counts tokens by itself."""
+
+TRL = (
+    """
 import json, sys, time
 import torch
 from datasets import Dataset
@@ -73,16 +88,9 @@ for row in json.load(open(given["rows"])):
     question = row["instruction"] + ("\\n" + row["input"] if row.get("input") else "")
     rows.append({"prompt": [{"role": "user", "content": question}],
                  "completion": [{"role": "assistant", "content": row["output"]}]})
-steps = []
-class Steps(TrainerCallback):
-    tokens = 0
-    def note(self, **more):
-        steps.append({"wall": time.perf_counter(), "cpu": time.process_time()} | more)
-    def on_train_begin(self, args, state, control, **_):
-        self.note()
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            self.note(loss=float(logs["loss"]), norm=float(logs["grad_norm"]), total=float(logs["num_tokens"]))
+"""
+    + STEPS_OF_A_TRAINER
+    + """
 config = SFTConfig(output_dir=given["folder"], max_steps=given["steps"], per_device_train_batch_size=given["batch"],
                    gradient_accumulation_steps=1, max_length=512, logging_steps=1, save_strategy="no", report_to="none",
                    learning_rate=2e-4, seed=42, use_cpu=True, disable_tqdm=True, bf16=given["bf16"], **given["flags"])
@@ -94,6 +102,7 @@ trainer = SFTTrainer(model, args=config, train_dataset=Dataset.from_list(rows),
 trainer.train()
 print(json.dumps({"steps": steps}))
 """
+)
 
 
 def write_rows(path: Path, count: int, source: Path | None) -> Path:

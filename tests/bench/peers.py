@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from engine import TRL, TRL_FLAGS, check, ours, rates, run, write_rows
+from engine import STEPS_OF_A_TRAINER, TRL, TRL_FLAGS, check, ours, rates, run, write_rows
 
 MODEL = "SmolLM2-135M-Instruct"
 ROWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "alpaca_en_demo.json"
@@ -41,7 +41,8 @@ FACTORY_FLAGS: dict[str, dict[str, Any]] = {
     "LLaMA-Factory without gradient checkpointing": {"disable_gradient_checkpointing": True},
 }
 
-LLAMA_FACTORY = """
+LLAMA_FACTORY = (
+    """
 import importlib.machinery, json, sys, time, types
 given = json.loads(sys.argv[1])
 import peft, trl
@@ -52,16 +53,9 @@ except ImportError:  # imported at the top, used for sound alone
     torchaudio = types.ModuleType("torchaudio")
     torchaudio.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
     sys.modules["torchaudio"] = torchaudio
-steps = []
-class Steps(TrainerCallback):
-    def note(self, **more):
-        steps.append({"wall": time.perf_counter(), "cpu": time.process_time()} | more)
-    def on_train_begin(self, args, state, control, **_):
-        self.note()
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            self.note(loss=float(logs["loss"]), norm=float(logs["grad_norm"]),
-                      total=float(state.num_input_tokens_seen))
+"""
+    + STEPS_OF_A_TRAINER
+    + """
 from llamafactory.train.tuner import run_exp
 run_exp(args={
     "stage": "sft", "do_train": True, "model_name_or_path": given["model"], "template": "smollm2",
@@ -75,6 +69,7 @@ run_exp(args={
 }, callbacks=[Steps()])
 print(json.dumps({"steps": steps}))
 """
+)
 
 
 def python_of(folder: Path) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from short_tasks import write_dialogues
 from tiny_model import make_tiny_model
 
 GATES = {"cold": 1.0, "warm": 0.25}
@@ -134,17 +135,6 @@ class Sides:
         raise AssertionError("it took no step")
 
 
-def write_rows(path: Path) -> None:
-    """Short dialogues."""
-    with path.open("w") as out:
-        for i in range(64):
-            talk = [
-                {"role": "user", "content": f"What is {i} plus {i}?"},
-                {"role": "assistant", "content": f"It is {i + i}."},
-            ]
-            out.write(json.dumps({"messages": talk}) + "\n")
-
-
 def take_turns(side: str, root: Path, model: Path, turns: int) -> float:
     """Print each turn's seconds; returns the median ratio."""
     tunesmith = [str(Path(sys.executable).parent / "tunesmith")]
@@ -185,7 +175,7 @@ def main() -> None:
         os.environ.pop("OMP_NUM_THREADS", None)  # the platform's processes decide themselves
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = threads
-        write_rows(root / "rows.jsonl")
+        write_dialogues(root / "rows.jsonl", 64)
         medians = {side: take_turns(side, root, model, options.turns) for side in options.side or GATES}
     for side, median in medians.items():
         print(f"{side}: {median:.3f} of the script's seconds (at most {GATES[side]})")

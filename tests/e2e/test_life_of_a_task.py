@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from short_tasks import losses, submit_short, write_dialogues
 from waiting import wait_until
 
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
-from tunesmith.spec.task import NewTask
 from tunesmith.views import TaskView
 from tunesmith_platform.embedded.processes import ours
 from tunesmith_platform.embedded.record import read_record
@@ -53,35 +53,11 @@ def _leave_no_home() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def rows(live_home: Home) -> Path:
     """Forty short dialogues inside an allowed root."""
-    file = live_home.root.parent / "rows.jsonl"
-    with file.open("w") as out:
-        for i in range(40):
-            messages = [
-                {"role": "user", "content": f"what is {i} plus {i}?"},
-                {"role": "assistant", "content": f"it is {i + i}, of course."},
-            ]
-            out.write(json.dumps({"messages": messages}) + "\n")
-    return file
+    return write_dialogues(live_home.root.parent / "rows.jsonl")
 
 
 def submit(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskView:
-    base = {
-        "model_name_or_path": str(tiny_model),
-        "train_file": str(rows),
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "max_steps": STEPS,
-        "save_steps": 25,
-        "logging_steps": 1,
-        "learning_rate": 1e-3,
-        "lora_dropout": 0.1,
-        "gradient_checkpointing": False,
-    }
-    return client.create_task(NewTask.model_validate({"spec": base | spec}))
-
-
-def losses(client: Client, task: TaskView) -> dict[int, float]:
-    return {point.step: point.value for point in client.metrics(task.id).series["loss"]}
+    return submit_short(client, tiny_model, rows, STEPS, **spec)
 
 
 def job_processes(task_id: str) -> list[psutil.Process]:

@@ -1,6 +1,5 @@
 """A task in a warm runner, on the real platform: it starts at once, and is in all else as any other."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,28 +9,17 @@ from typing import Any
 
 import psutil
 import pytest
+from short_tasks import losses, submit_short, write_dialogues
 from waiting import wait_until
 
 from tunesmith.client import Client
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import NewTask
 from tunesmith.views import TaskView
 
 STEPS = 150
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-
-def make_rows(file: Path) -> None:
-    """Forty short dialogues."""
-    with file.open("w") as out:
-        for i in range(40):
-            talk = [
-                {"role": "user", "content": f"what is {i} plus {i}?"},
-                {"role": "assistant", "content": f"it is {i + i}, of course."},
-            ]
-            out.write(json.dumps({"messages": talk}) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +32,7 @@ def client(root: Path, tiny_model: Path) -> Iterator[Client]:
     """A platform with one warm runner, as `tunesmith up` makes it."""
     given = {"TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": "1"}
     tunesmith = Path(sys.executable).parent / "tunesmith"
-    make_rows(root / "rows.jsonl")
+    write_dialogues(root / "rows.jsonl")
     allow = ["--allow", str(root), "--allow", str(tiny_model.parent)]
     subprocess.run([tunesmith, "up", *allow], env=os.environ | given, check=True, timeout=180)
     try:
@@ -60,19 +48,7 @@ def submit_warm(client: Client, root: Path, tiny_model: Path, **spec: Any) -> Ta
 
 
 def submit(client: Client, root: Path, tiny_model: Path, **spec: Any) -> TaskView:
-    base = {
-        "model_name_or_path": str(tiny_model),
-        "train_file": str(root / "rows.jsonl"),
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
-        "max_steps": STEPS,
-        "save_steps": 25,
-        "logging_steps": 1,
-        "learning_rate": 1e-3,
-        "lora_dropout": 0.1,
-        "gradient_checkpointing": False,
-    }
-    return client.create_task(NewTask.model_validate({"spec": base | spec}))
+    return submit_short(client, tiny_model, root / "rows.jsonl", STEPS, **spec)
 
 
 def trainer_of(task_id: str) -> psutil.Process | None:
@@ -84,10 +60,6 @@ def trainer_of(task_id: str) -> psutil.Process | None:
         except psutil.Error:
             continue
     return None
-
-
-def losses(client: Client, task: TaskView) -> dict[int, float]:
-    return {point.step: point.value for point in client.metrics(task.id).series["loss"]}
 
 
 def seconds_of_imports(client: Client, task: TaskView) -> list[float]:
@@ -114,7 +86,7 @@ def test_it_computes_what_a_cold_one_computes(
 ) -> None:
     """On the platform of the other tests, which has no warm runner."""
     client, root = Client(home=live_home), live_home.root.parent
-    make_rows(root / "rows.jsonl")
+    write_dialogues(root / "rows.jsonl")
     task = submit(client, root, tiny_model)
     done = client.wait(task.id, timeout=180)
     assert done.state is State.COMPLETED, done.message

@@ -24,3 +24,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """The folder of a run that nothing disturbed."""
+    import training_run as tr
+
+    from tunesmith.lifecycle import State
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert tr.run(folder, model).outcome is State.COMPLETED
+    return folder

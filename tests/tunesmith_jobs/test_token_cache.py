@@ -211,10 +211,7 @@ def test_a_cache_that_cannot_be_written_is_passed_by(
 def test_the_second_task_finds_the_tokens(tmp_path: Path, tiny_model: Path) -> None:
     for attempt in (1, 2):
         assert tr.run(tmp_path, tiny_model, attempt=attempt, max_steps=2 * attempt).outcome is State.COMPLETED
-    facts = [
-        next(event for event in tr.events(tmp_path, attempt) if event["kind"] == "training_started")["facts"]
-        for attempt in (1, 2)
-    ]
+    facts = [tr.facts(tmp_path, attempt) for attempt in (1, 2)]
     assert [fact["token_cache"] for fact in facts] == ["filled", "used"]
     assert facts[0]["first_rows_sha256"] == facts[1]["first_rows_sha256"]
 
@@ -230,8 +227,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> N
     file = lines(tmp_path, GOOD, BAD, GOOD, BROKEN, *[GOOD] * 6)
     outcome = tr.run(tmp_path, tiny_model, rows=file, allowed_bad_percent=20, max_steps=2)
     assert outcome.outcome is State.COMPLETED, outcome
-    events = tr.events(tmp_path)
-    facts = next(event for event in events if event["kind"] == "training_started")["facts"]
+    events, facts = tr.events(tmp_path), tr.facts(tmp_path)
     assert (facts["rows"], facts["rows_skipped"]) == (8, 2)
     warning = next(event for event in events if event.get("code") == "rows_skipped")
     assert warning["message"].startswith("2 bad rows are left out.")

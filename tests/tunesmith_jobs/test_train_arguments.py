@@ -65,6 +65,7 @@ TABLE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"max_steps": 40, "warmup_ratio": 0.25}, {"max_steps": 40, "warmup_steps": 10}),
     ({"max_steps": 40, "warmup_ratio": 0.25, "warmup_steps": 3}, {"warmup_steps": 3}),
+    ({"lr_scheduler_type": "constant", "warmup_steps": 3}, {"warmup_steps": 0}),
     (
         {"num_train_epochs": 3, "per_device_train_batch_size": 5, "gradient_accumulation_steps": 2},
         {"max_steps": 30, "per_device_train_batch_size": 5, "gradient_accumulation_steps": 2},

@@ -1,4 +1,4 @@
-"""What a run trains on: packing without contamination, blocks, classes, the order of rows, and the loss they give."""
+"""What a run trains on: the order of rows, the loss they give, their shapes, and what the microscope shows of them."""
 
 import json
 import random
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import training_run as tr
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_model import TEXTS, make_tiny_model
 
 from tunesmith.lifecycle import Reason, State
@@ -17,130 +15,6 @@ from tunesmith.rows.encoding import IGNORE_INDEX
 
 CHAT = [{"role": "user", "content": "Frage?"}, {"role": "assistant", "content": "Eine Antwort 🎉"}]
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def started(folder: Path, attempt: int = 1) -> dict[str, Any]:
-    facts: dict[str, Any] = next(
-        event for event in tr.events(folder, attempt) if event["kind"] == "training_started"
-    )["facts"]
-    return facts
-
-
-def some_rows(lengths: list[int], seed: int = 0) -> Any:
-    """Rows of random tokens; the first half of each, and its first token, is not trained."""
-    from tunesmith_jobs.train.rows import Rows
-
-    draw = np.random.default_rng(seed)
-    ids = [draw.integers(5, 500, length).astype(np.int32) for length in lengths]
-    labels = [np.where(np.arange(len(row)) < max(1, len(row) // 2), IGNORE_INDEX, row) for row in ids]
-    return Rows.of(ids, labels)
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-# --- packs and blocks
-
-
-@given(st.lists(st.integers(1, 64), min_size=1, max_size=200))
-def test_packs_hold_every_row_once_and_waste_little(lengths: list[int]) -> None:
-    from tunesmith_jobs.train.packing import best_fit
-
-    packs = best_fit(lengths, 64)
-    assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
-    room = [64 - sum(lengths[row] for row in pack) for pack in packs]
-    assert min(room) >= 0
-    assert sum(left >= 32 for left in room) <= 1, "two half empty packs would have been one"
-    assert packs == best_fit(lengths, 64)
-
-
-def test_documents_are_cut_into_blocks_at_any_place() -> None:
-    from tunesmith_jobs.train.packing import BlockRows
-    from tunesmith_jobs.train.rows import Rows
-
-    documents = [np.arange(10 * i, 10 * i + length, dtype=np.int32) for i, length in enumerate((5, 3, 12, 4))]
-    labels = [np.where(np.arange(len(d)) == 0, IGNORE_INDEX, d) for d in documents]
-    blocks = BlockRows(Rows.of(documents, labels), 8)
-    rows = [blocks[i] for i in range(len(blocks))]
-    assert np.concatenate([row.input_ids for row in rows]).tolist() == np.concatenate(documents).tolist()
-    positions = [row.positions.tolist() for row in rows if row.positions is not None]
-    assert positions == [[0, 1, 2, 3, 4, 0, 1, 2], [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 0, 1, 2, 3]]
-    assert [row.examples for row in rows] == [2, 1, 2]
-    for row in rows:
-        assert row.positions is not None
-        is_first = row.positions == 0
-        assert (row.labels[is_first] == IGNORE_INDEX).all()
-        assert (row.labels[~is_first] == row.input_ids[~is_first]).all()
-    assert blocks.supervised == sum(int((row.labels != IGNORE_INDEX).sum()) for row in rows)
-    assert (blocks.tokens, blocks.lengths.tolist()) == (24, [8, 8, 8])
-    assert (blocks[-2].labels == IGNORE_INDEX).all()
-    assert len(BlockRows(Rows.of(documents, labels), 23)) == 1, "a last block of one token trains nothing"
-    assert BlockRows(Rows.of(documents, labels), 20).lengths.tolist() == [20, 4]
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_rows_do_not_see_each_other(model: Path, attention: str) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from tunesmith_jobs.train.collate import Collator, take_counts
-    from tunesmith_jobs.train.packing import PackedRows
-
-    rows = some_rows([20, 13, 7, 30, 1, 25])
-    packed = PackedRows(rows, 48)
-    assert len(packed) < 4
-    net = AutoModelForCausalLM.from_pretrained(model, attn_implementation=attention).eval()
-    batch = Collator(0)([packed[i] for i in range(len(packed))])
-    counts = take_counts(batch)
-    assert counts[0] == rows.tokens
-    assert counts.places == batch["input_ids"].numel()
-    assert counts.examples == len(rows)
-    with torch.no_grad():
-        logits = net(**{name: value for name, value in batch.items() if name != "labels"}).logits
-        for i, pack in enumerate(packed._packs):
-            at = 0
-            for row in pack:
-                ids = torch.tensor(rows[row].input_ids[None].astype("int64"))
-                alone = net(input_ids=ids).logits[0]
-                torch.testing.assert_close(logits[i, at : at + len(alone)], alone, rtol=0, atol=1e-4)
-                at += len(alone)
-        begin = len(rows[packed._packs[0][0]].input_ids)
-        changed = batch["input_ids"].clone()
-        changed[0, :begin] = (changed[0, :begin] + 7) % 500
-        other = net(input_ids=changed, position_ids=batch["position_ids"], use_cache=False).logits
-        assert torch.equal(other[0, begin:], logits[0, begin:])
-        assert torch.equal(other[1:], logits[1:])
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_and_padded_rows_give_the_same_loss(model: Path, attention: str) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from tunesmith_jobs.train.collate import Collator
-    from tunesmith_jobs.train.evaluation import TokenScores
-    from tunesmith_jobs.train.packing import PackedRows
-
-    rows = some_rows([20, 13, 7, 30, 2, 25, 40, 11])
-    packed = PackedRows(rows, 48)
-    net = AutoModelForCausalLM.from_pretrained(model, attn_implementation=attention).eval()
-
-    def loss(*batches: list[Any]) -> float:
-        scores = TokenScores(torch.device("cpu"))
-        for batch in batches:
-            inputs = Collator(0)(batch)
-            del inputs["counts"]
-            with torch.no_grad():
-                scores.add(net, inputs)
-        assert scores.sums[1] == rows.supervised
-        return scores.values()["eval_loss"]
-
-    alone = loss(*[[rows[i]] for i in range(len(rows))])
-    assert loss([rows[i] for i in range(len(rows))]) == pytest.approx(alone, rel=1e-5)
-    assert loss(*[[packed[i]] for i in range(len(packed))]) == pytest.approx(alone, rel=1e-5)
-    assert loss([packed[i] for i in range(len(packed))]) == pytest.approx(alone, rel=1e-5)
 
 
 # --- the order
@@ -172,6 +46,41 @@ def test_rows_of_like_length_save_padding() -> None:
         return float(lengths.sum() / sum(max(lengths[batch]) * len(batch) for batch in order))
 
     assert useful(Order(512, 2, 7, accumulation=4, lengths=lengths)) > useful(Order(512, 2, 7)) + 0.1
+
+
+def test_max_samples_are_drawn_by_the_seed(tmp_path: Path, model: Path) -> None:
+    from tunesmith_jobs.train.encoded import load_rows
+    from tunesmith_jobs.train.rows import hold_out
+
+    file = tr.write_rows(tmp_path / "train.jsonl", 200)
+    first, same, other = (
+        load_rows(tr.source(file, model, max_samples=20, seed=seed)).rows for seed in (1, 1, 2)
+    )
+    texts = [[tuple(rows[i].input_ids) for i in range(20)] for rows in (first, same, other)]
+    assert texts[0] == texts[1] != texts[2]
+    left, held = hold_out(first, 0.25, 1)
+    assert (len(left), len(held)) == (15, 5)
+    assert {tuple(left[i].input_ids) for i in range(15)} | {
+        tuple(held[i].input_ids) for i in range(5)
+    } == set(texts[0])
+
+
+def test_every_row_is_taken_once_an_epoch_by_any_number_of_workers() -> None:
+    from tunesmith_jobs.train.rows import Order
+
+    for world in (1, 2, 3):
+        orders = [Order(23, 4, 7, world=world, rank=rank) for rank in range(world)]
+        assert len({len(list(order)) for order in orders}) == 1
+        assert all(len(list(order)) == len(order) for order in orders)
+        taken = [i for order in orders for batch in order for i in batch if i >= 0]
+        assert sorted(taken) == list(range(23))
+    order = Order(23, 4, 7)
+    first = list(order)
+    order.epoch = 1
+    assert list(order) == first
+    again = Order(23, 4, 7, reshuffle=True)
+    again.epoch = 1
+    assert list(again) != first
 
 
 # --- the loss at trained positions alone
@@ -278,7 +187,7 @@ def test_pretraining_on_plain_text(tmp_path: Path, model: Path) -> None:
     cut.mkdir()
     outcome = tr.run(whole, model, **more)
     assert outcome.outcome is State.COMPLETED, outcome
-    facts = started(whole)
+    facts = tr.facts(whole)
     assert facts["rows"] == 54
     assert facts["sequences"] == -(-facts["tokens"] // 128)
     loss = tr.losses(whole)
@@ -288,105 +197,6 @@ def test_pretraining_on_plain_text(tmp_path: Path, model: Path) -> None:
     assert tr.run(cut, model, stop_at=5, **more).reason is Reason.STOPPED_BY_USER
     assert tr.run(cut, model, attempt=2, **more).outcome is State.COMPLETED
     assert tr.losses(cut, 1, 2) == loss
-
-
-def test_a_packed_run_sees_every_row_in_fewer_steps(tmp_path: Path, model: Path) -> None:
-    more = {"packing": True, "max_length": 256, "max_steps": -1, "num_train_epochs": 1}
-    outcome = tr.run(tmp_path, model, **more)
-    assert outcome.outcome is State.COMPLETED, outcome
-    facts = started(tmp_path)
-    assert facts["rows"] == 24
-    assert facts["sequences"] < 12
-    last = max(tr.losses(tmp_path))
-    assert tr.losses(tmp_path, name="supervised_tokens")[last] == facts["supervised_tokens"]
-    assert facts["loss"] == "of trained positions"
-
-
-def feelings(path: Path, count: int, *more: str, seed: int = 0) -> Path:
-    draw = random.Random(seed)
-    words = {"good": ("fine", "glad", "happy"), "bad": ("sad", "broken", "wrong"), "so-so": ("maybe", "hm")}
-    names = [draw.choice(list(words)) for _ in range(count)]
-    rows = [{"text": f"This is {draw.choice(words[name])}.", "label": name} for name in names]
-    return write(path, [*rows, *({"text": "x", "label": name} for name in more)])
-
-
-@pytest.mark.parametrize("use_lora", [True, False])
-def test_classification_learns_the_classes(tmp_path: Path, model: Path, use_lora: bool) -> None:
-    rows = feelings(tmp_path / "train.jsonl", 48)
-    held_out = feelings(tmp_path / "eval.jsonl", 17, seed=1)
-    outcome = tr.run(
-        tmp_path, model, rows=rows, eval_rows=str(held_out), training_type="classification", use_lora=use_lora,
-        learning_rate=1e-2 if use_lora else 3e-3, max_steps=30, eval_strategy="steps", eval_steps=15, eval_file="/x",
-        lora_dropout=0.0, save_steps=15,
-    )  # fmt: skip
-    assert outcome.outcome is State.COMPLETED, outcome
-    assert started(tmp_path)["classes"] == ["bad", "good", "so-so"]
-    values = {name: tr.losses(tmp_path, name=name) for name in ("eval_loss", "eval_accuracy", "eval_f1")}
-    assert values["eval_loss"][30] < values["eval_loss"][0]
-    assert values["eval_accuracy"][30] > 0.9
-    assert values["eval_f1"][30] > 0.9
-    assert not tr.losses(tmp_path, name="eval_perplexity")
-    assert tr.losses(tmp_path, name="supervised_tokens")[1] == 4  # rows of the effective batch
-
-
-def test_the_loss_of_classes_is_the_mean_over_the_rows_of_the_step(tmp_path: Path, model: Path) -> None:
-    import torch
-    from transformers import AutoTokenizer
-
-    rows = feelings(tmp_path / "train.jsonl", 5)
-    tr.run(
-        tmp_path, model, rows=rows, training_type="classification", use_lora=False, max_steps=1,
-        gradient_accumulation_steps=4, warmup_steps=10,  # so that the first step moves nothing
-    )  # fmt: skip
-    from transformers import AutoModelForSequenceClassification
-
-    net = AutoModelForSequenceClassification.from_pretrained(tmp_path / "artifacts" / "model")
-    assert net.config.label2id == {name: i for i, name in net.config.id2label.items()}
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    total = 0.0
-    for line in rows.read_text().splitlines():
-        row = json.loads(line)
-        ids = tokenizer(row["text"], return_tensors="pt")["input_ids"]
-        label = torch.tensor([net.config.label2id[row["label"]]])
-        with torch.no_grad():
-            total += float(torch.nn.functional.cross_entropy(net(input_ids=ids).logits, label))
-    assert tr.losses(tmp_path)[1] == pytest.approx(total / 5, rel=1e-4)
-
-
-def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, model: Path) -> None:
-    one = write(tmp_path / "one.jsonl", [{"text": "x", "label": 1}] * 3)
-    outcome = tr.run(tmp_path, model, rows=one, training_type="classification")
-    assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.BAD_DATA)
-    assert "same class" in outcome.message
-    rows = feelings(tmp_path / "train.jsonl", 8)
-    other = feelings(tmp_path / "eval.jsonl", 2, "furious")
-    outcome = tr.run(
-        tmp_path, model, rows=rows, eval_rows=str(other), training_type="classification", attempt=2
-    )
-    assert outcome.reason is Reason.BAD_DATA
-    assert "`furious`" in outcome.message
-
-
-def test_f1_is_the_mean_over_the_classes_that_are_there() -> None:
-    import torch
-
-    from tunesmith_jobs.train.evaluation import ClassScores
-
-    class Net:
-        def __call__(self, **inputs: Any) -> Any:
-            return type("Outputs", (), {"logits": inputs["logits"]})
-
-    labels = torch.tensor([0, 0, 1, 1, 2, 2])
-    answers = torch.tensor([0, 1, 1, 1, 0, 2])
-    scores = ClassScores(torch.device("cpu"), 5)
-    for part in (slice(0, 2), slice(2, 6)):
-        logits = torch.nn.functional.one_hot(answers[part], 5) * 50.0
-        scores.add(Net(), {"logits": logits, "labels": labels[part]})
-    values = scores.values()
-    # Precision and recall by hand: 1/2 and 1/2; 2/3 and 2/2; 1/1 and 1/2.
-    assert values["eval_f1"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
-    assert values["eval_accuracy"] == pytest.approx(4 / 6)
-    assert values["eval_loss"] == pytest.approx(100 / 6)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +211,7 @@ def test_f1_is_the_mean_over_the_classes_that_are_there() -> None:
 def test_each_shape_of_row_trains(
     tmp_path: Path, model: Path, row: dict[str, Any], more: dict[str, str]
 ) -> None:
-    rows = write(
+    rows = tr.write_lines(
         tmp_path / "train.jsonl", [json.loads(json.dumps(row).replace("{}", str(i))) for i in range(9)]
     )
     outcome = tr.run(tmp_path, model, rows=rows, max_steps=2, **more)
@@ -413,7 +223,7 @@ def test_each_shape_of_row_trains(
 
 def test_the_whole_conversation_is_trained_when_asked(tmp_path: Path, model: Path) -> None:
     assert tr.run(tmp_path, model, max_steps=1, assistant_only_loss=False).outcome is State.COMPLETED
-    facts = started(tmp_path)
+    facts = tr.facts(tmp_path)
     assert facts["supervised_tokens"] == facts["tokens"] - facts["rows"]  # nothing predicts a first token
 
 
@@ -464,7 +274,7 @@ def test_the_microscope_shows_what_the_trainer_is_given(
     from tunesmith.spec.training import TrainSpec
     from tunesmith_jobs.train.data import load_data
 
-    file = write(tmp_path / "rows.jsonl", lines)
+    file = tr.write_lines(tmp_path / "rows.jsonl", lines)
     asked = TrainSpec.read(
         {"model_name_or_path": str(model), "train_file": str(file), "max_length": 48, "use_lora": False}
         | spec

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import training_run as tr
+from training_run import saved
 
 from tunesmith.lifecycle import Desired, Reason, State
 
@@ -22,10 +23,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert tr.run(folder, model, **MORE).outcome is State.COMPLETED
     return folder
-
-
-def saved(folder: Path, attempt: int = 1) -> list[int]:
-    return [event["step"] for event in tr.events(folder, attempt) if event["kind"] == "checkpoint"]
 
 
 def stopped_in_batch(number: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -50,10 +50,6 @@ def logits(model: Any) -> Any:
         return model.eval()(torch.arange(5, 25)[None]).logits
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    return next(e["facts"] for e in tr.events(folder) if e["kind"] == "training_started")
-
-
 @pytest.mark.parametrize(
     ("given", "received"),
     [
@@ -162,7 +158,7 @@ def test_an_attached_adapter_is_trained_on(tmp_path: Path, model: Path, adapter:
     assert outcome.outcome is State.COMPLETED, outcome
     again = tr.losses(tmp_path)
     assert again[1] < first[1] - 0.2
-    assert facts(tmp_path)["adapter"] == str(adapter)
+    assert tr.facts(tmp_path)["adapter"] == str(adapter)
 
 
 def test_an_adapter_in_a_storage_elsewhere_is_fetched(
@@ -224,7 +220,7 @@ def test_a_quantised_base_is_trained_and_saved_as_an_adapter(
     assert kinds == {layer}
     outcome = tr.run(tmp_path, model, **given)
     assert outcome.outcome is State.COMPLETED, outcome
-    loss, found = tr.losses(tmp_path), facts(tmp_path)
+    loss, found = tr.losses(tmp_path), tr.facts(tmp_path)
     assert loss[12] < loss[1] - 0.3
     assert found["quantization"] == word
     assert found["parameters"] == sum(p.numel() for p in load(model).parameters())
@@ -273,7 +269,7 @@ def test_with_all_weights_everything_is_trained(model: Path) -> None:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_attention_asked_for_is_used(tmp_path: Path, model: Path, attention: str) -> None:
     assert tr.run(tmp_path, model, max_steps=1, attn_implementation=attention).outcome is State.COMPLETED
-    assert facts(tmp_path)["attention"] == attention
+    assert tr.facts(tmp_path)["attention"] == attention
 
 
 @pytest.mark.parametrize(

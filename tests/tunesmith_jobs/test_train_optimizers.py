@@ -93,6 +93,9 @@ def test_every_choice_of_the_spec_is_in_the_table() -> None:
     assert set(TrainSpec.model_json_schema()["properties"]["optim"]["enum"]) == set(OPTIMIZERS)
 
 
+EVALUATES = {"eval_strategy": "epoch", "eval_sampling_ratio": 0.1}
+
+
 def spec(**more: Any) -> TrainSpec:
     return TrainSpec.read({"model_name_or_path": "/m", "train_file": "/t.jsonl", "use_lora": False} | more)
 
@@ -156,6 +159,18 @@ def test_a_job_refuses_an_optimizer_whose_package_is_absent(
     outcome = tr.run(tmp_path, model, optim="schedule_free_adamw")
     assert outcome.reason is Reason.BAD_PARAMETERS
     assert "tunesmith[optimizers]" in outcome.message
+
+
+@pytest.mark.parametrize("schedule", ["constant", "reduce_lr_on_plateau", "cosine"])
+def test_a_schedule_free_optimizer_warms_up_as_its_schedule_does(schedule: str) -> None:
+    import torch
+    from schedulefree import AdamWScheduleFree
+
+    from tunesmith_jobs.train.optimizers import fit
+
+    made = AdamWScheduleFree([torch.nn.Parameter(torch.ones(4))], warmup_steps=5)
+    fitted = fit(made, spec(optim="schedule_free_adamw", lr_scheduler_type=schedule, **EVALUATES))
+    assert [group["warmup_steps"] for group in fitted.param_groups] == [0]
 
 
 def test_a_schedule_free_optimizer_is_evaluated_and_saved_at_its_average() -> None:

@@ -10,25 +10,13 @@ from typing import Any
 
 import pytest
 import training_run as tr
+from training_run import kinds, saved, stored
 
-from tunesmith.artifacts import checkpoint_step, faults_of
+from tunesmith.artifacts import faults_of
 from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import Reason, State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def kinds(folder: Path, kind: str, attempt: int = 1) -> list[dict[str, Any]]:
-    return [event for event in tr.events(folder, attempt) if event["kind"] == kind]
-
-
-def saved(folder: Path, attempt: int = 1) -> list[int]:
-    return [event["step"] for event in kinds(folder, "checkpoint", attempt)]
-
-
-def stored(folder: Path) -> list[int]:
-    root = folder / "artifacts" / "checkpoints"
-    return sorted(step for path in root.iterdir() if (step := checkpoint_step(path.name)) is not None)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:

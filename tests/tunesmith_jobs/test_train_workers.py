@@ -77,10 +77,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     return folder
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    return next(e["facts"] for e in tr.events(folder) if e["kind"] == "training_started")
-
-
 def assert_same_curve(folder: Path, alone: Path) -> None:
     for name in ("loss", "eval_loss", "supervised_tokens", "grad_norm"):
         assert tr.losses(folder, name=name) == pytest.approx(tr.losses(alone, name=name), rel=1e-4), name
@@ -94,8 +90,8 @@ def final_weights(folder: Path) -> dict[str, Any]:
 
 def test_two_workers_train_as_one(tmp_path: Path, model: Path, alone: Path) -> None:
     run_workers(tmp_path, model, 2)
-    assert facts(alone)["engine"] == "alone"
-    assert facts(tmp_path)["engine"] == "ddp"
+    assert tr.facts(alone)["engine"] == "alone"
+    assert tr.facts(tmp_path)["engine"] == "ddp"
     assert_same_curve(tmp_path, alone)
 
 
@@ -110,7 +106,7 @@ def test_zero_trains_as_one_and_leaves_whole_weights(
     import torch
 
     run_workers(tmp_path, model, 2, deepspeed_stage=stage, deepspeed_offload=offload)
-    assert facts(tmp_path)["engine"] == f"zero{stage}"
+    assert tr.facts(tmp_path)["engine"] == f"zero{stage}"
     assert_same_curve(tmp_path, alone)
     assert not list((tmp_path / "artifacts").rglob("*.py"))
     ours, theirs = final_weights(tmp_path), final_weights(alone)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tunesmith.artifacts import checkpoint_step
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
 
@@ -62,6 +63,11 @@ def write_rows(file: Path, count: int, seed: int = 1) -> Path:
             answer = "The answer is the number " + str(draw.randint(0, 9)) + "." * draw.randint(1, 3)
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             stream.write(json.dumps({"messages": turns}) + "\n")
+    return file
+
+
+def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
@@ -125,6 +131,27 @@ def run(
 
 def events(folder: Path, attempt: int = 1) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / f"events-{attempt}.jsonl").read_text().splitlines()]
+
+
+def kinds(folder: Path, kind: str, attempt: int = 1) -> list[dict[str, Any]]:
+    return [event for event in events(folder, attempt) if event["kind"] == kind]
+
+
+def facts(folder: Path, attempt: int = 1) -> dict[str, Any]:
+    """What a run said of itself when it started."""
+    found: dict[str, Any] = kinds(folder, "training_started", attempt)[0]["facts"]
+    return found
+
+
+def saved(folder: Path, attempt: int = 1) -> list[int]:
+    """The steps whose checkpoints a run told of."""
+    return [event["step"] for event in kinds(folder, "checkpoint", attempt)]
+
+
+def stored(folder: Path) -> list[int]:
+    """The steps whose checkpoints are there."""
+    root = folder / "artifacts" / "checkpoints"
+    return sorted(step for path in root.iterdir() if (step := checkpoint_step(path.name)) is not None)
 
 
 def losses(folder: Path, *attempts: int, name: str = "loss") -> dict[int, float]:

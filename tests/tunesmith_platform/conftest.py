@@ -1,5 +1,23 @@
 """Fixtures of the control plane's tests."""
 
-from conftest_platform import client, home, plane
+from collections.abc import Iterator
+
+import pytest
+from conftest_platform import Plane, client, home, plane
+from receivers import Hook
 
 __all__ = ["client", "home", "plane"]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A receiver of webhooks."""
+    hook = Hook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
+def private_addresses(plane: Plane) -> None:
+    """Webhooks may lead to this machine."""
+    plane.settings.notify_private_addresses = True

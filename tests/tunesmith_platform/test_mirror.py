@@ -22,6 +22,17 @@ def mirrored(plane: Plane, task: TaskView) -> list[int]:
     return sorted(point.step for point in run.points) if run else []
 
 
+def ended(plane: Plane, count: int, *steps: int) -> list[TaskView]:
+    """Tasks that measured these steps and are over."""
+    tasks = []
+    for _ in range(count):
+        task = plane.running()
+        measured(plane, task, *steps)
+        finished(plane, task)
+        tasks.append(task)
+    return tasks
+
+
 def finished(plane: Plane, task: TaskView) -> None:
     plane.report(task, {"kind": "finished", "outcome": "completed", "reason": "completed"})
     plane.job(task, JobStatus.SUCCEEDED)
@@ -31,12 +42,7 @@ def finished(plane: Plane, task: TaskView) -> None:
 def test_an_emptied_mlflow_is_noticed_also_when_nothing_goes_on(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = []
-    for _ in range(5):
-        task = plane.running()
-        measured(plane, task, 1, 2, 3)
-        finished(plane, task)
-        tasks.append(task)
+    tasks = ended(plane, 5, 1, 2, 3)
     plane.mirror.tick()
     plane.tracking.runs.clear()
     plane.mirror.tick()
@@ -54,12 +60,7 @@ def test_an_emptied_mlflow_is_noticed_also_when_nothing_goes_on(
 def test_work_that_was_cut_off_in_an_emptied_mlflow_goes_on_after_a_restart(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = []
-    for _ in range(3):
-        task = plane.running()
-        measured(plane, task, 1)
-        finished(plane, task)
-        tasks.append(task)
+    tasks = ended(plane, 3, 1)
     plane.mirror.tick()
     for task in tasks[:2]:  # the newest is there already: it was made again before the API died
         del plane.tracking.runs[f"run-{task.id}"]

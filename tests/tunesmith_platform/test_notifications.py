@@ -4,7 +4,6 @@ import concurrent.futures
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Iterator
 
 import pytest
 from conftest_platform import Plane
@@ -19,18 +18,7 @@ from tunesmith_platform.notifications import wording
 from tunesmith_platform.notifications.service import PAUSES
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    hook = Hook()
-    yield hook
-    hook.close()
-
-
-@pytest.fixture
-def plane(plane: Plane) -> Plane:
-    plane.settings.notify_private_addresses = True
-    return plane
+pytestmark = pytest.mark.usefixtures("private_addresses")
 
 
 def test_a_failure_is_posted_once_and_signed(plane: Plane, hook: Hook) -> None:

@@ -1,6 +1,6 @@
 """A warning reaches everybody who follows: the stream, the terminal, the webhook, the autopsy. Each of them once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from conftest_platform import Plane
@@ -13,13 +13,7 @@ from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 
-
-@pytest.fixture
-def hook(plane: Plane) -> Iterator[Hook]:
-    plane.settings.notify_private_addresses = True
-    hook = Hook()
-    yield hook
-    hook.close()
+pytestmark = pytest.mark.usefixtures("private_addresses")
 
 
 def spike(plane: Plane, loop: Monitor) -> TaskView:

@@ -12,18 +12,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.notifications import NewWebhook, verify
 from tunesmith_platform.notifications import sending
 
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    hook = Hook()
-    yield hook
-    hook.close()
-
-
-@pytest.fixture
-def plane(plane: Plane) -> Plane:
-    plane.settings.notify_private_addresses = True
-    return plane
+pytestmark = pytest.mark.usefixtures("private_addresses")
 
 
 def test_a_redirect_is_not_followed(plane: Plane, hook: Hook) -> None:
@@ -117,6 +106,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """The authority, which the sender trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    return authority
+
+
+@pytest.fixture
 def safe_hook() -> Iterator[Callable[[ssl.SSLContext], Hook]]:
     made: list[Hook] = []
 
@@ -130,13 +126,9 @@ def safe_hook() -> Iterator[Callable[[ssl.SSLContext], Hook]]:
 
 
 def test_a_webhook_over_https_is_signed_and_sends_no_redirect_on(
-    plane: Plane,
-    authority: Authority,
-    safe_hook: Callable[[ssl.SSLContext], Hook],
-    monkeypatch: pytest.MonkeyPatch,
+    plane: Plane, trusted: Authority, safe_hook: Callable[[ssl.SSLContext], Hook]
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    hook = safe_hook(authority.context("127.0.0.1"))
+    hook = safe_hook(trusted.context("127.0.0.1"))
     added = add(plane, hook)
     end(plane)
     hook.answers = [302]
@@ -184,13 +176,12 @@ def test_a_receiver_with_a_bad_certificate_gets_nothing(
 
 def test_the_certificate_is_the_names_and_the_connection_the_addresss(
     plane: Plane,
-    authority: Authority,
+    trusted: Authority,
     safe_hook: Callable[[ssl.SSLContext], Hook],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     monkeypatch.setattr(sending, "resolve", lambda place: [ipaddress.ip_address("127.0.0.1")])
-    hook = safe_hook(authority.context("hooks.example"))
+    hook = safe_hook(trusted.context("hooks.example"))
     port = hook.server.server_port
     plane.services.notifications.add(NewWebhook(url=f"https://hooks.example:{port}/a"), "local")
     end(plane)

@@ -70,9 +70,9 @@ def fit(optimizer: torch.optim.Optimizer, spec: TrainSpec) -> torch.optim.Optimi
         lomo.weight_decay, lomo.do_weight_decay = spec.weight_decay, spec.weight_decay > 0
         if name == "adalomo":
             _translate(optimizer, _adalomo_out, _adalomo_back)
-    elif name == "schedule_free_adamw" and spec.lr_scheduler_type != "constant":
+    elif name == "schedule_free_adamw":
         for group in optimizer.param_groups:
-            group["warmup_steps"] = 0  # the scheduler warms up already
+            group["warmup_steps"] = 0  # whether it warms up is the schedule's to say, as with any other
     return optimizer
 
 

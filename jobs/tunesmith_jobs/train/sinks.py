@@ -17,11 +17,10 @@ from typing import Any, Protocol
 
 from tunesmith.errors import InvalidInput
 from tunesmith.events import JobPayload, Metrics, TrainingStarted, Warned
-from tunesmith.lifecycle import Desired
 from tunesmith.optimizers import tracker_problems
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
-from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.report import Outlet, Relay
 
 FOLDER = "tensorboard"
 _MOST_WAITING = 10_000
@@ -137,7 +136,7 @@ SINKS: dict[str, Callable[[Run], Sink]] = {"tensorboard": TensorBoard, "wandb": 
 """The trackers that a job feeds itself."""
 
 
-class Tee:
+class Tee(Relay):
     """An outlet that tells the trackers too."""
 
     def __init__(self, outlet: Outlet, run: Run) -> None:
@@ -146,10 +145,10 @@ class Tee:
         Raises:
             InvalidInput: A tracker's package is not installed.
         """
+        super().__init__(outlet)
         problems = tracker_problems(run.spec)
         if problems:
             raise InvalidInput(problems[0].message, hint=problems[0].hint, problems=problems)
-        self._outlet = outlet
         self._sinks = {name: SINKS[name](run) for name in run.spec.report_to if name in SINKS}
         self._queue: queue.Queue[tuple[JobPayload, dt.datetime] | None] = queue.Queue(_MOST_WAITING)
         self._left_out = 0
@@ -157,29 +156,9 @@ class Tee:
         if self._sinks:
             self._thread.start()
 
-    @property
-    def desired(self) -> Desired:
-        """See `Outlet.desired`."""
-        return self._outlet.desired
-
-    @property
-    def superseded(self) -> bool:
-        """See `Outlet.superseded`."""
-        return self._outlet.superseded
-
-    @property
-    def save_now(self) -> int:
-        """See `Outlet.save_now`."""
-        return self._outlet.save_now
-
-    @property
-    def pinned(self) -> frozenset[int] | None:
-        """See `Outlet.pinned`."""
-        return self._outlet.pinned
-
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         """Say it to the outlet, and leave measurements to the trackers' thread."""
-        self._outlet.emit(payload, time)
+        super().emit(payload, time)
         if self._sinks and isinstance(payload, Metrics | TrainingStarted):
             try:
                 self._queue.put_nowait((payload, time or dt.datetime.now(dt.UTC)))

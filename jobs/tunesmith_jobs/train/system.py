@@ -21,8 +21,7 @@ import psutil
 from pydantic import ValidationError
 
 from tunesmith.events import JobPayload, Metrics, Progress, SystemMeasured, TrainingStarted, WorkerSystem
-from tunesmith.lifecycle import Desired
-from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.report import Outlet, Relay
 
 SAMPLE_SECONDS = 10.0
 _FIRST_SECONDS = 2.0
@@ -145,33 +144,17 @@ class Samples:
         return sorted(found, key=lambda sample: sample.worker)
 
 
-class _Stepped:
+class _Stepped(Relay):
     """An outlet that remembers the step that was last spoken of."""
 
     def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
+        super().__init__(outlet)
         self.step = 0
-
-    @property
-    def desired(self) -> Desired:
-        return self._outlet.desired
-
-    @property
-    def superseded(self) -> bool:
-        return self._outlet.superseded
-
-    @property
-    def save_now(self) -> int:
-        return self._outlet.save_now
-
-    @property
-    def pinned(self) -> frozenset[int] | None:
-        return self._outlet.pinned
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         if isinstance(payload, TrainingStarted | Metrics | Progress):  # a checkpoint may be an older step's
             self.step = payload.step
-        self._outlet.emit(payload, time)
+        super().emit(payload, time)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What several commands take alike, and how they find the server."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,7 +14,16 @@ TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id
 TaskArguments = Annotated[
     list[str], typer.Argument(metavar="TASK...", help="Ids of tasks, or their names if unique.")
 ]
+WatchFlag = Annotated[
+    bool | None,
+    typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def is_followed(watch: bool | None) -> bool:
+    """What `WatchFlag` asks for."""
+    return sys.stdout.isatty() if watch is None else watch
 
 
 def connect() -> Client:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
 from tunesmith.cli.output import out, say, show_json
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput
@@ -39,10 +39,7 @@ def run(
         str | None, typer.Option(metavar="NAME", help="The data set whose next version is made.")
     ] = None,
     project: Annotated[str, typer.Option(help="The project of its task.")] = "default",
-    watch: Annotated[
-        bool | None,
-        typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
-    ] = None,
+    watch: WatchFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run an operation on data sets as a task: filter, map, split, dedup, mix, ...; or load a folder or the Hub.
@@ -62,7 +59,7 @@ def run(
     with connect() as client:
         view = client.datasets.run(name, parameters, into, project=project)
         say(f"Task `{view.name}` has begun: {view.id}. It makes `{view.spec.get('into')}`.")
-        if watch or (watch is None and sys.stdout.isatty()):
+        if is_followed(watch):
             raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
     if as_json:
         show_json(view)

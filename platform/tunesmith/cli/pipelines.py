@@ -8,7 +8,7 @@ import typer
 import yaml
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
 from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, state_text, table
 from tunesmith.cli.words import age, plain
 from tunesmith.errors import InvalidInput
@@ -19,10 +19,6 @@ from tunesmith.spec.pipeline_file import read_pipeline
 
 pipelines = typer.Typer(name="pipelines", help="Pipelines: what `tunesmith run` began.", no_args_is_help=True)
 PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's id.")]
-_WatchFlag = Annotated[
-    bool | None,
-    typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
-]
 
 
 def run(
@@ -50,7 +46,7 @@ def run(
         bool, typer.Option("--fresh", help="Do every step anew, even where an identical one was done before.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the file and show its steps.")] = False,
-    watch: _WatchFlag = None,
+    watch: WatchFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a pipeline: data sets and trainers, tied together in YAML as model-compose writes it.
@@ -138,7 +134,7 @@ def stop(pipeline: PipelineArgument, as_json: JsonFlag = False) -> None:
 
 
 @pipelines.command("continue")
-def carry_on(pipeline: PipelineArgument, watch: _WatchFlag = None, as_json: JsonFlag = False) -> None:
+def carry_on(pipeline: PipelineArgument, watch: WatchFlag = None, as_json: JsonFlag = False) -> None:
     """Continue a pipeline from the step that failed or was stopped."""
     with connect() as client:
         view = client.pipelines.carry_on(pipeline)
@@ -164,7 +160,7 @@ def delete(
 
 def _follow(view: PipelineView, watch: bool | None, as_json: bool) -> None:
     """Say what becomes of each step until the pipeline is over; its end is the exit code."""
-    if watch is False or (watch is None and not sys.stdout.isatty()):
+    if not is_followed(watch):
         if as_json:
             show_json(view)
         else:

@@ -5,7 +5,6 @@ Knows how a flag becomes a value of the spec; what the value may be, the spec kn
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ import yaml
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
 from tunesmith.cli.output import out, say, show_json, show_notices
 from tunesmith.cli.parameters import Language, group_title, shown
 from tunesmith.cli.watching import watch_task, watched
@@ -214,10 +213,7 @@ def _train(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given again.")] = None,
     notes: Annotated[str | None, typer.Option("--notes", help="Free text.")] = None,
-    watch: Annotated[
-        bool | None,
-        typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
-    ] = None,
+    watch: WatchFlag = None,
     as_json: JsonFlag = False,
     **flags: Any,
 ) -> None:
@@ -238,7 +234,7 @@ def _train(
         if as_json:
             show_json(view)
             return
-        if watch is False or (watch is None and not sys.stdout.isatty()):
+        if not is_followed(watch):
             say(f"Task `{view.name}` is {view.state}. Follow it with `tunesmith watch {view.id}`.")
             out().print(view.id)
             return

@@ -21,9 +21,7 @@ class CheckpointService:
         with self._database.read() as session:
             tasks.require(session, task_id)
             rows = repository.newest(session, task_id, after, limit + 1)
-        data = [_view(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=str(data[-1].step) if more else None)
+        return views.Page.of([_view(row) for row in rows], limit, lambda checkpoint: checkpoint.step)
 
     def save(self, task_id: str) -> views.SaveRequestView:
         """Ask a running task for a checkpoint after its next step. Asking twice before it answers makes one.

@@ -14,7 +14,7 @@ from tunesmith_platform import examples
 from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
 from tunesmith_platform.datasets.service import NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload
-from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
 
 router = APIRouter(tags=["datasets"])
@@ -31,16 +31,7 @@ Dataset = Annotated[
 UploadId = Annotated[
     str, Path(description="The upload's id.", min_length=3, max_length=40, pattern=r"^upload-[0-9a-z]+$")
 ]
-_MADE_BEFORE = {
-    "model": views.TaskView,
-    "description": "The task that this `Idempotency-Key` made before.",
-    "content": {"application/json": {"example": examples.DATA_TASK.model_dump(mode="json")}},
-}
-_FOUND = {
-    "model": DatasetView,
-    "description": "Its newest version has these bytes already.",
-    "content": {"application/json": {"example": examples.DATASET.model_dump(mode="json")}},
-}
+_FOUND = made_before(examples.DATASET, "Its newest version has these bytes already.")
 
 
 @router.get(
@@ -60,7 +51,7 @@ def list_datasets(
     "/datasets",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 413, 422, 503, status=201) | {200: _FOUND},
+    responses=answers(examples.DATASET, 401, 413, 422, 503, status=201) | _FOUND,
 )
 def register_dataset(
     new: Annotated[NewDataset, examples.new_dataset_body()],
@@ -81,7 +72,8 @@ def register_dataset(
     "/datasets:run",
     response_model=views.TaskView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATA_TASK, 401, 404, 409, 413, 422, 503, status=201) | {200: _MADE_BEFORE},
+    responses=answers(examples.DATA_TASK, 401, 404, 409, 413, 422, 503, status=201)
+    | made_before(examples.DATA_TASK, "The task that this `Idempotency-Key` made before."),
 )
 def run_operation(
     new: Annotated[NewDataTask, examples.new_data_task_body()],
@@ -96,10 +88,7 @@ def run_operation(
     stopped and done again (`:continue`) like any other. Nothing that comes with a data set is ever run.
     """
     task, is_new = services.data_tasks.create(new, user, idempotency_key)
-    if not is_new:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotent-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/tasks/{task.id}"
+    say_made(response, is_new, f"/v1/tasks/{task.id}")
     return task
 
 
@@ -213,7 +202,7 @@ async def send_piece(
     "/uploads/{upload}:finish",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 404, 409, 422, 503, status=201) | {200: _FOUND},
+    responses=answers(examples.DATASET, 401, 404, 409, 422, 503, status=201) | _FOUND,
 )
 def finish_upload(upload: UploadId, response: Response, services: ServicesDep, _user: UserDep) -> DatasetView:
     """Make a file that has arrived whole a version of its data set. Asked again, it answers the same."""
@@ -232,7 +221,5 @@ def give_up_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> N
 
 
 def _entered(dataset: DatasetView, made: bool, response: Response) -> DatasetView:
-    if not made:
-        response.status_code = status.HTTP_200_OK
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    say_made(response, made, f"/v1/datasets/{dataset.id}", is_keyed=False)
     return dataset

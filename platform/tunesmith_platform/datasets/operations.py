@@ -80,9 +80,7 @@ class DataTaskService:
                 parameters=new.parameters, rows_dir=str(rows_dir), reads=_files(new.parameters)
             )
         shown = {"operation": new.operation, **spec, **({"into": inputs.into} if inputs.into else {})}
-        task = new_row(
-            new, Kind.DATASET, task_id, moment, spec=shown, inputs=inputs.model_dump(mode="json")
-        )
+        task = new_row(new, Kind.DATASET, task_id, moment, spec=shown, inputs=inputs.model_dump(mode="json"))
         return self._tasks.add(task, principal, key, body)
 
     def _look_at(self, new: NewDataTask, rows_dir: str) -> tuple[dict[str, Any], DataInputs]:

@@ -112,9 +112,7 @@ class EventService:
         with self._database.read() as session:
             tasks.require(session, task_id)
             rows = repository.after(session, task_id, after, limit + 1, kinds)
-        data = [event_view(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=str(data[-1].n) if more else None)
+        return views.Page.of([event_view(row) for row in rows], limit, lambda event: event.n)
 
     def logs(
         self, task_id: str, tail: int, levels: Sequence[str] | None, after: int | None

@@ -2,21 +2,9 @@
 
 import datetime as dt
 
-from tunesmith.estimate import (
-    DataView,
-    DiskView,
-    EstimateView,
-    HardwareView,
-    Level,
-    MeasurementState,
-    MeasurementView,
-    MemoryView,
-    SettingView,
-    SpeedView,
-    StepsView,
-)
+from tunesmith import estimate
 
-_MEMORY = MemoryView(
+_MEMORY = estimate.MemoryView(
     weights=538_000_000,
     gradients=19_500_000,
     optimizer=39_000_000,
@@ -25,10 +13,12 @@ _MEMORY = MemoryView(
     framework=560_000_000,
     peak=2_267_500_000,
 )
-ESTIMATE = EstimateView(
-    level=Level.FORMULA,
-    steps=StepsView(steps_per_epoch=25, total_steps=50, warmup_steps=5, evaluations=0, checkpoints=1),
-    data=DataView(
+ESTIMATE = estimate.EstimateView(
+    level=estimate.Level.FORMULA,
+    steps=estimate.StepsView(
+        steps_per_epoch=25, total_steps=50, warmup_steps=5, evaluations=0, checkpoints=1
+    ),
+    data=estimate.DataView(
         rows=198,
         is_sample=False,
         looked_at=198,
@@ -42,7 +32,7 @@ ESTIMATE = EstimateView(
         padding_share=0.31,
         padding_share_packed=0.02,
     ),
-    disk=DiskView(
+    disk=estimate.DiskView(
         checkpoint_bytes=58_700_000,
         kept=1,
         final_bytes=22_000_000,
@@ -50,21 +40,21 @@ ESTIMATE = EstimateView(
         free_bytes=81_000_000_000,
     ),
     memory=_MEMORY,
-    time=SpeedView(
+    time=estimate.SpeedView(
         seconds_per_step=5.1,
         training_seconds=255.0,
         start_seconds=35.0,
         total_seconds=290.0,
         source="the speed that this machine was calibrated at",
     ),
-    hardware=HardwareView(
+    hardware=estimate.HardwareView(
         device="cpu", name="a processor", precision="bf16", workers=1, memory_bytes=16_000_000_000
     ),
     trainable_parameters=4_884_480,
     parameters=134_515_008,
     fits=True,
     settings=[
-        SettingView(
+        estimate.SettingView(
             name="smaller micro-batch",
             change={"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
             memory=_MEMORY.model_copy(update={"activations": 455_000_000, "peak": 1_812_500_000}),
@@ -75,9 +65,9 @@ ESTIMATE = EstimateView(
 )
 MEASURING = ESTIMATE.model_copy(
     update={
-        "measurement": MeasurementView(
+        "measurement": estimate.MeasurementView(
             id="measure-01k9xq7c2m5d8e4f9g",
-            state=MeasurementState.MEASURING,
+            state=estimate.MeasurementState.MEASURING,
             message="Being handed to Ray.",
             created_at=dt.datetime(2026, 11, 21, 9, 30, tzinfo=dt.UTC),
         )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response, status
 from tunesmith import views
 from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.http import ServicesDep, UserDep, answers, made_before, say_made
 from tunesmith_platform.models.service import ModelChange, NewModel
 
 router = APIRouter(tags=["models"])
@@ -29,13 +29,7 @@ def list_models(services: ServicesDep, _user: UserDep) -> views.Page[ModelView]:
     response_model=ModelView,
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.MODEL, 401, 409, 413, 422, 503, status=201)
-    | {
-        200: {
-            "model": ModelView,
-            "description": "It was registered before.",
-            "content": {"application/json": {"example": examples.MODEL.model_dump(mode="json")}},
-        }
-    },
+    | made_before(examples.MODEL, "It was registered before."),
 )
 def register_model(
     new: Annotated[NewModel, examples.new_model_body()],
@@ -45,9 +39,7 @@ def register_model(
 ) -> ModelView:
     """Register a folder, or a pulled model by its hub id. What cannot be trained is refused, with the way out."""
     model, made = services.models.register(new)
-    if not made:
-        response.status_code = status.HTTP_200_OK
-    response.headers["Location"] = f"/v1/models/{model.id}"
+    say_made(response, made, f"/v1/models/{model.id}", is_keyed=False)
     return model
 
 

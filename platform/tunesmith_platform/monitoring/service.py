@@ -107,9 +107,7 @@ class MonitoringService:
         with self._database.read() as session:
             tasks.require(session, task_id)
             rows = repository.log(session, task_id, wanted, after, limit + 1)
-        data = [_line(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=str(data[-1].n) if more else None)
+        return views.Page.of([_line(row) for row in rows], limit, lambda line: line.n)
 
     def download(self, task_id: str, wanted: LogQuery) -> Iterator[bytes]:
         """A task's log as text, part by part; no transaction is open while a part travels."""

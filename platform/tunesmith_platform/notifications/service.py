@@ -99,9 +99,7 @@ class NotificationService:
         """Webhooks, oldest first."""
         with self._database.read() as session:
             rows = repository.webhooks(session, after, limit)
-        data = [_webhook(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=data[-1].id if more else None)
+        return views.Page.of([_webhook(row) for row in rows], limit, lambda webhook: webhook.id)
 
     def remove(self, webhook_id: str) -> None:
         """Remove a webhook with its delivery log; what is on its way is dropped."""
@@ -114,9 +112,7 @@ class NotificationService:
             if receiver is not None and receiver != EMAIL:
                 repository.require(session, receiver)
             rows = repository.deliveries(session, receiver, after, limit)
-        data = [_delivery(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=str(data[-1].id) if more else None)
+        return views.Page.of([_delivery(row) for row in rows], limit, lambda delivery: delivery.id)
 
     def test(self, receiver: str) -> DeliveryView:
         """Send a notification that says it is a test, now and once.

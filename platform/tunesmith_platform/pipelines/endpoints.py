@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Response, status
 from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
 
 router = APIRouter(tags=["pipelines"])
 
@@ -19,13 +19,7 @@ PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The p
     response_model=PipelineView,
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.PIPELINE, 401, 409, 413, 422, 503, status=201)
-    | {
-        200: {
-            "model": PipelineView,
-            "description": "The pipeline that this `Idempotency-Key` began before.",
-            "content": {"application/json": {"example": examples.PIPELINE.model_dump(mode="json")}},
-        }
-    },
+    | made_before(examples.PIPELINE, "The pipeline that this `Idempotency-Key` began before."),
 )
 def run_pipeline(
     new: Annotated[NewPipeline, examples.new_pipeline_body()],
@@ -47,10 +41,7 @@ def run_pipeline(
     and what an identical earlier step made is taken instead of being made again.
     """
     pipeline, is_new = services.pipelines.create(new, user, idempotency_key)
-    if not is_new:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotent-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/pipelines/{pipeline.id}"
+    say_made(response, is_new, f"/v1/pipelines/{pipeline.id}")
     return pipeline
 
 

@@ -9,7 +9,6 @@ import datetime as dt
 import logging
 import os
 import secrets
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import resolve
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
+from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.locating import content_key
@@ -32,30 +32,19 @@ from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
 
-_IDLE_SECONDS = 1.0
 _LEASE = dt.timedelta(seconds=60)
 
 
-class PipelineRunner:
+class PipelineRunner(Loop):
     """Brings every pipeline on."""
 
+    idle_seconds = 0.0  # nobody waits for the next step to the second: it looks by the clock
+
     def __init__(self, services: Services) -> None:
+        super().__init__(services.hub)
         self._services = services
         self._settings = services.settings
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._stop = threading.Event()
-
-    def run(self) -> None:
-        """Loop until `close`."""
-        while not self._stop.wait(_IDLE_SECONDS):
-            try:
-                self.tick()
-            except Exception:
-                logger.exception("a round over the pipelines failed; it goes on in a moment")
-
-    def close(self) -> None:
-        """End the loop after the round it is in."""
-        self._stop.set()
 
     def tick(self) -> None:
         """One round."""

@@ -145,10 +145,8 @@ class PipelineService:
     def page(self, after: str | None, limit: int) -> views.Page[PipelineView]:
         """Pipelines, the newest first."""
         with self._database.read() as session:
-            rows = repository.find(session, after, limit + 1)
-            data = [_view(session, row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=data[-1].id if more else None)
+            found = [_view(session, row) for row in repository.find(session, after, limit + 1)]
+        return views.Page.of(found, limit, lambda pipeline: pipeline.id)
 
     def get(self, pipeline_id: str) -> PipelineView:
         """A pipeline as it stands."""

@@ -6,7 +6,17 @@ from fastapi import APIRouter, Header, Path, Query, Response, status
 
 from tunesmith import views
 from tunesmith_platform import examples
-from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.http import (
+    AdminDep,
+    After,
+    AfterNumber,
+    Limit,
+    ServicesDep,
+    UserDep,
+    answers,
+    made_before,
+    say_made,
+)
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 
 router = APIRouter(tags=["quota"])
@@ -75,15 +85,7 @@ def quota_history(
     response_model=views.QuotaEntryView,
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.QUOTA_ENTRIES.data[0], 401, 403, 409, 413, 422, 503, status=201)
-    | {
-        200: {
-            "model": views.QuotaEntryView,
-            "description": "The grant that this `Idempotency-Key` made before.",
-            "content": {
-                "application/json": {"example": examples.QUOTA_ENTRIES.data[0].model_dump(mode="json")}
-            },
-        }
-    },
+    | made_before(examples.QUOTA_ENTRIES.data[0], "The grant that this `Idempotency-Key` made before."),
 )
 def grant_quota(
     project: Project,
@@ -103,7 +105,5 @@ def grant_quota(
     Taking away stops no task at once: a task that is no longer covered saves, then stops, at its next checkpoint.
     """
     entry, made = services.quota.grant(project, new, admin, idempotency_key)
-    if not made:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotent-Replayed"] = "true"
+    say_made(response, made)
     return entry

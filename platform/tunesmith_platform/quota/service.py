@@ -58,9 +58,7 @@ class QuotaService:
         """The projects that have a quota, by name."""
         with self._database.read() as session:
             rows = repository.projects(session, after, limit)
-        data = [_view(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=data[-1].project if more else None)
+        return views.Page.of([_view(row) for row in rows], limit, lambda quota: quota.project)
 
     def change(self, project: str, change: QuotaChange) -> views.QuotaView:
         """Switch a project's quota on or off, or set its threshold.
@@ -107,9 +105,7 @@ class QuotaService:
         """A project's ledger, newest first."""
         with self._database.read() as session:
             rows = repository.entries(session, project, task_id, after, limit)
-        data = [_entry(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return views.Page(data=data, has_more=more, next=str(data[-1].id) if more else None)
+        return views.Page.of([_entry(row) for row in rows], limit, lambda entry: entry.id)
 
 
 def _view(row: QuotaProjectRow) -> views.QuotaView:

@@ -8,7 +8,6 @@ import datetime as dt
 import logging
 import os
 import secrets
-import threading
 import time
 
 from sqlalchemy.orm import Session
@@ -24,6 +23,7 @@ from tunesmith_platform.backends.protocols import TRAINING, JobStatus, Observati
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
 from tunesmith_platform.events import repository as events
+from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler.decisions import (
     AttemptPhase,
@@ -45,49 +45,37 @@ from tunesmith_platform.tasks.service import move
 logger = logging.getLogger(__name__)
 
 _LEASE = dt.timedelta(seconds=30)
-_IDLE_SECONDS = 0.5
-_GATHER_SECONDS = 0.05
-"""A burst of events is one round."""
 _REST = 6
 """How many times as long as a round took the next one waits, while events come without end."""
 _RESUBMIT_SECONDS = 2.0
 _LOG_TAIL = 40
 
 
-class Reconciler:
+class Reconciler(Loop):
     """Brings every task to what its user wants of it."""
 
+    gather_seconds = 0.05
+    idle_seconds = 0.5
+    failed_seconds = 2.0
+
     def __init__(self, services: Services, mirror: Mirror | None) -> None:
+        super().__init__(services.hub)
         self._services = services
         self._mirror = mirror
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._stop = threading.Event()
-        self._wake = services.hub.listen()
         self._submit_after: dict[str, float] = {}
-        self.last_seconds = 0.0
 
-    def run(self) -> None:
-        """Loop until `close`."""
-        self._report_taken_up()
-        while not self._stop.is_set():
-            self._wake.clear()
-            started = time.monotonic()
-            try:
-                self.tick()
-            except Exception:
-                logger.exception("reconciling failed; it goes on in a moment")
-                self._stop.wait(2)
-            ended = time.monotonic()
-            self.last_seconds = ended - started
-            # Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once.
-            again = ended + min(_IDLE_SECONDS, _REST * self.last_seconds)
-            self._wake.wait(_IDLE_SECONDS)
-            self._stop.wait(max(_GATHER_SECONDS, again - time.monotonic()))
+    def begin(self) -> None:
+        """Say which tasks were under way before."""
+        with self._services.database.read() as session:
+            for task_id in repository.to_reconcile(session):
+                logger.info("taking up %s where it was", task_id)
 
-    def close(self) -> None:
-        """End the loop after the round it is in."""
-        self._stop.set()
-        self._wake.set()
+    def pause(self) -> None:
+        """Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once."""
+        again = time.monotonic() + min(self.idle_seconds, _REST * self.last_seconds)
+        self._wake.wait(self.idle_seconds)
+        self._stop.wait(max(self.gather_seconds, again - time.monotonic()))
 
     def tick(self) -> None:
         """One round."""
@@ -99,11 +87,6 @@ class Reconciler:
                 self.reconcile(task_id)
             except TunesmithError as error:
                 logger.warning("%s: %s", task_id, error.message)
-
-    def _report_taken_up(self) -> None:
-        with self._services.database.read() as session:
-            for task_id in repository.to_reconcile(session):
-                logger.info("taking up %s where it was", task_id)
 
     # --- admission: the queue beyond what runs is ours
 

@@ -9,7 +9,7 @@ from tunesmith import views
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, made_before, say_made
 from tunesmith_platform.tasks.repository import Filter
 from tunesmith_platform.tasks.service import TaskChange
 
@@ -19,21 +19,14 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="The same key and body again answer the same task."),
 ]
-_CREATED = answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=201) | {
-    200: {
-        "model": views.TaskView,
-        "description": "The task that this `Idempotency-Key` made before.",
-        "content": {"application/json": {"example": examples.TASK.model_dump(mode="json")}},
-    }
-}
+_CREATED = answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=201) | made_before(
+    examples.TASK, "The task that this `Idempotency-Key` made before."
+)
 
 
 def _made(task: views.TaskView, is_new: bool, response: Response) -> views.TaskView:
     """Answer a task: made now, or by the same call before."""
-    if not is_new:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotent-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/tasks/{task.id}"
+    say_made(response, is_new, f"/v1/tasks/{task.id}")
     return task
 
 

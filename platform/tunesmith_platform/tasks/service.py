@@ -172,9 +172,8 @@ class TaskService:
         """Tasks, newest first."""
         with self._database.read() as session:
             rows = repository.find(session, wanted)
-            data = [self._view(row, None) for row in rows[: wanted.limit]]
-        more = len(rows) > wanted.limit
-        return views.Page(data=data, has_more=more, next=data[-1].id if more else None)
+            found = [self._view(row, None) for row in rows]
+        return views.Page.of(found, wanted.limit, lambda task: task.id)
 
     def get(self, task_id: str) -> views.TaskView:
         """A task as it stands."""

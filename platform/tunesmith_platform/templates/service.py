@@ -37,9 +37,7 @@ class TemplateService:
                 session, None if first or after in names else after, limit + 1 - len(found)
             )
         found += [_view(row) for row in rows]
-        more = len(found) > limit
-        data = found[:limit]
-        return Page(data=data, has_more=more, next=data[-1].name if more else None)
+        return Page.of(found, limit, lambda template: template.name)
 
     def get(self, name: str) -> TemplateView:
         """A template.

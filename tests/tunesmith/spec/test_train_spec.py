@@ -1,12 +1,13 @@
 """A training spec: defaults that depend on others, other spellings, what has no effect, what a form is drawn from."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tunesmith.errors import InvalidInput, UnknownField
 from tunesmith.planning import plan_steps
 from tunesmith.schema import form_schema, rows
+from tunesmith.spec.groups.steps import Scheduler
 from tunesmith.spec.parameter import FOLD_LABELS, GROUP_LABELS, Condition, Fold, Group
 from tunesmith.spec.training import SEVEN_LINEAR, TrainSpec, chosen_targets
 
@@ -129,6 +130,16 @@ def test_the_effective_batch_stays_when_fewer_workers_come() -> None:
 def test_saving_the_best_makes_at_most_a_checkpoint_an_evaluation() -> None:
     spec = read(save_strategy="best", eval_strategy="steps", eval_steps=5, eval_file="/e", max_steps=20)
     assert plan_steps(spec, 1000).checkpoints == 4
+
+
+@pytest.mark.parametrize("schedule", get_args(Scheduler))
+def test_the_plan_warms_up_where_the_notice_says_that_it_has_an_effect(schedule: str) -> None:
+    """An optimizer that could warm up by itself (`schedule_free_adamw`) follows the schedule too."""
+    evaluates = {"eval_strategy": "epoch", "eval_sampling_ratio": 0.1}
+    spec = read(optim="schedule_free_adamw", lr_scheduler_type=schedule, warmup_steps=7, **evaluates)
+    has_effect = "warmup_steps" not in noticed(spec)
+    assert has_effect == (schedule not in ("constant", "reduce_lr_on_plateau"))
+    assert plan_steps(spec, 1000).warmup_steps == (7 if has_effect else 0)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ Scheduler = Literal[
     "cosine_with_min_lr",
     "warmup_stable_decay",
 ]
-WARMS_UP = when_not(lr_scheduler_type=("constant", "reduce_lr_on_plateau"))
-"""These two schedules begin at the full learning rate."""
+COLD_SCHEDULES = ("constant", "reduce_lr_on_plateau")
+"""They begin at the full learning rate, whatever the optimizer could do by itself."""
+WARMS_UP = when_not(lr_scheduler_type=COLD_SCHEDULES)
 CLIPS = when_not(optim=tuple(name for name, needs in OPTIMIZERS.items() if needs.moves_in_backward))
 """These optimizers have used a gradient up before its length is known."""
 

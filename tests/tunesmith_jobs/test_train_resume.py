@@ -1,0 +1,139 @@
+"""Going on from a checkpoint, without Ray: after a kill, a stop or damage a run goes on as if nothing had been."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import training_run as tr
+from training_run import kinds, stored
+
+from tunesmith.artifacts import Manifest, faults_of
+from tunesmith.lifecycle import Reason, State
+
+RUN = Path(tr.__file__)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run_and_die(folder: Path, model: Path, **more: Any) -> None:
+    given = json.dumps({"folder": str(folder), "model": str(model)} | more)
+    done = subprocess.run(
+        [sys.executable, str(RUN), given],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == -9, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill_at", "logging_steps"), [(3, 1), (7, 1), (9, 3), (6, 3)])
+def test_a_killed_run_goes_on_bit_for_bit(
+    tmp_path: Path, model: Path, kill_at: int, logging_steps: int
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    more = {
+        "logging_steps": logging_steps,
+        "save_steps": 4,
+        "eval_strategy": "epoch",
+        "eval_sampling_ratio": 0.1,
+    }
+    assert tr.run(whole, model, **more).outcome is State.COMPLETED
+    run_and_die(cut, model, kill_at=kill_at, **more)
+    outcome = tr.run(cut, model, attempt=2, **more)
+    assert outcome.outcome is State.COMPLETED, outcome
+    resumed = kinds(cut, "training_started", 2)[0]["step"]
+    assert resumed in ({0, 4} if kill_at < 8 else {4, 8})  # the kill may come before the upload
+    assert tr.losses(cut, 1, 2) == tr.losses(whole)
+    assert tr.losses(cut, 1, 2, name="eval_loss") == tr.losses(whole, name="eval_loss")
+    assert tr.losses(cut, 1, 2, name="supervised_tokens") == tr.losses(whole, name="supervised_tokens")
+    one, other = (f / "artifacts" / "model" / "adapter_model.safetensors" for f in (whole, cut))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_resume_across_reshuffled_epochs_and_with_all_weights_is_exact(tmp_path: Path, model: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    # 24 rows in batches of 2x2 are 6 steps an epoch: the checkpoint at 6 lies on the boundary, the one at 8 beyond it.
+    more = {"use_lora": False, "learning_rate": 1e-3, "reshuffle_each_epoch": True, "save_steps": 2}
+    assert tr.run(whole, model, **more).outcome is State.COMPLETED
+    for attempt, stop_at in enumerate((6, 10), start=1):
+        outcome = tr.run(cut, model, attempt=attempt, stop_at=stop_at, **more)
+        assert outcome.reason is Reason.STOPPED_BY_USER
+    assert tr.run(cut, model, attempt=3, **more).outcome is State.COMPLETED
+    assert tr.losses(cut, 1, 2, 3) == tr.losses(whole)
+    assert len({tr.losses(whole)[step] for step in range(1, 13)}) == 12
+
+
+def test_a_stop_saves_and_can_be_continued(tmp_path: Path, model: Path, undisturbed: Path) -> None:
+    outcome = tr.run(tmp_path, model, stop_at=5)
+    assert (outcome.outcome, outcome.reason) == (State.STOPPED, Reason.STOPPED_BY_USER)
+    assert "step 5" in outcome.message  # asked for in its report
+    assert stored(tmp_path) == [4, 5]
+    assert not (tmp_path / "artifacts" / "model").exists()
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+
+
+def test_a_state_that_the_library_wrote_is_gone_on_from(
+    tmp_path: Path, model: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file format cannot hold is left to the library; so was every state before there was that format."""
+    from tunesmith_jobs.train.snapshots import Snapshots
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshots, "plan_state", lambda *_: False)
+        tr.run(tmp_path, model, stop_at=6)
+    folder = tmp_path / "artifacts" / "checkpoints" / "checkpoint-6"
+    manifest = Manifest.decode((folder / "manifest.json").read_bytes())
+    assert manifest is not None
+    names = {file.path for file in manifest.files}
+    assert "optimizer.pt" in names
+    assert "optimizer.safetensors" not in names
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    assert kinds(tmp_path, "training_started", 2)[0]["resumed_from"] == "checkpoint-6"
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+
+
+def test_a_superseded_run_leaves_at_once_and_without_a_trace(tmp_path: Path, model: Path) -> None:
+    outcome = tr.run(tmp_path, model, gone_at=6)
+    assert outcome.superseded
+    assert stored(tmp_path) == [4]
+    assert max(tr.losses(tmp_path)) == 6
+    assert not kinds(tmp_path, "log")
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, model: Path, undisturbed: Path) -> None:
+    tr.run(tmp_path, model, stop_at=9)
+    assert stored(tmp_path) == [4, 8, 9]
+    root = tmp_path / "artifacts" / "checkpoints"
+    (root / "checkpoint-9" / "manifest.json").unlink()
+    weights = root / "checkpoint-8" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
+    warnings = kinds(tmp_path, "warning", 2)
+    assert [w["code"] for w in warnings] == ["checkpoint_damaged"] * 2
+    assert "checkpoint-8" in warnings[1]["message"]
+    assert kinds(tmp_path, "training_started", 2)[0]["resumed_from"] == "checkpoint-4"
+    assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+    assert not faults_of(root / "checkpoint-8")
+
+
+def test_a_run_that_had_finished_only_publishes_again(tmp_path: Path, model: Path) -> None:
+    import shutil
+
+    assert tr.run(tmp_path, model, max_steps=4).outcome is State.COMPLETED
+    shutil.rmtree(tmp_path / "artifacts" / "model")
+    assert tr.run(tmp_path, model, max_steps=4, attempt=2).outcome is State.COMPLETED
+    assert not faults_of(tmp_path / "artifacts" / "model")
+    assert not tr.losses(tmp_path, 2)
