@@ -171,6 +171,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             loop.close()
         for thread in threads:
             thread.join(timeout=5)
+        services.events.close()
         services.feeds.close()
         services.following.close()
         services.models.close()
