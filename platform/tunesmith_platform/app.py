@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 
 import fastapi_swagger
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import tunesmith
@@ -200,7 +200,7 @@ def create_app(
     )
     app.state.services = build_services(settings, jobs, tracking)
     install_errors(app)
-    v1 = APIRouter(prefix="/v1")
+    # One by one, not by a router over them: every request would be matched twice.
     for module in (
         task_endpoints,
         event_endpoints,
@@ -217,8 +217,7 @@ def create_app(
         estimate_endpoints,
         system_endpoints,
     ):
-        v1.include_router(module.router)
-    app.include_router(v1)
+        app.include_router(module.router, prefix="/v1")
     app.include_router(system_endpoints.health)
     app.include_router(monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request

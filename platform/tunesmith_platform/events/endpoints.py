@@ -42,15 +42,9 @@ class _ReportRoute(APIRoute):
         return handle_report
 
 
-_reports = APIRouter(route_class=_ReportRoute)
 Attempt = Annotated[int, Path(ge=1, description="The attempt's number.")]
 
 
-@_reports.post(
-    "/tasks/{task_id}/reports",
-    response_model=ReportReceipt,
-    responses=answers(examples.RECEIPT, 401, 404, 409, 413, 422),
-)
 async def report(task_id: TaskId, report: Report, request: Request, services: ServicesDep) -> Response:
     """Take a batch of one attempt's events, each exactly once. For jobs, with the attempt's own token.
 
@@ -62,7 +56,14 @@ async def report(task_id: TaskId, report: Report, request: Request, services: Se
     return Response(receipt.model_dump_json(), media_type="application/json")
 
 
-router.include_router(_reports)
+router.add_api_route(
+    "/tasks/{task_id}/reports",
+    report,
+    methods=["POST"],
+    response_model=ReportReceipt,
+    responses=answers(examples.RECEIPT, 401, 404, 409, 413, 422),
+    route_class_override=_ReportRoute,
+)
 
 
 @router.get(

@@ -30,6 +30,7 @@ class EventService:
         self._database = database
         self._hub = hub
         self._secret_file = report_secret_file
+        self._known_secret: tuple[int, str] | None = None
         self._gathering = Gathering(self._ingest, lanes=1 if database.is_sqlite else _LANES)
         self.lag_seconds: float | None = None
         """From the newest event of the last report, on the job's clock, until it was stored."""
@@ -40,9 +41,16 @@ class EventService:
         Raises:
             Unauthorized: The token is not this attempt's.
         """
-        expected = report_token(read_secret(self._secret_file), task_id, attempt)
+        expected = report_token(self._secret(), task_id, attempt)
         if not hmac.compare_digest(expected.encode(), token.encode()):
             raise Unauthorized("This token may not report for this attempt.")
+
+    def _secret(self) -> str:
+        # Reports are too many to read the file for each.
+        written = self._secret_file.stat().st_mtime_ns
+        if self._known_secret is None or self._known_secret[0] != written:
+            self._known_secret = written, read_secret(self._secret_file)
+        return self._known_secret[1]
 
     async def take(self, task_id: str, report: Report) -> ReportReceipt:
         """As `ingest`, on the event loop: with the reports of other tasks that arrive at the same time."""
