@@ -35,6 +35,7 @@ from tunesmith_platform.db.engine import Database
 _FRAME = re.compile(rb'id: (\d+)\r\n.*?"sent":([\d.]+)', re.DOTALL)
 _ID = re.compile(rb"id: (\d+)\r\n")
 STALLED = 20
+NOISY_SECONDS = 8
 LINE = "x" * 7900
 """A log line that soon fills the buffers of a reader that does not read."""
 
@@ -260,17 +261,23 @@ class Bench:
     def stall(self, pid: int, task_id: str) -> None:
         """Some never read, of a task that says much."""
         server = psutil.Process(pid)
+        self.writers.send("noise")
+        time.sleep(2)
+        self.readers.send("forget")
+        time.sleep(NOISY_SECONDS)
+        print(f"  one task says much, all read: {words(self.ask('latencies'))}")
         stalled = [stalled_reader(self.api, task_id) for _ in range(STALLED)]
         started = time.monotonic()
-        self.writers.send("noise")
+        while held(server, stalled) < STALLED and time.monotonic() - started < 20:
+            time.sleep(0.1)
         self.readers.send("forget")
-        while held(server, stalled) and time.monotonic() - started < 90:
+        while (left := held(server, stalled)) and time.monotonic() - started < 90:
             time.sleep(1)
         took = time.monotonic() - started
+        print(f"  {STALLED} more that read nothing, until they are cut off: {words(self.ask('latencies'))}")
         self.writers.send("quiet")
-        print(f"  with {STALLED} stalled readers: {words(self.ask('latencies'))}")
         print(
-            f"  stalled readers left after {took:.0f} s: {held(server, stalled)}, "
+            f"  cut off: {STALLED - left} of {STALLED}, the last after {took:.0f} s; "
             f"{server.memory_info().rss / 2**20:.0f} MB"
         )
         for reader in stalled:
@@ -307,6 +314,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--only", choices=["steady"], default=None)
     asked = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was measured is seen at once
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         api = make_api(Path(folder))
