@@ -4,6 +4,7 @@ Run with `python -m tunesmith_platform.app`. Only this module may mount the UI.
 """
 
 import contextlib
+import gc
 import logging
 import sys
 import threading
@@ -231,6 +232,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     server = ApiServer(create_app(settings), settings.host, settings.port)
+    gc.freeze()  # all that was imported and built stays: no collection need go through it while reports wait
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

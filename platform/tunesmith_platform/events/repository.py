@@ -138,7 +138,7 @@ def store(session: Session, entries: Sequence[Entry]) -> None:
     # each row by itself. That is two thirds of a full batch's time.
     connection = session.connection()
     if connection.dialect.name == "sqlite":
-        rows = [e._replace(time=_sqlite_time(e.time)) for e in entries]  # type: ignore[arg-type]
+        rows = [(e.task_id, e.n, e.attempt, e.seq, e.kind, _sqlite_time(e.time), e.payload) for e in entries]
         connection.exec_driver_sql(_SQLITE_INSERT, rows)
     else:
         rows_as_json = ",".join(
@@ -152,7 +152,7 @@ def store(session: Session, entries: Sequence[Entry]) -> None:
 
 def _sqlite_time(time: dt.datetime) -> str:
     assert time.tzinfo is not None, "a time without a zone"
-    return time.astimezone(dt.UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return time.astimezone(dt.UTC).isoformat(" ", "microseconds")[:26]  # without its zone
 
 
 def append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
