@@ -24,7 +24,16 @@ INSERT INTO events (task_id, n, attempt, seq, kind, time, payload)
 SELECT e.task_id, e.n, e.attempt, e.seq, e.kind, e.time, e.payload FROM json_to_recordset(%s::json)
 AS e(task_id text, n bigint, attempt integer, seq bigint, kind text, time timestamptz, payload jsonb)
 """
-_STORED = (_EVENTS.c.n, _EVENTS.c.attempt, _EVENTS.c.time, _EVENTS.c.payload)
+_STORED_AFTER = (
+    select(_EVENTS.c.n, _EVENTS.c.attempt, _EVENTS.c.time, _EVENTS.c.payload)
+    .where(
+        _EVENTS.c.task_id == bindparam("of"),
+        _EVENTS.c.n > bindparam("after"),
+        _EVENTS.c.n <= bindparam("up_to"),
+    )
+    .order_by(_EVENTS.c.n)
+    .limit(bindparam("many"))
+)
 
 
 class Mark(NamedTuple):
@@ -76,6 +85,9 @@ _STANDING = (
     .where(_TASKS.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(_TASKS.c.id)
     .with_for_update()
+)
+_MARKS = select(_TASKS.c.id, _TASKS.c.events, _TASKS.c.state).where(
+    _TASKS.c.id.in_(bindparam("ids", expanding=True))
 )
 _LAST_SEQ = select(_ATTEMPTS.c.task_id, _ATTEMPTS.c.number, _ATTEMPTS.c.last_seq).where(
     tuple_(_ATTEMPTS.c.task_id, _ATTEMPTS.c.number).in_(bindparam("attempts", expanding=True))
@@ -191,19 +203,14 @@ def after(
 
 def marks(session: Session, task_ids: Sequence[str]) -> list[Mark]:
     """How far the logs of tasks go; those that are not there are left out."""
-    query = select(_TASKS.c.id, _TASKS.c.events, _TASKS.c.state).where(_TASKS.c.id.in_(task_ids))
-    return [Mark(*row) for row in session.connection().execute(query)]
+    rows = session.connection().execute(_MARKS, {"ids": list(task_ids)})
+    return [Mark(*row) for row in rows]
 
 
-def stored_after(
-    session: Session, task_id: str, n: int, limit: int, up_to: int | None = None
-) -> Iterator[Stored]:
+def stored_after(session: Session, task_id: str, n: int, limit: int, up_to: int) -> Iterator[Stored]:
     """Events with a number above `n` (and none above `up_to`), oldest first, read as they are asked for."""
-    query = select(*_STORED).where(_EVENTS.c.task_id == task_id, _EVENTS.c.n > n)
-    if up_to is not None:
-        query = query.where(_EVENTS.c.n <= up_to)
-    query = query.order_by(_EVENTS.c.n).limit(limit)
-    for row in session.connection().execute(query, execution_options={"yield_per": 64}):
+    asked = {"of": task_id, "after": n, "up_to": up_to, "many": limit}
+    for row in session.connection().execute(_STORED_AFTER, asked, execution_options={"yield_per": 64}):
         yield Stored(*row)
 
 

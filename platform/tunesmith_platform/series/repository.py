@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith.metrics import system_values
+from tunesmith_platform.db.engine import BINARY
 from tunesmith_platform.db.tables import ChunkRow, EventRow
 from tunesmith_platform.series.packing import Points, unpack
 
@@ -94,7 +95,8 @@ def _blobs(
         query = select(ChunkRow.number, column).where(
             ChunkRow.task_id == task_id, ChunkRow.name == name, or_(*asked)
         )
-        found |= {number: unpack(blob) for number, blob in session.execute(query)}
+        rows = session.execute(query, execution_options=BINARY)
+        found |= {number: unpack(blob) for number, blob in rows}
     return found
 
 
