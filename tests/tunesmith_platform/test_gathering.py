@@ -97,4 +97,4 @@ def test_it_serves_a_server_that_was_started_again() -> None:
     gathering = Gathering(store, lanes=2)
     for _ in range(2):  # each with an event loop of its own
         assert asyncio.run(gathering.put(("a", report(LINE)))) == receipt(report(LINE))
-    gathering.close()
+        gathering.close()

@@ -28,7 +28,7 @@ class Gathering:
     def __init__(self, store: Callable[[Sequence[Addressed]], Answers], lanes: int) -> None:
         self._store = store
         self._lanes = lanes
-        self._threads = ThreadPoolExecutor(lanes, "reports")
+        self._threads: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[Addressed, asyncio.Future[ReportReceipt]]] = deque()
         self._at_work: set[asyncio.Task[None]] = set()
@@ -37,7 +37,8 @@ class Gathering:
         """Have a report stored; its answer, or what is raised, is that of `store`."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # a server that was started again in this process
-            self._loop = loop
+            self.close()
+            self._loop, self._threads = loop, ThreadPoolExecutor(self._lanes, "reports")
             self._waiting.clear()
             self._at_work.clear()
         answer: asyncio.Future[ReportReceipt] = loop.create_future()
@@ -50,12 +51,15 @@ class Gathering:
 
     def close(self) -> None:
         """End the threads, once what they are at is stored."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._loop = None
 
     async def _work(self) -> None:
         while self._waiting:
-            reports, answers = zip(*self._next(), strict=True)
-            for answer, found in zip(answers, await self._stored(reports), strict=True):
+            group = self._next()
+            stored = await self._stored([report for report, _ in group])
+            for (_, answer), found in zip(group, stored, strict=True):
                 if answer.done():  # nobody waits any more
                     continue
                 if isinstance(found, Exception):
