@@ -4,13 +4,14 @@ Run with `python -m tunesmith_platform.app`. Only this module may mount the UI.
 """
 
 import contextlib
+import gc
 import logging
 import sys
 import threading
 from collections.abc import AsyncIterator
 
 import fastapi_swagger
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import tunesmith
@@ -172,6 +173,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             loop.close()
         for thread in threads:
             thread.join(timeout=5)
+        services.events.close()
         services.feeds.close()
         services.following.close()
         services.models.close()
@@ -200,7 +202,7 @@ def create_app(
     )
     app.state.services = build_services(settings, jobs, tracking)
     install_errors(app)
-    v1 = APIRouter(prefix="/v1")
+    # One by one, not by a router over them: every request would be matched twice.
     for module in (
         task_endpoints,
         event_endpoints,
@@ -217,8 +219,7 @@ def create_app(
         estimate_endpoints,
         system_endpoints,
     ):
-        v1.include_router(module.router)
-    app.include_router(v1)
+        app.include_router(module.router, prefix="/v1")
     app.include_router(system_endpoints.health)
     app.include_router(monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
@@ -232,6 +233,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     server = ApiServer(create_app(settings), settings.host, settings.port)
+    gc.freeze()  # all that was imported and built stays: no collection need go through it while reports wait
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

@@ -8,6 +8,7 @@ Knows ASGI; knows no noun and no database.
 import asyncio
 import itertools
 import logging
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -156,6 +157,7 @@ class EventStream(Response):
         self._abort: Callable[[], None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._sum, self._size = 0, 0
+        self._clock: Callable[[], float] = time.monotonic
         self.sending_since = float("inf")
         """Since when the reader has not taken what it is being sent, on the loop's clock."""
 
@@ -163,6 +165,7 @@ class EventStream(Response):
         """Serve the stream. See the ASGI specification."""
         self._abort = scope.get("extensions", {}).get(ABORT, {}).get("abort")
         self._task = asyncio.current_task()
+        self._clock = asyncio.get_running_loop().time
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         listener = asyncio.create_task(self._listen(receive))
         forget = self._streams.add(self)
@@ -221,7 +224,7 @@ class EventStream(Response):
         await self._send(send, self._tail(), more=False)
 
     async def _send(self, send: Send, body: bytes, more: bool = True) -> None:
-        self.sending_since = asyncio.get_running_loop().time()
+        self.sending_since = self._clock()
         await send({"type": "http.response.body", "body": body, "more_body": more})
         self.sending_since = float("inf")
 

@@ -35,6 +35,7 @@ from tunesmith_platform.db.engine import Database
 _FRAME = re.compile(rb'id: (\d+)\r\n.*?"sent":([\d.]+)', re.DOTALL)
 _ID = re.compile(rb"id: (\d+)\r\n")
 STALLED = 20
+NOISY_SECONDS = 8
 LINE = "x" * 7900
 """A log line that soon fills the buffers of a reader that does not read."""
 
@@ -47,6 +48,7 @@ class Reader(asyncio.Protocol):
 
     def __init__(self, site: "Readers", task_id: str) -> None:
         self.site, self.task_id = site, task_id
+        self.latencies = site.noisy if task_id == site.noisy_task else site.latencies
         self.last, self.events, self.wrong, self.connects = 0, 0, 0, 0
         self.rest = b""
         self.transport: asyncio.Transport | None = None
@@ -72,7 +74,7 @@ class Reader(asyncio.Protocol):
                     self._count(int(other[1]))
                 continue
             self._count(int(found[1]))
-            self.site.latencies.append(moment - float(found[2]))
+            self.latencies.append(moment - float(found[2]))
 
     def _count(self, number: int) -> None:
         self.wrong += number != self.last + 1
@@ -101,6 +103,8 @@ class Readers:
         self.port, self.key = port, key
         self.loop = asyncio.get_running_loop()
         self.latencies: list[float] = []
+        self.noisy: list[float] = []
+        self.noisy_task = task_ids[0]
         self.closing = False
         self.readers = [Reader(self, task_id) for task_id in task_ids]
 
@@ -112,9 +116,11 @@ class Readers:
             command = await self.loop.run_in_executor(None, pipe.recv)
             if command == "forget":
                 self.latencies.clear()
-            elif command == "latencies":
-                pipe.send(sorted(self.latencies))
-                self.latencies.clear()
+                self.noisy.clear()
+            elif command in ("latencies", "noisy"):
+                asked = self.latencies if command == "latencies" else self.noisy
+                pipe.send(sorted(asked))
+                asked.clear()
             elif command == "state":
                 pipe.send([(r.task_id, r.last, r.events, r.wrong, r.connects) for r in self.readers])
             else:
@@ -258,19 +264,29 @@ class Bench:
         )
 
     def stall(self, pid: int, task_id: str) -> None:
-        """Some never read, of a task that says much."""
+        """Some never read, of a task that says much; what the streams of other tasks feel of it."""
         server = psutil.Process(pid)
+        self.writers.send("noise")
+        time.sleep(2)
+        self.readers.send("forget")
+        time.sleep(NOISY_SECONDS)
+        print(f"  one task says much, all read: the others' {words(self.ask('latencies'))};")
+        print(f"    its own {words(self.ask('noisy'))}")
         stalled = [stalled_reader(self.api, task_id) for _ in range(STALLED)]
         started = time.monotonic()
-        self.writers.send("noise")
+        while held(server, stalled) < STALLED and time.monotonic() - started < 20:
+            time.sleep(0.1)
         self.readers.send("forget")
-        while held(server, stalled) and time.monotonic() - started < 90:
+        while (left := held(server, stalled)) and time.monotonic() - started < 90:
             time.sleep(1)
         took = time.monotonic() - started
-        self.writers.send("quiet")
-        print(f"  with {STALLED} stalled readers: {words(self.ask('latencies'))}")
         print(
-            f"  stalled readers left after {took:.0f} s: {held(server, stalled)}, "
+            f"  {STALLED} more of it read nothing, until cut off: the others' {words(self.ask('latencies'))};"
+        )
+        print(f"    its own {words(self.ask('noisy'))}")
+        self.writers.send("quiet")
+        print(
+            f"  cut off: {STALLED - left} of {STALLED}, the last after {took:.0f} s; "
             f"{server.memory_info().rss / 2**20:.0f} MB"
         )
         for reader in stalled:
@@ -307,6 +323,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--only", choices=["steady"], default=None)
     asked = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was measured is seen at once
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         api = make_api(Path(folder))

@@ -1,5 +1,6 @@
 """The same control plane on SQLite and on a real PostgreSQL: queue, exactly-once ingest, concurrency, migrations."""
 
+import asyncio
 import concurrent.futures
 import random
 from typing import Any
@@ -9,7 +10,7 @@ from alembic.migration import MigrationContext
 from conftest_platform import Plane
 from sqlalchemy import text
 
-from tunesmith.errors import SequenceGap
+from tunesmith.errors import NotFound, SequenceGap
 from tunesmith.events import JobEvent, Report
 from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import JobStatus
@@ -77,6 +78,36 @@ def test_batches_that_arrive_twice_late_and_side_by_side_are_stored_once(plane: 
     with plane.services.database.read() as session:
         (count, newest) = session.execute(text("SELECT count(*), max(n) FROM events")).one()
     assert count == newest == plane.task(task.id).events
+
+
+def test_reports_of_many_tasks_that_arrive_at_once_are_each_stored_once(plane: Plane) -> None:
+    plane.settings.max_concurrent_jobs = 8
+    tasks = [plane.running() for _ in range(8)]
+    events = plane.services.events
+
+    def sent(first: int, last: int, attempt: int = 1) -> Report:
+        lines = [
+            {"seq": seq, "time": "2026-01-01T00:00:00Z", "payload": {"kind": "log", "message": str(seq)}}
+            for seq in range(first, last + 1)
+        ]
+        return Report.model_validate({"attempt": attempt, "events": lines})
+
+    async def send() -> list[Any]:
+        ways = [sent(2, 4), sent(2, 4), sent(3, 9), sent(20, 21), sent(1, 1, attempt=2), sent(1, 0)]
+        puts = [events.take(task.id, one) for one in ways for task in tasks]
+        return await asyncio.gather(*puts, events.take("task-0", sent(1, 1)), return_exceptions=True)
+
+    *answers, missing = asyncio.run(send())
+    assert isinstance(missing, NotFound)
+    stored, again, further, gaps, unknown, beats = (answers[i * 8 : i * 8 + 8] for i in range(6))
+    assert {answer.last_seq for answer in stored + again} <= {4, 9}, "what went together is answered together"
+    assert [answer.last_seq for answer in further + beats] == [9] * 16
+    assert all(isinstance(answer, SequenceGap) for answer in gaps)
+    assert all(isinstance(answer, NotFound) for answer in unknown)
+    for task in tasks:
+        log = events.page(task.id, 0, 100, ["log"]).data
+        assert [entry.payload.message for entry in log] == [str(seq) for seq in range(2, 10)]
+        assert plane.task(task.id).events == events.page(task.id, 0, 100).data[-1].n
 
 
 def test_two_reconcilers_start_each_task_once_and_keep_the_bound(plane: Plane) -> None:

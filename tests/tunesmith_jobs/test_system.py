@@ -114,6 +114,46 @@ def test_a_worker_that_is_gone_is_not_said_again(tmp_path: Path, no_gpu: None) -
     assert kept.take() == []
 
 
+def test_workers_of_a_group_need_no_folder_in_common(tmp_path: Path, no_gpu: None) -> None:
+    from torch import distributed
+
+    store = distributed.HashStore()
+    machine = system.Machine(2)
+
+    def common() -> tuple[system.Store, int]:
+        return store, 4
+
+    near, far = system.Samples(tmp_path / "here", common), system.Samples(tmp_path / "there", common)
+    assert near.take() == []
+    far.leave(machine.sample())
+    near.leave(system.Machine(1).sample())
+    assert [sample.worker for sample in near.take()] == [1, 2]
+    assert near.take() == [], "nothing is said twice"
+    far.leave(machine.sample())
+    assert [sample.worker for sample in near.take()] == [2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_that_ends_leaves_the_folder(tmp_path: Path, no_gpu: None) -> None:
+    from torch import distributed
+
+    assert system.common_store() is None
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        found = system.common_store()
+        assert found is not None
+        assert found[1] == 1
+    finally:
+        distributed.destroy_process_group()
+
+    def gone() -> tuple[system.Store, int]:
+        raise RuntimeError("the group is over")
+
+    kept = system.Samples(tmp_path, gone)
+    kept.leave(system.Machine(1).sample())
+    assert [sample.worker for sample in kept.take()] == [1]
+
+
 def test_a_machine_that_cannot_be_measured_ends_no_run(
     tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """What the machines do while they train: processors, memory, GPUs. Sampled by a thread; a step waits for none of it.
 
-Every worker samples its own machine. The first one says it for all: the others leave their newest sample in a small
-file of the task's work folder, which all workers share (it holds the spool). Knows psutil and NVML; of training it
-knows the step that was last spoken of.
+Every worker samples its own machine. The first one says it for all: the others leave their newest sample in the store
+by which their process group met, which reaches every node; without a group, in a small file of the task's work folder.
+Knows psutil and NVML; of training it knows the step that was last spoken of, and whether there is a group.
 """
 
 import contextlib
@@ -12,10 +12,12 @@ import json
 import logging
 import os
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 from pydantic import ValidationError
@@ -27,6 +29,7 @@ SAMPLE_SECONDS = 10.0
 _FIRST_SECONDS = 2.0
 _MB = 1e6
 _CLOSE_SECONDS = 2.0
+_KEY = "tunesmith/system/{}"
 _log = logging.getLogger("tunesmith_jobs.system")
 
 
@@ -117,15 +120,48 @@ class Machine:
         )
 
 
-class Samples:
-    """The newest sample of each worker but the first, in files."""
+class Store(Protocol):
+    """What the workers of a process group have in common: bytes by name. `torch.distributed`'s own is one."""
 
-    def __init__(self, folder: Path) -> None:
+    def set(self, key: str, value: str, /) -> None:
+        """Keep a value."""
+
+    def check(self, keys: list[str], /) -> bool:
+        """Whether all of these are there."""
+
+    def get(self, key: str, /) -> bytes:
+        """What is kept; waits for it where it is not there."""
+
+
+def common_store() -> tuple[Store, int] | None:
+    """The store of this worker's process group, and how many workers that has; None while there is no group."""
+    # What trains imports it; that may be going on just now, in another thread.
+    group: Any = sys.modules.get("torch.distributed")
+    if not getattr(group, "is_initialized", lambda: False)():
+        return None
+    return group.distributed_c10d._get_default_store(), group.get_world_size()
+
+
+class Samples:
+    """The newest sample of each worker but the first: in the store of their process group, else in files.
+
+    Args:
+        folder: For the files. The first worker sees those of its own node, and of nodes that share the folder.
+        common: Finds the store.
+    """
+
+    def __init__(self, folder: Path, common: Callable[[], tuple[Store, int] | None] = common_store) -> None:
         self._folder = folder
-        self._seen: dict[str, float] = {}
+        self._common = common
+        self._seen: dict[str, object] = {}
 
     def leave(self, sample: WorkerSystem) -> None:
         """Leave this worker's newest sample."""
+        with contextlib.suppress(Exception):  # a group ends when it likes; then there is the folder
+            common = self._common()
+            if common is not None:
+                common[0].set(_KEY.format(sample.worker), f"{time.time_ns()} {sample.model_dump_json()}")
+                return
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"worker-{sample.worker}.json"
         draft = target.with_suffix(".part")
@@ -134,14 +170,30 @@ class Samples:
 
     def take(self) -> list[WorkerSystem]:
         """What the other workers left since the last time."""
-        found = []
-        for file in sorted(self._folder.glob("worker-*.json")):
+        found = {sample.worker: sample for sample in self._filed()}
+        with contextlib.suppress(Exception):  # as in `leave`
+            found |= {sample.worker: sample for sample in self._stored()}
+        return [found[worker] for worker in sorted(found)]
+
+    def _stored(self) -> Iterator[WorkerSystem]:
+        common = self._common()
+        if common is None:
+            return
+        store, workers = common
+        for key in (_KEY.format(worker) for worker in range(1, workers)):
+            if store.check([key]):
+                written, _, sample = store.get(key).partition(b" ")
+                if self._seen.get(key) != written:
+                    yield WorkerSystem.model_validate_json(sample)
+                    self._seen[key] = written
+
+    def _filed(self) -> Iterator[WorkerSystem]:
+        for file in self._folder.glob("worker-*.json"):
             with contextlib.suppress(OSError, ValidationError, json.JSONDecodeError):
                 written = file.stat().st_mtime_ns
                 if self._seen.get(file.name) != written:
-                    found.append(WorkerSystem.model_validate_json(file.read_bytes()))
+                    yield WorkerSystem.model_validate_json(file.read_bytes())
                     self._seen[file.name] = written
-        return sorted(found, key=lambda sample: sample.worker)
 
 
 class _Stepped(Relay):
@@ -163,7 +215,7 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
 
     Args:
         outlet: The first worker's takes the samples of all.
-        folder: Shared by an attempt's workers.
+        folder: Of an attempt; see `Samples`.
         worker: Which one this is.
         seconds: From one sample to the next.
 

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith_platform.db.tables import CheckpointRow
 
 _ROWS = cast(Table, CheckpointRow.__table__)
+_PINNED = (
+    select(_ROWS.c.task_id, _ROWS.c.step)
+    .where(_ROWS.c.task_id.in_(bindparam("tasks", expanding=True)), _ROWS.c.is_pinned)
+    .order_by(_ROWS.c.step)
+)
 
 
 def newest(session: Session, task_id: str, before: int | None, limit: int) -> Sequence[CheckpointRow]:
@@ -35,8 +40,10 @@ def require(session: Session, task_id: str, step: int) -> CheckpointRow:
     return row
 
 
-def pinned_steps(session: Session, task_id: str) -> list[int]:
-    """The steps of the checkpoints that the job never removes."""
+def pinned_steps(session: Session, task_ids: Sequence[str]) -> dict[str, list[int]]:
+    """By tasks, the steps of the checkpoints that their jobs never remove."""
     # By the table: every report asks this, and the session's own way costs three times as much.
-    query = select(_ROWS.c.step).where(_ROWS.c.task_id == task_id, _ROWS.c.is_pinned).order_by(_ROWS.c.step)
-    return list(session.connection().execute(query).scalars())
+    found: dict[str, list[int]] = {}
+    for task_id, step in session.connection().execute(_PINNED, {"tasks": list(task_ids)}):
+        found.setdefault(task_id, []).append(step)
+    return found

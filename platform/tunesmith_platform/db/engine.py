@@ -17,6 +17,8 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+BINARY = {"tunesmith_binary": True}
+"""Execution options of a query that answers many bytes: PostgreSQL sends them as they are, not as text."""
 
 
 class Database:
@@ -41,6 +43,7 @@ class Database:
             self.engine = create_engine(
                 url, pool_size=16, max_overflow=16, pool_pre_ping=True, json_serializer=_json
             )
+            event.listen(self.engine, "do_execute", _execute_binary)
         self._write_engine = self.engine.execution_options(tunesmith_write=True)
 
     @contextlib.contextmanager
@@ -83,6 +86,13 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _execute_binary(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    if BINARY.keys() <= context.execution_options.keys():
+        cursor.execute(statement, parameters, binary=True)
+        return True
+    return None
 
 
 def _begin_sqlite(connection: Connection) -> None:

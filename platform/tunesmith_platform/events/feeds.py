@@ -319,14 +319,14 @@ def _look_at(session: Session, task: repository.Mark, last: int | None) -> Look:
     is_over = State(task.state).is_terminal
     if since >= task.events:
         return Look(up_to=since, since=since, is_over=is_over)
-    frames = _frames(session, task.id, since, None, _LOOK_BYTES if last is not None else HELD_BYTES)
+    frames = _frames(session, task.id, since, task.events, _LOOK_BYTES if last is not None else HELD_BYTES)
     # The retention may have deleted the newest events: a look that finds none has read them all.
     newest = frames[-1].n if frames else task.events
     behind = newest < task.events
     return Look(frames, newest, since, behind, is_over and not behind)
 
 
-def _frames(session: Session, task_id: str, after: int, up_to: int | None, max_bytes: int) -> list[Frame]:
+def _frames(session: Session, task_id: str, after: int, up_to: int, max_bytes: int) -> list[Frame]:
     frames: list[Frame] = []
     size = 0
     for row in repository.stored_after(session, task_id, after, _LOOK_EVENTS, up_to):

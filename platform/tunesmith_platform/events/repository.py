@@ -2,39 +2,38 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Table, bindparam, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from tunesmith.events import (
-    CheckpointRemoved,
-    CheckpointSaved,
-    DatasetMade,
-    Finished,
-    JobEvent,
-    StateChanged,
-    TrainingStarted,
-)
-from tunesmith.events import Metrics as MetricsPayload
-from tunesmith.events import Progress as ProgressPayload
+from tunesmith.events import StateChanged
 from tunesmith_platform.clock import now
-from tunesmith_platform.datasets.lineage import enter_made
-from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, EventRow, TaskRow
+from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 
 _EVENTS = cast(Table, EventRow.__table__)
 _TASKS = cast(Table, TaskRow.__table__)
+_ATTEMPTS = cast(Table, AttemptRow.__table__)
 _SQLITE_INSERT = (
     "INSERT INTO events (task_id, n, attempt, seq, kind, time, payload) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _POSTGRES_INSERT = """
 INSERT INTO events (task_id, n, attempt, seq, kind, time, payload)
-SELECT %s, e.n, e.attempt, e.seq, e.kind, e.time, e.payload FROM json_to_recordset(%s::json)
-AS e(n bigint, attempt integer, seq bigint, kind text, time timestamptz, payload jsonb)
+SELECT e.task_id, e.n, e.attempt, e.seq, e.kind, e.time, e.payload FROM json_to_recordset(%s::json)
+AS e(task_id text, n bigint, attempt integer, seq bigint, kind text, time timestamptz, payload jsonb)
 """
-_SHOWN_METRICS = ("loss", "tokens_per_second")
-_STORED = (_EVENTS.c.n, _EVENTS.c.attempt, _EVENTS.c.time, _EVENTS.c.payload)
+_STORED_AFTER = (
+    select(_EVENTS.c.n, _EVENTS.c.attempt, _EVENTS.c.time, _EVENTS.c.payload)
+    .where(
+        _EVENTS.c.task_id == bindparam("of"),
+        _EVENTS.c.n > bindparam("after"),
+        _EVENTS.c.n <= bindparam("up_to"),
+    )
+    .order_by(_EVENTS.c.n)
+    .limit(bindparam("many"))
+)
 
 
 class Mark(NamedTuple):
@@ -54,7 +53,25 @@ class Stored(NamedTuple):
     payload: dict[str, Any]
 
 
-class _Entry(NamedTuple):
+@dataclass
+class Standing:
+    """What a report needs of its task, and moves on. The task's row is large, and reports are many."""
+
+    id: str
+    attempt: int
+    is_attempt_open: bool
+    state: str
+    desired: str
+    save_requests: int
+    events: int
+    folded: int
+    progress: dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """An event as it goes into the log."""
+
+    task_id: str
     n: int
     attempt: int
     seq: int | None
@@ -63,43 +80,91 @@ class _Entry(NamedTuple):
     payload: str
 
 
-def append(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
-    """Append a job's events, which follow the attempt's last one without a gap, and bring up what derives from them."""
-    if not events:
-        return
-    entries = []
-    progress = dict(task.progress)
-    for n, event in enumerate(events, start=task.events + 1):
-        payload = event.payload
-        entries.append(
-            _Entry(n, attempt.number, event.seq, payload.kind, event.time, payload.model_dump_json())
-        )
-        _project(session, task, attempt, event, progress)
-    _store(session, task.id, entries)
-    task.progress = progress
-    task.events += len(events)
-    attempt.last_seq = events[-1].seq
+_STANDING = (
+    select(*(_TASKS.c[column.name] for column in fields(Standing)))
+    .where(_TASKS.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_TASKS.c.id)
+    .with_for_update()
+)
+_MARKS = select(_TASKS.c.id, _TASKS.c.events, _TASKS.c.state).where(
+    _TASKS.c.id.in_(bindparam("ids", expanding=True))
+)
+_LAST_SEQ = select(_ATTEMPTS.c.task_id, _ATTEMPTS.c.number, _ATTEMPTS.c.last_seq).where(
+    tuple_(_ATTEMPTS.c.task_id, _ATTEMPTS.c.number).in_(bindparam("attempts", expanding=True))
+)
+_MOVE = (
+    update(_TASKS)
+    .where(_TASKS.c.id == bindparam("of"))
+    .values({name: bindparam(name) for name in ("events", "folded", "progress", "heartbeat_at")})
+)
+_MOVE_ATTEMPT = (
+    update(_ATTEMPTS)
+    .where(_ATTEMPTS.c.task_id == bindparam("of"), _ATTEMPTS.c.number == bindparam("which"))
+    .values(last_seq=bindparam("last_seq"))
+)
 
 
-def _store(session: Session, task_id: str, entries: Sequence[_Entry]) -> None:
+def standings(session: Session, task_ids: Iterable[str]) -> dict[str, Standing]:
+    """Where tasks stand, their rows held until the transaction ends; those that are not there are left out."""
+    # Always in one order: two transactions that hold several rows never wait for each other.
+    rows = session.connection().execute(_STANDING, {"ids": sorted(set(task_ids))})
+    return {row.id: Standing(*row) for row in rows}
+
+
+def last_seqs(session: Session, attempts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """How far attempts' reports are stored; attempts that are not there are left out.
+
+    A query of its own: PostgreSQL reads only the rows that it locks as they are once it has them.
+    """
+    rows = session.connection().execute(_LAST_SEQ, {"attempts": sorted(set(attempts))})
+    return {(task_id, number): last_seq for task_id, number, last_seq in rows}
+
+
+def move(
+    session: Session, tasks: Iterable[Standing], attempts: Mapping[tuple[str, int], int], moment: dt.datetime
+) -> None:
+    """Write down where tasks that were heard of stand, and how far the reports of attempts are stored.
+
+    Past the unit of work, which takes several times as long; no rows of these may be in the session yet.
+    """
+    connection = session.connection()
+    moved = [
+        {
+            "of": task.id,
+            "events": task.events,
+            "folded": task.folded,
+            "progress": task.progress,
+            "heartbeat_at": moment,
+        }
+        for task in tasks
+    ]
+    connection.execute(_MOVE, moved)
+    if attempts:
+        further = [{"of": of, "which": which, "last_seq": seq} for (of, which), seq in attempts.items()]
+        connection.execute(_MOVE_ATTEMPT, further)
+
+
+def store(session: Session, entries: Sequence[Entry]) -> None:
+    """Put entries into the log."""
     # The payloads are JSON already: SQLAlchemy's types would parse and write them again, and psycopg would send
     # each row by itself. That is two thirds of a full batch's time.
     connection = session.connection()
     if connection.dialect.name == "sqlite":
-        rows = [(task_id, e.n, e.attempt, e.seq, e.kind, _sqlite_time(e.time), e.payload) for e in entries]
+        rows = [(e.task_id, e.n, e.attempt, e.seq, e.kind, _sqlite_time(e.time), e.payload) for e in entries]
         connection.exec_driver_sql(_SQLITE_INSERT, rows)
     else:
         rows_as_json = ",".join(
-            f'{{"n":{e.n},"attempt":{e.attempt},"seq":{"null" if e.seq is None else e.seq},"kind":"{e.kind}",'
+            f'{{"task_id":"{e.task_id}","n":{e.n},"attempt":{e.attempt},'
+            f'"seq":{"null" if e.seq is None else e.seq},"kind":"{e.kind}",'
             f'"time":"{e.time.isoformat()}","payload":{e.payload}}}'
             for e in entries
         )
-        connection.exec_driver_sql(_POSTGRES_INSERT, (task_id, f"[{rows_as_json}]"))
+        connection.exec_driver_sql(_POSTGRES_INSERT, (f"[{rows_as_json}]",))
 
 
 def _sqlite_time(time: dt.datetime) -> str:
     assert time.tzinfo is not None, "a time without a zone"
-    return time.astimezone(dt.UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return time.astimezone(dt.UTC).isoformat(" ", "microseconds")[:26]  # without its zone
 
 
 def append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
@@ -116,59 +181,12 @@ def append_first(session: Session, task: TaskRow, payload: StateChanged) -> None
 
 def _append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-    _store(session, task.id, [_Entry(task.events, task.attempt, None, payload["kind"], now(), text)])
+    store(session, [Entry(task.id, task.events, task.attempt, None, payload["kind"], now(), text)])
 
 
 def append_state(session: Session, task: TaskRow, payload: StateChanged) -> None:
     """Append a move to another state."""
     append_own(session, task, payload.model_dump(mode="json"))
-
-
-def _project(
-    session: Session, task: TaskRow, attempt: AttemptRow, event: JobEvent, progress: dict[str, Any]
-) -> None:
-    payload = event.payload
-    match payload:
-        case TrainingStarted():
-            attempt.training_started_at = attempt.training_started_at or event.time
-            progress |= {"step": payload.step, "total_steps": payload.total_steps}
-        case ProgressPayload():
-            progress |= payload.model_dump(exclude={"kind"})
-        case MetricsPayload():
-            for name in _SHOWN_METRICS:
-                if name in payload.values:
-                    progress[name] = payload.values[name]
-        case CheckpointSaved():
-            if payload.best:
-                progress |= {"best_step": payload.step}
-                session.execute(
-                    update(CheckpointRow).where(CheckpointRow.task_id == task.id).values(is_best=False)
-                )
-            session.merge(
-                CheckpointRow(
-                    task_id=task.id,
-                    step=payload.step,
-                    attempt=attempt.number,
-                    uri=payload.uri,
-                    bytes=payload.bytes,
-                    files=payload.files,
-                    manifest_sha256=payload.manifest_sha256,
-                    metrics=payload.metrics,
-                    is_best=payload.best,
-                    created_at=event.time,
-                )
-            )
-        case CheckpointRemoved():
-            gone = session.get(CheckpointRow, (task.id, payload.step))
-            if gone is not None:
-                session.delete(gone)
-        case DatasetMade():
-            version, made = enter_made(session, task, payload), progress.get("datasets", [])
-            progress |= {"datasets": [*made, version] if version and version not in made else made}
-        case Finished():
-            attempt.finished = payload.model_dump(mode="json")
-            attempt.finished_at = now()
-            task.model_uri = payload.model_uri or task.model_uri
 
 
 def after(
@@ -185,19 +203,14 @@ def after(
 
 def marks(session: Session, task_ids: Sequence[str]) -> list[Mark]:
     """How far the logs of tasks go; those that are not there are left out."""
-    query = select(_TASKS.c.id, _TASKS.c.events, _TASKS.c.state).where(_TASKS.c.id.in_(task_ids))
-    return [Mark(*row) for row in session.connection().execute(query)]
+    rows = session.connection().execute(_MARKS, {"ids": list(task_ids)})
+    return [Mark(*row) for row in rows]
 
 
-def stored_after(
-    session: Session, task_id: str, n: int, limit: int, up_to: int | None = None
-) -> Iterator[Stored]:
+def stored_after(session: Session, task_id: str, n: int, limit: int, up_to: int) -> Iterator[Stored]:
     """Events with a number above `n` (and none above `up_to`), oldest first, read as they are asked for."""
-    query = select(*_STORED).where(_EVENTS.c.task_id == task_id, _EVENTS.c.n > n)
-    if up_to is not None:
-        query = query.where(_EVENTS.c.n <= up_to)
-    query = query.order_by(_EVENTS.c.n).limit(limit)
-    for row in session.connection().execute(query, execution_options={"yield_per": 64}):
+    asked = {"of": task_id, "after": n, "up_to": up_to, "many": limit}
+    for row in session.connection().execute(_STORED_AFTER, asked, execution_options={"yield_per": 64}):
         yield Stored(*row)
 
 

@@ -9,13 +9,14 @@ another. Where a step is measured twice in a row (an evaluation at the last step
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from tunesmith.events import JobEvent, Metrics, SystemMeasured
-from tunesmith_platform.db.tables import ChunkRow, TaskRow
+from tunesmith_platform.db.tables import ChunkRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.packing import CHUNK_POINTS, POINT, Points, pack, roll_up, unpack
 from tunesmith_platform.series.repository import Measured
@@ -36,7 +37,16 @@ class Stretch:
     points: Points
 
 
-def fold(session: Session, task: TaskRow, before: int, fresh: Sequence[JobEvent]) -> None:
+class Logged(Protocol):
+    """A task as far as its log is concerned: its events, and those that lie in chunks too."""
+
+    id: str
+    attempt: int
+    events: int
+    folded: int
+
+
+def fold(session: Session, task: Logged, before: int, fresh: Sequence[JobEvent]) -> None:
     """Fold what was measured since the last time, once that is enough. The caller holds the task's row.
 
     Args:

@@ -5,6 +5,8 @@ rise. Its roll-up holds two points for each group of `GROUP_POINTS`: the first l
 order of their steps. So a chart over a million points reads a sixtieth of them and misses no extreme.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ CHUNK_POINTS = 4096
 GROUP_POINTS = 64
 POINT = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<i8")])
 """One measurement; `time` is microseconds since 1970."""
+_PLAIN = np.dtype((np.void, POINT.itemsize))
 
 Points = NDArray[np.void]
 
@@ -24,6 +27,12 @@ def pack(points: Points) -> bytes:
 def unpack(data: bytes) -> Points:
     """Points from bytes."""
     return np.frombuffer(data, dtype=POINT)
+
+
+def joined(parts: Sequence[Points]) -> Points:
+    """Points one behind the other."""
+    # As plain bytes: numpy would compare the fields of each part with those of the others.
+    return np.concatenate([part.view(_PLAIN) for part in parts]).view(POINT) if parts else np.zeros(0, POINT)
 
 
 def roll_up(points: Points) -> Points:

@@ -15,7 +15,7 @@ from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.folding import Stretch, stretches
-from tunesmith_platform.series.packing import CHUNK_POINTS, GROUP_POINTS, POINT, Points
+from tunesmith_platform.series.packing import CHUNK_POINTS, GROUP_POINTS, Points, joined
 from tunesmith_platform.series.reducing import Places, Span, newest, overlaps
 
 EXACT_POINTS = 32 * CHUNK_POINTS
@@ -148,8 +148,8 @@ def read(
         np.array([piece.segment for piece in touched], np.int64), [len(body) for body in points]
     )
     index = np.concatenate([places for _, places in bodies]) if bodies else np.zeros(0, np.int64)
-    joined = np.concatenate(points) if points else np.zeros(0, POINT)
-    steps = joined["step"]
+    everything = joined(points)
+    steps = everything["step"]
     kept = (steps >= window.first) & (steps <= window.last)
     for zone in shared:
         inside = np.flatnonzero(kept & (steps >= zone.first) & (steps <= zone.last))
@@ -160,7 +160,7 @@ def read(
         counts[piece.segment] += piece.count if is_grouped else len(body)
     for segment, hidden in zip(*np.unique(segments[~kept], return_counts=True), strict=True):
         counts[int(segment)] -= int(hidden)
-    return Read(joined[kept], segments[kept], index[kept], counts, any(grouped))
+    return Read(everything[kept], segments[kept], index[kept], counts, any(grouped))
 
 
 def _by_roll_up(touched: Sequence[Piece], window: Span, shared: Sequence[Span]) -> list[bool]:

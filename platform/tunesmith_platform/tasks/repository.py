@@ -37,8 +37,13 @@ def require(session: Session, task_id: str) -> TaskRow:
     """
     task = session.get(TaskRow, task_id)
     if task is None:
-        raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+        raise missing(task_id)
     return task
+
+
+def missing(task_id: str) -> NotFound:
+    """What is said of a task that is not there."""
+    return NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
 
 
 def trains(task: TaskRow) -> TaskRow:
@@ -59,7 +64,7 @@ def locked(session: Session, task_id: str, *options: ORMOption) -> TaskRow:
     """A task, its row held until the transaction ends."""
     task = session.get(TaskRow, task_id, options=options, with_for_update=True)
     if task is None:
-        raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+        raise missing(task_id)
     return task
 
 

@@ -1,0 +1,185 @@
+"""What reports change: the log, where their tasks stand, and what follows from events that say more than a number.
+
+Knows the rows of tasks, attempts and checkpoints. Runs in the caller's transaction, which holds the tasks' rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import NotFound, SequenceGap, StaleAttempt, TunesmithError
+from tunesmith.events import (
+    CheckpointRemoved,
+    CheckpointSaved,
+    DatasetMade,
+    Finished,
+    JobEvent,
+    JobPayload,
+    Metrics,
+    Progress,
+    Report,
+    ReportReceipt,
+    TrainingStarted,
+)
+from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith_platform.checkpoints import repository as checkpoints
+from tunesmith_platform.clock import now
+from tunesmith_platform.datasets.lineage import enter_made
+from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
+from tunesmith_platform.events import repository
+from tunesmith_platform.events.repository import Entry, Standing
+from tunesmith_platform.quota import ledger
+from tunesmith_platform.series import folding
+from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.tasks.service import request_stop
+
+_SHOWN_METRICS = ("loss", "tokens_per_second")
+Addressed = tuple[str, Report]
+"""A report, and the id of its task."""
+_WEIGHTY = (TrainingStarted, CheckpointSaved, CheckpointRemoved, DatasetMade, Finished)
+
+
+def is_weighty(report: Report) -> bool:
+    """Whether a report changes more than the log and its task's progress."""
+    return any(isinstance(event.payload, _WEIGHTY) for event in report.events)
+
+
+def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt | TunesmithError]:
+    """Store reports, and answer each in its place; one that is refused changes nothing and harms no other."""
+    standings = repository.standings(session, [task_id for task_id, _ in reports])
+    last_seqs = repository.last_seqs(session, [(task_id, report.attempt) for task_id, report in reports])
+    refused: dict[int, TunesmithError] = {}
+    fresh: dict[str, list[JobEvent]] = {}
+    for place, (task_id, report) in enumerate(reports):
+        key = (task_id, report.attempt)
+        try:
+            events = _fresh(standings.get(task_id), task_id, report, last_seqs.get(key))
+        except TunesmithError as error:
+            refused[place] = error
+            continue
+        fresh.setdefault(task_id, []).extend(events)
+        if events:
+            last_seqs[key] = events[-1].seq
+    if fresh:
+        _write(session, [(standings[task_id], events) for task_id, events in fresh.items()], last_seqs)
+    pinned = checkpoints.pinned_steps(session, list(fresh))
+    return [
+        refused.get(place)
+        or ReportReceipt(
+            last_seq=last_seqs[task_id, report.attempt],
+            desired=Desired(standings[task_id].desired),
+            save_now=standings[task_id].save_requests,
+            pinned=pinned.get(task_id, []),
+        )
+        for place, (task_id, report) in enumerate(reports)
+    ]
+
+
+def _fresh(task: Standing | None, task_id: str, report: Report, last_seq: int | None) -> Sequence[JobEvent]:
+    """A report's events that are not stored yet."""
+    if task is None:
+        raise tasks.missing(task_id)
+    if last_seq is None:
+        raise NotFound(f"Task `{task_id}` has no attempt {report.attempt}.")
+    if report.attempt != task.attempt or not task.is_attempt_open or State(task.state).is_terminal:
+        raise StaleAttempt(
+            f"Attempt {report.attempt} of `{task_id}` is over.", details={"last_seq": last_seq}
+        )
+    fresh = [event for event in report.events if event.seq > last_seq]
+    for expected, event in enumerate(fresh, start=last_seq + 1):
+        if event.seq != expected:
+            raise SequenceGap(f"Event {expected} has not arrived yet.", details={"expected_seq": expected})
+    return fresh
+
+
+def _write(
+    session: Session,
+    fresh: Sequence[tuple[Standing, Sequence[JobEvent]]],
+    last_seqs: Mapping[tuple[str, int], int],
+) -> None:
+    entries: list[Entry] = []
+    for task, events in fresh:
+        for n, event in enumerate(events, start=task.events + 1):
+            payload = event.payload
+            text = payload.model_dump_json()
+            entries.append(Entry(task.id, n, task.attempt, event.seq, payload.kind, event.time, text))
+            _show(task.progress, payload)
+    if entries:
+        repository.store(session, entries)
+    for task, events in fresh:
+        before = task.events
+        task.events += len(events)
+        folding.fold(session, task, before, events)
+    spoken = {(task.id, task.attempt): last_seqs[task.id, task.attempt] for task, events in fresh if events}
+    repository.move(session, [task for task, _ in fresh], spoken, now())
+    for task, events in fresh:
+        weighty = [event for event in events if isinstance(event.payload, _WEIGHTY)]
+        if weighty:
+            _follow(session, task, weighty)
+
+
+def _show(progress: dict[str, Any], payload: JobPayload) -> None:
+    """Bring up what is shown of a task at a glance."""
+    match payload:
+        case TrainingStarted():
+            progress |= {"step": payload.step, "total_steps": payload.total_steps}
+        case Progress():
+            progress |= payload.model_dump(exclude={"kind"})
+        case Metrics():
+            progress |= {name: payload.values[name] for name in _SHOWN_METRICS if name in payload.values}
+        case CheckpointSaved(best=True):
+            progress |= {"best_step": payload.step}
+
+
+def _follow(session: Session, standing: Standing, events: Sequence[JobEvent]) -> None:
+    """Do what follows from events beyond the log."""
+    task = tasks.require(session, standing.id)
+    attempt = session.get(AttemptRow, (task.id, standing.attempt))
+    assert attempt is not None, "it was heard"
+    for event in events:
+        _project(session, task, attempt, event)
+    saved = [event.payload.step for event in events if isinstance(event.payload, CheckpointSaved)]
+    if saved and ledger.charge(session, task, saved) and attempt.finished is None:
+        request_stop(session, task, Reason.QUOTA)
+        standing.desired = task.desired
+    session.flush()
+
+
+def _project(session: Session, task: TaskRow, attempt: AttemptRow, event: JobEvent) -> None:
+    payload = event.payload
+    match payload:
+        case TrainingStarted():
+            attempt.training_started_at = attempt.training_started_at or event.time
+        case CheckpointSaved():
+            if payload.best:
+                session.execute(
+                    update(CheckpointRow).where(CheckpointRow.task_id == task.id).values(is_best=False)
+                )
+            session.merge(
+                CheckpointRow(
+                    task_id=task.id,
+                    step=payload.step,
+                    attempt=attempt.number,
+                    uri=payload.uri,
+                    bytes=payload.bytes,
+                    files=payload.files,
+                    manifest_sha256=payload.manifest_sha256,
+                    metrics=payload.metrics,
+                    is_best=payload.best,
+                    created_at=event.time,
+                )
+            )
+        case CheckpointRemoved():
+            gone = session.get(CheckpointRow, (task.id, payload.step))
+            if gone is not None:
+                session.delete(gone)
+        case DatasetMade():
+            version, made = enter_made(session, task, payload), task.progress.get("datasets", [])
+            listed = [*made, version] if version and version not in made else made
+            task.progress = {**task.progress, "datasets": listed}
+        case Finished():
+            attempt.finished = payload.model_dump(mode="json")
+            attempt.finished_at = now()
+            task.model_uri = payload.model_uri or task.model_uri
