@@ -27,7 +27,17 @@ _ORPHANED_SECONDS = 600.0
 """A runner that reaches no control plane for so long ends."""
 _ROOM_SECONDS = 10.0
 """How long the warm worker's node may take to make room before another is looked for."""
+_NICENESS = 10
+"""Of this process, which never trains: what trains beside it comes first."""
 _log = logging.getLogger("tunesmith_jobs.warm")
+
+
+class _Crowded(Exception):
+    """The node has no memory to spare for a process that only waits."""
+
+
+class _Orphaned(Exception):
+    """No control plane has answered for long."""
 
 
 class WarmWorker:
@@ -63,8 +73,17 @@ class WarmWorker:
         done, _ = ray.wait([self._warming], timeout=0)
         if done:
             ray.get(self._warming)
-            ray.get(self._actor.ping.remote())
         return bool(done)
+
+    def has_room(self) -> bool:
+        """Whether its node has memory for a process that only waits. To be asked when it is warm.
+
+        Raises:
+            RayError: It is lost.
+        """
+        import ray
+
+        return bool(ray.get(self._actor.has_room.remote()))
 
     def leave(self) -> None:
         """End it."""
@@ -83,7 +102,8 @@ class WarmWorker:
             return entry.with_ray_train(uri, document, spec)
         needs, group = room
         try:
-            self.is_warm()  # one that was lost while it waited costs the task nothing
+            if self.is_warm():
+                self.has_room()  # asked of one that was lost while it waited, which costs the task nothing
             devices = _devices_of(group) if needs.get("GPU") else None
             for restarts_left in range(spec.max_restarts, -1, -1):
                 try:
@@ -153,7 +173,12 @@ def _best_node(nodes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _await_attempt(document: RunnerDocument, worker: WarmWorker) -> str | None:
-    """The document of the attempt that the control plane gave; None when this runner is to leave."""
+    """The document of the attempt that the control plane gave; None when this runner was given up.
+
+    Raises:
+        _Crowded: It is in the way of others.
+        _Orphaned: Nobody can give it anything.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     timeout = httpx.Timeout(_WAIT_SECONDS + 10, connect=3.0)
     began = heard = time.monotonic()
@@ -161,6 +186,8 @@ def _await_attempt(document: RunnerDocument, worker: WarmWorker) -> str | None:
     with httpx.Client(base_url=document.api_url, timeout=timeout, trust_env=False) as client:
         while time.monotonic() - heard < _ORPHANED_SECONDS:
             is_warm = worker.is_warm()
+            if is_warm and not worker.has_room():
+                raise _Crowded
             if is_warm and not was_warm:
                 was_warm = True
                 _log.info("warm after %.1f s", time.monotonic() - began)
@@ -184,11 +211,12 @@ def _await_attempt(document: RunnerDocument, worker: WarmWorker) -> str | None:
             uri = RunnerAnswer.model_validate_json(answer.content).document_uri
             if uri is not None:
                 return uri
-    return None
+    raise _Orphaned
 
 
 def main(uri: str) -> int:
-    """Wait for one attempt and run it; returns the exit code."""
+    """Wait for one attempt and run it; returns the exit code. One that left to make room, or was given up, gives 0."""
+    os.nice(_NICENESS)
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     import ray
 
@@ -200,7 +228,14 @@ def main(uri: str) -> int:
     ray.init(log_to_driver=True)
     has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
     worker = WarmWorker(_best_node(ray.nodes()), has_gpus)
-    attempt = _await_attempt(RunnerDocument.model_validate_json(data), worker)
+    try:
+        attempt = _await_attempt(RunnerDocument.model_validate_json(data), worker)
+    except _Crowded:
+        _log.info("the node has no memory to spare: leaving")
+        return 0
+    except _Orphaned:
+        _log.warning("no control plane has answered for %.0f s: leaving", _ORPHANED_SECONDS)
+        return 1
     if attempt is None:
         return 0
     _log.info("running %s", attempt)

@@ -2,21 +2,30 @@
 
 It imports what training imports, and rehearses: a training of one step on a model made up on the spot loads whatever is
 loaded on first use. It reserves nothing and touches no GPU until it is given a task, and takes one task in its life.
+Others may train meanwhile: it warms up with what processor time they leave, and only where there is memory to spare.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import psutil
 
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.memory import spare_share
 from tunesmith_jobs.train import worker
 from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
 
+WARM_BYTES = 2**30
+"""What a warm runner holds, with its driver."""
+_LEAST_SHARE = 0.08
+"""Of the memory, to be left to others. Ray ends processes, perhaps one that trains, at a twentieth."""
+_NICENESS = 19
 _log = logging.getLogger("tunesmith_jobs.warm")
 _TEMPLATE = "{% for message in messages %}{{ '<s>' + message['role'] + ' ' + message['content'] + '</s>' }}{% endfor %}"
 
@@ -31,6 +40,17 @@ class Worker:
             cpus: How many processors the task will probably have.
             has_gpus: Whether tasks may get a GPU. Which one is known only with the task: none is touched until then.
         """
+        if not self.has_room(WARM_BYTES):
+            return
+        # In a thread, because a priority that was lowered cannot be raised again; all that trains is new threads of
+        # the main one's.
+        thread = threading.Thread(target=self._warm, args=(cpus, has_gpus), name="warming")
+        thread.start()
+        thread.join()
+
+    def _warm(self, cpus: float, has_gpus: bool) -> None:
+        with contextlib.suppress(OSError):  # a system that knows no priority of a thread
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         # Makes `torch.cuda.is_available` ask the driver's library, which leaves CUDA uninitialised.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
         _set_threads(cpus)
@@ -48,9 +68,13 @@ class Worker:
         except Exception:
             _log.exception("the rehearsal failed; the first task does more itself")
 
-    def ping(self) -> bool:
-        """That it lives."""
-        return True
+    def has_room(self, beside: int = 0) -> bool:
+        """Whether its node has memory for a process that only waits.
+
+        Args:
+            beside: Bytes that will be taken beside what is taken now.
+        """
+        return spare_share(beside) >= _LEAST_SHARE
 
     def work(self, uri: str, cpus: float, devices: str | None) -> bool:
         """Train an attempt.

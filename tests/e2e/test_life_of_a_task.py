@@ -150,6 +150,21 @@ def test_a_killed_worker_goes_on_exactly(
     assert starts[1].step > 0, "it resumed, it did not begin again"
 
 
+def test_a_worker_that_is_told_to_leave_saves_and_its_task_goes_on_elsewhere(
+    client: Client, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
+) -> None:
+    """SIGTERM, as a machine says that it is reclaimed: no step is lost that has no checkpoint yet."""
+    task = submit(client, tiny_model, rows, save_steps=STEPS)
+    wait_until(lambda: step_of(client, task) >= 20, 90, "step 20")
+    trainer_of(task.id).terminate()
+    done = client.wait(task.id, timeout=180)
+    assert done.state is State.COMPLETED, done.message
+    assert done.attempt == 2, "its attempt ended; another one took over"
+    starts = [e.payload for e in client.events(task.id) if e.payload.kind == "training_started"]
+    assert starts[1].step >= 20, "it resumed at the step that it was told at"
+    assert losses(client, task) == undisturbed
+
+
 def test_a_killed_api_loses_nothing(
     client: Client, live_home: Home, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
 ) -> None:

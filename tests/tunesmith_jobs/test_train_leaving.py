@@ -1,6 +1,7 @@
 """Leaving before the end: in the middle of a step, told by a signal, or warned by the cluster."""
 
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,27 @@ def test_sigterm_saves_and_leaves(tmp_path: Path, model: Path, undisturbed: Path
     assert tr.run(tmp_path, model, attempt=2, **MORE).outcome is State.COMPLETED
     assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
     assert (tmp_path / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
+
+
+def test_sigterm_is_heard_for_a_run_in_a_thread(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray Train runs it: what it does in the main thread before is `hear_for_the_process`."""
+    from tunesmith_jobs.train.leaving import Notices
+
+    monkeypatch.setattr(Notices, "must_leave", False)
+    before = signal.getsignal(signal.SIGTERM)
+    outcomes: list[Any] = []
+    run = threading.Thread(target=lambda: outcomes.append(tr.run(tmp_path, model, term_at=4, **MORE)))
+    try:
+        Notices.hear_for_the_process()
+        run.start()
+        while run.is_alive():
+            run.join(0.05)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert outcomes[0].reason is Reason.STOPPED_BY_USER
+    assert max(saved(tmp_path)) < MORE["max_steps"]
 
 
 def test_a_node_that_goes_away_is_an_occasion_to_save_once(tmp_path: Path, model: Path) -> None:

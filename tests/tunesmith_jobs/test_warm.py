@@ -1,6 +1,7 @@
 """What a warm runner does before it has a task: it asks until it is given one or told to leave, and rehearses."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,14 +48,18 @@ class Plane:
 
 
 class Warming:
-    """A worker that is warm when it is asked a second time."""
+    """A worker that is warm when it is asked a second time, on a node that has room for it at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, looks_with_room: int = 99) -> None:
         self.looks = 0
+        self.looks_with_room = looks_with_room
 
     def is_warm(self) -> bool:
         self.looks += 1
         return self.looks > 1
+
+    def has_room(self) -> bool:
+        return self.looks <= self.looks_with_room
 
 
 @pytest.fixture
@@ -64,12 +69,12 @@ def plane() -> Iterator[Plane]:
     server.close()
 
 
-def await_attempt(plane: Plane, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
+def await_attempt(plane: Plane, folder: Path, monkeypatch: pytest.MonkeyPatch, room: int = 99) -> str | None:
     monkeypatch.setattr(warm, "_WARMING_SECONDS", 0.01)
     secret = folder / "secret"
     secret.write_text("s")
     document = RunnerDocument(runner_id="runner-a", api_url=plane.url, secret_file=str(secret))
-    return warm._await_attempt(document, cast(Any, Warming()))
+    return warm._await_attempt(document, cast(Any, Warming(room)))
 
 
 def test_it_asks_until_it_is_given_an_attempt(
@@ -98,7 +103,40 @@ def test_it_leaves_when_nobody_answers_for_long(
 ) -> None:
     plane.close()
     monkeypatch.setattr(warm, "_ORPHANED_SECONDS", 0.1)
-    assert await_attempt(plane, tmp_path, monkeypatch) is None
+    with pytest.raises(warm._Orphaned):
+        await_attempt(plane, tmp_path, monkeypatch)
+
+
+def test_it_leaves_when_memory_becomes_short(
+    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.answers = [(200, {"document_uri": None})] * 3
+    with pytest.raises(warm._Crowded):
+        await_attempt(plane, tmp_path, monkeypatch, room=3)
+
+
+def test_it_warms_up_behind_what_trains_and_trains_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith_jobs import warm_worker
+
+    seen: list[int] = []
+
+    def rehearse(_: Path) -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    monkeypatch.setattr(warm_worker, "rehearse", rehearse)
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    warm_worker.Worker().warm(1, has_gpus=False)
+    assert seen[0] > ours == os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def test_it_does_not_warm_up_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith_jobs import warm_worker
+
+    monkeypatch.setattr(warm_worker, "spare_share", lambda beside: 0.5 if not beside else 0.01)
+    monkeypatch.setattr(warm_worker, "rehearse", lambda _: pytest.fail("it warmed up"))
+    worker = warm_worker.Worker()
+    worker.warm(1, has_gpus=False)
+    assert worker.has_room()
 
 
 def test_the_rehearsal_trains(tmp_path: Path) -> None:

@@ -266,12 +266,55 @@ def test_the_pool_keeps_one_while_there_is_room(plane: Plane, pool: RunnerPool) 
     plane.tick()
     ask(plane, runner)
     pool.tick()
-    assert runners(plane) == {runner: "running"}, "no other is warmed while the machine is full"
+    assert runners(plane) == {runner: "running"}, "the task's first steps come first"
     plane.services.tasks.stop(task.id)
     plane.jobs.jobs[job_of(runner)] = JobStatus.STOPPED
     plane.tick()
     pool.tick()
     assert sorted(runners(plane).values()) == ["running", "starting"]
+
+
+def test_a_queue_starts_warm(plane: Plane, pool: RunnerPool) -> None:
+    """While a task runs another runner is warmed, and the task behind it gets it."""
+    runner = add(plane)
+    first, second = plane.submit(), plane.submit()
+    plane.tick()
+    ask(plane, runner)
+    change(plane, runner, assigned_at=now() - LONG)
+    pool.tick()
+    pool.tick()
+    (other,) = runners(plane).keys() - {runner}
+    plane.jobs.jobs[job_of(other)] = JobStatus.RUNNING
+    assert ask(plane, other) is None
+    pool.tick()
+    assert runners(plane) == {runner: "running", other: "idle"}, "one is enough"
+    plane.report(
+        first, {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/m"}
+    )
+    plane.jobs.jobs[job_of(runner)] = JobStatus.SUCCEEDED
+    plane.tick()
+    plane.tick()
+    assert (ask(plane, other) or "").endswith(f"{second.id}/attempt-1.json")
+    assert submitted(plane) == []
+
+
+def test_where_memory_is_short_another_is_tried_only_when_a_task_ends(plane: Plane, pool: RunnerPool) -> None:
+    plane.settings.max_concurrent_jobs = 2
+    task, other = plane.submit(), plane.submit()
+    plane.tick()
+    pool.tick()
+    (runner,) = runners(plane)
+    plane.jobs.jobs[job_of(runner)] = JobStatus.SUCCEEDED  # it found no memory to spare, and left
+    for _ in range(3):
+        pool.tick()
+    assert runners(plane) == {}
+    plane.report(task, {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/m"})
+    plane.job(task, JobStatus.SUCCEEDED)
+    plane.submit()
+    plane.tick()
+    pool.tick()
+    assert len(runners(plane)) == 1
+    assert plane.task(other.id).attempt == 1
 
 
 def test_who_is_given_up(plane: Plane, pool: RunnerPool) -> None:

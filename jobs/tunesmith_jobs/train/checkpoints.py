@@ -35,8 +35,8 @@ from tunesmith_jobs.train.failures import StorageFailed, reason_of
 
 _TRIES = 4
 _PIECE_BYTES = 2**22
-_NICENESS = 10
-"""Of the uploader's thread: training comes first. It gets whole cores when training waits for it."""
+_NICER = 10
+"""By how much the uploader's thread stands behind those that train. It gets whole cores when training waits for it."""
 _log = logging.getLogger("tunesmith_jobs.checkpoints")
 
 
@@ -285,7 +285,9 @@ class Uploader:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):  # a system that knows no priority of a thread
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            # Counted from the process's own: Ray starts its workers behind all else.
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _NICER))
         while (order := self._queue.get()) is not None:
             if self._error is not None or self._aborted.is_set():
                 order.written()

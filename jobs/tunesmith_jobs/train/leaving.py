@@ -45,13 +45,15 @@ def with_smaller_batches(spec: TrainSpec) -> TrainSpec | None:
 class Notices:
     """What the machine asks of a run."""
 
+    must_leave = False
+    """Of the class: whether this process was told to leave, whichever of its runs and threads it has."""
+
     def __init__(self, is_drained: Callable[[], bool] = lambda: False) -> None:
         """Nothing is asked yet.
 
         Args:
             is_drained: Says whether the cluster has announced that a worker's node goes away.
         """
-        self.must_leave = False
         self._is_drained = is_drained
         self._has_saved = False
 
@@ -67,7 +69,7 @@ class Notices:
     def listening(self) -> Iterator["Notices"]:
         """Take SIGTERM as the wish to save and leave, while the context lasts.
 
-        Outside of the main thread Python hears no signals; whoever runs the thread then answers them.
+        Outside of the main thread Python hears no signals: see `hear_for_the_process`.
         """
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -77,6 +79,15 @@ class Notices:
             yield self
         finally:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+    @classmethod
+    def hear_for_the_process(cls) -> None:
+        """Take SIGTERM as that wish from now on. For a process's main thread, where another one trains."""
+
+        def hear(*_: Any) -> None:
+            cls.must_leave = True
+
+        signal.signal(signal.SIGTERM, hear)
 
     def _hear(self, *_: Any) -> None:
         self.must_leave = True  # a handler may not log: the interrupted line may hold the log's lock

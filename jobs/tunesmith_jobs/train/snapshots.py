@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tunesmith_jobs.memory import spare_memory
 from tunesmith_jobs.train.checkpoints import BigFile, link_or_copy
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 _STRUCTURE = "structure"
-_CGROUP = Path("/sys/fs/cgroup")
 _NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -180,19 +180,6 @@ def read_state(file: Path) -> dict[str, Any]:
         tensors = [written.get_tensor(str(i)).clone() for i in range(len(written.keys()))]
     state: dict[str, Any] = _decoded(structure, tensors)
     return state
-
-
-def spare_memory() -> int:
-    """Bytes that this process may still take: by the machine, and by its container where that has a limit."""
-    import psutil
-
-    spare = int(psutil.virtual_memory().available)
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return spare
-    return min(spare, int(limit) - used) if limit.isdecimal() else spare
 
 
 def _live_tensors(model: Any) -> dict[str, Callable[[], torch.Tensor]]:

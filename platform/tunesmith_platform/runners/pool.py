@@ -1,7 +1,9 @@
-"""The loop that keeps as many warm runners as the settings say, and none while the machine is full.
+"""The loop that keeps as many warm runners as the settings say, also while tasks run: the next task finds one.
 
-Level-triggered, under a lease of its own. A runner's row is there before its job is, so a crash on the way leaves a row
-that is found to have no job, never a job that nobody knows.
+A runner that was given a task is replaced once the task has had time for its first step. The new one warms up with what
+processor time the task leaves; where there is no memory for it beside the tasks, it leaves, and none is tried before
+one of them ends. Level-triggered, under a lease of its own. A runner's row is there before its job is, so a crash on
+the way leaves a row that is found to have no job, never a job that nobody knows.
 """
 
 import datetime as dt
@@ -37,6 +39,8 @@ _SILENT = dt.timedelta(seconds=60)
 _KEPT = dt.timedelta(days=7)
 """How long it is remembered which runner an attempt had."""
 _SWEEP_SECONDS = 3600.0
+_FIRST_STEP = dt.timedelta(seconds=10)
+"""How long a task that a runner has just been given is left alone."""
 _RETRY_SECONDS = 3.0
 _MAX_PAUSE = 600.0
 _LOG_LINES = 20
@@ -61,6 +65,8 @@ class RunnerPool(Loop):
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._falls = 0
         self._start_after = 0.0
+        self._crowd: frozenset[str] = frozenset()
+        """The tasks that ran when a runner found no memory to spare."""
         self._sweep_after = 0.0
 
     def tick(self) -> None:
@@ -86,10 +92,15 @@ class RunnerPool(Loop):
             self._look(row, code)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
-            room = self._settings.max_concurrent_jobs - tasks.count_open(session)
+            running = tasks.open_ids(session)
+            given_at = repository.newest_assignment(session)
         for row in free[self._settings.warm_runners :]:
             self._give_up(row, "there are more than the settings say")
-        for _ in range(min(self._settings.warm_runners, room) - len(free)):
+        if not self._crowd <= running:
+            self._crowd, self._start_after = frozenset(), 0.0
+        if running and given_at is not None and now() - given_at < _FIRST_STEP:
+            return
+        for _ in range(self._settings.warm_runners - len(free)):
             self._start(code)
 
     def _hold(self) -> bool:
@@ -110,7 +121,12 @@ class RunnerPool(Loop):
         seen = self._jobs.observe(job_of(row.id))
         if seen.status is JobStatus.UNREACHABLE:
             return
-        if seen.status.is_over:
+        if seen.status is JobStatus.SUCCEEDED:
+            with self._database.read() as session:
+                self._crowd = tasks.open_ids(session)
+            self._start_after = time.monotonic() + _MAX_PAUSE
+            self._give_up(row, "there is no memory to spare on its node")
+        elif seen.status.is_over:
             self._fall(row, f"it ended. {seen.message}")
         elif seen.status is JobStatus.ABSENT and age > _UNKNOWN:
             self._give_up(row, "Ray does not know it")

@@ -53,6 +53,12 @@ def count(session: Session, *states: RunnerState) -> int:
     return session.scalar(select(func.count()).select_from(RunnerRow).where(wanted)) or 0
 
 
+def newest_assignment(session: Session) -> dt.datetime | None:
+    """When a runner was last given a task that it still has, or had."""
+    has_one = RunnerRow.state.in_([RunnerState.ASSIGNED.value, RunnerState.RUNNING.value])
+    return session.scalar(select(func.max(RunnerRow.assigned_at)).where(has_one))
+
+
 def pick(session: Session, code: str, moment: dt.datetime) -> RunnerRow | None:
     """The runner that would be the first to begin a task: one that waits, else one that is still starting."""
     waits = (RunnerRow.state == RunnerState.IDLE) & (RunnerRow.seen_at > moment - SEEN)

@@ -155,6 +155,12 @@ def count_open(session: Session, kind: str = Kind.TRAIN) -> int:
     return session.scalar(query) or 0
 
 
+def open_ids(session: Session) -> frozenset[str]:
+    """The training tasks that are on Ray, or on their way there."""
+    query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind == Kind.TRAIN)
+    return frozenset(session.scalars(query))
+
+
 def queue(session: Session, moment: dt.datetime, limit: int, kind: str = Kind.TRAIN) -> Sequence[str]:
     """The tasks of a kind that may start next: by priority, then by age."""
     query = (
