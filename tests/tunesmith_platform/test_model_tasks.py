@@ -22,6 +22,7 @@ from tunesmith_jobs import model_worker
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.tasks.inputs import TrainInputs
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FLOW = """
 components:
   - {id: rows, type: datasets, provider: local, data_files: a.jsonl}
@@ -135,8 +136,7 @@ def test_an_evaluation_in_a_pipeline(bench: Steps) -> None:
 
 
 def test_the_task_and_its_checkpoint_by_name(bench: Steps) -> None:
-    made = bench.made(FLOW)
-    train = bench.trained(made)
+    train = bench.trained(bench.made(FLOW[: FLOW.index("      - id: evaluate")]))
     checkpoint = {
         "kind": "checkpoint",
         "uri": "/x/checkpoint-4",
@@ -232,3 +232,57 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     if field:
         assert error["problems"][0]["field"] == f"workflows[step].jobs[step].{field}"
     assert bench.client.get("/v1/tasks").json()["data"] == []
+
+
+@pytest.fixture
+def adapter(tiny_model: Path, tmp_path: Path) -> Path:
+    """A LoRA that changes what the tiny model says."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tuned = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    tuned.save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_the_example_from_rows_to_a_model_folder(bench: Steps, adapter: Path) -> None:
+    ember = (CONFIGS / "datasets" / "ember_train.jsonl").read_text().splitlines()[:20]
+    (bench.folder / "rows.jsonl").write_text("\n".join(ember))
+    bench.model = adapter
+    made = bench.made(
+        (CONFIGS / "pipelines" / "train-and-package.yml").read_text(),
+        input={"rows": "rows.jsonl"},
+        overrides={"asker": {"max_new_tokens": 4}},
+    )
+    train = bench.trained(made)
+    bench.plane.settings.max_concurrent_jobs = 2
+    jobs = bench.pending()
+    assert len(jobs) == 2, "evaluating and asking need the same model, not each other"
+    for job in jobs:
+        assert bench.do(job).reason == "completed"
+    (job,) = bench.pending()
+    outcome = bench.do(job)
+    view = bench.view(made)
+    assert set(states(view).values()) == {"completed"}, view
+    evaluate, ask, package = (
+        next(step for step in view.steps if step.id == name) for name in ("evaluate", "ask", "package")
+    )
+    assert set(evaluate.output) == {"loss", "token_accuracy"}
+    rows = [json.loads(line) for line in Path(ask.output).read_text().splitlines()]
+    assert (len(rows), rows[0]["messages"][-1]["role"], ask.outputs["data"].rows) == (2, "assistant", 2)
+    folder = Path(package.output)
+    assert (folder / "README.md").is_file()
+    assert "rows" not in package.outputs
+    task = bench.plane.task(str(package.task_id))
+    assert (task.kind, task.model_uri, task.parent_id) == ("package", package.output, train.id)
+    card = (folder / "README.md").read_text()
+    assert (train.id in card, str(outcome.model_uri)) == (True, package.output)
+    refused = bench.client.delete(f"/v1/tasks/{train.id}")
+    assert refused.status_code == 204, "what was made of it stands by itself"
+    assert bench.client.delete(f"/v1/tasks/{task.id}", params={"with_files": True}).status_code == 204
+    assert not folder.exists()

@@ -207,7 +207,7 @@ def _task(session: Session, task_id: str) -> TaskRow:
     if task.kind != Kind.TRAIN:
         raise InvalidInput(
             f"Task `{task.name}` trains no model: it is a task of kind `{task.kind}`.",
-            hint="Name one that trains: `tunesmith tasks list --kind train`.",
+            hint="Name one that trains: `tunesmith tasks list`.",
             field="task_id",
         )
     return task

@@ -210,6 +210,14 @@ class ModelTaskService:
                 found[name] = self._datasets.find(given).version
         return found
 
+    def place(self, spec: ModelUseSpec) -> dict[str, Any]:
+        """Where the model of a task lies, which tells what it is today from what it may be tomorrow.
+
+        Raises:
+            InvalidInput: There is no such task, or it has no checkpoint.
+        """
+        return {"model_name_or_path": self._finder.find(spec).uri} if spec.task_id is not None else {}
+
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """What an attempt of a task is handed."""
         settings = self._settings

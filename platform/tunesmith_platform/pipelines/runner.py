@@ -131,15 +131,16 @@ class PipelineRunner:
             if step.kind is StepKind.DATASET:
                 self._services.pipelines.look_again(step, row.parameters)
             spec = self._spec(step)
+            told_by = step.parameters
             if isinstance(spec, ModelUseSpec):
-                # The newest of today is told from that of tomorrow.
                 step.parameters |= self._services.model_tasks.pinned(spec)
+                told_by = step.parameters | self._services.model_tasks.place(spec)
             sums = {
                 output["path"]: output["sha256"]
                 for other in by_name.values()
                 for output in other.outputs.values()
             }
-            key = content_key(step, step.parameters, sums)
+            key = content_key(step, told_by, sums)
             if key is not None and pipeline.reuse:
                 with self._services.database.read() as session:
                     found = list(repository.same(session, key))
