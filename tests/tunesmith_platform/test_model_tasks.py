@@ -139,11 +139,12 @@ def test_the_task_and_its_checkpoint_by_name(bench: Steps) -> None:
     train = bench.trained(bench.made(FLOW[: FLOW.index("      - id: evaluate")]))
     checkpoint = {
         "kind": "checkpoint",
-        "uri": "/x/checkpoint-4",
+        "uri": str(bench.folder / "checkpoint-4"),
         "bytes": 1,
         "files": 1,
         "manifest_sha256": "0",
     }
+    (bench.folder / "checkpoint-4").mkdir()
     other = bench.plane.running(name="other")
     bench.plane.report(other, checkpoint | {"step": 4})
     data = str(bench.folder / "a.jsonl")
@@ -284,5 +285,5 @@ def test_the_example_from_rows_to_a_model_folder(bench: Steps, adapter: Path) ->
     assert (train.id in card, str(outcome.model_uri)) == (True, package.output)
     refused = bench.client.delete(f"/v1/tasks/{train.id}")
     assert refused.status_code == 204, "what was made of it stands by itself"
-    assert bench.client.delete(f"/v1/tasks/{task.id}", params={"with_files": True}).status_code == 204
+    assert bench.client.delete(f"/v1/tasks/{task.id}", params={"files": True}).status_code == 204
     assert not folder.exists()

@@ -141,6 +141,12 @@ class Finder:
         if base is not None:
             with at("base_model_path"):
                 model = find_model(base, self._settings, self._models)
+        for needed in (folder, model if is_adapter else None):
+            if needed is not None and not needed.is_dir():
+                raise InvalidModel(
+                    f"`{needed}` is gone: task `{task.name}` left it, or was trained from it.",
+                    hint="Bring the folder back, or name another model.",
+                )
         parameters = trained.model_dump(mode="json")
         encoder: Path = model
         if folder is not None and not is_adapter:

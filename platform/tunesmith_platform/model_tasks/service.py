@@ -15,6 +15,7 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
 from tunesmith.rows.asking import asked_rows
+from tunesmith.rows.encoding import template_of
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.package import PackageSpec
@@ -188,6 +189,8 @@ class ModelTaskService:
                     raise InvalidInput(
                         "The model sorts texts into classes: it gives no answers.", hint="Evaluate it."
                     )
+            with at("chat_template"):
+                template_of(found.encoder, tokenizer=found.tokenizer, chat_template=training.chat_template)
             if data is not None:
                 with at("dataset"):
                     next(iter(asked_rows(data, spec.prompt_column)))
