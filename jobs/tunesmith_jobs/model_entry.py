@@ -1,7 +1,8 @@
 """The driver of a job that uses a model: `python -m tunesmith_jobs.model_entry <uri of its document>`.
 
 Drives the attempt as that of a training is driven (`entry`), and has the work done by one of Ray's workers, which has
-the GPU where there is one. A worker that is lost is started again by Ray. Imports Ray; never torch.
+the GPU where there is one. A worker that is lost ends the attempt; the platform makes another, as often as
+`max_restarts` allows. Imports Ray; never torch.
 """
 
 import datetime as dt
@@ -23,7 +24,7 @@ def main(uri: str) -> int:
 
 
 def with_ray(uri: str, document: ModelDocument) -> Outcome:
-    """Have the work done by a worker that Ray starts, and starts again when it is lost."""
+    """Have the work done by a worker that Ray starts."""
     import ray
     from ray.exceptions import RayError
 
@@ -38,13 +39,17 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     # Weights are merged in main memory.
     use_gpu = has_gpu and spec.device != "cpu" and document.kind is not Kind.PACKAGE
     resources = resources_of(TrainSpec.stored(document.training), use_gpu, ray.nodes())
+    # Left to itself, Ray starts a task that ran out of memory again without end.
     worker = ray.remote(model_worker.run).options(
-        num_cpus=resources.get("CPU", 1.0), num_gpus=resources.get("GPU", 0.0), max_retries=spec.max_restarts
+        num_cpus=resources.get("CPU", 1.0), num_gpus=resources.get("GPU", 0.0), max_retries=0
     )
     try:
         return Outcome.model_validate_json(ray.get(worker.remote(uri)))
     except RayError as error:
-        return lost(error)
+        outcome = lost(error)
+        if outcome.reason is Reason.WORKER_LOST:  # the platform's word for what another attempt may mend
+            return Outcome.because(Reason.JOB_LOST, outcome.message)
+        return outcome
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What Ray runs to use a model: reads the document, does what its kind asks for, says how it ended.
 
-Known failures become an outcome, never an exception: Ray starts a worker again only when its process was lost. Knows
-which work a kind is; knows nothing of Ray.
+Known failures become an outcome, never an exception: that is for a process that was lost. Knows which work a kind is;
+knows nothing of Ray.
 """
 
 import shutil
