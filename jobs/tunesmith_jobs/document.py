@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tunesmith.errors import NotFound
-from tunesmith.job import JobDocument
+from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.storage import open_storage
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def read_bytes(uri: str) -> bytes:
     return data
 
 
-def _outcome_file(document: JobDocument) -> Path:
+def _outcome_file(document: AttemptDocument) -> Path:
     return Path(document.work_dir) / f"outcome-{document.attempt}.json"
 
 
-def write_outcome(document: JobDocument, outcome: "Outcome") -> None:
+def write_outcome(document: AttemptDocument, outcome: "Outcome") -> None:
     """Leave the outcome for the driver, whole or not at all."""
     file = _outcome_file(document)
     part = file.with_suffix(".part")
@@ -50,7 +50,7 @@ def write_outcome(document: JobDocument, outcome: "Outcome") -> None:
     part.replace(file)
 
 
-def read_outcome(document: JobDocument) -> "Outcome | None":
+def read_outcome(document: AttemptDocument) -> "Outcome | None":
     """The outcome that a worker left; None while there is none."""
     from tunesmith_jobs.train.core import Outcome
 
@@ -60,12 +60,12 @@ def read_outcome(document: JobDocument) -> "Outcome | None":
         return None
 
 
-def has_outcome(document: JobDocument) -> bool:
+def has_outcome(document: AttemptDocument) -> bool:
     """Whether a worker left an outcome."""
     return _outcome_file(document).exists()
 
 
-def count_restart(document: JobDocument) -> int:
+def count_restart(document: AttemptDocument) -> int:
     """How often this attempt's first worker was started before, this start not counted."""
     file = Path(document.work_dir) / f"starts-{document.attempt}"
     try:

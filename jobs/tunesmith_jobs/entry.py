@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import httpx
 
 from tunesmith.events import Finished, Phase, PhaseDone
-from tunesmith.job import JobDocument, ray_job_id
+from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
@@ -50,6 +50,17 @@ def main(uri: str, fit: Fit | None = None) -> int:
     began = dt.datetime.now(dt.UTC)
     document = read_document(uri)
     spec = TrainSpec.stored(document.spec)
+    return run_attempt(document, began, lambda: (fit or with_ray_train)(uri, document, spec))
+
+
+def run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[], Outcome]) -> int:
+    """Drive an attempt whose work is done in Ray's workers; returns the exit code.
+
+    Args:
+        document: What the attempt was handed.
+        began: When its process began.
+        work: Has the work done and says how it ended. Whoever works speaks for the job as long as it holds the spool.
+    """
     with Reporter(document) as reporter:
         waited = (began - document.submitted_at).total_seconds()
         reporter.emit(PhaseDone(phase=Phase.JOB, seconds=max(0.0, waited)))
@@ -65,7 +76,7 @@ def main(uri: str, fit: Fit | None = None) -> int:
     watch = _Watch(document)
     watch.start()
     try:
-        outcome = (fit or with_ray_train)(uri, document, spec)
+        outcome = work()
     except Exception:
         _log.exception("the job could not be run")
         return 1
@@ -95,7 +106,7 @@ def _last_word(reporter: Reporter, outcome: Outcome) -> int:
     return 0 if reporter.drain(LAST_WORD_SECONDS) else 1
 
 
-def _ray_folder(document: JobDocument) -> Path:
+def _ray_folder(document: AttemptDocument) -> Path:
     return Path(document.work_dir) / "ray"
 
 
@@ -196,7 +207,7 @@ def lost(error: Exception) -> Outcome:
 class _Watch(threading.Thread):
     """While no worker holds the spool: keeps the heartbeat, and carries out a stop or a fence."""
 
-    def __init__(self, document: JobDocument) -> None:
+    def __init__(self, document: AttemptDocument) -> None:
         super().__init__(name="watch", daemon=True)
         self._document = document
         self._over = threading.Event()

@@ -37,6 +37,7 @@ from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, install_errors
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.model_tasks.service import ModelTaskService
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
@@ -108,6 +109,7 @@ def build_services(
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
     workspace = Workspace(database, settings)
+    model_tasks = ModelTaskService(database, settings, tasks, datasets, models)
     return Services(
         settings=settings,
         database=database,
@@ -131,7 +133,10 @@ def build_services(
         uploads=UploadService(database, settings, datasets),
         reports=ReportService(settings, models, datasets),
         data_tasks=DataTaskService(database, settings, tasks, datasets),
-        pipelines=PipelineService(database, hub, settings, lambda name: datasets.find(name).path),
+        model_tasks=model_tasks,
+        pipelines=PipelineService(
+            database, hub, settings, lambda name: datasets.find(name).path, model_tasks.look_at
+        ),
         estimates=EstimateService(database, settings, jobs, models, datasets),
         monitoring=MonitoringService(database, settings, events, series, checkpoints),
         workspace=workspace,

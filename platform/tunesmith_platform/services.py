@@ -14,6 +14,7 @@ from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
+from tunesmith_platform.model_tasks.service import ModelTaskService
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring.following import WorkspaceFeed
 from tunesmith_platform.monitoring.service import MonitoringService
@@ -59,6 +60,7 @@ class Services:
     uploads: UploadService
     reports: ReportService
     data_tasks: DataTaskService
+    model_tasks: ModelTaskService
     pipelines: PipelineService
     estimates: EstimateService
     monitoring: MonitoringService

@@ -1,4 +1,5 @@
-"""A pipeline file on the real platform: rows are loaded, chosen and mapped as Ray jobs, then a task trains on them."""
+"""A pipeline file on the real platform: rows are loaded, chosen and mapped as Ray jobs, a task trains on them, and the
+model is evaluated, asked and packaged."""
 
 import json
 import os
@@ -37,6 +38,9 @@ components:
     lora_r: 4
     num_epochs: 1
     per_device_train_batch_size: 4
+  - {{id: evaluator, type: model-evaluator}}
+  - {{id: asker, type: model-chat, prompts: ["What is 7?"], max_new_tokens: 4}}
+  - {{id: packager, type: model-packager}}
 workflows:
   - id: main
     jobs:
@@ -44,12 +48,17 @@ workflows:
       - {{id: choose, component: long-ones, input: {{dataset: "${{jobs.load.output}}"}}}}
       - {{id: process, component: texts, input: {{dataset: "${{jobs.choose.output}}"}}}}
       - {{id: train, component: trainer, input: {{dataset: "${{jobs.process.output}}"}}}}
+      - id: evaluate
+        component: evaluator
+        input: {{model: "${{jobs.train.output}}", dataset: "${{jobs.process.output}}"}}
+      - {{id: ask, component: asker, input: {{model: "${{jobs.train.output}}"}}}}
+      - {{id: package, component: packager, input: {{model: "${{jobs.train.output}}"}}}}
 """
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_a_pipeline_runs_from_rows_to_a_trained_model(
+def test_a_pipeline_runs_from_rows_to_a_packaged_model(
     live_home: Home, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "TUNESMITH_HOME", str(live_home.root))
@@ -64,6 +73,14 @@ def test_a_pipeline_runs_from_rows_to_a_trained_model(
     task = client.task(train.task_id or "")
     assert task.state is State.COMPLETED
     assert task.progress.step == 2, "30 rows have three digits, 16 rows a step"
+    evaluate, ask, package = done.steps[-3:]
+    assert (evaluate.output["metrics"]["rows"], evaluate.output["metrics"]["loss"] > 0) == (30, True)
+    assert json.loads(Path(ask.output).read_text())["messages"][-1]["role"] == "assistant"
+    assert (Path(package.output) / "model.safetensors").is_file()
+    used = [client.task(str(step.task_id)) for step in (evaluate, ask, package)]
+    assert [(one.kind, one.parent_id) for one in used] == [
+        (kind, task.id) for kind in (Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE)
+    ]
     made = [task for task in client.tasks() if task.kind is Kind.DATASET]
     assert [task.state for task in made] == [State.COMPLETED] * 3, "each step on data is a task"
     assert all(task.progress.percent == 100 for task in made)

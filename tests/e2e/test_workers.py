@@ -29,7 +29,9 @@ def rows(live_home: Home) -> Path:
     file = live_home.root.parent / "uneven.jsonl"
     with file.open("w") as out:
         for i in range(24):
-            out.write(json.dumps({"instruction": f"count to {i}", "output": "one more, " * (1 + i % 7)}) + "\n")
+            out.write(
+                json.dumps({"instruction": f"count to {i}", "output": "one more, " * (1 + i % 7)}) + "\n"
+            )
     return file
 
 

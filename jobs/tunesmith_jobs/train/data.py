@@ -145,10 +145,10 @@ def load_data(
         held_out, template = eval_loaded.rows, template or other.template
     elif spec.eval_sampling_ratio:
         rows, held_out = hold_out(rows, spec.eval_sampling_ratio, spec.seed)
-    arrange = _arrange(spec)
+    arranged = arrange(spec)
     return Data(
-        rows=arrange(rows),
-        eval_rows=arrange(held_out) if held_out is not None else None,
+        rows=arranged(rows),
+        eval_rows=arranged(held_out) if held_out is not None else None,
         examples=len(rows),
         eval_examples=len(held_out) if held_out is not None else 0,
         loaded=loaded,
@@ -161,12 +161,32 @@ def load_data(
     )
 
 
+def load_held_out(
+    spec: TrainSpec,
+    model: Path,
+    file: Path,
+    tokenizer: Path | None,
+    *,
+    classes: tuple[str, ...] = (),
+    cache: TokenCache | None = None,
+    said: Said = lambda rows, of: None,
+) -> tuple[Samples, Loaded]:
+    """Read and encode rows that a trained model is measured on, as the training of `spec` reads its evaluation file.
+
+    Raises:
+        InvalidData: The file or a row cannot be used, or has a class that is none of `classes`.
+    """
+    source = Source(file, spec, model, tokenizer)
+    loaded = (cache or TokenCache(None)).load(source, said, classes or None).loaded
+    return arrange(spec)(loaded.rows), loaded
+
+
 def _first_rows(rows: Rows) -> tuple[str, ...]:
     first = (rows[i] for i in range(min(FIRST_ROWS, len(rows))))
     return tuple(row_sha256(row.input_ids.tolist(), row.labels.tolist()) for row in first)
 
 
-def _arrange(spec: TrainSpec) -> Callable[[Rows], Samples]:
+def arrange(spec: TrainSpec) -> Callable[[Rows], Samples]:
     """How rows become what a batch is made of."""
     if spec.training_type == "pretrain":
         return lambda rows: BlockRows(rows, spec.max_length)

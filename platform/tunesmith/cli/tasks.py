@@ -28,6 +28,7 @@ from tunesmith.cli.words import age, duration, local_time, measured, number, pla
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.lifecycle import State
+from tunesmith.model_step import MODEL_STEPS
 from tunesmith.spec.training import TrainSpec
 
 tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
@@ -140,11 +141,11 @@ def _details(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
 
 def _changed(view: views.TaskView) -> dict[str, object]:
     """The parameters that differ from their defaults."""
+    known = MODEL_STEPS.get(view.kind, TrainSpec).model_fields
     return {
         name: value
         for name, value in view.spec.items()
-        if name not in TrainSpec.model_fields
-        or value != TrainSpec.model_fields[name].get_default(call_default_factory=True)
+        if name not in known or value != known[name].get_default(call_default_factory=True)
     }
 
 

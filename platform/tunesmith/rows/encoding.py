@@ -10,11 +10,11 @@ when the model answers. Where a tokenizer cannot do that faithfully, the row is 
 Knows the `tokenizers` library; knows nothing of torch or batches on a device.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from tunesmith.rows.control import ControlTokens, Span
 from tunesmith.rows.conversation import Message
@@ -140,7 +140,7 @@ class Encoder:
         tokenizer: str | Path | None = None,
         chat_template: str | None = None,
         whole: bool = False,
-    ) -> "Encoder":
+    ) -> Self:
         """The encoder of a model folder.
 
         Args:
@@ -189,7 +189,7 @@ class Encoder:
                 if isinstance(one, RowProblem):
                     raise one
                 if one.hidden:
-                    ids, offsets = self._encode_around(one)
+                    ids, offsets = self._encode_around(one.marked.text, one.hidden)
                     results.append(self._finish(one.marked, ids, partial(edge_among, offsets)))
                 elif self._words and (words := self._words.encode(one.marked.text)):
                     results.append(self._finish(one.marked, words.ids, words.edge))
@@ -219,14 +219,17 @@ class Encoder:
             return RowProblem("The text holds half of a surrogate pair, which is no character.", "Remove it.")
         return _Prepared(marked, hidden)
 
-    def _finish(self, marked: Marked, ids: list[int], edge: Callable[[int], Span]) -> Encoded:
+    def _check(self, text: str, ids: list[int]) -> None:
         # Fewer are fine (a token may only count as a word of its own); more were made out of people's text.
-        if sum(map(self._control_ids.__contains__, ids)) > self._control.count(marked.text):
+        if sum(map(self._control_ids.__contains__, ids)) > self._control.count(text):
             raise RowProblem(
                 "The tokenizer reads some of the row's own text as a control token.",
                 "Remove text that looks like the model's control tokens.",
             )
         check_ids(ids, self._vocab_size)
+
+    def _finish(self, marked: Marked, ids: list[int], edge: Callable[[int], Span]) -> Encoded:
+        self._check(marked.text, ids)
         trained: list[Span] = []
         needed = 0
         for begin, end in marked.spans:
@@ -243,15 +246,14 @@ class Encoder:
         kept = self.max_length
         return Encoded(ids[:kept], trained, max(0, len(ids) - kept), needed)
 
-    def _encode_around(self, one: _Prepared) -> tuple[list[int], list[Span]]:
+    def _encode_around(self, text: str, hidden: Mapping[str, str]) -> tuple[list[int], list[Span]]:
         """Ids and their places in the text with hidden lookalikes; each lookalike is encoded as plain text."""
         if self._plain is None:
             self._plain = without_added_tokens(self._tokenizer)
-        text = one.marked.text
         pieces: list[tuple[int, int, Any]] = []  # begin, end, what it is encoded with
         begin = 0
         for at, char in enumerate(text):
-            if char in one.hidden:
+            if char in hidden:
                 pieces += [(begin, at, self._tokenizer), (at, at + 1, self._plain)]
                 begin = at + 1
         pieces.append((begin, len(text), self._tokenizer))
@@ -259,14 +261,14 @@ class Encoder:
         offsets: list[Span] = []
         for begin, end, tokenizer in pieces:
             piece = text[begin:end]
-            encoding = tokenizer.encode(one.hidden.get(piece, piece), add_special_tokens=False)
+            encoding = tokenizer.encode(hidden.get(piece, piece), add_special_tokens=False)
             ids += encoding.ids
             is_plain = tokenizer is self._plain
             offsets += [(begin, end) if is_plain else (begin + a, begin + b) for a, b in encoding.offsets]
         # A tokenizer that writes something at the start of every text (SentencePiece's space) would have changed it.
-        original = "".join(one.hidden.get(char, char) for char in text)
+        original = "".join(hidden.get(char, char) for char in text)
         if self._decode(ids) != self._decode(self._tokenizer.encode(original, add_special_tokens=False).ids):
-            found = ", ".join(f"`{token}`" for token in one.hidden.values())
+            found = ", ".join(f"`{token}`" for token in hidden.values())
             raise RowProblem(
                 f"The row's text holds {found}, which this model's tokenizer reads as a control token.",
                 "Remove it from the text, or write it apart, e.g. with a space inside.",

@@ -1,7 +1,8 @@
 """Pipelines: the YAML of components and workflows, read, checked, and turned into steps.
 
-The YAML is model-compose's: `components` say what there is (`datasets`, `model-trainer`), `workflows` have `jobs` that
-use them, and variables tie them together (`tunesmith.spec.variables`). In a component `${input.x}` is the input of the
+The YAML is model-compose's: `components` say what there is (`datasets`, `model-trainer`; our own `model-evaluator`,
+`model-chat`, `model-packager`), `workflows` have `jobs` that use them, and variables tie them together
+(`tunesmith.spec.variables`). In a component `${input.x}` is the input of the
 job that uses it; in a job it is the input of the run. Everything that can be known before anything runs is checked
 here, each problem with its place. Pure functions; knows nothing of files, of the environment, or of who runs the steps.
 """
@@ -14,8 +15,11 @@ from pydantic import BaseModel, Field
 
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.spec.base import Spec
+from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.dataset import operation
+from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.loading import refuse_bare_token
+from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
     MAX_STEPS,
@@ -29,6 +33,7 @@ from tunesmith.spec.pipeline_file import (
 )
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import Variable, resolve, variables_in
 
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
@@ -38,10 +43,33 @@ SPLIT_PARTS = ("train", "eval", "test")
 
 
 class StepKind(StrEnum):
-    """What a step is: an operation on data, or a training task."""
+    """What a step is: an operation on data, a training task, or a task that uses a model."""
 
     DATASET = "dataset"
     TRAIN = "train"
+    EVALUATE = "evaluate"
+    CHAT = "chat"
+    PACKAGE = "package"
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether it takes a model that is there."""
+        return self in MODEL_SPECS
+
+
+MODEL_SPECS: dict[StepKind, type[ModelUseSpec]] = {
+    StepKind.EVALUATE: EvaluateSpec,
+    StepKind.CHAT: ChatSpec,
+    StepKind.PACKAGE: PackageSpec,
+}
+"""The steps that use a model, with their parameters."""
+_KINDS = {
+    ComponentType.DATASETS: StepKind.DATASET,
+    ComponentType.MODEL_TRAINER: StepKind.TRAIN,
+    ComponentType.MODEL_EVALUATOR: StepKind.EVALUATE,
+    ComponentType.MODEL_CHAT: StepKind.CHAT,
+    ComponentType.MODEL_PACKAGER: StepKind.PACKAGE,
+}
 
 
 class Step(BaseModel):
@@ -137,11 +165,11 @@ def _step(
     model: str | None,
 ) -> Step:
     """One job with its component, as one step."""
-    kind = StepKind.TRAIN if component.type is ComponentType.MODEL_TRAINER else StepKind.DATASET
+    kind = _KINDS[component.type]
     passed = inputs if job.input is None else resolve(job.input, {"input": inputs})
     written = component.parameters | dict(overrides)
     parameters = resolve(written, {"input": passed})
-    method = "train"
+    method = str(kind)
     if kind is StepKind.DATASET:
         method = job.method or component.method or "load"
         spec: type[Spec] = operation(method)
@@ -149,9 +177,14 @@ def _step(
             is_local = "path" not in parameters and {"data_files", "data_dir"} & parameters.keys()
             parameters["provider"] = "local" if is_local else "huggingface"
     else:
-        if job.method not in (None, "train") or component.method not in (None, "train"):
-            raise InvalidInput("A trainer has no `method`.", hint="Leave it out.", field="method")
-        spec = TrainSpec
+        for given in (job.method, component.method):
+            if given not in (None, method):
+                raise InvalidInput(
+                    f"A `{component.type}` has no method `{given}`.",
+                    hint=f"Leave `method` out, or write `{method}`.",
+                    field="method",
+                )
+        spec = MODEL_SPECS.get(kind, TrainSpec)
     known = _spellings(spec)
     used = {
         variable.path[0] for variable in variables_in(written) if variable.source == "input" and variable.path
@@ -171,6 +204,8 @@ def _step(
         refuse_bare_token(parameters)
     if kind is StepKind.TRAIN:
         parameters = _trainer(parameters, inputs, model)
+    elif kind.uses_model:
+        parameters = spec.canonical(parameters)[0]
     parameters = {name: value for name, value in parameters.items() if value is not None}
     check_environment(parameters, kind)
     stand_in = {name: _standing_in(value) for name, value in parameters.items()}
@@ -236,7 +271,7 @@ def check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
                     f"`{variable.text}` names no variable.", hint="Write `${env.NAME}`.", field=name
                 )
             is_secret = any(word in variable.path[0].upper() for word in _SECRET_WORDS)
-            if is_secret and (kind is StepKind.TRAIN or name != "token"):
+            if is_secret and (kind is not StepKind.DATASET or name != "token"):
                 raise InvalidInput(
                     f"`{variable.text}` is a secret: it may be given as `token` of a data set only.",
                     hint=f"Leave it out of `{name}`.",

@@ -24,6 +24,9 @@ class ComponentType(StrEnum):
 
     DATASETS = "datasets"
     MODEL_TRAINER = "model-trainer"
+    MODEL_EVALUATOR = "model-evaluator"
+    MODEL_CHAT = "model-chat"
+    MODEL_PACKAGER = "model-packager"
 
 
 class Component(BaseModel):

@@ -23,6 +23,13 @@ class Kind(StrEnum):
 
     TRAIN = "train"
     DATASET = "dataset"
+    EVALUATE = "evaluate"
+    CHAT = "chat"
+    PACKAGE = "package"
+
+
+IN_TRAIN_ROOM = (Kind.TRAIN, Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE)
+"""What takes memory as training does, and shares its room on the cluster."""
 
 
 class _Envelope(BaseModel):
@@ -80,6 +87,17 @@ class NewDataTask(_Envelope):
     def default_name(self, now: dt.datetime) -> str:
         """The name that a task gets when the user gave none."""
         return f"{self.operation}_{now:%Y%m%d_%H%M%S}"
+
+
+class NewModelTask(_Envelope):
+    """A task that uses a model: evaluates it, lets it answer, packages it. A pipeline's step makes one."""
+
+    kind: Literal[Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    def default_name(self, now: dt.datetime) -> str:
+        """The name that a task gets when the user gave none."""
+        return f"{self.kind}_{now:%Y%m%d_%H%M%S}"
 
 
 class _PartOfTrainSpec:

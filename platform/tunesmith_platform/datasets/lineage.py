@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from tunesmith.events import DatasetMade
+from tunesmith.spec.task import Kind
 from tunesmith_platform.datasets.versions import Kept, enter
 from tunesmith_platform.db.tables import TaskRow
 
@@ -28,6 +29,8 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
 
     Runs in the transaction that takes the event: a version is entered once, and listed only when its file is whole.
     """
+    if task.kind != Kind.DATASET:
+        return None
     inputs = DataInputs.model_validate(task.inputs)
     if inputs.into is None:
         return None

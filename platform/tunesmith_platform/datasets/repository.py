@@ -89,7 +89,7 @@ def live_task_reading(session: Session, path: str) -> TaskRow | None:
     if trains is not None:
         return trains
     # Few work on data at a time, and each may read several files.
-    works = select(TaskRow).where(TaskRow.state.not_in(_OVER), TaskRow.kind == Kind.DATASET)
+    works = select(TaskRow).where(TaskRow.state.not_in(_OVER), TaskRow.kind != Kind.TRAIN)
     return next((task for task in session.scalars(works) if path in task.inputs.get("reads", [])), None)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput
 from tunesmith.rows.unpacking import bare_name
+from tunesmith.spec.base import Spec
 from tunesmith.spec.loading import FORMATS
 from tunesmith.spec.parameter import about
-from tunesmith.spec.pipeline import Step, StepKind
+from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith.storage import local_path
@@ -28,6 +29,8 @@ _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ROWS = ("dataset", "datasets")
 _FILES = ("data_files", "data_dir", "path")
+_DATA = ("train_file", "eval_file", "dataset")
+"""The parameters that name a data file, or a data set."""
 
 
 def located(
@@ -66,9 +69,9 @@ def located(
             )
         if sources or given in looked_at:
             return given
-        if name in _ROWS and _is_name(given):
+        if step.kind is StepKind.DATASET and name in _ROWS and _is_name(given):
             return str(registered(given))
-        if name in _FILES and local_path(given) is None:
+        if step.kind is StepKind.DATASET and name in _FILES and local_path(given) is None:
             return allowed_uri(given, settings.allowed_uris)
         return _located(given, folder, [*roots, made])
 
@@ -88,12 +91,12 @@ def located(
 
 
 def _paths_of(step: Step) -> Iterable[str]:
-    if step.kind is StepKind.TRAIN:
+    if step.kind is not StepKind.DATASET:
         return [
             name
-            for name, info in TrainSpec.model_fields.items()
+            for name, info in _spec_of(step).model_fields.items()
             if name in step.parameters
-            and (about(info).path is not None or name in ("train_file", "eval_file", "output_dir"))
+            and about(info).path is not None
             and _is_path(name, step.parameters[name])
         ]
     if step.method != "load":
@@ -101,6 +104,11 @@ def _paths_of(step: Step) -> Iterable[str]:
     if not _is_hub(step):
         return (*_FILES, "cache_dir")
     return ("cache_dir",) if _is_hub_id(step) else ("path", "cache_dir")
+
+
+def _spec_of(step: Step) -> type[Spec]:
+    """The parameters of a step that does not work on data."""
+    return MODEL_SPECS.get(step.kind, TrainSpec)
 
 
 def _is_hub_id(step: Step) -> bool:
@@ -116,7 +124,7 @@ def _is_path(name: str, value: Any) -> bool:
     """Whether a trainer's value is a path, where it may be the name of something registered."""
     if not isinstance(value, str) or any(variables_in(value)) or "://" in value:
         return False
-    is_data = name in ("train_file", "eval_file")
+    is_data = name in _DATA
     return name == "output_dir" or value.startswith(("./", "../")) or (is_data and not _is_name(value))
 
 
@@ -180,8 +188,8 @@ def content_key(step: Step, parameters: Mapping[str, Any], sums: Mapping[str, st
 def _names_of_files(step: Step) -> Iterable[str]:
     if step.kind is StepKind.DATASET:
         return () if step.method == "load" and _is_hub_id(step) else (*_ROWS, *_FILES)
-    named = (name for name, info in TrainSpec.model_fields.items() if about(info).path is not None)
-    return {*named, "train_file", "eval_file", "model_name_or_path"} - {"output_dir"}
+    named = (name for name, info in _spec_of(step).model_fields.items() if about(info).path is not None)
+    return {*named, *_DATA, "model_name_or_path"} - {"output_dir"}
 
 
 def _content_of(given: str, sums: Mapping[str, str], is_deep: bool) -> Any:

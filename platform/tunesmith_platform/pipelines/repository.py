@@ -10,6 +10,8 @@ from tunesmith.lifecycle import State
 from tunesmith.spec.pipeline import StepKind
 from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow, TaskRow
 
+_LIVE = tuple(state.value for state in State if not state.is_terminal)
+
 
 def require(session: Session, pipeline_id: str, *, locked: bool = False) -> PipelineRow:
     """A pipeline.
@@ -68,15 +70,24 @@ def users_of(session: Session, folder: str, pipeline_id: str) -> str | None:
     """Another pipeline, or a task, that reads files of a folder."""
     path = TaskRow.inputs["train_path"].as_string()
     evaluation = TaskRow.inputs["eval_path"].as_string()
+    used = TaskRow.inputs["data_path"].as_string()
     task = session.scalars(
         select(TaskRow.id)
-        .where(or_(path.startswith(folder, autoescape=True), evaluation.startswith(folder, autoescape=True)))
+        .where(
+            or_(
+                path.startswith(folder, autoescape=True),
+                evaluation.startswith(folder, autoescape=True),
+                # What uses a model reads its rows only until it is over.
+                TaskRow.state.in_(_LIVE) & used.startswith(folder, autoescape=True),
+            )
+        )
         .limit(1)
     ).first()
     if task is not None:
         return task
     others = select(PipelineStepRow).where(
-        PipelineStepRow.pipeline_id != pipeline_id, PipelineStepRow.kind == StepKind.DATASET
+        PipelineStepRow.pipeline_id != pipeline_id,
+        PipelineStepRow.kind.in_((StepKind.DATASET, StepKind.CHAT)),
     )
     for row in session.scalars(others.where(PipelineStepRow.is_reused)):
         if any(str(output["path"]).startswith(folder) for output in row.outputs.values()):

@@ -1,8 +1,8 @@
 """The loop that carries pipelines out: observe the steps that run, decide, start, stop, record.
 
 Level-triggered, under a lease of its own: it looks at what is, so a step is started once however often the platform
-restarts. Each step is a task like any other, on data or to train. No file is read and nothing is called while a
-transaction is open.
+restarts. Each step is a task like any other: on data, to train, or to use a model. No file is read and nothing is
+called while a transaction is open.
 """
 
 import datetime as dt
@@ -17,10 +17,12 @@ from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import read_operation
-from tunesmith.spec.pipeline import Step, StepKind
-from tunesmith.spec.task import MoreSteps, NewDataTask, NewTask
+from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
+from tunesmith.spec.task import MoreSteps, NewDataTask, NewModelTask, NewTask
 from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import resolve
+from tunesmith.storage import local_path
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
 from tunesmith_platform.loops import Loop
@@ -118,12 +120,16 @@ class PipelineRunner(Loop):
             if step.kind is StepKind.DATASET:
                 self._services.pipelines.look_again(step, row.parameters)
             spec = self._spec(step)
+            told_by = step.parameters
+            if isinstance(spec, ModelUseSpec):
+                step.parameters |= self._services.model_tasks.pinned(spec)
+                told_by = step.parameters | self._services.model_tasks.place(spec)
             sums = {
                 output["path"]: output["sha256"]
                 for other in by_name.values()
                 for output in other.outputs.values()
             }
-            key = content_key(step, step.parameters, sums)
+            key = content_key(step, told_by, sums)
             if key is not None and pipeline.reuse:
                 with self._services.database.read() as session:
                     found = list(repository.same(session, key))
@@ -136,7 +142,7 @@ class PipelineRunner(Loop):
             if step.kind is StepKind.TRAIN:
                 self._start_task(pipeline, row, spec, key)
             else:
-                self._start_operation(pipeline, row, step, key)
+                self._start_other(pipeline, row, step, key)
         except Unavailable as error:
             self._note(row, f"Waiting: {error.message}")
         except TunesmithError as error:
@@ -145,16 +151,23 @@ class PipelineRunner(Loop):
 
     def _spec(self, step: Step) -> Spec:
         """The step's parameters, checked once more now that all are known."""
-        if step.kind is StepKind.TRAIN:
-            environment = {name: os.environ.get(name) for name in self._settings.pipeline_environment}
-            step.parameters = resolve(step.parameters, {"env": environment})
-            return TrainSpec.read(step.parameters)
-        return read_operation(step.method, step.parameters)
+        if step.kind is StepKind.DATASET:
+            return read_operation(step.method, step.parameters)
+        environment = {name: os.environ.get(name) for name in self._settings.pipeline_environment}
+        step.parameters = resolve(step.parameters, {"env": environment})
+        return MODEL_SPECS.get(step.kind, TrainSpec).read(step.parameters)
 
     def _is_there(self, row: PipelineStepRow) -> bool:
         """Whether what a step made is still there."""
+        if not all(Path(output["path"]).is_file() for output in row.outputs.values()):
+            return False
         if row.kind == StepKind.DATASET:
-            return all(Path(output["path"]).is_file() for output in row.outputs.values())
+            return True
+        place = (
+            local_path(row.output) if row.kind == StepKind.PACKAGE and isinstance(row.output, str) else None
+        )
+        if place is not None and not place.is_dir():
+            return False
         try:
             return self._services.tasks.get(str(row.task_id)).state is State.COMPLETED
         except NotFound:
@@ -182,24 +195,23 @@ class PipelineRunner(Loop):
             self._services.verbs.carry_on(task.id, MoreSteps())
         self._begin(row, row.key, task_id=task.id)
 
-    def _start_operation(
-        self, pipeline: PipelineRow, row: PipelineStepRow, step: Step, key: str | None
-    ) -> None:
+    def _start_other(self, pipeline: PipelineRow, row: PipelineStepRow, step: Step, key: str | None) -> None:
+        """Start a step that does not train, and that is done anew when it failed."""
         number = row.attempt + 1
-        new = NewDataTask(
-            name=f"{pipeline.name}-{row.name}"[:120],
-            project=pipeline.project,
-            tags=["pipeline"],
-            notes=f"Step `{row.name}` of the pipeline {pipeline.id}.",
-            operation=step.method,
-            parameters=step.parameters,
-        )
-        task, _ = self._services.data_tasks.create(
-            new,
-            pipeline.principal,
-            f"{pipeline.id}.{row.position}.{number}",
-            rows_dir=output_folder(self._settings, row, number),
-        )
+        envelope: dict[str, Any] = {
+            "name": f"{pipeline.name}-{row.name}"[:120],
+            "project": pipeline.project,
+            "tags": ["pipeline"],
+            "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
+            "parameters": step.parameters,
+        }
+        sent_as, folder = f"{pipeline.id}.{row.position}.{number}", output_folder(self._settings, row, number)
+        if step.kind is StepKind.DATASET:
+            new = NewDataTask(operation=step.method, **envelope)
+            task, _ = self._services.data_tasks.create(new, pipeline.principal, sent_as, rows_dir=folder)
+        else:
+            use = NewModelTask.model_validate({"kind": step.kind.value} | envelope)
+            task, _ = self._services.model_tasks.create(use, pipeline.principal, sent_as, rows_dir=folder)
         self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
 
     def _observe_task(self, row: PipelineStepRow) -> None:
@@ -212,9 +224,13 @@ class PipelineRunner(Loop):
             if row.kind == StepKind.TRAIN:
                 self._finish(row, {}, task.id, task.model_uri)
                 return
-            made = self._services.data_tasks.outputs(task.id)
+            if StepKind(row.kind).uses_model:
+                made, handed = self._services.model_tasks.result(task)
+            else:
+                made = self._services.data_tasks.outputs(task.id)
+                handed = _handed_on(made)
             outputs = {name: output.model_dump(mode="json") for name, output in made.items()}
-            self._finish(row, outputs, task.id, _handed_on(made))
+            self._finish(row, outputs, task.id, handed)
         elif task.state is State.FAILED:
             self._end(row, State.FAILED, task.message)
         elif task.state is State.STOPPED:

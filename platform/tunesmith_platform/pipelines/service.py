@@ -13,8 +13,9 @@ from tunesmith.data_step import DataOutput
 from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Problem
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
-from tunesmith.spec.pipeline import Step, StepKind, plan
+from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind, plan
 from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
+from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
@@ -30,9 +31,15 @@ class PipelineService:
     """Pipelines: create, list, show, stop, continue, delete. `runner` carries their steps out."""
 
     def __init__(
-        self, database: Database, hub: Hub, settings: Settings, registered: Callable[[str], Path]
+        self,
+        database: Database,
+        hub: Hub,
+        settings: Settings,
+        registered: Callable[[str], Path],
+        look_at: Callable[[ModelUseSpec], object],
     ) -> None:
         self._registered = registered
+        self._look_at = look_at
         self._database = database
         self._hub = hub
         self._settings = settings
@@ -129,9 +136,15 @@ class PipelineService:
                 )
         try:
             step.parameters = located(step, self._settings, self._registered, folder=folder)
+            if step.kind.uses_model and not any(variables_in(step.parameters)):
+                # Nothing of it is made by another step: what is wrong with it can be known now.
+                self._look_at(MODEL_SPECS[step.kind].read(step.parameters))
         except InvalidInput as error:
-            if not error.problems:
-                error.problems = [Problem(field=place, message=error.message, hint=error.hint)]
+            found = error.problems or [Problem(message=error.message, hint=error.hint)]
+            error.problems = [
+                problem.model_copy(update={"field": f"{place}.{problem.field}" if problem.field else place})
+                for problem in found
+            ]
             raise
 
     def look_again(self, step: Step, before: dict[str, Any]) -> None:

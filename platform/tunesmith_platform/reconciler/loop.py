@@ -9,15 +9,16 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from tunesmith.data_step import PROGRAM
+from tunesmith import data_step, model_step
 from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished, LogLine, Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
-from tunesmith.spec.task import Kind
+from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import TRAINING, JobStatus, Observation
 from tunesmith_platform.clock import now
@@ -49,6 +50,8 @@ _REST = 6
 """How many times as long as a round took the next one waits, while events come without end."""
 _RESUBMIT_SECONDS = 2.0
 _LOG_TAIL = 40
+_PROGRAMS = {Kind.DATASET: data_step.PROGRAM} | dict.fromkeys(model_step.MODEL_STEPS, model_step.PROGRAM)
+"""What Ray runs for a kind of task; the others train."""
 
 
 class Reconciler(Loop):
@@ -91,24 +94,24 @@ class Reconciler(Loop):
     # --- admission: the queue beyond what runs is ours
 
     def _admit(self) -> None:
-        # Each kind has room of its own: rows are worked on while a model trains.
-        self._admit_kind(Kind.TRAIN, self._services.settings.max_concurrent_jobs)
-        self._admit_kind(Kind.DATASET, self._services.settings.max_data_jobs)
+        # What takes no GPU has room of its own: rows are worked on while a model trains.
+        self._admit_kinds(IN_TRAIN_ROOM, self._services.settings.max_concurrent_jobs)
+        self._admit_kinds((Kind.DATASET,), self._services.settings.max_data_jobs)
 
-    def _admit_kind(self, kind: Kind, limit: int) -> None:
+    def _admit_kinds(self, kinds: Sequence[Kind], limit: int) -> None:
         moment, database = now(), self._services.database
         with (
             database.read() as session
         ):  # most rounds have nothing to admit: look before taking the write lock
-            if repository.count_open(session, kind) >= limit or not repository.queue(
-                session, moment, 1, kind
+            if repository.count_open(session, kinds) >= limit or not repository.queue(
+                session, moment, 1, kinds
             ):
                 return
         with database.write() as session:
             if not self._hold(session, "scheduler", moment):
                 return
-            free = limit - repository.count_open(session, kind)
-            for task_id in repository.queue(session, moment, max(0, free), kind):
+            free = limit - repository.count_open(session, kinds)
+            for task_id in repository.queue(session, moment, max(0, free), kinds):
                 task = repository.locked(session, task_id)
                 task.attempt += 1
                 task.is_attempt_open = True
@@ -181,7 +184,7 @@ class Reconciler(Loop):
             storage = open_storage(self._services.settings.storage_uri)
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode())
-            program = TRAINING if isinstance(document, JobDocument) else PROGRAM
+            program = _PROGRAMS.get(document.kind, TRAINING)
             self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}", program)
         except (TunesmithError, OSError) as error:
             logger.warning("%s could not be submitted: %s", task_id, error)
@@ -199,6 +202,8 @@ class Reconciler(Loop):
             task = repository.require(session, task_id)
         if task.kind == Kind.DATASET:
             return self._services.data_tasks.document(task, number)
+        if task.kind != Kind.TRAIN:
+            return self._services.model_tasks.document(task, number)
         artifact_uri = task.artifact_uri
         if artifact_uri is None:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
@@ -259,8 +264,8 @@ def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
         state=State(task.state),
         desired=Desired(task.desired),
         phase=AttemptPhase(attempt.phase),
-        # A job that works on rows leaves by itself at any time, as training does once it has begun.
-        training_started=attempt.training_started_at is not None or task.kind == Kind.DATASET,
+        # A job of another kind leaves by itself at any time, as training does once it has begun.
+        training_started=attempt.training_started_at is not None or task.kind != Kind.TRAIN,
         finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
         finished_age=age(attempt.finished_at),
         stop_age=age(task.stop_requested_at),

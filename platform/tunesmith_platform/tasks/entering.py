@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 
 from tunesmith.events import StateChanged
 from tunesmith.lifecycle import Desired, State, WaitsFor
-from tunesmith.spec.task import Kind, NewDataTask, NewTask
+from tunesmith.spec.task import Kind, NewDataTask, NewModelTask, NewTask
 from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
 from tunesmith_platform.events import repository as events
 
@@ -29,7 +29,7 @@ _AT_FIRST: dict[str, Any] = {
 
 
 def new_row(
-    new: NewTask | NewDataTask,
+    new: NewTask | NewDataTask | NewModelTask,
     kind: Kind,
     task_id: str,
     moment: dt.datetime,

@@ -175,7 +175,7 @@ def check_train_inputs(
             if version is not None:
                 stored[field] = version
         if with_rows:
-            found[field] = _look_at_rows(field, path, spec, model, tokenizer)
+            found[field] = look_at_rows(field, path, spec, model, tokenizer)
     train = paths["train_file"]
     assert train is not None
     evaluation = paths["eval_file"]
@@ -201,7 +201,7 @@ def check_train_inputs(
     )
 
 
-def _look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenizer: Path | None) -> FileFacts:
+def look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenizer: Path | None) -> FileFacts:
     """Read a whole data file, and see that some row of it can be trained on."""
     data, asked = state_of_file(path), _Asked(spec)
     with _at(field):

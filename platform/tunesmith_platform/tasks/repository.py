@@ -4,13 +4,13 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import String, func, or_, select, update
+from sqlalchemy import ColumnElement, String, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.task import Kind
+from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
@@ -53,9 +53,10 @@ def trains(task: TaskRow) -> TaskRow:
         Conflict: It does something else.
     """
     if task.kind != Kind.TRAIN:
+        is_data = task.kind == Kind.DATASET
         raise Conflict(
-            f"Task `{task.name}` works on data: that is for tasks that train.",
-            hint="Run its operation again: `tunesmith data run`.",
+            f"Task `{task.name}` {'works on data' if is_data else 'uses a model'}: that is for tasks that train.",
+            hint=f"Run its {'operation again: `tunesmith data run`' if is_data else 'step again: `tunesmith run`'}.",
         )
     return task
 
@@ -125,15 +126,15 @@ def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str])
         Conflict: Another task's base model or adapter lies there, or it has yet to start from there.
     """
     places = (TaskRow.inputs["model_path"].as_string(), TaskRow.spec["attach_lora_path"].as_string())
-    lies_there = [
-        condition
-        for place in places
-        for folder in folders
-        for condition in (place == folder, place.startswith(f"{folder}/", autoescape=True))
-    ]
+    lies_there = [condition for place in places for condition in _inside(place, folders)]
     if not lies_there:
         return
-    query = select(TaskRow.name).where(TaskRow.id != task.id, or_(*lies_there)).order_by(TaskRow.id)
+    # What uses a model needs it only until it is over.
+    in_use = and_(
+        TaskRow.state.in_([state.value for state in LIVE]),
+        or_(*_inside(TaskRow.inputs["model_uri"].as_string(), folders)),
+    )
+    query = select(TaskRow.name).where(TaskRow.id != task.id, or_(*lies_there, in_use)).order_by(TaskRow.id)
     names = session.scalars(query.limit(4)).all()
     if names:
         shown = ", ".join(f"`{name}`" for name in names[:3]) + (" and more" if len(names) > 3 else "")
@@ -143,15 +144,24 @@ def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str])
         )
 
 
+def _inside(place: ColumnElement[str], folders: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Whether a path is one of some folders, or lies in it."""
+    return [
+        condition
+        for folder in folders
+        for condition in (place == folder, place.startswith(f"{folder}/", autoescape=True))
+    ]
+
+
 def newest_checkpoint(session: Session, task_id: str) -> CheckpointRow | None:
     """A task's newest checkpoint."""
     query = select(CheckpointRow).where(CheckpointRow.task_id == task_id)
     return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(1)).one_or_none()
 
 
-def count_open(session: Session, kind: str = Kind.TRAIN) -> int:
-    """How many attempts at a kind of task are on Ray, or on their way there."""
-    query = select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open, TaskRow.kind == kind)
+def count_open(session: Session, kinds: Sequence[Kind] = IN_TRAIN_ROOM) -> int:
+    """How many attempts at tasks of some kinds are on Ray, or on their way there."""
+    query = select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open, TaskRow.kind.in_(kinds))
     return session.scalar(query) or 0
 
 
@@ -161,13 +171,15 @@ def open_ids(session: Session) -> frozenset[str]:
     return frozenset(session.scalars(query))
 
 
-def queue(session: Session, moment: dt.datetime, limit: int, kind: str = Kind.TRAIN) -> Sequence[str]:
-    """The tasks of a kind that may start next: by priority, then by age."""
+def queue(
+    session: Session, moment: dt.datetime, limit: int, kinds: Sequence[Kind] = IN_TRAIN_ROOM
+) -> Sequence[str]:
+    """The tasks of some kinds that may start next: by priority, then by age."""
     query = (
         select(TaskRow.id)
         .where(
             TaskRow.state == State.PENDING,
-            TaskRow.kind == kind,
+            TaskRow.kind.in_(kinds),
             TaskRow.is_attempt_open.is_(False),
             TaskRow.desired == Desired.RUN,
             or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= moment),

@@ -135,7 +135,7 @@ class TaskVerbs:
         """
         with self._database.read() as session:
             seen = repository.require(session, task_id)
-        if seen.kind == Kind.DATASET:
+        if seen.kind != Kind.TRAIN:
             return self._again(seen, more)
         spec = _with_more(seen, more)
         new = TaskRequest(spec={}).complete(spec)
@@ -161,7 +161,7 @@ class TaskVerbs:
     def _again(self, seen: TaskRow, more: MoreSteps) -> views.TaskView:
         """Let a task on data that failed or was stopped work on its rows again, from the first one."""
         if more.model_dump(exclude_none=True):
-            raise InvalidInput("A task on data has no steps to add to.", hint="Leave them out.")
+            raise InvalidInput("A task that does not train has no steps to add to.", hint="Leave them out.")
         with self._database.write() as session:
             task = repository.locked(session, seen.id)
             if State(task.state) not in (State.FAILED, State.STOPPED):

@@ -10,6 +10,13 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
 
+_AFTERWARDS = {
+    Kind.DATASET: "Look at its rows (`tunesmith data validate`), or train on them.",
+    Kind.EVALUATE: "Look at what it measured: `tunesmith tasks metrics TASK`.",
+    Kind.CHAT: "Read its answers: the message says where they lie.",
+    Kind.PACKAGE: "Load the folder with transformers, or serve it.",
+}
+
 
 def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> views.TaskView:
     """What users see of a task."""
@@ -59,8 +66,8 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
 
 
 def _next_step(task: TaskRow, facts: ReasonFacts) -> str:
-    if task.kind == Kind.DATASET and facts.end is State.COMPLETED:
-        return "Look at its rows (`tunesmith data validate`), or train on them."
+    if facts.end is State.COMPLETED:
+        return _AFTERWARDS.get(Kind(task.kind), facts.next_step)
     return facts.next_step
 
 

@@ -1,0 +1,1 @@
+"""Answering prompts with a model, as a task."""

@@ -1,0 +1,66 @@
+"""What every job that uses a model works with: what it was handed, whom it tells, and when it is to leave.
+
+Knows the document and the outlet; knows nothing of models.
+"""
+
+import time
+from pathlib import Path
+
+from tunesmith.events import Phase, PhaseDone, Progress
+from tunesmith.lifecycle import Desired
+from tunesmith.model_step import ModelDocument
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.train.failures import Superseded
+
+_TELL_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """The user wants the task stopped."""
+
+
+class Work:
+    """One attempt's work.
+
+    Args:
+        document: What it was handed.
+        outlet: Takes the events; says what the user wants.
+        scratch: A folder of its own.
+    """
+
+    def __init__(self, document: ModelDocument, outlet: Outlet, scratch: Path) -> None:
+        self.document = document
+        self.outlet = outlet
+        self.scratch = scratch
+        self.training = TrainSpec.stored(document.training)
+        """The training whose model and rows these are."""
+        self._phase_began = time.perf_counter()
+        self._told = 0.0
+
+    def check(self) -> None:
+        """Go on only if that is wanted.
+
+        Raises:
+            Stopped: The user wants it stopped.
+            Superseded: The attempt is over for the control plane.
+        """
+        if self.outlet.superseded:
+            raise Superseded
+        if self.outlet.desired is Desired.STOP:
+            raise Stopped
+
+    def phase_done(self, phase: Phase) -> None:
+        """Say how long a phase of the start took, and go on only if that is wanted."""
+        now = time.perf_counter()
+        self.outlet.emit(PhaseDone(phase=phase, seconds=now - self._phase_began))
+        self._phase_began = now
+        self.check()
+
+    def tell(self, done: int, total: int) -> None:
+        """Say how far it is, about once a second, and go on only if that is wanted."""
+        now = time.monotonic()
+        if done >= total or now - self._told >= _TELL_SECONDS:
+            self._told = now
+            self.outlet.emit(Progress(step=done, total_steps=total))
+        self.check()

@@ -1,0 +1,1 @@
+"""Packaging a model."""

@@ -1,0 +1,60 @@
+"""What the control plane hands to a job that uses a model: to evaluate it, to let it answer, to package it.
+
+The document is written to storage; only its URI goes to Ray. Everything in it is resolved: the job asks nobody.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.job import AttemptDocument
+from tunesmith.spec.chat import ChatSpec
+from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.package import PackageSpec
+from tunesmith.spec.task import Kind
+from tunesmith.spec.using import ModelUseSpec
+
+PROGRAM = "tunesmith_jobs.model_entry"
+"""The module that Ray runs."""
+MODEL_STEPS: dict[Kind, type[ModelUseSpec]] = {
+    Kind.EVALUATE: EvaluateSpec,
+    Kind.CHAT: ChatSpec,
+    Kind.PACKAGE: PackageSpec,
+}
+"""Each kind of task that uses a model with its parameters."""
+METRIC_PREFIX = "eval_"
+"""What the names of an evaluation's measurements begin with in charts, and not in what it hands on."""
+
+
+class ModelOrigin(BaseModel):
+    """Where a model comes from, for the card of a package."""
+
+    model_config = ConfigDict(extra="ignore")
+    base: str = Field("", description="The base model as it was named.")
+    task_id: str | None = None
+    task_name: str | None = None
+    datasets: list[str] = Field(
+        default_factory=list, description="What it was trained on: names, or files' names."
+    )
+
+
+class ModelDocument(AttemptDocument):
+    """Everything an attempt to use a model needs. Paths are resolved."""
+
+    model_uri: str = Field(description="The weights: a whole model's folder, or an adapter's.")
+    step: int = Field(
+        0, ge=0, description="The training step that the weights are of; 0 where it is not known."
+    )
+    training: dict[str, Any] = Field(
+        description="The parameters of a training that loads this model and encodes these rows (`TrainSpec`)."
+    )
+    encoder_path: str = Field(description="The folder whose tokenizer and chat template write the rows.")
+    tokenizer_path: str | None = Field(None, description="Another folder whose tokenizer is used instead.")
+    classes: list[str] = Field(default_factory=list, description="Names of the classes in their order.")
+    data_path: str | None = None
+    rows_dir: str | None = Field(
+        None, description="Folder for rows that are made; it appears whole, or not at all."
+    )
+    artifact_uri: str | None = Field(None, description="Where a packaged model goes.")
+    output_dir: str | None = None
+    origin: ModelOrigin = Field(default_factory=ModelOrigin)

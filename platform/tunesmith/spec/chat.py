@@ -1,0 +1,142 @@
+"""Every parameter of answering prompts with a model, declared once.
+
+Knows parameters; knows nothing of how text is made.
+"""
+
+from tunesmith.errors import Problem
+from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
+from tunesmith.spec.using import ModelUseSpec
+
+MAX_PROMPTS = 10_000
+_SAMPLES = (Condition(field="temperature", op="gt", value=0),)
+"""The most likely token needs no chance."""
+
+
+class ChatSpec(ModelUseSpec):
+    """Let a model answer prompts; the answers are rows of `messages`."""
+
+    prompts: list[str] | None = param(
+        None,
+        label=("Prompts", "提示列表"),
+        help=("What the model is asked, each by itself.", "逐条提问的内容。"),
+        group=Group.DATA,
+        min_length=1,
+        max_length=MAX_PROMPTS,
+    )
+    dataset: str | None = param(
+        None,
+        label=("Dataset", "数据集"),
+        help=(
+            "Rows whose system and user turns are asked, instead of `prompts`: a path, a data set's name, or an "
+            "earlier step. Their answers are not shown to the model.",
+            "代替 prompts：使用数据行中的系统与用户轮次提问（路径、数据集名称或前一步的输出），"
+            "其中的回答不会提供给模型。",
+        ),
+        group=Group.DATA,
+        aliases=("eval_file",),
+        path="unless_name",
+        min_length=1,
+    )
+    prompt_column: str | None = param(
+        None,
+        label=("Prompt column", "提示列"),
+        help=(
+            "The column that holds the user's words; common names are found by themselves.",
+            "用户提问所在列；常见列名自动识别。",
+        ),
+        group=Group.DATA,
+        fold=Fold.OPTIONAL,
+        visible_when=when_not(dataset=None),
+        min_length=1,
+    )
+    system_prompt: str | None = param(
+        None,
+        label=("System prompt", "系统提示词"),
+        help=(
+            "Said before every conversation that brings no system turn of its own.",
+            "在没有系统轮次的对话之前加入的系统提示。",
+        ),
+        group=Group.DATA,
+        fold=Fold.ADVANCED,
+        min_length=1,
+        max_length=10_000,
+    )
+    max_new_tokens: int = param(
+        256,
+        label=("Max length", "最大长度"),
+        help=("Tokens of an answer at most.", "每个回答最多生成的词元数。"),
+        group=Group.BASIC,
+        unit="tokens",
+        step=1,
+        ge=1,
+        le=8192,
+    )
+    temperature: float = param(
+        0.0,
+        label=("Temperature", "温度"),
+        help=(
+            "0 takes the most likely token each time; higher draws more freely.",
+            "0 表示每次取概率最高的词元；越高越随机。",
+        ),
+        group=Group.BASIC,
+        step=0.05,
+        ge=0,
+        le=2,
+    )
+    top_p: float = param(
+        0.9,
+        label=("Top P (nucleus sampling)", "Top P（核采样）"),
+        help=(
+            "Draw among the most likely tokens that together have this share.",
+            "仅在累计概率达到该值的词元中采样。",
+        ),
+        group=Group.BASIC,
+        step=0.01,
+        visible_when=_SAMPLES,
+        gt=0,
+        le=1,
+    )
+    seed: int = param(
+        42,
+        label=("Random seed", "随机种子"),
+        help=(
+            "The same seed, prompts, parameters and machine give the same answers.",
+            "相同的种子、提示、参数与机器得到相同的回答。",
+        ),
+        group=Group.BASIC,
+        visible_when=_SAMPLES,
+        ge=0,
+        le=999_999,
+    )
+    per_device_eval_batch_size: int = param(
+        8,
+        label=("Batch size", "批次大小"),
+        help=("Prompts that are answered at once.", "每批同时回答的提示数。"),
+        group=Group.BASIC,
+        fold=Fold.ADVANCED,
+        unit="rows",
+        step=1,
+        ge=1,
+        le=128,
+    )
+
+    def _conflicts(self) -> list[Problem]:
+        problems = super()._conflicts()
+        if (self.prompts is None) == (self.dataset is None):
+            message = (
+                "There are no prompts."
+                if self.prompts is None
+                else "`prompts` and `dataset` exclude each other."
+            )
+            hint = "Write `prompts: [...]`, or `dataset: ${jobs.<id>.output}`."
+            problems.append(Problem(field="prompts", message=message, hint=hint))
+        empty = next((i for i, prompt in enumerate(self.prompts or []) if not prompt.strip()), None)
+        if empty is not None:
+            problems.append(
+                Problem(
+                    field=f"prompts[{empty}]",
+                    message="The prompt is empty.",
+                    hint="Write it, or leave it out.",
+                )
+            )
+        return problems

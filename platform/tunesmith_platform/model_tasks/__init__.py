@@ -1,0 +1,1 @@
+"""Tasks that use a model: evaluate it, let it answer, package it."""
