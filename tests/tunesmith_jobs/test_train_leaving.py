@@ -116,6 +116,23 @@ def test_sigterm_saves_and_leaves(tmp_path: Path, model: Path, undisturbed: Path
     assert (tmp_path / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
 
 
+def test_what_fails_on_the_way_out_is_tried_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal to the whole group also ends the processes that read rows."""
+    from tunesmith_jobs.train.trainer import TuneTrainer
+
+    words = "DataLoader worker (pid 7) is killed by signal: Terminated."
+
+    def fail(_: TuneTrainer) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(TuneTrainer, "leave", fail)
+    outcome = tr.run(tmp_path, model, term_at=4, **MORE)
+    assert outcome.reason is Reason.STOPPED_BY_USER
+    assert words in outcome.message
+
+
 def test_sigterm_is_heard_for_a_run_in_a_thread(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

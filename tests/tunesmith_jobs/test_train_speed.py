@@ -1,6 +1,9 @@
 """What makes a step faster changes no number: parts of a batch, and the LoRA in one operation."""
 
 import copy
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# --- memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such switch")
+def test_a_step_takes_the_memory_that_the_one_before_freed() -> None:
+    """In a process of its own: what is switched holds for all of it."""
+    program = """
+import resource
+from tunesmith_jobs.train.preparing import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        bytearray(b"x") * 50_000_000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+before = faults()
+keep_freed_memory()
+faults()
+print(before, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 10
 
 
 # --- parts of a batch

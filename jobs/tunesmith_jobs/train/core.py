@@ -111,6 +111,10 @@ def train(
                 emit(Warned(code="numeric", message=text, hint=REASONS[reason].next_step))
             lines = traceback.format_exc().strip().splitlines()
             outlet.emit(log_line("error", "\n".join(lines[-30:]), f"worker-{identity.rank}"))
+            if heard.must_leave and identity.rank == 0:
+                # The signal also ended something that it needs, such as a process that reads rows.
+                words = f"Told to leave; the last steps are not saved. {text}"
+                return Outcome.because(Reason.STOPPED_BY_USER, words[:2000])
             return Outcome.because(reason, (text or type(error).__name__)[:2000])
 
 
