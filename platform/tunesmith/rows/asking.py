@@ -49,7 +49,8 @@ def asked_rows(path: Path, prompt_column: str | None = None) -> Iterator[Asked]:
                 raise row
             turns = _turns_of(row) if column is None else _prompt_of(row, column)
         except RowProblem as problem:
-            raise bad_file(file.place(number), problem.message, problem.hint) from problem
+            hint = problem.hint or "Mend the row, or remove it."
+            raise bad_file(file.place(number), problem.message, hint) from problem
         yield Asked(number, turns)
     if not number:
         raise bad_file(file.name, f"`{file.name}` has no rows.", "Give a file that asks something.")

@@ -86,6 +86,18 @@ def test_the_chapters_alpaca_example_as_it_stands() -> None:
     assert (train.parameters["r"], train.parameters["training_type"]) == (16, "sft")
 
 
+def test_our_own_steps_use_what_a_trainer_hands_on() -> None:
+    found = {step.id: step for step in steps((CONFIGS / "train-and-package.yml").read_text())}
+    evaluate, ask, package = (found[name] for name in ("evaluate", "ask", "package"))
+    assert [step.kind for step in (evaluate, ask, package)] == ["evaluate", "chat", "package"]
+    assert evaluate.parameters == {
+        "model_name_or_path": "${jobs.train.output}",
+        "eval_file": "${jobs.split.output.eval}",
+    }
+    assert (evaluate.needs, package.needs) == (["train", "split"], ["evaluate", "train"])
+    assert ask.parameters["max_new_tokens"] == 64
+
+
 def test_a_jobs_input_goes_over_its_component_and_into_its_variables() -> None:
     flow = file_of(
         "[{id: a, component: load,"
