@@ -120,7 +120,7 @@ class WordTokenizer:
             elif part:
                 if self._later(part):
                     return None
-                if not odd or part.isascii():
+                if not odd or not _ODD.search(part):
                     words += self._words.findall(part)
                 else:
                     found = self._words.finditer(part.translate(self._stands_for))

@@ -54,6 +54,7 @@ TEXT = st.one_of(
 @settings(deadline=None)
 @given(text=TEXT)
 @example("Sure!\n\n 'twas 3 o'clock – we'll see…")
+@example("  \x1c  ")  # a space to Python, none to the library
 def test_words_give_the_librarys_tokens(kind: str, text: str) -> None:
     words = WORDS[kind]
     assert words is not None
