@@ -78,6 +78,7 @@ def app_of(api: "FakeApi", key: str) -> FastAPI:
             task
             for task in sorted(api.tasks.values(), key=lambda task: task.id, reverse=True)
             if (not query.getlist("state") or task.state in query.getlist("state"))
+            and query.get("kind", task.kind) == task.kind
             and query.get("name", "") in task.name
             and (not query.get("after") or task.id < query["after"])
         ]

@@ -89,6 +89,28 @@ def test_identical_steps_are_taken_again_and_changed_ones_are_not(bench: Bench) 
     assert not any(step.is_reused for step in fresh.steps)
 
 
+def test_a_training_is_taken_again_as_long_as_its_data_set_is_the_same(bench: Bench) -> None:
+    text = "components: [{id: t, type: model-trainer, task: sft, dataset: talks}]"
+
+    def register(numbers: range) -> None:
+        bench.write("talks.jsonl", numbers)
+        sent = {"source": str(bench.folder / "talks.jsonl"), "name": "talks"}
+        assert bench.client.post("/v1/datasets", json=sent).status_code == 201
+
+    def trained() -> tuple[bool, str]:
+        made = bench.made(text)
+        view = bench.worked(made)
+        if view.state is not State.COMPLETED:
+            bench.end_task(str(view.steps[0].task_id))
+            view = bench.worked(made)
+        return view.steps[0].is_reused, bench.plane.task(str(view.steps[0].task_id)).spec["train_file"]
+
+    register(range(6))
+    assert [trained(), trained()] == [(False, "talks@1"), (True, "talks@1")]
+    register(range(9))
+    assert [trained(), trained()] == [(False, "talks@2"), (True, "talks@2")]
+
+
 def test_a_key_begins_one_pipeline(bench: Bench) -> None:
     sent = {"yaml": FLOW, "model": "m", "folder": str(bench.folder)}
 

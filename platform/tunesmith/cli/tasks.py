@@ -29,6 +29,7 @@ from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.lifecycle import State
 from tunesmith.model_step import MODEL_STEPS
+from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 
 tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
@@ -39,6 +40,7 @@ _LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 def list_tasks(
     *,
     state: Annotated[list[State] | None, typer.Option(help="Only this state; may be given again.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names that hold this.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
@@ -47,14 +49,14 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     with connect() as client:
-        page = client.tasks_page(limit, state=state, project=project, name=name, tag=tag)
+        page = client.tasks_page(limit, state=state, kind=kind, project=project, name=name, tag=tag)
     if as_json:
         show_json(page.data)
         return
     if not page.data:
         say(
             "No tasks yet. Start one with `tunesmith train`."
-            if not (state or project or name or tag)
+            if not (state or kind or project or name or tag)
             else "None."
         )
         return

@@ -8,6 +8,11 @@ from tunesmith.spec.task import DATASET_NAME
 _VERSION = re.compile(r"^(?P<name>.+?)(?:@(?P<number>[0-9]{1,9}))?$", re.DOTALL)
 
 
+def is_name(given: str) -> bool:
+    """Whether a data set is named, and not a file by its path."""
+    return not any(sign in given for sign in "./\x00")
+
+
 def split(dataset: str) -> tuple[str, int | None]:
     """The parts of `name@number`."""
     match = _VERSION.match(dataset)

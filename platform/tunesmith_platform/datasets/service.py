@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -21,11 +22,12 @@ from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
 from tunesmith.rows.recognising import recognise
+from tunesmith.spec.base import Spec
 from tunesmith.spec.task import DATASET_NAME
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import repository
-from tunesmith_platform.datasets.naming import file_name_of, name_of, split
+from tunesmith_platform.datasets.naming import file_name_of, is_name, name_of, split
 from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
@@ -183,6 +185,15 @@ class DatasetService:
         return orphans
 
     # --- what tasks ask
+
+    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
+        """Of those parameters that name a data set: the version that they mean now, which may be another one later.
+
+        Raises:
+            InvalidInput: There is no such data set.
+        """
+        given = {name: getattr(spec, name, None) for name in fields}
+        return {name: self.find(value).version for name, value in given.items() if value and is_name(value)}
 
     def find(self, dataset: str) -> StoredFile:
         """The file of `name`, `name@number` or an id, on this machine and with its own bytes.

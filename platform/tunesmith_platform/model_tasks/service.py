@@ -207,11 +207,7 @@ class ModelTaskService:
             step = self._finder.newest_step(spec.task_id)
             if step is not None:
                 found["checkpoint"] = step
-        for name in ("eval_file", "dataset"):
-            given = getattr(spec, name, None)
-            if given is not None and not any(sign in given for sign in "./\x00"):
-                found[name] = self._datasets.find(given).version
-        return found
+        return found | self._datasets.pinned(spec, ("eval_file", "dataset"))
 
     def place(self, spec: ModelUseSpec) -> dict[str, Any]:
         """Where the model of a task lies, which tells what it is today from what it may be tomorrow.

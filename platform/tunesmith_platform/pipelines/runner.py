@@ -5,6 +5,7 @@ restarts. Each step is a task like any other: on data, to train, or to use a mod
 called while a transaction is open.
 """
 
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.data_step import DataOutput
-from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
+from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError, Unavailable
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import read_operation
@@ -31,6 +32,7 @@ from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.locating import content_key
 from tunesmith_platform.pipelines.service import output_folder, step_of
 from tunesmith_platform.services import Services
+from tunesmith_platform.tasks.inputs import find_model
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +123,9 @@ class PipelineRunner(Loop):
                 self._services.pipelines.look_again(step, row.parameters)
             spec = self._spec(step)
             told_by = step.parameters
-            if isinstance(spec, ModelUseSpec):
+            if isinstance(spec, TrainSpec):
+                spec, told_by = self._named_for_good(spec, step.parameters)
+            elif isinstance(spec, ModelUseSpec):
                 step.parameters |= self._services.model_tasks.pinned(spec)
                 told_by = step.parameters | self._services.model_tasks.place(spec)
             sums = {
@@ -156,6 +160,15 @@ class PipelineRunner(Loop):
         environment = {name: os.environ.get(name) for name in self._settings.pipeline_environment}
         step.parameters = resolve(step.parameters, {"env": environment})
         return MODEL_SPECS.get(step.kind, TrainSpec).read(step.parameters)
+
+    def _named_for_good(self, spec: TrainSpec, given: dict[str, Any]) -> tuple[TrainSpec, dict[str, Any]]:
+        """A training with the versions of its data sets, and what tells it from others: its model's files too."""
+        pinned: dict[str, Any] = self._services.datasets.pinned(spec, ("train_file", "eval_file"))
+        told_by = given | pinned
+        with contextlib.suppress(InvalidInput):  # who makes the task says what is wrong
+            found = find_model(spec.model_name_or_path, self._settings, self._services.models)
+            told_by["model_name_or_path"] = str(found)
+        return spec.model_copy(update=pinned), told_by
 
     def _is_there(self, row: PipelineStepRow) -> bool:
         """Whether what a step made is still there."""

@@ -30,6 +30,7 @@ from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.spec.parameter import about
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
+from tunesmith_platform.datasets.naming import is_name
 from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
@@ -281,7 +282,7 @@ def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tupl
     Raises:
         InvalidInput: There is none, or it lies where the platform may not read.
     """
-    if datasets is None or any(sign in given for sign in "./\x00"):
+    if datasets is None or not is_name(given):
         made = Path(os.path.realpath(settings.pipelines_dir))
         return allowed_path(given, [*settings.roots(), made]), None
     version = datasets.find(given)

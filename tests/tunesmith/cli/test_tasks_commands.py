@@ -48,6 +48,8 @@ def test_the_list_is_filtered(api: FakeApi, cli: Callable[..., Any], done: views
     assert [task["id"] for task in json.loads(cli("tasks", "list", "--name", "oth", "--json").out)] == [
         other.id
     ]
+    assert other.id in cli("tasks", "list", "--kind", "train").out
+    assert other.id not in cli("tasks", "list", "--kind", "evaluate").out
     assert cli("tasks", "list", "--state", "done").code == 2
 
 
