@@ -17,8 +17,7 @@ from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import license_name
 from tunesmith.rows.asking import PromptEncoder
-from tunesmith.rows.encoding import template_of
-from tunesmith.rows.template import find_template
+from tunesmith.rows.template import find_template, template_of
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import at_hand

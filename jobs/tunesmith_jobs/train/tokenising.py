@@ -27,12 +27,12 @@ import numpy as np
 
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.decoding import Row
-from tunesmith.rows.encoding import RowEncoder, batches, encode_batch, template_of
+from tunesmith.rows.encoding import RowEncoder, batches, encode_batch
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.skipping import BadRows
-from tunesmith.rows.template import ChatTemplate
+from tunesmith.rows.template import ChatTemplate, template_of
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.rows import Bools, Flat
 

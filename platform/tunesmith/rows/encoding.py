@@ -24,7 +24,7 @@ from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import Sample, Shape
 from tunesmith.rows.skipping import BadRows
 from tunesmith.rows.spans import Marked, SpanFinder
-from tunesmith.rows.template import ChatTemplate, find_special_tokens, find_template
+from tunesmith.rows.template import ChatTemplate, template_of
 from tunesmith.rows.token_edges import edge_among, edge_of
 from tunesmith.rows.tokenizer_file import check_ids, load_tokenizer, vocab_size, without_added_tokens
 from tunesmith.rows.words import WordTokenizer
@@ -278,23 +278,6 @@ class Encoder:
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
-
-
-def template_of(
-    folder: str | Path, *, tokenizer: str | Path | None = None, chat_template: str | None = None
-) -> ChatTemplate:
-    """The chat template that a model's conversations are written with; for the arguments see `Encoder.from_folder`.
-
-    Raises:
-        InvalidModel: There is none, or it is broken.
-        InvalidInput: The chosen template is unknown, or does not fit the tokenizer.
-    """
-    source = Path(tokenizer or folder)
-    if chat_template:
-        return ChatTemplate.chosen(chat_template, source)
-    if tokenizer and find_template(source) is None and (own := find_template(Path(folder))):
-        return ChatTemplate(own, find_special_tokens(source))
-    return ChatTemplate.from_folder(source)
 
 
 def encode_rows(

@@ -156,6 +156,24 @@ class ChatTemplate:
         return "".join(chunks)
 
 
+def template_of(
+    folder: str | Path, *, tokenizer: str | Path | None = None, chat_template: str | None = None
+) -> ChatTemplate:
+    """The chat template that a model's conversations are written with. The arguments are those of
+    `Encoder.from_folder`.
+
+    Raises:
+        InvalidModel: There is none, or it is broken.
+        InvalidInput: The chosen template is unknown, or does not fit the tokenizer.
+    """
+    source = Path(tokenizer or folder)
+    if chat_template:
+        return ChatTemplate.chosen(chat_template, source)
+    if tokenizer and find_template(source) is None and (own := find_template(Path(folder))):
+        return ChatTemplate(own, find_special_tokens(source))
+    return ChatTemplate.from_folder(source)
+
+
 def find_template(folder: Path) -> str | None:
     """The text of a folder's chat template; None when it has none. The file wins over the tokenizer's config.
 

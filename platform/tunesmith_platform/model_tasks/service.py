@@ -15,7 +15,7 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
 from tunesmith.rows.asking import asked_rows
-from tunesmith.rows.encoding import template_of
+from tunesmith.rows.template import template_of
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.package import PackageSpec
