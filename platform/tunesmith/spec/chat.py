@@ -5,7 +5,7 @@ Knows parameters; knows nothing of how text is made.
 
 from tunesmith.errors import Problem
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
-from tunesmith.spec.using import ModelUseSpec
+from tunesmith.spec.using import ModelUseSpec, as_in_training
 
 MAX_PROMPTS = 10_000
 _SAMPLES = (Condition(field="temperature", op="gt", value=0),)
@@ -37,17 +37,8 @@ class ChatSpec(ModelUseSpec):
         path="unless_name",
         min_length=1,
     )
-    prompt_column: str | None = param(
-        None,
-        label=("Prompt column", "提示列"),
-        help=(
-            "The column that holds the user's words; common names are found by themselves.",
-            "用户提问所在列；常见列名自动识别。",
-        ),
-        group=Group.DATA,
-        fold=Fold.OPTIONAL,
-        visible_when=when_not(dataset=None),
-        min_length=1,
+    prompt_column: str | None = as_in_training(
+        "prompt_column", visible_when=when_not(dataset=None), min_length=1
     )
     system_prompt: str | None = param(
         None,

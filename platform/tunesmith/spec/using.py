@@ -14,21 +14,13 @@ from tunesmith.errors import Problem
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.parameter import Fold, Group, about, param, when_not
 from tunesmith.spec.problems import ruled_out
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
 
 _TASK_ID = re.compile(r"task-[0-9a-z]{18}")
 AS_TRAINED = (
-    "training_type",
+    *ROW_PARAMETERS,
     "max_length",
     "packing",
-    "text_column",
-    "prompt_column",
-    "response_column",
-    "system_column",
-    "label_column",
-    "chat_template",
-    "assistant_only_loss",
-    "allowed_bad_percent",
     "precision",
     "bf16",
     "fp16",
@@ -47,11 +39,22 @@ _QUANTISED = ("load_in_4bit", "load_in_8bit")
 
 def as_trained(name: str, **bounds: Any) -> Any:
     """A parameter of the training under its own name; what the model was trained with where it is not given."""
+    return as_in_training(name, (" As it was trained when empty.", "留空则与训练时相同。"), **bounds)
+
+
+def as_in_training(name: str, more: tuple[str, str] = ("", ""), **bounds: Any) -> Any:
+    """A parameter with the words of the training's of this name, empty when it is not given.
+
+    Args:
+        name: The training's parameter.
+        more: What is added to its help, in English and Chinese.
+        bounds: What it takes, and when it is shown.
+    """
     said = about(TrainSpec.model_fields[name])
     return param(
         None,
         label=(said.label_en, said.label_zh),
-        help=(f"{said.help_en} As it was trained when empty.", f"{said.help_zh}留空则与训练时相同。"),
+        help=(said.help_en + more[0], said.help_zh + more[1]),
         group=said.group,
         fold=Fold.ADVANCED,
         unit=said.unit,

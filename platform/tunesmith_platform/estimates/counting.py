@@ -29,7 +29,7 @@ from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.skipping import BadRows
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
 from tunesmith_platform.estimates.counts import LONGEST, Counts, Ints, count_encoded
 from tunesmith_platform.file_state import state_of
 
@@ -38,18 +38,7 @@ SAMPLE_ROWS = 500
 _KEPT_FILES = 64
 _SEED = 20_261_121
 _TIME_LIMIT = 3600
-_ENCODING = (
-    "training_type",
-    "text_column",
-    "prompt_column",
-    "response_column",
-    "system_column",
-    "label_column",
-    "chat_template",
-    "assistant_only_loss",
-    "tokenizer_name_or_path",
-    "allowed_bad_percent",
-)
+_ENCODING = (*ROW_PARAMETERS, "tokenizer_name_or_path")
 """The parameters that decide which tokens a row becomes, and which rows are left out."""
 _KEPT_ENCODERS = 8
 _ENCODERS: dict[str, Any] = {}

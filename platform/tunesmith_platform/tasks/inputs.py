@@ -28,7 +28,7 @@ from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.reading import RowFile
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.spec.parameter import about
-from tunesmith.spec.training import TrainSpec, chosen_targets
+from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.datasets.naming import is_name
 from tunesmith_platform.datasets.service import StoredFile
@@ -71,18 +71,7 @@ class TrainInputs(BaseModel):
         return {field: version for field, version in named.items() if version}
 
 
-_READING = (
-    "training_type",
-    "max_length",
-    "text_column",
-    "prompt_column",
-    "response_column",
-    "system_column",
-    "label_column",
-    "chat_template",
-    "assistant_only_loss",
-    "allowed_bad_percent",
-)
+_READING = ("max_length", *ROW_PARAMETERS)
 
 
 class _Asked:
