@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -36,7 +37,14 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-unit: setup
+# DeepSpeed lies beside the environment: where it is installed, every process that trains imports it. Its tests find it.
+$(DEEPSPEED)/.installed: $(STAMP)
+	@rm -rf $(DEEPSPEED)
+	@DS_BUILD_OPS=0 $(PIP) install --quiet -c constraints.txt --no-build-isolation --no-deps --target $(DEEPSPEED) \
+		deepspeed einops hjson msgpack ninja py-cpuinfo
+	@touch $@
+
+unit: setup $(DEEPSPEED)/.installed
 	@$(BIN)/python -m pytest
 
 # A bare GPU machine has packages of its own and nothing of ours: no `setup`. TEST_GPU holds more flags.

@@ -1,4 +1,4 @@
-"""What an attempt's processes read and leave on the node: the document, the outcome, how often workers restarted.
+"""What an attempt's processes read and leave on the node: the document, the outcome, the wish to leave, the restarts.
 
 Knows files; knows nothing of training.
 """
@@ -63,6 +63,20 @@ def read_outcome(document: AttemptDocument) -> "Outcome | None":
 def has_outcome(document: AttemptDocument) -> bool:
     """Whether a worker left an outcome."""
     return _outcome_file(document).exists()
+
+
+def tell_to_leave(document: AttemptDocument) -> None:
+    """Tell an attempt's first worker to save and leave; a signal's handler may do that."""
+    _leave_file(document).touch()
+
+
+def is_told_to_leave(document: AttemptDocument) -> bool:
+    """Whether the attempt's driver was told to leave, and said so."""
+    return _leave_file(document).exists()
+
+
+def _leave_file(document: AttemptDocument) -> Path:
+    return Path(document.work_dir) / f"leave-{document.attempt}"
 
 
 def count_restart(document: AttemptDocument) -> int:

@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
-from tunesmith_jobs.document import has_outcome, read_document, read_outcome
+from tunesmith_jobs.document import has_outcome, read_document, read_outcome, tell_to_leave
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.train import worker
@@ -144,6 +145,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
 
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
+    pass_on_sigterm(document)
     has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
     if spec.device == "gpu" and not has_gpu:
         return Outcome.because(
@@ -178,6 +180,16 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
         found = read_outcome(document)
         return found or lost(error)
     return what_was_left(document)
+
+
+def pass_on_sigterm(document: JobDocument) -> None:
+    """Tell the first worker to save and leave when this process is told to; the attempt then ends in order.
+
+    To be called once Ray is connected to, which puts a handler of its own there: it leaves at once, and the workers end
+    with their driver. From outside of the main thread nothing can be done.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: tell_to_leave(document))
 
 
 def is_single(spec: TrainSpec) -> bool:

@@ -96,6 +96,7 @@ class WarmWorker:
         import ray
         from ray.util.placement_group import remove_placement_group
 
+        entry.pass_on_sigterm(document)
         room = self._reserve(spec) if entry.is_single(spec) else None
         if room is None:
             self.leave()

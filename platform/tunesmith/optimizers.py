@@ -13,9 +13,15 @@ from tunesmith.spec.training import TrainSpec
 _TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 
+_FOUND: set[str] = set()
+"""Packages that were found, asked for at each submit; one that is missing may be installed meanwhile."""
+
+
 def is_installed(module: str) -> bool:
     """Whether Python would find a package; imports nothing."""
-    return importlib.util.find_spec(module) is not None
+    if module not in _FOUND and importlib.util.find_spec(module) is not None:
+        _FOUND.add(module)
+    return module in _FOUND
 
 
 def optimizer_problems(

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +21,16 @@ _DERIVED = Path()
 """Stands for: below the state folder."""
 _LINKS_SECONDS = 1.0
 """How long a root is taken to lead where it did: one submit asks five times."""
+
+
+class _Resolved(NamedTuple):
+    """Folders with their links followed, as of a moment."""
+
+    listed: FileState | None = None
+    at: float = 0.0
+    roots: tuple[Path, ...] = ()
+    own: tuple[Path, ...] = ()
+    rows: tuple[Path, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -94,7 +104,7 @@ class Settings(BaseSettings):
         default_factory=list, description="Who gets a mail when a task ends: a JSON list."
     )
 
-    _resolved: tuple[FileState | None, float, list[Path]] = PrivateAttr(default=(None, 0.0, []))
+    _resolved: _Resolved = PrivateAttr(default=_Resolved())
     """The roots, of which state of the list, and when their links were followed."""
 
     @model_validator(mode="after")
@@ -124,16 +134,38 @@ class Settings(BaseSettings):
 
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""
-        listed = state_of_file(self.allowed_roots_file)
-        seen, resolved_at, roots = self._resolved
-        if seen != listed or time.monotonic() - resolved_at > _LINKS_SECONDS:
-            roots = self._resolved_roots()
-            self._resolved = listed, time.monotonic(), roots
-        return list(roots)
+        return list(self._places().roots)
 
-    def _resolved_roots(self) -> list[Path]:
+    def readable(self) -> list[Path]:
+        """The folders that a task may start from: the roots, and where tasks before it saved into."""
+        places = self._places()
+        return [*places.roots, *places.own]
+
+    def with_rows(self) -> list[Path]:
+        """The folders that rows may be read from: the roots, and where pipelines make them."""
+        places = self._places()
+        return [*places.roots, *places.rows]
+
+    def _places(self) -> _Resolved:
+        listed = state_of_file(self.allowed_roots_file)
+        if self._resolved.listed != listed or time.monotonic() - self._resolved.at > _LINKS_SECONDS:
+            own = local_path(self.storage_uri)
+            self._resolved = _Resolved(
+                listed,
+                time.monotonic(),
+                _followed(self.models_dir, *self.allowed_roots, *self._further_roots()),
+                _followed(*([own] if own else [])),
+                _followed(self.pipelines_dir),
+            )
+        return self._resolved
+
+    def _further_roots(self) -> list[Path]:
+        """What `tunesmith up --allow` added."""
         try:
-            more = [Path(root) for root in json.loads(self.allowed_roots_file.read_text())]
+            return [Path(root) for root in json.loads(self.allowed_roots_file.read_text())]
         except (OSError, ValueError):
-            more = []
-        return [Path(os.path.realpath(root)) for root in (self.models_dir, *self.allowed_roots, *more)]
+            return []
+
+
+def _followed(*folders: Path) -> tuple[Path, ...]:
+    return tuple(Path(os.path.realpath(folder)) for folder in folders)

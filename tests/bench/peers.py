@@ -39,7 +39,10 @@ FACTORY_NEEDS = [
 FACTORY_FLAGS: dict[str, dict[str, Any]] = {
     "LLaMA-Factory at its defaults": {},
     "LLaMA-Factory without gradient checkpointing": {"disable_gradient_checkpointing": True},
+    "LLaMA-Factory the same, base in fp32": {"disable_gradient_checkpointing": True},
 }
+IN_FP32 = "LLaMA-Factory the same, base in fp32"
+"""It takes a base as it lies there; a processor without bf16 computes several times as long in it."""
 
 LLAMA_FACTORY = (
     """
@@ -107,6 +110,17 @@ def pull_model(cache: Path) -> Path:
     return pull(MODEL, cache / "models", print)
 
 
+def in_fp32(model: Path, copy: Path) -> Path:
+    """A copy of the model whose weights are fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not copy.exists():
+        AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).save_pretrained(copy)
+        AutoTokenizer.from_pretrained(model).save_pretrained(copy)
+    return copy
+
+
 def trl_side(python: str, given: dict[str, Any], title: str, threads: int) -> dict[str, Any]:
     """TRL with the flags of a title."""
     return run(python, TRL, [json.dumps(given | {"flags": TRL_FLAGS[title]})], threads)
@@ -120,6 +134,8 @@ def factory_side(python: str, given: dict[str, Any], root: Path, title: str, thr
     (data / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
     os.environ["DISABLE_VERSION_CHECK"] = "1"
     more = {"data": str(data), "flags": FACTORY_FLAGS[title]}
+    if title == IN_FP32:
+        more["model"] = str(in_fp32(Path(given["model"]), root / "fp32"))
     return run(python, LLAMA_FACTORY, [json.dumps(given | more)], threads)
 
 
@@ -134,6 +150,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "2")))
+    parser.add_argument(
+        "--side", action="append", choices=[*FACTORY_FLAGS, *TRL_FLAGS], help="only these peers"
+    )
     options = parser.parse_args()
     if not options.rows.is_file():
         print(f"`{options.rows}` is not here: nothing is measured.")
@@ -148,7 +167,7 @@ def main() -> None:
         rows = write_rows(root / "rows.json", 512, options.rows)
         for turn in range(options.turns):
             given = {
-                "model": str(model), "rows": str(rows), "folder": str(root / f"peer-{turn}"), "steps": options.steps,
+                "model": str(model), "rows": str(rows), "folder": str(root / "peer"), "steps": options.steps,
                 "batch": options.batch, "bf16": bool(cpu_bf16_flags()),
             }  # fmt: skip
             sides = {
@@ -165,6 +184,9 @@ def main() -> None:
                     peers["trl"], given, title, options.threads
                 )
             for title, side in sides.items():
+                if options.side and title not in ("ours", *options.side):
+                    continue
+                shutil.rmtree(root / "peer", ignore_errors=True)
                 found = side()
                 check(found)
                 measured.setdefault(title, []).append(rates(found))

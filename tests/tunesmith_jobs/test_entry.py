@@ -117,11 +117,18 @@ def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
     assert curve == tr.losses(alone)
 
 
-def test_a_stop_leaves_a_checkpoint(tmp_path: Path, plane: FakeControlPlane, model: Path) -> None:
+@pytest.mark.parametrize("by_user", [True, False], ids=["user", "sigterm"])
+def test_a_stop_leaves_a_checkpoint(
+    tmp_path: Path, plane: FakeControlPlane, model: Path, by_user: bool
+) -> None:
+    """The user's, and that of a machine which tells the driver alone to leave."""
     driver = start(tmp_path, plane, model, max_steps=5000, save_steps=1000)
     try:
         wait_until(lambda: len(of_kind(plane, "metrics")) >= 3, driver)
-        plane.desired = "stop"
+        if by_user:
+            plane.desired = "stop"
+        else:
+            driver.terminate()
         asked = time.monotonic()
         wait_until(lambda: of_kind(plane, "finished"), driver, 20)
         assert time.monotonic() - asked < 10

@@ -250,6 +250,7 @@ def test_a_packaged_adapter_is_the_model_that_it_made(lora: Trained, full: Train
     assert not {"adapter_config.json", "adapter"} & names
     card = (folder / "README.md").read_text()
     assert all(words in card for words in ("tiny", "task-1", "support@1", "AutoModelForCausalLM"))
+    assert str(lora.base) not in card, "where its base lay concerns nobody whom the folder is given to"
     packed, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("What is the capital of France?", return_tensors="pt").input_ids
     base = AutoModelForCausalLM.from_pretrained(lora.base)

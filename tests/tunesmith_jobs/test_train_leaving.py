@@ -139,7 +139,7 @@ def test_sigterm_is_heard_for_a_run_in_a_thread(
     """As Ray Train runs it: what it does in the main thread before is `hear_for_the_process`."""
     from tunesmith_jobs.train.leaving import Notices
 
-    monkeypatch.setattr(Notices, "must_leave", False)
+    monkeypatch.setattr(Notices, "is_heard", False)
     before = signal.getsignal(signal.SIGTERM)
     outcomes: list[Any] = []
     run = threading.Thread(target=lambda: outcomes.append(tr.run(tmp_path, model, term_at=4, **MORE)))

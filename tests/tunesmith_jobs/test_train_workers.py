@@ -16,7 +16,11 @@ from tunesmith.lifecycle import State
 from tunesmith.optimizers import is_installed
 
 pytestmark = pytest.mark.slow
-needs_deepspeed = pytest.mark.skipif(not is_installed("deepspeed"), reason="DeepSpeed is not installed")
+BESIDE = Path(sys.prefix) / "deepspeed"
+"""Where `make test` puts DeepSpeed: in the environment itself, every process that trains would import it."""
+needs_deepspeed = pytest.mark.skipif(
+    not (is_installed("deepspeed") or BESIDE.is_dir()), reason="DeepSpeed is not installed"
+)
 
 GIVEN: dict[str, Any] = {
     "use_lora": False,
@@ -40,6 +44,8 @@ def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    found = {"PYTHONPATH": os.pathsep.join([str(BESIDE), os.environ.get("PYTHONPATH", "")])}
+    with_deepspeed = found if "deepspeed_stage" in more and BESIDE.is_dir() else {}
     processes = []
     for rank in range(workers):
         given = GIVEN | {"folder": str(folder), "model": str(model), "rows": str(rows), "rank": rank} | more
@@ -50,7 +56,7 @@ def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:
         processes.append(
             subprocess.Popen(
                 [sys.executable, tr.__file__, json.dumps(given)],
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | place,
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | with_deepspeed | place,
                 stdout=(folder / f"said-{rank}").open("wb"),
                 stderr=(folder / f"errors-{rank}").open("wb"),
             )

@@ -134,7 +134,9 @@ def _let_answers_end(target: Path, mark: int | None) -> None:
 def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
     document, training = work.document, work.training
     origin = document.origin
-    head: dict[str, object] = {"library_name": "transformers", "base_model": origin.base}
+    # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
+    base = Path(origin.base).name if Path(origin.base).is_absolute() else origin.base
+    head: dict[str, object] = {"library_name": "transformers", "base_model": base}
     is_classifier = training.training_type == "classification"
     head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
     named = license_name(Path(document.encoder_path))
@@ -142,7 +144,7 @@ def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
         head["license"] = named
     elif named:
         head |= {"license": "other", "license_name": named}
-    facts = [("Base model", f"`{origin.base}`")]
+    facts = [("Base model", f"`{base}`")]
     if origin.task_id:
         facts.append(("Training task", f"`{origin.task_name}` (`{origin.task_id}`), step {document.step}"))
         facts.append(
@@ -151,7 +153,7 @@ def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
     if origin.datasets:
         facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
     facts.append(("License of the base", named or "not named by its files"))
-    made_of = f"the training task `{origin.task_name}`" if origin.task_name else f"`{origin.base}`"
+    made_of = f"the training task `{origin.task_name}`" if origin.task_name else f"`{base}`"
     card = _CARD.format(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         title=origin.task_name or document.name,

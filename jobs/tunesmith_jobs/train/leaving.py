@@ -45,17 +45,26 @@ def with_smaller_batches(spec: TrainSpec) -> TrainSpec | None:
 class Notices:
     """What the machine asks of a run."""
 
-    must_leave = False
+    is_heard = False
     """Of the class: whether this process was told to leave, whichever of its runs and threads it has."""
 
-    def __init__(self, is_drained: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, is_drained: Callable[[], bool] = lambda: False, is_told: Callable[[], bool] = lambda: False
+    ) -> None:
         """Nothing is asked yet.
 
         Args:
             is_drained: Says whether the cluster has announced that a worker's node goes away.
+            is_told: Says whether the attempt's driver was told to leave.
         """
         self._is_drained = is_drained
+        self._is_told = is_told
         self._has_saved = False
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether to save and leave at once."""
+        return self.is_heard or self._is_told()
 
     def wants_save(self) -> bool:
         """True once: when it is first heard that the node goes away. Training goes on for as long as it stands."""
@@ -85,12 +94,12 @@ class Notices:
         """Take SIGTERM as that wish from now on. For a process's main thread, where another one trains."""
 
         def hear(*_: Any) -> None:
-            cls.must_leave = True
+            cls.is_heard = True
 
         signal.signal(signal.SIGTERM, hear)
 
     def _hear(self, *_: Any) -> None:
-        self.must_leave = True  # a handler may not log: the interrupted line may hold the log's lock
+        self.is_heard = True  # a handler may not log: the interrupted line may hold the log's lock
 
 
 @dataclass

@@ -5,7 +5,9 @@ Knows Ray's context and the core; decides nothing about training itself.
 """
 
 import datetime as dt
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,13 @@ from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
-from tunesmith_jobs.document import count_restart, read_document, read_outcome, write_outcome
+from tunesmith_jobs.document import (
+    count_restart,
+    is_told_to_leave,
+    read_document,
+    read_outcome,
+    write_outcome,
+)
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
 from tunesmith_jobs.train.leaving import Notices
@@ -40,7 +48,7 @@ def run(config: dict[str, Any]) -> None:
     import ray.train
 
     context = ray.train.get_context()
-    work(config["document"], context.get_world_rank(), context.get_world_size(), Notices(_is_drained))
+    work(config["document"], context.get_world_rank(), context.get_world_size(), _is_drained)
 
 
 def _is_drained() -> bool:
@@ -53,14 +61,14 @@ def _is_drained() -> bool:
         return False
 
 
-def work(uri: str, rank: int, world: int, notices: Notices | None = None) -> None:
+def work(uri: str, rank: int, world: int, is_drained: Callable[[], bool] = lambda: False) -> None:
     """Train as one of an attempt's workers.
 
     Args:
         uri: Of the job's document.
         rank: Which of the workers this is.
         world: How many there are.
-        notices: What the machine asks; SIGTERM alone when not given.
+        is_drained: Says whether the cluster has announced that a worker's node goes away.
     """
     document = read_document(uri)
     if world == 1 and not uses_zero(TrainSpec.stored(document.spec)):
@@ -70,12 +78,14 @@ def work(uri: str, rank: int, world: int, notices: Notices | None = None) -> Non
     if read_outcome(document) is not None:
         return  # it ended before this worker was lost
     if rank:
-        outcome = _train(document, Silent(), rank, 0, notices)
+        outcome = _train(document, Silent(), rank, 0, Notices(is_drained))
         if outcome.outcome is State.FAILED:
             write_outcome(document, outcome)
             raise RuntimeError(outcome.message)  # the others wait for this worker: Ray must end them
         return
     restart = count_restart(document)
+    # The first worker lies where the driver does: they share a spool. What it is told, the others follow.
+    notices = Notices(is_drained, functools.partial(is_told_to_leave, document))
     with Reporter(document, lock_timeout=120) as reporter:
         outcome = _train(document, reporter, rank, restart, notices)
         if outcome.superseded:
@@ -84,9 +94,7 @@ def work(uri: str, rank: int, world: int, notices: Notices | None = None) -> Non
         write_outcome(document, outcome)
 
 
-def _train(
-    document: JobDocument, outlet: Outlet, rank: int, restart: int, notices: Notices | None
-) -> Outcome:
+def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int, notices: Notices) -> Outcome:
     spec = TrainSpec.stored(document.spec)
     paths = Paths(
         model=Path(document.model_path),

@@ -27,6 +27,7 @@ from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
+from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.model_tasks.finding import Finder, FoundModel, at
 from tunesmith_platform.paths import allowed_path
@@ -182,7 +183,8 @@ class ModelTaskService:
     ) -> None:
         if isinstance(spec, EvaluateSpec):
             assert data is not None
-            look_at_rows("eval_file", data, training, found.encoder, found.tokenizer)
+            tokenizer = state_of_folder(found.tokenizer) if found.tokenizer else None
+            look_at_rows("eval_file", data, training, state_of_folder(found.encoder), tokenizer)
         elif isinstance(spec, ChatSpec):
             if training.training_type == "classification":
                 with at("model_name_or_path"):

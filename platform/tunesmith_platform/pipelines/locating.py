@@ -56,9 +56,7 @@ def located(
         PathNotAllowed: One lies outside.
     """
     found = dict(step.parameters)
-    roots = settings.roots()
-    made = Path(os.path.realpath(settings.pipelines_dir))
-
+    roots = settings.with_rows()
     looked_at = frozenset(known)
 
     def locate(name: str, given: str) -> str:
@@ -73,7 +71,7 @@ def located(
             return str(registered(given))
         if step.kind is StepKind.DATASET and name in _FILES and local_path(given) is None:
             return allowed_uri(given, settings.allowed_uris)
-        return _located(given, folder, [*roots, made])
+        return _located(given, folder, roots)
 
     for name in _paths_of(step):
         if name in found:

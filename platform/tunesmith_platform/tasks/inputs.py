@@ -6,7 +6,6 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -136,7 +135,8 @@ def check_train_inputs(
             raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
-        facts = _model_facts(state_of_folder(model))
+        state = state_of_folder(model)
+        facts = _model_facts(state)
     check_further_paths(spec, settings)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
@@ -152,6 +152,7 @@ def check_train_inputs(
     with _at("tokenizer_name_or_path"):
         named = spec.tokenizer_name_or_path
         tokenizer = find_model(named, settings, models) if named else None
+        tokenizer_state = state_of_folder(tokenizer) if tokenizer else None
     paths: dict[str, Path | None] = {}
     stored: dict[str, StoredFile] = {}
     found: dict[str, FileFacts] = {}
@@ -165,7 +166,7 @@ def check_train_inputs(
             if version is not None:
                 stored[field] = version
         if with_rows:
-            found[field] = look_at_rows(field, path, spec, model, tokenizer)
+            found[field] = look_at_rows(field, path, spec, state, tokenizer_state)
     train = paths["train_file"]
     assert train is not None
     evaluation = paths["eval_file"]
@@ -191,18 +192,19 @@ def check_train_inputs(
     )
 
 
-def look_at_rows(field: str, path: Path, spec: TrainSpec, model: Path, tokenizer: Path | None) -> FileFacts:
+def look_at_rows(
+    field: str, path: Path, spec: TrainSpec, model: FileState, tokenizer: FileState | None
+) -> FileFacts:
     """Read a whole data file, and see that some row of it can be trained on."""
     data, asked = state_of_file(path), _Asked(spec)
     with _at(field):
         shape = _shape(data, asked)
         facts = _check_rows(data, shape, spec.allowed_bad_percent)
-    folders = state_of_folder(model), state_of_folder(tokenizer) if tokenizer else None
     place = "tokenizer_name_or_path" if tokenizer else "model_name_or_path"
     with _at("chat_template" if spec.chat_template else place):
-        _encoder(asked, shape, *folders)
+        _encoder(asked, shape, model, tokenizer)
     with _at(field):
-        _check_trainable(data, asked, shape, *folders)
+        _check_trainable(data, asked, shape, model, tokenizer)
     return facts
 
 
@@ -219,7 +221,7 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
     Raises:
         PathNotAllowed: A path lies outside.
     """
-    roots = _readable(settings)
+    roots = settings.readable()
     for name in _further_paths(type(spec)):
         given = getattr(spec, name)
         if given is None:
@@ -240,12 +242,6 @@ def _further_paths(kind: type[TrainSpec]) -> tuple[str, ...]:
     """The parameters that name a path and are looked at nowhere else."""
     paths = (name for name, info in kind.model_fields.items() if about(info).path is not None)
     return tuple(name for name in paths if name not in _LOOKED_AT)
-
-
-def _readable(settings: Settings) -> list[Path]:
-    """The folders that a task may start from: the allowed ones, and those that tasks before it saved into."""
-    own = local_path(settings.storage_uri)
-    return [*settings.roots(), *([Path(os.path.realpath(own))] if own else [])]
 
 
 @contextlib.contextmanager
@@ -272,8 +268,7 @@ def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tupl
         InvalidInput: There is none, or it lies where the platform may not read.
     """
     if datasets is None or not is_name(given):
-        made = Path(os.path.realpath(settings.pipelines_dir))
-        return allowed_path(given, [*settings.roots(), made]), None
+        return allowed_path(given, settings.with_rows()), None
     version = datasets.find(given)
     return version.path, version
 
@@ -286,7 +281,7 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
     """
     roots = settings.roots()
     if Path(given).is_absolute():
-        return allowed_folder(given, _readable(settings))
+        return allowed_folder(given, settings.readable())
     refuse_weight_file(given)
     found = models.find(given) if models else None
     if found is not None:
