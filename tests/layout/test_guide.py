@@ -37,7 +37,10 @@ def parse(line: str) -> None:
     options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
     for word in words:
         if word.startswith("--"):
-            assert word.split("=")[0] in options, f"`{line}`: there is no `{word}`"
+            name = word.split("=")[0]
+            # `--no-...` turns a parameter off: read before typer does.
+            known = name in options or re.sub("^--no-", "--", name) in options
+            assert known, f"`{line}`: there is no `{word}`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
