@@ -34,6 +34,8 @@ from tunesmith_jobs.train.core import Outcome
 LAST_WORD_SECONDS = 15 * 60.0
 _FIRST_REPLY_SECONDS = 3.0
 _WATCH_SECONDS = 1.0
+_RAYS_ADVICE = "Check python-core-worker-*.log files for more information."
+"""Names files that a user of the platform does not see."""
 _log = logging.getLogger("tunesmith_jobs.entry")
 
 
@@ -207,7 +209,7 @@ def what_was_left(document: JobDocument) -> Outcome:
 
 def lost(error: Exception) -> Outcome:
     """The outcome of workers that were lost once too often."""
-    text = str(error).strip() or type(error).__name__
+    text = str(error).replace(_RAYS_ADVICE, "").strip() or type(error).__name__
     reason = (
         Reason.OUT_OF_MEMORY
         if "OutOfMemory" in text or "running low on memory" in text

@@ -44,6 +44,21 @@ def test_one_job_an_id_and_an_end_when_it_is_killed(jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
+def test_a_job_that_failed_says_so_in_a_line_and_its_log_has_no_colours(
+    live_home: Home, tmp_path: Path
+) -> None:
+    program = tmp_path / "failing"
+    program.write_text("#!/bin/sh\nprintf '\\033[1mlast words\\033[0m\\n'\nexit 3\n")
+    program.chmod(0o755)
+    jobs = RayJobs(live_home.connection().ray_url or "", live_home.ray_token_file, python=str(program))
+    name = f"task-{uuid.uuid4().hex[:12]}-1"
+    jobs.submit(name, "/nowhere")
+    wait_until(lambda: jobs.observe(name).status is JobStatus.FAILED, 60, "the job to fail")
+    assert jobs.observe(name).message == "Job entrypoint command failed with exit code 3."
+    assert jobs.log_tail(name, 1) == "last words"
+
+
+@pytest.mark.slow
 def test_a_cluster_says_what_it_has(jobs: Jobs) -> None:
     has = jobs.cluster()
     assert has.version.startswith("2.")

@@ -184,6 +184,7 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     done = answers = 0
+    work.tell(done, total)
     try:
         with (part / _FILE).open("w", encoding="utf-8") as file:
             for talks in _batches(_talks(work, spec), spec.per_device_eval_batch_size):

@@ -119,6 +119,7 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     lengths = rows.lengths
     # As the trainer deals them: like lengths beside each other.
     order = sorted(range(len(rows)), key=lambda row: -int(lengths[row]))
+    work.tell(0, len(order))
     with torch.no_grad():
         for first in range(0, len(order), size):
             batch = collate([rows[row] for row in order[first : first + size]])

@@ -4,6 +4,7 @@ A job is over for us only when its processes are gone: after Ray calls it ended,
 must be dead too.
 """
 
+import re
 import shlex
 import time
 from pathlib import Path
@@ -17,6 +18,9 @@ from tunesmith.job import read_secret
 from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation
 
 _LEAVING_SECONDS = 20.0
+_LOG_FOLLOWS = ", last available logs"
+"""Where Ray's word on a job goes over into the job's log, which we read apart."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class RayJobs:
@@ -76,7 +80,8 @@ class RayJobs:
                 return Observation(JobStatus.UNREACHABLE, f"Ray answered HTTP {reply.status_code}.")
             facts = reply.json()
             status = JobStatus(facts["status"].lower())
-            message = str(facts.get("message") or "")
+            message, log, _ = str(facts.get("message") or "").partition(_LOG_FOLLOWS)
+            message += "." if log else ""
             if status.is_over and (_has_driver(job_id) or self._is_leaving(job_id, facts.get("job_id"))):
                 return Observation(JobStatus.RUNNING, "Its processes are leaving.")
             return Observation(status, message)
@@ -117,7 +122,7 @@ class RayJobs:
             text = str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else ""
         except Unavailable:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(_COLOURS.sub("", text).splitlines()[-lines:])
 
     def cluster(self) -> Cluster:
         """See `Jobs.cluster`."""
