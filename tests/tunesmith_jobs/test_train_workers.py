@@ -37,7 +37,7 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:
+def run_workers(folder: Path, model: Path, workers: int, ends: State = State.COMPLETED, **more: Any) -> None:
     """Train in as many processes; rank 0's events lie in `folder`, the others' in folders of their own."""
     folder.mkdir(exist_ok=True)
     rows = tr.write_rows(folder / "train.jsonl", 25)
@@ -70,7 +70,7 @@ def run_workers(folder: Path, model: Path, workers: int, **more: Any) -> None:
             )
             assert code == 0, errors
             outcome = json.loads(said.strip().splitlines()[-1])
-            assert outcome["outcome"] == State.COMPLETED, (outcome, errors)
+            assert outcome["outcome"] == ends, (outcome, errors)
     finally:
         for process in processes:
             process.kill()
@@ -123,9 +123,7 @@ def test_zero_trains_as_one_and_leaves_whole_weights(
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [2, 3])
 def test_zero_goes_on_from_its_checkpoint(tmp_path: Path, model: Path, alone: Path, stage: int) -> None:
-    run_workers(tmp_path, model, 2, deepspeed_stage=stage, max_steps=3, lr_scheduler_type="constant")
-    run_workers(tmp_path, model, 2, deepspeed_stage=stage, attempt=2, lr_scheduler_type="constant")
-    whole = tmp_path / "whole"
-    run_workers(whole, model, 2, deepspeed_stage=stage, lr_scheduler_type="constant")
-    assert min(tr.losses(tmp_path, 2)) == 4
-    assert tr.losses(tmp_path, 1, 2) == pytest.approx(tr.losses(whole), rel=1e-6)
+    run_workers(tmp_path, model, 2, State.STOPPED, deepspeed_stage=stage, term_at=3)
+    run_workers(tmp_path, model, 2, deepspeed_stage=stage, attempt=2)
+    assert min(tr.losses(tmp_path, 2)) > 3, "the workers agreed to leave, and where"
+    assert tr.losses(tmp_path, 1, 2) == pytest.approx(tr.losses(alone), rel=1e-4)

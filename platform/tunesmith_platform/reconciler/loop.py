@@ -100,9 +100,8 @@ class Reconciler(Loop):
 
     def _admit_kinds(self, kinds: Sequence[Kind], limit: int) -> None:
         moment, database = now(), self._services.database
-        with (
-            database.read() as session
-        ):  # most rounds have nothing to admit: look before taking the write lock
+        # Most rounds have nothing to admit: look before taking the write lock.
+        with database.read() as session:
             if repository.count_open(session, kinds) >= limit or not repository.queue(
                 session, moment, 1, kinds
             ):
