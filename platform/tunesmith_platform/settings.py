@@ -24,13 +24,14 @@ _LINKS_SECONDS = 1.0
 
 
 class _Resolved(NamedTuple):
-    """Folders with their links followed, as of a moment."""
+    """Folders with their links followed: the roots, where tasks save, where pipelines make rows."""
 
     listed: FileState | None = None
+    """The list of further roots, as it was."""
     at: float = 0.0
     roots: tuple[Path, ...] = ()
-    own: tuple[Path, ...] = ()
-    rows: tuple[Path, ...] = ()
+    saved: tuple[Path, ...] = ()
+    made: tuple[Path, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -105,7 +106,6 @@ class Settings(BaseSettings):
     )
 
     _resolved: _Resolved = PrivateAttr(default=_Resolved())
-    """The roots, of which state of the list, and when their links were followed."""
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
@@ -136,25 +136,25 @@ class Settings(BaseSettings):
         """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""
         return list(self._places().roots)
 
-    def readable(self) -> list[Path]:
+    def model_roots(self) -> list[Path]:
         """The folders that a task may start from: the roots, and where tasks before it saved into."""
         places = self._places()
-        return [*places.roots, *places.own]
+        return [*places.roots, *places.saved]
 
-    def with_rows(self) -> list[Path]:
+    def row_roots(self) -> list[Path]:
         """The folders that rows may be read from: the roots, and where pipelines make them."""
         places = self._places()
-        return [*places.roots, *places.rows]
+        return [*places.roots, *places.made]
 
     def _places(self) -> _Resolved:
         listed = state_of_file(self.allowed_roots_file)
         if self._resolved.listed != listed or time.monotonic() - self._resolved.at > _LINKS_SECONDS:
-            own = local_path(self.storage_uri)
+            saved = local_path(self.storage_uri)
             self._resolved = _Resolved(
                 listed,
                 time.monotonic(),
                 _followed(self.models_dir, *self.allowed_roots, *self._further_roots()),
-                _followed(*([own] if own else [])),
+                _followed(*([saved] if saved else [])),
                 _followed(self.pipelines_dir),
             )
         return self._resolved

@@ -4,6 +4,7 @@
 """
 
 import sys
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -36,9 +37,9 @@ def make_app(database: str) -> FastAPI:
     engine = create_engine(f"sqlite:///{database}", pool_size=16)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: object, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
-        connection.execute("PRAGMA synchronous=FULL")  # type: ignore[attr-defined]
+    def prepare(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
 
     Base.metadata.create_all(engine)
     app = FastAPI()

@@ -36,13 +36,13 @@ FACTORY_NEEDS = [
 ]  # fmt: skip
 """What LLaMA-Factory names, less torchaudio and torchvision: their wheels want CUDA, and text needs neither."""
 
+IN_FP32 = "LLaMA-Factory the same, base in fp32"
+"""It takes a base as it lies there; a processor without bf16 computes several times as long in it."""
 FACTORY_FLAGS: dict[str, dict[str, Any]] = {
     "LLaMA-Factory at its defaults": {},
     "LLaMA-Factory without gradient checkpointing": {"disable_gradient_checkpointing": True},
-    "LLaMA-Factory the same, base in fp32": {"disable_gradient_checkpointing": True},
+    IN_FP32: {"disable_gradient_checkpointing": True},
 }
-IN_FP32 = "LLaMA-Factory the same, base in fp32"
-"""It takes a base as it lies there; a processor without bf16 computes several times as long in it."""
 
 LLAMA_FACTORY = (
     """
@@ -192,8 +192,9 @@ def main() -> None:
                 measured.setdefault(title, []).append(rates(found))
                 wall, cpu = measured[title][-1]
                 print(f"turn {turn + 1}: {title}: {wall:.0f} tokens/s, {cpu:.0f} a processor-s", flush=True)
+    mine = measured.pop("ours")
     for title, others in measured.items():
-        pairs = zip(measured["ours"], others, strict=True)
+        pairs = zip(mine, others, strict=True)
         walls, cpus = zip(*((a[0] / b[0], a[1] / b[1]) for a, b in pairs), strict=True)
         print(f"ours / {title}: {statistics.median(walls):.2f} (processor {statistics.median(cpus):.2f})")
 

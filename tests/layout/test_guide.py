@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from tunesmith.cli.train import switches
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "platform" / "guide").rglob("*.md"))]
 
@@ -30,17 +32,14 @@ def root() -> Any:
 def parse(line: str) -> None:
     """Walk to the command that a line names, and let it read the line's flags without running it."""
     command = root()
-    words = shlex.split(line)[1:]
+    words = switches(shlex.split(line)[1:])  # as the commands of parameters read them
     while (children := getattr(command, "commands", None)) and words and words[0] in children:
         command, words = children[words[0]], words[1:]
     assert not getattr(command, "commands", None), f"`{line}` names no command"
     options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
     for word in words:
         if word.startswith("--"):
-            name = word.split("=")[0]
-            # `--no-...` turns a parameter off: read before typer does.
-            known = name in options or re.sub("^--no-", "--", name) in options
-            assert known, f"`{line}`: there is no `{word}`"
+            assert word.split("=")[0] in options, f"`{line}`: there is no `{word}`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")

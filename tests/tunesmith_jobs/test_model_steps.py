@@ -107,7 +107,8 @@ def test_the_loss_is_the_trainers(request: pytest.FixtureRequest, name: str) -> 
     assert 50 < found["eval_tokens"] < 1000
     kinds = [payload.kind for payload in ear.heard]
     assert kinds.count("phase") == 3
-    assert "progress" in kinds
+    steps = [payload.step for payload in ear.heard if payload.kind == "progress"]
+    assert (steps[0], steps[-1]) == (0, 9), "how much there is is said before the first batch"
 
 
 def test_packed_rows_and_other_batches_say_the_same(tmp_path: Path, model: Path) -> None:

@@ -4,7 +4,6 @@ A job is over for us only when its processes are gone: after Ray calls it ended,
 must be dead too.
 """
 
-import re
 import shlex
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import psutil
+from rich.text import Text
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
@@ -20,7 +20,6 @@ from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, 
 _LEAVING_SECONDS = 20.0
 _LOG_FOLLOWS = ", last available logs"
 """Where Ray's word on a job goes over into the job's log, which we read apart."""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class RayJobs:
@@ -122,7 +121,7 @@ class RayJobs:
             text = str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else ""
         except Unavailable:
             return ""
-        return "\n".join(_COLOURS.sub("", text).splitlines()[-lines:])
+        return "\n".join(Text.from_ansi(text).plain.splitlines()[-lines:])
 
     def cluster(self) -> Cluster:
         """See `Jobs.cluster`."""

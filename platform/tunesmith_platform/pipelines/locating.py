@@ -56,7 +56,7 @@ def located(
         PathNotAllowed: One lies outside.
     """
     found = dict(step.parameters)
-    roots = settings.with_rows()
+    roots = settings.row_roots()
     looked_at = frozenset(known)
 
     def locate(name: str, given: str) -> str:

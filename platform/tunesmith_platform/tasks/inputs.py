@@ -135,8 +135,8 @@ def check_train_inputs(
             raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
-        state = state_of_folder(model)
-        facts = _model_facts(state)
+        model_state = state_of_folder(model)
+        facts = _model_facts(model_state)
     check_further_paths(spec, settings)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
@@ -166,7 +166,7 @@ def check_train_inputs(
             if version is not None:
                 stored[field] = version
         if with_rows:
-            found[field] = look_at_rows(field, path, spec, state, tokenizer_state)
+            found[field] = look_at_rows(field, path, spec, model_state, tokenizer_state)
     train = paths["train_file"]
     assert train is not None
     evaluation = paths["eval_file"]
@@ -221,7 +221,7 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
     Raises:
         PathNotAllowed: A path lies outside.
     """
-    roots = settings.readable()
+    roots = settings.model_roots()
     for name in _further_paths(type(spec)):
         given = getattr(spec, name)
         if given is None:
@@ -268,7 +268,7 @@ def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tupl
         InvalidInput: There is none, or it lies where the platform may not read.
     """
     if datasets is None or not is_name(given):
-        return allowed_path(given, settings.with_rows()), None
+        return allowed_path(given, settings.row_roots()), None
     version = datasets.find(given)
     return version.path, version
 
@@ -281,7 +281,7 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
     """
     roots = settings.roots()
     if Path(given).is_absolute():
-        return allowed_folder(given, settings.readable())
+        return allowed_folder(given, settings.model_roots())
     refuse_weight_file(given)
     found = models.find(given) if models else None
     if found is not None:
