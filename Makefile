@@ -7,12 +7,13 @@ DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test test-gpu lint unit bench reference clean
+.PHONY: help setup demo test test-deepspeed test-gpu lint unit bench reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
 	@echo "make test   lint, types, layout guards and every test"
 	@echo "make bench  the speeds, as ratios"
+	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
 	@echo "make test-gpu  on a bare GPU machine: what must hold there, tokens/s, MFU and peak memory"
 	@echo "make clean  end what was started and remove everything that was made"
 
@@ -44,7 +45,11 @@ $(DEEPSPEED)/.installed: $(STAMP)
 		deepspeed einops hjson msgpack ninja py-cpuinfo
 	@touch $@
 
-unit: setup $(DEEPSPEED)/.installed
+# Not part of `test`: it compiles how CPU workers talk, which takes a C++ compiler and long the first time.
+test-deepspeed: setup $(DEEPSPEED)/.installed
+	@$(BIN)/python -m pytest tests/tunesmith_jobs/test_train_workers.py
+
+unit: setup
 	@$(BIN)/python -m pytest
 
 # A bare GPU machine has packages of its own and nothing of ours: no `setup`. TEST_GPU holds more flags.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from tunesmith.optimizers import is_installed
 
 pytestmark = pytest.mark.slow
 BESIDE = Path(sys.prefix) / "deepspeed"
-"""Where `make test` puts DeepSpeed: in the environment itself, every process that trains would import it."""
+"""Where `make test-deepspeed` puts DeepSpeed: in the environment itself, every process that trains would import it."""
 needs_deepspeed = pytest.mark.skipif(
-    not (is_installed("deepspeed") or BESIDE.is_dir()), reason="DeepSpeed is not installed"
+    not (is_installed("deepspeed") or BESIDE.is_dir()) or not shutil.which("c++"),
+    reason="DeepSpeed is not installed, or there is no C++ compiler: it compiles how CPU workers talk",
 )
 
 GIVEN: dict[str, Any] = {
@@ -44,7 +46,10 @@ def run_workers(folder: Path, model: Path, workers: int, ends: State = State.COM
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    found = {"PYTHONPATH": os.pathsep.join([str(BESIDE), os.environ.get("PYTHONPATH", "")])}
+    found = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(BESIDE), os.environ.get("PYTHONPATH")])),
+        "PATH": os.pathsep.join([str(BESIDE / "bin"), os.environ["PATH"]]),  # ninja
+    }
     with_deepspeed = found if "deepspeed_stage" in more and BESIDE.is_dir() else {}
     processes = []
     for rank in range(workers):
