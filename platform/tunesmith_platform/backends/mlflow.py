@@ -9,6 +9,7 @@ import httpx
 
 from tunesmith.errors import Unavailable
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone
+from tunesmith_platform.tls import trust
 
 TASK_TAG = "tunesmith.task_id"
 _BATCH = 1000  # metrics that one log-batch call takes
@@ -25,8 +26,12 @@ class MlflowTracking:
 
     def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
         self._url = url.rstrip("/")
+        # No proxy of the environment: each call carries the token, and the runs are nobody else's business.
         self._client = httpx.Client(
-            base_url=f"{self._url}/api/2.0/mlflow", timeout=httpx.Timeout(timeout, connect=2)
+            base_url=f"{self._url}/api/2.0/mlflow",
+            timeout=httpx.Timeout(timeout, connect=2),
+            trust_env=False,
+            verify=trust(),
         )
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:

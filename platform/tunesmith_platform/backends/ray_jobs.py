@@ -16,6 +16,7 @@ from rich.text import Text
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
 from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation
+from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
 _LOG_FOLLOWS = ", last available logs"
@@ -33,7 +34,10 @@ class RayJobs:
     """
 
     def __init__(self, url: str, token_file: Path, python: str = "python", driver_cpus: float = 0) -> None:
-        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(30, connect=3))
+        # No proxy of the environment: each call carries the token.
+        self._client = httpx.Client(
+            base_url=url, timeout=httpx.Timeout(30, connect=3), trust_env=False, verify=trust()
+        )
         self._token_file = token_file
         self._python = python
         self._driver_cpus = driver_cpus
