@@ -55,11 +55,13 @@ class Plane:
     def job(self, task: TaskView, status: JobStatus, attempt: int = 1) -> None:
         self.jobs.jobs[f"{task.id}-{attempt}"] = status
 
-    def report(self, task: TaskView, *payloads: dict[str, Any], attempt: int = 1) -> ReportReceipt:
+    def report(
+        self, task: TaskView, *payloads: dict[str, Any], attempt: int = 1, time: dt.datetime = TIME
+    ) -> ReportReceipt:
         """Report events with the next numbers, as a job does."""
         seq = self.seqs.get((task.id, attempt), 0)
         events = [
-            JobEvent.model_validate({"seq": seq + i, "time": TIME, "payload": payload})
+            JobEvent.model_validate({"seq": seq + i, "time": time, "payload": payload})
             for i, payload in enumerate(payloads, start=1)
         ]
         self.seqs[(task.id, attempt)] = seq + len(events)

@@ -1,5 +1,6 @@
 """The mirror and a real MLflow that is away, broken, slow or emptied: nobody waits for it, and it is complete after."""
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane, home
+from conftest_platform import TIME, Plane, home
 from mlflow_server import MlflowServer, Proxy
 from waiting import wait_until
 
@@ -233,3 +234,27 @@ def test_a_continued_task_keeps_its_run_and_one_that_was_deleted_comes_back(
     end(plane, task, attempt=2)
     assert is_caught_up(plane)
     assert check_complete(server, plane, task, 40, [30]) == run_id
+
+
+def test_a_step_that_is_measured_again_before_its_checkpoint_is_one_point(
+    plane: Plane, server: MlflowServer, proxy: Proxy
+) -> None:
+    """A worker is killed between a step's report and its checkpoint: the step is done again, at another time.
+
+    So is a step whose checkpoint was reported and not kept, and one that an evaluation measures a second time.
+    """
+    task = plane.running(project="outages")
+    plane.report(task, *steps(1, 28))
+    assert is_caught_up(plane)
+    for number, restarted_at in enumerate((20, 25, 25), start=1):
+        later = TIME + dt.timedelta(minutes=number)
+        again = {"kind": "training_started", "step": restarted_at, "total_steps": 40, "restart": number}
+        plane.report(task, again, *steps(restarted_at + 1, 28), time=later)
+        assert is_caught_up(plane)
+    plane.report(task, saved(plane, task, 28), *steps(29, 30), *steps(30, 30), time=later)
+    plane.report(task, saved(plane, task, 30), time=later)
+    end(plane, task)
+    assert is_caught_up(plane)
+    run_id = check_complete(server, plane, task, 30, [28, 30])
+    shown = plane.services.series.metrics(task.id, ["loss"]).series["loss"]
+    assert [(point.step, point.value) for point in shown] == server.points(run_id, "loss"), "as our own chart"

@@ -1,20 +1,28 @@
 """The mirror's own decisions: what an emptied, hanging or refusing MLflow delays, and whom."""
 
+import datetime as dt
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import TIME, Plane
+from sqlalchemy.orm import Session
 
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
+from tunesmith_platform.events import repository as events
 from tunesmith_platform.mirror import service
 
 
 def measured(plane: Plane, task: TaskView, *steps: int) -> None:
     plane.report(task, *({"kind": "metrics", "step": step, "values": {"loss": 1.0 / step}} for step in steps))
+
+
+def saved(step: int, *metrics: str) -> dict[str, Any]:
+    sums = {"bytes": 1, "files": 1, "manifest_sha256": "0" * 64}
+    return {"kind": "checkpoint", "step": step, "uri": "/c", "metrics": dict.fromkeys(metrics, 1.0)} | sums
 
 
 def mirrored(plane: Plane, task: TaskView) -> list[int]:
@@ -168,3 +176,43 @@ def test_a_run_leads_back_to_its_task_and_a_description_of_its_users_stays(plane
     plane.mirror.tick()
     assert tags["mlflow.note.content"] == "my notes"
     assert tags["tunesmith.state"] == "completed"
+
+
+def test_a_checkpoints_metrics_are_the_points_that_are_there(plane: Plane) -> None:
+    """Steps 3 and 4 are measured again before their checkpoints: with the second time there would be two points."""
+    task = plane.running()
+    measured(plane, task, 1)
+    plane.report(task, {"kind": "metrics", "step": 2, "values": {"eval_loss": 1.0}})
+    measured(plane, task, 2, 3, 4)
+    plane.mirror.tick()
+    later = TIME + dt.timedelta(minutes=1)
+    again = [{"kind": "metrics", "step": step, "values": {"loss": 1.0 / step}} for step in (3, 4)]
+    plane.report(task, *again, saved(3, "loss", "eval_loss"), saved(4, "loss"), time=later)
+    plane.mirror.tick()
+    run = plane.tracking.runs[f"run-{task.id}"]
+    points = [(point.name, point.step, point.value) for point in run.points]
+    assert sorted(points) == [("eval_loss", 2, 1.0), *(("loss", step, 1.0 / step) for step in (1, 2, 3, 4))]
+    assert len(run.checkpoints) == 2
+
+
+def test_a_long_log_is_searched_only_for_what_was_measured_again(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[set[int]] = []
+    metrics_at = events.metrics_at
+
+    def note(session: Session, task_id: str, steps: set[int], before: int) -> Any:
+        searched.append(set(steps))
+        return metrics_at(session, task_id, steps, before)
+
+    monkeypatch.setattr(events, "metrics_at", note)
+    task = plane.running()
+    for first, last in ((1, 8), (5, 10), (11, 12)):
+        measured(plane, task, *range(first, last + 1))
+        plane.report(task, saved(last, "loss"))
+        plane.mirror.tick()
+    assert searched == []
+    measured(plane, task, 9, 10)
+    plane.report(task, saved(10, "loss"))
+    plane.mirror.tick()
+    assert searched == [{10}]

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
@@ -212,6 +212,16 @@ def stored_after(session: Session, task_id: str, n: int, limit: int, up_to: int)
     asked = {"of": task_id, "after": n, "up_to": up_to, "many": limit}
     for row in session.connection().execute(_STORED_AFTER, asked, execution_options={"yield_per": 64}):
         yield Stored(*row)
+
+
+def metrics_at(session: Session, task_id: str, steps: Collection[int], before: int) -> Sequence[EventRow]:
+    """The metric events of some steps with numbers below `before`, oldest first. Looks at all that there are."""
+    return session.scalars(
+        select(EventRow)
+        .where(EventRow.task_id == task_id, EventRow.kind == "metrics", EventRow.n < before)
+        .where(EventRow.payload["step"].as_integer().in_(list(steps)))
+        .order_by(EventRow.n)
+    ).all()
 
 
 def last_of_kind(

@@ -8,6 +8,8 @@ from tunesmith_platform.db.tables import EventRow, TaskRow
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow shows as a run's description, in Markdown."""
+AGAIN = ""
+"""Among the last mirrored steps, stands for the last one that was measured again. No metric has this name."""
 
 
 def points_of(entry: EventRow) -> list[Point]:
@@ -21,7 +23,10 @@ def points_of(entry: EventRow) -> list[Point]:
 
 
 def new_points(batch: Sequence[EventRow], steps: dict[str, int]) -> list[Point]:
-    """The batch's measurements that were not mirrored yet; `steps` is brought up to date."""
+    """The batch's measurements that were not mirrored yet; `steps` is brought up to date.
+
+    Of a step that is measured again the first measurement stays: MLflow takes nothing back.
+    """
     points = []
     for entry in batch:
         for point in points_of(entry):
@@ -31,6 +36,8 @@ def new_points(batch: Sequence[EventRow], steps: dict[str, int]) -> list[Point]:
             elif point.step > steps.get(point.name, -1):
                 points.append(point)
                 steps[point.name] = point.step
+            else:
+                steps[AGAIN] = max(point.step, steps.get(AGAIN, 0))
     return points
 
 

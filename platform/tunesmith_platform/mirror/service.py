@@ -1,14 +1,15 @@
 """Copies each task's event log into MLflow: the run, its parameters, every measurement once, its checkpoints, its end.
 
 Reads the log with a cursor of its own, so a dead, slow or emptied MLflow delays the mirror and nothing else. A step
-that was done again after a restart is mirrored once (resume is exact: the values are the same). A run that MLflow does
-not know any more is made again from the log.
+that was done again after a restart is mirrored once, as it was measured first (resume is exact: the values are the
+same). A run that MLflow does not know any more is made again from the log.
 """
 
 import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Select, case, select
 
@@ -23,7 +24,7 @@ from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import linking
-from tunesmith_platform.mirror.describing import new_points, note, params, points_of, tags
+from tunesmith_platform.mirror.describing import AGAIN, new_points, note, params, points_of, tags
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class Mirror(Loop):
         self._tracking.log_points(run.run_id, new_points(batch, steps))
         for entry in batch:
             if entry.kind == "checkpoint":
-                self._checkpoint(run, task, entry)
+                self._checkpoint(run, task, entry, steps.get(AGAIN, -1))
             elif entry.kind == "checkpoint_removed":
                 linking.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"])
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
@@ -246,7 +247,15 @@ class Mirror(Loop):
         elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
             self._tracking.finish(run.run_id, "RUNNING", None)  # perhaps its user continued it
 
-    def _checkpoint(self, run: Run, task: TaskRow, entry: EventRow) -> None:
+    def _checkpoint(self, run: Run, task: TaskRow, entry: EventRow, again: int) -> None:
+        """Show a checkpoint.
+
+        Args:
+            run: Of the task.
+            task: Whose.
+            entry: The event that says it.
+            again: The last step that was measured again.
+        """
         payload = entry.payload
         with self._database.read() as session:
             recent = events.last_of_kind(session, task.id, "metrics", _RECENT, before=entry.n)
@@ -255,11 +264,27 @@ class Mirror(Loop):
         for measured in recent:
             if measured.payload["step"] <= payload["step"]:
                 latest |= {point.name: point for point in points_of(measured)}
-        points = [latest[name] for name in payload["metrics"] if name in latest]
+        latest = {name: latest[name] for name in payload["metrics"] if name in latest}
+        doubtful = {point.step for point in latest.values() if point.step <= again}
+        if doubtful:
+            latest |= self._first_at(task.id, latest, doubtful, entry.n)
         own = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
         name = f"{task.id}-{checkpoint_name(payload['step'])}"
         linking.show(run.artifact_uri, payload["uri"])
-        self._tracking.log_checkpoint(run, name, payload["uri"], own, points)
+        self._tracking.log_checkpoint(run, name, payload["uri"], own, list(latest.values()))
+
+    def _first_at(
+        self, task_id: str, points: Mapping[str, Point], steps: Collection[int], before: int
+    ) -> dict[str, Point]:
+        """Those of `points` at some steps, as they were measured for the first time: those are in MLflow."""
+        with self._database.read() as session:
+            measured = events.metrics_at(session, task_id, steps, before)
+        found: dict[str, Point] = {}
+        for event in measured:
+            for point in points_of(event):
+                if point.name in points and point.step == points[point.name].step:
+                    found.setdefault(point.name, point)
+        return found
 
 
 def _known(*, oldest_first: bool) -> Select[str]:

@@ -130,6 +130,7 @@ class FakeTracking:
         """See `Tracking.log_checkpoint`."""
         self._answer()
         self._run(run.run_id).checkpoints[name] = uri
+        self._run(run.run_id).points |= set(points)
 
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """See `Tracking.finish`."""
