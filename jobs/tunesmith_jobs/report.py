@@ -18,7 +18,7 @@ import httpx
 
 from tunesmith.errors import ErrorResponse, StaleAttempt, TunesmithError
 from tunesmith.events import MAX_BATCH_EVENTS, MAX_LOG_CHARACTERS, JobPayload, LogLine, ReportReceipt
-from tunesmith.job import AttemptDocument, read_secret, report_token
+from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
 
@@ -98,14 +98,14 @@ class ControlPlane:
     def __init__(self, document: AttemptDocument) -> None:
         self._task_id = document.task_id
         self._attempt = document.attempt
-        self._secret_file = document.secret_file
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
         # `trust_env=False`: a proxy set for downloads must not see the reports.
-        self._client = httpx.Client(base_url=document.api_url, timeout=_TIMEOUT, trust_env=False)
-
-    def _headers(self, attempt: int) -> dict[str, str]:
-        token = report_token(read_secret(self._secret_file), self._task_id, attempt)
-        return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._client = httpx.Client(
+            base_url=document.api_url,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {document.token}", "Content-Type": "application/json"},
+        )
 
     def send(self, lines: list[bytes]) -> ReportReceipt:
         """Post events, given as their JSON; none is a heartbeat.
@@ -116,19 +116,15 @@ class ControlPlane:
             httpx.TransportError: Nobody answered.
         """
         body = b'{"attempt":%d,"events":[%s]}' % (self._attempt, b",".join(lines))
-        answer = self._client.post(
-            f"/v1/tasks/{self._task_id}/reports", content=body, headers=self._headers(self._attempt)
-        )
+        answer = self._client.post(f"/v1/tasks/{self._task_id}/reports", content=body)
         if answer.status_code == 404 or error_code(answer) == StaleAttempt.code:
             raise Gone(answer.text)
         answer.raise_for_status()
         return ReportReceipt.model_validate_json(answer.content)
 
     def received(self, attempt: int) -> ReportReceipt:
-        """What has arrived of an attempt; raises as `send` does."""
-        answer = self._client.get(
-            f"/v1/tasks/{self._task_id}/reports/{attempt}", headers=self._headers(attempt)
-        )
+        """What has arrived of this attempt, or of an earlier one of the task; raises as `send` does."""
+        answer = self._client.get(f"/v1/tasks/{self._task_id}/reports/{attempt}")
         if answer.status_code == 404 or error_code(answer) == StaleAttempt.code:
             raise Gone(answer.text)
         answer.raise_for_status()

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tunesmith.job import JobDocument, RunnerAnswer, RunnerAsk, RunnerDocument, read_secret, report_token
+from tunesmith.job import JobDocument, RunnerAnswer, RunnerAsk, RunnerDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_jobs import entry
@@ -193,12 +193,11 @@ def _await_attempt(document: RunnerDocument, worker: WarmWorker) -> str | None:
                 was_warm = True
                 _log.info("warm after %.1f s", time.monotonic() - began)
             ask = RunnerAsk(is_warm=is_warm, wait_seconds=_WAIT_SECONDS if is_warm else _WARMING_SECONDS)
-            token = report_token(read_secret(document.secret_file), document.runner_id, 1)
             try:
                 answer = client.post(
                     f"/v1/runners/{document.runner_id}/next",
                     json=ask.model_dump(),
-                    headers={"Authorization": f"Bearer {token}"},
+                    headers={"Authorization": f"Bearer {document.token}"},
                 )
             except httpx.TransportError:
                 time.sleep(_WARMING_SECONDS)

@@ -1,6 +1,7 @@
 """What the control plane hands to a job, and how the job proves which attempt it is.
 
-The document is written to storage; only its URI goes to Ray, so no parameter and no secret shows in job metadata.
+The document is written to storage; only its URI goes to Ray, so no parameter and no token shows in job metadata. It
+holds the token of its own attempt and nothing that makes others: the secret stays with the control plane.
 """
 
 import datetime as dt
@@ -24,8 +25,8 @@ class AttemptDocument(BaseModel):
     name: str
     spec: dict[str, Any] = Field(description="The task's frozen parameters.")
     api_url: str = Field(description="Where to report.")
-    secret_file: str = Field(
-        description="File on every node that holds the secret which reports are signed by."
+    token: str = Field(
+        repr=False, description="The bearer token of this attempt's reports: it opens no other's."
     )
     work_dir: str = Field(description="Folder on the node for spools and scratch, the same in every attempt.")
     submitted_at: dt.datetime
@@ -50,7 +51,7 @@ class RunnerDocument(BaseModel):
     model_config = ConfigDict(extra="ignore")
     runner_id: str
     api_url: str = Field(description="Where to ask.")
-    secret_file: str = Field(description="As in `JobDocument`.")
+    token: str = Field(repr=False, description="The bearer token that it asks with: it reports for no task.")
 
 
 class RunnerAsk(BaseModel):
@@ -67,11 +68,13 @@ class RunnerAnswer(BaseModel):
 
 
 def report_token(secret: str, task_id: str, attempt: int) -> str:
-    """The bearer token of one attempt's reports: HMAC-SHA256 (RFC 2104) of its name under the platform's secret.
-
-    A runner asks with one too: its id stands for the task's, and its attempt is 1.
-    """
+    """The bearer token of one attempt's reports: HMAC-SHA256 (RFC 2104) of its name under the platform's secret."""
     return hmac.new(secret.encode(), f"{task_id}:{attempt}".encode(), hashlib.sha256).hexdigest()
+
+
+def runner_token(secret: str, runner_id: str) -> str:
+    """The bearer token that a warm runner asks for work with; made as `report_token` makes its own, of another name."""
+    return hmac.new(secret.encode(), f"runner:{runner_id}".encode(), hashlib.sha256).hexdigest()
 
 
 def read_secret(file: str | Path) -> str:

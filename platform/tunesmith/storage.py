@@ -24,8 +24,14 @@ class Storage(Protocol):
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None when there is no such file."""
 
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file whole: a reader sees the old one, or the new one, or none."""
+    def write(self, path: str, data: bytes, *, private: bool = False) -> None:
+        """Write a file whole: a reader sees the old one, or the new one, or none.
+
+        Args:
+            path: Where.
+            data: Its bytes.
+            private: Whether only the user that writes it may read it, where the storage knows users of a system.
+        """
 
     def list(self, path: str = "") -> list[str]:
         """Names directly below a folder, sorted; empty when there is no such folder."""
@@ -61,12 +67,14 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, *, private: bool = False) -> None:
         """See `Storage.write`; on disk (fsync) before it returns."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part-{os.getpid()}")
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)  # left by a crash: its mode would stay
+        mode = 0o600 if private else 0o666
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -131,7 +139,7 @@ class S3Storage:
         except FileNotFoundError:
             return None
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, *, private: bool = False) -> None:
         """See `Storage.write`; S3 makes an object visible only when it is whole."""
         with self._fs.open_output_stream(self._at(path)) as stream:
             stream.write(data)

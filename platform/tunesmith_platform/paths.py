@@ -1,10 +1,14 @@
 """Which paths a client may name: those inside the allowed roots, links followed first, so that none leads out."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tunesmith.errors import InvalidInput, PathNotAllowed
+
+_DOCUMENT = re.compile(r"/(tasks|runners)/[^/]+/attempt-\d+\.json/?$")
+"""What a job is handed, in the storage where tasks save: it holds the job's token."""
 
 
 def allowed_path(given: str, roots: list[Path]) -> Path:
@@ -17,7 +21,7 @@ def allowed_path(given: str, roots: list[Path]) -> Path:
     if "\x00" in given:
         raise InvalidInput("A path holds no NUL character.", hint="Remove it: no file's name can hold one.")
     path = Path(os.path.realpath(given))
-    if not Path(given).is_absolute() or not _is_inside(path, roots):
+    if not Path(given).is_absolute() or not _is_inside(path, roots) or _DOCUMENT.search(path.as_posix()):
         raise PathNotAllowed(
             f"`{given}` lies outside the folders that this platform may use.", hint=_cure(roots)
         )
@@ -53,7 +57,8 @@ def allowed_uri(given: str, beginnings: list[str]) -> str:
     """
     parts = urlsplit(given)
     leads_out = parts.query or parts.fragment or ".." in parts.path.split("/")
-    if leads_out or not any(given.startswith(allowed) for allowed in beginnings if allowed):
+    is_closed = leads_out or _DOCUMENT.search(parts.path)
+    if is_closed or not any(given.startswith(allowed) for allowed in beginnings if allowed):
         raise PathNotAllowed(
             f"`{given}` does not lie where this platform may read.",
             hint="Its administrator allows the beginnings of URIs with `TUNESMITH_ALLOWED_URIS`.",

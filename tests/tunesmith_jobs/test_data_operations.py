@@ -271,7 +271,7 @@ def test_the_job_has_a_last_word_whatever_comes(
             name="t",
             spec={},
             api_url="http://127.0.0.1:1",
-            secret_file="/none",
+            token="",
             work_dir=str(tmp_path / "work"),
             submitted_at=dt.datetime.now(dt.UTC),
             operation=operation,

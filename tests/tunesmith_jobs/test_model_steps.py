@@ -53,7 +53,7 @@ class Trained:
             name="step",
             spec=spec.model_dump(mode="json"),
             api_url="",
-            secret_file="",
+            token="",
             work_dir=str(self.folder / "work"),
             submitted_at="2026-11-21T00:00:00Z",
             model_uri=uri,

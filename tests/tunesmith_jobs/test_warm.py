@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from tunesmith.job import RunnerDocument, report_token
+from tunesmith.job import RunnerDocument
 from tunesmith.lifecycle import State
 from tunesmith_jobs import warm
 
@@ -71,9 +71,7 @@ def plane() -> Iterator[Plane]:
 
 def await_attempt(plane: Plane, folder: Path, monkeypatch: pytest.MonkeyPatch, room: int = 99) -> str | None:
     monkeypatch.setattr(warm, "_WARMING_SECONDS", 0.01)
-    secret = folder / "secret"
-    secret.write_text("s")
-    document = RunnerDocument(runner_id="runner-a", api_url=plane.url, secret_file=str(secret))
+    document = RunnerDocument(runner_id="runner-a", api_url=plane.url, token="its own")
     return warm._await_attempt(document, cast(Any, Warming(room)))
 
 
@@ -87,7 +85,7 @@ def test_it_asks_until_it_is_given_an_attempt(
     assert plane.asked[0]["wait_seconds"] < 1 < plane.asked[-1]["wait_seconds"], (
         "it tells soon that it is warm"
     )
-    assert plane.tokens == {f"Bearer {report_token('s', 'runner-a', 1)}"}
+    assert plane.tokens == {"Bearer its own"}
 
 
 @pytest.mark.parametrize("status", [401, 404])

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from tunesmith.errors import NotFound
 from tunesmith.home import Home
-from tunesmith.job import RunnerAsk, read_secret, report_token
+from tunesmith.job import RunnerAsk, read_secret, runner_token
 from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import RUNNER, JobStatus
 from tunesmith_platform.clock import now
@@ -361,7 +361,7 @@ def test_a_runner_asks_with_its_own_token(plane: Plane, client: TestClient, home
     runner = add(plane)
     url, body = f"/v1/runners/{runner}/next", {"is_warm": True, "wait_seconds": 0}
     assert client.post(url, json=body).status_code == 401, "a user's key is none"
-    token = report_token(read_secret(home.report_secret_file), runner, 1)
+    token = runner_token(read_secret(home.report_secret_file), runner)
     headers = {"Authorization": f"Bearer {token}"}
     assert client.post(url, json=body, headers=headers).json() == {"document_uri": None}
     plane.services.jobs.submit("task-a-1", "/d")
@@ -376,7 +376,7 @@ def test_a_waiting_answer_comes_as_soon_as_there_is_work(
     plane: Plane, client: TestClient, home: Home
 ) -> None:
     runner = add(plane)
-    token = report_token(read_secret(home.report_secret_file), runner, 1)
+    token = runner_token(read_secret(home.report_secret_file), runner)
     timer = threading.Timer(0.2, plane.services.jobs.submit, args=("task-a-1", "/d"))
     timer.start()
     began = now()

@@ -13,6 +13,7 @@ from tunesmith import views
 from tunesmith.data_step import FOLDER, DataDocument, DataOutput
 from tunesmith.errors import InvalidInput
 from tunesmith.events import DatasetMade
+from tunesmith.job import read_secret, report_token
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.loading import refuse_bare_token
 from tunesmith.spec.pipeline import Step, StepKind, check_environment
@@ -130,7 +131,7 @@ class DataTaskService:
             name=task.name,
             spec=task.spec,
             api_url=settings.api_url,
-            secret_file=str(settings.report_secret_file),
+            token=report_token(read_secret(settings.report_secret_file), task.id, number),
             work_dir=f"{settings.work_dir}/{task.id}",
             submitted_at=now(),
             operation=str(task.spec["operation"]),

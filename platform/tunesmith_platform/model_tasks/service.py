@@ -13,6 +13,7 @@ from tunesmith import views
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
+from tunesmith.job import read_secret, report_token
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
 from tunesmith.rows.asking import asked_rows
 from tunesmith.rows.template import template_of
@@ -230,7 +231,7 @@ class ModelTaskService:
             name=task.name,
             spec=task.spec,
             api_url=settings.api_url,
-            secret_file=str(settings.report_secret_file),
+            token=report_token(read_secret(settings.report_secret_file), task.id, number),
             work_dir=f"{settings.work_dir}/{task.id}",
             submitted_at=now(),
             artifact_uri=task.artifact_uri,

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from tunesmith import data_step, model_step
 from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished, LogLine, Warned
-from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
+from tunesmith.job import AttemptDocument, JobDocument, ray_job_id, read_secret, report_token
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
 from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith.storage import open_storage
@@ -182,7 +182,7 @@ class Reconciler(Loop):
             document = self._document(task_id, number)
             storage = open_storage(self._services.settings.storage_uri)
             path = f"tasks/{task_id}/attempt-{number}.json"
-            storage.write(path, document.model_dump_json(indent=1).encode())
+            storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
             program = _PROGRAMS.get(document.kind, TRAINING)
             self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}", program)
         except (TunesmithError, OSError) as error:
@@ -218,7 +218,7 @@ class Reconciler(Loop):
             name=task.name,
             spec=task.spec,
             api_url=settings.api_url,
-            secret_file=str(settings.report_secret_file),
+            token=report_token(read_secret(settings.report_secret_file), task_id, number),
             work_dir=f"{settings.work_dir}/{task_id}",
             artifact_uri=artifact_uri,
             submitted_at=now(),

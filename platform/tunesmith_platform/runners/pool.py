@@ -13,7 +13,7 @@ import secrets
 import time
 
 from tunesmith.errors import TunesmithError, Unavailable
-from tunesmith.job import RunnerDocument
+from tunesmith.job import RunnerDocument, read_secret, runner_token
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
@@ -162,14 +162,14 @@ class RunnerPool(Loop):
         document = RunnerDocument(
             runner_id=runner_id,
             api_url=self._settings.api_url,
-            secret_file=str(self._settings.report_secret_file),
+            token=runner_token(read_secret(self._settings.report_secret_file), runner_id),
         )
         with self._database.write() as session:
             session.add(RunnerRow(id=runner_id, state=RunnerState.STARTING, code=code, created_at=now()))
         storage = open_storage(self._settings.storage_uri)
         path = f"runners/{runner_id}/attempt-1.json"
         try:
-            storage.write(path, document.model_dump_json(indent=1).encode())
+            storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
             self._jobs.submit(job_of(runner_id), f"{storage.uri}/{path}", RUNNER)
         except (TunesmithError, OSError):
             with self._database.write() as session:

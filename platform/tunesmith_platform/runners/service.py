@@ -5,7 +5,7 @@ import hmac
 from pathlib import Path
 
 from tunesmith.errors import NotFound, Unauthorized
-from tunesmith.job import RunnerAnswer, RunnerAsk, read_secret, report_token
+from tunesmith.job import RunnerAnswer, RunnerAsk, read_secret, runner_token
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.runners import repository
@@ -29,7 +29,7 @@ class RunnerService:
         Raises:
             Unauthorized: The token is not this runner's.
         """
-        expected = report_token(read_secret(self._secret_file), runner_id, 1)
+        expected = runner_token(read_secret(self._secret_file), runner_id)
         if not hmac.compare_digest(expected.encode(), token.encode()):
             raise Unauthorized("This token is not this runner's.")
 
