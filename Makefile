@@ -7,13 +7,14 @@ DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test test-deepspeed test-gpu lint unit bench reference clean
+.PHONY: help setup demo test test-deepspeed nemesis test-gpu lint unit bench reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
 	@echo "make test   lint, types, layout guards and every test"
 	@echo "make bench  the speeds, as ratios"
 	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
+	@echo "make nemesis SEEDS=60  hurts every part in every phase of a task, and says which promise that broke"
 	@echo "make test-gpu  on a bare GPU machine: what must hold there, tokens/s, MFU and peak memory"
 	@echo "make clean  end what was started and remove everything that was made"
 
@@ -51,6 +52,12 @@ test-deepspeed: setup $(DEEPSPEED)/.installed
 
 unit: setup
 	@$(BIN)/python -m pytest
+
+# Part of it, two seeds, is in `test`. What ran on this commit and on those before it is added up in `.nemesis/`.
+SEEDS ?= 60
+FIRST ?= 0
+nemesis: setup
+	@$(BIN)/python tests/nemesis/run.py --seeds $(SEEDS) --first $(FIRST) $(NEMESIS)
 
 # A bare GPU machine has packages of its own and nothing of ours: no `setup`. TEST_GPU holds more flags.
 test-gpu:

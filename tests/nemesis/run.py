@@ -1,0 +1,105 @@
+"""`make nemesis SEEDS=60`: every part hurt in every phase of a task, and what that broke.
+
+Each episode is one line in `.nemesis/results.jsonl`, with the commit that it ran on, so that runs of several days may
+be added up: what ran on this commit, or on one that it descends from, counts in the table. Exit code 1: something
+was broken.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from nemesis import episodes, plan
+from nemesis.checker import Reference, table
+from nemesis.world import World
+
+_RESULTS = Path(".nemesis/results.jsonl")
+_WARM_EVERY = 10
+"""Seeds that run on one platform; the next ones run on one that has a warm runner, and so on by turns."""
+
+
+def main() -> int:
+    """Run the seeds that were asked for; says how far it is."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seeds", type=int, default=60, help="How many.")
+    arguments.add_argument("--first", type=int, default=0, help="The first one.")
+    arguments.add_argument("--keep-going", action="store_true", help="After a violation too.")
+    given = arguments.parse_args()
+    seeds = list(range(given.first, given.first + given.seeds))
+    commit = _git("rev-parse", "HEAD")
+    begun, broken = time.monotonic(), 0
+    _RESULTS.parent.mkdir(exist_ok=True)
+    while seeds:
+        block, is_warm = seeds[0] // _WARM_EVERY, seeds[0] // _WARM_EVERY % 2 == 1
+        here = [seed for seed in seeds if seed // _WARM_EVERY == block]
+        seeds = seeds[len(here) :]
+        with (
+            tempfile.TemporaryDirectory(prefix="nemesis-") as root,
+            World(Path(root), warm=is_warm).up() as world,
+        ):
+            reference = undisturbed(world)
+            for seed in here:
+                result = one(world, seed, reference)
+                broken += bool(result["broken"])
+                with _RESULTS.open("a") as file:
+                    file.write(json.dumps(result | {"commit": commit, "warm": is_warm}) + "\n")
+                done = seed - given.first + 1
+                left = (time.monotonic() - begun) / done * (given.seeds - done)
+                print(f"   {done} of {given.seeds}, about {left / 60:.0f} min left", flush=True)
+                if broken and not given.keep_going:
+                    seeds = []
+                    break
+    print(table(counted()))
+    print(f"{broken} seeds broke a promise.")
+    return 1 if broken else 0
+
+
+def undisturbed(world: World) -> Reference:
+    """The task that nothing happens to."""
+    episode = plan.Episode(-1, (), 0.0)
+    result, seen = episodes.run(world, episode, None)
+    assert not result.broken, result.broken
+    episodes.clear(world, seen.task.id, -1)
+    return Reference(seen.losses, seen.eval_losses, result.model_sha256)
+
+
+def one(world: World, seed: int, reference: Reference) -> dict[str, Any]:
+    """One seed, told in words as it happens."""
+    episode = plan.episode(seed)
+    print(f"seed {seed}: {'; '.join(map(str, episode.cells))}", flush=True)
+    try:
+        result, seen = episodes.run(world, episode, reference)
+        result.broken += episodes.clear(world, seen.task.id, seed)
+    except Exception as error:  # whatever it is, it is a finding
+        result = episodes.Result(seed, broken=[f"I3: {type(error).__name__}: {error}"])
+        with contextlib.suppress(Exception):
+            world.heal()
+            world.start()
+    print(f"   {result.seconds:.0f} s, {result.attempts} attempts, {len(result.hit)} hit", flush=True)
+    for words in (*result.missed, *result.broken):
+        print(f"   {words}", flush=True)
+    return dataclasses.asdict(result)
+
+
+def counted() -> list[dict[str, Any]]:
+    """The results that count: of this commit, and of those that it descends from."""
+    lines = [json.loads(line) for line in _RESULTS.read_text().splitlines()] if _RESULTS.exists() else []
+    commits = set(_git("rev-list", "HEAD").split())
+    return [line for line in lines if line["commit"] in commits]
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Two seeds of what `make nemesis` does at length: parts are killed, the database is locked, and no promise breaks."""
+
+from collections.abc import Iterator
+
+import pytest
+from nemesis import episodes, plan
+from nemesis.checker import Reference
+from nemesis.run import undisturbed
+from nemesis.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("nemesis")).up() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def reference(world: World) -> Reference:
+    return undisturbed(world)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_promise_breaks(world: World, reference: Reference, seed: int) -> None:
+    result, seen = episodes.run(world, plan.episode(seed), reference)
+    assert result.broken + episodes.clear(world, seen.task.id, seed) == []
+    assert len(result.hit) == plan.CELLS_A_SEED, result.missed
+
+
+def test_sixty_seeds_reach_every_cell() -> None:
+    dealt = {cell for seed in range(60) for cell in plan.episode(seed).cells}
+    assert dealt == set(plan.every_cell())

@@ -1,0 +1,315 @@
+"""A whole platform to be hurt: started as a user does, on a file system of its own that can be filled.
+
+Knows how to find and hurt each part, and in which phase a task is by what the task itself wrote down (its spool), so
+that a dead API hides nothing. Ends only what it started.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from nemesis.plan import Cell, Harm, Part, Phase
+from short_tasks import write_dialogues
+from tiny_model import make_tiny_model
+from waiting import wait_until
+
+from tunesmith.client import Client
+from tunesmith.errors import TunesmithError
+from tunesmith.home import Home
+from tunesmith_platform.embedded.processes import ours, same_process
+from tunesmith_platform.embedded.record import read_record
+
+STEPS, SAVE_STEPS, EVAL_STEPS = 160, 20, 40
+_DISK_BYTES = 1600 * 2**20
+_HELD_SECONDS = 6.0
+"""How long what is suspended, locked or filled stays so."""
+_TUNESMITH = Path(sys.executable).parent / "tunesmith"
+
+
+class NotThere(Exception):
+    """The part does not exist at this moment: nothing was hurt."""
+
+
+class World:
+    """One platform.
+
+    Args:
+        root: An empty folder; the state folder is a file system of its own below it, where that may be mounted.
+        warm: Whether a warm runner waits.
+    """
+
+    def __init__(self, root: Path, *, warm: bool = False) -> None:
+        self.root = root
+        self.disk = root / "disk"
+        self.home = Home(self.disk / "home")
+        self.is_mounted = False
+        self._environment = {
+            **os.environ,
+            "TUNESMITH_HOME": str(self.home.root),
+            "TUNESMITH_WARM_RUNNERS": "1" if warm else "0",
+        }
+        self._healers: list[threading.Thread] = []
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator["World"]:
+        """The platform, until the end of the block."""
+        self.disk.mkdir(parents=True)
+        size = f"size={_DISK_BYTES}"
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", self.disk], capture_output=True, check=False
+        )
+        self.is_mounted = mounted.returncode == 0
+        self.model = make_tiny_model(self.root / "model")
+        self.rows = write_dialogues(self.root / "rows.jsonl")
+        self.eval_rows = write_dialogues(self.root / "eval.jsonl", count=12)
+        try:
+            self.start()
+            yield self
+        finally:
+            subprocess.run([_TUNESMITH, "down"], env=self._environment, check=False, timeout=120)
+            if self.is_mounted:
+                subprocess.run(["umount", "-l", self.disk], check=False)
+
+    def start(self) -> None:
+        """`tunesmith up`, as a user does who finds it dead."""
+        command = [_TUNESMITH, "up", "--allow", str(self.root)]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"`tunesmith up` failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def client(self, *, patience: float = 120, retry_seconds: float = 60) -> Client:
+        """A client that goes on over restarts."""
+        where = self.home.connection().api_url
+        key = self.home.api_key_file.read_text().strip()
+        return Client(url=where, api_key=key, patience=patience, retry_seconds=retry_seconds)
+
+    # --- where a task is
+
+    def spools(self, task_id: str) -> dict[int, list[dict[str, Any]]]:
+        """What each attempt's job wrote down, by attempt."""
+        found = {}
+        for file in sorted((self.home.work / task_id).glob("spool-*.jsonl")):
+            lines = file.read_bytes().splitlines()
+            events = []
+            for line in lines:
+                with contextlib.suppress(ValueError):  # the last one may be cut off
+                    events.append(json.loads(line))
+            found[int(file.stem.removeprefix("spool-"))] = events
+        return found
+
+    def wait_phase(self, task_id: str, phase: Phase, after: int = 0, seconds: float = 240) -> None:
+        """Wait until a task's job is in a phase, by its spool.
+
+        Args:
+            task_id: Whose.
+            phase: Which.
+            after: Only attempts after this one count.
+            seconds: How long to wait.
+
+        Raises:
+            NotThere: It ended without.
+        """
+        begun = time.monotonic()
+        while not self._is_in(task_id, phase, after):
+            if phase is not Phase.ENDED and self._is_in(task_id, Phase.ENDED, after):
+                raise NotThere(f"it ended before `{phase}` was seen")
+            if time.monotonic() - begun > seconds:
+                raise TimeoutError(f"`{phase}` was not seen within {seconds:.0f} s")
+            time.sleep(0.01)
+
+    def _is_in(self, task_id: str, phase: Phase, after: int) -> bool:
+        if phase is Phase.QUEUED:
+            return True
+        spools = {number: events for number, events in self.spools(task_id).items() if number > after}
+        if phase is Phase.STARTING:
+            return bool(spools)
+        payloads = [event["payload"] for event in (spools[max(spools)] if spools else [])]
+        if phase is Phase.ENDED:
+            return any(payload["kind"] == "finished" for payload in payloads)
+        steps = [p["step"] for p in payloads if p["kind"] == "metrics" and "loss" in p["values"]]
+        step = max(steps, default=0)
+        saved = {p["step"] for p in payloads if p["kind"] == "checkpoint"}
+        evaluated = {p["step"] for p in payloads if p["kind"] == "metrics" and "eval_loss" in p["values"]}
+        match phase:
+            case Phase.TRAINING:
+                return step >= 5
+            case Phase.EVALUATING:
+                return step > 0 and step % EVAL_STEPS == 0 and step not in evaluated
+            case Phase.SAVING:
+                due = step - step % SAVE_STEPS
+                return due > 0 and due not in saved
+            case Phase.STOPPING:
+                return step >= 30
+            case Phase.FINISHING:
+                return step >= STEPS
+
+    # --- harm
+
+    def hurt(self, cell: Cell, task_id: str) -> None:
+        """Do it; what was suspended, locked or filled heals by itself a moment later.
+
+        Raises:
+            NotThere: There is no such part right now.
+        """
+        match cell.harm:
+            case Harm.KILL:
+                for process in self._processes(cell.part, task_id):
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
+            case Harm.SUSPEND:
+                self._suspend(self._processes(cell.part, task_id))
+            case Harm.LOCK:
+                self._lock()
+            case Harm.FILL:
+                self._fill()
+
+    def heal(self) -> None:
+        """Wait until nothing is held any more."""
+        for healer in self._healers:
+            healer.join()
+        self._healers.clear()
+
+    def _later(self, name: str, heal: Any) -> None:
+        def run() -> None:
+            time.sleep(_HELD_SECONDS)
+            heal()
+
+        healer = threading.Thread(target=run, name=name, daemon=True)
+        healer.start()
+        self._healers.append(healer)
+
+    def _suspend(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGSTOP)
+
+        def go_on() -> None:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(signal.SIGCONT)
+
+        self._later("suspended", go_on)
+
+    def _lock(self) -> None:
+        database = sqlite3.connect(
+            self.home.database, timeout=5, isolation_level=None, check_same_thread=False
+        )
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            database.close()
+            raise NotThere(str(error)) from error
+        self._later("locked", database.close)
+
+    def _fill(self) -> None:
+        if not self.is_mounted:
+            raise NotThere("a file system may not be mounted here")
+        used = _DISK_BYTES - os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize
+        self._resize(used)
+        self._later("filled", lambda: self._resize(_DISK_BYTES))
+
+    def _resize(self, size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.disk], check=True)
+
+    def _processes(self, part: Part, task_id: str) -> list[psutil.Process]:
+        found = self._find(part, task_id)
+        if not found:
+            raise NotThere(f"no process of `{part}`")
+        return found
+
+    def _find(self, part: Part, task_id: str) -> list[psutil.Process]:
+        record = read_record(self.home)
+        match part:
+            case Part.SUPERVISOR:
+                process = same_process(record.supervisor.pid, record.supervisor.ticks)
+                return [process] if process else []
+            case Part.API | Part.MLFLOW:
+                known = record.parts.get(part.value)
+                process = same_process(known.pid, known.ticks) if known else None
+                return [process, *process.children(recursive=True)] if process else []
+            case Part.EVERYTHING:
+                return ours(self.home)
+            case Part.GCS:
+                return self._named("gcs_server")
+            case Part.RAYLET:
+                return self._named("raylet")
+            case Part.CONTROLLER:
+                return self._named("ray::TrainController")
+            case Part.DRIVER:
+                return [p for p in processes_of(task_id) if "tunesmith_jobs" in _words(p)]
+            case Part.WORKER:
+                return [
+                    p for p in processes_of(task_id, by_name=False) if "tunesmith_jobs.entry" not in _words(p)
+                ]
+            case _:
+                return []
+
+    def _named(self, name: str) -> list[psutil.Process]:
+        found = []
+        for process in ours(self.home, "ray"):
+            with contextlib.suppress(psutil.Error):
+                title = _words(process)
+                if title.startswith(name) or Path(title.split(" ")[0]).name == name:
+                    found.append(process)
+        return found
+
+    # --- how it is
+
+    def is_well(self) -> bool:
+        """Whether every part is healthy and the API answers."""
+        record = read_record(self.home)
+        if same_process(record.supervisor.pid, record.supervisor.ticks) is None:
+            return False
+        try:
+            self.client(retry_seconds=0).system()
+        except TunesmithError:
+            return False
+        return all(part.state == "healthy" for part in record.parts.values())
+
+    def revive(self) -> None:
+        """What a user does who finds everything dead; a single dead part is the platform's own affair."""
+        record = read_record(self.home)
+        supervisor = same_process(record.supervisor.pid, record.supervisor.ticks)
+        api = record.parts.get("api")
+        if supervisor is None and (api is None or same_process(api.pid, api.ticks) is None):
+            self.start()
+
+    def await_well(self, seconds: float = 90) -> None:
+        """Wait until all is well again."""
+        wait_until(self.is_well, seconds, "the platform's return")
+
+
+def processes_of(task_id: str, *, by_name: bool = True) -> list[psutil.Process]:
+    """A task's living processes: those that hold its spool open, and those that carry its name."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            is_named = by_name and task_id in _words(process)
+            if is_named or any(
+                task_id in file.path and "spool" in file.path for file in process.open_files()
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
