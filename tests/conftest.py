@@ -1,7 +1,5 @@
 """The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
 from real_postgres import real_postgres
-from waiting import free_port, wait_until
+from real_s3 import real_s3
 
 from tunesmith.home import Home
 
@@ -34,65 +32,8 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A bucket on a real S3 server (SeaweedFS), reached through the environment as in production."""
-    folder = tmp_path_factory.mktemp("s3")
-    identity = {
-        "name": "admin",
-        "credentials": [{"accessKey": "testkey", "secretKey": "testsecret"}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = [free_port() for _ in range(4)]
-    weed = Path(sys.executable).parent / "weed"
-    command = [
-        str(weed), "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        f"-master.port={ports[0]}", f"-volume.port={ports[1]}", "-filer", f"-filer.port={ports[2]}",
-        "-s3", f"-s3.port={ports[3]}", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false", "-master.telemetry=false",
-        "-master.electionTimeout=1s", "-master.heartbeatInterval=200ms", "-volume.preStopSeconds=1",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        environment = {**os.environ, "GOMEMLIMIT": "300MiB"}
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[3]}",
-        "AWS_ACCESS_KEY_ID": "testkey",
-        "AWS_SECRET_ACCESS_KEY": "testsecret",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        from pyarrow.fs import S3FileSystem
-
-        def ready() -> bool:
-            if server.poll() is not None:
-                pytest.fail((folder / "log").read_text()[-2000:])
-            with contextlib.suppress(OSError):
-                files = S3FileSystem(
-                    endpoint_override=f"127.0.0.1:{ports[3]}",
-                    scheme="http",
-                    allow_bucket_creation=True,
-                    connect_timeout=2,
-                    request_timeout=5,
-                )
-                files.create_dir("tunesmith-test")
-                with files.open_output_stream("tunesmith-test/probe") as stream:
-                    stream.write(b"x")
-                with files.open_input_stream("tunesmith-test/probe") as stream:
-                    return bool(stream.read() == b"x")
-            return False
-
-        wait_until(ready, 60, "the S3 server")
-        yield "s3://tunesmith-test"
-    finally:
-        server.kill()  # a test's server has nothing to save, and its orderly end takes 16 s
-        server.wait(20)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with real_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server.uri
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ what lies in the storage and in MLflow; and all of it with a run that nothing ha
 """
 
 import datetime as dt
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from nemesis.plan import Episode, Harm, Part
 
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_name, faults_of, sha256_of
 from tunesmith.lifecycle import Reason, State, may_move
-from tunesmith.storage import local_path
+from tunesmith.storage import open_storage
 from tunesmith.views import CheckpointView, EventView, TaskView
 
 STOP_SECONDS = 5.0
@@ -65,9 +66,14 @@ class Reference:
 
 def model_sha256(task: TaskView) -> str:
     """The sha256 of a task's final weights; empty where there are none."""
-    folder = local_path(task.model_uri or "")
-    file = folder / _WEIGHTS if folder else None
+    file = at_hand(task.model_uri) / _WEIGHTS if task.model_uri else None
     return sha256_of(file) if file is not None and file.is_file() else ""
+
+
+def at_hand(uri: str) -> Path:
+    """A folder of the storage as one on this machine: the folder itself, or a copy."""
+    parent, _, name = uri.rpartition("/")
+    return open_storage(parent).get_folder(name, Path(tempfile.mkdtemp(prefix="nemesis-copy-")))
 
 
 def violations(seen: Seen, reference: Reference, episode: Episode) -> list[str]:
@@ -158,7 +164,7 @@ def _checkpoints(seen: Seen) -> Iterator[str]:
     if not seen.checkpoints:
         yield "I6: no checkpoint is listed"
     for checkpoint in seen.checkpoints:
-        folder = Path(checkpoint.uri)
+        folder = at_hand(checkpoint.uri)
         faults = faults_of(folder)
         if faults:
             yield f"I6: {checkpoint_name(checkpoint.step)} is listed, and {faults[0]}"
@@ -166,8 +172,8 @@ def _checkpoints(seen: Seen) -> Iterator[str]:
         with safe_open(folder / _WEIGHTS, framework="np") as tensors:
             if not list(tensors.keys()):
                 yield f"I6: {checkpoint_name(checkpoint.step)} holds no tensor"
-    model = local_path(seen.task.model_uri or "")
-    if model is not None and seen.task.model_uri and (model.name != FINAL_MODEL or faults_of(model)):
+    model = at_hand(seen.task.model_uri) if seen.task.model_uri else None
+    if model is not None and (model.name != FINAL_MODEL or faults_of(model)):
         yield f"I6: the final model is not whole: {faults_of(model)[:1]}"
 
 
@@ -236,7 +242,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     from nemesis.plan import Phase, every_cell
 
     hit = Counter(tuple(cell) for result in results for cell in result["hit"])
-    wanted = {tuple(map(str, cell)) for cell in every_cell()}
+    wanted = {tuple(map(str, cell)) for cell in (*every_cell(), *every_cell(s3=True))}
     rows = sorted({(cell[0], cell[1]) for cell in (*wanted, *hit)})
     width = max(len(f"{harm} {part}") for part, harm in rows)
     lines = [" " * width + "".join(f"{phase:>12}" for phase in Phase)]

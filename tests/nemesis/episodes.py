@@ -9,7 +9,6 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,10 +17,12 @@ from nemesis.plan import Cell, Episode, Part, Phase
 from nemesis.world import EVAL_STEPS, SAVE_STEPS, STEPS, NotThere, World, processes_of
 from waiting import wait_until
 
+from tunesmith.artifacts import CHECKPOINTS
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTask
+from tunesmith.storage import open_storage
 from tunesmith.views import EventView, TaskView
 
 _END_SECONDS = 300.0
@@ -165,7 +166,7 @@ def clear(world: World, task_id: str, seed: int) -> list[str]:
         wrong.append("I6: deleting the task removed a bystander")
     if sorted(path.name for path in out.iterdir()) not in ([], ["bystander.txt"]):
         wrong.append(f"I6: deleting the task left {sorted(path.name for path in out.iterdir())}")
-    if artifacts and Path(artifacts, "checkpoints").exists():
+    if artifacts and open_storage(artifacts).list(CHECKPOINTS):
         wrong.append(f"I6: deleting the task left `{artifacts}`")
     shutil.rmtree(out)
     return wrong

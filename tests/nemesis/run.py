@@ -8,11 +8,13 @@ was broken.
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nemesis import episodes, plan
 from nemesis.checker import Reference, table
 from nemesis.world import World
+from real_s3 import real_s3
 
 _RESULTS = Path(".nemesis/results.jsonl")
-_WARM_EVERY = 10
+_SHARE = 10
 """Seeds that run on one platform; the next ones run on one that has a warm runner, and so on by turns."""
 
 
@@ -33,34 +36,36 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, default=60, help="How many.")
     arguments.add_argument("--first", type=int, default=0, help="The first one.")
     arguments.add_argument("--keep-going", action="store_true", help="After a violation too.")
+    arguments.add_argument("--s3", action="store_true", help="The storage is a server, and is what is hurt.")
     given = arguments.parse_args()
-    seeds = list(range(given.first, given.first + given.seeds))
     commit = _git("rev-parse", "HEAD")
     begun, broken = time.monotonic(), 0
     _RESULTS.parent.mkdir(exist_ok=True)
-    while seeds:
-        block, is_warm = seeds[0] // _WARM_EVERY, seeds[0] // _WARM_EVERY % 2 == 1
-        here = [seed for seed in seeds if seed // _WARM_EVERY == block]
-        seeds = seeds[len(here) :]
-        with (
-            tempfile.TemporaryDirectory(prefix="nemesis-") as root,
-            World(Path(root), warm=is_warm).up() as world,
-        ):
-            reference = undisturbed(world)
-            for seed in here:
-                result = one(world, seed, reference)
-                broken += bool(result["broken"])
-                with _RESULTS.open("a") as file:
-                    file.write(json.dumps(result | {"commit": commit, "warm": is_warm}) + "\n")
-                done = seed - given.first + 1
-                left = (time.monotonic() - begun) / done * (given.seeds - done)
-                print(f"   {done} of {given.seeds}, about {left / 60:.0f} min left", flush=True)
-                if broken and not given.keep_going:
-                    seeds = []
-                    break
+    for done, result in enumerate(results(given.first, given.seeds, s3=given.s3), start=1):
+        broken += bool(result["broken"])
+        with _RESULTS.open("a") as file:
+            file.write(json.dumps(result | {"commit": commit}) + "\n")
+        left = (time.monotonic() - begun) / done * (given.seeds - done)
+        print(f"   {done} of {given.seeds}, about {left / 60:.0f} min left", flush=True)
+        if broken and not given.keep_going:
+            break
     print(table(counted()))
     print(f"{broken} seeds broke a promise.")
     return 1 if broken else 0
+
+
+def results(first: int, count: int, *, s3: bool) -> Iterator[dict[str, Any]]:
+    """What came of each seed, as it ends; some seeds share a platform."""
+    seeds = range(first, first + count)
+    for block, here in itertools.groupby(seeds, lambda seed: seed // _SHARE):
+        with contextlib.ExitStack() as stack:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nemesis-")))
+            server = stack.enter_context(real_s3(_folder(root / "s3"))) if s3 else None
+            world = World(_folder(root / "world"), warm=block % 2 == 1, s3=server)
+            stack.enter_context(world.up())
+            reference = undisturbed(world)
+            for seed in here:
+                yield one(world, plan.episode(seed, s3=s3), reference)
 
 
 def undisturbed(world: World) -> Reference:
@@ -72,9 +77,9 @@ def undisturbed(world: World) -> Reference:
     return Reference(seen.losses, seen.eval_losses, result.model_sha256)
 
 
-def one(world: World, seed: int, reference: Reference) -> dict[str, Any]:
+def one(world: World, episode: plan.Episode, reference: Reference) -> dict[str, Any]:
     """One seed, told in words as it happens."""
-    episode = plan.episode(seed)
+    seed = episode.seed
     print(f"seed {seed}: {'; '.join(map(str, episode.cells))}", flush=True)
     try:
         result, seen = episodes.run(world, episode, reference)
@@ -95,6 +100,11 @@ def counted() -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in _RESULTS.read_text().splitlines()] if _RESULTS.exists() else []
     commits = set(_git("rev-list", "HEAD").split())
     return [line for line in lines if line["commit"] in commits]
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def _git(*words: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 from nemesis.plan import Cell, Harm, Part, Phase
+from real_s3 import S3Server
 from short_tasks import write_dialogues
 from tiny_model import make_tiny_model
 from waiting import wait_until
@@ -46,9 +47,10 @@ class World:
     Args:
         root: An empty folder; the state folder is a file system of its own below it, where that may be mounted.
         warm: Whether a warm runner waits.
+        s3: The server that is the storage; a folder when not given.
     """
 
-    def __init__(self, root: Path, *, warm: bool = False) -> None:
+    def __init__(self, root: Path, *, warm: bool = False, s3: S3Server | None = None) -> None:
         self.root = root
         self.disk = root / "disk"
         self.home = Home(self.disk / "home")
@@ -58,6 +60,9 @@ class World:
             "TUNESMITH_HOME": str(self.home.root),
             "TUNESMITH_WARM_RUNNERS": "1" if warm else "0",
         }
+        self._s3 = s3
+        if s3 is not None:
+            self._environment |= s3.environment | {"TUNESMITH_STORAGE_URI": f"{s3.uri}/{root.name}"}
         self._healers: list[threading.Thread] = []
 
     @contextlib.contextmanager
@@ -253,8 +258,10 @@ class World:
                 return [
                     p for p in processes_of(task_id, by_name=False) if "tunesmith_jobs.entry" not in _words(p)
                 ]
-            case _:
-                return []
+            case Part.STORAGE:
+                return [psutil.Process(self._s3.process.pid)] if self._s3 else []
+            case Part.DATABASE | Part.DISK:
+                raise AssertionError("they are no processes")
 
     def _named(self, name: str) -> list[psutil.Process]:
         found = []
