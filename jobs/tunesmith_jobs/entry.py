@@ -28,6 +28,7 @@ from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import has_outcome, read_document, read_outcome, tell_to_leave
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.spool import SpoolLock
+from tunesmith_jobs.stopping import StopFiles
 from tunesmith_jobs.train import worker
 from tunesmith_jobs.train.core import Outcome
 
@@ -235,17 +236,18 @@ class _Watch(threading.Thread):
         """See the class."""
         plane = ControlPlane(self._document)
         lock = SpoolLock(Path(self._document.work_dir), self._document.attempt)
+        stop = StopFiles(self._document)
         while not self._over.wait(_WATCH_SECONDS):
             if not lock.acquire():
                 continue  # a worker speaks for the job
             lock.release()
             try:
-                desired = plane.send([]).desired
+                desired = Desired.STOP if stop.is_near() else plane.send([]).desired
             except Gone:
                 _log.warning("attempt %s is over: leaving", self._document.attempt)
                 os._exit(1)  # Ray ends the workers of a driver that is gone
             except (httpx.HTTPError, OSError, ValueError):
-                continue
+                desired = Desired.STOP if stop.is_far() else Desired.RUN
             if desired is Desired.STOP and not self._over.is_set() and lock.acquire():
                 if has_outcome(self._document):
                     lock.release()

@@ -2,7 +2,8 @@
 
 `emit` writes the event to the spool and returns; a thread of its own brings the spool to the control plane, about once
 a second, and learns from the reply how far it has read and what the user wants. While the control plane is away the
-spool grows and training goes on. Knows HTTP and the spool; knows nothing of Ray, torch or training.
+spool grows and training goes on; a stop is then found where the platform left it (`stopping`). Knows HTTP and the
+spool; knows nothing of Ray, torch or training.
 """
 
 import datetime as dt
@@ -21,6 +22,7 @@ from tunesmith.events import MAX_BATCH_EVENTS, MAX_LOG_CHARACTERS, JobPayload, L
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
+from tunesmith_jobs.stopping import Lookout
 
 SEND_SECONDS = 1.0
 """How often events are sent."""
@@ -190,6 +192,8 @@ class Reporter:
         self._wake = threading.Event()
         self._heard = threading.Event()
         self._batch_limit = MAX_BATCH_EVENTS
+        # The control plane may be away when its user's stop is to be heard.
+        self._lookout = Lookout(document, self._heard.set)
         self._thread = threading.Thread(target=self._send_forever, name="report-sender", daemon=True)
         self._thread.start()
 
@@ -201,8 +205,8 @@ class Reporter:
 
     @property
     def desired(self) -> Desired:
-        """See `Outlet.desired`."""
-        return self._desired
+        """See `Outlet.desired`. A stop is final: nothing that is heard later takes it back."""
+        return Desired.STOP if self._lookout.seen else self._desired
 
     @property
     def superseded(self) -> bool:
@@ -234,7 +238,7 @@ class Reporter:
         self._spool.append(payload, time)
 
     def wait_heard(self, timeout: float) -> bool:
-        """Wait for the first reply, so that `desired` is known; False when none came in time."""
+        """Wait for the first reply or a stop, so that `desired` is known; False when neither came in time."""
         return self._heard.wait(timeout)
 
     def drain(self, timeout: float) -> bool:
@@ -250,6 +254,7 @@ class Reporter:
     def close(self) -> None:
         """Stop sending, close the spool and give its lock back. What was not sent stays in the spool."""
         self._closing.set()
+        self._lookout.close()
         self._wake.set()
         self._thread.join(_TIMEOUT.read)
         self._spool.close()
@@ -318,6 +323,7 @@ class Reporter:
             _log.debug("the control plane does not answer: %r", error)
             return False
         self._batch_limit = MAX_BATCH_EVENTS
+        self._lookout.answered()
         self._desired = receipt.desired
         self._save_now, self._pinned = receipt.save_now, frozenset(receipt.pinned)
         # It may have less (it was restored from a backup) or more (a reply was lost): its word counts.

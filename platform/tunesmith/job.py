@@ -10,7 +10,7 @@ import hmac
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.spec.task import Kind
 
@@ -30,6 +30,37 @@ class AttemptDocument(BaseModel):
     )
     work_dir: str = Field(description="Folder on the node for spools and scratch, the same in every attempt.")
     submitted_at: dt.datetime
+    documents_uri: str | None = Field(
+        None, description="Where the task's documents lie: its stop is left there too, see `StopMarker`."
+    )
+
+
+class StopMarker(BaseModel):
+    """A stop as a file: where a job finds it while the control plane is away.
+
+    It lies in the attempt's work folder and beside its document, and names the attempt that it is for: what is left of
+    one stops no later one.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    task_id: str
+    attempt: int
+
+    @property
+    def name(self) -> str:
+        """The file's name in either place."""
+        return f"stop-{self.attempt}"
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        return self.model_dump_json().encode()
+
+    def is_in(self, data: bytes | None) -> bool:
+        """Whether a file's bytes are this marker; what cannot be read is none."""
+        try:
+            return data is not None and StopMarker.model_validate_json(data) == self
+        except ValidationError:
+            return False
 
 
 class JobDocument(AttemptDocument):

@@ -6,6 +6,7 @@ a transaction is open, and nothing is recorded without the task's lease.
 
 import datetime as dt
 import logging
+import math
 import os
 import secrets
 import time
@@ -40,7 +41,7 @@ from tunesmith_platform.reconciler.decisions import (
     decide,
 )
 from tunesmith_platform.services import Services
-from tunesmith_platform.tasks import repository
+from tunesmith_platform.tasks import repository, stopping
 from tunesmith_platform.tasks.service import move
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ _LEASE = dt.timedelta(seconds=30)
 _REST = 6
 """How many times as long as a round took the next one waits, while events come without end."""
 _RESUBMIT_SECONDS = 2.0
+_LEAVE_AGAIN_SECONDS = 10.0
 _LOG_TAIL = 40
 _PROGRAMS = {Kind.DATASET: data_step.PROGRAM} | dict.fromkeys(model_step.MODEL_STEPS, model_step.PROGRAM)
 """What Ray runs for a kind of task; the others train."""
@@ -67,6 +69,8 @@ class Reconciler(Loop):
         self._mirror = mirror
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._submit_after: dict[str, float] = {}
+        self._leave_stop_at: dict[str, tuple[int, float]] = {}
+        """By task: the attempt whose stop was left last, and when that is to be tried again."""
 
     def begin(self) -> None:
         """Say which tasks were under way before."""
@@ -148,6 +152,8 @@ class Reconciler(Loop):
                 return
             attempt = session.get_one(AttemptRow, (task_id, task.attempt))
             facts = _facts(task, attempt)
+        if facts.desired is Desired.STOP and facts.finished is None:
+            self._leave_stop(task_id, facts.attempt)
         job_id = ray_job_id(task_id, facts.attempt)
         seen = self._services.jobs.observe(job_id)
         if seen.status.is_over or seen.status is JobStatus.ABSENT:
@@ -174,13 +180,26 @@ class Reconciler(Loop):
                 tail = "" if facts.finished else self._services.jobs.log_tail(job_id, _LOG_TAIL)
         self._record(task_id, facts.attempt, decision, tail)
 
+    def _leave_stop(self, task_id: str, number: int) -> None:
+        """See that a stop lies where its job finds it, whoever asked for it and whatever came between."""
+        moment = time.monotonic()
+        if self._leave_stop_at.get(task_id, (0, 0.0)) <= (number, moment):
+            is_left = stopping.leave(self._services.settings, task_id, number)
+            self._leave_stop_at[task_id] = (number, math.inf if is_left else moment + _LEAVE_AGAIN_SECONDS)
+
     def _submit(self, task_id: str, number: int) -> bool:
         """Write the attempt's document and hand it to Ray. False when it has to be tried again later."""
         if time.monotonic() < self._submit_after.get(task_id, 0):
             return False
         try:
-            document = self._document(task_id, number)
+            # A database that was restored gives a number again: a stop that was left for it is none of this attempt's.
+            stopping.take_up(self._services.settings, task_id, number)
+            with self._services.database.read() as session:
+                if repository.require(session, task_id).desired == Desired.STOP:
+                    return False
             storage = open_storage(self._services.settings.storage_uri)
+            documents = f"{storage.uri}/tasks/{task_id}"
+            document = self._document(task_id, number).model_copy(update={"documents_uri": documents})
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
             program = _PROGRAMS.get(document.kind, TRAINING)

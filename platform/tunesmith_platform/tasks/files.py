@@ -98,7 +98,7 @@ def remove_records(left: TaskFiles) -> None:
     storage = open_storage(left.documents_uri)
     with contextlib.suppress(OSError):
         for name in storage.list():
-            if name.startswith("attempt-"):
+            if name.startswith(("attempt-", "stop-")):
                 storage.remove(name)
         if not storage.list():
             storage.remove()

@@ -20,7 +20,7 @@ from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import files, repository
+from tunesmith_platform.tasks import files, repository, stopping
 from tunesmith_platform.tasks.entering import enter, new_row
 from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.view import task_view
@@ -208,12 +208,16 @@ class TaskService:
     def stop(self, task_id: str) -> views.TaskView:
         """Ask for a task's stop. Asking again, or for one that has ended, changes nothing.
 
-        A task that waits is stopped at once; of a running one, the reconciler sees to it.
+        A task that waits is stopped at once; of a running one, the reconciler sees to it. Once this returns, its job
+        finds the stop also where it does not reach the API.
         """
         with self._database.write() as session:
             task = repository.locked(session, task_id)
             request_stop(session, task)
+            is_open = task.is_attempt_open and task.desired == Desired.STOP
             view = self._view(task, session.get(MirrorRow, task_id))
+        if is_open:
+            stopping.leave(self._settings, task_id, view.attempt)
         self._hub.notify(task_id)
         return view
 
