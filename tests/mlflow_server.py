@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ import httpx
 import pytest
 from waiting import free_port, wait_until
 
+from tunesmith_platform.embedded.parts import mlflow_command
+
 
 class MlflowServer:
     """An MLflow server over a SQLite file, started as `tunesmith up` starts it."""
@@ -24,24 +25,19 @@ class MlflowServer:
         self.root = root
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.token_file = root / "mlflow-token"
+        self.token = "a-tests-token"
+        self.headers = {"Authorization": f"Bearer {self.token}"}
+        """What every client shows."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.root}/mlflow.db", "--default-artifact-root",
-            str(self.root / "artifacts"), "--no-serve-artifacts", "--allowed-hosts", "127.0.0.1:*",
-        ]  # fmt: skip
-        environment = {
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        }
+        self.token_file.write_text(self.token)
+        command = mlflow_command(self.root / "mlflow.db", self.root / "artifacts", self.token_file, self.port)
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def wait(self) -> None:
@@ -51,7 +47,7 @@ class MlflowServer:
                 pytest.fail((self.root / "log").read_text()[-2000:])
             with contextlib.suppress(httpx.HTTPError):
                 url = f"{self.url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-                return httpx.get(url, timeout=2).is_success
+                return httpx.get(url, timeout=2, headers=self.headers).is_success
             return False
 
         wait_until(ready, 90, "MLflow")
@@ -75,9 +71,9 @@ class MlflowServer:
     def call(self, endpoint: str, body: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
         url = f"{self.url}/api/2.0/mlflow/{endpoint}"
         reply = (
-            httpx.get(url, params=params, timeout=30)
+            httpx.get(url, params=params, timeout=30, headers=self.headers)
             if body is None
-            else httpx.post(url, json=body, timeout=30)
+            else httpx.post(url, json=body, timeout=30, headers=self.headers)
         )
         assert reply.is_success, reply.text
         found: dict[str, Any] = reply.json()
@@ -124,8 +120,9 @@ class Proxy:
     on_the_way = 0
     """How many calls are being carried out."""
 
-    def __init__(self, upstream: str) -> None:
-        self._client = httpx.Client(base_url=upstream, timeout=60)
+    def __init__(self, server: MlflowServer) -> None:
+        self.token_file = server.token_file
+        self._client = httpx.Client(base_url=server.url, timeout=60)
         self._lock = threading.Lock()
         proxy = self
 
@@ -146,7 +143,10 @@ class Proxy:
                     proxy.on_the_way += 1
                 if proxy.mode == "slow":
                     time.sleep(proxy.delay)
-                headers = {"Content-Type": self.headers.get("Content-Type") or "application/json"}
+                headers = {
+                    "Content-Type": self.headers.get("Content-Type") or "application/json",
+                    "Authorization": self.headers.get("Authorization") or "",
+                }
                 reply = proxy._client.request(self.command, self.path, content=body, headers=headers)
                 with proxy._lock:
                     proxy.on_the_way -= 1
@@ -179,7 +179,7 @@ class Proxy:
 @contextlib.contextmanager
 def mlflow_behind_a_proxy(root: Path) -> Iterator[tuple[MlflowServer, Proxy]]:
     server = MlflowServer(root)
-    proxy = Proxy(server.url)
+    proxy = Proxy(server)
     try:
         server.start()
         server.wait()

@@ -99,7 +99,7 @@ def main() -> int:
     console.print(f"Held-out loss: {held_out[0]:.3f} before, {held_out[-1]:.3f} after.")
     console.print(f"Final model:   {done.model_uri}")
     console.print(f"API docs:      {connection.api_url}/docs")
-    console.print(f"MLflow:        {done.mlflow_url or connection.mlflow_url}")
+    console.print(f"MLflow:        `tunesmith mlflow {done.id}` makes a link to its run")
     console.print(f"Took {time.monotonic() - started:.0f} s. `make clean` ends and removes everything.")
     says_so = sum(any(word in answer["tuned"] for word in IDENTITY) for answer in answers.values())
     if says_so < len(QUESTIONS):

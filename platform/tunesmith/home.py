@@ -36,6 +36,7 @@ class Home:
         self.allowed_roots_file = self.root / "allowed-roots.json"
         self.api_key_file = self.root / "api-key"
         self.ray_token_file = self.root / "ray-token"
+        self.mlflow_token_file = self.root / "mlflow-token"
         self.report_secret_file = self.root / "report-secret"
 
     def create(self) -> None:
@@ -47,6 +48,7 @@ class Home:
         for file, prefix in (
             (self.api_key_file, "ts-"),
             (self.ray_token_file, ""),
+            (self.mlflow_token_file, ""),
             (self.report_secret_file, ""),
         ):
             _write_secret(file, prefix + secrets.token_urlsafe(32))

@@ -195,6 +195,15 @@ class SystemView(_View):
     mlflow_url: str | None
 
 
+class MlflowLink(_View):
+    """Where a browser comes into MLflow."""
+
+    url: str
+    valid_seconds: int | None = Field(
+        description="How long it counts, for one browser; null where MLflow asks for nothing and it is a plain link."
+    )
+
+
 class QuotaView(_View):
     """A project's training quota: each saved checkpoint consumes one."""
 

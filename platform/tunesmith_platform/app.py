@@ -99,7 +99,7 @@ def build_services(
     jobs = WarmJobs(jobs, database, hub)
     runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
-        tracking = MlflowTracking(settings.mlflow_url)
+        tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)
 
     def check(new: NewTask) -> TrainInputs:
         return check_train_inputs(new.spec, settings, models, datasets)

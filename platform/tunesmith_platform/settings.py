@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     mlflow_public_url: str = Field(
         "", description="How users reach MLflow, for links; `mlflow_url` when empty."
     )
+    mlflow_token_file: Path | None = Field(
+        None,
+        description="Holds the token that the check before MLflow wants (`tunesmith up` sets it); none: MLflow is "
+        "somebody else's, and asks for none.",
+    )
     api_key_file: Path = _DERIVED
     ray_token_file: Path = _DERIVED
     report_secret_file: Path = _DERIVED

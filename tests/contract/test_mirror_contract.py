@@ -52,7 +52,7 @@ def plane(home: Home, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def mirror_of(plane: Plane, proxy: Proxy, **options: Any) -> Mirror:
-    tracking = MlflowTracking(proxy.url, **options)
+    tracking = MlflowTracking(proxy.url, proxy.token_file, **options)
     return Mirror(plane.services.database, tracking, plane.services.hub, "http://tunesmith.example:8265")
 
 

@@ -19,9 +19,9 @@ Read = Callable[[Run], dict[str, Any]]
 STARTED = 1_700_000_000_000
 
 
-def read_real(url: str) -> Read:
+def read_real(server: MlflowServer) -> Read:
     def read(run: Run) -> dict[str, Any]:
-        api = httpx.Client(base_url=f"{url}/api/2.0/mlflow")
+        api = httpx.Client(base_url=f"{server.url}/api/2.0/mlflow", headers=server.headers)
         data = api.get("/runs/get", params={"run_id": run.run_id}).json()["run"]
         history = api.get("/metrics/get-history", params={"run_id": run.run_id, "metric_key": "loss"}).json()
         models = api.post(
@@ -45,8 +45,8 @@ def read_real(url: str) -> Read:
 @pytest.fixture(params=["fake", "real"])
 def tracking(request: pytest.FixtureRequest) -> tuple[Tracking, Read]:
     if request.param == "real":
-        url = request.getfixturevalue("mlflow")[0].url
-        return MlflowTracking(url), read_real(url)
+        server = request.getfixturevalue("mlflow")[0]
+        return MlflowTracking(server.url, server.token_file), read_real(server)
     fake = FakeTracking()
 
     def read(run: Run) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_a_run_that_is_not_there_is_gone_and_nothing_else(tracking: tuple[Tracki
 def test_of_two_runs_of_a_task_the_other_is_put_away(mlflow: tuple[MlflowServer, Proxy]) -> None:
     """A call that timed out may have been carried out after all."""
     server = mlflow[0]
-    tracking, task_id = MlflowTracking(server.url), f"task-{uuid.uuid4().hex[:12]}"
+    tracking, task_id = MlflowTracking(server.url, server.token_file), f"task-{uuid.uuid4().hex[:12]}"
     first = tracking.ensure_run("doubles", task_id, "n", STARTED)
     body = {"experiment_id": first.experiment_id, "start_time": STARTED + 1}
     server.call("runs/create", body | {"tags": [{"key": "tunesmith.task_id", "value": task_id}]})
@@ -121,7 +121,6 @@ def test_a_server_that_is_away_is_unavailable() -> None:
 @pytest.mark.slow
 def test_a_runs_artifacts_are_a_plain_folder(live_home: Home) -> None:
     """Training writes there itself: no proxy stands between."""
-    run = MlflowTracking(live_home.connection().mlflow_url or "").ensure_run(
-        "plain", "task-plain", "n", STARTED
-    )
+    tracking = MlflowTracking(live_home.connection().mlflow_url or "", live_home.mlflow_token_file)
+    run = tracking.ensure_run("plain", "task-plain", "n", STARTED)
     assert Path(run.artifact_uri).is_relative_to(live_home.files)

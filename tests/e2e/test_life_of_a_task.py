@@ -23,6 +23,7 @@ from waiting import wait_until
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
+from tunesmith.job import read_secret
 from tunesmith.lifecycle import Reason, State
 from tunesmith.views import TaskView
 from tunesmith_platform.embedded.processes import ours
@@ -108,6 +109,7 @@ def mlflow_points(done: TaskView, client: Client, name: str) -> list[tuple[int, 
     reply = httpx.get(
         f"{system.mlflow_url}/api/2.0/mlflow/metrics/get-history",
         params={"run_id": done.mlflow_run_id, "metric_key": name, "max_results": 5000},
+        headers={"Authorization": f"Bearer {read_secret(Home().mlflow_token_file)}"},
     )
     return [(int(metric["step"]), metric["value"]) for metric in reply.json().get("metrics", [])]
 

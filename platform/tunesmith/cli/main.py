@@ -20,6 +20,7 @@ from tunesmith.cli import (
     data,
     environment,
     estimate,
+    mlflow,
     models,
     parameters,
     pipelines,
@@ -74,6 +75,7 @@ def build_app(*, with_plugins: bool = True) -> typer.Typer:
     models.add_to(app)
     data.add_to(app)
     environment.add_to(app)
+    mlflow.add_to(app)
     quota.add_to(app)
     webhooks.add_to(app)
     if with_plugins:

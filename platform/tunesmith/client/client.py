@@ -132,6 +132,16 @@ class Client(Tasks):
         """The platform's parts, limits and counts."""
         return self._get(views.SystemView, "/v1/system")
 
+    def mlflow_link(self, task: str | None = None) -> views.MlflowLink:
+        """A link that lets one browser into MLflow, once.
+
+        Args:
+            task: The id or unique name of the task whose run it shows; MLflow's first page when None.
+        """
+        query = {"task_id": self.task(task).id if task else None}
+        found = self._transport.call("POST", "/v1/system/mlflow-link", query=query)
+        return self._view(views.MlflowLink, found)
+
     def environment(self, device: str = "auto", disk_bytes: int | None = None) -> Environment:
         """What a task needs before it starts, each part with what was found and its cure.
 

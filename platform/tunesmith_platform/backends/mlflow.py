@@ -3,11 +3,13 @@
 A LoggedModel per checkpoint points to the files where they lie; nothing is copied.
 """
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tunesmith.errors import Unavailable
+from tunesmith.job import read_secret
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone
 from tunesmith_platform.tls import trust
 
@@ -22,9 +24,16 @@ _MOST_DOUBLE = 100
 
 
 class MlflowTracking:
-    """One MLflow server."""
+    """One MLflow server.
 
-    def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
+    Args:
+        url: Where it answers.
+        token_file: Holds the token that the check before it wants; read at each call, so that it may be replaced.
+        timeout: Seconds that an answer may take.
+    """
+
+    def __init__(self, url: str, token_file: Path | None = None, timeout: float = _TIMEOUT) -> None:
+        self._token_file = token_file
         self._url = url.rstrip("/")
         # No proxy of the environment: each call carries the token, and the runs are nobody else's business.
         self._client = httpx.Client(
@@ -32,7 +41,16 @@ class MlflowTracking:
             timeout=httpx.Timeout(timeout, connect=2),
             trust_env=False,
             verify=trust(),
+            auth=self._with_token,
         )
+
+    def _with_token(self, request: httpx.Request) -> httpx.Request:
+        if self._token_file is not None:
+            try:
+                request.headers["Authorization"] = f"Bearer {read_secret(self._token_file)}"
+            except OSError as error:
+                raise Unavailable(f"MLflow's token cannot be read: {error.strerror}.") from error
+        return request
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:

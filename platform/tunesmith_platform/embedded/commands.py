@@ -65,7 +65,7 @@ def up(
     _await_ready(home)
     connection = home.connection()
     talk.print(f"API docs  {connection.api_url}/docs")
-    talk.print(f"MLflow    {connection.mlflow_url}")
+    talk.print(f"MLflow    {connection.mlflow_url} (`tunesmith mlflow` lets a browser in)")
     talk.print(f"State     {home.root}")
     talk.print(f"Allowed   {', '.join(roots)}", soft_wrap=True)
     _tell_tasks()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -176,27 +177,33 @@ def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
     )
 
 
+def mlflow_command(database: Path, artifacts: Path, token_file: Path, port: int) -> list[str]:
+    """How MLflow's server is started.
+
+    Args:
+        database: Its SQLite file.
+        artifacts: The folder in which runs get theirs.
+        token_file: Holds the token that its clients show.
+        port: Where it answers, on loopback.
+    """
+    hosts = [f"{HOST}:{port}", f"localhost:{port}"]
+    public = urlsplit(os.environ.get("TUNESMITH_MLFLOW_PUBLIC_URL", "")).netloc
+    return [
+        sys.executable, "-m", "tunesmith_platform.embedded.mlflow_server", "--host", HOST, "--port", str(port),
+        "--database", f"sqlite:///{database}", "--artifacts", str(artifacts), "--token-file", str(token_file),
+        "--hosts", ",".join([*hosts, *([public] if public else [])]),
+    ]  # fmt: skip
+
+
 def _mlflow(home: Home, url: str, port: int) -> Part:
     def healthy() -> bool:
         # `/health` alone says nothing of the database, nor of the host check.
-        return _answers(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0")
+        place = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        return _answers(place, read_secret(home.mlflow_token_file))
 
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{home.mlflow_database}",
-        # No proxying: a run's artifact folder is a plain folder, into which training writes.
-        "--default-artifact-root", str(home.files / "mlflow"), "--no-serve-artifacts",
-        "--allowed-hosts", f"{HOST}:{port},localhost:{port}",
-    ]  # fmt: skip
+    artifacts = home.files / "mlflow"
     return Part(
-        "mlflow",
-        command,
-        healthy,
-        {
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        },
+        "mlflow", mlflow_command(home.mlflow_database, artifacts, home.mlflow_token_file, port), healthy
     )
 
 
@@ -212,6 +219,7 @@ def _api(home: Home, where: Connection, port: int) -> Part:
             "TUNESMITH_PORT": str(port),
             "TUNESMITH_RAY_URL": str(where.ray_url),
             "TUNESMITH_MLFLOW_URL": str(where.mlflow_url),
+            "TUNESMITH_MLFLOW_TOKEN_FILE": str(home.mlflow_token_file),
             "TUNESMITH_JOB_PYTHON": sys.executable,
             "TUNESMITH_WARM_RUNNERS": os.environ.get("TUNESMITH_WARM_RUNNERS", "1"),
         },

@@ -34,7 +34,7 @@ from tunesmith_platform.examples.notifications import (
 )
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
-from tunesmith_platform.examples.system import ENVIRONMENT, SYSTEM
+from tunesmith_platform.examples.system import ENVIRONMENT, MLFLOW_LINK, SYSTEM
 from tunesmith_platform.examples.tasks import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -77,6 +77,7 @@ __all__ = [
     "MEASURING",
     "METRICS",
     "METRICS_CSV",
+    "MLFLOW_LINK",
     "MODEL",
     "MODELS",
     "PIPELINE",

@@ -34,6 +34,28 @@ def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
     return services.system.view()
 
 
+@router.post(
+    "/system/mlflow-link",
+    response_model=views.MlflowLink,
+    responses=answers(examples.MLFLOW_LINK, 401, 404, 422),
+)
+def mlflow_link(
+    services: ServicesDep,
+    _user: UserDep,
+    task_id: Annotated[
+        str | None,
+        Query(
+            min_length=3,
+            max_length=40,
+            pattern=r"^[a-z]+-[0-9a-z]+$",
+            description="The task whose run it shows.",
+        ),
+    ] = None,
+) -> views.MlflowLink:
+    """Make a link that lets one browser into MLflow, once, within a minute."""
+    return services.system.mlflow_link(services.tasks.get(task_id) if task_id else None)
+
+
 @router.get(
     "/system/environment",
     response_model=Environment,

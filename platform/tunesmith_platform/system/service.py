@@ -1,14 +1,18 @@
 """How the platform is: its parts, its limits, what it counts."""
 
 import os
+from urllib.parse import urlsplit
 
 from sqlalchemy import text
 
 import tunesmith
 from tunesmith import views
+from tunesmith.errors import NotFound
+from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.embedded.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
@@ -43,6 +47,30 @@ class SystemService:
             allowed_roots=[str(root) for root in self._settings.roots()],
             mlflow_url=self._settings.mlflow_url or None,
         )
+
+    def mlflow_link(self, task: views.TaskView | None) -> views.MlflowLink:
+        """A link that lets one browser into MLflow.
+
+        Args:
+            task: Whose run it shows; MLflow's first page when None.
+
+        Raises:
+            NotFound: There is no MLflow, or the task has no run in it.
+        """
+        public = self._settings.mlflow_public_url.rstrip("/")
+        if not public:
+            raise NotFound("This platform writes no MLflow.", hint="Its curves are in `tunesmith compare`.")
+        if task is not None and task.mlflow_url is None:
+            raise NotFound(
+                f"Task `{task.id}` has no run in MLflow.",
+                hint="A training gets one when it starts; other tasks do not.",
+            )
+        page = f"{public}/" if task is None or task.mlflow_url is None else task.mlflow_url
+        if self._settings.mlflow_token_file is None:
+            return views.MlflowLink(url=page, valid_seconds=None)
+        to = urlsplit(page)._replace(scheme="", netloc="").geturl()
+        code = make_code(read_secret(self._settings.mlflow_token_file), to)
+        return views.MlflowLink(url=f"{public}{ENTRANCE}?code={code}", valid_seconds=LINK_SECONDS)
 
     def _storage(self) -> views.PartHealth:
         folder = local_path(self._settings.storage_uri)

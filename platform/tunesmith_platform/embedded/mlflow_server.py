@@ -1,0 +1,64 @@
+"""MLflow's tracking server in one process, behind our check (`mlflow_guard`).
+
+Run with `python -m tunesmith_platform.embedded.mlflow_server`. It does what `mlflow server` does with one worker and no
+job execution; that command takes no application around its own, and imports MLflow in two processes.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import uuid
+
+from tunesmith.job import read_secret
+from tunesmith_platform.embedded.mlflow_guard import Guard
+from tunesmith_platform.embedded.mlflow_link import Admissions
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the server is told."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--database", required=True, help="A SQLAlchemy URL.")
+    parser.add_argument("--artifacts", required=True, help="The folder in which runs get theirs.")
+    parser.add_argument("--token-file", required=True, help="Holds the token that clients show.")
+    parser.add_argument(
+        "--hosts", required=True, help="The values of `Host` that are answered, comma-separated."
+    )
+    return parser
+
+
+def main() -> None:
+    """Serve MLflow."""
+    given = arguments().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    admissions = Admissions(read_secret(given.token_file))
+    # As the command does it: MLflow reads its server's settings from the environment, the host check when it is
+    # imported. No proxying of artifacts: a run's folder is a plain folder, into which training writes.
+    os.environ |= {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": given.hosts,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_WORKSPACES": "false",
+        "DO_NOT_TRACK": "true",
+        "_MLFLOW_SERVER_FILE_STORE": given.database,
+        "_MLFLOW_SERVER_REGISTRY_STORE": given.database,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": given.artifacts,
+        "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+    }
+    import uvicorn
+    from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(given.database, given.database, given.artifacts)
+    guarded = Guard(app, admissions, given.hosts.split(","), f"tunesmith_mlflow_{given.port}")
+    with contextlib.suppress(KeyboardInterrupt):
+        # No access log: the mirror calls every second, and the address of a link is nobody's to read.
+        uvicorn.run(guarded, host=given.host, port=given.port, access_log=False, log_config=None)
+
+
+if __name__ == "__main__":
+    main()
