@@ -20,6 +20,7 @@ from waiting import wait_until
 from tunesmith.artifacts import CHECKPOINTS
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
+from tunesmith.job import read_secret
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTask
 from tunesmith.storage import open_storage
@@ -127,7 +128,7 @@ def run(world: World, episode: Episode, reference: Reference | None) -> tuple[Re
         log = list(client.events(task.id))
         with contextlib.suppress(BaseException):
             wait_until(lambda: witness.caught_up(len(log)), 30, "the stream")
-        points = _mlflow(client, done, STEPS)
+        points = _mlflow(world, client, done, STEPS)
     finally:
         witness.close()
     series = client.metrics(task.id).series
@@ -261,12 +262,12 @@ def _end(client: Client, task_id: str, episode: Episode) -> tuple[TaskView, dt.d
     return client.wait(task_id, timeout=_END_SECONDS), moment
 
 
-def _mlflow(client: Client, done: TaskView, wanted: int) -> list[tuple[int, float]]:
+def _mlflow(world: World, client: Client, done: TaskView, wanted: int) -> list[tuple[int, float]]:
     """Every loss that MLflow holds, once the mirror has come to rest."""
     found: list[tuple[int, float]] = []
 
     def has_all() -> bool:
-        found[:] = _history(client, client.task(done.id))
+        found[:] = _history(world, client, client.task(done.id))
         return len({step for step, _ in found}) >= wanted
 
     with contextlib.suppress(BaseException):
@@ -274,11 +275,14 @@ def _mlflow(client: Client, done: TaskView, wanted: int) -> list[tuple[int, floa
     return found
 
 
-def _history(client: Client, task: TaskView) -> list[tuple[int, float]]:
+def _history(world: World, client: Client, task: TaskView) -> list[tuple[int, float]]:
     query: dict[str, Any] = {"run_id": task.mlflow_run_id, "metric_key": "loss", "max_results": 5000}
     try:
         reply = httpx.get(
-            f"{client.system().mlflow_url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=30
+            f"{client.system().mlflow_url}/api/2.0/mlflow/metrics/get-history",
+            params=query,
+            timeout=30,
+            headers={"Authorization": f"Bearer {read_secret(world.home.mlflow_token_file)}"},
         )
         return [(int(metric["step"]), metric["value"]) for metric in reply.json().get("metrics", [])]
     except (httpx.HTTPError, ValueError, TunesmithError):
