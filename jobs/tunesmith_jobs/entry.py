@@ -248,6 +248,9 @@ class _Watch(threading.Thread):
                 os._exit(1)  # Ray ends the workers of a driver that is gone
             except (httpx.HTTPError, OSError, ValueError):
                 desired = Desired.STOP if stop.is_far() else Desired.RUN
+            except BaseException:  # the heartbeat goes on, whatever one look raises
+                _log.exception("the control plane could not be asked")
+                continue
             if desired is Desired.STOP and not self._over.is_set() and lock.acquire():
                 if has_outcome(self._document):
                     lock.release()

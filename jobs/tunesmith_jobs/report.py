@@ -6,6 +6,7 @@ spool grows and training goes on; a stop is then found where the platform left i
 spool; knows nothing of Ray, torch or training.
 """
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -287,7 +288,19 @@ class Reporter:
     # --- the sender's thread
 
     def _send_forever(self) -> None:
-        plane = ControlPlane(self.document)
+        # The heartbeat goes on whatever one post raises: a native library's panic is no `Exception`.
+        failures = 0
+        while not self._closing.is_set() and not self._gone.is_set():
+            try:
+                with contextlib.closing(ControlPlane(self.document)) as plane:
+                    self._send_until_closed(plane)
+            except BaseException as error:
+                failures += 1
+                if not failures & (failures - 1):  # the first, the second, the fourth...
+                    _log.error("the reports' sender failed %s times; it goes on", failures, exc_info=error)
+                self._closing.wait(MAX_BACKOFF_SECONDS)
+
+    def _send_until_closed(self, plane: ControlPlane) -> None:
         sent_at = -HEARTBEAT_SECONDS  # the first turn asks what is wanted
         backoff = 0.0
         while not self._closing.is_set() and not self._gone.is_set():
@@ -303,7 +316,6 @@ class Reporter:
             if backoff:
                 self._closing.wait(min(backoff, 0.1))  # a drain that keeps waking us must not spin
             self._wake.clear()
-        plane.close()
 
     def _send_once(self, plane: ControlPlane) -> bool:
         """One post. Returns whether the control plane took it."""

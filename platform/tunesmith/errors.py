@@ -18,7 +18,10 @@ TunesmithError
 ├── TooLarge                413  over a documented limit
 ├── TooManyRequests         429
 └── Unavailable             503  a part is away; trying again helps
-    └── CannotConnect       503  the client found no server
+    ├── CannotConnect       503  the client found no server
+    ├── DatabaseBusy        503  the database is locked by another, or does not answer
+    ├── DiskFull            503  the database's disk has no room: nothing was stored
+    └── NotWell             503  the server answers, but one of its background loops does not work
 ```
 
 Knows codes, HTTP statuses and wording; knows nothing of HTTP frameworks.
@@ -218,6 +221,24 @@ class Unavailable(TunesmithError):
     status = 503
     fault = Fault.INFRASTRUCTURE
     retryable = True
+
+
+class DatabaseBusy(Unavailable):
+    """The database is locked by another, or does not answer; nothing was stored."""
+
+    code = "database_busy"
+
+
+class DiskFull(Unavailable):
+    """The database's disk has no room; nothing was stored, and what was acknowledged before is kept."""
+
+    code = "disk_full"
+
+
+class NotWell(Unavailable):
+    """A background loop has ended or stands still; `details.loops` names each with what is the matter."""
+
+    code = "not_well"
 
 
 class CannotConnect(Unavailable):

@@ -7,8 +7,7 @@ import contextlib
 import gc
 import logging
 import sys
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import fastapi_swagger
 from fastapi import FastAPI
@@ -34,8 +33,8 @@ from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.http import BodyLimit, install_errors
-from tunesmith_platform.loops import Loop
+from tunesmith_platform.http import BodyLimit, Contained, install_errors
+from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.model_tasks.service import ModelTaskService
 from tunesmith_platform.models import endpoints as model_endpoints
@@ -153,37 +152,45 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = services.settings
     services.database.migrate()
     services.keys.enroll(settings.api_key_file, name="local")
-    loops: list[Loop] = []
-    mirror = (
-        Mirror(services.database, services.tracking, services.hub, settings.public_url)
-        if services.tracking
-        else None
-    )
+    loops: Loops = app.state.loops
     if settings.run_reconciler:
-        app.state.reconciler = Reconciler(services, mirror)
-        loops.append(app.state.reconciler)
-        loops.append(RunnerPool(services.database, services.hub, settings, services.jobs))
-        loops.append(Monitor(services.database, services.hub, settings))
-        loops.append(Notifier(services.notifications, services.hub))
-        loops.append(PipelineRunner(services))
-        if mirror:
-            loops.append(mirror)
-    threads = [threading.Thread(target=loop.run, name=type(loop).__name__, daemon=True) for loop in loops]
-    for thread in threads:
-        thread.start()
+        loops.start(_loops(app, services))
     try:
         yield
     finally:
-        for loop in loops:
-            loop.close()
-        for thread in threads:
-            thread.join(timeout=5)
+        loops.close()
         services.events.close()
         services.feeds.close()
         services.following.close()
         services.models.close()
         services.estimates.close()
         services.database.close()
+
+
+def _loops(app: FastAPI, services: Services) -> dict[str, Callable[[], Loop]]:
+    """How each background loop is made, also anew."""
+    database, hub, settings, tracking = services.database, services.hub, services.settings, services.tracking
+
+    def reconciler() -> Reconciler:
+        made = app.state.reconciler = Reconciler(services, app.state.mirror)
+        return made
+
+    def mirror() -> Mirror:
+        assert tracking is not None
+        made = app.state.mirror = Mirror(database, tracking, hub, settings.public_url)
+        if app.state.reconciler is not None:
+            app.state.reconciler.mirror = made
+        return made
+
+    app.state.reconciler = app.state.mirror = None
+    makers: dict[str, Callable[[], Loop]] = {} if tracking is None else {"Mirror": mirror}
+    return makers | {
+        "Reconciler": reconciler,
+        "RunnerPool": lambda: RunnerPool(database, hub, settings, services.jobs),
+        "Monitor": lambda: Monitor(database, hub, settings),
+        "Notifier": lambda: Notifier(services.notifications, hub),
+        "PipelineRunner": lambda: PipelineRunner(services),
+    }
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -206,6 +213,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.services = build_services(settings, jobs, tracking)
+    app.state.loops = Loops()
     install_errors(app)
     # One by one, not by a router over them: every request would be matched twice.
     for module in (
@@ -229,6 +237,7 @@ def create_app(
     app.include_router(monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Contained)
     return app
 
 

@@ -51,6 +51,10 @@ class Keys:
     def enroll(self, key_file: Path, name: str, role: str = ADMIN) -> None:
         """Let the key in a file in."""
         digest = _digest(read_secret(key_file))
+        with self._database.read() as session:
+            known = session.get(ApiKeyRow, digest)
+        if known is not None and (known.name, known.role) == (name, role):
+            return
         with self._database.write() as session:
             session.merge(ApiKeyRow(sha256=digest, name=name, role=role, created_at=now()))
 

@@ -1,5 +1,6 @@
 """What every endpoint shares: dependencies, the error answers, the size limit. Knows HTTP; knows no noun."""
 
+import asyncio
 import logging
 from http import HTTPStatus
 from typing import Annotated, Any, cast
@@ -21,10 +22,11 @@ from tunesmith.errors import (
     TooLarge,
     TunesmithError,
     Unauthorized,
-    Unavailable,
 )
 from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import Identity
+from tunesmith_platform.db.engine import AWAY, why_away
+from tunesmith_platform.loops import Broken
 from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
@@ -180,8 +182,19 @@ def say_made(response: Response, is_new: bool, location: str | None = None, *, i
         response.headers["Location"] = location
 
 
+_RETRY_AFTER_SECONDS = "1"
+"""When to come again after an answer that says a part is away: the next try is cheap for both."""
+
+
 def _answer(status: int, body: ErrorBody) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    headers: dict[str, str] = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        # Nobody knows how much of the request was read: what comes next on the connection could be its rest.
+        headers["Connection"] = "close"
     return JSONResponse(
         ErrorResponse(error=body).model_dump(mode="json"), status_code=status, headers=headers
     )
@@ -219,19 +232,15 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     return _answer(error.status_code, body)
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    from sqlalchemy.exc import OperationalError
+def _away(_request: Request, error: Exception) -> JSONResponse:
+    known = why_away(error)
+    if known is None:
+        return _unexpected(_request, error)
+    logger.error("database: %s: %s", known.code, error)
+    return _answer(known.status, known.body())
 
-    if isinstance(error, OperationalError):
-        logger.error("database: %s", error)
-        full = "disk is full" in str(error)
-        away = Unavailable(
-            "The disk of the database is full." if full else "The database does not answer.",
-            hint="Free space on it; nothing that was acknowledged is lost."
-            if full
-            else "Try again in a moment.",
-        )
-        return _answer(away.status, away.body())
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
     body = ErrorBody(
         code="internal",
@@ -248,9 +257,28 @@ def install_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-    from sqlalchemy.exc import OperationalError
+    for kind in AWAY:
+        app.add_exception_handler(kind, _away)
 
-    app.add_exception_handler(OperationalError, _unexpected)
+
+class Contained:
+    """Makes an `Exception` of whatever else a request raises: a native library's panic, `SystemExit`.
+
+    So it gets the answer of any other failure of ours, in our shape, and ends neither the server nor the connection's
+    task without a word.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        try:
+            await self._app(scope, receive, send)
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise Broken(f"{type(error).__name__}: {error}") from error
 
 
 class BodyLimit:

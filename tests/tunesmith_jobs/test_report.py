@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_plane import FakeControlPlane, make_document
 
 from tunesmith.events import Metrics, Progress
 from tunesmith.lifecycle import Desired
-from tunesmith_jobs.report import Reporter
+from tunesmith_jobs.report import ControlPlane, Reporter
 from tunesmith_jobs.spool import Spool, SpoolLock, read_events
 
 
@@ -276,3 +277,23 @@ def test_adoption_waits_for_the_control_plane(tmp_path: Path) -> None:
     with Reporter(make_document(tmp_path, "http://127.0.0.1:9", attempt=2)) as reporter:
         assert not reporter.adopt_older()
         assert reporter.last_seq == 0
+
+
+@pytest.mark.parametrize("poison", [RuntimeError("a bug"), SystemExit(1)], ids=repr)
+def test_reports_and_heartbeats_go_on_whatever_a_post_raises(
+    tmp_path: Path, plane: FakeControlPlane, poison: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.report.MAX_BACKOFF_SECONDS", 0.05)
+    send, poisons = ControlPlane.send, [poison, poison]
+
+    def poisoned(self: ControlPlane, lines: list[bytes]) -> Any:
+        if lines and poisons:
+            raise poisons.pop()
+        return send(self, lines)
+
+    monkeypatch.setattr(ControlPlane, "send", poisoned)
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        reporter.emit(point(1))
+        assert reporter.drain(10)
+    assert not poisons
+    assert plane.steps() == [1]

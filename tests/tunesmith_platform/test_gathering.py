@@ -12,6 +12,7 @@ from tunesmith.events import Report, ReportReceipt
 from tunesmith.lifecycle import Desired
 from tunesmith_platform.events.gathering import Answers, Gathering
 from tunesmith_platform.events.intake import Addressed
+from tunesmith_platform.loops import Broken
 
 LINE = {"kind": "log", "message": "x"}
 SAVED = {"kind": "checkpoint", "step": 1, "uri": "u", "bytes": 1, "files": 1, "manifest_sha256": "0"}
@@ -98,3 +99,23 @@ def test_it_serves_a_server_that_was_started_again() -> None:
     for _ in range(2):  # each with an event loop of its own
         assert asyncio.run(gathering.put(("a", report(LINE)))) == receipt(report(LINE))
         gathering.close()
+
+
+class Panic(BaseException):
+    """What a native library raises when Rust panics: no `Exception`."""
+
+
+@pytest.mark.parametrize("poison", [Panic("index out of bounds"), SystemExit(1)], ids=repr)
+def test_a_report_that_makes_a_library_panic_is_answered_and_so_are_the_others(poison: BaseException) -> None:
+    """The event loop must not see it: a `SystemExit` would end the server, a panic leave all of them waiting."""
+    store = Store()
+
+    def poisoned(reports: Sequence[Addressed]) -> Answers:
+        answers = store(reports)
+        if any(name == "b" for name, _ in reports):
+            raise poison
+        return answers
+
+    poisoned.groups, poisoned.may_go = store.groups, store.may_go  # type: ignore[attr-defined]
+    answers = sent_at_once(poisoned, [(name, report(LINE)) for name in "abc"])  # type: ignore[arg-type]
+    assert [type(answer) for answer in answers] == [ReportReceipt, Broken, ReportReceipt]

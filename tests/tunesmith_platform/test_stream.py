@@ -222,3 +222,24 @@ def test_streams_of_the_task_list_share_one_look_and_miss_nothing(plane: Plane) 
     assert b"event: task\r\n" in rest[0].plain
     assert b'"another"' in rest[0].plain
     assert all(chunk is rest[0] for chunk in rest)
+
+
+def test_a_feed_that_cannot_be_read_keeps_no_other_back(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.settings.max_concurrent_jobs = 2
+    bad, good = plane.running(), plane.running()
+    look_at = feeds._look_at
+
+    def poisoned(session: object, task: feeds.repository.Mark, last: int | None) -> feeds.Look:
+        if task.id == bad.id:
+            raise SystemExit(1)
+        return look_at(session, task, last)  # type: ignore[arg-type]
+
+    with serving(plane, free_port()) as url:
+        assert read(plane, url, bad.id, 0, 1)[0] == [1]
+        monkeypatch.setattr(feeds, "_look_at", poisoned)
+        seen, _ = read(plane, url, good.id, 0, 3)
+        assert seen == [1, 2, 3]
+        monkeypatch.setattr(feeds, "_look_at", look_at)
+        assert read(plane, url, bad.id, 0, 3)[0] == [1, 2, 3], "it is read again once it can be"

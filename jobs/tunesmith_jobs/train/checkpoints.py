@@ -289,12 +289,12 @@ class Uploader:
             own = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _NICER))
         while (order := self._queue.get()) is not None:
-            if self._error is not None or self._aborted.is_set():
-                order.written()
-                continue
             try:
+                if self._error is not None or self._aborted.is_set():
+                    order.written()
+                    continue
                 self._store_one(order)
-            except Exception as error:
+            except BaseException as error:  # a panic too: without this thread training would wait for ever
                 _log.exception("checkpoint-%s was not stored", order.step)
                 self._error = error
 

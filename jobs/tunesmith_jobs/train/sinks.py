@@ -196,7 +196,7 @@ class Tee(Relay):
         """A tracker that fails is left out for the rest of the run."""
         try:
             act()
-        except Exception as error:  # whatever a tracker raises must not end training
+        except BaseException as error:  # whatever a tracker raises must not end training
             self._sinks.pop(name, None)
             _log.debug("%s failed", name, exc_info=True)
             self._outlet.emit(

@@ -227,14 +227,21 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
     def run() -> None:
         try:
             machine, samples = Machine(worker), Samples(folder)
-            pause = min(_FIRST_SECONDS, seconds)
-            is_over = False
-            while not is_over:
-                is_over = over.wait(pause)
-                pause = seconds
+        except BaseException:  # whatever a machine cannot tell must not end training
+            _log.warning("machines are not measured", exc_info=True)
+            return
+        pause = min(_FIRST_SECONDS, seconds)
+        is_over, failures = False, 0
+        while not is_over:
+            is_over = over.wait(pause)
+            pause = seconds
+            try:
                 _say(machine, samples, worker, stepped)
-        except Exception:  # whatever a machine cannot tell must not end training
-            _log.warning("machines are measured no more", exc_info=True)
+                failures = 0
+            except BaseException:  # the next sample may succeed
+                failures += 1
+                if failures == 1:
+                    _log.warning("a machine could not be measured", exc_info=True)
 
     thread = threading.Thread(target=run, name="system", daemon=True)
     thread.start()

@@ -2,23 +2,69 @@
 
 A session is one transaction. `write()` takes SQLite's write lock at its beginning, so that a transaction that read
 first never fails on upgrading its lock, and commits at its end; nothing else commits.
+
+Nobody waits long for a database that another program has locked: after `PATIENCE_SECONDS` a transaction gives up,
+having stored nothing. Our own writers wait for each other longer, because each of them gets on.
 """
 
 import contextlib
+import functools
 import json
+import logging
+import re
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+
+from tunesmith.errors import DatabaseBusy, DiskFull, Unavailable
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BINARY = {"tunesmith_binary": True}
 """Execution options of a query that answers many bytes: PostgreSQL sends them as they are, not as text."""
+PATIENCE_SECONDS = 1.5
+"""How long a transaction waits for a lock that another program holds; an answer is to come within two seconds."""
+_OWN_PATIENCE_SECONDS = 30.0
+"""How long our own writers wait for each other."""
+_HURRY_SECONDS = 0.2
+"""How long one waits while the database has been found locked just now: many wait then, on few threads."""
+_SAID_AGAIN_SECONDS = 30.0
+_PATIENCE = "tunesmith_patience"
+_REVISION = "revision = ['\"]([^'\"]+)['\"]"
+_AGAIN = "Nothing was stored; try again in a moment."
+_POSTGRES_LOCKED = "55P03"
+_POSTGRES_DISK_FULL = "53100"
+AWAY = (OperationalError, PoolTimeout)
+"""What SQLAlchemy raises where the database is locked, away or full."""
+
+
+def why_away(error: BaseException) -> Unavailable | None:
+    """What one of `AWAY` means for users; None where it is a fault of ours, like a table that is not there."""
+    if isinstance(error, PoolTimeout):
+        return DatabaseBusy("Every connection to the database is in use.", hint=_AGAIN)
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    sqlite, postgres = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
+    if sqlite is not None:
+        sqlite &= 0xFF  # the rest says more of the same
+        if sqlite == sqlite3.SQLITE_ERROR:
+            return None
+    if sqlite == sqlite3.SQLITE_FULL or postgres == _POSTGRES_DISK_FULL:
+        return DiskFull(
+            "The disk of the database is full.",
+            hint="Free space on it; nothing that was acknowledged is lost.",
+        )
+    if sqlite in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or postgres == _POSTGRES_LOCKED:
+        return DatabaseBusy("The database is locked by another program.", hint=_AGAIN)
+    return DatabaseBusy("The database does not answer.", hint=_AGAIN)
 
 
 class Database:
@@ -26,49 +72,180 @@ class Database:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://...`.
+        patience: Seconds to wait for a lock that another program holds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
         self.url = url
+        self.patience = patience
         self.is_sqlite = url.startswith("sqlite")
         # One writer at a time is SQLite's rule; waiting for it here is fair, its own busy handler is not.
-        self._writer: Any = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
+        self._turn = _Turn() if self.is_sqlite else None
         if self.is_sqlite:
             self.engine = create_engine(
-                url, connect_args={"timeout": 30}, pool_size=16, max_overflow=32, json_serializer=_json
+                url,
+                connect_args={"timeout": patience},
+                pool_size=16,
+                max_overflow=32,
+                pool_timeout=PATIENCE_SECONDS,
+                json_serializer=_json,
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(
-                url, pool_size=16, max_overflow=16, pool_pre_ping=True, json_serializer=_json
+                url,
+                pool_size=16,
+                max_overflow=16,
+                pool_timeout=PATIENCE_SECONDS,
+                pool_pre_ping=True,
+                json_serializer=_json,
             )
+            event.listen(self.engine, "connect", _prepare_postgres)
             event.listen(self.engine, "do_execute", _execute_binary)
         self._write_engine = self.engine.execution_options(tunesmith_write=True)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self._worded(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Session]:
-        """A transaction that commits when the block ends, and rolls back when it raises."""
-        with self._writer, Session(self._write_engine, expire_on_commit=False) as session, session.begin():
-            yield session
+    def write(self, patience: float | None = None) -> Iterator[Session]:
+        """A transaction that commits when the block ends, and rolls back when it raises.
+
+        Args:
+            patience: Seconds to wait while another program holds the lock; None as everywhere.
+
+        Raises:
+            DatabaseBusy: Another program holds the lock; nothing was stored.
+        """
+        with self._worded():
+            if self._turn is None:
+                with Session(self._write_engine, expire_on_commit=False) as session, session.begin():
+                    if patience is not None:
+                        session.execute(text(f"SET LOCAL lock_timeout = {patience * 1000:.0f}"))
+                    yield session
+                return
+            asked = self.patience if patience is None else patience
+            with (
+                self._turn.taken(asked, may_hurry=patience is None) as left,
+                Session(self._write_engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                with self._turn.beginning():
+                    session.connection(execution_options={_PATIENCE: left})
+                yield session
+
+    @contextlib.contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Say what is the matter with the database in our words."""
+        try:
+            yield
+        except AWAY as error:
+            known = why_away(error)
+            if known is None:
+                raise
+            raise known from error
 
     def migrate(self) -> None:
-        """Bring the schema up to date."""
+        """Bring the schema up to date; only looks where it is, for a start takes no longer than it must."""
+        if self._revision() == _newest_revision():
+            return
+        from alembic import command
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.write() as session:
+        with self.write(_OWN_PATIENCE_SECONDS) as session:
             config.attributes["connection"] = session.connection()
             command.upgrade(config, "head")
+
+    def _revision(self) -> str | None:
+        """Where the schema is; None where there is none yet."""
+        try:
+            with self.read() as session:
+                found = session.scalars(text("SELECT version_num FROM alembic_version")).all()
+        except DBAPIError:  # no such table
+            return None
+        return found[0] if len(found) == 1 else None
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+class _Turn:
+    """Whose turn it is to write: one thread's at a time.
+
+    A thread waits for the others as long as these get on, but not while the one whose turn it is waits for another
+    program: then all have to be answered soon.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begins_at: float | None = None
+        self._locked_at = float("-inf")
+        """When the database was last found locked; long ago once a transaction has begun."""
+
+    @contextlib.contextmanager
+    def taken(self, patience: float, *, may_hurry: bool) -> Iterator[float]:
+        """Have one's turn; gives the seconds that may still be waited for another program.
+
+        Args:
+            patience: Seconds to wait while another program holds the lock.
+            may_hurry: Whether less of it will do while the database has been found locked just now.
+
+        Raises:
+            DatabaseBusy: It did not come in time.
+        """
+        asked_at = time.monotonic()
+        if may_hurry and asked_at - self._locked_at < PATIENCE_SECONDS:
+            patience = min(patience, _HURRY_SECONDS)
+        wait = patience
+        while not self._lock.acquire(timeout=wait):
+            moment = time.monotonic()
+            if self._is_stuck(moment):
+                raise DatabaseBusy("The database is locked by another program.", hint=_AGAIN)
+            if moment - asked_at > max(patience, _OWN_PATIENCE_SECONDS):
+                raise DatabaseBusy("The database has too much to write.", hint=_AGAIN)
+            wait = _HURRY_SECONDS
+        try:
+            yield max(min(patience, _HURRY_SECONDS), asked_at + patience - time.monotonic())
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Around the beginning of a transaction, which waits for other programs."""
+        self._begins_at = time.monotonic()
+        try:
+            yield
+        except OperationalError:
+            if self._begins_at - self._locked_at > _SAID_AGAIN_SECONDS:
+                logger.warning("the database is locked by another program")
+            self._locked_at = time.monotonic()
+            raise
+        else:
+            self._locked_at = float("-inf")
+        finally:
+            self._begins_at = None
+
+    def _is_stuck(self, moment: float) -> bool:
+        begins_at = self._begins_at
+        is_waiting = begins_at is not None and moment - begins_at > _HURRY_SECONDS / 2
+        return is_waiting or moment - self._locked_at < PATIENCE_SECONDS
+
+
+@functools.cache
+def _newest_revision() -> str | None:
+    """The revision that nothing comes after, as Alembic finds it, whose import takes longer than all that is read."""
+    texts = [file.read_text() for file in (MIGRATIONS / "versions").glob("*.py")]
+    own = {name for text in texts for name in re.findall(_REVISION, text, re.MULTILINE)}
+    before = {name for text in texts for name in re.findall(f"down_{_REVISION}", text, re.MULTILINE)}
+    newest = own - before
+    return newest.pop() if len(newest) == 1 else None
 
 
 def _json(value: Any) -> str:
@@ -88,6 +265,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {PATIENCE_SECONDS * 1000:.0f}")
+    connection.commit()  # a rollback would take it back
+
+
 def _execute_binary(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     if BINARY.keys() <= context.execution_options.keys():
         cursor.execute(statement, parameters, binary=True)
@@ -96,5 +279,9 @@ def _execute_binary(cursor: Any, statement: str, parameters: Any, context: Any) 
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("tunesmith_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    left = options.get(_PATIENCE, PATIENCE_SECONDS)
+    if abs(connection.info.get(_PATIENCE, PATIENCE_SECONDS) - left) > _HURRY_SECONDS / 2:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+        connection.info[_PATIENCE] = left
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("tunesmith_write") else "BEGIN")

@@ -21,6 +21,7 @@ from tunesmith.home import Home
 from tunesmith_platform.embedded.parts import Part, choose_ports, connection, environment, parts, ray_folder
 from tunesmith_platform.embedded.processes import end, same_process, ticks_of
 from tunesmith_platform.embedded.record import PartRecord, read_record, write_record
+from tunesmith_platform.loops import Troubles
 
 logger = logging.getLogger("supervisor")
 
@@ -189,12 +190,10 @@ class Supervisor:
         self._end(keepers)
 
     def _keep(self, keeper: Keeper) -> None:
-        keeper.take_over()
+        troubles = Troubles("supervisor")
+        troubles.attempt(f"taking over {keeper.part.name}", keeper.take_over)
         while not self._stop.wait(LOOK_SECONDS if keeper.record.state == "healthy" else 0.25):
-            try:
-                keeper.look()
-            except Exception:
-                logger.exception("%s: could not be looked after; trying again", keeper.part.name)
+            troubles.attempt(f"looking after {keeper.part.name}", keeper.look)
 
     def _end(self, keepers: list[Keeper]) -> None:
         # The API first: nothing new is begun while the rest leaves. Ray next: its jobs still report nowhere.

@@ -10,8 +10,8 @@ Lives on the event loop; knows the log and the wire, knows no connection.
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import json
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -28,9 +28,8 @@ from tunesmith_platform import sse
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.events import repository
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.sse import Chunk
-
-logger = logging.getLogger(__name__)
 
 HELD_EVENTS = 256
 HELD_BYTES = 256 * 1024
@@ -203,6 +202,7 @@ class Feeds:
         self._looking: asyncio.Task[None] | None = None
         self._looker: ThreadPoolExecutor | None = None
         self._historians: ThreadPoolExecutor | None = None
+        self._troubles = Troubles(type(self).__name__)
         hub.tell(self._hear)
 
     async def reader(self, task_id: str, after: int) -> Reader:
@@ -242,7 +242,8 @@ class Feeds:
     async def history(self, task_id: str, after: int, up_to: int) -> list[Frame]:
         """Events that no feed holds any more."""
         read = asyncio.get_running_loop().run_in_executor
-        return await read(self._historians, self._read_history, task_id, after, up_to)
+        history = functools.partial(self._read_history, task_id, after, up_to)
+        return await read(self._historians, contained, history)
 
     def close(self) -> None:
         """End the threads."""
@@ -281,18 +282,25 @@ class Feeds:
             self._stale.clear()
             asked = {feed.task_id: feed.last for feed in wanted}
             try:
-                looks = await loop.run_in_executor(self._looker, self._look, asked)
-            except Exception:
-                logger.exception("The event log cannot be read")
+                looks = await loop.run_in_executor(
+                    self._looker, contained, functools.partial(self._look, asked)
+                )
+            except Exception as error:
+                self._troubles.note("the event log", error)
                 self._stale |= asked.keys()
                 await asyncio.sleep(_AWAY_SECONDS)
                 continue
-            for feed in wanted:
-                look = looks[feed.task_id]
-                feed.take(look)
-                if look.behind:
-                    self._mark(feed.task_id)
+            self._troubles.over("the event log")
+            self._troubles.each(wanted, functools.partial(self._take, looks), name=lambda feed: feed.task_id)
             await asyncio.sleep(_ROUND_SECONDS)
+
+    def _take(self, looks: dict[str, Look], feed: Feed) -> None:
+        look = looks.get(feed.task_id)
+        if look is None:
+            return  # it could not be read: it is looked at again with all others
+        feed.take(look)
+        if look.behind:
+            self._mark(feed.task_id)
 
     def _drop_idle(self) -> None:
         before = time.monotonic() - _LINGER_SECONDS
@@ -304,10 +312,17 @@ class Feeds:
         task_ids = list(asked)
         looks: dict[str, Look] = {}
         with self._database.read() as session:
+
+            def look(row: repository.Mark) -> None:
+                del looks[row.id]  # one that cannot be read is not gone
+                looks[row.id] = _look_at(session, row, asked[row.id])
+
             for start in range(0, len(task_ids), _MANY):
-                for row in repository.marks(session, task_ids[start : start + _MANY]):
-                    looks[row.id] = _look_at(session, row, asked[row.id])
-        return {task_id: looks.get(task_id) or Look(is_gone=True) for task_id in task_ids}
+                some = task_ids[start : start + _MANY]
+                found = repository.marks(session, some)
+                looks |= {task_id: Look(is_gone=True) for task_id in some}
+                self._troubles.each(found, look, name=lambda row: f"{row.id}'s events")
+        return looks
 
     def _read_history(self, task_id: str, after: int, up_to: int) -> list[Frame]:
         with self._database.read() as session:

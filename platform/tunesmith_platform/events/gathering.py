@@ -5,12 +5,14 @@ Lives on the event loop; knows neither the database nor what becomes of a report
 """
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.events import MAX_BATCH_EVENTS, ReportReceipt
 from tunesmith_platform.events.intake import Addressed, is_weighty
+from tunesmith_platform.loops import contained
 
 MANY = 64
 """Reports of a transaction at the most."""
@@ -84,7 +86,7 @@ class Gathering:
     async def _stored(self, reports: Sequence[Addressed]) -> Answers:
         run = asyncio.get_running_loop().run_in_executor
         try:
-            return await run(self._threads, self._store, reports)
+            return await run(self._threads, contained, functools.partial(self._store, reports))
         except Exception as error:
             if len(reports) == 1:
                 return [error]
@@ -92,7 +94,7 @@ class Gathering:
         answers: list[ReportReceipt | Exception] = []
         for report in reports:
             try:
-                answers += await run(self._threads, self._store, [report])
+                answers += await run(self._threads, contained, functools.partial(self._store, [report]))
             except Exception as error:
                 answers.append(error)
         return answers

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Select, case, select
 
 from tunesmith.artifacts import checkpoint_name
-from tunesmith.errors import Unavailable
+from tunesmith.errors import DatabaseBusy, Unavailable
 from tunesmith.lifecycle import ENDS, State
 from tunesmith.spec.task import Kind
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
@@ -63,10 +63,19 @@ class Mirror(Loop):
         """One round over every task whose log has grown."""
         if self._is_paused(_SERVER):
             return
-        try:
-            self._check()
-        except Unavailable as error:
-            self._failed(_SERVER, error)
+        is_away: list[Unavailable] = []
+
+        def check(_: str) -> None:
+            try:
+                self._check()
+            except DatabaseBusy:
+                raise
+            except Unavailable as error:
+                is_away.append(error)
+
+        self.each(("looking for lost runs",), check)
+        if is_away:
+            self._failed(_SERVER, is_away[0])
             return
         while self._round() and not self._stop.is_set():
             pass
@@ -79,6 +88,8 @@ class Mirror(Loop):
             return within(_START_SECONDS, lambda: self._ensure_run(task)).artifact_uri
         except TimeoutError:
             error = Unavailable("MLflow is slow to answer.")
+        except DatabaseBusy:
+            raise
         except Unavailable as found:
             error = found
         logger.warning("%s starts without its MLflow run: %s", task.id, error.message)
@@ -103,6 +114,7 @@ class Mirror(Loop):
             self._failures.clear()  # it was MLflow, and not they
             self._checked_at = float("-inf")  # what it lost while it was away is made again
         self._failures.pop(task_id, None)
+        self.troubles.over(task_id)
 
     # --- an emptied MLflow
 
@@ -122,9 +134,15 @@ class Mirror(Loop):
         for _ in range(min(_CHECKS, len(self._doubted))):
             if self._stop.is_set():
                 return
-            if not self._is_known(self._doubted[0]):
-                self._forget(self._doubted[0])
-            self._doubted.popleft()
+            task_id = self._doubted.popleft()
+            try:
+                if not self._is_known(task_id):
+                    self._forget(task_id)
+            except BaseException:
+                self._doubted.append(
+                    task_id
+                )  # the next look begins with another: perhaps it is this one's fault
+                raise
 
     def _is_known(self, task_id: str) -> bool:
         with self._database.read() as session:
@@ -162,6 +180,8 @@ class Mirror(Loop):
             try:
                 more |= self._bring_up(task_id)
                 self._worked(task_id)
+            except DatabaseBusy:
+                raise  # our own database: MLflow has nothing to do with it
             except Refused as error:
                 self._failed(task_id, error)
             except Unavailable as error:
@@ -169,9 +189,10 @@ class Mirror(Loop):
                 self._failed(task_id, error)
                 self._failed(_SERVER, error)
                 return False
-            except Exception:
-                logger.exception("%s could not be mirrored", task_id)
+            except BaseException as error:
+                self.troubles.note(task_id, error)
                 self._failed(task_id, Unavailable("It could not be mirrored."))
+            self._go_on()
         return more
 
     def _bring_up(self, task_id: str) -> bool:

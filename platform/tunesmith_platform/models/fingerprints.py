@@ -97,7 +97,7 @@ class Fingerprints:
             if model_id in self._waiting:
                 return
             self._waiting.add(model_id)
-            if self._reader is None:
+            if self._reader is None or not self._reader.is_alive():
                 self._reader = threading.Thread(target=self._read_queue, name="models", daemon=True)
                 self._reader.start()
         self._queue.put(model_id)
@@ -128,7 +128,7 @@ class Fingerprints:
     def _guarded(self, step: Callable[..., object], *model_ids: str) -> None:
         try:
             step(*model_ids)
-        except Exception:  # one model's trouble must not end the reader
+        except BaseException:  # one model's trouble must not end the reader
             logger.exception("the fingerprint of %s", ", ".join(model_ids))
 
 

@@ -7,7 +7,7 @@ connection.
 
 import asyncio
 import contextlib
-import logging
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from tunesmith.workspace import Listed, WorkspaceChange
 from tunesmith_platform import sse
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.sse import Chunk
-
-logger = logging.getLogger(__name__)
 
 _HELD = 1000
 _POLL_SECONDS = 1.0
@@ -76,6 +75,7 @@ class WorkspaceFeed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._looking: asyncio.Task[None] | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._troubles = Troubles(type(self).__name__)
         hub.tell(self._hear)
 
     def join(self, reader: WorkspaceReader) -> None:
@@ -111,7 +111,8 @@ class WorkspaceFeed:
 
     async def ask(self, position: str | None) -> Sequence[WorkspaceChange]:
         """What the workspace says to a position; in a thread, because it may look into the database."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._workspace.after, position)
+        asked = functools.partial(self._workspace.after, position)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, contained, asked)
 
     def close(self) -> None:
         """End the threads."""
@@ -130,12 +131,13 @@ class WorkspaceFeed:
             self._noticed.clear()
             try:
                 changes = await self.ask(self._position)
-            except Exception:
-                logger.exception("The list of tasks cannot be read")
+                if changes:
+                    self._take(changes)
+            except Exception as error:
+                self._troubles.note("the list of tasks", error)
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
-            if changes:
-                self._take(changes)
+            self._troubles.over("the list of tasks")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
                     await self._noticed.wait()

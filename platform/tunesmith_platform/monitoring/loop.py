@@ -5,6 +5,7 @@ given twice. So two of them, in two processes, warn once too.
 """
 
 import datetime as dt
+import functools
 import logging
 import time
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from tunesmith.events import AnyPayload, Warned
 from tunesmith.lifecycle import State
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.db.tables import EventRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.loops import Loop
@@ -45,6 +46,11 @@ class _Task:
     watch: Watch = field(default_factory=Watch)
 
 
+def _take(task: _Task, row: EventRow, warnings: list[tuple[int, Warned]]) -> None:
+    payload = _PAYLOAD.validate_python(row.payload)
+    warnings += [(row.n, found) for found in task.watch.take(payload, row.time)]  # type: ignore[arg-type]
+
+
 class Monitor(Loop):
     """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say."""
 
@@ -58,10 +64,10 @@ class Monitor(Loop):
 
     def tick(self) -> None:
         """One round: look at every running task; once an hour, delete what is old."""
-        self.look()
+        self.each(("looking",), lambda _: self.look())
         if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = time.monotonic()
-            self.sweep()
+            self.each(("deleting old logs",), lambda _: self.sweep())
 
     # --- warnings
 
@@ -74,10 +80,7 @@ class Monitor(Loop):
         with self._database.read() as session:
             running = dict(repository.running(session))
         self._tasks = {task_id: task for task_id, task in self._tasks.items() if task_id in running}
-        for task_id, newest in running.items():
-            if self._stop.is_set():
-                return
-            self._look(task_id, newest, silence)
+        self.each(running, lambda task_id: self._look(task_id, running[task_id], silence))
 
     def _look(self, task_id: str, newest: int, silence: float) -> None:
         if task_id not in self._tasks:
@@ -90,10 +93,12 @@ class Monitor(Loop):
             with self._database.read() as session:
                 batch = events.after(session, task_id, task.n, _BATCH, EVENTS)
             for row in batch:
-                payload = _PAYLOAD.validate_python(row.payload)
-                warnings += [(row.n, found) for found in task.watch.take(payload, row.time)]  # type: ignore[arg-type]
+                # First of all: an event that cannot be looked at is not looked at again.
                 task.n = task.step_n = row.n
                 task.heard = time.monotonic()
+                self.troubles.attempt(
+                    f"{task_id} event {row.n}", functools.partial(_take, task, row, warnings)
+                )
             if len(batch) < _BATCH:
                 task.n = max(task.n, newest)
         stalled = task.watch.stalls.look(time.monotonic() - task.heard + silence)
@@ -140,6 +145,7 @@ class Monitor(Loop):
                 for task_id, numbers in by_task.items():
                     repository.remove(session, task_id, numbers)
             deleted += len(old)
+            self._go_on()
             if len(old) < _SWEEP_BATCH:
                 break
         if deleted:

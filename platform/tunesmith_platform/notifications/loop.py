@@ -2,6 +2,7 @@
 
 import concurrent.futures
 
+from tunesmith_platform.db.tables import DeliveryRow
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.notifications.service import NotificationService
@@ -19,9 +20,12 @@ class Notifier(Loop):
 
     def tick(self) -> None:
         """One round: enqueue, then send what is due."""
-        self._service.enqueue()
+        self.each(("looking what happened",), lambda _: self._service.enqueue())
         due = self._service.claim_due(_AT_ONCE)
         while due and not self._stop.is_set():
             with concurrent.futures.ThreadPoolExecutor(_AT_ONCE, "notify") as pool:
-                list(pool.map(self._service.deliver, due))
+                list(pool.map(self._deliver, due))
             due = self._service.claim_due(_AT_ONCE)
+
+    def _deliver(self, row: DeliveryRow) -> None:
+        self.each((row,), self._service.deliver, name=lambda row: f"delivery {row.id}")

@@ -5,9 +5,11 @@ is delivered at least once. No transaction is open while one is on its way.
 """
 
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,12 @@ from tunesmith.notifications import (
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, WebhookRow
+from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.notifications import repository, sending, wording
 from tunesmith_platform.notifications.sending import Answer
 from tunesmith_platform.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 MAX_WEBHOOKS = 100
 PAUSES = tuple(dt.timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600))
@@ -57,6 +62,7 @@ class NotificationService:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
+        self._troubles = Troubles(type(self).__name__)
 
     # --- what administrators do
 
@@ -164,23 +170,20 @@ class NotificationService:
         with self._database.write() as session:
             cursors = repository.held_cursors(session, task_ids)
             newest = repository.newest(session, list(cursors))
-            rows = []
+            rows: list[DeliveryRow] = []
             for entry in repository.unseen(session, list(newest)):
-                event = _event_of(entry)
-                if event is None or entry.n > newest[entry.task_id]:
+                events: list[NoticeEvent | None] = []
+                # What cannot be told of must not keep the rest back: the cursor moves over it too. Only what needs no
+                # database is tried so, for what that cannot do now it can later.
+                name = f"{entry.task_id} event {entry.n}"
+                self._troubles.attempt(name, functools.partial(_read_event, entry, events))
+                if not events or events[0] is None or entry.n > newest[entry.task_id]:
                     continue
                 task = session.get_one(TaskRow, entry.task_id)
-                rows += [
-                    _row(
-                        receiver,
-                        event,
-                        wording.payload(task, entry, event, language),
-                        now(),
-                        task_id=task.id,
-                        n=entry.n,
-                    )
-                    for receiver, language in self._receivers(session, task.project, event)
-                ]
+                receivers = self._receivers(session, task.project, events[0])
+                self._troubles.attempt(
+                    name, functools.partial(_word, task, entry, events[0], receivers, rows)
+                )
             session.add_all(rows)
             repository.move_cursors(session, newest)
             return len(rows)
@@ -207,7 +210,13 @@ class NotificationService:
 
     def deliver(self, row: DeliveryRow) -> None:
         """Try a delivery that was claimed, and record how it went."""
-        answer = self._send(row)
+        try:
+            answer = contained(lambda: self._send(row))
+        except (
+            Exception
+        ) as error:  # one that cannot be sent is tried like one that nobody takes: not for ever
+            logger.exception("delivery %s could not be sent", row.id)
+            answer = Answer(False, message=f"It could not be sent: {type(error).__name__}.")
         with self._database.write() as session:
             kept = session.get(DeliveryRow, row.id)
             if kept is not None and kept.state == DeliveryState.PENDING:
@@ -269,6 +278,25 @@ def _record(row: DeliveryRow, answer: Answer, pauses: Sequence[dt.timedelta]) ->
         return
     row.state = DeliveryState.DELIVERED if answer.ok else DeliveryState.FAILED
     row.ended_at = now()
+
+
+def _read_event(entry: EventRow, into: list[NoticeEvent | None]) -> None:
+    into.append(_event_of(entry))
+
+
+def _word(
+    task: TaskRow,
+    entry: EventRow,
+    event: NoticeEvent,
+    receivers: Sequence[tuple[str, Language]],
+    into: list[DeliveryRow],
+) -> None:
+    into += [
+        _row(
+            receiver, event, wording.payload(task, entry, event, language), now(), task_id=task.id, n=entry.n
+        )
+        for receiver, language in receivers
+    ]
 
 
 def _event_of(entry: EventRow) -> NoticeEvent | None:

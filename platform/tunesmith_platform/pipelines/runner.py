@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,14 @@ class PipelineRunner(Loop):
                 return
         if not self._hold():
             return
-        for pipeline_id in todo:
-            try:
-                self.advance(pipeline_id)
-            except TunesmithError as error:
-                logger.warning("%s: %s", pipeline_id, error.message)
+        self.each(todo, self.advance, told=self._tell_trouble)
+
+    def _tell_trouble(self, pipeline_id: str, error: BaseException | None) -> None:
+        """Say in a pipeline's message that it cannot be brought on; the next round that can writes over it."""
+        if error is None:
+            return
+        with self._services.database.write() as session:
+            repository.require(session, pipeline_id, locked=True).message = _trouble(error)
 
     def _hold(self) -> bool:
         moment = now()
@@ -75,20 +79,36 @@ class PipelineRunner(Loop):
     def advance(self, pipeline_id: str) -> None:
         """Bring one pipeline as far as it goes now."""
         row, steps = self._read(pipeline_id)
-        for step in steps:
-            if step.state in (State.RUNNING, State.STOPPING):
-                self._observe_task(step)
+        under_way = [step for step in steps if step.state in (State.RUNNING, State.STOPPING)]
+        self.each(under_way, self._observe_task, name=_called, told=self._tell_step)
         while True:
             row, steps = self._read(pipeline_id)
             by_name = {step.name: step for step in steps}
             facts = [StepFacts(step.name, State(step.state), step.needs) for step in steps]
             wanted = decide(facts, Desired(row.desired))
-            for name in wanted.stop:
-                self._stop_step(by_name[name])
+            self.each([by_name[name] for name in wanted.stop], self._stop_step, name=_called)
             # A step whose result was there already may let others start at once.
-            if not [name for name in wanted.start if self._start(row, by_name[name], by_name)]:
+            if not self._start_each(row, wanted.start, by_name):
                 break
         self._record(pipeline_id, wanted.state)
+
+    def _start_each(
+        self, pipeline: PipelineRow, names: Iterable[str], by_name: dict[str, PipelineStepRow]
+    ) -> bool:
+        """Start steps; whether one of them is done at once."""
+        done: list[str] = []
+
+        def start(row: PipelineStepRow) -> None:
+            if self._start(pipeline, row, by_name):
+                done.append(row.name)
+
+        self.each([by_name[name] for name in names], start, name=_called, told=self._tell_step)
+        return bool(done)
+
+    def _tell_step(self, row: PipelineStepRow, error: BaseException | None) -> None:
+        """Say in a step's message that it cannot be looked after; what it does next writes over it."""
+        if error is not None:
+            self._note(row, _trouble(error))
 
     def _read(self, pipeline_id: str) -> tuple[PipelineRow, list[PipelineStepRow]]:
         with self._services.database.read() as session:
@@ -308,6 +328,15 @@ class PipelineRunner(Loop):
     def _note(self, row: PipelineStepRow, message: str) -> None:
         if row.message != message:
             self._change(row, message=message)
+
+
+def _called(row: PipelineStepRow) -> str:
+    return f"{row.pipeline_id} {row.name}"
+
+
+def _trouble(error: BaseException) -> str:
+    why = error.message if isinstance(error, TunesmithError) else type(error).__name__
+    return f"The platform cannot bring it on just now and goes on trying: {why}"[:4000]
 
 
 def _handed_on(outputs: dict[str, DataOutput]) -> Any:

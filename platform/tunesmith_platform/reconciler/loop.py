@@ -52,6 +52,9 @@ _REST = 6
 _RESUBMIT_SECONDS = 2.0
 _LEAVE_AGAIN_SECONDS = 10.0
 _LOG_TAIL = 40
+_TROUBLE = (
+    "The platform cannot look after this task just now and goes on trying; `tunesmith logs api` says more:"
+)
 _PROGRAMS = {Kind.DATASET: data_step.PROGRAM} | dict.fromkeys(model_step.MODEL_STEPS, model_step.PROGRAM)
 """What Ray runs for a kind of task; the others train."""
 
@@ -66,7 +69,8 @@ class Reconciler(Loop):
     def __init__(self, services: Services, mirror: Mirror | None) -> None:
         super().__init__(services.hub)
         self._services = services
-        self._mirror = mirror
+        self.mirror = mirror
+        """What makes the tasks' runs; another one when it was started again."""
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._submit_after: dict[str, float] = {}
         self._leave_stop_at: dict[str, tuple[int, float]] = {}
@@ -89,18 +93,25 @@ class Reconciler(Loop):
         self._admit()
         with self._services.database.read() as session:
             todo = repository.to_reconcile(session)
-        for task_id in todo:
-            try:
-                self.reconcile(task_id)
-            except TunesmithError as error:
-                logger.warning("%s: %s", task_id, error.message)
+        self.each(todo, self.reconcile, told=self._tell_trouble)
+
+    def _tell_trouble(self, task_id: str, error: BaseException | None) -> None:
+        """Say in a task's message that we cannot look after it, and take that back once we can."""
+        with self._services.database.write() as session:
+            task = repository.locked(session, task_id)
+            if error is not None:
+                why = error.message if isinstance(error, TunesmithError) else type(error).__name__
+                task.message = f"{_TROUBLE} {why}"[:4000]
+            elif task.message.startswith(_TROUBLE):
+                task.message = ""
 
     # --- admission: the queue beyond what runs is ours
 
     def _admit(self) -> None:
         # What takes no GPU has room of its own: rows are worked on while a model trains.
-        self._admit_kinds(IN_TRAIN_ROOM, self._services.settings.max_concurrent_jobs)
-        self._admit_kinds((Kind.DATASET,), self._services.settings.max_data_jobs)
+        settings = self._services.settings
+        rooms = ((IN_TRAIN_ROOM, settings.max_concurrent_jobs), ((Kind.DATASET,), settings.max_data_jobs))
+        self.each(rooms, lambda room: self._admit_kinds(*room), name=lambda room: f"admitting {room[0][0]}")
 
     def _admit_kinds(self, kinds: Sequence[Kind], limit: int) -> None:
         moment, database = now(), self._services.database
@@ -226,7 +237,7 @@ class Reconciler(Loop):
         if artifact_uri is None:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
             # nothing: the files then lie in the task's own folder, and the mirror says where.
-            artifact_uri = self._mirror.artifact_uri(task) if self._mirror else None
+            artifact_uri = self.mirror.artifact_uri(task) if self.mirror else None
             artifact_uri = artifact_uri or f"{settings.storage_uri.rstrip('/')}/tasks/{task_id}/artifacts"
             with self._services.database.write() as session:
                 repository.locked(session, task_id).artifact_uri = artifact_uri

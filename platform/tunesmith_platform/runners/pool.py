@@ -88,14 +88,14 @@ class RunnerPool(Loop):
         if not self._hold():
             return
         code = code_stamp()
-        for row in free:
-            self._look(row, code)
+        self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
             running = tasks.open_ids(session)
             given_at = repository.newest_assignment(session)
-        for row in free[self._settings.warm_runners :]:
-            self._give_up(row, "there are more than the settings say")
+        spare = free[self._settings.warm_runners :]
+        why = "there are more than the settings say"
+        self.each(spare, lambda row: self._give_up(row, why), name=lambda row: row.id)
         if not self._crowd <= running:
             self._crowd, self._start_after = frozenset(), 0.0
         if running and given_at is not None and now() - given_at < _FIRST_STEP:
@@ -183,11 +183,12 @@ class RunnerPool(Loop):
         """Forget which runner an attempt had that is long over."""
         with self._database.read() as session:
             rows = repository.in_states(session, RunnerState.RUNNING)
-        for row in rows:
-            if now() - row.created_at < _KEPT:
-                continue
-            seen = self._jobs.observe(job_of(row.id)).status
-            if seen.is_over or seen is JobStatus.ABSENT:
-                with self._database.write() as session:
-                    repository.remove(session, row.id, RunnerState.RUNNING)
-                self._remove_document(row.id)
+        old = [row for row in rows if now() - row.created_at >= _KEPT]
+        self.each(old, self._forget, name=lambda row: row.id)
+
+    def _forget(self, row: RunnerRow) -> None:
+        seen = self._jobs.observe(job_of(row.id)).status
+        if seen.is_over or seen is JobStatus.ABSENT:
+            with self._database.write() as session:
+                repository.remove(session, row.id, RunnerState.RUNNING)
+            self._remove_document(row.id)

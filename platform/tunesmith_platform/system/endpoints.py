@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.environment import Environment
+from tunesmith.errors import NotWell
 from tunesmith.schema import form_schema
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform import examples
@@ -22,9 +23,21 @@ class Alive(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@health.get("/healthz", response_model=Alive, responses=answers(Alive()))
-def healthz() -> Alive:
-    """Say that the server is up. Needs no key."""
+@health.get("/healthz", response_model=Alive, responses=answers(Alive(), 503))
+async def healthz(request: Request) -> Alive:
+    """Say that the server is up and its background loops do their work. Needs no key, and asks nobody.
+
+    503 names each loop that has ended or stands still, in `details.loops`; it is being started again.
+    """
+    # A coroutine: threads may all be waiting for the database.
+    unwell: dict[str, str] = request.app.state.loops.unwell()
+    if unwell:
+        words = "; ".join(f"`{name}` {trouble}" for name, trouble in unwell.items())
+        raise NotWell(
+            f"A background loop does not do its work: {words}.",
+            hint="It is started again by itself; `tunesmith logs api` says why it ended.",
+            details={"loops": unwell},
+        )
     return Alive()
 
 

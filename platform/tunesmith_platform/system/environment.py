@@ -103,7 +103,7 @@ class EnvironmentService:
                 answer = look()
             except TunesmithError as error:
                 answer = Found(FAILED, error.message, _CURES.get(name, _LOGS))
-            except Exception as error:  # whatever breaks in one look is that part's finding
+            except BaseException as error:  # whatever breaks in one look is that part's finding
                 answer = Found(FAILED, f"{type(error).__name__}: {error}", _CURES.get(name, _LOGS))
             answers.put((name, answer))
 
