@@ -6,6 +6,7 @@ TunesmithError
 │   ├── UnknownField        422  a key no spec declares
 │   ├── InvalidModel        422  not a trainable model folder
 │   ├── InvalidData         422  a data file or row that cannot be trained on
+│   ├── CheckFailed         422  looking at it took more seconds, memory or bytes than it may
 │   └── PathNotAllowed      422  outside the allowed roots
 ├── Unauthorized            401  no key, or a wrong one
 ├── Forbidden               403  the key's role may not do this
@@ -130,6 +131,12 @@ class InvalidData(InvalidInput):
     """A data file or row that cannot be trained on."""
 
     code = "invalid_data"
+
+
+class CheckFailed(InvalidInput):
+    """Looking at what was given takes more than it may, or ended its process; `details.bound` names which bound."""
+
+    code = "check_failed"
 
 
 class PathNotAllowed(InvalidInput):

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 
+import anyio.to_thread
 import fastapi_swagger
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -57,6 +58,9 @@ from tunesmith_platform.runners import endpoints as runner_endpoints
 from tunesmith_platform.runners.dispatch import WarmJobs
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.service import RunnerService
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.caller import Callers
+from tunesmith_platform.sandbox.pool import MAX_WAITING
 from tunesmith_platform.series import endpoints as series_endpoints
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.services import Services
@@ -88,6 +92,7 @@ def build_services(
     settings: Settings, jobs: Jobs | None = None, tracking: Tracking | None = None
 ) -> Services:
     """The control plane's parts; the edges may be given (tests, another backend)."""
+    checks.shared.configure(processes=settings.check_processes, memory_bytes=settings.check_memory_bytes)
     database = Database(settings.database_url)
     hub = Hub()
     models = ModelService(database, settings)
@@ -155,6 +160,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     loops: Loops = app.state.loops
     if settings.run_reconciler:
         loops.start(_loops(app, services))
+        checks.shared.get().warm()
+    # Whoever waits for a check holds a thread that no other call lacks.
+    anyio.to_thread.current_default_thread_limiter().total_tokens += MAX_WAITING
     try:
         yield
     finally:
@@ -236,6 +244,7 @@ def create_app(
     app.include_router(system_endpoints.health)
     app.include_router(monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
+    app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
     return app

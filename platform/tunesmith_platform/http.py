@@ -27,6 +27,7 @@ from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import Identity
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.loops import Broken
+from tunesmith_platform.sandbox.caller import name_owner
 from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ async def user_of(
     _scheme: Annotated[Any, Depends(_scheme)],
 ) -> str:
     """Whose key the request carries. The scheme is named for the API's description alone."""
-    return (await _identity(services, bearer(request))).name
+    name = (await _identity(services, bearer(request))).name
+    name_owner(name)
+    return name
 
 
 async def admin_of(
@@ -71,7 +74,9 @@ async def admin_of(
     _scheme: Annotated[Any, Depends(_scheme)],
 ) -> str:
     """Whose administrator's key the request carries."""
-    return (await _identity(services, bearer(request))).administrator()
+    name = (await _identity(services, bearer(request))).administrator()
+    name_owner(name)
+    return name
 
 
 async def _identity(services: Services, key: str) -> Identity:

@@ -86,6 +86,15 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
     heartbeat_timeout_seconds: float = Field(15, gt=0)
     max_body_bytes: int = Field(32 * 2**20, gt=0)
+    check_processes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Processes that read models and data files for the API; 0 is one a processor.",
+    )
+    check_memory_bytes: int = Field(
+        2 * 2**30, ge=512 * 2**20, description="What one of them may take of memory before it is replaced."
+    )
     max_data_jobs: int = Field(2, ge=1, description="Tasks that work on data at a time.")
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],

@@ -31,6 +31,7 @@ Dataset = Annotated[
 UploadId = Annotated[
     str, Path(description="The upload's id.", min_length=3, max_length=40, pattern=r"^upload-[0-9a-z]+$")
 ]
+_JSON = "application/json"
 _FOUND = made_before(examples.DATASET, "Its newest version has these bytes already.")
 
 
@@ -108,13 +109,13 @@ def schema_datasets(_user: UserDep) -> dict[str, dict[str, Any]]:
 )
 def validate_data(
     question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, _user: UserDep
-) -> DataReport:
+) -> Response:
     """Read a file, and say what it holds and what is wrong with it: each bad row with its place, reason and beginning.
 
     Takes 20 seconds at most; what was not read by then is said to be missing. `tunesmith data validate` reads a file of
     any size on its own machine.
     """
-    return services.reports.validate(question)
+    return Response(services.reports.validate(question), media_type=_JSON)
 
 
 @router.post(
@@ -126,9 +127,9 @@ def preview_data(
     question: Annotated[PreviewQuestion, examples.preview_question_body()],
     services: ServicesDep,
     _user: UserDep,
-) -> DataPreview:
+) -> Response:
     """Show rows as they would be trained: what the chat template writes, and what becomes of each token."""
-    return services.reports.preview(question)
+    return Response(services.reports.preview(question), media_type=_JSON)
 
 
 @router.get(

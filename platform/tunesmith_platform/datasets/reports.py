@@ -1,6 +1,6 @@
 """Answers on files before anything is trained on them: the report, and rows under the microscope.
 
-Finds what a client names, and reads it with the code that trains; bounded in time, as somebody waits.
+Finds what a client names, and has it read with the code that trains; bounded in time, as somebody waits.
 """
 
 from pathlib import Path
@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.dataset_views import DataPreview, DataReport
 from tunesmith.errors import UnknownField
-from tunesmith.rows.microscope import MAX_ROWS, preview
-from tunesmith.rows.validation import validate
+from tunesmith.rows.microscope import MAX_ROWS
 from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import (
     Datasets,
@@ -71,15 +70,15 @@ class ReportService:
         self._models = models
         self._datasets = datasets
 
-    def validate(self, question: DataQuestion) -> DataReport:
-        """What a file holds, and what is wrong with it.
+    def validate(self, question: DataQuestion) -> bytes:
+        """What a file holds, and what is wrong with it: a `DataReport` as JSON.
 
         Raises:
             InvalidInput: Something that is named is not there, may not be read, or is of no use as a whole.
         """
         spec = self._spec(question.parameters)
         evaluation = self._file(question.eval_file) if question.eval_file else None
-        return validate(
+        return checks.validated(
             self._file(question.file),
             spec,
             evaluation=evaluation,
@@ -89,15 +88,15 @@ class ReportService:
             max_seconds=MAX_SECONDS,
         )
 
-    def preview(self, question: PreviewQuestion) -> DataPreview:
-        """Rows as they would be trained.
+    def preview(self, question: PreviewQuestion) -> bytes:
+        """Rows as they would be trained: a `DataPreview` as JSON.
 
         Raises:
             InvalidInput: Something that is named is not there, may not be read, or is of no use as a whole.
             NotFound: The file has no such row.
         """
         spec = self._spec(question.parameters)
-        return preview(
+        return checks.previewed(
             self._file(question.file),
             spec,
             self._model(question.model),

@@ -21,7 +21,6 @@ from tunesmith import views
 from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
-from tunesmith.rows.recognising import recognise
 from tunesmith.spec.base import Spec
 from tunesmith.spec.task import DATASET_NAME
 from tunesmith.storage import local_path, open_storage
@@ -32,6 +31,7 @@ from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
 from tunesmith_platform.paths import allowed_path, allowed_uri
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 
 _PIECE = 4 * 1024**2
@@ -108,7 +108,7 @@ class DatasetService:
                 hint="Load its files into one data set: `POST /v1/datasets:run` with `load`, or "
                 f"`tunesmith data run load {new.source}`.",
             )
-        kind = recognise(path)
+        kind = checks.recognised(path)
         self._refuse_large(path.stat().st_size)
         sha256, stamp = _sum(path)
         kept = Kept(str(path), sha256, stamp, False, str(path), file_name_of(path.name), kind.model_dump())
@@ -140,7 +140,7 @@ class DatasetService:
         named = folder / file_name
         file.rename(named)  # its ending tells what it is
         try:
-            kind = recognise(named)
+            kind = checks.recognised(named)
             with self._lock:  # nobody removes what is found to be stored
                 path = self._store(folder, found, file_name)
                 entered = self._enter(

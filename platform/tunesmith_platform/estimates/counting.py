@@ -1,20 +1,19 @@
 """Counts the tokens of files, each file once.
 
-Counted by the very encoder that trains. A large file is answered from a seeded sample at once, while a process of its
-own (`python -m tunesmith_platform.estimates.counting`) counts all rows; from then on answers are exact. What is kept
-does not depend on `max_length`, so that trying another one costs nothing.
+Counted by the very encoder that trains, in a worker. A large file is answered from a seeded sample at once, while a
+worker beside the others counts all rows; from then on answers are exact. What is kept does not depend on `max_length`,
+so that trying another one costs nothing.
 
 Knows files, encoders and numpy; knows nothing of memory, steps or the database.
 """
 
 import hashlib
 import json
+import logging
 import os
 import random
-import subprocess
-import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,10 @@ from tunesmith.rows.skipping import BadRows
 from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
 from tunesmith_platform.estimates.counts import LONGEST, Counts, Ints, count_encoded
 from tunesmith_platform.file_state import state_of
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.pool import Limits
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 500
 """Rows that are encoded at once; a file with more is answered from a sample of so many."""
@@ -40,7 +43,8 @@ _SEED = 20_261_121
 _TIME_LIMIT = 3600
 _ENCODING = (*ROW_PARAMETERS, "tokenizer_name_or_path")
 """The parameters that decide which tokens a row becomes, and which rows are left out."""
-_KEPT_ENCODERS = 8
+_KEPT_ENCODERS = 1
+_COUNTS_BYTES = 4 * 2**30
 _ENCODERS: dict[str, Any] = {}
 _ENCODERS_LOCK = threading.Lock()
 
@@ -64,6 +68,21 @@ class Source:
             {name: getattr(self.spec, name) for name in _ENCODING},
         ]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+
+    def order(self) -> dict[str, Any]:
+        """It, for a worker."""
+        return {
+            "file": str(self.file),
+            "model": str(self.model),
+            "tokenizer": str(self.tokenizer) if self.tokenizer else None,
+            "spec": self.spec.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any]) -> "Source":
+        """What `order` wrote."""
+        tokenizer = Path(order["tokenizer"]) if order["tokenizer"] else None
+        return cls(Path(order["file"]), Path(order["model"]), TrainSpec.stored(order["spec"]), tokenizer)
 
 
 def _encode(source: Source, rows: Iterable[tuple[int, Row | RowProblem]]) -> list[Encoded]:
@@ -172,7 +191,8 @@ class Counter:
         self._known: dict[str, Counts] = {}
         self._samples: dict[str, Counts] = {}
         self._lock = threading.Lock()
-        self._busy: subprocess.Popen[bytes] | None = None
+        self._busy: threading.Thread | None = None
+        self._background = checks.shared.another(processes=1, file_bytes=_COUNTS_BYTES)
         self._failed: set[str] = set()
 
     def counts(self, source: Source) -> Counts:
@@ -188,7 +208,7 @@ class Counter:
             return found
         with self._lock:
             sample = self._samples.get(key)
-        sample = sample or count_sample(source)
+        sample = sample or Counts.from_json(checks.token_counts(source.order(), str(source.model)))
         with self._lock:
             if sample.is_sample:
                 self._samples[key] = sample
@@ -203,10 +223,7 @@ class Counter:
 
     def close(self) -> None:
         """End what counts in the background."""
-        with self._lock:
-            if self._busy is not None and self._busy.poll() is None:
-                self._busy.kill()
-                self._busy.wait(5)
+        self._background.close()
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.npz"
@@ -223,8 +240,8 @@ class Counter:
         return counts
 
     def _count_in_background(self, source: Source, key: str) -> None:
-        """One file at a time, in a process of its own: the API goes on answering."""
-        if self._busy is not None and self._busy.poll() is None:
+        """One file at a time, by a worker beside those that users wait for."""
+        if self._busy is not None and self._busy.is_alive():
             return
         if key in self._failed:
             return
@@ -233,41 +250,14 @@ class Counter:
         kept = sorted(self._folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in kept[_KEPT_FILES - 1 :]:
             old.unlink(missing_ok=True)
-        order = {
-            "file": str(source.file),
-            "model": str(source.model),
-            "tokenizer": str(source.tokenizer) if source.tokenizer else None,
-            "spec": source.spec.model_dump(mode="json"),
-            "target": str(self._file(key)),
-        }
-        self._busy = subprocess.Popen(
-            [sys.executable, "-m", "tunesmith_platform.estimates.counting"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._busy.stdin is not None
-        self._busy.stdin.write(json.dumps(order).encode())
-        self._busy.stdin.close()
+        order = source.order() | {"target": str(self._file(key))}
+        self._busy = threading.Thread(target=self._count, args=(source, order), name="counting", daemon=True)
+        self._busy.start()
 
-
-def main() -> int:
-    """Count the file that standard input names. Ends by itself after an hour."""
-    threading.Timer(_TIME_LIMIT, os._exit, [1]).start()
-    os.nice(10)
-    order = json.loads(sys.stdin.read())
-    source = Source(
-        Path(order["file"]),
-        Path(order["model"]),
-        TrainSpec.stored(order["spec"]),
-        Path(order["tokenizer"]) if order["tokenizer"] else None,
-    )
-    try:
-        count_all(source).save(Path(order["target"]))
-    except (TunesmithError, OSError):
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    os._exit(main())
+    def _count(self, source: Source, order: dict[str, Any]) -> None:
+        try:
+            self._background.run(
+                "count_into", order, about=str(source.model), limits=Limits(seconds=_TIME_LIMIT)
+            )
+        except (TunesmithError, OSError) as error:
+            logger.info("%s was not counted whole: %s", source.file, error)

@@ -3,6 +3,7 @@
 Knows encoded rows and numpy; knows nothing of files to read, memory or steps.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tunesmith_platform.estimates.formula import packed_rows
 LONGEST = 2**20
 """Tokens of a row that are told apart; no model reads so many."""
 _PACKED_ROWS = 2000
+_ARRAYS = ("lengths", "row_of_run", "run_begins", "run_ends")
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -63,6 +65,17 @@ class Counts:
             cut=int((self.lengths > limit).sum()),
             dropped=int((~has_any).sum()),
         )
+
+    def as_json(self) -> bytes:
+        """They, for another process."""
+        lists = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return json.dumps({"rows": self.rows, **lists}).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> "Counts":
+        """What `as_json` wrote."""
+        found = json.loads(raw)
+        return cls(found["rows"], *(np.array(found[name], np.int64) for name in _ARRAYS))
 
     def save(self, file: Path) -> None:
         """Keep them, whole or not at all."""

@@ -38,6 +38,7 @@ from tunesmith_platform.estimates.measuring import Measurements
 from tunesmith_platform.estimates.recommending import cheaper, sentence
 from tunesmith_platform.estimates.shapes import model_shape, setting_of
 from tunesmith_platform.paths import allowed_folder
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check_train_inputs, facts_of
 
@@ -309,7 +310,7 @@ class EstimateService:
 
 def _shape(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
     model = Path(inputs.model_path)
-    return model_shape(facts_of(model), model, spec)
+    return model_shape(facts_of(model), checks.model_numbers(model), spec)
 
 
 def _memory_view(memory: formula.Memory) -> MemoryView:

@@ -1,14 +1,13 @@
 """From a model's files and a spec to what the formula calculates with.
 
-Knows `config.json` and the parameters; knows nothing of rows.
+Knows the numbers of `config.json` and the parameters; knows nothing of rows.
 """
 
 from collections import Counter
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from tunesmith.model_folder import ModelFacts
-from tunesmith.rows.json_file import read_object
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec
@@ -18,14 +17,17 @@ from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
 _HEADS = frozenset({"lm_head", "embed_out", "output"})
 
 
-def model_shape(facts: ModelFacts, folder: Path, spec: TrainSpec) -> ModelShape:
-    """A model's sizes, with the linear layers that the spec gives a LoRA."""
-    raw = read_object(folder / "config.json")
-    text = raw.get("text_config")
-    config: dict[str, Any] = {**(text if isinstance(text, dict) else {}), **raw}
+def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) -> ModelShape:
+    """A model's sizes, with the linear layers that the spec gives a LoRA.
+
+    Args:
+        facts: What its files say.
+        numbers: Those of its `config.json`.
+        spec: The parameters.
+    """
 
     def number(*names: str, default: int) -> int:
-        return next((int(config[name]) for name in names if isinstance(config.get(name), int)), default)
+        return next((int(numbers[name]) for name in names if name in numbers), default)
 
     hidden = number("hidden_size", "n_embd", "d_model", default=1024)
     heads = number("num_attention_heads", "n_head", default=max(1, hidden // 64))

@@ -3,9 +3,6 @@
 Knows tasks, checkpoints and folders; loads no weights.
 """
 
-import contextlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_step
-from tunesmith.errors import InvalidInput, InvalidModel, NotFound, Problem
+from tunesmith.errors import InvalidInput, InvalidModel, NotFound
 from tunesmith.lifecycle import State
 from tunesmith.model_step import ModelOrigin
 from tunesmith.spec.task import Kind
@@ -24,12 +21,13 @@ from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
 from tunesmith_platform.events import repository as events
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.placing import at
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.inputs import Models, facts_of, find_model
 
 _ADAPTER_CONFIG = "adapter_config.json"
-_CONFIG_BYTES = 2**20
 
 
 class FoundModel(BaseModel):
@@ -180,7 +178,7 @@ class Finder:
         if not (folder / _ADAPTER_CONFIG).is_file():
             facts_of(folder)
             return FoundModel(uri=str(folder), encoder=folder, origin=ModelOrigin(base=given))
-        named = base or _base_of(folder)
+        named = base or checks.adapter_base(folder / _ADAPTER_CONFIG)
         if named is None:
             raise InvalidModel(
                 f"`{given}` is an adapter and does not say of which model.", hint="Give `base_model_path`."
@@ -189,20 +187,6 @@ class Finder:
             model = find_model(named, self._settings, self._models)
             facts_of(model)
         return FoundModel(uri=str(folder), base=model, encoder=model, origin=ModelOrigin(base=named))
-
-
-@contextlib.contextmanager
-def at(field: str) -> Iterator[None]:
-    """Say which parameter a problem belongs to."""
-    try:
-        yield
-    except InvalidInput as error:
-        found = error.problems or [Problem(message=error.message, hint=error.hint)]
-        error.problems = [
-            problem.model_copy(update={"field": f"{field}: {problem.field}" if problem.field else field})
-            for problem in found
-        ]
-        raise
 
 
 def _task(session: Session, task_id: str) -> TaskRow:
@@ -231,15 +215,3 @@ def _no_checkpoint(task: TaskRow, step: int | None, there: list[int]) -> Invalid
         hint=f"It has those of the steps {listed}." if listed else "Wait until it has saved one.",
         field="checkpoint",
     )
-
-
-def _base_of(adapter: Path) -> str | None:
-    """The base that an adapter's configuration names."""
-    file = adapter / _ADAPTER_CONFIG
-    try:
-        if file.stat().st_size > _CONFIG_BYTES:
-            return None
-        named = json.loads(file.read_bytes()).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
-    return named if isinstance(named, str) and named else None

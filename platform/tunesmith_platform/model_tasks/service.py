@@ -15,8 +15,6 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.job import read_secret, report_token
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
-from tunesmith.rows.asking import asked_rows
-from tunesmith.rows.template import template_of
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.package import PackageSpec
@@ -30,8 +28,10 @@ from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.idempotency import sent_as
-from tunesmith_platform.model_tasks.finding import Finder, FoundModel, at
+from tunesmith_platform.model_tasks.finding import Finder, FoundModel
 from tunesmith_platform.paths import allowed_path
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.placing import at
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files
 from tunesmith_platform.tasks.entering import new_row
@@ -193,10 +193,10 @@ class ModelTaskService:
                         "The model sorts texts into classes: it gives no answers.", hint="Evaluate it."
                     )
             with at("chat_template"):
-                template_of(found.encoder, tokenizer=found.tokenizer, chat_template=training.chat_template)
+                checks.check_chat_template(found.encoder, found.tokenizer, training.chat_template)
             if data is not None:
                 with at("dataset"):
-                    next(iter(asked_rows(data, spec.prompt_column)))
+                    checks.check_asked(data, spec.prompt_column)
 
     def pinned(self, spec: ModelUseSpec) -> dict[str, Any]:
         """What a step names that may become something else later, named for good: versions and checkpoints.

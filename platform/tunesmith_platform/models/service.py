@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.exc import IntegrityError
 
 from tunesmith import views
-from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError
+from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError, Unavailable
 from tunesmith.fingerprint import Stamp, stamps
 from tunesmith.lifecycle import State
 from tunesmith.model_folder import (
     ModelFacts,
-    check_model_folder,
     hub_id,
     is_from_hub,
     license_text,
@@ -31,6 +30,7 @@ from tunesmith_platform.db.tables import ModelRow
 from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
 from tunesmith_platform.paths import allowed_folder
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class ModelService:
         """Read all files of a model again, whether they seem changed or not."""
         with self._database.read() as session:
             found = repository.require(session, model)
-        look = self._look(Path(found.path))
+        look = self._look(Path(found.path), is_fresh=True)
         with self._database.write() as session:
             row = repository.require(session, found.id)
             row.sums = {}
@@ -230,12 +230,18 @@ class ModelService:
             )
         return allowed_folder(str(folder.absolute()), roots), source if owner else None
 
-    def _look(self, folder: Path) -> _Look:
-        """Read a folder's config, tokenizer and headers; its weights are not read."""
+    def _look(self, folder: Path, *, is_fresh: bool = False) -> _Look:
+        """Read a folder's config, tokenizer and headers; its weights are not read.
+
+        Raises:
+            Unavailable: Too many files are being looked at.
+        """
         try:
             allowed_folder(str(folder), self._settings.roots())
-            facts = check_model_folder(folder)
+            facts = checks.model_facts(folder, is_fresh=is_fresh)
             return _Look(facts, None, stamps(folder))
+        except Unavailable:
+            raise  # that says nothing of the folder
         except TunesmithError as error:
             return _Look(None, error.body(), stamps_of(folder) or {})
         except OSError as error:

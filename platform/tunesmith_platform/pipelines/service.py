@@ -13,8 +13,7 @@ from tunesmith.data_step import DataOutput
 from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Problem
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
-from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind, plan
-from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
+from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
 from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
@@ -24,6 +23,7 @@ from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.locating import flat, located
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 
 
@@ -60,14 +60,7 @@ class PipelineService:
             with self._database.read() as session:
                 if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
                     return replayed, False
-        try:
-            pipeline = read_pipeline(new.yaml)
-            workflow = chosen_workflow(pipeline, new.workflow).id
-            steps = plan(
-                pipeline, workflow=new.workflow, inputs=new.input, overrides=new.overrides, model=new.model
-            )
-        except RecursionError:
-            raise InvalidInput("The pipeline is nested too deeply.", hint="Write it flatter.") from None
+        workflow, steps = checks.pipeline(new)
         for step in steps:
             self._check(step, workflow, new.folder)
         moment = now()

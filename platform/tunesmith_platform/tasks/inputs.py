@@ -6,34 +6,31 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import BaseModel, Field
 
-from tunesmith.errors import InvalidInput, InvalidModel, Problem
+from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.model_folder import (
     ModelFacts,
-    check_model_folder,
     check_targets,
     is_from_hub,
     refuse_weight_file,
 )
-from tunesmith.rows.checking import FileFacts, check_file
-from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.encoding import RowEncoder, first_trainable
+from tunesmith.rows.checking import FileFacts
 from tunesmith.rows.labels import check_classes, check_known
-from tunesmith.rows.reading import RowFile
-from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.spec.parameter import about
-from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec, chosen_targets
+from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.datasets.naming import is_name
 from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.asked import Asked
+from tunesmith_platform.sandbox.placing import at
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.fitness import check_fitness
 
@@ -68,27 +65,6 @@ class TrainInputs(BaseModel):
         """What named a data set, with the version's number: another one may be the newest later."""
         named = {"train_file": self.train_dataset, "eval_file": self.eval_dataset}
         return {field: version for field, version in named.items() if version}
-
-
-_READING = ("max_length", *ROW_PARAMETERS)
-
-
-class _Asked:
-    """A spec, told apart from others by what decides how rows are read and encoded, and by nothing else."""
-
-    def __init__(self, spec: TrainSpec) -> None:
-        self.spec = spec
-        template = Path(spec.chat_template or "")
-        self._key = (
-            *(getattr(spec, name) for name in _READING),
-            state_of_file(template) if template.is_absolute() else None,
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Asked) and self._key == other._key
 
 
 class Models(Protocol):
@@ -136,7 +112,7 @@ def check_train_inputs(
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
         model_state = state_of_folder(model)
-        facts = _model_facts(model_state)
+        facts = facts_of(model)
     check_further_paths(spec, settings)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
@@ -196,21 +172,27 @@ def look_at_rows(
     field: str, path: Path, spec: TrainSpec, model: FileState, tokenizer: FileState | None
 ) -> FileFacts:
     """Read a whole data file, and see that some row of it can be trained on."""
-    data, asked = state_of_file(path), _Asked(spec)
-    with _at(field):
-        shape = _shape(data, asked)
-        facts = _check_rows(data, shape, spec.allowed_bad_percent)
-    place = "tokenizer_name_or_path" if tokenizer else "model_name_or_path"
-    with _at("chat_template" if spec.chat_template else place):
-        _encoder(asked, shape, model, tokenizer)
-    with _at(field):
-        _check_trainable(data, asked, shape, model, tokenizer)
-    return facts
+    place = (
+        "chat_template"
+        if spec.chat_template
+        else "tokenizer_name_or_path"
+        if tokenizer
+        else "model_name_or_path"
+    )
+    return checks.rows(
+        state_of_file(path),
+        Asked(spec),
+        model,
+        tokenizer,
+        allowed_bad_percent=spec.allowed_bad_percent,
+        data_place=f"spec.{field}",
+        model_place=f"spec.{place}",
+    )
 
 
 def facts_of(model: Path) -> ModelFacts:
     """What a model folder's files say, read once as long as they do not change."""
-    return _model_facts(state_of_folder(model))
+    return checks.model_facts(model)
 
 
 def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
@@ -244,21 +226,9 @@ def _further_paths(kind: type[TrainSpec]) -> tuple[str, ...]:
     return tuple(name for name in paths if name not in _LOOKED_AT)
 
 
-@contextlib.contextmanager
-def _at(field: str) -> Iterator[None]:
+def _at(field: str) -> contextlib.AbstractContextManager[None]:
     """Say which parameter a problem belongs to."""
-    try:
-        yield
-    except InvalidInput as error:
-        place = f"spec.{field}"
-        if error.problems:
-            error.problems = [
-                problem.model_copy(update={"field": f"{place}: {problem.field}" if problem.field else place})
-                for problem in error.problems
-            ]
-        else:
-            error.problems = [Problem(field=place, message=error.message, hint=error.hint)]
-        raise
+    return at(f"spec.{field}")
 
 
 def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tuple[Path, StoredFile | None]:
@@ -296,38 +266,6 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
             "`tunesmith models list` shows what is here.",
         )
     return allowed_folder(str(folder.absolute()), roots)
-
-
-@functools.lru_cache(maxsize=64)
-def _model_facts(model: FileState) -> ModelFacts:
-    return check_model_folder(Path(model.path))
-
-
-@functools.lru_cache(maxsize=8)
-def _encoder(asked: _Asked, shape: Shape, model: FileState, tokenizer: FileState | None) -> RowEncoder:
-    return encoder_of(asked.spec, shape, model.path, tokenizer.path if tokenizer else None)
-
-
-@functools.lru_cache(maxsize=256)
-def _shape(data: FileState, asked: _Asked) -> Shape:
-    return shape_of(RowFile(data.path), asked.spec)
-
-
-@functools.lru_cache(maxsize=256)
-def _check_rows(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFacts:
-    return check_file(Path(data.path), shape=shape, allowed_bad_percent=allowed_bad_percent)
-
-
-@functools.lru_cache(maxsize=256)
-def _check_trainable(
-    data: FileState, asked: _Asked, shape: Shape, model: FileState, tokenizer: FileState | None
-) -> None:
-    first_trainable(
-        Path(data.path),
-        _encoder(asked, shape, model, tokenizer),
-        shape=shape,
-        allowed_bad_percent=asked.spec.allowed_bad_percent,
-    )
 
 
 def _check_precision(spec: TrainSpec) -> None:

@@ -10,11 +10,11 @@ from tunesmith.templates import (
     NewTemplate,
     TemplateChange,
     TemplateView,
-    from_yaml,
     to_yaml,
 )
 from tunesmith_platform import examples
 from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.sandbox import checks
 
 router = APIRouter(tags=["templates"])
 
@@ -62,7 +62,7 @@ def import_template(
     _user: UserDep,
 ) -> TemplateView:
     """Save a template from YAML, as `GET /v1/templates/{name}/yaml` shows it."""
-    return services.templates.save(NewTemplate(**from_yaml(text).model_dump()))
+    return services.templates.save(NewTemplate(**checks.template(text).model_dump()))
 
 
 @router.get(

@@ -1,0 +1,26 @@
+"""A training spec as far as it decides how rows are read: a key for what was read of them."""
+
+from pathlib import Path
+
+from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
+from tunesmith_platform.file_state import state_of_file
+
+_READING = ("max_length", *ROW_PARAMETERS)
+
+
+class Asked:
+    """A spec, told apart from others by what decides how rows are read and encoded, and by nothing else."""
+
+    def __init__(self, spec: TrainSpec) -> None:
+        self.spec = spec
+        template = Path(spec.chat_template or "")
+        self._key = (
+            *(getattr(spec, name) for name in _READING),
+            state_of_file(template) if template.is_absolute() else None,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Asked) and self._key == other._key

@@ -1,0 +1,109 @@
+"""Who waits for an answer, and whether they still do. Knows ASGI; knows nothing of what is computed for them.
+
+An endpoint that is no coroutine runs in a thread and cannot see that its client has left. What it calls finds its
+caller in the thread's context instead, and only a call that takes long has the connection watched.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Caller:
+    """Who waits for an answer. This one is a loop of ours: nobody's, and it never leaves."""
+
+    owner = ""
+    """Whose key was shown; one owner's many calls are served in turn with another's few."""
+    has_left = False
+
+    @contextlib.contextmanager
+    def watched(self, left: Callable[[], None]) -> Iterator[None]:
+        """Call `left` when the caller leaves meanwhile; once, in any thread."""
+        yield
+
+
+class RequestCaller(Caller):
+    """A request's client.
+
+    Args:
+        receive: The request's ASGI messages. Its body was read by the time that anything is computed of it.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._receive = receive
+        self._task: asyncio.Task[None] | None = None
+        self._left: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def watched(self, left: Callable[[], None]) -> Iterator[None]:
+        """See `Caller.watched`. Not for the event loop's own thread."""
+        self._left.append(left)
+        with contextlib.suppress(RuntimeError):  # the server is ending
+            self._loop.call_soon_threadsafe(self._begin)
+        try:
+            yield
+        finally:
+            self._left.remove(left)
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _begin(self) -> None:
+        if self._task is None and not self.has_left and self._left:
+            self._task = self._loop.create_task(self._listen())
+
+    def _end(self) -> None:
+        if not self._left:
+            self.close()  # who answers next (a stream) listens for itself
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_left = True
+        for left in list(self._left):
+            left()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+
+_NOBODY = Caller()
+_current: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
+
+
+def current_caller() -> Caller:
+    """Who waits for what is computed here."""
+    return _current.get()
+
+
+def name_owner(owner: str) -> None:
+    """Note whose key a request has shown."""
+    caller = _current.get()
+    if caller is not _NOBODY:
+        caller.owner = owner
+
+
+class Callers:
+    """Lets what a request computes know its caller: an ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        caller = RequestCaller(receive)
+        token = _current.set(caller)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _current.reset(token)
+            caller.close()

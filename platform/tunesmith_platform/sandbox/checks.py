@@ -1,0 +1,276 @@
+"""What the API asks its workers, typed: facts on models and data files, reports, tokens, texts that were sent as YAML.
+
+The workers are the process's own, whoever asks: at most one a processor. What was found of a file that has not changed
+is not asked again.
+"""
+
+import functools
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tunesmith.model_folder import ModelFacts
+from tunesmith.pipelines import NewPipeline
+from tunesmith.rows.checking import FileFacts
+from tunesmith.rows.recognising import FileKind
+from tunesmith.spec.pipeline import Step
+from tunesmith.spec.training import TrainSpec
+from tunesmith.templates import Template
+from tunesmith_platform.file_state import FileState, state_of_folder
+from tunesmith_platform.sandbox.asked import Asked
+from tunesmith_platform.sandbox.pool import Limits, Sandbox
+
+_LARGE_ANSWER = 64 * 2**20
+"""Of a model with very many layers, or a pipeline with large inputs: kept for long, or written at once."""
+_SECONDS = 30.0
+_BYTES_A_SECOND = 2e6
+"""What the slowest machine reads of rows; packed files count by what they hold packed."""
+_MOST_SECONDS = 900.0
+_STEPS = TypeAdapter(list[Step])
+
+
+class _Shared:
+    """The process's workers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sandbox: Sandbox | None = None
+        self._options: dict[str, int] = {}
+
+    def configure(self, **options: int) -> None:
+        """How they are to be, before the first one starts; then it is too late."""
+        with self._lock:
+            self._options = self._options | options
+
+    def get(self) -> Sandbox:
+        """The workers; none runs before it has work."""
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(**self._options)
+            return self._sandbox
+
+    def another(self, **options: int) -> Sandbox:
+        """Workers besides, for what nobody waits for."""
+        return Sandbox(**{**self._options, **options})
+
+
+shared = _Shared()
+"""Those that users wait for."""
+
+
+# --- models
+
+
+def model_facts(folder: Path, *, is_fresh: bool = False) -> ModelFacts:
+    """What a model folder's files say.
+
+    Args:
+        folder: The folder.
+        is_fresh: Whether to read it though its files seem unchanged.
+
+    Raises:
+        InvalidModel: It cannot be trained; says why.
+    """
+    state = state_of_folder(folder)
+    return _model_facts.__wrapped__(state) if is_fresh else _model_facts(state)
+
+
+@functools.lru_cache(maxsize=64)
+def _model_facts(model: FileState) -> ModelFacts:
+    found = json.loads(
+        _ask("model_facts", model.path, limits=Limits(answer_bytes=_LARGE_ANSWER), folder=model.path)
+    )
+    facts = ModelFacts.model_validate(found["facts"])
+    return facts.model_copy(update={"module_paths": tuple(found["module_paths"])})
+
+
+def model_numbers(folder: Path) -> Mapping[str, int]:
+    """The numbers of a model's configuration.
+
+    Raises:
+        InvalidModel: It cannot be read.
+    """
+    return _model_numbers(state_of_folder(folder))
+
+
+@functools.lru_cache(maxsize=64)
+def _model_numbers(model: FileState) -> dict[str, int]:
+    found: dict[str, int] = json.loads(_ask("model_numbers", model.path, folder=model.path))
+    return found
+
+
+def adapter_base(config: Path) -> str | None:
+    """The base that an adapter's configuration names; None where it names none."""
+    found: str | None = json.loads(_ask("adapter_base", str(config.parent), file=str(config)))
+    return found
+
+
+def check_chat_template(folder: Path, tokenizer: Path | None, chat_template: str | None) -> None:
+    """See that a model has a chat template that can be used.
+
+    Raises:
+        InvalidModel: It has none, or a broken one.
+        InvalidInput: The chosen one is unknown, or does not fit.
+    """
+    _ask(
+        "chat_template",
+        str(folder),
+        folder=str(folder),
+        tokenizer=_path(tokenizer),
+        chat_template=chat_template,
+    )
+
+
+# --- data files
+
+
+def recognised(file: Path) -> FileKind:
+    """What a file is, from its first rows.
+
+    Raises:
+        InvalidData: It is of no use as a whole, or none of its first rows can be read.
+    """
+    return FileKind.model_validate_json(_ask("recognised", str(file), file=str(file)))
+
+
+def validated(
+    file: Path,
+    spec: TrainSpec,
+    *,
+    evaluation: Path | None,
+    model: Path | None,
+    tokenizer: Path | None,
+    allowed_bad_percent: float,
+    max_seconds: float,
+) -> bytes:
+    """A file's report, a `DataReport` as JSON: it may be large, and is only passed on. See `rows.validation`."""
+    return _ask(
+        "validated",
+        str(model or file),
+        limits=Limits(seconds=max_seconds + 10),
+        file=str(file),
+        spec=spec.model_dump(mode="json"),
+        evaluation=_path(evaluation),
+        model=_path(model),
+        tokenizer=_path(tokenizer),
+        allowed_bad_percent=allowed_bad_percent,
+        max_seconds=max_seconds,
+    )
+
+
+def previewed(
+    file: Path, spec: TrainSpec, model: Path, *, tokenizer: Path | None, rows: list[int], first: int
+) -> bytes:
+    """Rows as they are trained, a `DataPreview` as JSON: it may be large, and is only passed on."""
+    return _ask(
+        "previewed",
+        str(model),
+        file=str(file),
+        spec=spec.model_dump(mode="json"),
+        model=str(model),
+        tokenizer=_path(tokenizer),
+        rows=rows,
+        first=first,
+    )
+
+
+def check_asked(file: Path, prompt_column: str | None) -> None:
+    """See that a file's first row asks a model something.
+
+    Raises:
+        InvalidData: It does not.
+    """
+    _ask("first_asked", str(file), file=str(file), prompt_column=prompt_column)
+
+
+@functools.lru_cache(maxsize=256)
+def rows(
+    data: FileState,
+    asked: Asked,
+    model: FileState,
+    tokenizer: FileState | None,
+    *,
+    allowed_bad_percent: float,
+    data_place: str,
+    model_place: str,
+) -> FileFacts:
+    """What a whole data file holds, if some row of it can be trained on.
+
+    Args:
+        data: The file.
+        asked: How it is read.
+        model: The model's folder.
+        tokenizer: Another folder whose tokenizer is used instead of the model's.
+        allowed_bad_percent: Share of the rows that may be bad.
+        data_place: The parameter that problems of rows belong to.
+        model_place: The one that problems of the tokenizer or the template belong to.
+
+    Raises:
+        InvalidInput: None can.
+    """
+    seconds = min(_SECONDS + max(0, data.size) / _BYTES_A_SECOND, _MOST_SECONDS)
+    spec = asked.spec.model_copy(update={"allowed_bad_percent": allowed_bad_percent})
+    raw = _ask(
+        "rows",
+        model.path,
+        limits=Limits(seconds=seconds),
+        file=data.path,
+        spec=spec.model_dump(mode="json"),
+        model=model.path,
+        tokenizer=tokenizer.path if tokenizer else None,
+        data_place=data_place,
+        model_place=model_place,
+    )
+    return FileFacts.model_validate_json(raw)
+
+
+def token_counts(order: Mapping[str, Any], model: str) -> bytes:
+    """How many tokens rows have, of a large file a sample's: `Counts` as JSON.
+
+    Raises:
+        InvalidData: A row that was looked at cannot be trained on.
+    """
+    return _ask("count_sample", model, **order)
+
+
+# --- texts
+
+
+def template(yaml: str) -> Template:
+    """A template that was written as YAML.
+
+    Raises:
+        InvalidInput: It is not YAML, or not a template.
+    """
+    return Template.model_validate_json(_ask("template", "yaml", yaml=yaml))
+
+
+def pipeline(new: NewPipeline) -> tuple[str, list[Step]]:
+    """A pipeline's workflow and steps.
+
+    Raises:
+        InvalidInput: Something in it cannot be; with every problem and its place.
+    """
+    raw = _ask(
+        "pipeline",
+        "yaml",
+        yaml=new.yaml,
+        workflow=new.workflow,
+        input=new.input,
+        overrides=new.overrides,
+        model=new.model,
+    )
+    found = json.loads(raw)
+    return found["workflow"], _STEPS.validate_python(found["steps"])
+
+
+def _ask(name: str, about: str, *, limits: Limits | None = None, **argument: Any) -> bytes:
+    return shared.get().run(name, argument, about=about, limits=limits or Limits())
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)

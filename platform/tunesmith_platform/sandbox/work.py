@@ -1,0 +1,225 @@
+"""What the workers do: every reading of strangers' files and texts, by its name. Changes nothing but `count_into`.
+
+Each function takes plain data and answers JSON; `checks` is their typed side in the API. Imported by workers alone: the
+API would hold the libraries, and whatever they hold.
+"""
+
+import functools
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.errors import InvalidInput
+from tunesmith.model_folder import check_model_folder
+from tunesmith.rows.asking import asked_rows
+from tunesmith.rows.checking import FileFacts, check_file
+from tunesmith.rows.choosing import encoder_of
+from tunesmith.rows.encoding import RowEncoder, first_trainable
+from tunesmith.rows.json_file import read_object
+from tunesmith.rows.microscope import preview
+from tunesmith.rows.reading import RowFile
+from tunesmith.rows.recognising import recognise
+from tunesmith.rows.shapes import Shape, shape_of
+from tunesmith.rows.template import template_of
+from tunesmith.rows.validation import validate
+from tunesmith.spec.pipeline import plan
+from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
+from tunesmith.spec.training import TrainSpec
+from tunesmith.templates import from_yaml
+from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
+from tunesmith_platform.sandbox.asked import Asked
+from tunesmith_platform.sandbox.placing import at
+
+Argument = Mapping[str, Any]
+_CONFIG_BYTES = 2**20
+_WAITED_FOR = ("jinja2", "jinja2.sandbox", "tokenizers", "numpy")
+"""Imported before the first work: nobody waits for it then. What is rarer (pyarrow) comes with its first file."""
+
+
+def prepare() -> None:
+    """Import what most work needs."""
+    for name in _WAITED_FOR:
+        importlib.import_module(name)
+
+
+# --- models
+
+
+def model_facts(given: Argument) -> bytes:
+    """What a model folder's files say."""
+    facts = check_model_folder(given["folder"])
+    return _json({"facts": facts.model_dump(mode="json"), "module_paths": facts.module_paths})
+
+
+def model_numbers(given: Argument) -> bytes:
+    """The numbers of a model's configuration; those of its language part where the whole has none."""
+    raw = read_object(Path(given["folder"]) / "config.json")
+    text = raw.get("text_config")
+    merged = {**(text if isinstance(text, dict) else {}), **raw}
+    return _json({name: value for name, value in merged.items() if isinstance(value, int)})
+
+
+def adapter_base(given: Argument) -> bytes:
+    """The base that an adapter's configuration names; null where it names none."""
+    file = Path(given["file"])
+    try:
+        found = json.loads(file.read_bytes()) if file.stat().st_size <= _CONFIG_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        found = None
+    named = found.get("base_model_name_or_path") if isinstance(found, dict) else None
+    return _json(named if isinstance(named, str) and named else None)
+
+
+def chat_template(given: Argument) -> bytes:
+    """Whether a model has a chat template that can be used."""
+    template_of(given["folder"], tokenizer=given["tokenizer"], chat_template=given["chat_template"])
+    return _json(None)
+
+
+# --- data files
+
+
+def recognised(given: Argument) -> bytes:
+    """What a file is, from its first rows."""
+    return recognise(Path(given["file"])).model_dump_json().encode()
+
+
+def validated(given: Argument) -> bytes:
+    """A file's report."""
+    report = validate(
+        given["file"],
+        TrainSpec.stored(given["spec"]),
+        evaluation=given["evaluation"],
+        model=given["model"],
+        tokenizer=given["tokenizer"],
+        allowed_bad_percent=given["allowed_bad_percent"],
+        max_seconds=given["max_seconds"],
+    )
+    return report.model_dump_json().encode()
+
+
+def previewed(given: Argument) -> bytes:
+    """Rows as they are trained."""
+    shown = preview(
+        given["file"],
+        TrainSpec.stored(given["spec"]),
+        given["model"],
+        tokenizer=given["tokenizer"],
+        rows=given["rows"],
+        first=given["first"],
+    )
+    return shown.model_dump_json().encode()
+
+
+def first_asked(given: Argument) -> bytes:
+    """Whether a file's first row asks a model something."""
+    next(iter(asked_rows(Path(given["file"]), given["prompt_column"])))
+    return _json(None)
+
+
+class _Sources(NamedTuple):
+    """What a row is encoded with."""
+
+    model: FileState
+    tokenizer: FileState | None
+
+
+def rows(given: Argument) -> bytes:
+    """What a whole data file holds, if some row of it can be trained on."""
+    spec = TrainSpec.stored(given["spec"])
+    data, asked = state_of_file(Path(given["file"])), Asked(spec)
+    tokenizer = state_of_folder(Path(given["tokenizer"])) if given["tokenizer"] else None
+    sources = _Sources(state_of_folder(Path(given["model"])), tokenizer)
+    with at(given["data_place"]):
+        shape = _shape(data, asked)
+        facts = _facts(data, shape, spec.allowed_bad_percent)
+    with at(given["model_place"]):
+        encoder = _encoder(asked, shape, sources)
+    with at(given["data_place"]):
+        first_trainable(data.path, encoder, shape=shape, allowed_bad_percent=spec.allowed_bad_percent)
+    return facts.model_dump_json().encode()
+
+
+# A task more of a file, or one more file of a model: what was read a moment ago is not read again.
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(asked: Asked, shape: Shape, sources: _Sources) -> RowEncoder:
+    tokenizer = sources.tokenizer.path if sources.tokenizer else None
+    return encoder_of(asked.spec, shape, sources.model.path, tokenizer)
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(data: FileState, asked: Asked) -> Shape:
+    return shape_of(RowFile(data.path), asked.spec)
+
+
+@functools.lru_cache(maxsize=64)
+def _facts(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFacts:
+    return check_file(data.path, shape=shape, allowed_bad_percent=allowed_bad_percent)
+
+
+def count_sample(given: Argument) -> bytes:
+    """How many tokens rows have; of a large file, a sample of its rows."""
+    from tunesmith_platform.estimates import counting
+
+    return counting.count_sample(counting.Source.of(given)).as_json()
+
+
+def count_into(given: Argument) -> bytes:
+    """Count all rows, and keep what was counted."""
+    from tunesmith_platform.estimates import counting
+
+    counting.count_all(counting.Source.of(given)).save(Path(given["target"]))
+    return _json(None)
+
+
+# --- texts
+
+
+def template(given: Argument) -> bytes:
+    """A template that was written as YAML."""
+    return from_yaml(given["yaml"]).model_dump_json().encode()
+
+
+def pipeline(given: Argument) -> bytes:
+    """A pipeline's workflow and steps."""
+    try:
+        read = read_pipeline(given["yaml"])
+        workflow = chosen_workflow(read, given["workflow"]).id
+        steps = plan(
+            read,
+            workflow=given["workflow"],
+            inputs=given["input"],
+            overrides=given["overrides"],
+            model=given["model"],
+        )
+    except RecursionError:
+        raise InvalidInput("The pipeline is nested too deeply.", hint="Write it flatter.") from None
+    return _json({"workflow": workflow, "steps": [step.model_dump(mode="json") for step in steps]})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+TABLE: dict[str, Callable[[Argument], bytes]] = {
+    function.__name__: function
+    for function in (
+        model_facts,
+        model_numbers,
+        adapter_base,
+        chat_template,
+        recognised,
+        validated,
+        previewed,
+        first_asked,
+        rows,
+        count_sample,
+        count_into,
+        template,
+        pipeline,
+    )
+}
