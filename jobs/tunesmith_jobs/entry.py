@@ -25,8 +25,10 @@ from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import has_outcome, read_document, read_outcome, tell_to_leave
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
+from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.stopping import StopFiles
 from tunesmith_jobs.train import worker
@@ -58,7 +60,13 @@ def main(uri: str, fit: Fit | None = None) -> int:
 
 
 def run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[], Outcome]) -> int:
-    """Drive an attempt whose work is done in Ray's workers; returns the exit code.
+    """Drive an attempt whose work is done in Ray's workers; returns the exit code. See `_run_attempt`."""
+    with alive(document, None):
+        return _run_attempt(document, began, work)
+
+
+def _run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[], Outcome]) -> int:
+    """Drive an attempt.
 
     Args:
         document: What the attempt was handed.
@@ -77,8 +85,9 @@ def run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[]
             return _last_word(
                 reporter, Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
             )
-    watch = _Watch(document)
+    watch, guard = _Watch(document), Guard(document)
     watch.start()
+    guard.start()
     try:
         outcome = work()
     except Exception:
@@ -86,11 +95,15 @@ def run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[]
         return 1
     finally:
         watch.stop()
+        guard.stop()
     if outcome.superseded:
         return 1
     with Reporter(document, lock_timeout=60) as reporter:
         if not has_adopted:
             reporter.adopt_older()
+        guard.say_pending(reporter)
+        if guard.words and outcome.reason in (Reason.WORKER_LOST, Reason.JOB_LOST):
+            outcome = outcome.model_copy(update={"message": f"{guard.words} {outcome.message}"[:2000]})
         code = _last_word(reporter, outcome)
     if code == 0:
         shutil.rmtree(Path(document.work_dir) / "scratch" / str(document.attempt), ignore_errors=True)

@@ -16,6 +16,7 @@ from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.using import ModelUseSpec
+from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import read_bytes
 from tunesmith_jobs.model_work import Stopped, Work
 from tunesmith_jobs.report import Outlet, Reporter
@@ -45,7 +46,7 @@ def spec_of(document: ModelDocument) -> ModelUseSpec:
 def run(uri: str) -> str:
     """Ray's entry: do the work; returns its `Outcome` as JSON."""
     document = read(uri)
-    with Reporter(document, lock_timeout=_LOCK_SECONDS) as reporter:
+    with alive(document, 0), Reporter(document, lock_timeout=_LOCK_SECONDS) as reporter:
         outcome = work(document, reporter)
         if not outcome.superseded:
             reporter.drain(_DRAIN_SECONDS)

@@ -19,7 +19,15 @@ from typing import Protocol
 import httpx
 
 from tunesmith.errors import ErrorResponse, StaleAttempt, TunesmithError
-from tunesmith.events import MAX_BATCH_EVENTS, MAX_LOG_CHARACTERS, JobPayload, LogLine, ReportReceipt
+from tunesmith.events import (
+    MAX_BATCH_EVENTS,
+    MAX_LOG_CHARACTERS,
+    JobPayload,
+    LogLine,
+    Report,
+    ReportReceipt,
+    SilentWorker,
+)
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
@@ -32,6 +40,8 @@ HEARTBEAT_SECONDS = 2.0
 MAX_BACKOFF_SECONDS = 2.0
 _BATCH_BYTES = 4 * 2**20
 _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+_SILENT_TIMEOUT = httpx.Timeout(2.0)
+"""Who watches others must not wait long himself."""
 _ADOPTED = frozenset({"metrics", "system", "checkpoint", "checkpoint_removed", "log", "warning"})
 
 _log = logging.getLogger("tunesmith_jobs.report")
@@ -118,12 +128,23 @@ class ControlPlane:
             httpx.HTTPStatusError: Refused for another reason.
             httpx.TransportError: Nobody answered.
         """
-        body = b'{"attempt":%d,"events":[%s]}' % (self._attempt, b",".join(lines))
-        answer = self._client.post(f"/v1/tasks/{self._task_id}/reports", content=body)
+        return self._post(b'{"attempt":%d,"events":[%s]}' % (self._attempt, b",".join(lines)))
+
+    def _post(self, body: bytes, timeout: httpx.Timeout = _TIMEOUT) -> ReportReceipt:
+        answer = self._client.post(
+            f"/v1/tasks/{self._task_id}/reports",
+            content=body,
+            timeout=timeout,
+        )
         if answer.status_code == 404 or error_code(answer) == StaleAttempt.code:
             raise Gone(answer.text)
         answer.raise_for_status()
         return ReportReceipt.model_validate_json(answer.content)
+
+    def say_silent(self, workers: list[SilentWorker]) -> None:
+        """Say which workers give no sign of life. It is none of the attempt; raises as `send` does."""
+        body = Report(attempt=self._attempt, silent=workers).model_dump_json(exclude={"events"}).encode()
+        self._post(body, timeout=_SILENT_TIMEOUT)
 
     def received(self, attempt: int) -> ReportReceipt:
         """What has arrived of this attempt, or of an earlier one of the task; raises as `send` does."""

@@ -16,6 +16,8 @@ MAX_BATCH_EVENTS = 2000
 """Events one report may carry."""
 MAX_LOG_CHARACTERS = 8000
 """Characters of one log line that are kept."""
+MAX_SILENT_WORKERS = 1000
+MAX_SILENT_CHARACTERS = 500
 
 
 class Phase(StrEnum):
@@ -217,12 +219,26 @@ class JobEvent(BaseModel):
     payload: JobPayload
 
 
+class SilentWorker(BaseModel):
+    """A worker that gives no sign of life, as its attempt's driver sees it."""
+
+    model_config = ConfigDict(extra="forbid")
+    worker: int = Field(ge=0, description="Which worker, from 0.")
+    seconds: float = Field(ge=0, description="For how long.")
+    message: str = Field(max_length=MAX_SILENT_CHARACTERS, description="What is known of its process.")
+
+
 class Report(BaseModel):
-    """A batch of one attempt's events. An empty batch is a heartbeat."""
+    """A batch of one attempt's events. An empty batch is a heartbeat, unless it speaks of silent workers."""
 
     model_config = ConfigDict(extra="forbid")
     attempt: int = Field(ge=1)
     events: list[JobEvent] = Field(default_factory=list, max_length=MAX_BATCH_EVENTS)
+    silent: list[SilentWorker] | None = Field(
+        None,
+        max_length=MAX_SILENT_WORKERS,
+        description="From the driver, in place of events: the workers that give no sign of life; none are left.",
+    )
 
 
 class ReportReceipt(BaseModel):

@@ -33,6 +33,14 @@ class AttemptDocument(BaseModel):
     documents_uri: str | None = Field(
         None, description="Where the task's documents lie: its stop is left there too, see `StopMarker`."
     )
+    silent_seconds: float = Field(
+        12, gt=0, description="A worker that gave no sign of life for so long is reported."
+    )
+    stuck_seconds: float = Field(
+        60,
+        gt=0,
+        description="One that gave no sign of life and took no processor time for so long is started again.",
+    )
 
 
 class StopMarker(BaseModel):

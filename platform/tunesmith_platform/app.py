@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 import tunesmith
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.auth import Keys
+from tunesmith_platform.backends.clearing import ClearedJobs
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
@@ -100,7 +101,7 @@ def build_services(
     jobs = jobs or RayJobs(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
-    jobs = WarmJobs(jobs, database, hub)
+    jobs = ClearedJobs(WarmJobs(jobs, database, hub), settings.work_dir)
     runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)

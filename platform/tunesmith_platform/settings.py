@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     )
     stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
     heartbeat_timeout_seconds: float = Field(15, gt=0)
+    stuck_worker_seconds: float = Field(
+        60,
+        ge=3,
+        description="A worker that has given no sign of life and taken no processor time for so long is ended and "
+        "started again.",
+    )
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     check_processes: int = Field(
         0,
@@ -145,6 +151,11 @@ class Settings(BaseSettings):
     def pipelines_dir(self) -> Path:
         """Where the rows that pipelines make lie."""
         return (local_path(self.storage_uri) or self.work_dir) / "pipelines" / "data"
+
+    @property
+    def silent_worker_seconds(self) -> float:
+        """After how long a driver reports a worker: within the time in which its task is to be heard of."""
+        return 0.8 * self.heartbeat_timeout_seconds
 
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""

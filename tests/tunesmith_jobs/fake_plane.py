@@ -19,6 +19,7 @@ class FakeControlPlane:
         self.events: dict[int, list[dict[str, Any]]] = {}
         self.posts = 0
         self.heartbeats = 0
+        self.silent: list[list[dict[str, Any]]] = []
         self.desired = "run"
         self.wants: dict[str, Any] = {}  # what a newer control plane says besides
         self.failures: list[tuple[int, dict[str, Any]]] = []
@@ -69,6 +70,9 @@ class FakeControlPlane:
                     status, body = plane.failures.pop(0)
                     return self.answer(status, body)
                 known = plane.events.setdefault(report["attempt"], [])
+                if "silent" in report:
+                    plane.silent.append(report["silent"])
+                    return self.answer(200, {"last_seq": len(known), "desired": plane.desired})
                 plane.heartbeats += not report["events"]
                 for event in report["events"]:
                     if event["seq"] <= len(known):

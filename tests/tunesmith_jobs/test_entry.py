@@ -28,7 +28,13 @@ def plane() -> Iterator[FakeControlPlane]:
     server.close()
 
 
-def start(folder: Path, plane: FakeControlPlane, model: Path, **more: Any) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path,
+    plane: FakeControlPlane,
+    model: Path,
+    patience: dict[str, float] | None = None,
+    **more: Any,
+) -> subprocess.Popen[bytes]:
     """Start the driver; it starts a Ray of its own."""
     rows = tr.write_rows(folder / "train.jsonl", 24)
     spec = {
@@ -36,7 +42,8 @@ def start(folder: Path, plane: FakeControlPlane, model: Path, **more: Any) -> su
         "save_steps": 5, "lora_dropout": 0.1, "learning_rate": 1e-2, "gradient_checkpointing": False,
         "target_modules": ["all-linear"], "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
     } | more  # fmt: skip
-    document = make_document(folder, plane.url, spec=spec, model_path=str(model), train_path=str(rows))
+    places = {"model_path": str(model), "train_path": str(rows)}
+    document = make_document(folder, plane.url, spec=spec, **places, **(patience or {}))
     (folder / "job.json").write_text(document.model_dump_json())
     environment = os.environ | {
         "RAY_AUTH_MODE": "disabled",
@@ -84,16 +91,31 @@ def leave(driver: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
+@pytest.mark.parametrize("hit", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
-    tmp_path: Path, plane: FakeControlPlane, model: Path
+    tmp_path: Path, plane: FakeControlPlane, model: Path, hit: signal.Signals
 ) -> None:
-    driver = start(tmp_path, plane, model, max_steps=40)
+    """One that is frozen is reported and ended by the driver: Ray waits ten minutes for it."""
+    patience = {"silent_seconds": 3.0, "stuck_seconds": 6.0} if hit == signal.SIGSTOP else None
+    driver = start(tmp_path, plane, model, patience, max_steps=40)
     try:
         wait_until(lambda: len(of_kind(plane, "checkpoint")) >= 2, driver)
-        os.kill(worker_of(driver, tmp_path / "work").pid, signal.SIGKILL)
+        worker = worker_of(driver, tmp_path / "work")
+        worker.send_signal(hit)
+        if hit == signal.SIGSTOP:
+            wait_until(lambda: any(plane.silent), driver, 20)
+            assert worker.is_running()
         assert driver.wait(200) == 0, (tmp_path / "driver.log").read_text()[-3000:]
+        assert not worker.is_running()
     finally:
         leave(driver)
+    if hit == signal.SIGSTOP:
+        (one,) = plane.silent[0]
+        assert (one["worker"], "stopped by a signal" in one["message"]) == (0, True)
+        assert plane.silent[-1] == []
+        assert "worker_ended" in [warning["code"] for warning in of_kind(plane, "warning")]
+        (stack,) = [line["message"] for line in of_kind(plane, "log") if "Its stack:" in line["message"]]
+        assert "_train_on (tunesmith_jobs/train/core.py" in stack, "whatever it did just then"
     finished = of_kind(plane, "finished")
     assert [(f["outcome"], f["reason"]) for f in finished] == [("completed", "completed")]
     assert not faults_of(Path(finished[0]["model_uri"]))

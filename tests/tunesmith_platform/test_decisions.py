@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,21 @@ def test_a_live_job_is_never_abandoned() -> None:
         if status in (JobStatus.PENDING, JobStatus.RUNNING):
             decision = decide(facts, Observation(status), GRACE)
             assert isinstance(decision, Wait | NoteRunning | NoteSubmitted | Kill), (facts, status, decision)
+
+
+def test_silence_ends_a_job_that_is_to_train_and_changes_nothing_else() -> None:
+    ended = 0
+    for facts, status in COMBINATIONS:
+        heard = decide(facts, Observation(status), GRACE, patience=75)
+        silent = decide(replace(facts, silent=76), Observation(status), GRACE, patience=75)
+        if silent != heard:
+            ended += 1
+            assert (type(silent), type(heard)) == (Kill, Wait), (facts, status)
+            assert status in (JobStatus.PENDING, JobStatus.RUNNING)
+            assert facts.desired is Desired.RUN
+            assert facts.finished is None
+            assert facts.kill_age in (None, LONG), "a kill has its time"
+    assert ended
 
 
 def test_what_the_job_said_last_decides_how_it_ends() -> None:

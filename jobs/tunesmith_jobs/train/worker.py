@@ -16,6 +16,7 @@ from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import (
     count_restart,
     is_told_to_leave,
@@ -77,6 +78,11 @@ def work(uri: str, rank: int, world: int, is_drained: Callable[[], bool] = lambd
             os.environ.pop(name, None)
     if read_outcome(document) is not None:
         return  # it ended before this worker was lost
+    with alive(document, rank):
+        _work(document, rank, is_drained)
+
+
+def _work(document: JobDocument, rank: int, is_drained: Callable[[], bool]) -> None:
     if rank:
         outcome = _train(document, Silent(), rank, 0, Notices(is_drained))
         if outcome.outcome is State.FAILED:

@@ -21,7 +21,9 @@ from tunesmith.events import (
     Progress,
     Report,
     ReportReceipt,
+    SilentWorker,
     TrainingStarted,
+    Warned,
 )
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith_platform.checkpoints import repository as checkpoints
@@ -34,6 +36,7 @@ from tunesmith_platform.quota import ledger
 from tunesmith_platform.series import folding
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.service import request_stop
+from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
 _SHOWN_METRICS = ("loss", "tokens_per_second")
 Addressed = tuple[str, Report]
@@ -52,6 +55,7 @@ def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt |
     last_seqs = repository.last_seqs(session, [(task_id, report.attempt) for task_id, report in reports])
     refused: dict[int, TunesmithError] = {}
     fresh: dict[str, list[JobEvent]] = {}
+    silent: dict[str, list[SilentWorker]] = {}
     for place, (task_id, report) in enumerate(reports):
         key = (task_id, report.attempt)
         try:
@@ -59,9 +63,16 @@ def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt |
         except TunesmithError as error:
             refused[place] = error
             continue
+        if report.silent is not None:
+            silent[task_id] = report.silent
+            continue  # it is the driver that speaks, and no sign of life of those who train
         fresh.setdefault(task_id, []).extend(events)
         if events:
             last_seqs[key] = events[-1].seq
+    told = [entry for task_id, workers in silent.items() for entry in _silent(standings[task_id], workers)]
+    if told:
+        repository.store(session, told)
+    repository.move_unheard(session, [standings[task_id] for task_id in silent if task_id not in fresh])
     if fresh:
         _write(session, [(standings[task_id], events) for task_id, events in fresh.items()], last_seqs)
     pinned = checkpoints.pinned_steps(session, list(fresh))
@@ -118,6 +129,24 @@ def _write(
         weighty = [event for event in events if isinstance(event.payload, _WEIGHTY)]
         if weighty:
             _follow(session, task, weighty)
+
+
+def _silent(task: Standing, workers: Sequence[SilentWorker]) -> list[Entry]:
+    """Note which workers give no sign of life; what the platform itself says of those that are new among them."""
+    before = task.progress.get(SILENT, [])
+    task.progress |= {SILENT: [one.worker for one in workers], DRIVER_HEARD: now().isoformat()}
+    entries = []
+    for one in workers:
+        if one.worker not in before:
+            task.events += 1
+            said = Warned(
+                code="worker_silent",
+                message=one.message,
+                hint="If it takes no processor time either it is ended after a while, and another takes its place.",
+            )
+            text = said.model_dump_json()
+            entries.append(Entry(task.id, task.events, task.attempt, None, said.kind, now(), text))
+    return entries
 
 
 def _show(progress: dict[str, Any], payload: JobPayload) -> None:

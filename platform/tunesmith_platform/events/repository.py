@@ -97,6 +97,11 @@ _MOVE = (
     .where(_TASKS.c.id == bindparam("of"))
     .values({name: bindparam(name) for name in ("events", "folded", "progress", "heartbeat_at")})
 )
+_MOVE_UNHEARD = (
+    update(_TASKS)
+    .where(_TASKS.c.id == bindparam("of"))
+    .values({name: bindparam(name) for name in ("events", "folded", "progress")})
+)
 _MOVE_ATTEMPT = (
     update(_ATTEMPTS)
     .where(_ATTEMPTS.c.task_id == bindparam("of"), _ATTEMPTS.c.number == bindparam("which"))
@@ -142,6 +147,16 @@ def move(
     if attempts:
         further = [{"of": of, "which": which, "last_seq": seq} for (of, which), seq in attempts.items()]
         connection.execute(_MOVE_ATTEMPT, further)
+
+
+def move_unheard(session: Session, tasks: Sequence[Standing]) -> None:
+    """Write down where tasks stand of which somebody else spoke; see `move`."""
+    moved = [
+        {"of": task.id, "events": task.events, "folded": task.folded, "progress": task.progress}
+        for task in tasks
+    ]
+    if moved:
+        session.connection().execute(_MOVE_UNHEARD, moved)
 
 
 def store(session: Session, entries: Sequence[Entry]) -> None:

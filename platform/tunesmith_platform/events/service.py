@@ -75,6 +75,7 @@ class EventService:
         for (task_id, report), answer in zip(reports, answers, strict=True):
             if report.events and isinstance(answer, ReportReceipt):
                 self.lag_seconds = max(0.0, (now() - report.events[-1].time).total_seconds())
+            if (report.events or report.silent is not None) and isinstance(answer, ReportReceipt):
                 self._hub.notify(task_id)
         return answers
 

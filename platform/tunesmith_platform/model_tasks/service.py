@@ -232,6 +232,8 @@ class ModelTaskService:
             spec=task.spec,
             api_url=settings.api_url,
             token=report_token(read_secret(settings.report_secret_file), task.id, number),
+            silent_seconds=settings.silent_worker_seconds,
+            stuck_seconds=settings.stuck_worker_seconds,
             work_dir=f"{settings.work_dir}/{task.id}",
             submitted_at=now(),
             artifact_uri=task.artifact_uri,

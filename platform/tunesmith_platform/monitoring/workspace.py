@@ -118,5 +118,9 @@ class Workspace:
         if progress.get("total_steps"):
             progress["percent"] = round(100 * progress.get("step", 0) / progress["total_steps"], 2)
         return TaskLine.model_validate(
-            values | {"progress": progress, "health": health(State(values["state"]), heard, self._settings)}
+            values
+            | {
+                "progress": progress,
+                "health": health(State(values["state"]), heard, progress, self._settings),
+            }
         )

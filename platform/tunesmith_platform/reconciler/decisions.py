@@ -8,10 +8,13 @@ The table that a test walks through entirely:
 | absent, never recorded as submitted | submit (again), or end on a stop | end |
 | absent, was submitted | try again or give up; on a stop: stopped | end as it said |
 | waiting or running | wait; on a stop before training, or after the grace: kill | wait, then kill what lingers |
+| running, and nothing heard for long | kill, then as when it is over | wait, then kill what lingers |
 | over | try again or give up; on a stop: stopped | end as it said |
 """
 
 import datetime as dt
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +22,7 @@ from tunesmith.events import Finished
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith_platform.backends.protocols import JobStatus, Observation
 
+_SILENT = "Nothing was heard of its job for a while: it was ended. Its node may have been away or overloaded."
 LINGER = dt.timedelta(seconds=30)
 """How long a job may stay after its last word."""
 KILL_AGAIN = dt.timedelta(seconds=10)
@@ -53,6 +57,10 @@ class Facts:
     max_restarts: int
     stop_reason: Reason = Reason.STOPPED_BY_USER
     """Why it is to stop, where that is wanted."""
+    heard: Hashable = None
+    """Changes when something is heard of its job."""
+    silent: float = 0.0
+    """Seconds for which nothing was heard of its job, neither of its workers nor of its driver."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +110,14 @@ class End:
 Decision = Wait | Submit | NoteSubmitted | NoteRunning | Kill | Retry | End
 
 
-def decide(facts: Facts, seen: Observation, grace: dt.timedelta) -> Decision:
+def decide(facts: Facts, seen: Observation, grace: dt.timedelta, patience: float = math.inf) -> Decision:
     """What to do next.
 
     Args:
         facts: What is recorded.
         seen: What Ray says of the attempt's job.
         grace: How long a job may take to save and leave after a stop.
+        patience: For how many seconds nothing may be heard of a job before it is ended and started again.
     """
     if seen.status is JobStatus.UNREACHABLE:
         return Wait()
@@ -127,6 +136,8 @@ def decide(facts: Facts, seen: Observation, grace: dt.timedelta) -> Decision:
         return Wait()
     if facts.state is State.PENDING and seen.status is JobStatus.RUNNING:
         return NoteRunning()
+    if facts.silent > patience and _may_kill(facts):
+        return Kill(f"Nothing was heard of its job for {facts.silent:.0f} s.")
     return Wait()
 
 
@@ -167,6 +178,8 @@ def _ended(facts: Facts, seen: Observation) -> Decision:
         return End(said.outcome, said.reason, said.message)
     if facts.desired is Desired.STOP:
         return _stopped(facts)
+    if facts.kill_age is not None:  # nothing else ends a job that is to run and has not said its last word
+        return _again(facts, Reason.JOB_LOST, _SILENT)
     words = "Ray no longer knows the job." if seen.status is JobStatus.ABSENT else f"The job {seen.status}"
     detail = f"{words} without a last word. {seen.message}".strip() if seen.status.is_over else words
     return _again(facts, Reason.JOB_LOST, detail)

@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -40,9 +41,11 @@ from tunesmith_platform.reconciler.decisions import (
     Wait,
     decide,
 )
+from tunesmith_platform.reconciler.listening import Listening
 from tunesmith_platform.services import Services
 from tunesmith_platform.tasks import repository, stopping
 from tunesmith_platform.tasks.service import move
+from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,9 @@ _LOG_TAIL = 40
 _TROUBLE = (
     "The platform cannot look after this task just now and goes on trying; `tunesmith logs api` says more:"
 )
+_WARNINGS = 20
+"""The newest warnings among which one is looked for that was given already."""
+SILENT_CODE = "silent"
 _PROGRAMS = {Kind.DATASET: data_step.PROGRAM} | dict.fromkeys(model_step.MODEL_STEPS, model_step.PROGRAM)
 """What Ray runs for a kind of task; the others train."""
 
@@ -75,6 +81,7 @@ class Reconciler(Loop):
         self._submit_after: dict[str, float] = {}
         self._leave_stop_at: dict[str, tuple[int, float]] = {}
         """By task: the attempt whose stop was left last, and when that is to be tried again."""
+        self._listening = Listening()
 
     def begin(self) -> None:
         """Say which tasks were under way before."""
@@ -93,6 +100,7 @@ class Reconciler(Loop):
         self._admit()
         with self._services.database.read() as session:
             todo = repository.to_reconcile(session)
+        self._listening.keep(todo)
         self.each(todo, self.reconcile, told=self._tell_trouble)
 
     def _tell_trouble(self, task_id: str, error: BaseException | None) -> None:
@@ -133,6 +141,7 @@ class Reconciler(Loop):
                 task.waits_for = WaitsFor.RESOURCES
                 task.message = "Being handed to Ray."
                 task.heartbeat_at = None
+                task.progress = {k: v for k, v in task.progress.items() if k not in (SILENT, DRIVER_HEARD)}
                 session.add(
                     AttemptRow(
                         task_id=task_id,
@@ -174,8 +183,12 @@ class Reconciler(Loop):
                     repository.require(session, task_id),
                     session.get_one(AttemptRow, (task_id, facts.attempt)),
                 )
-        grace = dt.timedelta(seconds=self._services.settings.stop_grace_seconds)
-        decision = decide(facts, seen, grace)
+        settings = self._services.settings
+        facts = self._listen(task_id, facts, seen)
+        grace = dt.timedelta(seconds=settings.stop_grace_seconds)
+        # A driver that lives ends a stuck worker by itself, and speaks again right after.
+        patience = settings.stuck_worker_seconds + settings.heartbeat_timeout_seconds
+        decision = decide(facts, seen, grace, patience)
         if isinstance(decision, Wait):
             self._note_waiting(task_id, facts, seen)
             return
@@ -249,11 +262,46 @@ class Reconciler(Loop):
             spec=task.spec,
             api_url=settings.api_url,
             token=report_token(read_secret(settings.report_secret_file), task_id, number),
+            silent_seconds=settings.silent_worker_seconds,
+            stuck_seconds=settings.stuck_worker_seconds,
             work_dir=f"{settings.work_dir}/{task_id}",
             artifact_uri=artifact_uri,
             submitted_at=now(),
             **task.inputs,
         )
+
+    # --- listening
+
+    def _listen(self, task_id: str, facts: Facts, seen: Observation) -> Facts:
+        """Note for how long nothing was heard of a job that runs, and warn of it once."""
+        if seen.status is not JobStatus.RUNNING or facts.state is State.PENDING:
+            self._listening.forget(task_id)
+            return facts
+        silent = self._listening.look(task_id, facts.heard)
+        if silent >= self._services.settings.heartbeat_timeout_seconds and facts.finished is None:
+            self._warn_silent(task_id, facts.attempt, silent)
+        return replace(facts, silent=silent)
+
+    def _warn_silent(self, task_id: str, number: int, silent: float) -> None:
+        with self._services.database.read() as session:
+            task = repository.require(session, task_id)
+            said = events.last_of_kind(session, task_id, "warning", _WARNINGS)
+            heard = task.heartbeat_at
+            if any(
+                row.payload["code"] == SILENT_CODE and (heard is None or row.time >= heard) for row in said
+            ):
+                return
+        with self._services.database.write() as session:
+            task = repository.locked(session, task_id)
+            if task.attempt != number or task.heartbeat_at != heard:
+                return
+            warning = Warned(
+                code=SILENT_CODE,
+                message=f"Nothing has been heard of its job for {silent:.0f} s.",
+                hint="Its node may be away or overloaded. If it goes on like that, the job is ended and started again.",
+            )
+            events.append_own(session, task, warning.model_dump(mode="json"))
+        self._services.hub.notify(task_id)
 
     # --- recording
 
@@ -303,6 +351,7 @@ def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
         # What came before its user continued it is no restart.
         max_restarts=int(task.spec.get("max_restarts", 0)) + task.attempts_before,
         stop_reason=Reason(task.stop_reason or Reason.STOPPED_BY_USER),
+        heard=(task.attempt, task.heartbeat_at, (task.progress or {}).get(DRIVER_HEARD)),
     )
 
 

@@ -1,6 +1,8 @@
 """A task's row as the API shows it."""
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 from tunesmith import views
 from tunesmith.lifecycle import REASONS, Desired, Reason, ReasonFacts, State, WaitsFor
@@ -10,6 +12,10 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
 
+SILENT = "silent_workers"
+"""In a task's progress: the workers that give no sign of life."""
+DRIVER_HEARD = "driver_heard_at"
+"""In a task's progress: when its driver last spoke of them."""
 _AFTERWARDS = {
     Kind.DATASET: "Look at its rows (`tunesmith data validate`), or train on them.",
     Kind.EVALUATE: "Look at what it measured: `tunesmith tasks metrics TASK`.",
@@ -37,7 +43,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         next_step=_next_step(task, facts) if facts else None,
         fault=facts.fault if facts else None,
         waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
-        health=health(State(task.state), task.heartbeat_at, settings),
+        health=health(State(task.state), task.heartbeat_at, task.progress or {}, settings),
         priority=task.priority,
         tags=task.tags,
         notes=task.notes,
@@ -71,9 +77,12 @@ def _next_step(task: TaskRow, facts: ReasonFacts) -> str:
     return facts.next_step
 
 
-def health(state: State, heard: dt.datetime | None, settings: Settings) -> views.Health | None:
-    """Of a task that should be running: whether it was heard of lately (I4)."""
+def health(
+    state: State, heard: dt.datetime | None, progress: Mapping[str, Any], settings: Settings
+) -> views.Health | None:
+    """Of a task that should be running: whether it was heard of lately, from all its workers (I4)."""
     if state not in (State.RUNNING, State.STOPPING):
         return None
     is_live = heard is not None and (now() - heard).total_seconds() < settings.heartbeat_timeout_seconds
+    is_live = is_live and not progress.get(SILENT)
     return views.Health.LIVE if is_live else views.Health.RECOVERING
