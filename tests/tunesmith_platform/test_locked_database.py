@@ -1,0 +1,326 @@
+"""A database that another program holds locked, or whose disk is full: every write is answered soon, none is lost."""
+
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from conftest_platform import TIME, Plane
+from fastapi.testclient import TestClient
+from model_files import make_model_folder
+from sqlalchemy import event
+
+import tunesmith_platform
+from tunesmith.errors import DatabaseBusy
+from tunesmith.job import read_secret, runner_token
+from tunesmith.lifecycle import State
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.db import engine
+from tunesmith_platform.db.engine import MIGRATIONS, Database
+from tunesmith_platform.db.tables import PipelineRow, RunnerRow
+from tunesmith_platform.loops import Loop
+from tunesmith_platform.monitoring.loop import Monitor
+from tunesmith_platform.notifications.loop import Notifier
+from tunesmith_platform.pipelines.runner import PipelineRunner
+from tunesmith_platform.runners.dispatch import code_stamp
+from tunesmith_platform.runners.pool import RunnerPool
+
+FLOW = """
+components: [{id: a, type: datasets, provider: local, data_files: FILE}]
+workflows: [{id: flow, jobs: [{id: load, component: a}]}]
+"""
+TEMPLATE = "name: brought\nparameters: {r: 8}\n"
+READS = {
+    "POST /v1/tasks:estimate",
+    "POST /v1/datasets:validate",
+    "POST /v1/datasets:preview",
+    "POST /v1/system/mlflow-link",
+    "PUT /v1/uploads/{upload}",  # a piece goes into its file
+}
+"""Calls that store nothing in the database."""
+
+
+def database_file(plane: Plane) -> str:
+    return plane.settings.database_url.removeprefix("sqlite:///")
+
+
+@contextmanager
+def locked(plane: Plane) -> Iterator[None]:
+    """Another program writes, and does not come to an end."""
+    with closing(sqlite3.connect(database_file(plane), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def impatient(plane: Plane) -> Plane:
+    plane.services.database.patience = 0.02
+    return plane
+
+
+class Things:
+    """One of everything that a writing call can be about."""
+
+    def __init__(self, plane: Plane, client: TestClient, folder: Path) -> None:
+        plane.settings.max_concurrent_jobs = 9
+        plane.settings.allowed_roots = [folder]
+        plane.settings.notify_private_addresses = True
+        self.client = client
+        running, stopped = plane.running(), plane.running()
+        plane.report(running, SAVED)
+        plane.report(stopped, SAVED)
+        plane.services.tasks.stop(stopped.id)
+        plane.report(stopped, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
+        plane.job(stopped, JobStatus.SUCCEEDED)
+        plane.tick()
+        assert plane.task(stopped.id).state is State.STOPPED
+        self.running, self.stopped, self.waiting = running.id, stopped.id, plane.submit().id
+        rows = folder / "rows.jsonl"
+        rows.write_text('{"prompt": "a", "response": "b"}\n')
+        model = make_model_folder(folder / "model")
+        self.made("/v1/templates", name="own", parameters={"r": 8})
+        self.hook = self.made("/v1/webhooks", url="http://127.0.0.1:9/")["id"]
+        self.made("/v1/datasets", source=str(rows), name="rows")
+        self.upload = self.made("/v1/uploads", file_name="more.jsonl", bytes=4)["id"]
+        row = b'{"prompt": "e", "response": "f"}'
+        self.sent = self.made("/v1/uploads", file_name="sent.jsonl", bytes=len(row))["id"]
+        assert client.put(f"/v1/uploads/{self.sent}", params={"offset": 0}, content=row).status_code == 200
+        self.made("/v1/models", source=str(model), name="small")
+        with plane.services.database.write() as session:
+            session.add(RunnerRow(id="runner-a", state="starting", code=code_stamp(), created_at=TIME))
+            for name, state in (("a", "running"), ("b", "failed"), ("c", "failed")):
+                texts = {"project": "p", "workflow": "w", "principal": "local", "desired": "run"}
+                ended = None if state == "running" else TIME
+                session.add(
+                    PipelineRow(
+                        id=f"pipe-{name}",
+                        name=name,
+                        state=state,
+                        request={},
+                        created_at=TIME,
+                        ended_at=ended,
+                        **texts,
+                    )
+                )
+        self.tokens = {
+            "report": plane.token(running),
+            "runner": runner_token(read_secret(plane.home.report_secret_file), "runner-a"),
+        }
+        (folder / "other.jsonl").write_text('{"prompt": "c", "response": "d"}\n')
+        self.folder = folder
+        self.seq = plane.seqs[(running.id, 1)] + 1
+
+    def made(self, path: str, **body: Any) -> dict[str, Any]:
+        reply = self.client.post(path, json=body)
+        assert reply.status_code == 201, reply.text
+        return dict(reply.json())
+
+    def calls(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """A call of every route that writes: its address and what goes with it."""
+        event = {"seq": self.seq, "time": TIME.isoformat(), "payload": {"kind": "log", "message": "x"}}
+        spec = {"model": "m", "train_file": "/t"}
+        report, runner = ({"Authorization": f"Bearer {self.tokens[name]}"} for name in ("report", "runner"))
+        run = {"operation": "load", "parameters": {"path": str(self.folder / "rows.jsonl")}}
+        return {
+            "POST /v1/tasks": ("", {"json": {"spec": spec}}),
+            "PATCH /v1/tasks/{task_id}": (self.running, {"json": {"notes": "n"}}),
+            "POST /v1/tasks/{task_id}:stop": (self.running, {}),
+            "POST /v1/tasks/{task_id}:clone": (self.running, {}),
+            "POST /v1/tasks/{task_id}:new-stage": (self.stopped, {}),
+            "POST /v1/tasks/{task_id}:continue": (self.stopped, {}),
+            "DELETE /v1/tasks/{task_id}": (self.stopped, {}),
+            "POST /v1/tasks/{task_id}/reports": (
+                self.running,
+                {"json": {"attempt": 1, "events": [event]}, "headers": report},
+            ),
+            "POST /v1/tasks/{task_id}/checkpoints:save": (self.running, {}),
+            "POST /v1/tasks/{task_id}/checkpoints/{step}:pin": (self.running, {}),
+            "POST /v1/tasks/{task_id}/checkpoints/{step}:unpin": (self.running, {}),
+            "POST /v1/runners/{runner_id}/next": (
+                "runner-a",
+                {"json": {"wait_seconds": 0, "is_warm": True}, "headers": runner},
+            ),
+            "PUT /v1/quota/{project}": ("p", {"json": {"enabled": True}}),
+            "POST /v1/quota/{project}/grants": ("p", {"json": {"amount": 1}}),
+            "POST /v1/templates": ("", {"json": {"name": "new", "parameters": {"r": 8}}}),
+            "POST /v1/templates:import": (
+                "",
+                {"content": TEMPLATE, "headers": {"Content-Type": "application/yaml"}},
+            ),
+            "PATCH /v1/templates/{name}": ("own", {"json": {"description": "d"}}),
+            "DELETE /v1/templates/{name}": ("own", {}),
+            "POST /v1/webhooks": ("", {"json": {"url": "http://127.0.0.1:9/b"}}),
+            "DELETE /v1/webhooks/{webhook_id}": (self.hook, {}),
+            "POST /v1/webhooks/{receiver}:test": (self.hook, {}),
+            "POST /v1/datasets": (
+                "",
+                {"json": {"source": str(self.folder / "other.jsonl"), "name": "other"}},
+            ),
+            "POST /v1/datasets:run": ("", {"json": run}),
+            "DELETE /v1/datasets/{dataset}": ("rows", {}),
+            "POST /v1/uploads": ("", {"json": {"file_name": "b.jsonl", "bytes": 4}}),
+            "POST /v1/uploads/{upload}:finish": (self.sent, {}),
+            "DELETE /v1/uploads/{upload}": (self.upload, {}),
+            "POST /v1/models": ("", {"json": {"source": str(self.folder / "model"), "name": "again"}}),
+            "POST /v1/models/{model}:check": ("small", {}),
+            "PATCH /v1/models/{model}": ("small", {"json": {"name": "tiny"}}),
+            "DELETE /v1/models/{model}": ("small", {}),
+            "POST /v1/pipelines": (
+                "",
+                {"json": {"yaml": FLOW.replace("FILE", str(self.folder / "rows.jsonl"))}},
+            ),
+            "POST /v1/pipelines/{pipeline_id}:stop": ("pipe-a", {}),
+            "POST /v1/pipelines/{pipeline_id}:continue": ("pipe-b", {}),
+            "DELETE /v1/pipelines/{pipeline_id}": ("pipe-c", {}),
+        }
+
+
+def test_every_call_that_writes_says_at_once_that_the_database_is_locked(
+    impatient: Plane, client: TestClient, tmp_path: Path
+) -> None:
+    things = Things(impatient, client, tmp_path)
+    described = Path(tunesmith_platform.__file__).parents[1] / "reference" / "openapi.json"
+    paths = json.loads(described.read_text())["paths"]
+    routes = {
+        f"{method.upper()} {path}" for path, methods in paths.items() for method in methods.keys() - {"get"}
+    }
+    calls = things.calls()
+    answers: dict[str, Any] = {}
+    with locked(impatient):
+        for call, (subject, given) in calls.items():
+            method, _, path = call.partition(" ")
+            path = re.sub(r"\{[^}]+\}", subject, path.replace("{step}", "3"))
+            reply = client.request(method, path, **given)
+            code = reply.json()["error"]["code"] if reply.status_code >= 400 else ""
+            answers[call] = (reply.status_code, code, reply.headers.get("Retry-After"))
+        assert client.get("/v1/tasks").status_code == 200, "reading goes on"
+        assert client.get("/healthz").status_code == 200
+    assert {call: answer for call, answer in answers.items() if answer != (503, "database_busy", "1")} == {}
+    assert routes - set(calls) == READS
+    # Nothing was stored by what was refused, and each can be done now.
+    assert client.post("/v1/tasks", json={"spec": {"model": "m", "train_file": "/t"}}).status_code == 201
+    assert client.post(f"/v1/uploads/{things.sent}:finish").status_code == 201
+    subject, given = calls["POST /v1/tasks/{task_id}/reports"]
+    assert client.post(f"/v1/tasks/{subject}/reports", **given).json()["last_seq"] == things.seq
+
+
+SAVED = {"kind": "checkpoint", "step": 3, "uri": "/c/3", "bytes": 1, "files": 1, "manifest_sha256": "0" * 64}
+
+
+def test_the_loops_go_on_when_the_database_is_free_again(impatient: Plane) -> None:
+    plane = impatient
+    database, hub, settings = plane.services.database, plane.services.hub, plane.settings
+    running, waiting = plane.running(), plane.submit()
+    loops: list[Loop] = [
+        plane.reconciler,
+        plane.mirror,
+        Monitor(database, hub, settings),
+        Notifier(plane.services.notifications, hub),
+        PipelineRunner(plane.services),
+        RunnerPool(database, hub, settings, plane.services.jobs),
+    ]
+    plane.services.tasks.stop(running.id)
+    plane.report(running, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
+    plane.job(running, JobStatus.SUCCEEDED)
+    with locked(plane):
+        for loop in loops:
+            loop.troubles.attempt("a round", loop.tick)
+    for loop in loops:
+        loop.tick()
+    assert plane.task(running.id).state is State.STOPPED
+    plane.tick()
+    assert plane.jobs.submits[-1] == f"{waiting.id}-1"
+    assert plane.tracking.runs
+
+
+def test_many_that_wait_are_all_answered_in_about_the_time_of_one(plane: Plane) -> None:
+    """They wait side by side, not one after the other: ten in a row would take ten times as long."""
+    database, refused = plane.services.database, []
+    database.patience = 0.5
+
+    def write(_: int) -> None:
+        try:
+            with database.write():
+                pytest.fail("it is locked")
+        except DatabaseBusy as error:
+            refused.append(error)
+
+    began = time.monotonic()
+    with locked(plane), ThreadPoolExecutor(20) as pool:
+        list(pool.map(write, range(20)))
+    assert len(refused) == 20
+    assert time.monotonic() - began < 20 * database.patience / 2
+
+
+def test_our_own_writers_wait_for_each_other_longer_than_for_another_program(impatient: Plane) -> None:
+    database = impatient.services.database
+    done = threading.Event()
+
+    def write() -> None:
+        with database.write():
+            done.set()
+
+    with database.write():
+        second = threading.Thread(target=write, daemon=True)
+        second.start()
+        assert not done.wait(20 * database.patience)
+        assert second.is_alive(), "it waits"
+    assert done.wait(10)
+
+
+def test_a_full_disk_is_said_and_loses_nothing(plane: Plane, client: TestClient) -> None:
+    kept = plane.submit(notes="kept")
+    database = plane.services.database
+    database.engine.dispose()
+
+    def fill(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # as many as there are
+
+    event.listen(database.engine, "connect", fill)
+    body = {"spec": {"model": "m", "train_file": "/t"}, "notes": "x" * 4000, "tags": ["t" * 60] * 8}
+    replies = [client.post("/v1/tasks", json=body) for _ in range(20)]
+    full = [reply for reply in replies if reply.status_code == 503]
+    assert full, "there is room for a few in the pages that are there"
+    assert {(reply.json()["error"]["code"], reply.headers["Retry-After"]) for reply in full} == {
+        ("disk_full", "1")
+    }
+    event.remove(database.engine, "connect", fill)
+    database.engine.dispose()
+    stored = {task["id"] for task in client.get("/v1/tasks").json()["data"]}
+    acknowledged = {reply.json()["id"] for reply in replies if reply.status_code == 201}
+    assert stored == {kept.id} | acknowledged
+    assert client.post("/v1/tasks", json=body).status_code == 201
+
+
+def test_a_fault_of_ours_is_not_called_the_databases(plane: Plane, client: TestClient) -> None:
+    with plane.services.database.write() as session:
+        session.connection().exec_driver_sql("ALTER TABLE tasks RENAME TO tusks")
+    assert client.get("/v1/tasks").json()["error"]["code"] == "internal"
+
+
+# --- the schema's revision
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert engine._newest_revision() == ScriptDirectory.from_config(config).get_current_head()
+
+
+def test_a_start_writes_nothing_to_a_database_that_is_up_to_date(plane: Plane) -> None:
+    plane.services.keys.enroll(plane.settings.api_key_file, name="local")
+    again = Database(plane.settings.database_url)
+    with locked(plane):
+        again.migrate()
+        plane.services.keys.enroll(plane.settings.api_key_file, name="local")
+    again.close()
