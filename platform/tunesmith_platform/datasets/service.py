@@ -143,9 +143,13 @@ class DatasetService:
             kind = checks.recognised(named)
             with self._lock:  # nobody removes what is found to be stored
                 path = self._store(folder, found, file_name)
-                entered = self._enter(
-                    name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
-                )
+                try:
+                    entered = self._enter(
+                        name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
+                    )
+                except Exception:
+                    _bring_back(path, named)
+                    raise
         except Exception as error:
             if named.exists():
                 named.rename(file)
@@ -330,3 +334,18 @@ def _sum(path: Path) -> tuple[str, list[int]]:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest(), stamp
+
+
+def _bring_back(stored: str, file: Path) -> None:
+    """Put a file that was moved into the storage where it was: its user can have it entered again.
+
+    The stored one stays. Its place is named by its bytes: the next try finds it there, and so may another process now.
+    """
+    if file.exists():
+        return  # a storage that copies left it
+    file.parent.mkdir(exist_ok=True)
+    try:
+        shutil.copyfile(stored, file)
+    except OSError:  # no room, most likely
+        file.unlink(missing_ok=True)
+        file.hardlink_to(stored)
