@@ -10,6 +10,7 @@ import pytest
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
 from real_postgres import real_postgres
 from real_s3 import real_s3
+from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 
 from tunesmith.home import Home
 
@@ -44,11 +45,24 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowSer
 
 
 @pytest.fixture(scope="session")
-def live_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Home]:
-    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
+def shell_proxy() -> Iterator[RecordingProxy]:
+    """The proxy that the shell of `live_home` names for everything."""
+    with recording_proxy() as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def live_home(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, shell_proxy: RecordingProxy
+) -> Iterator[Home]:
+    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`.
+
+    The shell that starts it names a proxy, and holds keys that are nobody else's business.
+    """
     root = tmp_path_factory.mktemp("live")
     # Warm runners have a test of their own: nowhere else is one warmed up for nothing.
     environment = {**os.environ, "TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": "0"}
+    environment |= shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
     tunesmith = Path(sys.executable).parent / "tunesmith"
     allow = ["--allow", str(root), "--allow", str(tiny_model.parent)]
     subprocess.run([tunesmith, "up", *allow], env=environment, check=True, timeout=180)

@@ -1,9 +1,13 @@
-"""A proxy of the environment that listens: what comes to it is written down, and goes nowhere."""
+"""What a shell may hold: a proxy for everything, which writes down what comes to it, and keys of other things."""
 
 import contextlib
 import socketserver
 import threading
 from collections.abc import Iterator
+
+CANARY = "a-key-that-stays-in-the-shell"
+SHELL_KEYS = ("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "GITHUB_TOKEN", "SOME_PASSWORD")
+"""Variables of a shell; each holds `CANARY`."""
 
 
 class RecordingProxy:

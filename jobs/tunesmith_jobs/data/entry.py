@@ -19,6 +19,7 @@ from tunesmith.data_step import DataDocument, DataOutput, place_of
 from tunesmith.errors import InvalidData, InvalidInput, TunesmithError
 from tunesmith.events import DatasetMade, Finished, LogLine, Progress
 from tunesmith.lifecycle import REASONS, Desired, Reason
+from tunesmith.proxies import going_outside
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.recognising import recognise
 from tunesmith.spec.dataset import read_operation
@@ -64,7 +65,8 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
         parameters = with_environment(document.parameters, document.environment)
         _say(outlet, f"`{document.operation}` begins.")
         spec = read_operation(document.operation, parameters)
-        outputs = run(spec, Path(document.rows_dir), Meter(lambda *how_far: _tell(outlet, *how_far)))
+        with going_outside():  # a data set of the hub's may lie behind a proxy
+            outputs = run(spec, Path(document.rows_dir), Meter(lambda *how_far: _tell(outlet, *how_far)))
         made = [_kept(document, name, output) for name, output in outputs.items()]
     except _Leave:
         return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from tunesmith.errors import InvalidInput
 from tunesmith.events import JobPayload, Metrics, TrainingStarted, Warned
 from tunesmith.optimizers import tracker_problems
+from tunesmith.proxies import outside
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.report import Outlet, Relay
@@ -98,6 +99,7 @@ class Wandb:
         run = self._run
         folder = (local_path(run.artifact_uri) or run.scratch) / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
+        proxies = outside()
         mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         self._wandb = wandb.init(
             project=run.spec.wandb_project or "tunesmith",
@@ -115,6 +117,8 @@ class Wandb:
                 x_disable_stats=True,
                 silent=True,
                 init_timeout=30,
+                http_proxy=proxies.get("http_proxy") or proxies.get("all_proxy"),
+                https_proxy=proxies.get("https_proxy") or proxies.get("all_proxy"),
             ),
         )
 

@@ -62,6 +62,7 @@ def up(
         talk.print(f"The platform of `{home.root}` is up already (supervisor {found.pid}).")
         if ray_cpus is not None and ray_cpus != read_record(home).ray_cpus:
             talk.print("[yellow]`--ray-cpus` counts at the next start: `tunesmith down`, then `up`.[/yellow]")
+    _tell_what_stays_behind()
     _await_ready(home)
     connection = home.connection()
     talk.print(f"API docs  {connection.api_url}/docs")
@@ -204,12 +205,14 @@ def _supervisor(home: Home) -> Any:
 
 
 def _start_supervisor(home: Home, ray_cpus: int | None) -> None:
+    from tunesmith_platform.embedded.environment import passed_to_supervisor
     from tunesmith_platform.embedded.processes import MARK, mark
     from tunesmith_platform.embedded.supervisor import rotate
 
     log = home.logs / "supervisor.log"
     rotate(log)
-    environment = {**os.environ, "TUNESMITH_HOME": str(home.root), MARK: mark(home, "supervisor")}
+    environment = passed_to_supervisor(os.environ)
+    environment |= {"TUNESMITH_HOME": str(home.root), MARK: mark(home, "supervisor")}
     with log.open("ab") as stream:
         subprocess.Popen(
             [
@@ -224,6 +227,16 @@ def _start_supervisor(home: Home, ray_cpus: int | None) -> None:
             stderr=subprocess.STDOUT,
             cwd=home.root,
             start_new_session=True,
+        )
+
+
+def _tell_what_stays_behind() -> None:
+    """Say which variables of this shell a tracker would want, and will not have."""
+    from tunesmith_platform.embedded.environment import PASS, stays_behind
+
+    for name in stays_behind(os.environ):
+        talk.print(
+            f"[yellow]`{name}` stays in this shell: `{PASS}='[\"{name}\"]'` passes it to workers.[/yellow]"
         )
 
 

@@ -18,6 +18,7 @@ import httpx
 
 from tunesmith.home import Connection, Home
 from tunesmith.job import read_secret
+from tunesmith_platform.embedded.environment import passed_to
 from tunesmith_platform.embedded.processes import MARK, mark
 
 HOST = "127.0.0.1"
@@ -100,30 +101,13 @@ def parts(home: Home, ports: dict[str, int], ray_cpus: int | None) -> list[Part]
     ]
 
 
-_SETTABLE = (
-    "TUNESMITH_DATABASE_URL",
-    "TUNESMITH_STORAGE_URI",
-    "TUNESMITH_MAX_CONCURRENT_JOBS",
-    "TUNESMITH_STOP_GRACE_SECONDS",
-    "TUNESMITH_HEARTBEAT_TIMEOUT_SECONDS",
-    "TUNESMITH_STUCK_WORKER_SECONDS",
-    "TUNESMITH_DRIVER_CPUS",
-    "TUNESMITH_MAX_BODY_BYTES",
-)
-"""Settings that `tunesmith up` takes from the shell."""
-
-
 def environment(home: Home, part: Part) -> dict[str, str]:
-    """A part's whole environment.
+    """A part's whole environment: what is passed on of the shell's (`embedded.environment`), and what is chosen here.
 
-    Ray's and Tunesmith's settings of the caller's shell stay out of it, but for those that say where records and files
-    go and how much may run: the addresses are the supervisor's to choose.
+    Raises:
+        InvalidInput: A list of variables that settings name is none.
     """
-    base = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _SETTABLE or not name.startswith(("RAY_", "TUNESMITH_", "MLFLOW_"))
-    }
+    base = passed_to(part.name, os.environ)
     base["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{base.get('PATH', os.defpath)}"
     return base | {"TUNESMITH_HOME": str(home.root), MARK: mark(home, part.name)} | part.environment
 

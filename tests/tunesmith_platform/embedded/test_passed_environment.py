@@ -1,0 +1,172 @@
+"""What `tunesmith up` passes on of the shell's variables: a list for each part, and not what else a shell holds."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tunesmith.errors import InvalidInput
+from tunesmith.home import Home
+from tunesmith.proxies import ASIDE
+from tunesmith_platform.embedded.commands import app
+from tunesmith_platform.embedded.environment import (
+    PASS,
+    SETTINGS,
+    passed_to,
+    passed_to_supervisor,
+    stays_behind,
+)
+from tunesmith_platform.embedded.parts import choose_ports, environment, parts
+from tunesmith_platform.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+PARTS = ("ray", "mlflow", "api")
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "canary",
+    "WANDB_API_KEY": "canary",
+    "GITHUB_TOKEN": "canary",
+    "OPENAI_API_KEY": "canary",
+    "HUGGING_FACE_HUB_TOKEN": "canary",
+    "SSH_AUTH_SOCK": "canary",
+    "MLFLOW_TRACKING_TOKEN": "canary",
+    "RAY_AUTH_TOKEN": "canary",
+    "TUNESMITH_API_KEY": "canary",
+    "PATHOLOGY": "canary",
+    "SOME_VARIABLE": "canary",
+}
+PLAIN = {
+    "PATH": "/bin",
+    "HOME": "/h",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "OPENBLAS_CORETYPE": "x",
+    "SSL_CERT_FILE": "/c",
+}
+PROXIES = {
+    "HTTP_PROXY": "http://proxy.example:1",
+    "https_proxy": "http://u:p@proxy.example:1",
+    "NO_PROXY": "a.example",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_part_gets_what_only_the_shell_needs(part: str) -> None:
+    assert passed_to(part, SECRETS | PLAIN) == PLAIN
+    assert passed_to_supervisor(SECRETS | PLAIN) == PLAIN, (
+        "jobs are of the same user, and could read it there"
+    )
+
+
+def test_the_parts_as_they_are_started_have_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (SECRETS | PROXIES).items():
+        monkeypatch.setenv(name, value)
+    home = Home(tmp_path)
+    home.create()
+    for part in parts(home, choose_ports({}), None):
+        given = environment(home, part)
+        assert "canary" not in given.values()
+        assert not [name for name in given if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+        assert given["TUNESMITH_HOME"] == str(tmp_path)
+
+
+def test_workers_get_what_drives_their_devices_and_where_models_come_from() -> None:
+    given = {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "NCCL_DEBUG": "INFO",
+        "HF_HOME": "/m",
+        "HF_ENDPOINT": "https://hub.example",
+    }
+    assert passed_to("ray", given) == given
+    assert passed_to("mlflow", given) == {}
+
+
+def test_settings_name_what_workers_get_besides() -> None:
+    shell = {
+        "WANDB_API_KEY": "k",
+        "WANDB_MODE": "online",
+        "GITHUB_TOKEN": "g",
+        "HF_TOKEN": "h",
+        "MY_KEY": "m",
+    }
+    assert passed_to("ray", shell) == {"HF_TOKEN": "h"}, "pipelines may read it where nothing else is said"
+    assert stays_behind(shell) == ["WANDB_API_KEY"]
+    named = {**shell, PASS: '["WANDB_*"]', "TUNESMITH_PIPELINE_ENVIRONMENT": '["MY_KEY"]'}
+    assert passed_to("ray", named) == {"WANDB_API_KEY": "k", "WANDB_MODE": "online", "MY_KEY": "m"}
+    assert passed_to("api", named).keys() == {"MY_KEY", "TUNESMITH_PIPELINE_ENVIRONMENT"}
+    assert stays_behind(named) == []
+    assert passed_to("mlflow", named) == {}
+    kept = passed_to_supervisor(named)
+    assert passed_to("ray", kept) == passed_to("ray", named), "the supervisor passes on what it was given"
+
+
+@pytest.mark.parametrize("name", ["RAY_ADDRESS", "MLFLOW_TRACKING_URI", "TUNESMITH_HOST"])
+def test_a_setting_cannot_name_what_is_the_supervisors_to_choose(name: str) -> None:
+    shell = {name: "x", PASS: json.dumps([name, f"{name[:-1]}*", "RA*", "ML*", "TU*"])}
+    assert passed_to("ray", shell) == {}
+
+
+@pytest.mark.parametrize("text", ["WANDB_API_KEY", "{}", "[1]", '["*"]', "["])
+def test_a_list_that_is_none_is_refused_before_anything_starts(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASS, text)
+    monkeypatch.setenv("TUNESMITH_HOME", str(tmp_path))
+    failure = CliRunner().invoke(app, ["up", "--allow", str(tmp_path)]).exception
+    assert isinstance(failure, InvalidInput)
+    assert PASS in failure.message
+
+
+@pytest.mark.parametrize(
+    "settings", [{"TUNESMITH_STORAGE_URI": "s3://b/x"}, {"TUNESMITH_ALLOWED_URIS": '["s3://b/data/"]'}]
+)
+def test_keys_of_buckets_go_where_buckets_are_used(settings: dict[str, str]) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL": "http://x"}
+    assert passed_to("ray", keys | settings) == keys
+    assert passed_to("api", keys | settings) == keys | settings
+    assert passed_to("mlflow", keys | settings) == {}
+
+
+def test_what_the_database_is_opened_with_is_the_apis_alone() -> None:
+    shell = {
+        "TUNESMITH_DATABASE_URL": "postgresql://u:secret@h/d",
+        "PGPASSWORD": "secret",
+        "TUNESMITH_SMTP_PASSWORD": "s",
+    }
+    assert passed_to("api", shell) == shell
+    assert passed_to("ray", shell) == passed_to("mlflow", shell) == {}
+
+
+def test_proxies_reach_those_alone_who_go_outside() -> None:
+    given = passed_to("ray", PROXIES)
+    assert set(given) == {ASIDE}
+    assert json.loads(given[ASIDE])["https_proxy"] == "http://u:p@proxy.example:1"
+    assert passed_to("api", PROXIES) == passed_to("mlflow", PROXIES) == {}
+    assert passed_to("ray", passed_to_supervisor(PROXIES)) == given
+
+
+def test_every_setting_that_is_named_anywhere_is_passed_on() -> None:
+    """A hint or a guide that names a setting which `up` drops sends its reader in circles."""
+    of_the_caller = {"TUNESMITH_HOME", "TUNESMITH_URL", "TUNESMITH_API_KEY", "TUNESMITH_DEBUG", PASS}
+    pages = [*(ROOT / "platform" / "guide").rglob("*.md"), ROOT / "README.md"]
+    sources = [file for folder in ("platform", "jobs", "serve") for file in (ROOT / folder).rglob("*.py")]
+    named = {
+        name
+        for file in [*pages, *sources]
+        if file.name != "parts.py"
+        for name in re.findall(r"TUNESMITH_[A-Z]+(?:_[A-Z]+)*", file.read_text())
+    }
+    ours = {"TUNESMITH_INSTANCE", ASIDE, "TUNESMITH_MLFLOW_TOKEN_FILE"}
+    passed = set(passed_to("api", dict.fromkeys(named, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"}))
+    passed |= set(
+        passed_to("ray", dict.fromkeys(named - {PASS}, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"})
+    )
+    assert named - passed - of_the_caller - ours == set()
+
+
+def test_a_setting_is_either_the_shells_or_the_supervisors() -> None:
+    chosen = {f"TUNESMITH_{name.upper()}" for name in Settings.model_fields} - set(SETTINGS)
+    assert {"TUNESMITH_HOST", "TUNESMITH_RAY_URL", "TUNESMITH_MLFLOW_TOKEN_FILE"} <= chosen
+    assert {"TUNESMITH_SMTP_HOST", "TUNESMITH_ALLOWED_URIS", "TUNESMITH_PUBLIC_URL"} <= set(SETTINGS)
