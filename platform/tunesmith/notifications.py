@@ -100,6 +100,10 @@ class DeliveryView(_View):
     tries: int
     status: int | None = Field(None, description="The HTTP status of the last try.")
     message: str = Field("", description="Why the last try failed.")
+    sent_to: str = Field(
+        "",
+        description="Where the last try went: the address and port that it was posted to, or a mail's receivers.",
+    )
     payload: dict[str, Any]
     created_at: dt.datetime
     next_at: dt.datetime | None = Field(None, description="When it is tried again.")

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tunesmith.home import Home
 from tunesmith.notifications import Language
 from tunesmith.storage import local_path
+from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
 
 _DERIVED = Path()
@@ -111,8 +112,10 @@ class Settings(BaseSettings):
     log_retention_days: float = Field(
         0, ge=0, description="Log lines of tasks that ended so long ago are deleted; 0 keeps them."
     )
-    notify_private_addresses: bool = Field(
-        False, description="Webhooks may go to private addresses and to this machine."
+    notify_addresses: list[AddressKind] = Field(
+        default_factory=lambda: [AddressKind.PUBLIC],
+        description="Where webhooks may go: a JSON list of `public`, `private` (a network of your own) and `loopback` "
+        "(this machine).",
     )
     smtp_host: str = Field("", description="The mail server; empty sends no mail.")
     smtp_port: int = Field(587, ge=1, le=65535)

@@ -19,7 +19,12 @@ from tunesmith_platform.tasks import repository as tasks
 
 @pytest.fixture
 def plane(home: Home, database_url: str) -> Iterator[Plane]:
-    plane = Plane(home, database_url=database_url, notify_private_addresses=True, log_retention_days=7)
+    plane = Plane(
+        home,
+        database_url=database_url,
+        notify_addresses=["loopback"],
+        log_retention_days=7,
+    )
     plane.services.database.migrate()
     yield plane
     plane.services.database.close()

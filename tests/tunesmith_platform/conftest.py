@@ -6,6 +6,8 @@ import pytest
 from conftest_platform import Plane, client, home, plane
 from receivers import Hook
 
+from tunesmith_platform.addresses import AddressKind
+
 __all__ = ["client", "home", "plane"]
 
 
@@ -20,4 +22,4 @@ def hook() -> Iterator[Hook]:
 @pytest.fixture
 def private_addresses(plane: Plane) -> None:
     """Webhooks may lead to this machine."""
-    plane.settings.notify_private_addresses = True
+    plane.settings.notify_addresses = [*AddressKind]

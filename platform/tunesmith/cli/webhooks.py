@@ -87,7 +87,8 @@ def try_out(webhook: ReceiverArgument, as_json: JsonFlag = False) -> None:
     if as_json:
         show_json(found)
     else:
-        say("The test has arrived." if found.state is DeliveryState.DELIVERED else found.message)
+        to = f" It went to {found.sent_to}." if found.sent_to else " Nothing was sent."
+        say(("The test has arrived." if found.state is DeliveryState.DELIVERED else found.message) + to)
     if found.state is not DeliveryState.DELIVERED:
         raise typer.Exit(1)
 

@@ -1,30 +1,32 @@
 """Takes a notification to its receiver: one HTTP post, or one mail. Knows the network; knows no database.
 
-A webhook's address comes from a user, and the post is made from inside: so its host is resolved here, every address is
-checked, and the connection goes to the very address that was checked. Redirects are not followed, no proxy is asked,
-and nothing of the answer but its status is kept.
+A webhook's address comes from a user, and the post is made from inside: so its host is resolved here, once, every
+address is checked (`addresses`), and the connection goes to one that was checked and nowhere else (`pinned`).
 """
 
 import ipaddress
 import smtplib
 import socket
 import ssl
+from collections.abc import Collection
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import certifi
+import httpcore
 import httpx
 
 from tunesmith.errors import InvalidInput
 from tunesmith.notifications import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from tunesmith_platform.addresses import Address, AddressKind, refusal
+from tunesmith_platform.notifications import pinned
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tls import trust
 
 TIMEOUT_SECONDS = 10.0
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_WEB_PORTS = (80, 443)
+_FIRST_FREE_PORT = 1024
 
 
 class Answer(NamedTuple):
@@ -33,6 +35,8 @@ class Answer(NamedTuple):
     ok: bool
     status: int | None = None
     message: str = ""
+    sent_to: str = ""
+    """Where it went: the address and port that took it; of a mail, its receivers. "" where nothing was sent."""
 
 
 class Place(NamedTuple):
@@ -62,26 +66,13 @@ def place_of(url: str) -> Place:
             field="url",
             hint="Leave them out: the signature tells the receiver who posts.",
         )
+    if port is not None and port not in _WEB_PORTS and port < _FIRST_FREE_PORT:
+        raise InvalidInput(
+            f"No webhook goes to port {port}: below {_FIRST_FREE_PORT}, only 80 and 443 are the web's.",
+            field="url",
+            hint="Have the receiver listen on another one.",
+        )
     return Place(host, port or (443 if parts.scheme == "https" else 80))
-
-
-def is_allowed(address: Address, allow_private: bool) -> bool:
-    """Whether a webhook may be posted to an address.
-
-    Args:
-        address: As it was resolved.
-        allow_private: Whether the administrator allows private addresses and this machine. Those of a link alone
-            (where clouds keep their machines' credentials) never are.
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_allowed(inner, allow_private)
-    if address.is_multicast or address.is_unspecified or address.is_link_local:
-        return False
-    return address.is_global or (allow_private and (address.is_private or address.is_loopback))
 
 
 def resolve(place: Place) -> list[Address]:
@@ -94,60 +85,52 @@ def resolve(place: Place) -> list[Address]:
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
-def refusal(addresses: list[Address], allow_private: bool) -> str | None:
-    """Why a webhook may not be posted to these addresses; None when it may."""
-    if all(is_allowed(address, allow_private) for address in addresses):
-        return None
-    return "Its host has a private address, and webhooks may not go there."
-
-
-def post(url: str, secret: str, event: str, delivery_id: int, body: bytes, *, allow_private: bool) -> Answer:
+def post(
+    url: str, secret: str, event: str, delivery_id: int, body: bytes, *, allowed: Collection[AddressKind]
+) -> Answer:
     """Post a notification to a webhook, signed."""
     try:
         place = place_of(url)
-        addresses = resolve(place)
+        addresses = list(dict.fromkeys(resolve(place)))
     except InvalidInput as error:
         return Answer(False, message=error.message)
     except OSError:
         return Answer(False, message=f"The host `{place.host}` is not known.")
-    refused = refusal(addresses, allow_private)
+    refused = refusal(addresses, allowed)
     if refused or not addresses:
         return Answer(False, message=refused or f"The host `{place.host}` has no address.")
-    target = httpx.URL(url)
     headers = {
-        "Host": target.netloc.decode("ascii"),
+        "Host": httpx.URL(url).netloc.decode("ascii"),
         "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
         "User-Agent": "tunesmith-webhook",
+        "Connection": "close",
         SIGNATURE_HEADER: sign(secret, body),
         EVENT_HEADER: event,
         DELIVERY_HEADER: str(delivery_id),
     }
-    # To the address that was checked: asked again, a name may lead elsewhere. Its certificate is the name's.
-    checked = target.copy_with(host=str(addresses[0]))
+    sent = pinned.Sent()
+    message = ""
     try:
-        with (
-            httpx.Client(
-                timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False, verify=_trust()
-            ) as client,
-            client.stream(
-                "POST", checked, content=body, headers=headers, extensions={"sni_hostname": place.host}
-            ) as reply,
-        ):
-            status = reply.status_code
-    except httpx.TimeoutException:
-        return Answer(False, message=f"It did not answer within {TIMEOUT_SECONDS:g} s.")
-    except (httpx.HTTPError, ssl.SSLError, OSError) as error:
-        return Answer(False, message=_why(error))
-    if 200 <= status < 300:
-        return Answer(True, status)
-    return Answer(False, status, f"It answered {status}.")
+        pinned.post(
+            str(httpx.URL(url)), addresses, headers, body, seconds=TIMEOUT_SECONDS, trust=trust(), sent=sent
+        )
+    except httpcore.TimeoutException:
+        message = f"It did not answer within {TIMEOUT_SECONDS:g} s."
+    except pinned.TooMuch:
+        message = "Its answer has no end."
+    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+        message = _why(error)
+    went_to = _shown(sent.address, place.port) if sent.address else ""
+    if message or sent.status is None:
+        return Answer(False, message=message, sent_to=went_to)
+    if 200 <= sent.status < 300:
+        return Answer(True, sent.status, sent_to=went_to)
+    return Answer(False, sent.status, f"It answered {sent.status}.", went_to)
 
 
-def _trust() -> ssl.SSLContext:
-    """Whose certificates are believed: the machine's own authorities (`SSL_CERT_FILE` adds one), and the known ones."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
+def _shown(address: Address, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def _why(error: BaseException) -> str:
@@ -172,7 +155,7 @@ def mail(settings: Settings, subject: str, text: str, delivery_id: int) -> Answe
     message["Date"], message["Message-ID"] = formatdate(), f"<delivery-{delivery_id}@tunesmith>"
     message.set_content(text)
     place = (settings.smtp_host, settings.smtp_port)
-    context = _trust()
+    context = trust()
     try:
         server: smtplib.SMTP
         if settings.smtp_security == "tls":
@@ -190,5 +173,6 @@ def mail(settings: Settings, subject: str, text: str, delivery_id: int) -> Answe
     except (smtplib.SMTPException, OSError) as error:
         return Answer(False, message=f"The mail server did not take it: {type(error).__name__}.")
     if refused:
-        return Answer(True, 250, f"{len(refused)} of {len(settings.smtp_to)} receivers were refused.")
-    return Answer(True, 250)
+        words = f"{len(refused)} of {len(settings.smtp_to)} receivers were refused."
+        return Answer(True, 250, words, ", ".join(name for name in settings.smtp_to if name not in refused))
+    return Answer(True, 250, sent_to=", ".join(settings.smtp_to))

@@ -32,6 +32,7 @@ from tunesmith.notifications import (
     NoticeEvent,
     WebhookView,
 )
+from tunesmith_platform.addresses import refusal
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, WebhookRow
@@ -78,12 +79,13 @@ class NotificationService:
             addresses = sending.resolve(place)
         except OSError:
             addresses = []  # a name may become known later; each delivery asks again
-        refused = sending.refusal(addresses, self._settings.notify_private_addresses)
+        refused = refusal(addresses, self._settings.notify_addresses)
         if refused:
             raise InvalidInput(
                 refused,
                 field="url",
-                hint="An administrator of the platform may allow it: `TUNESMITH_NOTIFY_PRIVATE_ADDRESSES=true`.",
+                hint="The settings say where webhooks may go: "
+                """`TUNESMITH_NOTIFY_ADDRESSES='["public", "private", "loopback"]'`.""",
             )
         with self._database.write() as session:
             if len(repository.every_webhook(session)) >= MAX_WEBHOOKS:
@@ -140,7 +142,9 @@ class NotificationService:
             if receiver != EMAIL:
                 language = Language(repository.require(session, receiver).language)
             payload = wording.trial(moment.isoformat(), language)
-            row = _row(receiver, NoticeEvent.TEST, payload, moment + _CLAIM)
+            row = _row(receiver, NoticeEvent.TEST, payload, moment)
+            # From the start: should this process die now, no loop sends later what was asked for now.
+            row.state, row.message, row.ended_at = DeliveryState.FAILED, "It was not sent to its end.", moment
             session.add(row)
         answer = self._send(row)
         with self._database.write() as session:
@@ -236,7 +240,7 @@ class NotificationService:
             row.event,
             row.id,
             json.dumps(row.payload, ensure_ascii=False, sort_keys=True).encode(),
-            allow_private=self._settings.notify_private_addresses,
+            allowed=self._settings.notify_addresses,
         )
 
 
@@ -265,6 +269,7 @@ def _row(
         tries=0,
         next_at=next_at,
         message="",
+        sent_to="",
         created_at=now(),
     )
 
@@ -272,7 +277,7 @@ def _row(
 def _record(row: DeliveryRow, answer: Answer, pauses: Sequence[dt.timedelta]) -> None:
     """Write down how a try went."""
     row.tries += 1
-    row.status, row.message = answer.status, answer.message
+    row.status, row.message, row.sent_to = answer.status, answer.message, answer.sent_to
     if not answer.ok and row.tries <= len(pauses):
         row.next_at = now() + pauses[row.tries - 1]
         return
@@ -334,6 +339,7 @@ def _delivery(row: DeliveryRow) -> DeliveryView:
         tries=row.tries,
         status=row.status,
         message=row.message,
+        sent_to=row.sent_to,
         payload=row.payload,
         created_at=row.created_at,
         next_at=row.next_at if row.state == DeliveryState.PENDING else None,

@@ -23,7 +23,7 @@ __all__ = ["home"]
 @pytest.fixture
 def plane(home: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A control plane that answers where the command line looks."""
-    plane = Plane(home, notify_private_addresses=True, max_concurrent_jobs=3)
+    plane = Plane(home, notify_addresses=["public", "private", "loopback"], max_concurrent_jobs=3)
     with served(plane.app, plane.api_key, monkeypatch):
         yield plane
 

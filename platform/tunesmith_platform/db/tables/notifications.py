@@ -49,6 +49,7 @@ class DeliveryRow(Base):
     next_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     status: Mapped[int | None] = mapped_column(Integer)
     message: Mapped[str] = mapped_column(Text, default="")
+    sent_to: Mapped[str] = mapped_column(Text, default="", server_default="")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (
