@@ -34,6 +34,15 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
+MAX_PROBLEMS = 20
+"""Problems that an error has words for; of the rest it says how many there are."""
+_MAX_MESSAGE, _MAX_FIELD = 4000, 500
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A text that someone else wrote, as it is repeated in a message: its beginning, where it is long."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
 
 class Fault(StrEnum):
     """Whose fault a failure is."""
@@ -60,8 +69,9 @@ class ErrorBody(BaseModel):
     fault: Fault = Field(Fault.USER, description="Whose fault it is.")
     retryable: bool = Field(False, description="Whether the same call may succeed later.")
     problems: list[Problem] = Field(
-        default_factory=list, description="Each thing that is wrong, with its place."
+        default_factory=list, description="Each thing that is wrong, with its place: the first 20."
     )
+    more_problems: int = Field(0, ge=0, description="How many more there are.")
     details: dict[str, Any] = Field(default_factory=dict, description="Facts for programs, per code.")
 
 
@@ -86,23 +96,34 @@ class TunesmithError(Exception):
         hint: str | None = None,
         field: str | None = None,
         problems: list[Problem] | None = None,
+        more_problems: int = 0,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.problems = problems or ([Problem(field=field, message=message, hint=hint)] if field else [])
+        found = problems or ([Problem(field=field, message=message, hint=hint)] if field else [])
+        self.problems = found[:MAX_PROBLEMS]
+        self.more_problems = more_problems + len(found) - len(self.problems)
         self.details = dict(details or {})
 
     def body(self) -> ErrorBody:
-        """The error as the API answers it."""
+        """The error as the API answers it; what it repeats of a request is cut, however long that was."""
         return ErrorBody(
             code=self.code,
-            message=self.message,
-            hint=self.hint,
+            message=shortened(self.message, _MAX_MESSAGE),
+            hint=self.hint and shortened(self.hint, _MAX_MESSAGE),
             fault=self.fault,
             retryable=self.retryable,
-            problems=self.problems,
+            problems=[
+                Problem(
+                    field=problem.field and shortened(problem.field, _MAX_FIELD),
+                    message=shortened(problem.message, _MAX_MESSAGE),
+                    hint=problem.hint and shortened(problem.hint, _MAX_MESSAGE),
+                )
+                for problem in self.problems[:MAX_PROBLEMS]
+            ],
+            more_problems=self.more_problems + max(0, len(self.problems) - MAX_PROBLEMS),
             details=self.details,
         )
 
@@ -270,7 +291,11 @@ def from_body(body: ErrorBody, status: int) -> TunesmithError:
     """The error that an API answer stands for; an unknown code becomes a `TunesmithError` with that code."""
     kind = by_code().get(body.code)
     error = (kind or TunesmithError)(
-        body.message, hint=body.hint, problems=body.problems, details=body.details
+        body.message,
+        hint=body.hint,
+        problems=body.problems,
+        more_problems=body.more_problems,
+        details=body.details,
     )
     if kind is None:
         error.code, error.status = body.code, status  # type: ignore[misc]

@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith.limits import MAX_COUNT
 from tunesmith.metrics import system_values
 
 MAX_BATCH_EVENTS = 2000
 """Events one report may carry."""
+MAX_ATTEMPT = 2**31 - 1
+"""More starts of one task than a database's smaller integers can count."""
 MAX_LOG_CHARACTERS = 8000
 """Characters of one log line that are kept."""
 MAX_SILENT_WORKERS = 1000
@@ -50,7 +53,7 @@ class PhaseProgress(_Payload):
 
     kind: Literal["phase_progress"] = "phase_progress"
     phase: Phase
-    done: int = Field(ge=0, description="Rows that were read so far.")
+    done: int = Field(ge=0, le=MAX_COUNT, description="Rows that were read so far.")
     share: float | None = Field(None, ge=0, le=1, description="Of the whole; null where that is not known.")
     seconds_left: float | None = Field(None, ge=0)
 
@@ -59,9 +62,9 @@ class TrainingStarted(_Payload):
     """A training worker is about to take its first step, or goes on after a restart."""
 
     kind: Literal["training_started"] = "training_started"
-    step: int = Field(ge=0, description="Optimizer steps already done.")
-    total_steps: int = Field(ge=0)
-    restart: int = Field(0, ge=0, description="How often this attempt's workers were restarted.")
+    step: int = Field(ge=0, le=MAX_COUNT, description="Optimizer steps already done.")
+    total_steps: int = Field(ge=0, le=MAX_COUNT)
+    restart: int = Field(0, ge=0, le=MAX_COUNT, description="How often its workers were restarted.")
     resumed_from: str | None = Field(None, description="The checkpoint it goes on from.")
     facts: dict[str, Any] = Field(
         default_factory=dict, description="What was resolved: precision, rows, tokens."
@@ -72,14 +75,14 @@ class Metrics(_Payload):
     """Measurements at one step."""
 
     kind: Literal["metrics"] = "metrics"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
     values: dict[str, FiniteFloat]
 
 
 class WorkerSystem(_Payload):
     """What one worker's machine measured."""
 
-    worker: int = Field(ge=0, description="Which worker, from 0.")
+    worker: int = Field(ge=0, le=MAX_COUNT, description="Which worker, from 0.")
     node: str = Field("", description="The name of its machine.")
     values: dict[str, FiniteFloat] = Field(description="See `tunesmith.metrics.SYSTEM_METRICS`.")
 
@@ -88,7 +91,7 @@ class SystemMeasured(_Payload):
     """What the workers' machines measured: processors, memory, GPUs."""
 
     kind: Literal["system"] = "system"
-    step: int = Field(ge=0, description="How far the training was.")
+    step: int = Field(ge=0, le=MAX_COUNT, description="How far the training was.")
     workers: list[WorkerSystem]
 
     @property
@@ -101,8 +104,8 @@ class Progress(_Payload):
     """How far the task is."""
 
     kind: Literal["progress"] = "progress"
-    step: int = Field(ge=0)
-    total_steps: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
+    total_steps: int = Field(ge=0, le=MAX_COUNT)
     epoch: float = Field(0, ge=0)
     seconds_left: float | None = Field(None, ge=0)
 
@@ -120,10 +123,10 @@ class CheckpointSaved(_Payload):
     """A checkpoint is complete in the storage: all files there, the manifest written last."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
     uri: str
-    bytes: int = Field(ge=0)
-    files: int = Field(ge=0)
+    bytes: int = Field(ge=0, le=MAX_COUNT)
+    files: int = Field(ge=0, le=MAX_COUNT)
     manifest_sha256: str
     metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     best: bool = Field(False, description="Whether it is the best evaluated checkpoint so far.")
@@ -133,7 +136,7 @@ class CheckpointRemoved(_Payload):
     """A checkpoint was removed to keep within `save_total_limit`."""
 
     kind: Literal["checkpoint_removed"] = "checkpoint_removed"
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=MAX_COUNT)
 
 
 class DatasetMade(_Payload):
@@ -143,8 +146,8 @@ class DatasetMade(_Payload):
     output: str = Field(description="`data`, or the part of a split.")
     path: str = Field(description="The file, or its URI.")
     file_name: str
-    rows: int = Field(ge=0)
-    bytes: int = Field(ge=0)
+    rows: int = Field(ge=0, le=MAX_COUNT)
+    bytes: int = Field(ge=0, le=MAX_COUNT)
     sha256: str
     columns: list[str] = Field(default_factory=list)
     rows_hold: str = Field("unknown", description="See `VersionView.kind`.")
@@ -214,7 +217,7 @@ AnyPayload = Annotated[
 class JobEvent(BaseModel):
     """One event as the job numbers it."""
 
-    seq: int = Field(ge=1, description="Number within the attempt, from 1, without gaps.")
+    seq: int = Field(ge=1, le=MAX_COUNT, description="Number within the attempt, from 1, without gaps.")
     time: AwareDatetime = Field(description="When it happened, on the job's clock, with its time zone.")
     payload: JobPayload
 
@@ -232,7 +235,7 @@ class Report(BaseModel):
     """A batch of one attempt's events. An empty batch is a heartbeat, unless it speaks of silent workers."""
 
     model_config = ConfigDict(extra="forbid")
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
     events: list[JobEvent] = Field(default_factory=list, max_length=MAX_BATCH_EVENTS)
     silent: list[SilentWorker] | None = Field(
         None,

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunesmith.spec.given import Given
+
 SIGNATURE_HEADER = "X-Tunesmith-Signature"
 DELIVERY_HEADER = "X-Tunesmith-Delivery"
 EVENT_HEADER = "X-Tunesmith-Event"
@@ -53,10 +55,9 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-class NewWebhook(BaseModel):
+class NewWebhook(Given):
     """A webhook to add."""
 
-    model_config = ConfigDict(extra="forbid")
     url: str = Field(min_length=8, max_length=2000, description="Where to post to: http or https.")
     project: str | None = Field(None, min_length=1, max_length=120, description="Only this project's tasks.")
     events: list[NoticeEvent] = Field(

@@ -7,15 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.data_step import DataOutput
 from tunesmith.lifecycle import State
+from tunesmith.spec.given import Given
 from tunesmith.spec.pipeline import StepKind
 from tunesmith.spec.pipeline_file import MAX_YAML_CHARACTERS
 from tunesmith.spec.task import Name
 
 
-class NewPipeline(BaseModel):
+class NewPipeline(Given):
     """What is sent to run a pipeline."""
 
-    model_config = ConfigDict(extra="forbid")
     yaml: str = Field(max_length=MAX_YAML_CHARACTERS, description="The components and workflows.")
     name: Name | None = Field(None, description="Shown name; the workflow's id when none is given.")
     project: Name = Field("default", description="The project of the tasks that it makes.")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import FOLD_LABELS, GROUP_LABELS, Fold, Group, Parameter, about, default_of
 
@@ -59,7 +60,8 @@ def _type_name(annotation: Any) -> tuple[str, list[str] | None]:
 
 
 def _bound(info: FieldInfo, name: str) -> float | None:
-    return next((getattr(item, name) for item in info.metadata if hasattr(item, name)), None)
+    found: float | None = next((getattr(item, name) for item in info.metadata if hasattr(item, name)), None)
+    return None if found == MAX_COUNT else found  # nobody would meet it
 
 
 def rows(spec: type[Spec]) -> list[ParameterRow]:

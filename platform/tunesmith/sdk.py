@@ -219,7 +219,7 @@ def _check(parameters: Mapping[str, Any]) -> None:
             if problem.message.startswith("Field required"):
                 name = "model" if problem.field == "model_name_or_path" else problem.field
                 problem.message, problem.hint = "It must be given.", f"Give `{name}=...`."
-        if len(error.problems) == 1:
+        if len(error.problems) + error.more_problems == 1:
             only = error.problems[0]
             error.message, error.hint = f"{only.field}: {only.message}", only.hint
             error.args = (error.message,)

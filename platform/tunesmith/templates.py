@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.base import Notice
+from tunesmith.spec.given import Given
 from tunesmith.spec.parameter import Group, default_of
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.task import Kind, Name
@@ -35,10 +36,9 @@ MAX_YAML_CHARACTERS = 200_000
 _STAND_IN = "-"
 
 
-class Template(BaseModel):
+class Template(Given):
     """A template as it is written down: in YAML, and where it is saved or changed."""
 
-    model_config = ConfigDict(extra="forbid")
     name: Name
     kind: Kind = Kind.TRAIN
     description: str = Field("", max_length=2000, description="What it is for.")
@@ -76,10 +76,9 @@ class NewTemplate(Template):
     )
 
 
-class TemplateChange(BaseModel):
+class TemplateChange(Given):
     """What of a template may be changed; what is left out stays. `parameters` replace the former ones."""
 
-    model_config = ConfigDict(extra="forbid")
     name: Name | None = None
     description: str | None = Field(None, max_length=2000)
     hides: list[Group] | None = None

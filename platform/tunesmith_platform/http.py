@@ -23,10 +23,12 @@ from tunesmith.errors import (
     TunesmithError,
     Unauthorized,
 )
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import Identity
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.loops import Broken
+from tunesmith_platform.routing import admission
 from tunesmith_platform.sandbox.caller import name_owner
 from tunesmith_platform.services import Services
 
@@ -57,32 +59,27 @@ def bearer(request: Request) -> str:
     return token.strip()
 
 
-async def user_of(
-    request: Request,
-    services: Annotated[Services, Depends(services_of)],
-    _scheme: Annotated[Any, Depends(_scheme)],
-) -> str:
+@admission
+async def user_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> str:
     """Whose key the request carries. The scheme is named for the API's description alone."""
-    name = (await _identity(services, bearer(request))).name
+    name = (await _identity(request)).name
     name_owner(name)
     return name
 
 
-async def admin_of(
-    request: Request,
-    services: Annotated[Services, Depends(services_of)],
-    _scheme: Annotated[Any, Depends(_scheme)],
-) -> str:
+@admission
+async def admin_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> str:
     """Whose administrator's key the request carries."""
-    name = (await _identity(services, bearer(request))).administrator()
+    name = (await _identity(request)).administrator()
     name_owner(name)
     return name
 
 
-async def _identity(services: Services, key: str) -> Identity:
+async def _identity(request: Request) -> Identity:
     """Whose key this is; only one that is new, or was not looked up for a while, takes the way to the database."""
-    known = services.keys.remembered(key)
-    return await run_in_threadpool(services.keys.identity, key) if known is None else known
+    keys, key = (await services_of(request)).keys, bearer(request)
+    known = keys.remembered(key)
+    return await run_in_threadpool(keys.identity, key) if known is None else known
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -91,7 +88,7 @@ AdminDep = Annotated[str, Depends(admin_of)]
 OptionalKey = Annotated[Any, Depends(_scheme)]
 """Names the scheme for the API's description; the endpoint itself decides whether a key is needed."""
 After = Annotated[str | None, Query(max_length=120, description="`next` of the page before.")]
-AfterNumber = Annotated[int | None, Query(ge=1, description="`next` of the page before.")]
+AfterNumber = Annotated[int | None, Query(ge=1, le=MAX_COUNT, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of a page at the most.")]
 TaskId = Annotated[
     str, Path(description="The task's id.", min_length=3, max_length=40, pattern=r"^[a-z]+-[0-9a-z]+$")
@@ -227,10 +224,13 @@ def _body_model(request: Request) -> type[BaseModel] | None:
 
 def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if (
-        error.status_code == HTTPStatus.BAD_REQUEST
-    ):  # FastAPI could not parse the body (nested too deeply, ...)
-        unreadable = InvalidInput("The body cannot be read as JSON.", field="body")
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI could not read the body
+        cause = error.__cause__
+        unreadable = (
+            cause
+            if isinstance(cause, TunesmithError)
+            else InvalidInput("The body cannot be read.", field="body")
+        )
         return _answer(unreadable.status, unreadable.body())
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     body = ErrorBody(code=codes.get(error.status_code, "http"), message=str(error.detail), fault=Fault.USER)
@@ -286,8 +286,12 @@ class Contained:
             raise Broken(f"{type(error).__name__}: {error}") from error
 
 
+MAX_ADDRESS_BYTES = 8 * 1024
+"""Of a path and its query together."""
+
+
 class BodyLimit:
-    """Refuses bodies over a size, also those that do not say theirs."""
+    """Refuses bodies over a size, also those that do not say theirs; and addresses over one."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -299,9 +303,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+            await self._refuse(f"The address is over {MAX_ADDRESS_BYTES} bytes.", scope, receive, send)
+            return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._max:
-            await self._refuse(scope, receive, send)
+        if not declared.isdigit() or int(declared[:20]) > self._max:
+            await self._refuse(self._words, scope, receive, send)
             return
         seen = 0
 
@@ -315,6 +322,6 @@ class BodyLimit:
 
         await self._app(scope, counted, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = TooLarge(self._words)
+    async def _refuse(self, words: str, scope: Scope, receive: Receive, send: Send) -> None:
+        error = TooLarge(words)
         await _answer(error.status, error.body())(scope, receive, send)

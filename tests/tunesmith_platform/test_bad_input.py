@@ -161,7 +161,7 @@ TWO = json.dumps(GOOD)
         (spec(output_dir="/etc/out"), "path_not_allowed", OUT, "outside", "--allow"),
         (inside("output_dir", "../out"), "path_not_allowed", OUT, "outside", "--allow"),
         (by_link("output_dir"), "path_not_allowed", OUT, "outside", "--allow"),
-        (inside("output_dir", "a\x00b"), "invalid_input", OUT, "NUL", ""),
+        (inside("output_dir", "a\x00b"), "invalid_input", OUT, "u0000", "Remove it"),
         (inside("output_dir", "model/config.json"), "invalid_input", OUT, "is a file", "Name a folder"),
     ],
 )  # fmt: skip

@@ -106,8 +106,9 @@ def show_notices(notices: Iterable[Notice]) -> None:
 def show_error(error: TunesmithError) -> None:
     """Say what went wrong, where, and what to do next."""
     console = talk()
-    many = len(error.problems) > 1
-    head = f"{len(error.problems)} things are wrong." if many else error.message
+    count = len(error.problems) + error.more_problems
+    many = count > 1
+    head = f"{count} things are wrong." if many else error.message
     console.print(Text("error: ", style="bold red") + Text(plain(head)), soft_wrap=True)
     hints = [] if many else [error.hint]
     for problem in error.problems:
@@ -115,6 +116,8 @@ def show_error(error: TunesmithError) -> None:
             _show_problem(console, problem)
         elif problem.hint != error.hint:
             hints.append(problem.hint)
+    if error.more_problems:
+        console.print(f"  and {error.more_problems} more.")
     if error.fault is not Fault.USER and not isinstance(error, CannotConnect):
         again = " Trying again may help." if error.retryable else ""
         console.print(f"  fault: {error.fault}.{again}")

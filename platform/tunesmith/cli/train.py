@@ -180,7 +180,7 @@ def check(parameters: Mapping[str, Any]) -> None:
         for problem in error.problems:
             if problem.field in _ROWS and problem.message.startswith("Field required"):
                 problem.message, problem.hint = "It must be given.", f"Give `{flag(problem.field)}`."
-        if len(error.problems) == 1:
+        if len(error.problems) + error.more_problems == 1:
             only: Problem = error.problems[0]
             error.message = f"{only.field}: {only.message}" if only.field else only.message
             error.hint = only.hint

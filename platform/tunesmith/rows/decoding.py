@@ -21,11 +21,13 @@ class NotFinite(ValueError):
     """A number that no JSON can hold."""
 
 
-def _refuse_constant(word: str) -> NoReturn:
+def refuse_constant(word: str) -> NoReturn:
+    """Take no `NaN` and no `Infinity`, which Python's decoder knows and JSON does not."""
     raise NotFinite(word)
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
+    """A number with a point or an exponent, unless it is too large to be one."""
     value = float(digits)
     if math.isinf(value):
         raise NotFinite(digits[:_EXCERPT])
@@ -36,7 +38,8 @@ class Twice(ValueError):
     """A name that stands twice in one object."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless one of its names stands twice in it."""
     found = dict(pairs)
     if len(found) < len(pairs):
         # Once over all of them: a hostile row has millions of names.
@@ -45,7 +48,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_once)
+DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=once)
 _SCAN: Any = DECODER.scan_once  # type: ignore[attr-defined]
 
 

@@ -12,6 +12,8 @@ from pydantic import model_validator as _model_validator
 from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.limits import MAX_TEXT
+from tunesmith.spec.given import Given
 from tunesmith.spec.parameter import Parameter, about, default_of
 from tunesmith.spec.problems import as_error, invalid_input, ruled_out
 
@@ -23,10 +25,10 @@ class Notice(BaseModel):
     message: str
 
 
-class Spec(BaseModel):
+class Spec(Given):
     """Base of every model made of parameters: unknown keys refused, other spellings mapped once with a notice."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True, str_max_length=MAX_TEXT)
     _notices: list[Notice] = PrivateAttr(default_factory=list)
 
     @property
@@ -52,8 +54,9 @@ class Spec(BaseModel):
         try:
             return cls._canonical(data)
         except PydanticCustomError as error:
-            problems = [Problem.model_validate(problem) for problem in (error.context or {})["problems"]]
-            raise as_error(InvalidInput, problems) from error
+            context = error.context or {}
+            problems = [Problem.model_validate(problem) for problem in context["problems"]]
+            raise as_error(InvalidInput, problems, more=context["more"]) from error
 
     @classmethod
     def _canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:

@@ -6,9 +6,12 @@ has a module of its own.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.expression import parse_condition
 from tunesmith.spec.filling import parse_filling
 from tunesmith.spec.loading import LoadSpec
@@ -42,7 +45,7 @@ class SelectSpec(OperationSpec):
         help=("What is chosen.", "选择行还是列。"),
         group=Group.DATA,
     )
-    indices: list[int] | None = param(
+    indices: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] | None = param(
         None,
         label=("Row indices", "行索引"),
         help=("The rows to keep, counted from 0, in this order.", "要保留的行（从 0 起），按此顺序。"),
@@ -50,6 +53,7 @@ class SelectSpec(OperationSpec):
         visible_when=when(axis="rows"),
         min_length=1,
         max_length=1_000_000,
+        fail_fast=True,
     )
     columns: list[str] | None = param(
         None,

@@ -27,7 +27,7 @@ class EvaluateSpec(ModelUseSpec):
         min_length=1,
     )
     training_type: Literal["sft", "pretrain", "classification"] | None = as_trained("training_type")
-    max_length: int | None = as_trained("max_length", ge=8)
+    max_length: int | None = as_trained("max_length", ge=8, le=131_072)
     text_column: str | None = as_trained("text_column", min_length=1)
     prompt_column: str | None = as_trained("prompt_column", min_length=1)
     response_column: str | None = as_trained("response_column", min_length=1)

@@ -153,7 +153,7 @@ def _drop_what_says_nothing(reading: _Reading) -> None:
     if found.get("type") == "model-trainer":
         found.pop("id", None)
     for name, values in _WITHOUT_EFFECT.items():
-        if name in found and (found[name] is None or found[name] in values):
+        if name in found and (found[name] is None or _is_one_of(found[name], values)):
             given = found.pop(name)
             reading.notices.append(
                 Notice(field=name, message=f"`{name}={_shown(given)}` says what is so anyhow.")
@@ -294,8 +294,14 @@ def _known(names: Mapping[str, str]) -> str:
     return "It knows " + ", ".join(f"`{name}`" for name in names) + "."
 
 
+def _is_one_of(given: Any, values: tuple[Any, ...]) -> bool:
+    return not isinstance(given, bool) and given in values
+
+
 def _same(one: Any, other: Any) -> bool:
-    return one == other or str(one).lower() == str(other).lower()
+    return (one == other and isinstance(one, bool) == isinstance(other, bool)) or str(one).lower() == str(
+        other
+    ).lower()
 
 
 def _shown(value: Any) -> str:

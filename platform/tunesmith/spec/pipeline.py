@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from tunesmith.errors import InvalidInput, Problem
+from tunesmith.errors import MAX_PROBLEMS, InvalidInput, Problem, shortened
 from tunesmith.spec.base import Spec
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.dataset import operation
@@ -108,9 +108,9 @@ def plan(
     components = {component.id: component for component in pipeline.components}
     given, changed = dict(inputs or {}), dict(overrides or {})
     problems: list[Problem] = []
-    for name in changed:
-        if name not in components:
-            problems.append(_unknown("overrides", "component", name, components))
+    unknown = [name for name in changed if name not in components]
+    problems += [_unknown("overrides", "component", name, components) for name in unknown[:MAX_PROBLEMS]]
+    more = len(unknown) - len(problems)
     jobs = jobs_of(wanted)
     if not 0 < len(jobs) <= MAX_STEPS:
         raise InvalidInput(
@@ -129,9 +129,10 @@ def plan(
             steps.append(_step(component, job, given, changed.get(component.id, {}), model))
         except InvalidInput as error:
             problems += _placed(place, error)
+            more += error.more_problems
     problems += _unmet_references(f"workflows[{wanted.id}]", jobs, steps)
     if problems:
-        raise together(problems)
+        raise together(problems, more)
     return _ordered(steps)
 
 
@@ -332,7 +333,7 @@ def _unknown(place: str, what: str, name: str, known: Any) -> Problem:
     meant = did_you_mean(name, list(known))
     listed = ", ".join(f"`{item}`" for item in sorted(known))
     hint = f"Did you mean `{meant}`?" if meant else f"There are {listed}."
-    return Problem(field=place, message=f"There is no {what} `{name}`.", hint=hint)
+    return Problem(field=place, message=f"There is no {what} `{shortened(name)}`.", hint=hint)
 
 
 def _placed(place: str, error: InvalidInput) -> list[Problem]:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from tunesmith.errors import InvalidInput, Problem
-from tunesmith.spec.problems import did_you_mean, invalid_input
+from tunesmith.spec.given import Given
+from tunesmith.spec.problems import as_error, did_you_mean, invalid_input
 
 MAX_YAML_CHARACTERS = 200_000
 MAX_STEPS = 100
@@ -43,10 +44,9 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Job(BaseModel):
+class Job(Given):
     """One use of a component."""
 
-    model_config = ConfigDict(extra="forbid")
     id: Id = "__default__"
     type: Literal["component", "action"] = "component"
     component: Id = "__default__"
@@ -56,10 +56,9 @@ class Job(BaseModel):
     depends_on: list[Id] = Field(default_factory=list)
 
 
-class Workflow(BaseModel):
+class Workflow(Given):
     """Jobs that belong together."""
 
-    model_config = ConfigDict(extra="forbid")
     id: Id = "__default__"
     title: str | None = None
     description: str | None = None
@@ -69,10 +68,9 @@ class Workflow(BaseModel):
     output: Any = None
 
 
-class Pipeline(BaseModel):
+class Pipeline(Given):
     """A whole file."""
 
-    model_config = ConfigDict(extra="forbid")
     components: list[Component] = Field(min_length=1, max_length=MAX_STEPS)
     workflows: list[Workflow] = Field(default_factory=list, max_length=MAX_STEPS)
     controller: Any = Field(None, description="Taken and not used: the platform is its own controller.")
@@ -147,11 +145,9 @@ def chosen_workflow(pipeline: Pipeline, wanted: str | None) -> Workflow:
     )
 
 
-def together(problems: list[Problem]) -> InvalidInput:
-    """One error of several problems."""
-    first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return InvalidInput(f"{first.field}: {first.message}{more}", hint=first.hint, problems=problems)
+def together(problems: list[Problem], more: int = 0) -> InvalidInput:
+    """One error of several problems, and of `more` that there are no words for."""
+    return as_error(InvalidInput, problems, more)
 
 
 def _refuse_twice(place: str, items: Sequence[Component | Workflow | Job]) -> None:
@@ -170,7 +166,7 @@ def _named(error: InvalidInput, data: Mapping[Any, Any]) -> InvalidInput:
         problem.model_copy(update={"field": _place(problem.field, data)}) if problem.field else problem
         for problem in error.problems
     ]
-    return together(problems)
+    return together(problems, error.more_problems)
 
 
 def _place(field: str, data: Any) -> str:

@@ -4,27 +4,34 @@ Turns pydantic's errors into ours. Knows nothing of any single parameter.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from tunesmith.errors import InvalidInput, Problem, UnknownField
+from tunesmith.errors import MAX_PROBLEMS, InvalidInput, Problem, UnknownField, shortened
 from tunesmith.spec.parameter import aliases_of
 
 _RULED_OUT = "ruled_out"
+_MAX_WORD = 64
+"""A longer word is none that was mistyped."""
+_MAX_KNOWN = 500
+"""Words that one is held against: each costs some microseconds."""
 
 
 def ruled_out(problems: Iterable[Problem]) -> PydanticCustomError:
     """What a validator raises for values that cannot be together: each problem with its parameter and cure."""
     found = list(problems)
+    first = found[:MAX_PROBLEMS]
     return PydanticCustomError(
         _RULED_OUT,
         "{words}",
         {
-            "words": " ".join(problem.message for problem in found),
-            "problems": [problem.model_dump() for problem in found],
+            "words": " ".join(problem.message for problem in first),
+            "problems": [problem.model_dump() for problem in first],
+            "more": len(found) - len(first),
         },
     )
 
@@ -42,9 +49,12 @@ def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseMod
     return model
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str | None:
-    """The known word that was probably meant."""
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
+def did_you_mean(word: str, known: Collection[str]) -> str | None:
+    """The known word that was probably meant. Of very many, only the first are looked at."""
+    if len(word) > _MAX_WORD:
+        return None
+    compared = [name for name in itertools.islice(known, _MAX_KNOWN) if len(name) <= _MAX_WORD]
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), compared, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
@@ -69,34 +79,65 @@ def invalid_input(error: ValidationError, model: type[BaseModel] | None, skip: i
 def problems_error(errors: Sequence[Any], model: type[BaseModel] | None, skip: int = 0) -> InvalidInput:
     """As `invalid_input`, from a list of pydantic's error dictionaries."""
     problems: list[Problem] = []
-    unknown = 0
+    count = unknown = 0
     for item in errors:
         place = tuple(item["loc"])[skip:]
         if item["type"] == _RULED_OUT:
-            for inner in item["ctx"]["problems"]:
-                where = ".".join(map(str, (*place, *([inner["field"]] if inner["field"] else ()))))
-                problems.append(Problem(field=where or None, message=inner["message"], hint=inner["hint"]))
+            inner = item["ctx"]["problems"]
+            problems += [_inside(place, problem) for problem in inner[: MAX_PROBLEMS - len(problems)]]
+            count += len(inner) + item["ctx"].get("more", 0)
             continue
-        hint: str | None = None
-        message = str(item["msg"]).removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            unknown += 1
-            message = f"`{place[-1]}` is not a known field."
-            home = _model_at(model, place[:-1]) if model else None
-            spellings = _spellings(home) if home else {}
-            meant = did_you_mean(str(place[-1]), list(spellings))
-            hint = (
-                f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
-            )
-        elif isinstance(item.get("input"), str | int | float | bool):
-            message = f"{message.rstrip('.')} (given: {item['input']!r})."
-        problems.append(Problem(field=".".join(map(str, place)) or None, message=message, hint=hint))
-    return as_error(UnknownField if unknown == len(problems) else InvalidInput, problems)
+        count += 1
+        unknown += item["type"] == "extra_forbidden"
+        # Words for as many as are read: those for thousands would take minutes.
+        if len(problems) < MAX_PROBLEMS:
+            problems.append(_worded(item, place, model))
+    kind = UnknownField if unknown == count else InvalidInput
+    return as_error(kind, problems, more=count - len(problems))
 
 
-def as_error(kind: type[InvalidInput], problems: list[Problem]) -> InvalidInput:
-    """One error of several problems: the first in its words, all of them with it."""
+def _inside(place: Sequence[int | str], problem: dict[str, Any]) -> Problem:
+    """A problem that a validator had words for, at its place."""
+    where = ".".join(map(str, (*place, *([problem["field"]] if problem["field"] else ()))))
+    return Problem(field=where or None, message=problem["message"], hint=problem["hint"])
+
+
+def _worded(item: Any, place: Sequence[int | str], model: type[BaseModel] | None) -> Problem:
+    """One of pydantic's errors in our words."""
+    hint: str | None = None
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        name = str(place[-1])
+        message = f"`{shortened(name)}` is not a known field."
+        home = _model_at(model, place[:-1]) if model else None
+        spellings = _spellings(home) if home else {}
+        meant = did_you_mean(name, spellings)
+        hint = f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
+    elif isinstance(item.get("input"), str | int | float | bool):
+        message = f"{message.rstrip('.')} (given: {_given(item['input'])})."
+    return Problem(field=".".join(map(str, place)) or None, message=message, hint=hint)
+
+
+def _given(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        # The end of a long text is cut before it is quoted.
+        return repr(shortened(value)) if isinstance(value, str) else shortened(repr(value))
+    except ValueError:  # an integer of so many digits that Python writes none of them
+        return "a number of very many digits"
+
+
+def as_error(kind: type[InvalidInput], problems: list[Problem], more: int = 0) -> InvalidInput:
+    """One error of several problems: the first in its words, those that there are words for with it.
+
+    Args:
+        kind: The error.
+        problems: What is wrong; at least one.
+        more: How many further problems there are no words for.
+    """
     first = problems[0]
     head = f"{first.field}: {first.message}" if first.field else first.message
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return kind(head + more, hint=first.hint, problems=problems)
+    others = len(problems) - 1 + more
+    rest = f" (and {others} more)" if others else ""
+    return kind(head + rest, hint=first.hint, problems=problems, more_problems=more)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, ValidationError
+from pydantic import Field, GetJsonSchemaHandler, StringConstraints, ValidationError
 
+from tunesmith.limits import MAX_COUNT
+from tunesmith.spec.given import Given
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.training import TrainSpec
 
@@ -32,8 +34,7 @@ IN_TRAIN_ROOM = (Kind.TRAIN, Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE)
 """What takes memory as training does, and shares its room on the cluster."""
 
 
-class _Envelope(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Envelope(Given):
     name: Name | None = Field(
         None, description="Shown name; `{training_type}_{YYYYMMDD_HHmmss}` when none is given."
     )
@@ -132,10 +133,9 @@ class TaskRequest(_NewTask):
             raise invalid_input(error, NewTask) from error
 
 
-class TaskCopy(BaseModel):
+class TaskCopy(Given):
     """What of a task is different in the one made from it; what is left out is the same."""
 
-    model_config = ConfigDict(extra="forbid")
     name: Name | None = None
     project: Name | None = None
     priority: int = Field(0, ge=-100, le=100)
@@ -147,12 +147,13 @@ class TaskCopy(BaseModel):
 class NewStage(TaskCopy):
     """A new task that starts from the weights of another one's checkpoint."""
 
-    step: int | None = Field(None, ge=0, description="The checkpoint's step; the newest when none is given.")
+    step: int | None = Field(
+        None, ge=0, le=MAX_COUNT, description="The checkpoint's step; the newest when none is given."
+    )
 
 
-class MoreSteps(BaseModel):
+class MoreSteps(Given):
     """How much longer a task is to train. At most one of the two; each more than it had."""
 
-    model_config = ConfigDict(extra="forbid")
     num_train_epochs: float | None = Field(None, gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(None, ge=1, le=MAX_COUNT)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from tunesmith.errors import Problem
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.parameter import Fold, Group, about, param, when_not
 from tunesmith.spec.problems import ruled_out
@@ -104,6 +105,7 @@ class ModelUseSpec(Spec):
         unit="steps",
         visible_when=when_not(task_id=None),
         ge=0,
+        le=MAX_COUNT,
     )
     base_model_path: str | None = param(
         None,

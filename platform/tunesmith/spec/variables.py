@@ -150,7 +150,7 @@ def _typed(value: Any, variable: Variable) -> Any:
     }
     try:
         return makers[variable.type or "text"](value)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise InvalidInput(
             f"`{variable.text}`: `{str(value)[:60]}` is no {variable.type}.", hint="Give another value."
         ) from None

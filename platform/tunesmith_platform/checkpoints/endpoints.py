@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, status
 
 from tunesmith import views
+from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["checkpoints"])
-Step = Annotated[int, Path(ge=0, le=2**53, description="The checkpoint's step.")]
+router = APIRouter(tags=["checkpoints"], route_class=ApiRoute)
+Step = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The checkpoint's step.")]
 
 
 @router.get(
@@ -21,7 +23,9 @@ def checkpoints(
     task_id: TaskId,
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[int | None, Query(ge=0, description="Only checkpoints before this step.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_COUNT, description="Only checkpoints before this step.")
+    ] = None,
     limit: Limit = 100,
 ) -> views.Page[views.CheckpointView]:
     """List a task's checkpoints, newest first. Listed means complete and verified."""

@@ -15,9 +15,10 @@ from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
 from tunesmith_platform.datasets.service import NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload
 from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
+from tunesmith_platform.routing import ApiRoute, large_body
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
 
-router = APIRouter(tags=["datasets"])
+router = APIRouter(tags=["datasets"], route_class=ApiRoute)
 
 Dataset = Annotated[
     str,
@@ -76,6 +77,7 @@ def register_dataset(
     responses=answers(examples.DATA_TASK, 401, 404, 409, 413, 422, 503, status=201)
     | made_before(examples.DATA_TASK, "The task that this `Idempotency-Key` made before."),
 )
+@large_body
 def run_operation(
     new: Annotated[NewDataTask, examples.new_data_task_body()],
     response: Response,
@@ -187,6 +189,7 @@ def show_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> Uplo
         }
     },
 )
+@large_body
 async def send_piece(
     upload: UploadId,
     request: Request,

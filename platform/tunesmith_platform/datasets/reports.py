@@ -4,12 +4,14 @@ Finds what a client names, and has it read with the code that trains; bounded in
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tunesmith.errors import UnknownField
+from tunesmith.limits import MAX_COUNT
 from tunesmith.rows.microscope import MAX_ROWS
+from tunesmith.spec.given import Given
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
@@ -27,10 +29,10 @@ MAX_SECONDS = 20.0
 _NAMED_APART = ("model_name_or_path", "train_file", "eval_file")
 
 
-class DataQuestion(BaseModel):
+class DataQuestion(Given):
     """Which file, and how it would be read."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
     file: str = Field(
         min_length=1, max_length=4096, description="An absolute path, or `name`, or `name@number`."
     )
@@ -45,15 +47,15 @@ class DataQuestion(BaseModel):
     allowed_bad_percent: float = Field(0.0, ge=0, le=100, description="Share of the rows that may be bad.")
 
 
-class PreviewQuestion(BaseModel):
+class PreviewQuestion(Given):
     """Which rows of which file, and how they would be trained."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
     file: str = Field(
         min_length=1, max_length=4096, description="An absolute path, or `name`, or `name@number`."
     )
     model: str = Field(min_length=1, max_length=4096, description="The model that would learn.")
-    rows: list[int] = Field(
+    rows: list[Annotated[int, Field(ge=1, le=MAX_COUNT)]] = Field(
         default_factory=list,
         max_length=MAX_ROWS,
         description="Their lines, or their numbers in an array or table.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,7 @@ from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
 from tunesmith.spec.base import Spec
+from tunesmith.spec.given import Given
 from tunesmith.spec.task import DATASET_NAME
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
@@ -37,10 +38,9 @@ from tunesmith_platform.settings import Settings
 _PIECE = 4 * 1024**2
 
 
-class NewDataset(BaseModel):
+class NewDataset(Given):
     """A file to register."""
 
-    model_config = ConfigDict(extra="forbid")
     source: str = Field(
         min_length=1,
         max_length=4096,

@@ -10,10 +10,12 @@ import shutil
 import threading
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tunesmith.dataset_views import DatasetView, UploadView
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooLarge, TooManyRequests
+from tunesmith.limits import MAX_COUNT
+from tunesmith.spec.given import Given
 from tunesmith.spec.task import DATASET_NAME
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
@@ -29,14 +31,13 @@ _SPARE_BYTES = 512 * 1024**2
 """Left free on the disk."""
 
 
-class NewUpload(BaseModel):
+class NewUpload(Given):
     """A file that is about to be sent."""
 
-    model_config = ConfigDict(extra="forbid")
     file_name: str = Field(
         min_length=1, max_length=120, description="Its name, whose ending tells CSV and text."
     )
-    bytes: int = Field(gt=0, description="Its size.")
+    bytes: int = Field(gt=0, le=MAX_COUNT, description="Its size.")
     name: str | None = Field(
         None, pattern=DATASET_NAME, description="The data set; the file's own name when left out."
     )

@@ -8,8 +8,9 @@ from tunesmith.estimate import EstimateView, MeasurementState
 from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["estimates"])
+router = APIRouter(tags=["estimates"], route_class=ApiRoute)
 
 _MEASURING: dict[int | str, dict[str, Any]] = {
     202: {

@@ -1,56 +1,57 @@
 """Events over HTTP: reports in; the log, curves, log lines and the live stream out."""
 
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from tunesmith import views
 from tunesmith.errors import InvalidInput
-from tunesmith.events import Report, ReportReceipt
+from tunesmith.events import MAX_ATTEMPT, Report, ReportReceipt
+from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
-from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers, bearer
+from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers, bearer, services_of
+from tunesmith_platform.routing import SMALL_BYTES, ApiRoute, LargeRequest, admission
 from tunesmith_platform.sse import EventStream
 
-router = APIRouter(tags=["events"])
-_SMALL_BYTES = 16 * 1024
-"""A body that is read so fast that a thread for it would cost more."""
+router = APIRouter(tags=["events"], route_class=ApiRoute)
 
 
-class _ReportRequest(Request):
+class _ReportRequest(LargeRequest):
     async def json(self) -> Any:
         """The body as a report, read once and not on the event loop, which has the live streams to serve."""
         body = await self.body()
         try:
-            if len(body) < _SMALL_BYTES:
+            if len(body) < SMALL_BYTES:
                 return Report.model_validate_json(body)
             return await run_in_threadpool(Report.model_validate_json, body)
         except ValidationError:
             return await super().json()  # FastAPI finds the problems again, and words them as everywhere
 
 
-class _ReportRoute(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_report(request: Request) -> Response:
-            return await handle(_ReportRequest(request.scope, request.receive))
-
-        return handle_report
+class _ReportRoute(ApiRoute):
+    request_class = _ReportRequest
 
 
-Attempt = Annotated[int, Path(ge=1, description="The attempt's number.")]
+@admission
+async def attempt_of(request: Request) -> int:
+    """Which attempt of the path's task the request's token belongs to."""
+    services = await services_of(request)
+    return await services.events.attempt_of(request.path_params["task_id"], bearer(request))
 
 
-async def report(task_id: TaskId, report: Report, request: Request, services: ServicesDep) -> Response:
+Attempt = Annotated[int, Path(ge=1, le=MAX_ATTEMPT, description="The attempt's number.")]
+
+
+async def report(
+    task_id: TaskId, report: Report, services: ServicesDep, attempt: Annotated[int, Depends(attempt_of)]
+) -> Response:
     """Take a batch of one attempt's events, each exactly once. For jobs, with the attempt's own token.
 
     An empty batch is a heartbeat. The answer says how far the log is stored and what the user wants of the task.
     """
-    services.events.authorize(task_id, report.attempt, bearer(request))
+    services.events.expect(report.attempt, attempt)
     receipt = await services.events.take(task_id, report)
     # As it is: FastAPI would look through it again, in a thread.
     return Response(receipt.model_dump_json(), media_type="application/json")
@@ -85,7 +86,9 @@ def events(
     task_id: TaskId,
     services: ServicesDep,
     _user: UserDep,
-    after: Annotated[int, Query(ge=0, description="Number of the last event already read.")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=MAX_COUNT, description="Number of the last event already read.")
+    ] = 0,
     limit: Limit = 100,
     kind: Annotated[list[str] | None, Query(description="Only these kinds of event.")] = None,
 ) -> views.Page[views.EventView]:
@@ -106,7 +109,9 @@ def logs(
     level: Annotated[
         list[Literal["debug", "info", "warning", "error"]] | None, Query(description="Only these levels.")
     ] = None,
-    after: Annotated[int | None, Query(ge=0, description="Only lines after this event number.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_COUNT, description="Only lines after this event number.")
+    ] = None,
 ) -> views.Page[views.LogView]:
     """Read a task's log: its last lines, or those after an event."""
     return services.events.logs(task_id, tail, level, after)
@@ -130,7 +135,7 @@ async def stream(
     _user: UserDep,
     last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
     after: Annotated[
-        int, Query(ge=0, description="As `Last-Event-ID`, for clients that cannot set headers.")
+        int, Query(ge=0, le=MAX_COUNT, description="As `Last-Event-ID`, for clients that cannot set headers.")
     ] = 0,
     accept_encoding: Annotated[str, Header(description="With `gzip`, the stream is compressed.")] = "",
 ) -> EventStream:

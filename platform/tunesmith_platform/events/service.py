@@ -1,8 +1,11 @@
 """Taking a job's reports, and reading the log they make."""
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.errors import NotFound, Unauthorized
@@ -12,13 +15,17 @@ from tunesmith.lifecycle import Desired
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import AttemptRow, EventRow
+from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 from tunesmith_platform.events import intake, repository
 from tunesmith_platform.events.gathering import Gathering
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.intake import Addressed
 from tunesmith_platform.tasks import repository as tasks
 
+_MOST_KNOWN = 10_000
+"""Tokens whose attempts are remembered."""
+_TRIED_ANYHOW = 32
+"""Attempts that a token is held against where the task has fewer."""
 _LANES = 4
 """Transactions with reports that PostgreSQL is given at once; SQLite has one writer anyway."""
 
@@ -31,6 +38,7 @@ class EventService:
         self._hub = hub
         self._secret_file = report_secret_file
         self._known_secret: tuple[int, str] | None = None
+        self._known_attempts: dict[str, int] = {}
         self._gathering = Gathering(self._ingest, lanes=1 if database.is_sqlite else _LANES)
         self.lag_seconds: float | None = None
         """From the newest event of the last report, on the job's clock, until it was stored."""
@@ -41,9 +49,44 @@ class EventService:
         Raises:
             Unauthorized: The token is not this attempt's.
         """
-        expected = report_token(self._secret(), task_id, attempt)
-        if not hmac.compare_digest(expected.encode(), token.encode()):
-            raise Unauthorized("This token may not report for this attempt.")
+        if not _is_token(self._secret(), task_id, attempt, token):
+            raise _not_this_attempts()
+
+    async def attempt_of(self, task_id: str, token: str) -> int:
+        """Which attempt of a task a token is of, before anything that it sends is read.
+
+        Raises:
+            Unauthorized: It is of none.
+        """
+        secret = self._secret()
+        name = hashlib.sha256(f"{secret}:{task_id}:{token}".encode()).hexdigest()
+        known = self._known_attempts.get(name)
+        if known is None:
+            known = await run_in_threadpool(self._find_attempt, secret, task_id, token)
+            if len(self._known_attempts) >= _MOST_KNOWN:
+                self._known_attempts.clear()
+            self._known_attempts[name] = known
+        return known
+
+    def _find_attempt(self, secret: str, task_id: str, token: str) -> int:
+        with self._database.read() as session:
+            task = session.get(TaskRow, task_id)
+            newest = task.attempt if task is not None else 0
+        # A deleted task's job, too, is told that its task is gone, not that its token is wrong.
+        for attempt in range(max(newest, _TRIED_ANYHOW), 0, -1):
+            if _is_token(secret, task_id, attempt, token):
+                return attempt
+        raise _not_this_attempts()
+
+    @staticmethod
+    def expect(attempt: int, own: int) -> None:
+        """Hold the attempt that a report names against the one whose token it came with.
+
+        Raises:
+            Unauthorized: They differ.
+        """
+        if attempt != own:
+            raise _not_this_attempts()
 
     def _secret(self) -> str:
         # Reports are too many to read the file for each.
@@ -133,6 +176,14 @@ class EventService:
             if not levels or row.payload["level"] in levels
         ]
         return views.Page(data=data, has_more=more, next=str(rows[-1].n) if more else None)
+
+
+def _is_token(secret: str, task_id: str, attempt: int, token: str) -> bool:
+    return hmac.compare_digest(report_token(secret, task_id, attempt).encode(), token.encode())
+
+
+def _not_this_attempts() -> Unauthorized:
+    return Unauthorized("This token may not report for this attempt.")
 
 
 def event_view(row: EventRow) -> views.EventView:

@@ -9,8 +9,9 @@ from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, UserDep, answers, made_before, say_made
 from tunesmith_platform.models.service import ModelChange, NewModel
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=ApiRoute)
 
 Model = Annotated[
     str,

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy.exc import IntegrityError
 
 from tunesmith import views
@@ -24,6 +24,7 @@ from tunesmith.model_folder import (
     refuse_weight_file,
 )
 from tunesmith.model_views import ModelState, ModelUse, ModelView
+from tunesmith.spec.given import Given
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ModelRow
@@ -47,10 +48,9 @@ ModelName = Annotated[
 ]
 
 
-class NewModel(BaseModel):
+class NewModel(Given):
     """A model to register."""
 
-    model_config = ConfigDict(extra="forbid")
     source: str = Field(
         min_length=1,
         max_length=4000,
@@ -61,10 +61,9 @@ class NewModel(BaseModel):
     )
 
 
-class ModelChange(BaseModel):
+class ModelChange(Given):
     """What of a model may be changed."""
 
-    model_config = ConfigDict(extra="forbid")
     name: ModelName
 
 

@@ -9,15 +9,17 @@ from pydantic import AwareDatetime
 
 from tunesmith import views
 from tunesmith.autopsy import Autopsy
+from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.http import Limit, OptionalKey, ServicesDep, TaskId, UserDep, answers, bearer
 from tunesmith_platform.monitoring.following import WorkspaceReader
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
+from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.sse import EventStream
 
-router = APIRouter(tags=["monitoring"])
-scrape = APIRouter(tags=["monitoring"])
+router = APIRouter(tags=["monitoring"], route_class=ApiRoute)
+scrape = APIRouter(tags=["monitoring"], route_class=ApiRoute)
 
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
@@ -57,7 +59,7 @@ def search_logs(
     services: ServicesDep,
     _user: UserDep,
     wanted: Wanted,
-    after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_COUNT, description="`next` of the page before.")] = 0,
     limit: Limit = 200,
 ) -> views.Page[views.LogView]:
     """Search a task's whole log, oldest line first."""

@@ -8,8 +8,9 @@ from tunesmith import views
 from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, WebhookView
 from tunesmith_platform import examples
 from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, ServicesDep, answers
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["notifications"])
+router = APIRouter(tags=["notifications"], route_class=ApiRoute)
 
 WebhookId = Annotated[
     str, Path(description="The webhook's id.", min_length=3, max_length=40, pattern=r"^hook-[0-9a-z]+$")

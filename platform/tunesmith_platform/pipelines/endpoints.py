@@ -8,8 +8,9 @@ from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
 from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["pipelines"])
+router = APIRouter(tags=["pipelines"], route_class=ApiRoute)
 
 PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The pipeline's id.")]
 

@@ -18,8 +18,9 @@ from tunesmith_platform.http import (
     say_made,
 )
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["quota"])
+router = APIRouter(tags=["quota"], route_class=ApiRoute)
 
 Project = Annotated[
     str, Path(description="The project's name.", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f/\\]+$")

@@ -1,9 +1,10 @@
 """What administrators do with quotas, and what everybody may see of them. Each method is one transaction."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from tunesmith import views
 from tunesmith.errors import IdempotencyConflict
+from tunesmith.spec.given import Given
 from tunesmith.views import QuotaKind
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
@@ -13,20 +14,18 @@ from tunesmith_platform.quota.ledger import reset_level
 _MOST = 10**9
 
 
-class QuotaChange(BaseModel):
+class QuotaChange(Given):
     """A project's switch and threshold; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
     enabled: bool | None = Field(None, description="Whether submits reserve and checkpoints are charged.")
     low_threshold: int | None = Field(
         None, ge=0, le=_MOST, description="A task is warned when no more than this is available."
     )
 
 
-class NewGrant(BaseModel):
+class NewGrant(Given):
     """A grant; a negative one takes away."""
 
-    model_config = ConfigDict(extra="forbid")
     amount: int = Field(ge=-_MOST, le=_MOST, description="Checkpoints; negative takes away.")
     note: str = Field("", max_length=1000, description="What for.")
 

@@ -5,18 +5,27 @@ import contextlib
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.job import RunnerAnswer, RunnerAsk
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, answers, bearer
+from tunesmith_platform.http import ServicesDep, answers, bearer, services_of
+from tunesmith_platform.routing import ApiRoute, admission
 
-router = APIRouter(tags=["runners"])
+router = APIRouter(tags=["runners"], route_class=ApiRoute)
 
 RunnerId = Annotated[str, Path(description="The runner's id.", max_length=40, pattern=r"^runner-[0-9a-z]+$")]
 _POLL_SECONDS = 1.0
 """How often a waiting answer looks by itself: another API process may have assigned something."""
+
+
+@admission
+async def runner_of(request: Request) -> str:
+    """The path's runner, whose token the request carries."""
+    runner_id: str = request.path_params["runner_id"]
+    (await services_of(request)).runners.authorize(runner_id, bearer(request))
+    return runner_id
 
 
 @router.post(
@@ -25,14 +34,17 @@ _POLL_SECONDS = 1.0
     responses=answers(examples.RUNNER_ANSWER, 401, 404, 422),
 )
 async def next_attempt(
-    runner_id: RunnerId, ask: RunnerAsk, request: Request, services: ServicesDep
+    runner_id: RunnerId,
+    ask: RunnerAsk,
+    request: Request,
+    services: ServicesDep,
+    _runner: Annotated[str, Depends(runner_of)],
 ) -> RunnerAnswer:
     """Ask for an attempt to run. For warm runners, with the runner's own token.
 
     The answer comes as soon as there is one, or after `wait_seconds` with none. A 404 says: leave.
     """
     runners, hub = services.runners, services.hub
-    runners.authorize(runner_id, bearer(request))
     await run_in_threadpool(runners.note, runner_id, ask)
     deadline = time.monotonic() + ask.wait_seconds
     while True:

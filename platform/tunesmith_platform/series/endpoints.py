@@ -10,11 +10,12 @@ from tunesmith import views
 from tunesmith.curves import MAX_POINTS, MAX_TASKS, Axis, ExportFormat, Mode
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.series.drawing import Wish
 from tunesmith_platform.series.folding import MAX_STEP
 from tunesmith_platform.series.reducing import Span
 
-router = APIRouter(tags=["curves"])
+router = APIRouter(tags=["curves"], route_class=ApiRoute)
 
 Names = Annotated[
     list[str] | None,

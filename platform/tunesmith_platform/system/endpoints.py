@@ -8,13 +8,15 @@ from pydantic import BaseModel
 from tunesmith import views
 from tunesmith.environment import Environment
 from tunesmith.errors import NotWell
+from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.routing import ApiRoute
 
-router = APIRouter(tags=["system"])
-health = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], route_class=ApiRoute)
+health = APIRouter(tags=["system"], route_class=ApiRoute)
 
 
 class Alive(BaseModel):
@@ -81,7 +83,7 @@ def environment(
         Literal["auto", "cpu", "gpu"], Query(description="What the task would train on.")
     ] = "auto",
     disk_bytes: Annotated[
-        int | None, Query(ge=0, description="What the task would write, as its estimate says.")
+        int | None, Query(ge=0, le=MAX_COUNT, description="What the task would write, as its estimate says.")
     ] = None,
 ) -> Environment:
     """Check what a task needs before it starts. A part that does not answer in time is said to, and holds up none."""

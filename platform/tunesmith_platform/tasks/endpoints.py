@@ -10,10 +10,11 @@ from tunesmith.lifecycle import State
 from tunesmith.spec.task import Kind, MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, made_before, say_made
+from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.repository import Filter
 from tunesmith_platform.tasks.service import TaskChange
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=ApiRoute)
 
 IdempotencyKey = Annotated[
     str | None,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from tunesmith import views
@@ -12,6 +12,7 @@ from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
 from tunesmith.events import LogLine, StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
 from tunesmith.spec.base import Notice
+from tunesmith.spec.given import Given
 from tunesmith.spec.task import Name, NewTask, Tag
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
@@ -26,10 +27,9 @@ from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.view import task_view
 
 
-class TaskChange(BaseModel):
+class TaskChange(Given):
     """What of a task may be changed after it was made; its parameters are frozen."""
 
-    model_config = ConfigDict(extra="forbid")
     name: Name | None = None
     notes: str | None = Field(None, max_length=10_000)
     tags: list[Tag] | None = Field(None, max_length=20)

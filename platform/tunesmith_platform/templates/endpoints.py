@@ -14,9 +14,10 @@ from tunesmith.templates import (
 )
 from tunesmith_platform import examples
 from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.sandbox import checks
 
-router = APIRouter(tags=["templates"])
+router = APIRouter(tags=["templates"], route_class=ApiRoute)
 
 TemplateName = Annotated[str, Path(min_length=1, max_length=120, description="The template's name.")]
 _YAML = "application/yaml"

@@ -1,5 +1,6 @@
 """Which model learns from which rows, and how rows are read."""
 
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Fold, Group, param, when, when_not
 
@@ -121,6 +122,7 @@ class DataParameters(Spec):
         ui=(0, 100_000),
         aliases=("max_train_samples",),
         ge=0,
+        le=MAX_COUNT,
     )
     allowed_bad_percent: float = param(
         0.0,

@@ -27,7 +27,7 @@ def _stage(given: Any) -> Any:
 
 
 Workers = Annotated[
-    Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[str, Field(pattern=r"^\d+:\d+$")],
+    Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[str, Field(pattern=r"^\d{1,6}:\d{1,6}$")],
     BeforeValidator(_workers),
 ]
 Stage = Annotated[Literal[0, 1, 2, 3], BeforeValidator(_stage)]

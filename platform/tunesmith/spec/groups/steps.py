@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.optimizers import OPTIMIZERS, Optimizer
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
@@ -147,6 +148,7 @@ class TrainingParameters(Spec):
         step=1,
         ui=(-1, 100_000),
         ge=-1,
+        le=MAX_COUNT,
     )
     packing: bool = param(
         False,
