@@ -7,12 +7,17 @@ Prints JSON: each question with the base's and the tuned model's answer, both gr
 import argparse
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from tunesmith.rows.asking import PromptEncoder
+from tunesmith.rows.conversation import Message
+from tunesmith_jobs.models.reading import load_model, stay_offline
+
 MAX_NEW_TOKENS = 60
+_ALL = 2**31 - 1
+"""Nothing of a question is cut."""
 
 
 def ask(
@@ -29,47 +34,46 @@ def ask(
     Returns:
         Question -> `base` and `tuned` answer; `tuned` is None without an adapter.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    stay_offline()
     from transformers.utils import logging as library
 
-    library.disable_progress_bar()
-    tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
-    if adapter is not None:
-        from peft import PeftModel
+    from tunesmith_jobs.train.lora import attach
 
-        network = PeftModel.from_pretrained(network, adapter)
+    library.disable_progress_bar()
+    encoder = PromptEncoder.from_folder(model, _ALL)
+    network = load_model(model, dtype="float32")
+    if adapter is not None:
+        network = attach(network, adapter, "CAUSAL_LM")
     network.eval()
     answers: dict[str, dict[str, str | None]] = {}
     for question in questions:
         with network.disable_adapter() if adapter is not None else contextlib.nullcontext():
-            base = _answer(network, tokenizer, question, max_new_tokens)
-        tuned = _answer(network, tokenizer, question, max_new_tokens) if adapter is not None else None
+            base = _answer(network, encoder, question, max_new_tokens)
+        tuned = _answer(network, encoder, question, max_new_tokens) if adapter is not None else None
         answers[question] = {"base": base, "tuned": tuned}
     return answers
 
 
-def _answer(network: Any, tokenizer: Any, question: str, max_new_tokens: int) -> str:
+def _answer(network: Any, encoder: PromptEncoder, question: str, max_new_tokens: int) -> str:
     import torch
 
-    asked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-    )
+    from tunesmith_jobs.train.model import pad_id
+
+    ids = torch.tensor([encoder.prompt([Message("user", question)])])
     # The end of an assistant's turn ends the answer, whatever the configuration calls its end of text.
-    ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")} - {None}
+    known = network.config.eos_token_id
+    ends = {*(known if isinstance(known, list) else [known]), encoder.end_of_answer()} - {None}
     with torch.no_grad():
         output = network.generate(
-            **asked,
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(ends),
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends),
+            eos_token_id=sorted(ends) or None,
+            pad_token_id=pad_id(network),
         )
-    return str(tokenizer.decode(output[0][asked["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+    said = [token for token in output[0][ids.shape[1] :].tolist() if token not in ends]
+    return encoder.text(said).strip()
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Traps of this repository's shape, each with its reason."""
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -73,3 +74,40 @@ def test_pins_are_exact() -> None:
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert line.startswith("#") or "==" in line, line
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+_OPENERS = {"from_pretrained", "from_config", "load_checkpoint_and_dispatch", "load_adapter"}
+_PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+_ONE_PLACE = "jobs/tunesmith_jobs/models/reading.py"
+
+
+def _opened(path: str) -> list[str]:
+    """Where a source file lets a library open a stranger's file in a way that may run code."""
+    found = []
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+            is_torchs = owner == "torch" and node.func.attr in ("load", "save")
+            if is_torchs or node.func.attr in _OPENERS:
+                found.append(f"{path}:{node.lineno} {owner}.{node.func.attr}")
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        found += [f"{path}:{node.lineno} {name}" for name in names if name.split(".")[0] in _PICKLES]
+    return found
+
+
+def test_one_place_opens_what_a_stranger_may_have_written() -> None:
+    """What a model's folder or a checkpoint holds must not lead to code: there every choice is made, once."""
+    sources = [
+        path
+        for path in TRACKED
+        if path.startswith(("jobs/", "platform/", "serve/"))
+        and path.endswith(".py")
+        and (ROOT / path).exists()
+    ]
+    assert _ONE_PLACE in sources
+    assert len(_opened(_ONE_PLACE)) >= 4, "the test finds nothing any more"
+    assert [line for path in sources if path != _ONE_PLACE for line in _opened(path)] == []

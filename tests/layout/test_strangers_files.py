@@ -16,7 +16,13 @@ LIBRARIES = {
     "csv", "gzip", "jinja2", "pickle", "pyarrow", "safetensors", "tarfile", "tokenizers", "yaml", "zipfile",
 }  # fmt: skip
 READERS = {
-    "tunesmith.model_folder": {"check_model_folder", "license_name", "read_safetensors_header"},
+    "tunesmith.model_folder": {
+        "check_adapter_folder",
+        "check_model_folder",
+        "check_tokenizer_folder",
+        "license_name",
+        "read_safetensors_header",
+    },
     "tunesmith.rows.asking": {"asked_rows"},
     "tunesmith.rows.checking": {"check_file"},
     "tunesmith.rows.choosing": {"encoder_of"},

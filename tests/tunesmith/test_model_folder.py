@@ -1,6 +1,8 @@
 """A model folder is told good or bad from its files, with a cure for each usual defect."""
 
 import json
+import os
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -15,9 +17,14 @@ from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.model_folder import (
     LinearLayers,
     ModelFacts,
+    check_adapter_folder,
     check_model_folder,
     check_targets,
+    check_tokenizer_folder,
     license_text,
+    readable_config,
+    readable_generation,
+    readable_lora,
     refuse_weight_file,
 )
 
@@ -147,6 +154,31 @@ def only(name: str) -> Callable[[Path], None]:
     return change
 
 
+def link(name: str) -> Callable[[Path], None]:
+    """A link to a file that is fine."""
+
+    def change(folder: Path) -> None:
+        file = folder / name
+        kept = folder.parent / f"kept-{name}"
+        kept.write_bytes(file.read_bytes() if file.exists() else b"a license")
+        file.unlink(missing_ok=True)
+        file.symlink_to(kept)
+
+    return change
+
+
+def pipe(name: str) -> Callable[[Path], None]:
+    """A pipe that nobody writes into: who opens it waits for ever."""
+    return lambda folder: os.mkfifo(folder / name)
+
+
+def nested(depth: int, key: str = "a") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {key: found}
+    return found
+
+
 def without_a_shard(folder: Path) -> None:
     split(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -194,6 +226,40 @@ def overlapping(folder: Path) -> None:
             "remove `auto_map`",
         ),
         (put("modeling_x.py", ""), "`modeling_x.py`", "delete the `*.py` files"),
+        (put("modeling_x.PY", ""), "`modeling_x.PY`, a program", "delete the `*.py` files"),
+        (put("kernel.so", ""), "`kernel.so`, a program", "remove"),
+        (put("setup.Py. ", ""), "`setup.Py. `, a program", "remove"),
+        (put("x.pyc", ""), "`x.pyc`, a program", "remove"),
+        (put("pytorch_model.bin", ""), "`pytorch_model.bin`, a pickle", "Remove it"),
+        (put("training_args.BIN", ""), "`training_args.BIN`, a pickle", "Remove it"),
+        (put("tokenizer.pkl", ""), "`tokenizer.pkl`, a pickle", "Remove it"),
+        (put("rng_state.pth", ""), "`rng_state.pth`, a pickle", "Remove it"),
+        (put("__0_0.distcp", ""), "`__0_0.distcp`, a pickle", "Remove it"),
+        (put("model.unheard-of", ""), "`.unheard-of` file", "Move it"),
+        (link("LICENSE"), "`LICENSE`, a link", "cp -rL"),
+        (link("tokenizer.json"), "`tokenizer.json`, a link", "cp -rL"),
+        (pipe("generation_config.json"), "`generation_config.json`, a pipe", "Remove it"),
+        (pipe("chat_template.jinja"), "`chat_template.jinja`, a pipe", "Remove it"),
+        (config(text_config={"auto_map": {"AutoModel": "x.py"}}), "auto_map", "remove `auto_map`"),
+        (config(custom_pipelines={"a": {"impl": "x.P"}}), "custom_pipelines", "remove"),
+        (
+            config(_attn_implementation="owner/kernel@main:run"),
+            "a program for `_attn_implementation`",
+            "Take it out",
+        ),
+        (
+            config(experts_implementation={"": "owner/kernel"}),
+            "a program for `experts_implementation`",
+            "Take it out",
+        ),
+        (config(vision_config={"_attn_implementation_internal": "a/b"}), "a program", "Take it out"),
+        (config(hidden_act="owner/kernel"), "`hidden_act` holds text that is no plain word", "Take it out"),
+        (config(dtype="os"), "`dtype` is `os`", "Take it out"),
+        (config(rope_scaling={"rope_type": "../x"}), "`rope_scaling` holds `rope_type`", "Take it out"),
+        (config(rope_scaling=nested(50)), "nested too deeply", "Take it out"),
+        (config(text_config=nested(200, "text_config")), "nested too deeply", "Take it out"),
+        (put("generation_config.json", '{"custom_generate": "x.py"}'), "custom_generate", "remove"),
+        (put("config.json", " " * (4 * 2**20 + 1)), "larger than 4 MB", "original"),
         (config(model_type=None), "no `model_type`", "original"),
         (config(architectures=[]), "no `architectures`", "original"),
         (config(architectures=["BertModel"]), "`BertModel` does not write text", "ForCausalLM"),
@@ -336,3 +402,125 @@ def test_a_weight_file_is_known_by_its_name() -> None:
     for name in ("x.gguf", "x.Q4_K_M.GGUF", "pytorch_model.bin", "x.pt"):
         with pytest.raises(InvalidModel):
             refuse_weight_file(name)
+
+
+def test_a_folder_as_the_hub_has_it_is_taken(folder: Path) -> None:
+    """Cards, pictures, other libraries' weights and configurations lie beside the model and are never opened."""
+    for name in (
+        "README.md", "LICENSE", "USE_POLICY.md", "banner.PNG", ".gitattributes", ".DS_Store", "merges.txt",
+        "vocab.json",
+        "tokenizer.model", "preprocessor_config.json", "model.Q4_0.gguf", "tf_model.h5", "flax_model.msgpack",
+        "rust_model.ot", "consolidated.safetensors", "onnx_config.yaml",
+    ):  # fmt: skip
+        (folder / name).write_bytes(b"\x00 no matter what")
+    for name in ("onnx", "original", ".cache"):
+        (folder / name).mkdir()
+    (folder / "original" / "consolidated.00.pth").touch()
+    change_config(
+        folder,
+        torch_dtype="bfloat16",
+        transformers_version="4.40.0",
+        _attn_implementation="sdpa",
+        _name_or_path="somebody/model",
+        rope_scaling={"rope_type": "llama3", "factor": 8.0},
+        use_cache=True,
+        quantization_config=None,
+        auto_map=None,
+        unsloth_fixed=True,
+        id2label={"0": "What a user / writes: anything"},
+    )
+    (folder / "generation_config.json").write_text(
+        '{"do_sample": true, "temperature": 0.6, "eos_token_id": [1, 2]}'
+    )
+    assert check_model_folder(folder).architecture == "LlamaForCausalLM"
+
+
+def test_a_checkpoint_of_ours_from_before_is_taken(folder: Path) -> None:
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_1.pth"):
+        (folder / name).touch()
+    with pytest.raises(InvalidModel, match=r"`optimizer.pt`, a pickle"):
+        check_model_folder(folder)
+    (folder / "manifest.json").write_text("{}")
+    check_model_folder(folder)
+
+
+def test_what_a_configuration_says_is_read_by_keys_on_a_list() -> None:
+    """Neither a file, a place, a program nor an implementation that a folder names is seen by a library."""
+    said = {
+        "model_type": "llama",
+        "hidden_size": 8,
+        "rope_theta": 1e4,
+        "torch_dtype": "float16",
+        "id2label": {"0": "a/b"},
+        "per_layer_config": {"02": {"hidden_size": 2, "_attn_implementation": "sdpa"}},
+        "text_config": {"hidden_size": 4, "transformers_weights": "x.bin", "_attn_implementation": "sdpa"},
+    }
+    never = {
+        "transformers_weights": "other.safetensors",
+        "_attn_implementation": "flash_attention_2",
+        "attn_implementation": "eager",
+        "fusion_config": {"all": True},
+        "distributed_config": {"tp_plan": "auto"},
+        "base_model_tp_plan": {"x": "y"},
+        "name_or_path": "/etc",
+        "_name_or_path": "owner/model",
+        "architecture": "hf-hub:owner/model",
+        "use_kernels": True,
+        "backbone": "owner/model",
+        "__class__": "x",
+    }
+    kept = readable_config(said | never)
+    assert kept == said | {"text_config": {"hidden_size": 4}, "per_layer_config": {"02": {"hidden_size": 2}}}
+    assert readable_generation({"temperature": 1, "cache_implementation": "x", "compile_config": {}}) == {
+        "temperature": 1
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"corda_config": {"cache_file": "x.pt"}}, "sets `corda_config`, which is refused"),
+        ({"lora_ga_config": {"cache_file": "x.pt"}}, "sets `lora_ga_config`"),
+        ({"loftq_config": {"loftq_bits": 4}}, "sets `loftq_config`"),
+        ({"init_lora_weights": "corda"}, "`init_lora_weights` is `corda`"),
+        ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "only LORA"),
+        ({"bias": "os"}, "`bias` is `os`"),
+        ({"ranks": 8}, "no field `ranks`"),
+    ],
+)
+def test_an_adapters_configuration_is_read_by_fields_on_a_list(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        readable_lora({"r": 8} | values, Path("adapter_config.json"))
+
+
+def test_an_adapter_that_peft_wrote_is_taken() -> None:
+    said = {
+        "auto_mapping": {"base_model_class": "X", "parent_library": "os"},
+        "base_model_name_or_path": "owner/model",
+        "megatron_core": "megatron.core",
+        "eva_config": None,
+        "loftq_config": {},
+        "peft_type": "LORA",
+        "r": 4,
+        "target_modules": ["q_proj"],
+    }
+    assert readable_lora(said, Path("x")) == {"r": 4, "target_modules": ["q_proj"]}
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "modeling.py", "adapter_model.pt"])
+def test_an_adapters_folder_holds_no_pickle_and_no_program(folder: Path, name: str) -> None:
+    adapter = folder.parent / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 4, "peft_type": "LORA"}')
+    shutil.copy(folder / "model.safetensors", adapter / "adapter_model.safetensors")
+    check_adapter_folder(adapter)
+    (adapter / name).touch()
+    with pytest.raises(InvalidModel, match=re.escape(f"`{name}`")):
+        check_adapter_folder(adapter)
+
+
+def test_a_tokenizers_folder_is_looked_at_too(folder: Path) -> None:
+    check_tokenizer_folder(folder)
+    (folder / "tokenization_x.py").touch()
+    with pytest.raises(InvalidModel, match="tokenization_x"):
+        check_tokenizer_folder(folder)

@@ -95,7 +95,8 @@ def test_a_checkpoint_holds_no_pickle_of_arguments(undisturbed: Path) -> None:
     folder = undisturbed / "artifacts" / "checkpoints" / "checkpoint-12"
     names = {path.name for path in folder.iterdir()}
     assert names >= {
-        "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "scheduler.pt", "rng_state.pth",
+        "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "scheduler.json",
+        "random_state.safetensors",
         "trainer_state.json", "training_args.json", "manifest.json",
     }  # fmt: skip
     assert "training_args.bin" not in names

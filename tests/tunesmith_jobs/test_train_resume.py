@@ -83,24 +83,153 @@ def test_a_stop_saves_and_can_be_continued(tmp_path: Path, model: Path, undistur
     assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
 
 
-def test_a_state_that_the_library_wrote_is_gone_on_from(
-    tmp_path: Path, model: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the file format cannot hold is left to the library; so was every state before there was that format."""
-    from tunesmith_jobs.train.snapshots import Snapshots
+def as_before(folder: Path) -> None:
+    """Make a checkpoint one that was saved before states were safetensors: as the library wrote them, by torch."""
+    import numpy as np
+    import torch
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Snapshots, "plan_state", lambda *_: False)
-        tr.run(tmp_path, model, stop_at=6)
-    folder = tmp_path / "artifacts" / "checkpoints" / "checkpoint-6"
+    from tunesmith.artifacts import list_files
+    from tunesmith_jobs.train import states
+
+    found = states.read_tensors(folder / "random_state.safetensors")
+    kind, keys, *rest = found["numpy"]
+    torch.save({**found, "numpy": (kind, np.asarray(keys, dtype=np.uint32), *rest)}, folder / "rng_state.pth")
+    torch.save(states.read_tensors(folder / "optimizer.safetensors"), folder / "optimizer.pt")
+    torch.save(states.read_json(folder / "scheduler.json"), folder / "scheduler.pt")
+    for name in ("random_state.safetensors", "optimizer.safetensors", "scheduler.json"):
+        (folder / name).unlink()
+    seal(folder, files=list_files(folder))
+
+
+def seal(folder: Path, **values: Any) -> None:
+    """Write a manifest that fits what lies in a folder, with other values where some are given."""
+    from tunesmith.artifacts import list_files
+
     manifest = Manifest.decode((folder / "manifest.json").read_bytes())
     assert manifest is not None
-    names = {file.path for file in manifest.files}
-    assert "optimizer.pt" in names
-    assert "optimizer.safetensors" not in names
+    values = {"files": list_files(folder)} | values
+    (folder / "manifest.json").write_bytes(manifest.model_copy(update=values).encode())
+    assert not faults_of(folder)
+
+
+def test_a_state_that_the_library_wrote_is_gone_on_from(
+    tmp_path: Path, model: Path, undisturbed: Path
+) -> None:
+    """So was every state before states were safetensors. Another task's is not read: it could hold anything."""
+    tr.run(tmp_path, model, stop_at=6)
+    folder = tmp_path / "artifacts" / "checkpoints" / "checkpoint-6"
+    as_before(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    refused = tr.run(other, model, resume_from_checkpoint=str(folder))
+    assert (refused.outcome, refused.reason) == (State.FAILED, Reason.BAD_PARAMETERS)
+    assert "`optimizer.pt`, a pickle" in refused.message
     assert tr.run(tmp_path, model, attempt=2).outcome is State.COMPLETED
     assert kinds(tmp_path, "training_started", 2)[0]["resumed_from"] == "checkpoint-6"
     assert tr.losses(tmp_path, 1, 2) == tr.losses(undisturbed)
+
+
+def text(name: str, words: str) -> Any:
+    return lambda folder: (folder / name).write_text(words) and None
+
+
+def gone(name: str) -> Any:
+    return lambda folder: (folder / name).unlink()
+
+
+def other_shapes(folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = min(tensors)
+    save_file(tensors | {name: torch.zeros(3, 3)}, folder / "adapter_model.safetensors")
+
+
+def other_names(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file({f"other.{name}": one for name, one in tensors.items()}, folder / "adapter_model.safetensors")
+
+
+def other_groups(folder: Path) -> None:
+    """A sound state, of an optimizer with other weights."""
+    from tunesmith_jobs.train import states
+
+    state = states.read_tensors(folder / "optimizer.safetensors")
+    state["param_groups"][0]["params"] = [0]
+    states.write_tensors(folder / "optimizer.safetensors", state)
+
+
+def a_pickle(folder: Path) -> None:
+    import pickle
+
+    (folder / "optimizer.safetensors").unlink()
+    (folder / "optimizer.pt").write_bytes(pickle.dumps(Mark(folder.parent / "mark")))
+
+
+class Mark:
+    """Leaves a file where it is read as a pickle."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.place,))
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "why"),
+    [
+        (lambda folder: None, {"task_id": "task-of-another"}, "it is of another task (`task-of-another`)"),
+        (lambda folder: None, {"step": 7}, "its manifest is of a checkpoint of step 7"),
+        (text("trainer_state.json", "{"), {}, "`trainer_state.json` cannot be read"),
+        (text("trainer_state.json", '{"global_step": 3}'), {}, "`trainer_state.json` is of step 3"),
+        (text("tunesmith_window.json", "[]"), {}, "`tunesmith_window.json` cannot be read"),
+        (text("tunesmith_standing.json", "no"), {}, "`tunesmith_standing.json` cannot be read"),
+        (text("scheduler.json", '{"d": 1}'), {}, "`scheduler.json`: its structure is broken"),
+        (text("random_state.safetensors", "x"), {}, "`random_state.safetensors`"),
+        (text("optimizer.safetensors", "x" * 99), {}, "`optimizer.safetensors`"),
+        (gone("optimizer.safetensors"), {}, "`optimizer.pt` is missing"),
+        (gone("adapter_model.safetensors"), {}, "holds no weights"),
+        (other_shapes, {}, "another model's"),
+        (other_names, {}, "another model's"),
+        (other_groups, {}, "param"),
+        (a_pickle, {}, "`optimizer.pt` holds more than numbers"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_one_before_is_taken(
+    tmp_path: Path, saved: Path, model: Path, change: Any, more: dict[str, Any], why: str
+) -> None:
+    """Every file is as its manifest says: what is wrong is what they hold, or whose they are."""
+    import shutil
+
+    for name in ("artifacts", "train.jsonl", "eval.jsonl"):
+        place = saved / name
+        if place.is_dir():
+            shutil.copytree(place, tmp_path / name)
+        elif place.exists():
+            shutil.copy(place, tmp_path / name)
+    root = tmp_path / "artifacts" / "checkpoints"
+    change(root / "checkpoint-2")
+    seal(root / "checkpoint-2", **more)
+    outcome = tr.run(tmp_path, model, attempt=2, max_steps=3, save_steps=1)
+    assert outcome.outcome is State.COMPLETED, outcome
+    (warning,) = kinds(tmp_path, "warning", 2)
+    assert warning["code"] == "checkpoint_damaged"
+    assert warning["message"].startswith("`checkpoint-2` is not used: ")
+    assert why in warning["message"], warning["message"]
+    assert kinds(tmp_path, "training_started", 2)[-1]["resumed_from"] == "checkpoint-1"
+    assert not (root / "mark").exists()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A run with checkpoints at its first two steps."""
+    folder = tmp_path_factory.mktemp("saved")
+    assert tr.run(folder, model, max_steps=3, save_steps=1, stop_at=2).outcome is State.STOPPED
+    return folder
 
 
 def test_a_superseded_run_leaves_at_once_and_without_a_trace(tmp_path: Path, model: Path) -> None:

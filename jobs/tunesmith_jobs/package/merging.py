@@ -12,22 +12,20 @@ from pathlib import Path
 import yaml
 
 from tunesmith.artifacts import FINAL_MODEL
-from tunesmith.errors import InvalidModel
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import license_name
+from tunesmith.model_folder import ADAPTER_CONFIG, license_name
 from tunesmith.rows.asking import PromptEncoder
 from tunesmith.rows.template import find_template, template_of
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import at_hand
+from tunesmith_jobs.models.reading import lay_out
 from tunesmith_jobs.train import model as models
 from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.train.core import Outcome
 from tunesmith_jobs.train.failures import StorageFailed
-from tunesmith_jobs.train.lora import ADAPTER_CONFIG
 
-_WEIGHTS = ("*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json")
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 _GENERATION = "generation_config.json"
 _LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -71,13 +69,7 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     if is_adapter:
         models.merge(weights, Path(training.model_name_or_path), target, training, document.classes or None)
     else:
-        for pattern in _WEIGHTS:
-            for file in sorted(weights.glob(pattern)):
-                link_or_copy(file, target / file.name)
-    if not list(target.glob("*.safetensors")):
-        raise InvalidModel(
-            f"`{document.model_uri}` holds no weights in safetensors.", hint="Give a model's folder."
-        )
+        lay_out(weights, target, link_or_copy)
     work.phase_done(Phase.WEIGHTS)
     template_sha256 = _write_texts(work, target)
     _write_card(work, target, is_merged=is_adapter)

@@ -15,7 +15,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,11 +82,26 @@ class ArtifactStore:
         found = (checkpoint_step(name) for name in self._storage.list(CHECKPOINTS))
         return sorted(step for step in found if step is not None)
 
-    def newest(self, scratch: Path, warn: Callable[[Warned], None]) -> tuple[int, Path] | None:
-        """The newest checkpoint that verifies, as a local folder; worse ones are passed over with a warning."""
+    def newest(
+        self,
+        scratch: Path,
+        warn: Callable[[Warned], None],
+        look: Callable[[Path, int], list[str]] = lambda folder, step: [],
+        passed: Collection[int] = (),
+    ) -> tuple[int, Path] | None:
+        """The newest checkpoint of this task that verifies, as a local folder; others are passed over with a warning.
+
+        Args:
+            scratch: Takes a copy, where the storage lies elsewhere.
+            warn: Told of each that is passed over.
+            look: Says what is wrong with the inside of one whose files are those that were saved.
+            passed: Steps whose checkpoints were tried, and told of.
+        """
         for step in reversed(self.steps()):
+            if step in passed:
+                continue
             folder = self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
-            faults = faults_of(folder)
+            faults = faults_of(folder) or self._strange(folder, step) or look(folder, step)
             if not faults:
                 return step, folder
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -98,6 +113,16 @@ class ArtifactStore:
                 )
             )
         return None
+
+    def _strange(self, folder: Path, step: int) -> list[str]:
+        """Whether a whole checkpoint is of another task, or of another step than its name says."""
+        manifest = Manifest.decode((folder / MANIFEST).read_bytes())
+        assert manifest is not None
+        if manifest.task_id != self._owner.task_id:
+            return [f"it is of another task (`{manifest.task_id}`)"]
+        if manifest.kind != "checkpoint" or manifest.step != step:
+            return [f"its manifest is of a {manifest.kind} of step {manifest.step}"]
+        return []
 
     def put(
         self,

@@ -22,6 +22,7 @@ from tunesmith.events import Phase, PhaseDone, Progress, TrainingStarted
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.train.failures import Superseded
 from tunesmith_jobs.train.leaving import LeftInStep
+from tunesmith_jobs.train.states import random_file
 
 if TYPE_CHECKING:
     from tunesmith_jobs.train.trainer import TuneTrainer
@@ -220,7 +221,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         self.saved_step = state.global_step
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / checkpoint_name(state.global_step)
-            expected = [folder / f"rng_state_{rank}.pth" for rank in range(args.world_size)]
+            expected = [folder / random_file(rank, args.world_size) for rank in range(args.world_size)]
             is_alone = args.world_size <= 1
             self._trainer.uploader.submit(
                 state.global_step,

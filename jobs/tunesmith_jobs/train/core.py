@@ -17,12 +17,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from tunesmith.artifacts import FINAL_MODEL
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.failures import StorageFailed, Superseded, reason_of
+from tunesmith_jobs.train.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
 from tunesmith_jobs.train.leaving import LeftInStep, Notices, TooLarge, with_smaller_batches
 from tunesmith_jobs.train.logs import captured, log_line
 from tunesmith_jobs.train.preparing import facts_of, free_memory, prepare_libraries, speed_up, write_order
@@ -154,6 +154,8 @@ class _Job:
     emit: Callable[[JobPayload], None]
     identity: Identity
     notices: Notices
+    passed: frozenset[int] = frozenset()
+    """Steps whose checkpoints could not be loaded."""
 
 
 def _run(job: _Job) -> Outcome:
@@ -171,16 +173,24 @@ def _run(job: _Job) -> Outcome:
     phases.done(Phase.DATA)
 
     outcome = _train_on(job, phases, choice, data)
-    while isinstance(outcome, TrainSpec):
-        emit(_smaller_batches(outcome))
+    while not isinstance(outcome, Outcome):
+        if isinstance(outcome, TrainSpec):
+            emit(_smaller_batches(outcome))
+            job = dataclasses.replace(job, spec=outcome)
+        else:
+            job = dataclasses.replace(job, passed=job.passed | {outcome})
         free_memory()
-        job = dataclasses.replace(job, spec=outcome)
         outcome = _train_on(job, phases, choice, data)
     return outcome
 
 
-def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | TrainSpec:
-    """Train from the newest state; a spec to go on with instead, where a batch did not fit into memory."""
+def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | TrainSpec | int:
+    """Train from the newest state.
+
+    Returns:
+        How it ended; or a spec to go on with instead, where a batch did not fit into memory; or the step of a
+        checkpoint that could not be loaded.
+    """
     import transformers
 
     from tunesmith_jobs.train import model as models
@@ -207,7 +217,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     if identity.rank == 0:
         write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
-    start = find_state(store, spec, resume, emit)
+    start = find_state(store, spec, resume, emit, model=model, passed=job.passed)
     plan = Plan(
         spec=spec,
         total_steps=arguments.plan.total_steps,
@@ -221,6 +231,8 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     end = _take_steps(job, plan=plan, model=model, settings=settings, data=data, store=store, start=start)
     if end.smaller is not None:
         return end.smaller
+    if end.is_unfit:
+        return end.step
     if end.was_stopped:
         if not end.step:
             raise _StopBeforeStart
@@ -275,6 +287,8 @@ class _End:
     """The state that was gone on from, where no step was left to take; else the store has the newest."""
     smaller: TrainSpec | None = None
     """What to go on with, where a batch did not fit into memory."""
+    is_unfit: bool = False
+    """Whether the state that was to be gone on from could not be loaded."""
 
     def words(self, plan: Any) -> str:
         """How a run that was not stopped ended, in words."""
@@ -317,6 +331,11 @@ def _take_steps(
             trainer.restore(start, standing)
         try:
             trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+        except BadCheckpoint as error:
+            assert start is not None
+            _close_quietly(uploader)
+            _pass_over(job, start, error)
+            return _End(start.step, False, standing, None, is_unfit=True)
         except LeftInStep:
             trainer.leave()
             trainer.stopped = True
@@ -337,6 +356,25 @@ def _take_steps(
             tee.close()
     uploader.close()
     return _End(trainer.state.global_step, trainer.stopped, trainer.standing, None, smaller)
+
+
+def _pass_over(job: _Job, start: Any, error: BadCheckpoint) -> None:
+    """Tell of a checkpoint that looked whole and could not be loaded.
+
+    Raises:
+        InvalidInput: The user named it.
+    """
+    if not start.is_own:
+        raise InvalidInput(
+            f"{error}.", hint="Name another checkpoint.", field="resume_from_checkpoint"
+        ) from error
+    job.emit(
+        Warned(
+            code="checkpoint_damaged",
+            message=f"`{start.folder.name}` is not used: {error}.",
+            hint="Training goes on from the checkpoint before it, or from the start.",
+        )
+    )
 
 
 def _smaller_batches(after: TrainSpec) -> Warned:

@@ -21,6 +21,10 @@ class Superseded(Exception):
     """This attempt is over for the control plane: stop at once and leave no trace."""
 
 
+class BadCheckpoint(Exception):
+    """A checkpoint cannot be gone on from: the words say why."""
+
+
 class StorageFailed(Exception):
     """The storage did not take a checkpoint or the model."""
 

@@ -4,7 +4,6 @@ Knows peft; knows nothing of rows, steps or checkpoints.
 """
 
 import contextlib
-import dataclasses
 import json
 import tempfile
 from collections.abc import Iterator
@@ -15,19 +14,11 @@ import yaml
 
 from tunesmith.artifacts import MANIFEST, faults_of
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.problems import did_you_mean
+from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_plain_file, readable_lora
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path, open_storage
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _TASK_TYPES = {"classification": "SEQ_CLS"}
-_OURS = frozenset(
-    {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
-)
-"""Keys of a saved configuration that say how it was made; the run sets them itself."""
-_REFUSED = frozenset({"megatron_config", "megatron_core"})
-"""`megatron_core` names a module that peft would import."""
 _FILE_BYTES = 2**20
 
 
@@ -108,7 +99,7 @@ def attach(model: Any, folder: Path, kind: str) -> Any:
 
 def _check_adapter(folder: Path) -> None:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        if not (folder / name).is_file():
+        if not is_plain_file(folder / name):
             raise InvalidInput(
                 f"`{folder}` is no adapter: it has no `{name}`.",
                 hint="Give the folder of a LoRA adapter in safetensors: a checkpoint or a final model.",
@@ -165,33 +156,19 @@ def _read_config(file: Path, field: str = "peft_config_path") -> dict[str, Any]:
     Raises:
         InvalidInput: It cannot be read, or is no configuration of a LoRA.
     """
-    from peft import LoraConfig
-
     try:
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         if file.stat().st_size > _FILE_BYTES:
             raise ValueError("it is larger than 1 MiB")
         text = file.read_text(encoding="utf-8")
         values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
         if not isinstance(values, dict):
             raise ValueError("it is no mapping of names to values")
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InvalidInput(
             f"`{file}` cannot be read: {error}",
             hint='Give JSON or YAML, as `{"r": 8, "target_modules": ["q_proj"]}`.',
             field=field,
         ) from error
-    kind = values.pop("peft_type", "LORA")
-    if kind != "LORA":
-        raise InvalidInput(f"`{file}`: `peft_type` is {kind}, only LORA is trained.", field=field)
-    known = {item.name for item in dataclasses.fields(LoraConfig)} - _REFUSED
-    values = {name: value for name, value in values.items() if name not in _OURS}
-    for name in values:
-        # What peft writes for a field that was not set is no wish.
-        if name not in known and values[name] is not None and name not in _REFUSED:
-            meant = did_you_mean(name, sorted(known))
-            raise InvalidInput(
-                f"`{file}`: a `LoraConfig` has no field `{name}`.",
-                hint=f"Did you mean `{meant}`?" if meant else None,
-                field=field,
-            )
-    return {name: value for name, value in values.items() if name in known}
+    return readable_lora(values, file, field)

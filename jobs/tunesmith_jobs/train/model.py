@@ -11,11 +11,13 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
+from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, is_plain_file
 from tunesmith.rows.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.models.reading import load_model
 from tunesmith_jobs.train.checkpoints import link_or_copy
 from tunesmith_jobs.train.failures import reason_of
-from tunesmith_jobs.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, add_lora, attach, task_type
+from tunesmith_jobs.train.lora import add_lora, attach, task_type
 from tunesmith_jobs.train.precision import Choice
 
 TOKENIZER_FILES = (
@@ -29,7 +31,6 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 _WEIGHTS = ("*.safetensors", ADAPTER_CONFIG, "config.json", "generation_config.json")
-_INDEX = "model.safetensors.index.json"
 ADAPTER_FOLDER = "adapter"
 """Where the adapter lies in a final model that is merged."""
 
@@ -89,18 +90,10 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
 
 
 def _load_base(path: Path, labels: Sequence[str] | None, options: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    if labels is not None:
-        options = options | {
-            "id2label": dict(enumerate(labels)),
-            "label2id": {name: i for i, name in enumerate(labels)},
-        }
-    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
     try:
-        model = kind.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-        )
+        model = load_model(path, labels, **options)
+    except InvalidModel:
+        raise
     except Exception as error:  # every library on the way raises its own kind
         if reason_of(error) in (Reason.OUT_OF_MEMORY, Reason.BAD_MODEL):
             raise
@@ -229,7 +222,7 @@ def _untie(model: Any, adapter: Path) -> None:
 def copy_tokenizer(source: Path, target: Path, template: str | None = None) -> None:
     """Bring a tokenizer's files, its chat template among them; `template` is put in that one's place."""
     for name in TOKENIZER_FILES:
-        if (source / name).is_file():
+        if is_plain_file(source / name):
             shutil.copyfile(source / name, target / name)
     if template is not None:
         (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
@@ -255,7 +248,7 @@ def lay_out_final(
     is_lora = (checkpoint / ADAPTER_CONFIG).exists()
     is_merged = is_lora and spec.merge_lora_after_training
     weights = target / ADAPTER_FOLDER if is_merged else target
-    for pattern in (*_WEIGHTS, _INDEX):
+    for pattern in (*_WEIGHTS, INDEX):
         for file in sorted(checkpoint.glob(pattern)):
             link_or_copy(file, weights / file.name)
     if is_merged:

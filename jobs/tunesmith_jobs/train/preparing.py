@@ -12,6 +12,7 @@ from typing import Any
 from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.models.reading import stay_offline
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """What glibc's `mallopt` calls them."""
@@ -20,7 +21,7 @@ _log = logging.getLogger("tunesmith_jobs.train")
 
 def prepare_libraries() -> None:
     """Set what the heavy libraries read when they are imported, and import them."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched while training
+    stay_offline()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
     import transformers

@@ -1,21 +1,23 @@
 """What a run goes on from: its own newest whole checkpoint, or else another task's that the user names.
 
-Torch's files in a checkpoint are read only once its manifest and every hash agree. Knows storage and manifests; knows
-nothing of models.
+Every hash of a checkpoint, whose it is, and whether it fits the model is looked at before anything of it is loaded. One
+that does not pass is told of, and the one before is taken. Knows storage and manifests; knows nothing of models.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tunesmith.artifacts import MANIFEST, Manifest, faults_of
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Warned
+from tunesmith.model_folder import ADAPTER_CONFIG
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
+from tunesmith.zero import uses_zero
 from tunesmith_jobs.train.checkpoints import ArtifactStore
-from tunesmith_jobs.train.lora import ADAPTER_CONFIG
+from tunesmith_jobs.train.restoring import faults_in, pickles_in
 
 _FIELD = "resume_from_checkpoint"
 
@@ -30,14 +32,33 @@ class StartState(NamedTuple):
 
 
 def find_state(
-    store: ArtifactStore, spec: TrainSpec, scratch: Path, warn: Callable[[Warned], None]
+    store: ArtifactStore,
+    spec: TrainSpec,
+    scratch: Path,
+    warn: Callable[[Warned], None],
+    *,
+    model: Any,
+    passed: Collection[int] = (),
 ) -> StartState | None:
     """The state that a run goes on from; None where it starts anew.
 
+    Args:
+        store: This task's checkpoints.
+        spec: The parameters.
+        scratch: Takes copies.
+        warn: Told of each checkpoint that is passed over.
+        model: The model that is trained.
+        passed: Steps whose checkpoints were tried already.
+
     Raises:
-        InvalidInput: The checkpoint that was named is not whole, or holds the other kind of weights.
+        InvalidInput: The checkpoint that was named is not whole, holds the other kind of weights, or does not fit.
     """
-    own = store.newest(scratch, warn)
+    shown = None if uses_zero(spec) else model  # DeepSpeed holds its weights in parts
+
+    def look(folder: Path, step: int) -> list[str]:
+        return faults_in(folder, step, shown)
+
+    own = store.newest(scratch, warn, look, passed)
     if own is not None:
         return StartState(*own, is_own=True)
     if not spec.resume_from_checkpoint:
@@ -50,6 +71,14 @@ def find_state(
             f"`{spec.resume_from_checkpoint}` holds {holds}.",
             hint=f"Use `use_lora={str(has_adapter).lower()}`, or start from its weights with "
             "`attach_lora_path` or `model_name_or_path`.",
+            field=_FIELD,
+        )
+    faults = [f"it holds `{name}`, a pickle" for name in pickles_in(folder)] or look(folder, step)
+    if faults:
+        raise InvalidInput(
+            f"`{spec.resume_from_checkpoint}` cannot be gone on from: {faults[0]}.",
+            hint="Only safetensors and JSON are read of another task's checkpoint. Start from its weights, with "
+            "`attach_lora_path` or `model_name_or_path`, or let its own task go on.",
             field=_FIELD,
         )
     return StartState(step, folder, is_own=False)

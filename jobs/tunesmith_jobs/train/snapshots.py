@@ -11,7 +11,6 @@ where a checkpoint goes.
 """
 
 import json
-import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,20 +21,11 @@ import torch
 
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_jobs.train.checkpoints import BigFile, link_or_copy
+from tunesmith_jobs.train.states import NAMES, STRUCTURE, encode
 
 OPTIMIZER_FILE = "optimizer.safetensors"
-_STRUCTURE = "structure"
-_NAMES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
-"""What the format calls torch's types."""
 _WIDEST = 8
 """Bytes of the widest number."""
-
-
-class Unfit(Exception):
-    """Something that the file format cannot hold."""
 
 
 class _Planned(NamedTuple):
@@ -100,17 +90,17 @@ class Snapshots:
 
     # --- the optimizer
 
-    def plan_state(self, file: Path, state: Mapping[str, Any]) -> bool:
-        """Lay out an optimizer's state; False where it holds what the format cannot."""
+    def plan_state(self, file: Path, state: Mapping[str, Any]) -> None:
+        """Lay out an optimizer's state.
+
+        Raises:
+            Unfit: It holds what the format cannot.
+        """
         found: list[torch.Tensor] = []
-        try:
-            text = json.dumps(_encoded(state, found, {}), separators=(",", ":"))
-        except Unfit:
-            return False
+        text = encode(state, found)
         # The widest numbers first: each tensor then begins at a multiple of its own width.
         named = sorted(enumerate(found), key=lambda item: -item[1].itemsize)
-        self._planned.append(_Planned(file, _header(named, {_STRUCTURE: text}), [one for _, one in named]))
-        return True
+        self._planned.append(_Planned(file, _header(named, {STRUCTURE: text}), [one for _, one in named]))
 
     # --- both
 
@@ -170,18 +160,6 @@ def _places(planned: Sequence[_Planned]) -> list[tuple[int, int]]:
     return places
 
 
-def read_state(file: Path) -> dict[str, Any]:
-    """The optimizer's state that `Snapshots.plan_state` laid out."""
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as written:
-        structure = json.loads(written.metadata()[_STRUCTURE])
-        # Copies: what is read is only shown in the file's own memory.
-        tensors = [written.get_tensor(str(i)).clone() for i in range(len(written.keys()))]
-    state: dict[str, Any] = _decoded(structure, tensors)
-    return state
-
-
 def _live_tensors(model: Any) -> dict[str, Callable[[], torch.Tensor]]:
     """What the library saves, by the names it gives, each as a way to the weight as it is then."""
     if hasattr(model, "peft_config"):
@@ -228,7 +206,7 @@ def _header(named: Sequence[tuple[int, torch.Tensor]], metadata: dict[str, str])
     for number, tensor in named:
         end = begin + tensor.nbytes
         entries[str(number)] = {
-            "dtype": _NAMES[tensor.dtype],
+            "dtype": NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
@@ -236,39 +214,3 @@ def _header(named: Sequence[tuple[int, torch.Tensor]], metadata: dict[str, str])
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _encoded(value: Any, tensors: list[torch.Tensor], seen: dict[int, int]) -> Any:
-    """A nested value as JSON: containers by their kind, tensors by their place in `tensors`.
-
-    Raises:
-        Unfit: It holds something else.
-    """
-    if type(value) is dict:
-        if not all(type(key) in (str, int) for key in value):
-            raise Unfit
-        return {"d": [[key, _encoded(one, tensors, seen)] for key, one in value.items()]}
-    if type(value) in (list, tuple):
-        return {"l" if type(value) is list else "t": [_encoded(one, tensors, seen) for one in value]}
-    if torch.is_tensor(value):
-        if id(value) not in seen:
-            if value.dtype not in _NAMES or value.layout != torch.strided or not value.is_contiguous():
-                raise Unfit
-            seen[id(value)] = len(tensors)
-            tensors.append(value)
-        return {"x": seen[id(value)]}
-    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
-        return value
-    raise Unfit
-
-
-def _decoded(value: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "x":
-        return tensors[content]
-    if kind == "d":
-        return {key: _decoded(one, tensors) for key, one in content}
-    items = [_decoded(one, tensors) for one in content]
-    return items if kind == "l" else tuple(items)

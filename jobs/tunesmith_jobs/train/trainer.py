@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from tunesmith.artifacts import checkpoint_name
+from tunesmith.errors import InvalidInput
 from tunesmith.events import Metrics, Warned
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train import optimizers, zero
+from tunesmith_jobs.train import optimizers, restoring, states, zero
 from tunesmith_jobs.train.checkpoints import BigFile, Uploader
 from tunesmith_jobs.train.collate import take_counts
 from tunesmith_jobs.train.conductor import Conductor, Standing
@@ -33,12 +34,10 @@ from tunesmith_jobs.train.model import copy_tokenizer
 from tunesmith_jobs.train.plan import Plan, Window
 from tunesmith_jobs.train.resume import StartState
 from tunesmith_jobs.train.rows import Order, Samples
-from tunesmith_jobs.train.snapshots import OPTIMIZER_FILE, Snapshots, read_state
+from tunesmith_jobs.train.snapshots import OPTIMIZER_FILE, Snapshots
 from tunesmith_jobs.train.splitting import split
 
-WINDOW_FILE = "tunesmith_window.json"
 ARGUMENTS_FILE = "training_args.json"
-_SCHEDULER_FILE = "scheduler.pt"
 _STILL_STEPS = 3
 _STILL = Warned(
     code="zero_gradient",
@@ -104,6 +103,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self._step_loss = torch.zeros((), device=args.device)
         self._step_targets = 0.0
         self._step_norm: float | None = None
+        self._is_own = False
+        """Whether this task saved the checkpoint that is gone on from."""
         self._still_steps = 0
         super().__init__(
             model,
@@ -335,13 +336,34 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             self.snapshots.learn(folder, model)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        folder = Path(output_dir)
         if self.is_deepspeed_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
-        elif self.args.should_save:
-            folder, state = Path(output_dir), self.optimizer.state_dict()
-            if not self.snapshots.plan_state(folder / OPTIMIZER_FILE, state):
-                torch.save(state, folder / "optimizer.pt")
-            torch.save(self.lr_scheduler.state_dict(), folder / _SCHEDULER_FILE)
+            (folder / restoring.OLD_SCHEDULE_FILE).unlink(missing_ok=True)  # the library's pickle of it
+        if not self.args.should_save:
+            return
+        try:
+            if not self.is_deepspeed_enabled:
+                self.snapshots.plan_state(folder / OPTIMIZER_FILE, self.optimizer.state_dict())
+            if not restoring.is_deepspeeds(self.lr_scheduler):
+                states.write_json(folder / states.SCHEDULE_FILE, self.lr_scheduler.state_dict())
+        except states.Unfit as error:
+            raise InvalidInput(
+                f"The state of this optimizer or schedule cannot be kept in a checkpoint: it holds {error}.",
+                hint="Use another `optimizer`.",
+                field="optimizer",
+            ) from error
+
+    def _save_scaler(self, output_dir: str) -> None:
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and self.args.should_save:
+            states.write_json(Path(output_dir) / states.SCALER_FILE, scaler.state_dict())
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)  # by a worker that is faster than the first
+        name = states.random_file(self.args.process_index, self.args.world_size)
+        states.write_tensors(folder / name, states.random_states())
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / checkpoint_name(self.state.global_step)
@@ -354,20 +376,25 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             self.files = self.snapshots.take()
         self.standing.keep(self.state.global_step)
         if self.args.should_save:
-            (folder / WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
+            (folder / restoring.WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
             self.standing.write(folder)
             for script in folder.glob("zero_to_*.py"):
                 script.unlink()  # DeepSpeed adds programs; the whole weights lie beside them anyway
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with restoring.told(resume_from_checkpoint):
+            restoring.load_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        file = Path(checkpoint or "") / OPTIMIZER_FILE
-        if checkpoint is not None and file.is_file():
-            self.optimizer.load_state_dict(read_state(file))
-            self.lr_scheduler.load_state_dict(torch.load(file.parent / _SCHEDULER_FILE, weights_only=True))
-        else:
-            super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
         scheduler = self.lr_scheduler
-        if checkpoint is None or self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
+        with restoring.told(checkpoint):
+            if not self.is_deepspeed_enabled:  # which has loaded its own
+                self.optimizer.load_state_dict(restoring.optimizer_state(Path(checkpoint), self._is_own))
+            if not restoring.is_deepspeeds(scheduler):
+                scheduler.load_state_dict(restoring.schedule_state(Path(checkpoint), self._is_own))
+        if self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
             return
         # The optimizer comes back with the rate of the schedule as it was; a run that its user lets go on for
         # longer has a longer one. Where nothing changed this is the same number.
@@ -375,9 +402,28 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         for group, base, at in rates:
             group["lr"] = base * at(scheduler.last_epoch)
 
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        scaler = getattr(self.accelerator, "scaler", None)
+        if checkpoint is not None and scaler is not None:
+            with restoring.told(checkpoint):
+                state = restoring.scaler_state(Path(checkpoint), self._is_own)
+                if state is not None:
+                    scaler.load_state_dict(state)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        with restoring.told(checkpoint):
+            found = restoring.random_states(
+                Path(checkpoint), self._is_own, self.args.process_index, self.args.world_size
+            )
+            if found is not None:  # else as many workers saved as do not train now
+                states.set_random_states(found)
+
     def restore(self, start: StartState, standing: Standing) -> None:
         """Take up the sums that a checkpoint holds, and a standing."""
-        self.window = Window(**json.loads((start.folder / WINDOW_FILE).read_text()))
+        self._is_own = start.is_own
+        self.window = Window(**json.loads((start.folder / restoring.WINDOW_FILE).read_text()))
         self.standing = standing
         self.conductor.saved_step = start.step if start.is_own else None
 

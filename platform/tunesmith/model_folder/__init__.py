@@ -3,23 +3,44 @@
 Knows file formats and their usual defects. Loads no weights, imports no torch, runs no code from the folder.
 """
 
+from tunesmith.model_folder.adapter import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    check_adapter_folder,
+    readable_lora,
+)
+from tunesmith.model_folder.configuration import readable_config, readable_generation
+from tunesmith.model_folder.contents import is_plain_file, refuse_contents
 from tunesmith.model_folder.facts import LinearLayers, ModelFacts, check_model_folder, check_targets
+from tunesmith.model_folder.files import INDEX, WEIGHTS, check_tokenizer_folder, weight_files
 from tunesmith.model_folder.license import license_name, license_text
 from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub
 from tunesmith.model_folder.problems import refuse_weight_file
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
 
 __all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
     "HUB_ID_FILE",
+    "INDEX",
     "MAX_HEADER_BYTES",
+    "WEIGHTS",
     "LinearLayers",
     "ModelFacts",
+    "check_adapter_folder",
     "check_model_folder",
     "check_targets",
+    "check_tokenizer_folder",
     "hub_id",
     "is_from_hub",
+    "is_plain_file",
     "license_name",
     "license_text",
     "read_safetensors_header",
+    "readable_config",
+    "readable_generation",
+    "readable_lora",
+    "refuse_contents",
     "refuse_weight_file",
+    "weight_files",
 ]

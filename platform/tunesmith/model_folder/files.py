@@ -6,11 +6,16 @@ Refuses what cannot be trained and what would run code.
 from pathlib import Path
 from typing import Any
 
-from tunesmith.model_folder.problems import CONVERT, GGUF, PICKLES, REMOTE_CODE, bad, refuse_weight_file
+from tunesmith.model_folder.configuration import GENERATION, readable_config, readable_generation, refuse_code
+from tunesmith.model_folder.contents import refuse_contents
+from tunesmith.model_folder.problems import GGUF, bad, refuse_weight_file
 from tunesmith.model_folder.safetensors import Tensor
 from tunesmith.rows.json_file import read_object
 from tunesmith.rows.template import TOKENIZER_CONFIG
 
+MAX_CONFIG_BYTES = 4 * 2**20
+MAX_INDEX_BYTES = 64 * 2**20
+MAX_TOKENIZER_CONFIG_BYTES = 64 * 2**20
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _NOT_CAUSAL = (
@@ -23,7 +28,7 @@ _NOT_CAUSAL = (
 
 
 def refuse_other_formats(folder: Path) -> None:
-    """Refuse a folder that by its names holds no weights that can be trained, or brings code."""
+    """Refuse a folder that by its names holds no weights that can be trained, or anything that is no model's."""
     if not folder.exists():
         raise bad(
             f"`{folder}` does not exist.", "Check the path, as the server sees it, or pull the model first."
@@ -31,17 +36,8 @@ def refuse_other_formats(folder: Path) -> None:
     if folder.is_file():
         refuse_weight_file(str(folder))
         raise bad(f"`{folder}` is a file, not a model folder.", "Give the folder that holds `config.json`.")
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
-        raise bad(f"`{folder}` cannot be read: {error.strerror}.", "Check its permissions.") from error
-    code = [name for name in names if name.endswith(".py")]
-    if code:
-        raise bad(
-            f"`{folder}` brings code of its own (`{code[0]}`), which is refused: loading the model would run it.",
-            REMOTE_CODE,
-            code[0],
-        )
+    refuse_contents(folder)
+    names = sorted(entry.name for entry in folder.iterdir())
     if any(name.endswith(".safetensors") for name in names) and "config.json" in names:
         return
     if "adapter_config.json" in names:
@@ -53,26 +49,15 @@ def refuse_other_formats(folder: Path) -> None:
         return  # the config is missing; said below
     if any(name.lower().endswith(".gguf") for name in names):
         raise bad(f"`{folder}` holds only GGUF weights. {GGUF[0]}", GGUF[1])
-    pickled = [name for name in names if name.endswith(PICKLES)]
-    if pickled:
-        raise bad(
-            f"`{folder}` holds its weights as `{pickled[0]}`, a pickle, which may run code when it is loaded.",
-            CONVERT,
-        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` says, if it is a causal language model's."""
+    """What `config.json` says, as far as it is read, if it is a causal language model's."""
     file = folder / "config.json"
     if not file.is_file():
         raise bad(f"`{folder}` has no `config.json`.", "Copy it from the original model folder.", file.name)
-    config = read_object(file)
-    if config.get("auto_map"):
-        raise bad(
-            "`config.json` has `auto_map`: the model wants to run code from its own folder, which is refused.",
-            REMOTE_CODE,
-            file.name,
-        )
+    config = read_object(file, MAX_CONFIG_BYTES)
+    refuse_code(config, file.name)
     architectures = config.get("architectures")
     if not isinstance(config.get("model_type"), str):
         raise bad("`config.json` has no `model_type`.", "Copy it from the original model folder.", file.name)
@@ -94,7 +79,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Give the original, unquantised folder.",
             file.name,
         )
-    return config
+    generation = folder / GENERATION
+    if generation.is_file():
+        readable_generation(read_object(generation, MAX_CONFIG_BYTES))
+    return readable_config(config)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -131,7 +119,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    found = read_object(folder / INDEX).get("weight_map")
+    found = read_object(folder / INDEX, MAX_INDEX_BYTES).get("weight_map")
     is_map = isinstance(found, dict) and found and all(isinstance(name, str) for name in found.values())
     if not is_map:
         raise bad(f"`{INDEX}` has no `weight_map`.", "Copy it from the original model folder.", INDEX)
@@ -166,11 +154,17 @@ def tokenizer_kind(folder: Path) -> str:
     model = read_object(file).get("model")
     if not isinstance(model, dict):
         raise bad(f"`{file}` is no tokenizer.", "Copy it from the original model folder.", file.name)
-    settings = folder / TOKENIZER_CONFIG
-    if settings.is_file() and read_object(settings).get("auto_map"):
-        raise bad(
-            f"`{settings.name}` has `auto_map`: the tokenizer wants to run code from its own folder, which is refused.",
-            REMOTE_CODE,
-            settings.name,
-        )
+    for settings in (folder / TOKENIZER_CONFIG, folder / "special_tokens_map.json"):
+        if settings.is_file():
+            refuse_code(read_object(settings, MAX_TOKENIZER_CONFIG_BYTES), settings.name)
     return str(model.get("type") or "")
+
+
+def check_tokenizer_folder(folder: Path) -> None:
+    """See that a folder may be read for its tokenizer.
+
+    Raises:
+        InvalidModel: It holds no sound one, or what is no model's.
+    """
+    refuse_contents(folder)
+    tokenizer_kind(folder)

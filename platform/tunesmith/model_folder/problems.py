@@ -9,14 +9,31 @@ GGUF = (
     "Give the folder it was made from, with `config.json` and `*.safetensors`: GGUF's page on the hub names it as its "
     "base model, and `tunesmith models pull OWNER/MODEL` fetches it. A GGUF file can be made after training.",
 )
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".dill", ".joblib", ".npy", ".npz", ".distcp")
+PROGRAMS = (
+    ".py",
+    ".pyc",
+    ".pyo",
+    ".pyw",
+    ".pyd",
+    ".pyx",
+    ".so",
+    ".dll",
+    ".dylib",
+    ".sh",
+    ".exe",
+    ".ipynb",
+    ".whl",
+    ".egg",
+)
 CONVERT = (
     "Convert it once where you trust it: `AutoModelForCausalLM.from_pretrained(folder)"
     ".save_pretrained(folder, safe_serialization=True)`, then remove the pickle."
 )
+UNNEEDED = "Remove it: nothing that is done here needs it."
 REMOTE_CODE = (
-    "If transformers knows the model's type by itself, delete the `*.py` files and remove `auto_map`; else choose a "
-    "model that it knows."
+    "If transformers knows the model's type by itself, delete the `*.py` files and other programs and remove "
+    "`auto_map`; else choose a model that it knows."
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import stat
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -32,7 +33,10 @@ def read_safetensors_header(file: Path) -> dict[str, Tensor]:
     """
     cure = "The download or the copy broke off: copy the file again and compare its size with the original's."
     try:
-        size = file.stat().st_size
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise bad(f"`{file}` is no file.", cure, file.name)
+        size = found.st_size
         with file.open("rb") as stream:
             head = stream.read(64)
             if is_lfs_pointer(head):

@@ -1,6 +1,7 @@
 """One JSON object from a file of a model folder, with errors that name the file. Knows nothing of its fields."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,23 @@ MAX_BYTES = 256 * 1024**2
 _LFS_POINTER = b"version https://git-lfs"
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, most: int = MAX_BYTES) -> dict[str, Any]:
     """The object in a JSON file.
 
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
     Raises:
-        InvalidModel: It cannot be read, is over 256 MB, is a Git LFS pointer, or is no JSON object.
+        InvalidModel: It cannot be read, is too large, is no plain file, is a Git LFS pointer, or is no JSON object.
     """
     hint = "Copy the file from the original model folder again."
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InvalidModel(
-                f"`{path}` is larger than {MAX_BYTES // 1024**2} MB.", hint=hint, field=path.name
-            )
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise InvalidModel(f"`{path}` is no file.", hint=hint, field=path.name)
+        if found.st_size > most:
+            raise InvalidModel(f"`{path}` is larger than {most // 1024**2} MB.", hint=hint, field=path.name)
         raw = path.read_bytes()
     except OSError as error:
         raise InvalidModel(

@@ -178,6 +178,7 @@ class Finder:
         if not (folder / _ADAPTER_CONFIG).is_file():
             facts_of(folder)
             return FoundModel(uri=str(folder), encoder=folder, origin=ModelOrigin(base=given))
+        checks.check_adapter(folder, "model_name_or_path")
         named = base or checks.adapter_base(folder / _ADAPTER_CONFIG)
         if named is None:
             raise InvalidModel(

@@ -109,6 +109,29 @@ def adapter_base(config: Path) -> str | None:
     return found
 
 
+def check_adapter(folder: Path, field: str) -> None:
+    """See that a folder holds a LoRA adapter in safetensors, and nothing that is none's.
+
+    Raises:
+        InvalidInput: It does not; names the file.
+    """
+    _ask("adapter_folder", str(folder), folder=str(folder), field=field)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """See that a folder may be read for its tokenizer.
+
+    Raises:
+        InvalidModel: It holds no sound one, or what is no model's.
+    """
+    _check_tokenizer(state_of_folder(folder))
+
+
+@functools.lru_cache(maxsize=64)
+def _check_tokenizer(folder: FileState) -> None:
+    _ask("tokenizer_folder", folder.path, folder=folder.path)
+
+
 def check_chat_template(folder: Path, tokenizer: Path | None, chat_template: str | None) -> None:
     """See that a model has a chat template that can be used.
 

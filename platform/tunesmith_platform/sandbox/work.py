@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
-from tunesmith.model_folder import check_model_folder
+from tunesmith.model_folder import check_adapter_folder, check_model_folder, check_tokenizer_folder
 from tunesmith.rows.asking import asked_rows
 from tunesmith.rows.checking import FileFacts, check_file
 from tunesmith.rows.choosing import encoder_of
@@ -70,6 +70,18 @@ def adapter_base(given: Argument) -> bytes:
         found = None
     named = found.get("base_model_name_or_path") if isinstance(found, dict) else None
     return _json(named if isinstance(named, str) and named else None)
+
+
+def adapter_folder(given: Argument) -> bytes:
+    """Whether a folder holds a LoRA adapter in safetensors, and nothing that is none's."""
+    check_adapter_folder(Path(given["folder"]), given["field"])
+    return _json(None)
+
+
+def tokenizer_folder(given: Argument) -> bytes:
+    """Whether a folder may be read for its tokenizer."""
+    check_tokenizer_folder(Path(given["folder"]))
+    return _json(None)
 
 
 def chat_template(given: Argument) -> bytes:
@@ -211,6 +223,8 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         model_facts,
         model_numbers,
         adapter_base,
+        adapter_folder,
+        tokenizer_folder,
         chat_template,
         recognised,
         validated,

@@ -129,6 +129,9 @@ def check_train_inputs(
         named = spec.tokenizer_name_or_path
         tokenizer = find_model(named, settings, models) if named else None
         tokenizer_state = state_of_folder(tokenizer) if tokenizer else None
+        if tokenizer is not None:
+            checks.check_tokenizer(tokenizer)
+    _check_adapter(spec)
     paths: dict[str, Path | None] = {}
     stored: dict[str, StoredFile] = {}
     found: dict[str, FileFacts] = {}
@@ -217,6 +220,14 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
                 allowed_uri(given, [f"{settings.storage_uri.rstrip('/')}/", *settings.allowed_uris])
             else:
                 allowed_path(str(path), roots)
+
+
+def _check_adapter(spec: TrainSpec) -> None:
+    """Look at the adapter that is trained on, where it lies on this machine."""
+    folder = local_path(spec.attach_lora_path) if spec.attach_lora and spec.attach_lora_path else None
+    if folder is not None and folder.is_dir():
+        with _at("attach_lora_path"):
+            checks.check_adapter(folder, "attach_lora_path")
 
 
 @functools.cache

@@ -1,0 +1,162 @@
+"""The one place where a library opens what a stranger may have written: a model's folder, its tokenizer, torch's files.
+
+The library is never shown the folder itself. It gets one made for it, with links to the weights that the index names
+and configurations of the keys on the list: whatever else lies there (an adapter, programs, other weights, another
+library's checkpoint) does not exist for it. Every choice of implementation is passed here. Knows transformers and
+torch; knows nothing of training.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import InvalidModel
+from tunesmith.model_folder import (
+    INDEX,
+    WEIGHTS,
+    is_plain_file,
+    readable_config,
+    readable_generation,
+    weight_files,
+)
+from tunesmith.rows.json_file import read_object
+
+CONFIG, GENERATION = "config.json", "generation_config.json"
+_CLOSED = {
+    "trust_remote_code": False,
+    "local_files_only": True,
+    "use_safetensors": True,
+    "weights_only": True,
+    "use_kernels": False,
+    "allow_all_kernels": False,
+    # What the folder says of it is not shown; with none the library takes its own best.
+    "attn_implementation": None,
+    "experts_implementation": None,
+}
+
+
+def stay_offline() -> None:
+    """Let no library of this process ask the hub, for weights or for programs. To be called before their imports."""
+    for name, value in (
+        ("HF_HUB_OFFLINE", "1"),  # nothing is fetched while training
+        ("TRANSFORMERS_OFFLINE", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("USE_HUB_KERNELS", "NO"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+def _link(file: Path, target: Path) -> None:
+    target.symlink_to(file.absolute())
+
+
+def _write(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def lay_out(folder: Path, target: Path, place: Callable[[Path, Path], object] = _link) -> None:
+    """Lay out what is read of a whole model: its configurations of listed keys, links to the weights, their index.
+
+    Args:
+        folder: The model.
+        target: An empty folder.
+        place: Brings a weight file to its place; a symbolic link when not given.
+
+    Raises:
+        InvalidModel: A file is missing, is none itself (a link, a pipe), or says what is refused.
+    """
+    _write(target / CONFIG, readable_config(_object(folder / CONFIG)))
+    if (folder / GENERATION).exists():
+        _write(target / GENERATION, readable_generation(_object(folder / GENERATION)))
+    files = weight_files(folder)
+    for file in files:
+        _refuse_no_file(file)
+        place(file, target / file.name)
+    if files[0].name != WEIGHTS:
+        found = _object(folder / INDEX)["weight_map"]
+        size = sum(file.stat().st_size for file in files)
+        _write(target / INDEX, {"metadata": {"total_size": size}, "weight_map": found})
+
+
+@contextlib.contextmanager
+def _laid_out(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tunesmith-model-") as scratch:
+        lay_out(folder, Path(scratch))
+        yield Path(scratch)
+
+
+def load_model(folder: Path, labels: Sequence[str] | None = None, **options: Any) -> Any:
+    """A causal language model from its folder, or one that classifies.
+
+    Args:
+        folder: The model.
+        labels: The classes' names in the order of their numbers, where it is to classify.
+        options: Of the library's `from_pretrained`: the precision, the attention, a quantisation.
+
+    Raises:
+        InvalidModel: The folder is refused.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    kind = AutoModelForCausalLM if labels is None else AutoModelForSequenceClassification
+    if labels is not None:
+        options = options | {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {name: i for i, name in enumerate(labels)},
+        }
+    with _laid_out(folder) as place:
+        model = kind.from_pretrained(str(place), **(_CLOSED | options))
+    # What is saved names the model, not the place that was made for it.
+    model.name_or_path = model.config.name_or_path = str(folder)
+    return model
+
+
+def load_gguf(file: Path) -> tuple[Any, Any]:
+    """The model and the tokenizer of a GGUF file that came with a package of the package index, widened to fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    closed = {"trust_remote_code": False, "local_files_only": True}
+    tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **closed)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, **closed
+    )
+    return model, tokenizer
+
+
+def read_torch(file: Path) -> Any:
+    """What torch wrote into a checkpoint of this task before such states were safetensors: tensors and numbers alone.
+
+    Only for a file whose hash was compared with this task's own manifest.
+
+    Raises:
+        ValueError: It holds anything else.
+    """
+    import codecs
+    import pickle
+
+    import numpy as np
+    import torch
+    from numpy._core.multiarray import _reconstruct  # what a random state's array is made of
+
+    trusted = [_reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32)), codecs.encode]
+    try:
+        with torch.serialization.safe_globals(trusted):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"`{file.name}` holds more than numbers") from error
+
+
+def _object(file: Path) -> dict[str, Any]:
+    _refuse_no_file(file)
+    return read_object(file)
+
+
+def _refuse_no_file(file: Path) -> None:
+    if not is_plain_file(file):
+        what = "is a link or a pipe, no file" if os.path.lexists(file) else "is not there"
+        raise InvalidModel(f"`{file}` {what}.", hint="Copy the file itself to that place.", field=file.name)
