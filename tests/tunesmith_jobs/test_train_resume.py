@@ -192,7 +192,7 @@ class Mark:
         (text("random_state.safetensors", "x"), {}, "`random_state.safetensors`"),
         (text("optimizer.safetensors", "x" * 99), {}, "`optimizer.safetensors`"),
         (gone("optimizer.safetensors"), {}, "`optimizer.pt` is missing"),
-        (gone("adapter_model.safetensors"), {}, "holds no weights"),
+        (gone("adapter_model.safetensors"), {}, "`adapter_model.safetensors` is missing"),
         (other_shapes, {}, "another model's"),
         (other_names, {}, "another model's"),
         (other_groups, {}, "param"),

@@ -183,14 +183,14 @@ def faults_in(folder: Path, step: int, model: Any) -> list[str]:
             faults.append(_words(error))
     try:
         if model is not None:
-            faults += _weights(folder, _expected(model))
+            faults += _weights(folder, _expected(model), is_adapter=hasattr(model, "peft_config"))
     except _WRONG as error:
         faults.append(_words(error))
     return faults
 
 
 def _words(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error or type(error).__name__)[:500]
+    return str(getattr(error, "message", "") or error or type(error).__name__)[:500].rstrip(".")
 
 
 def _trainer_state(folder: Path, step: int) -> None:
@@ -228,8 +228,9 @@ def _numbers(folder: Path, _: int) -> None:
         states.look_at_tensors(folder / OPTIMIZER_FILE)
 
 
-def _weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    is_adapter = (folder / ADAPTER_WEIGHTS).is_file()
+def _weights(folder: Path, expected: Mapping[str, tuple[int, ...]], *, is_adapter: bool) -> list[str]:
+    if is_adapter and not (folder / ADAPTER_WEIGHTS).is_file():
+        return [f"`{ADAPTER_WEIGHTS}` is missing"]
     files = [folder / ADAPTER_WEIGHTS] if is_adapter else weight_files(folder)
     found = {
         name: tuple(tensor.shape) for file in files for name, tensor in read_safetensors_header(file).items()
