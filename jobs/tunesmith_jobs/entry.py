@@ -27,6 +27,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import has_outcome, read_document, read_outcome, tell_to_leave
+from tunesmith_jobs.elsewhere import Elsewhere
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
@@ -85,7 +86,7 @@ def _run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[
             return _last_word(
                 reporter, Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
             )
-    watch, guard = _Watch(document), Guard(document)
+    watch, guard = _Watch(document), Guard(document, Elsewhere(document))
     watch.start()
     guard.start()
     try:

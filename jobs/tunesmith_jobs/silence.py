@@ -3,7 +3,7 @@
 A worker gives a sign about once a second (`alive`). One that gives none is reported; one that besides takes no
 processor time for as long as the platform's settings say is ended, its stack logged before, so that whoever started it
 starts another. Time counts only as far as this guard itself runs: of a machine that slept nobody was silent. Knows
-processes and the control plane; knows nothing of Ray and training.
+processes and the control plane; knows nothing of Ray and training (other machines: `elsewhere`).
 """
 
 import logging
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -65,8 +66,21 @@ class Silence:
         return f"{self.record.words} has given no sign of life for {self.silent:.0f} s: {state}."
 
 
-class Silences:
-    """Looks at an attempt's workers on this machine, time and again.
+class Place(Protocol):
+    """Other machines on which workers of the attempt may be."""
+
+    def look(self, elapsed: float, here: int) -> list[Silence]:
+        """Every worker that is there; `here` says how many are on the driver's own machine."""
+
+    def end(self, record: ProcessRecord) -> str | None:
+        """End a worker; answers its stack, or None when it was not there."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
+class Here:
+    """Looks at an attempt's workers on this machine, time and again, and ends one.
 
     Args:
         work_dir: Where they wrote themselves down.
@@ -102,12 +116,18 @@ class Silences:
         self._known = found
         return list(found.values())
 
+    def end(self, record: ProcessRecord) -> str | None:
+        """End a worker; answers where it stood, or None when it was not there any more."""
+        stack = stack_of(record.pid)
+        return stack if end(record) else None
+
 
 class Guard(threading.Thread):
     """Looks after the workers of an attempt while its driver waits for them.
 
     Args:
         document: Of the attempt.
+        elsewhere: The machines besides this one.
         leave: Ends this process, when the attempt is over for the control plane.
         clock: Seconds that rise.
     """
@@ -115,13 +135,14 @@ class Guard(threading.Thread):
     def __init__(
         self,
         document: AttemptDocument,
+        elsewhere: Place | None = None,
         leave: Callable[[int], object] = os._exit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="guard", daemon=True)
         self._document, self._leave, self._clock = document, leave, clock
         self._looked = clock()
-        self._silences = Silences(Path(document.work_dir), document.attempt)
+        self._here, self._elsewhere = Here(Path(document.work_dir), document.attempt), elsewhere
         self._plane = ControlPlane(document)
         self._lock = SpoolLock(Path(document.work_dir), document.attempt)
         self._over = threading.Event()
@@ -137,6 +158,8 @@ class Guard(threading.Thread):
         self._over.set()
         self.join()
         self._plane.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
 
     def run(self) -> None:
         """Look about once a second."""
@@ -157,11 +180,16 @@ class Guard(threading.Thread):
         Args:
             elapsed: Seconds since the last look.
         """
-        workers = self._silences.look(elapsed)
-        silent = [one for one in workers if one.silent >= self._document.silent_seconds]
-        for one in silent:
+        here = self._here.look(elapsed)
+        there = self._elsewhere.look(elapsed, len(here)) if self._elsewhere is not None else []
+        known = {one.record.name for one in here}  # machines that share a work folder may be one
+        silent = []
+        for one in [*here, *(one for one in there if one.record.name not in known)]:
+            if one.silent < self._document.silent_seconds:
+                continue
+            silent.append(one)
             if one.still >= self._document.stuck_seconds and one.record.name not in self._ended:
-                self._end(one)
+                self._end(one, self._here if one.record.name in known else self._elsewhere)
         self._tell(silent)
         if self.pending and self._lock.acquire():
             with Reporter(self._document, lock=self._lock) as reporter:
@@ -194,10 +222,10 @@ class Guard(threading.Thread):
         except (httpx.HTTPError, OSError, ValueError) as error:
             _log.debug("the control plane does not answer: %r", error)
 
-    def _end(self, stuck: Silence) -> None:
+    def _end(self, stuck: Silence, place: Here | Place | None) -> None:
         self._ended.add(stuck.record.name)
-        stack = stack_of(stuck.record.pid)
-        if not end(stuck.record):
+        stack = place.end(stuck.record) if place is not None else None
+        if stack is None:
             return  # it left by itself
         self.words = f"{stuck.words[:-1]}, and it took no processor time. It was ended."
         _log.warning("%s Its stack:\n%s", self.words, stack)

@@ -27,6 +27,8 @@ _ORPHANED_SECONDS = 600.0
 """A runner that reaches no control plane for so long ends."""
 _ROOM_SECONDS = 10.0
 """How long the warm worker's node may take to make room before another is looked for."""
+_ANSWER_SECONDS = 15.0
+"""How long a worker that has nothing to do may take to answer."""
 _NICENESS = 10
 """Of this process, which never trains: what trains beside it comes first."""
 _log = logging.getLogger("tunesmith_jobs.warm")
@@ -79,11 +81,11 @@ class WarmWorker:
         """Whether its node has memory for a process that only waits. To be asked when it is warm.
 
         Raises:
-            RayError: It is lost.
+            RayError: It is lost, or does not answer: nobody else would notice that it is frozen.
         """
         import ray
 
-        return bool(ray.get(self._actor.has_room.remote()))
+        return bool(ray.get(self._actor.has_room.remote(), timeout=_ANSWER_SECONDS))
 
     def leave(self) -> None:
         """End it."""

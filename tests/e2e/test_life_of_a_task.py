@@ -239,6 +239,19 @@ def test_stop_ends_within_twenty_seconds_and_leaves_no_process(
         assert (Path(checkpoint.uri) / "optimizer.safetensors").is_file()
 
 
+def test_a_stop_ends_a_frozen_worker_before_it_is_shown(client: Client, tiny_model: Path, rows: Path) -> None:
+    """A stopped process hears of nothing, and Ray calls its actor dead all the same."""
+    task = submit(client, tiny_model, rows, max_steps=100_000, save_steps=1000)
+    wait_until(lambda: step_of(client, task) >= 2, 90, "step 2")
+    trainer = trainer_of(task.id)
+    trainer.suspend()
+    client.stop_task(task.id)
+    stopped = client.wait(task.id, timeout=60)
+    assert not trainer.is_running()
+    assert stopped.state is State.STOPPED, stopped.message
+    assert job_processes(task.id) == []
+
+
 def test_a_stopped_task_is_continued_exactly(
     client: Client, tiny_model: Path, rows: Path, undisturbed: dict[int, float]
 ) -> None:

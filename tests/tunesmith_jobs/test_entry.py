@@ -81,6 +81,11 @@ def worker_of(driver: subprocess.Popen[bytes], work_dir: Path) -> psutil.Process
     raise AssertionError("no worker holds the spool")
 
 
+def is_frozen(workers: list[dict[str, Any]]) -> bool:
+    """Whether the driver found the first worker stopped."""
+    return [one["worker"] for one in workers if "stopped by a signal" in one["message"]] == [0]
+
+
 def leave(driver: subprocess.Popen[bytes]) -> None:
     family = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
     if driver.poll() is None:
@@ -103,15 +108,14 @@ def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
         worker = worker_of(driver, tmp_path / "work")
         worker.send_signal(hit)
         if hit == signal.SIGSTOP:
-            wait_until(lambda: any(plane.silent), driver, 20)
+            # On a machine that has no time for it a sound one may be silent for a moment too.
+            wait_until(lambda: any(map(is_frozen, plane.silent)), driver, 60)
             assert worker.is_running()
         assert driver.wait(200) == 0, (tmp_path / "driver.log").read_text()[-3000:]
         assert not worker.is_running()
     finally:
         leave(driver)
     if hit == signal.SIGSTOP:
-        (one,) = plane.silent[0]
-        assert (one["worker"], "stopped by a signal" in one["message"]) == (0, True)
         assert plane.silent[-1] == []
         assert "worker_ended" in [warning["code"] for warning in of_kind(plane, "warning")]
         (stack,) = [line["message"] for line in of_kind(plane, "log") if "Its stack:" in line["message"]]

@@ -15,7 +15,7 @@ from waiting import wait_until
 from tunesmith.job import JobDocument
 from tunesmith.processes import ProcessRecord, end, pulse_of, pulse_of_record, record_of_this, records_in
 from tunesmith_jobs.alive import alive
-from tunesmith_jobs.silence import Guard, Silences, stack_of
+from tunesmith_jobs.silence import Guard, Here, Silence, stack_of
 from tunesmith_jobs.spool import SpoolLock
 
 _CHILD = """
@@ -151,21 +151,21 @@ def test_a_worker_that_computes_is_reported_and_never_ended(
 
 
 def test_one_that_goes_on_is_silent_no_more(document: JobDocument, worker: Starter) -> None:
-    process, silences = worker(0), Silences(Path(document.work_dir), 1)
-    silences.look(1)
+    process, here = worker(0), Here(Path(document.work_dir), 1)
+    here.look(1)
     freeze(process)
-    silences.look(20)
-    assert silences.look(1)[0].still >= 20
+    here.look(20)
+    assert here.look(1)[0].still >= 20
     process.send_signal(signal.SIGCONT)
     moved(document, process)
-    assert (silences.look(1)[0].silent, silences.look(0)[0].still) == (0, 0)
+    assert (here.look(1)[0].silent, here.look(0)[0].still) == (0, 0)
 
 
 def test_a_guard_leaves_when_its_attempt_is_over_and_takes_the_frozen_with_it(
     document: JobDocument, plane: FakeControlPlane, worker: Starter
 ) -> None:
     process, left = worker(0), []
-    guard = Guard(document, left.append)
+    guard = Guard(document, leave=left.append)
     guard.look(1)
     freeze(process)
     guard.look(1)
@@ -257,6 +257,47 @@ def test_a_machine_that_slept_was_not_silent(
     guard.turn()
     assert plane.silent == []
     assert process.poll() is None
+
+
+class FakeElsewhere:
+    """Another machine, with one frozen worker."""
+
+    def __init__(self) -> None:
+        self.ended: list[ProcessRecord] = []
+        self.is_closed = False
+        record = _record(worker=5, node="far", boot="another")
+        pulse = pulse_of(os.getpid())
+        assert pulse is not None
+        self.found = [Silence(record, pulse, 0, silent=60, still=60)]
+
+    def look(self, elapsed: float, here: int) -> list[Silence]:
+        return self.found
+
+    def end(self, record: ProcessRecord) -> str | None:
+        self.ended.append(record)
+        self.found = []
+        return "where it stood"
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_worker_on_another_machine_is_reported_and_ended_there(
+    document: JobDocument, plane: FakeControlPlane
+) -> None:
+    far = FakeElsewhere()
+    guard = Guard(document, far)
+    guard.look(1)
+    guard.look(1)
+    assert [one.worker for one in far.ended] == [5]
+    assert [[one["worker"] for one in said] for said in plane.silent] == [[5], []]
+    (line,) = said(plane, "log")
+    assert line["source"] == "worker-5"
+    assert "on far" in line["message"]
+    assert "where it stood" in line["message"]
+    guard.start()
+    guard.stop()
+    assert far.is_closed
 
 
 def _record(**more: Any) -> ProcessRecord:

@@ -15,6 +15,8 @@ from fastapi.testclient import TestClient
 from waiting import wait_until
 
 from tunesmith.events import Report, SilentWorker
+from tunesmith.home import Home
+from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Reason, State
 from tunesmith.processes import pulse_of, record_of_this
 from tunesmith.views import Health, TaskView
@@ -158,6 +160,15 @@ def test_what_was_not_heard_because_nobody_listened_is_no_silence(plane: Plane, 
     passes(plane, clock, 70)
     assert plane.jobs.kills == []
     assert plane.task(task.id).state is State.RUNNING
+
+
+def test_a_job_is_told_how_long_its_workers_may_be_silent(home: Home) -> None:
+    plane = Plane(home, heartbeat_timeout_seconds=10, stuck_worker_seconds=30)
+    plane.services.database.migrate()
+    task = plane.running()
+    document = JobDocument.model_validate_json(Path(plane.jobs.documents[f"{task.id}-1"]).read_bytes())
+    assert (document.silent_seconds, document.stuck_seconds) == (8, 30)
+    plane.services.database.close()
 
 
 def test_a_task_that_waits_for_the_cluster_is_not_silent(plane: Plane, clock: Clock) -> None:

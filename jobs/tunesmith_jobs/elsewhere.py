@@ -1,0 +1,125 @@
+"""Workers of an attempt on other nodes: a small actor on each looks at them for the driver, which cannot see them.
+
+None is started as long as all the workers are on the driver's own machine. Knows Ray; what is looked at, and what
+follows, is `silence`'s.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from tunesmith.job import AttemptDocument, JobDocument
+from tunesmith.processes import ProcessRecord
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.silence import Here, Silence
+
+_PATIENCE_SECONDS = 15.0
+"""How long workers may be missing on the driver's machine before they are looked for on others."""
+_ANSWER_SECONDS = 1.0
+_END_SECONDS = 20.0
+_log = logging.getLogger("tunesmith_jobs.elsewhere")
+
+
+class Eyes:
+    """What looks on another node; Ray's actor. It ends with its driver."""
+
+    def __init__(self, work_dir: str, attempt: int) -> None:
+        self._here = Here(Path(work_dir), attempt)
+
+    def look(self, elapsed: float) -> list[Silence]:
+        """See `Here.look`."""
+        return self._here.look(elapsed)
+
+    def end(self, record: ProcessRecord) -> str | None:
+        """See `Here.end`."""
+        return self._here.end(record)
+
+
+class Elsewhere:
+    """The nodes of Ray's cluster besides the driver's.
+
+    Args:
+        document: Of the attempt.
+    """
+
+    def __init__(self, document: AttemptDocument) -> None:
+        self._document = document
+        is_training = isinstance(document, JobDocument)
+        self._workers = TrainSpec.stored(document.spec).workers[1] if is_training else 1
+        self._missing = 0.0
+        self._eyes: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
+        self._owed: dict[str, float] = {}
+        self._seen: dict[str, list[Silence]] = {}
+
+    def look(self, elapsed: float, here: int) -> list[Silence]:
+        """Every worker that is there on other nodes, as last heard.
+
+        Args:
+            elapsed: Seconds since the last look.
+            here: How many are on the driver's machine.
+        """
+        self._missing = 0.0 if here >= self._workers else self._missing + elapsed
+        if "ray" not in sys.modules or (self._missing < _PATIENCE_SECONDS and not self._eyes):
+            return []
+        import ray
+
+        if not ray.is_initialized():
+            return []
+        if here < self._workers:
+            self._open(ray)
+        for node, eyes in self._eyes.items():
+            self._owed[node] = self._owed.get(node, 0.0) + elapsed
+            if node not in self._asked:
+                self._asked[node] = eyes.look.remote(self._owed.pop(node))
+        self._take_answers(ray)
+        return [one for found in self._seen.values() for one in found]
+
+    def end(self, record: ProcessRecord) -> str | None:
+        """End a worker; see `Here.end`."""
+        import ray
+
+        for node, found in self._seen.items():
+            if any(one.record == record for one in found) and node in self._eyes:
+                try:
+                    stack: str | None = ray.get(self._eyes[node].end.remote(record), timeout=_END_SECONDS)
+                    return stack
+                except ray.exceptions.RayError as error:
+                    _log.warning("%s could not be ended: %r", record.words, error)
+        return None
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._eyes:
+            import ray
+
+            for eyes in self._eyes.values():
+                ray.kill(eyes)
+        self._eyes.clear()
+
+    def _open(self, ray: Any) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        own = ray.get_runtime_context().get_node_id()
+        for node in ray.nodes():
+            name = node["NodeID"]
+            if node["Alive"] and name != own and name not in self._eyes:
+                there = NodeAffinitySchedulingStrategy(name, soft=False)
+                actor = ray.remote(Eyes).options(num_cpus=0, scheduling_strategy=there)
+                self._eyes[name] = actor.remote(self._document.work_dir, self._document.attempt)
+
+    def _take_answers(self, ray: Any) -> None:
+        if not self._asked:
+            return
+        asked = list(self._asked.values())
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        for node, answer in list(self._asked.items()):
+            if answer not in ready:
+                continue
+            del self._asked[node]
+            try:
+                self._seen[node] = ray.get(answer)
+            except ray.exceptions.RayError:  # its node is gone, or has no room: it is tried again
+                for known in (self._eyes, self._seen, self._owed):
+                    known.pop(node, None)  # type: ignore[attr-defined]
