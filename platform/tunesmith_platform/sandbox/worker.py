@@ -1,7 +1,7 @@
 """The worker process: binds itself, then does one piece of work after another until its pipe ends.
 
-Run as `python -m tunesmith_platform.sandbox.worker PARENT NICENESS MEMORY_BYTES FILE_BYTES`. Its limits are the
-kernel's, and hold when the API is gone; how much one piece of work may take, the API watches too.
+Run as `python -m tunesmith_platform.sandbox.worker PARENT NICENESS MEMORY_BYTES FILE_BYTES IS_AWAITED`. Its limits are
+the kernel's, and hold when the API is gone; how much one piece of work may take, the API watches too.
 """
 
 import ctypes
@@ -24,9 +24,8 @@ _SPARE_SECONDS = 5
 _WORDS = 4000
 
 
-def _bind(parent: int, niceness: int, memory_bytes: int, file_bytes: int) -> None:
-    """Take the lowest priority and the limits, and end with the API."""
-    os.nice(niceness)
+def _bind(parent: int, memory_bytes: int, file_bytes: int) -> None:
+    """Take the limits, and end with the API."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended meanwhile
         os._exit(1)
@@ -44,7 +43,10 @@ def _bind(parent: int, niceness: int, memory_bytes: int, file_bytes: int) -> Non
 
 def main() -> None:
     """Work until the API ends or closes the pipe."""
-    _bind(*(int(argument) for argument in sys.argv[1:]))
+    parent, niceness, memory_bytes, file_bytes, is_awaited = (int(argument) for argument in sys.argv[1:])
+    if not is_awaited:
+        os.nice(niceness)
+    _bind(parent, memory_bytes, file_bytes)
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -53,6 +55,8 @@ def main() -> None:
 
     work.prepare()
     gc.freeze()
+    if is_awaited:
+        os.nice(niceness)
 
     def say(kind: bytes, body: bytes) -> None:
         answers.write(process.HEAD.pack(kind, len(body)) + body)
