@@ -17,7 +17,7 @@ import psutil
 
 HEAD = struct.Struct(">cI")
 READY, RESULT, ERROR, OS_ERROR, MEMORY, CRASH = b"H", b"R", b"E", b"O", b"M", b"X"
-_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SYSTEMROOT")
+_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """One processor a worker: threads of libraries would take more."""
 _PIECE = 1 << 20

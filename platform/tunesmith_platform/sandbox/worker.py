@@ -24,12 +24,16 @@ _SPARE_SECONDS = 5
 _WORDS = 4000
 
 
-def _bind(parent: int, memory_bytes: int, file_bytes: int) -> None:
-    """Take the limits, and end with the API."""
+def _end_with(parent: int) -> None:
+    """Have the system end this process with the API, whatever it is busy with."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended meanwhile
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _bind(memory_bytes: int, file_bytes: int) -> None:
+    """Take the limits; none can be raised again."""
     for what, limit in (
         (resource.RLIMIT_AS, 2 * memory_bytes + _ADDRESS_SPACE),
         (resource.RLIMIT_FSIZE, file_bytes),
@@ -46,7 +50,7 @@ def main() -> None:
     parent, niceness, memory_bytes, file_bytes, is_awaited = (int(argument) for argument in sys.argv[1:])
     if not is_awaited:
         os.nice(niceness)
-    _bind(parent, memory_bytes, file_bytes)
+    _end_with(parent)
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -57,6 +61,7 @@ def main() -> None:
     gc.freeze()
     if is_awaited:
         os.nice(niceness)
+    _bind(memory_bytes, file_bytes)
 
     def say(kind: bytes, body: bytes) -> None:
         answers.write(process.HEAD.pack(kind, len(body)) + body)
