@@ -5,7 +5,7 @@ from typing import Any
 
 from conftest_platform import Plane
 
-from tunesmith.artifacts import Manifest
+from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import ErrorResponse
 from tunesmith.lifecycle import Reason
 from tunesmith.views import TaskView
@@ -35,7 +35,7 @@ def folder(plane: Plane, task: TaskView, place: str, task_id: str | None = None)
     path = Path(plane.task(task.id).artifact_uri or "") / place if not place.startswith("/") else Path(place)
     path.mkdir(parents=True)
     (path / "weights").write_text("w")
-    manifest = Manifest(task_id=task_id or task.id, attempt=1, step=1, files=[])
+    manifest = Manifest(task_id=task_id or task.id, attempt=1, step=1, files=list_files(path))
     (path / "manifest.json").write_bytes(manifest.encode())
     return path
 

@@ -9,7 +9,6 @@ Imports Ray; never torch, unless several workers need its process group.
 import datetime as dt
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ import httpx
 from tunesmith.events import Finished, Phase, PhaseDone
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
+from tunesmith.removal import claim, discard
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.alive import alive
@@ -107,8 +107,8 @@ def _run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[
             outcome = outcome.model_copy(update={"message": f"{guard.words} {outcome.message}"[:2000]})
         code = _last_word(reporter, outcome)
     if code == 0:
-        shutil.rmtree(Path(document.work_dir) / "scratch" / str(document.attempt), ignore_errors=True)
-        shutil.rmtree(_ray_folder(document), ignore_errors=True)
+        discard(Path(document.work_dir) / "scratch" / str(document.attempt), document.task_id)
+        discard(_ray_folder(document), document.task_id)
     return code
 
 
@@ -169,6 +169,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
             Reason.BAD_PARAMETERS, "`device=gpu`: the cluster has no GPU. Use `device=auto`."
         )
     use_gpu = has_gpu and spec.device != "cpu"
+    claim(_ray_folder(document), document.task_id)
     options: dict[str, Any] = {
         "train_loop_config": {"document": uri},
         "scaling_config": scaling_config(spec, use_gpu, ray.nodes()),

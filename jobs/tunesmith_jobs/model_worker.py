@@ -4,7 +4,6 @@ Known failures become an outcome, never an exception: that is for a process that
 knows nothing of Ray.
 """
 
-import shutil
 import traceback
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason, State
 from tunesmith.model_step import MODEL_STEPS, ModelDocument
+from tunesmith.removal import claim, discard
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.package import PackageSpec
@@ -58,6 +58,7 @@ def work(document: ModelDocument, outlet: Outlet) -> Outcome:
     scratch = Path(document.work_dir) / "scratch" / str(document.attempt)
     with captured(outlet, "info", "worker-0"):
         try:
+            claim(scratch, document.task_id)
             return _work(Work(document, outlet, scratch), spec_of(document))
         except Superseded:
             return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
@@ -72,7 +73,7 @@ def work(document: ModelDocument, outlet: Outlet) -> Outcome:
             outlet.emit(log_line("error", "\n".join(lines[-30:]), "worker-0"))
             return Outcome.because(reason, (text or type(error).__name__)[:2000])
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            discard(scratch, document.task_id)
 
 
 def _work(work: Work, spec: ModelUseSpec) -> Outcome:

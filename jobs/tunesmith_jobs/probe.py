@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import random
-import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.events import CheckpointSaved, JobPayload, Metrics, TrainingStarted
 from tunesmith.lifecycle import Desired, State
 from tunesmith.probe import RESULT, ProbeDocument, ProbeResult
+from tunesmith.removal import claim, discard, remove_own
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.decoding import Row
 from tunesmith.rows.encoding import encode_rows
@@ -99,8 +99,8 @@ def measure(document: ProbeDocument) -> ProbeResult:
     began = perf_counter()
     spec = TrainSpec.stored(document.spec)
     scratch = Path(document.work_dir)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    remove_own(scratch, document.id)
+    claim(scratch, document.id)
     try:
         try:
             rows = _choose(spec, document)
@@ -132,7 +132,7 @@ def measure(document: ProbeDocument) -> ProbeResult:
             precision=str(longest.facts.get("precision", "")),
         )
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        discard(scratch, document.id)
 
 
 def peak_bytes() -> int:
@@ -172,7 +172,7 @@ def _train(spec: TrainSpec, rows: list[Row], clock: Clock, document: ProbeDocume
     )
     outcome = train(spec, paths, clock, Identity(document.id))
     for folder in ("artifacts", "scratch"):
-        shutil.rmtree(scratch / folder, ignore_errors=True)
+        discard(scratch / folder, document.id)
     if outcome.outcome in (State.COMPLETED, State.STOPPED) and clock.steps:
         return ""
     return f"{outcome.reason}: {outcome.message}"
@@ -297,7 +297,7 @@ def main(uri: str) -> int:
         _log.exception("nothing was measured")
         result = ProbeResult(error=_words(error))
     open_storage(uri.rpartition("/")[0]).write(RESULT, result.model_dump_json().encode())
-    shutil.rmtree(document.work_dir, ignore_errors=True)
+    discard(Path(document.work_dir), document.id)
     return 1 if result.error else 0
 
 

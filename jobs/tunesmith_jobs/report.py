@@ -30,6 +30,7 @@ from tunesmith.events import (
 )
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
+from tunesmith.removal import claim
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
 from tunesmith_jobs.stopping import Lookout
 
@@ -201,6 +202,7 @@ class Reporter:
         """
         self.document = document
         self._work_dir = Path(document.work_dir)
+        claim(self._work_dir, document.task_id)
         self._lock = lock or SpoolLock(self._work_dir, document.attempt)
         if not self._lock.held and not self._lock.acquire(lock_timeout):
             raise TunesmithError(f"Another process still writes the reports of attempt {document.attempt}.")

@@ -13,6 +13,7 @@ TunesmithError
 ├── NotFound                404
 ├── Conflict                409  the thing's state forbids it
 │   ├── IdempotencyConflict 409  same Idempotency-Key, another body
+│   ├── NotOurs             409  something stands there that the task did not make
 │   ├── QuotaExceeded       409  more checkpoints than the project's training quota covers
 │   ├── StaleAttempt        409  a report from an attempt that is over
 │   └── SequenceGap         409  a report that skips events
@@ -202,6 +203,12 @@ class IdempotencyConflict(Conflict):
     """The same `Idempotency-Key` was used with another body."""
 
     code = "idempotency_conflict"
+
+
+class NotOurs(Conflict):
+    """Something stands there that the task did not make: it is left as it is."""
+
+    code = "not_ours"
 
 
 class QuotaExceeded(Conflict):

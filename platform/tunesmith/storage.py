@@ -5,13 +5,16 @@ library, so that the embedded platform needs nothing else; S3 goes through pyarr
 come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`), never from a URI.
 """
 
+import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
+from tunesmith.removal import discard_file, is_free, remove_empty, remove_own
 
 _PIECE = 8 * 1024**2
 
@@ -36,8 +39,17 @@ class Storage(Protocol):
     def list(self, path: str = "") -> list[str]:
         """Names directly below a folder, sorted; empty when there is no such folder."""
 
+    def files(self, path: str = "") -> Sequence[str]:
+        """Every file below a folder, at any depth, by its path from there; sorted."""
+
+    def local(self, path: str = "") -> Path | None:
+        """The place itself, where it lies on this machine."""
+
     def put_folder(self, source: Path, path: str) -> None:
-        """Bring a local folder's files here; `source` may be consumed (moved) by it."""
+        """Bring a local folder's files here; `source` may be consumed (moved) by it.
+
+        Files of the same name are replaced, others stay.
+        """
 
     def get_folder(self, path: str, scratch: Path) -> Path:
         """A local folder with these files: the place itself, or a copy below `scratch`."""
@@ -49,8 +61,11 @@ class Storage(Protocol):
             FileNotFoundError: There is no such file.
         """
 
-    def remove(self, path: str = "") -> None:
-        """Remove a file or a folder with all it holds; nothing to remove is no error."""
+    def remove_file(self, path: str) -> None:
+        """Remove one file; nothing to remove is no error. Whose it is, `tunesmith.removal` has asked."""
+
+    def remove_empty(self, path: str = "") -> bool:
+        """Remove a folder where no file is below it; returns whether it is gone."""
 
 
 class LocalStorage:
@@ -72,7 +87,7 @@ class LocalStorage:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part-{os.getpid()}")
-        part.unlink(missing_ok=True)  # left by a crash: its mode would stay
+        discard_file(part)  # left by a crash: its mode would stay
         mode = 0o600 if private else 0o666
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(data)
@@ -89,12 +104,29 @@ class LocalStorage:
         """See `Storage.put_folder`; one rename where both lie on the same file system."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
-        try:
-            source.rename(target)
-        except OSError:  # another file system
-            shutil.copytree(source, target)
+        if is_free(target):
+            try:
+                source.rename(target)
+                return
+            except OSError:  # another file system
+                pass
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                place = target / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                part = place.with_name(f".{place.name}.part-{os.getpid()}")
+                shutil.copyfile(file, part)
+                part.replace(place)
+
+    def files(self, path: str = "") -> Sequence[str]:
+        """See `Storage.files`."""
+        root = self.root / path
+        found = (file for file in root.rglob("*") if file.is_symlink() or not file.is_dir())
+        return sorted(file.relative_to(root).as_posix() for file in found)
+
+    def local(self, path: str = "") -> Path | None:
+        """See `Storage.local`."""
+        return self.root / path
 
     def get_folder(self, path: str, scratch: Path) -> Path:
         """See `Storage.get_folder`; the place itself."""
@@ -104,13 +136,16 @@ class LocalStorage:
         """See `Storage.get_file`."""
         shutil.copyfile(self.root / path, target)
 
-    def remove(self, path: str = "") -> None:
-        """See `Storage.remove`."""
-        target = self.root / path
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target, ignore_errors=True)
-        else:
-            target.unlink(missing_ok=True)
+    def remove_file(self, path: str) -> None:
+        """See `Storage.remove_file`; a link goes itself."""
+        file = self.root / path
+        if file.is_symlink() or not file.is_dir():
+            with contextlib.suppress(NotADirectoryError):
+                file.unlink(missing_ok=True)
+
+    def remove_empty(self, path: str = "") -> bool:
+        """See `Storage.remove_empty`."""
+        return remove_empty(self.root / path)
 
 
 class S3Storage:
@@ -164,8 +199,9 @@ class S3Storage:
         from pyarrow.fs import LocalFileSystem, copy_files
 
         target = scratch / path
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
+        if not is_free(target):
+            remove_own(target)
+        target.mkdir(parents=True, exist_ok=True)
         copy_files(
             self._at(path), str(target), source_filesystem=self._fs, destination_filesystem=LocalFileSystem()
         )
@@ -176,15 +212,34 @@ class S3Storage:
         with self._fs.open_input_stream(self._at(path)) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, _PIECE)
 
-    def remove(self, path: str = "") -> None:
-        """See `Storage.remove`."""
+    def files(self, path: str = "") -> Sequence[str]:
+        """See `Storage.files`."""
+        from pyarrow.fs import FileSelector, FileType
+
+        root = self._at(path)
+        found = self._fs.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
+        return sorted(info.path[len(root) + 1 :] for info in found if info.type == FileType.File)
+
+    def local(self, path: str = "") -> Path | None:
+        """See `Storage.local`."""
+        return None
+
+    def remove_file(self, path: str) -> None:
+        """See `Storage.remove_file`."""
         from pyarrow.fs import FileType
 
-        info = self._fs.get_file_info(self._at(path))
-        if info.type == FileType.File:
+        if self._fs.get_file_info(self._at(path)).type == FileType.File:
             self._fs.delete_file(self._at(path))
-        elif info.type == FileType.Directory:
+
+    def remove_empty(self, path: str = "") -> bool:
+        """See `Storage.remove_empty`; what goes are the empty objects that stand for folders."""
+        from pyarrow.fs import FileType
+
+        if self.files(path):
+            return False
+        if self._fs.get_file_info(self._at(path)).type == FileType.Directory:
             self._fs.delete_dir(self._at(path))
+        return True
 
 
 def open_storage(uri: str) -> Storage:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith.errors import InvalidInput
+from tunesmith.artifacts import Manifest, list_files
+from tunesmith.errors import InvalidInput, NotOurs
+from tunesmith.removal import claim_storage, remove_stored
 from tunesmith.storage import LocalStorage, Storage, local_path, open_storage
 
 
@@ -24,12 +26,19 @@ def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
     storage.write("a/ü c.txt", b"")
     assert storage.read("a/b.json") == b"2"
     assert storage.list("a") == ["b.json", "ü c.txt"]
-    storage.remove("a/b.json")
-    storage.remove("a/b.json")
-    assert storage.list("a") == ["ü c.txt"]
-    storage.remove("a")
-    storage.remove("never-there")
+    storage.write("a/deep/er/x", b"")
+    assert storage.files("a") == ["b.json", "deep/er/x", "ü c.txt"]
+    storage.remove_file("a/b.json")
+    storage.remove_file("a/b.json")
+    storage.remove_file("a/deep")  # no file: it stays
+    assert storage.files("a") == ["deep/er/x", "ü c.txt"]
+    assert not storage.remove_empty("a")
+    storage.remove_file("a/ü c.txt")
+    storage.remove_file("a/deep/er/x")
+    assert storage.remove_empty("a")
+    assert storage.remove_empty("never-there")
     assert storage.list("a") == []
+    assert storage.list() == []
 
 
 def test_folders_travel_whole(storage: Storage, tmp_path: Path) -> None:
@@ -42,6 +51,57 @@ def test_folders_travel_whole(storage: Storage, tmp_path: Path) -> None:
     back = storage.get_folder("checkpoints/checkpoint-5", tmp_path / "scratch")
     assert (back / "one").read_bytes() == b"1" * 100_000
     assert (back / "deep" / "two").read_bytes() == b"2"
+
+
+def test_a_folder_that_comes_again_takes_nothing_away(storage: Storage, tmp_path: Path) -> None:
+    storage.write("place/theirs", b"theirs")
+    storage.write("place/one", b"old")
+    source = tmp_path / "out"
+    source.mkdir()
+    (source / "one").write_bytes(b"new")
+    storage.put_folder(source, "place")
+    assert storage.files("place") == ["one", "theirs"]
+    assert storage.read("place/one") == b"new"
+
+
+def result(folder: Path, task_id: str, **files: bytes) -> Path:
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    manifest = Manifest(task_id=task_id, attempt=1, step=1, files=list_files(folder))
+    (folder / "manifest.json").write_bytes(manifest.encode())
+    return folder
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_of_a_result_goes_what_its_manifest_names(storage: Storage, tmp_path: Path, is_claimed: bool) -> None:
+    for number, task_id in enumerate(("mine", "mine", "other")):
+        storage.put_folder(result(tmp_path / str(number), task_id, weights=b"w"), f"results/{number}")
+    storage.write("results/1/notes.txt", b"by hand")
+    storage.write("results/3/weights", b"cut off, or by hand")
+    assert remove_stored(storage, "results/0", "mine")
+    assert not remove_stored(storage, "results/1", "mine")
+    with pytest.raises(NotOurs, match="results/2"):
+        remove_stored(storage, "results/2", "mine", unfinished=is_claimed)
+    if is_claimed:
+        assert remove_stored(storage, "results/3", "mine", unfinished=True)
+    else:
+        with pytest.raises(NotOurs, match="results/3"):
+            remove_stored(storage, "results/3", "mine")
+    left = ["1/notes.txt", "2/manifest.json", "2/weights"] + ([] if is_claimed else ["3/weights"])
+    assert storage.files("results") == left
+    assert remove_stored(storage, "results/0", "mine"), "nothing to remove is no error"
+
+
+def test_a_place_is_claimed_once_and_only_where_nothing_of_others_stands(storage: Storage) -> None:
+    assert claim_storage(storage, "mine", ("model",))
+    assert claim_storage(storage, "mine", ("model",))
+    assert not claim_storage(storage, "other")
+    taken = open_storage(f"{storage.uri}/taken")
+    taken.write("model/weights", b"by hand")
+    assert not claim_storage(taken, "mine", ("model",))
+    assert taken.files() == ["model/weights"]
+    assert claim_storage(taken, "mine"), "whoever asks without names knows that it is its own"
 
 
 def test_one_file_is_fetched(storage: Storage, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest_platform import TIME, Plane
 from sqlalchemy.orm import Session
 
+from tunesmith.artifacts import Manifest, list_files
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
 from tunesmith_platform.events import repository as events
@@ -146,6 +147,8 @@ def test_a_run_shows_what_lies_elsewhere_until_it_is_removed(plane: Plane) -> No
     folder = Path(plane.task(task.id).artifact_uri or "") / "checkpoints" / "checkpoint-1"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
+    manifest = Manifest(task_id=task.id, attempt=1, step=1, files=list_files(folder))
+    (folder / "manifest.json").write_bytes(manifest.encode())
     (folder.parents[1] / "model").mkdir()
     (folder.parents[1] / "model" / "config.json").write_text("{}")
     saved = {"bytes": 1, "files": 1, "manifest_sha256": "0" * 64}

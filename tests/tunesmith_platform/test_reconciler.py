@@ -177,8 +177,8 @@ def test_running_tasks_cannot_be_deleted_and_ended_ones_can(plane: Plane) -> Non
     plane.job(task, JobStatus.SUCCEEDED)
     plane.tick()
     artifacts = Path(plane.task(task.id).artifact_uri or "")
-    artifacts.mkdir(parents=True)
-    (artifacts / "x").write_text("x")
+    (artifacts / "checkpoints" / "checkpoint-5").mkdir(parents=True)
+    (artifacts / "checkpoints" / "checkpoint-5" / "cut-off").write_text("x")
     plane.services.tasks.delete(task.id, with_files=True)
     assert not artifacts.exists()
 

@@ -25,11 +25,11 @@ def test_a_model_that_lies_in_the_output_folder_is_not_replaced(
     out = tmp_path / "out"
     spec = SPEC | {"output_dir": str(out)}
     first = plane.running(spec={"output_dir": str(out)})
-    folder(plane, first, str(out / "checkpoint-5"))
+    checkpoint = folder(plane, first, str(out / "checkpoint-5"))
     end(plane, first, Reason.STOPPED_BY_USER)
     second = client.post("/v1/tasks", json={"spec": spec})
-    assert second.status_code == 201, "checkpoints alone are no model"
-    client.post(f"/v1/tasks/{second.json()['id']}:stop")
+    assert (second.status_code, error_of(second).code) == (409, "not_ours"), "its own might land on it"
+    assert str(checkpoint) in error_of(second).message
     model = folder(plane, first, str(out / "model"))
     refused = client.post("/v1/tasks", json={"spec": spec})
     assert (refused.status_code, error_of(refused).problems[0].field) == (409, "spec.output_dir")

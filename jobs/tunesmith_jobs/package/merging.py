@@ -15,6 +15,7 @@ from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import ADAPTER_CONFIG, license_name
+from tunesmith.removal import remove_own
 from tunesmith.rows.asking import PromptEncoder
 from tunesmith.rows.template import find_template, template_of
 from tunesmith.spec.package import PackageSpec
@@ -63,7 +64,6 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     work.scratch.mkdir(parents=True, exist_ok=True)
     weights = at_hand(document.model_uri, work.scratch / "given")
     target = work.scratch / FINAL_MODEL
-    shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     is_adapter = (weights / ADAPTER_CONFIG).is_file()
     if is_adapter:
@@ -90,6 +90,8 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
         raise StorageFailed(f"The model could not be stored: {error}") from error
     how = "The adapter is merged into its base" if is_adapter else "The model was whole already"
     words = f"{how}: {files} files, {size / 1e6:.1f} MB, in `{uri}`."
+    for place in store.not_shown:
+        words += f" Nothing was published at `{place}`: something stands there that this task did not make."
     return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
 
 
@@ -119,7 +121,7 @@ def _let_answers_end(target: Path, mark: int | None) -> None:
     if mark is not None and mark not in known:
         settings["eos_token_id"] = [*known, mark] if known else mark
         # A hard link would be changed with what it is linked to.
-        file.unlink(missing_ok=True)
+        remove_own(file)
         file.write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -154,5 +156,5 @@ def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
         kind="AutoModelForSequenceClassification" if is_classifier else "AutoModelForCausalLM",
     )
     # A whole model's folder has a card of its own, linked: it is not to be changed.
-    (target / "README.md").unlink(missing_ok=True)
+    remove_own(target / "README.md")
     (target / "README.md").write_text(card, encoding="utf-8")

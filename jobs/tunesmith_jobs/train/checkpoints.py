@@ -8,7 +8,6 @@ Knows folders and the storage; knows nothing of what is inside a checkpoint.
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import queue
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 from tunesmith.artifacts import (
     CHECKPOINTS,
+    FINAL_MODEL,
     MANIFEST,
     Manifest,
     checkpoint_name,
@@ -28,9 +28,22 @@ from tunesmith.artifacts import (
     faults_of,
     list_files,
 )
+from tunesmith.errors import NotOurs
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload, Warned
 from tunesmith.lifecycle import Reason
-from tunesmith.storage import local_path, open_storage
+from tunesmith.removal import (
+    claim_storage,
+    discard,
+    finish_removals,
+    lay,
+    remove_result,
+    remove_stored,
+    require_place,
+    result_in,
+    staged,
+    writer_of,
+)
+from tunesmith.storage import open_storage
 from tunesmith_jobs.train.failures import StorageFailed, reason_of
 
 _TRIES = 4
@@ -71,11 +84,29 @@ class BigFile(NamedTuple):
 class ArtifactStore:
     """A task's artifact folder in storage, and the user's own folder beside it when one was asked for."""
 
-    def __init__(self, artifact_uri: str, owner: Owner, output_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        artifact_uri: str,
+        owner: Owner,
+        output_dir: Path | None = None,
+        warn: Callable[[Warned], None] = lambda _: None,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            artifact_uri: The artifact folder.
+            owner: Whose it is.
+            output_dir: The user's own folder.
+            warn: Told once of each place in it that others hold.
+        """
         self._storage = open_storage(artifact_uri)
         self._uri = artifact_uri.rstrip("/")
         self._owner = owner
         self._output_dir = output_dir
+        self._warn = warn
+        self._is_claimed: bool | None = None
+        self.not_shown: dict[Path, str] = {}
+        """Places in the user's folder that others hold, and why nothing was published there."""
 
     def steps(self) -> list[int]:
         """The steps of all checkpoint folders, oldest first; whole or not."""
@@ -143,40 +174,113 @@ class ArtifactStore:
 
         Returns:
             The manifest and the URI of what was stored.
+
+        Raises:
+            NotOurs: Something stands there that this task did not make.
         """
         manifest = Manifest.model_validate(
             {**self._owner._asdict(), "step": step, "kind": kind, "files": list_files(folder, sums)}
         )
-        # What is replaced must first stop to count as whole.
-        self._storage.remove(f"{path}/{MANIFEST}")
-        self._storage.remove(path)
-        self._storage.put_folder(folder, path)
-        here = local_path(f"{self._uri}/{path}")
+        here = self._storage.local(path)
         if here is not None:
-            for file in sorted(here.rglob("*")):
-                _settle(file)
-        self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
-        if here is not None:
-            _settle(here)
-            _settle(here.parent)
-        if self._output_dir is not None:
-            name = path.rsplit("/", 1)[-1]
-            publish(self._storage.get_folder(path, folder.parent / "publish"), self._output_dir / name)
+            self._put_here(folder, here, manifest)
+        else:
+            self._put_there(folder, path, manifest)
+        self._show(folder, path)
         return manifest, f"{self._uri}/{path}"
+
+    def _put_here(self, folder: Path, target: Path, manifest: Manifest) -> None:
+        """Let a folder appear whole and on disk, in place of an earlier one of this task."""
+        task_id = self._owner.task_id
+        target.parent.mkdir(parents=True, exist_ok=True)
+        require_place(target, task_id, unfinished=self._is_own())
+        with staged(target, task_id) as new:
+            try:
+                new.rmdir()
+                folder.rename(new)
+            except OSError:  # another file system
+                shutil.copytree(folder, new)
+            (new / MANIFEST).write_bytes(manifest.encode())
+            for path in (*sorted(new.rglob("*")), new):
+                _settle(path)
+            lay(new, target, task_id, unfinished=self._is_own())
+            _settle(target.parent)
+
+    def _put_there(self, folder: Path, path: str, manifest: Manifest) -> None:
+        """Bring a folder to a storage that is no folder here: its manifest last, what it replaces by name."""
+        before = result_in(self._storage, path)
+        is_ours = before.task_id == self._owner.task_id if before is not None else self._is_own()
+        there = set(self._storage.files(path))
+        if there and not is_ours:
+            raise NotOurs(
+                f"`{self._uri}/{path}` is not what this task made: it is left as it is.",
+                hint="Move it away: the task saves into its own folder.",
+            )
+        # What is replaced must first stop to count as whole.
+        self._storage.remove_file(f"{path}/{MANIFEST}")
+        self._storage.put_folder(folder, path)
+        kept = {file.path for file in manifest.files} | {MANIFEST}
+        for name in {file.path for file in before.files} - kept if before else ():
+            self._storage.remove_file(f"{path}/{name}")
+        self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+
+    def _is_own(self) -> bool:
+        """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
+        if self._is_claimed is None:
+            names = (CHECKPOINTS, FINAL_MODEL)
+            for folder in (self._storage.local(CHECKPOINTS), self._output_dir):
+                if folder is not None:
+                    finish_removals(folder, self._owner.task_id)
+            self._is_claimed = claim_storage(self._storage, self._owner.task_id, names)
+        return self._is_claimed
+
+    def _show(self, folder: Path, path: str) -> None:
+        """Show what was stored in the user's own folder too, unless something of others' stands there."""
+        if self._output_dir is None:
+            return
+        target = self._output_dir / path.rsplit("/", 1)[-1]
+        try:
+            left = publish(
+                self._storage.get_folder(path, folder.parent / "publish"), target, self._owner.task_id
+            )
+        except NotOurs as error:
+            if target not in self.not_shown:
+                _log.warning("%s is not published: %s", path, error)
+                self._warn(
+                    Warned(
+                        code="not_published",
+                        message=f"`{path}` is in the storage and not in `{self._output_dir}`: {error.message}",
+                        hint=error.hint,
+                    )
+                )
+            self.not_shown[target] = error.message
+            return
+        self.not_shown.pop(target, None)
+        if left:
+            _log.warning("`%s` and more had been laid into `%s`: it was moved beside it", left[0], target)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file that is not part of a checkpoint."""
+        self._is_own()
         self._storage.write(path, data)
 
-    def remove_checkpoint(self, step: int) -> None:
-        """Remove a checkpoint; it stops to count as whole before its files go."""
+    def remove_checkpoint(self, step: int) -> bool:
+        """Remove a checkpoint; it stops to count as whole before its files go.
+
+        Returns:
+            Whether nothing is left of it: what others laid into it stays.
+
+        Raises:
+            NotOurs: It is not this task's.
+        """
         path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
-        self._storage.remove(f"{path}/{MANIFEST}")
-        self._storage.remove(path)
+        task_id = self._owner.task_id
+        is_gone = remove_stored(self._storage, path, task_id, unfinished=self._is_own())
         if self._output_dir is not None:
             published = self._output_dir / checkpoint_name(step)
-            if _task_of(published) == self._owner.task_id:
-                shutil.rmtree(published, ignore_errors=True)
+            if writer_of(published) == task_id:
+                remove_result(published, task_id)
+        return is_gone
 
     def is_whole(self, step: int, manifest: Manifest) -> bool:
         """Whether the storage gives back a checkpoint's manifest and names all its files; hashes are left alone."""
@@ -188,13 +292,6 @@ class ArtifactStore:
     def checkpoint_folder(self, step: int, scratch: Path) -> Path:
         """A checkpoint as a local folder, unverified."""
         return self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
-
-
-def _task_of(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / MANIFEST).read_bytes())["task_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _settle(path: Path) -> None:
@@ -215,16 +312,22 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def publish(source: Path, target: Path) -> None:
-    """Show a whole folder at `target` too; it appears there complete."""
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            link_or_copy(file, part / file.relative_to(source))
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
+def publish(source: Path, target: Path, task_id: str) -> list[Path]:
+    """Show a whole folder at `target` too; it appears there complete, in place of the task's own earlier one.
+
+    Returns:
+        What others had laid into the earlier one: it lies in a folder beside it now.
+
+    Raises:
+        NotOurs: Something else stands there; it is left as it is.
+    """
+    require_place(target, task_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with staged(target, task_id) as new:
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                link_or_copy(file, new / file.relative_to(source))
+        return lay(new, target, task_id)
 
 
 class _Order(NamedTuple):
@@ -258,6 +361,8 @@ class Uploader:
         self._queue: queue.Queue[_Order | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._aborted = threading.Event()
+        self._left: set[int] = set()
+        """Steps in whose folders something of others' lies."""
         self.last_step: int | None = None
         self._thread = threading.Thread(target=self._run, name="checkpoint-uploader", daemon=True)
         self._thread.start()
@@ -344,7 +449,7 @@ class Uploader:
                     raise
         if self._aborted.is_set():
             return
-        shutil.rmtree(order.folder, ignore_errors=True)  # a storage that copies leaves it
+        discard(order.folder)  # a storage that copies leaves it
         self.last_step = order.step
         self._emit(
             CheckpointSaved(
@@ -362,8 +467,14 @@ class Uploader:
             self._prune(order.step, {*pinned, order.best_step})
 
     def _prune(self, newest: int, protected: set[int | None]) -> None:
-        older = [step for step in self._store.steps() if step < newest]
+        older = [step for step in self._store.steps() if step < newest and step not in self._left]
         excess = max(0, len(older) + 1 - self._keep)
         for step in [step for step in older if step not in protected][:excess]:
-            self._store.remove_checkpoint(step)
+            try:
+                if not self._store.remove_checkpoint(step):
+                    self._left.add(step)
+            except NotOurs as error:
+                _log.warning("checkpoint-%s is not removed: %s", step, error)
+                self._left.add(step)
+                continue
             self._emit(CheckpointRemoved(step=step))

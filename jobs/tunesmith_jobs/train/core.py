@@ -6,7 +6,6 @@ complete checkpoints and, when it completes, the final model.
 
 import dataclasses
 import logging
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
@@ -95,6 +95,7 @@ def train(
         (notices or Notices()).listening() as heard,
     ):
         try:
+            claim(paths.scratch, identity.task_id)
             return _run(_Job(spec, paths, outlet, emit, identity, heard))
         except Superseded:
             return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
@@ -213,7 +214,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     owner = Owner(
         identity.task_id, identity.attempt, str(paths.model), data.template and data.template.sha256
     )
-    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir)
+    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir, emit)
     if identity.rank == 0:
         write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
@@ -245,8 +246,13 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
         raise Superseded
     checkpoint = end.checkpoint or store.checkpoint_folder(end.step, resume)
     uri = _publish_model(job, store, checkpoint, end.step, data)
-    shutil.rmtree(resume, ignore_errors=True)
-    return Outcome.because(Reason.COMPLETED, end.words(plan)).model_copy(update={"model_uri": uri})
+    discard(resume, identity.task_id)
+    words = " ".join([end.words(plan), *map(_not_shown, store.not_shown)])
+    return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+
+
+def _not_shown(place: Path) -> str:
+    return f"Nothing was published at `{place}`: something stands there that this task did not make."
 
 
 def _read_data(job: _Job, phases: _Phases) -> Any:
@@ -400,6 +406,7 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
 
     try:
         folder = job.paths.scratch / "final"
+        remove_own(folder, job.identity.task_id)  # of an attempt that was cut off here
         models.lay_out_final(
             checkpoint,
             job.paths.model,

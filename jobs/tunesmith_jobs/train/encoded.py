@@ -25,6 +25,8 @@ from tunesmith_jobs.train.tokenising import Block, Source, tokenise
 HEAD = "entry.json"
 """Written last: a folder without it is not whole."""
 _TYPES = {"ids": "<i4", "trained": "?", "lengths": "<i4", "numbers": "<i4", "classes": "<i4"}
+FILES = frozenset({HEAD, *(f"{name}.bin" for name in _TYPES)})
+"""All that a folder of tokens holds."""
 
 assert sys.byteorder == "little", "arrays are written as they lie in memory"
 

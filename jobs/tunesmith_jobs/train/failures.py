@@ -7,7 +7,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from tunesmith.errors import InvalidData, InvalidInput, InvalidModel, Unavailable
+from tunesmith.errors import InvalidData, InvalidInput, InvalidModel, NotOurs, Unavailable
 from tunesmith.lifecycle import Reason
 
 _FULL_BELOW_BYTES = 2**20
@@ -70,7 +70,7 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
             return Reason.BAD_DATA
         if isinstance(item, InvalidModel):
             return Reason.BAD_MODEL
-        if isinstance(item, InvalidInput):
+        if isinstance(item, InvalidInput | NotOurs):
             return Reason.BAD_PARAMETERS
         if isinstance(item, NonFinite):
             return Reason.NUMERIC

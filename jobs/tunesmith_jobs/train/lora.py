@@ -4,17 +4,14 @@ Knows peft; knows nothing of rows, steps or checkpoints.
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tunesmith.artifacts import MANIFEST, faults_of
 from tunesmith.errors import InvalidInput
-from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_plain_file, readable_lora
+from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_plain_file, read_lora_file
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path, open_storage
 
@@ -40,7 +37,9 @@ def add_lora(model: Any, spec: TrainSpec) -> Any:
 
     field = "peft_config_path" if spec.peft_config_path else "target_modules"
     values = (
-        _read_config(Path(spec.peft_config_path)) if spec.peft_config_path else _from_parameters(model, spec)
+        read_lora_file(Path(spec.peft_config_path))
+        if spec.peft_config_path
+        else _from_parameters(model, spec)
     )
     try:
         return get_peft_model(model, LoraConfig(**values, task_type=task_type(spec)))
@@ -81,7 +80,7 @@ def attach(model: Any, folder: Path, kind: str) -> Any:
     from safetensors.torch import load_file
 
     _check_adapter(folder)
-    values = _read_config(folder / ADAPTER_CONFIG, field="attach_lora_path")
+    values = read_lora_file(folder / ADAPTER_CONFIG, field="attach_lora_path")
     try:
         config = LoraConfig(**values, task_type=kind)
         tuned = get_peft_model(model, config)
@@ -148,27 +147,3 @@ def linear_names(model: Any) -> list[str]:
             if isinstance(module, torch.nn.Linear | Conv1D)
         }
     )
-
-
-def _read_config(file: Path, field: str = "peft_config_path") -> dict[str, Any]:
-    """The fields of a `LoraConfig` from a JSON or YAML file.
-
-    Raises:
-        InvalidInput: It cannot be read, or is no configuration of a LoRA.
-    """
-    try:
-        if not file.is_file():  # a pipe would be waited for
-            raise ValueError("it is no file")
-        if file.stat().st_size > _FILE_BYTES:
-            raise ValueError("it is larger than 1 MiB")
-        text = file.read_text(encoding="utf-8")
-        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-        if not isinstance(values, dict):
-            raise ValueError("it is no mapping of names to values")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidInput(
-            f"`{file}` cannot be read: {error}",
-            hint='Give JSON or YAML, as `{"r": 8, "target_modules": ["q_proj"]}`.',
-            field=field,
-        ) from error
-    return readable_lora(values, file, field)

@@ -241,9 +241,9 @@ def lay_out_final(
 ) -> None:
     """Make the final model's folder from the last checkpoint: by construction the same weights.
 
-    With `merge_lora_after_training` it holds the merged model, and the adapter beside it in `adapter/`.
+    The folder must not be there yet. With `merge_lora_after_training` it holds the merged model, and the adapter beside
+    it in `adapter/`.
     """
-    shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     is_lora = (checkpoint / ADAPTER_CONFIG).exists()
     is_merged = is_lora and spec.merge_lora_after_training

@@ -13,6 +13,7 @@ from tunesmith.artifacts import MANIFEST, Manifest, faults_of
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Warned
 from tunesmith.model_folder import ADAPTER_CONFIG
+from tunesmith.removal import remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith.zero import uses_zero
@@ -98,7 +99,7 @@ def fetch_checkpoint(uri: str, scratch: Path) -> tuple[int, Path]:
     found = open_storage(location or "/").get_folder(name, scratch)
     copy = scratch / name
     if found != copy:
-        shutil.rmtree(copy, ignore_errors=True)
+        remove_own(copy)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(found, copy) if found.is_dir() else copy.mkdir()
     faults = faults_of(copy)

@@ -11,7 +11,6 @@ where a checkpoint goes.
 """
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tunesmith.removal import remove_own
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_jobs.train.checkpoints import BigFile, link_or_copy
 from tunesmith_jobs.train.states import NAMES, STRUCTURE, encode
@@ -71,7 +71,7 @@ class Snapshots:
                     if find is None or not _is_same(find(), written.get_tensor(name)):
                         return
             template[file.relative_to(folder).as_posix()] = (header, names)
-        shutil.rmtree(self._keep, ignore_errors=True)
+        remove_own(self._keep)
         for file in folder.rglob("*"):
             if file.is_file() and file.relative_to(folder).as_posix() not in template:
                 link_or_copy(file, self._keep / file.relative_to(folder))

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +24,20 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tunesmith_jobs.train.encoded import HEAD, Loaded, load_rows, read_entry, with_classes
+from tunesmith.errors import NotOurs
+from tunesmith.removal import claim, discard, discard_file, owner_of, remove_own
+from tunesmith_jobs.train.encoded import FILES, HEAD, Loaded, load_rows, read_entry, with_classes
 from tunesmith_jobs.train.tokenising import Source
 
+OWNER = "token-cache"
 LIMIT_BYTES = 20 * 10**9
 FOLDER_VARIABLE = "TUNESMITH_TOKEN_CACHE"
 """Another folder than `tokens` beside the tasks' work folders; empty turns the cache off."""
 LIMIT_VARIABLE = "TUNESMITH_TOKEN_CACHE_GB"
 _FORMAT = 1
+_ENTRY = re.compile(r"[0-9a-f]{64}")
+_BESIDE = re.compile(r"[0-9a-f]{64}\.lock|[0-9a-f]{32}\.digest")
+"""What the cache calls its entries, and what lies beside them: whatever has another name is left alone."""
 _POLL_SECONDS = 0.2
 _SETTLED_NS = 3 * 10**9
 """A file that changed so lately may change again within the resolution of its clock."""
@@ -111,17 +118,17 @@ class TokenCache:
             is_damaged = place.exists()
             if is_damaged:
                 _log.warning("the token cache's `%s` is damaged: encoding anew", place.name)
-                shutil.rmtree(place)
+                _remove(place)
             part = place.with_suffix(".part")
-            shutil.rmtree(part, ignore_errors=True)  # of a process that ended while it wrote
+            _remove(part)  # of a process that ended while it wrote
             if shutil.disk_usage(folder).free < 3 * source.rows.bytes + _FREE_BYTES:
                 raise OSError("the disk is nearly full")
-            part.mkdir()
+            claim(part, OWNER)
             try:
                 load_rows(source, part, lambda rows: said(rows, lines))
                 part.replace(place)
             finally:
-                shutil.rmtree(part, ignore_errors=True)
+                discard(part, OWNER)
             self._make_room(folder, place)
             return Cached(with_classes(read_entry(place), known, name), "mended" if is_damaged else "filled")
 
@@ -156,21 +163,25 @@ class TokenCache:
         entries = []
         for entry in folder.iterdir():
             try:
-                if entry.is_dir():
+                if _ENTRY.fullmatch(entry.name) and not entry.is_symlink():
                     size = sum(file.stat().st_size for file in entry.iterdir())
                     entries.append(((entry / HEAD).stat().st_mtime, size, entry))
             except OSError:
                 continue  # another process writes or removes it
-        for file in (*folder.glob("*.lock"), *folder.glob("*.digest")):
-            if time.time() - file.stat().st_mtime > _FORGOTTEN_SECONDS:
-                file.unlink(missing_ok=True)
+        for file in folder.iterdir():
+            if _BESIDE.fullmatch(file.name) and time.time() - file.stat().st_mtime > _FORGOTTEN_SECONDS:
+                discard_file(file)
         left = sum(size for _, size, _ in entries)
         for _, size, entry in sorted(entries):
             if left <= self._limit:
                 return
             if entry != keep:
-                shutil.rmtree(entry, ignore_errors=True)
-                entry.with_suffix(".lock").unlink(missing_ok=True)
+                try:
+                    _remove(entry)
+                except OSError as error:
+                    _log.warning("the token cache's `%s` is left: %s", entry.name, error)
+                    continue
+                discard_file(entry.with_suffix(".lock"))
                 left -= size
 
 
@@ -200,6 +211,27 @@ def key_of(source: Source, sha256: str) -> str:
         [{name: _sum(folder / name) for name in _MODEL_FILES} for folder in folders],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry, or what is left of one.
+
+    Raises:
+        OSError: It is not one that we made.
+    """
+    if os.path.lexists(entry) and owner_of(entry) is None and _is_old_entry(entry):
+        claim(entry, OWNER, is_proven=True)
+    try:
+        remove_own(entry, OWNER)
+    except NotOurs as error:
+        raise OSError(error.message) from None
+
+
+def _is_old_entry(entry: Path) -> bool:
+    """Whether a folder is an entry from before entries were marked: it holds an entry's files and nothing else."""
+    if entry.is_symlink() or not entry.is_dir():
+        return False
+    return {file.name for file in entry.iterdir()} <= FILES
 
 
 def _code() -> str:

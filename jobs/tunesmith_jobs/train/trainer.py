@@ -7,7 +7,6 @@ Knows nothing of where files go: it hands folders to an uploader.
 
 import json
 import math
-import shutil
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArgum
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Metrics, Warned
+from tunesmith.removal import remove_own
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train import optimizers, restoring, states, zero
@@ -368,7 +368,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / checkpoint_name(self.state.global_step)
         if self.args.should_save:
-            shutil.rmtree(folder, ignore_errors=True)  # left by a crash in the middle of a save
+            remove_own(folder)  # left by a crash in the middle of a save
         if self.args.world_size > 1:
             torch.distributed.barrier()  # the others write into the folder too, and may be faster
         with optimizers.evaluating(self.optimizer):
@@ -379,7 +379,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             (folder / restoring.WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
             self.standing.write(folder)
             for script in folder.glob("zero_to_*.py"):
-                script.unlink()  # DeepSpeed adds programs; the whole weights lie beside them anyway
+                remove_own(script)  # DeepSpeed adds programs; the whole weights lie beside them anyway
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with restoring.told(resume_from_checkpoint):

@@ -14,6 +14,7 @@ from typing import Any
 from tunesmith.events import JobPayload
 from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
+from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.alive import alive
@@ -113,5 +114,6 @@ def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int, notic
         tokens=Path(document.work_dir).parent / "tokens",
     )
     identity = Identity(document.task_id, document.attempt, document.name, restart, rank)
+    claim(paths.scratch, document.task_id)
     with sampled(outlet, paths.scratch / "system", rank) as speaking:
         return train(spec, paths, speaking, identity, notices)

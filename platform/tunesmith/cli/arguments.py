@@ -19,6 +19,7 @@ WatchFlag = Annotated[
     typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ForceFlag = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
 def is_followed(watch: bool | None) -> bool:

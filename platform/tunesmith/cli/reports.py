@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from tunesmith import views
-from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
+from tunesmith.cli.arguments import ForceFlag, JsonFlag, TaskArgument, connect
 from tunesmith.cli.output import out, say, show_json, show_json_lines, signs_fit, table
 from tunesmith.cli.watching import curve
 from tunesmith.cli.words import local_time, measured, number, plain, sentence, size
@@ -56,13 +56,15 @@ def metrics(
         Path | None,
         typer.Option("--export", help="Write every measurement into this file: `.csv` or `.parquet`."),
     ] = None,
+    force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Draw a task's curves, and list its measurements; or write all of them into a file."""
     with connect() as client:
         view = client.task(task)
         if export is not None:
-            say(f"All that `{view.name}` measured is in `{client.series.export(view.id, export, name)}`.")
+            file = client.series.export(view.id, export, name, overwrite=force)
+            say(f"All that `{view.name}` measured is in `{file}`.")
             return
         found = client.metrics(view.id, name)
     if as_json:
@@ -146,6 +148,7 @@ def logs(
     save: Annotated[
         Path | None, typer.Option(help="Write the whole log, or what is found, to this file.", dir_okay=False)
     ] = None,
+    force: ForceFlag = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Show a task's log: its last lines, or what is found in all of it."""
@@ -157,7 +160,9 @@ def logs(
     with connect() as client:
         view = client.task(task)
         if save is not None:
-            size_saved = client.monitoring.save_log(view.id, save, text=find, level=level, source=source)
+            size_saved = client.monitoring.save_log(
+                view.id, save, overwrite=force, text=find, level=level, source=source
+            )
             say(f"`{save}` holds {size(size_saved)}.")
             return
         wanted = (

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.arguments import ForceFlag, JsonFlag, connect
 from tunesmith.cli.output import facts, out, say, show_json, show_notices, table
 from tunesmith.cli.parameters import shown
 from tunesmith.cli.train import read_config, task_and_parameters
 from tunesmith.cli.verbs import SetOption, changes
 from tunesmith.cli.words import plain
 from tunesmith.errors import InvalidInput
+from tunesmith.removal import new_file
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import TemplateView
 
@@ -141,6 +142,7 @@ def export_template(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="<file>", help="Write it there, not to stdout.")
     ] = None,
+    force: ForceFlag = False,
 ) -> None:
     """Print a template as YAML."""
     with connect() as client:
@@ -149,7 +151,8 @@ def export_template(
         sys.stdout.write(text)
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        with new_file(output, overwrite=force) as stream:
+            stream.write(text.encode())
     except OSError as error:
         raise InvalidInput(f"`{output}` cannot be written: {error}.", field="--output") from error
     say(f"Written to `{output}`.")

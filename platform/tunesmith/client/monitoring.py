@@ -14,6 +14,7 @@ from tunesmith.client.calls import Calls, task_path
 from tunesmith.client.stream import frames
 from tunesmith.client.transport import NotUnderstood, Transport, pause_before
 from tunesmith.errors import CannotConnect, TunesmithError
+from tunesmith.removal import new_file
 from tunesmith.workspace import WorkspaceChange
 
 _CHANGE: TypeAdapter[WorkspaceChange] = TypeAdapter(WorkspaceChange)
@@ -46,26 +47,26 @@ class Monitoring(Calls):
         """The lines of a task's whole log that match, oldest first, page by page as they are read."""
         return self._pages(views.LogView, f"{task_path(task_id)}/logs:search", 1000, _query(wanted))
 
-    def save_log(self, task_id: str, file: Path, **wanted: Unpack[LogFilter]) -> int:
+    def save_log(
+        self, task_id: str, file: Path, *, overwrite: bool = False, **wanted: Unpack[LogFilter]
+    ) -> int:
         """Write a task's log to a file as text: all of it, or what matches.
 
         The file is there only once it is complete.
 
+        Raises:
+            NotOurs: The file is there, and `overwrite` is not set.
+
         Returns:
             Its bytes.
         """
-        part = file.with_name(f"{file.name}.part")
         size = 0
-        try:
-            with (
-                self._transport.open_file(f"{task_path(task_id)}/logs:download", _query(wanted)) as chunks,
-                part.open("wb") as stream,
-            ):
-                for chunk in chunks:
-                    size += stream.write(chunk)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        with (
+            new_file(file, overwrite=overwrite) as stream,
+            self._transport.open_file(f"{task_path(task_id)}/logs:download", _query(wanted)) as chunks,
+        ):
+            for chunk in chunks:
+                size += stream.write(chunk)
         return size
 
     def tasks(self) -> Iterator[WorkspaceChange]:

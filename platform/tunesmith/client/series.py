@@ -3,7 +3,6 @@
 Knows the endpoints and views of curves; knows no HTTP.
 """
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -11,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 from tunesmith.client.calls import Calls, task_path
 from tunesmith.curves import Axis, Comparison, Curves, ExportFormat, Mode
 from tunesmith.errors import InvalidInput
+from tunesmith.removal import new_file
 
 
 class CurveWish(TypedDict, total=False):
@@ -72,6 +72,7 @@ class Series(Calls):
         names: Sequence[str] | None = None,
         *,
         file_format: ExportFormat | None = None,
+        overwrite: bool = False,
     ) -> Path:
         """Write everything a task measured into a file, redone steps and all.
 
@@ -80,24 +81,22 @@ class Series(Calls):
             file: Where to; it is there only once it is complete.
             names: Only these metrics.
             file_format: CSV or Parquet; as the file's name ends, if not given.
+            overwrite: Whether a file that is there is replaced.
 
         Raises:
             InvalidInput: The file's name tells no format.
+            NotOurs: The file is there, and is not to be replaced.
         """
         target = Path(file)
         kind = file_format or format_of(target)
         query = {"format": kind.value, "name": list(names) if names else None}
-        part = target.with_name(f".{target.name}.part")
         path = f"{task_path(task_id)}/metrics:export"
-        try:
-            with self._transport.open_file(path, query) as blocks, part.open("wb") as out:
-                for block in blocks:
-                    out.write(block)
-            part.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+        with (
+            new_file(target, overwrite=overwrite) as out,
+            self._transport.open_file(path, query) as blocks,
+        ):
+            for block in blocks:
+                out.write(block)
         return target
 
 

@@ -7,6 +7,7 @@ from tunesmith.model_folder.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     check_adapter_folder,
+    read_lora_file,
     readable_lora,
 )
 from tunesmith.model_folder.configuration import readable_config, readable_generation
@@ -36,6 +37,7 @@ __all__ = [
     "is_plain_file",
     "license_name",
     "license_text",
+    "read_lora_file",
     "read_safetensors_header",
     "readable_config",
     "readable_generation",

@@ -4,10 +4,13 @@ peft would import a module, or read a pickle, that some of the other keys name. 
 library.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tunesmith.errors import InvalidInput
 from tunesmith.model_folder.contents import is_plain_file, refuse_contents
@@ -18,6 +21,7 @@ from tunesmith.spec.problems import did_you_mean
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MAX_LORA_FILE_BYTES = 2**20
 _LORA_WORDS = """
     alora_invocation_tokens alpha_pattern bias ensure_weight_tying exclude_modules fan_in_fan_out init_lora_weights
     layer_replication layers_pattern layers_to_transform lora_alpha lora_bias lora_dropout modules_to_save
@@ -87,6 +91,30 @@ def readable_lora(values: Mapping[str, Any], file: Path, field: str | None = Non
             field=field,
         )
     return kept
+
+
+def read_lora_file(file: Path, field: str = "peft_config_path") -> dict[str, Any]:
+    """The fields of a `LoraConfig` from a JSON or YAML file.
+
+    Raises:
+        InvalidInput: It cannot be read, or is no configuration of a LoRA.
+    """
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file" if file.exists() else "it does not exist")
+        if file.stat().st_size > MAX_LORA_FILE_BYTES:
+            raise ValueError("it is larger than 1 MiB")
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+            raise ValueError("it is no mapping of names to values")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InvalidInput(
+            f"`{file}` cannot be read: {error}",
+            hint='Give JSON or YAML, as `{"r": 8, "target_modules": ["q_proj"]}`.',
+            field=field,
+        ) from error
+    return readable_lora(values, file, field)
 
 
 def check_adapter_folder(folder: Path, field: str = "attach_lora_path") -> None:

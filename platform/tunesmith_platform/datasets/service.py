@@ -21,6 +21,7 @@ from tunesmith import views
 from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
+from tunesmith.removal import claim, discard, discard_file, remove_empty, remove_names
 from tunesmith.spec.base import Spec
 from tunesmith.spec.given import Given
 from tunesmith.spec.task import DATASET_NAME
@@ -35,6 +36,7 @@ from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 
+_OWNER = "datasets"
 _PIECE = 4 * 1024**2
 
 
@@ -136,13 +138,14 @@ class DatasetService:
                 hint="It was changed while it was sent, or damaged on the way: send it again.",
             )
         folder = file.with_name(f"{file.name}-{found[:12]}")
-        folder.mkdir(exist_ok=True)
-        named = folder / file_name
+        claim(folder, _OWNER)
+        named = folder / "file" / file_name
+        named.parent.mkdir(exist_ok=True)
         file.rename(named)  # its ending tells what it is
         try:
             kind = checks.recognised(named)
             with self._lock:  # nobody removes what is found to be stored
-                path = self._store(folder, found, file_name)
+                path = self._store(named.parent, found, file_name)
                 try:
                     entered = self._enter(
                         name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
@@ -153,9 +156,9 @@ class DatasetService:
         except Exception as error:
             if named.exists():
                 named.rename(file)
-            raise _without(f"{folder}/", error) if isinstance(error, InvalidData) else error from None
+            raise _without(f"{named.parent}/", error) if isinstance(error, InvalidData) else error from None
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder, _OWNER)
         return entered
 
     def remove(self, dataset: str) -> None:
@@ -167,13 +170,15 @@ class DatasetService:
         """
         name, number = split(dataset)
         with self._lock:
-            for place in self._take_out(name, number):
-                open_storage(self._settings.storage_uri).remove(f"{FOLDER}/{place}")
-                shutil.rmtree(self._cache(place), ignore_errors=True)
+            for place, file_name in self._take_out(name, number):
+                # The place is named by the hash of what it holds: the one file that the version had.
+                remove_names(open_storage(self._settings.storage_uri), f"{FOLDER}/{place}", file_name)
+                discard_file(self._cache(place) / file_name)
+                remove_empty(self._cache(place))
 
-    def _take_out(self, name: str, number: int | None) -> list[str]:
-        """Remove rows; answers the places of bytes that nobody has any more."""
-        orphans: list[str] = []
+    def _take_out(self, name: str, number: int | None) -> list[tuple[str, str]]:
+        """Remove rows; answers the places, and the names, of bytes that nobody has any more."""
+        orphans: list[tuple[str, str]] = []
         with self._database.write() as session:
             row = repository.require(session, name)
             every = list(repository.versions(session, row.id))
@@ -181,7 +186,7 @@ class DatasetService:
             for version in going:
                 self._refuse_read(session, row, version)
                 if version.is_copied and not repository.is_shared(session, version):
-                    orphans.append(place_of(version.sha256, version.file_name))
+                    orphans.append((place_of(version.sha256, version.file_name), version.file_name))
                 session.delete(version)
                 session.flush()
             if len(going) == len(every):
@@ -257,7 +262,7 @@ class DatasetService:
         except FileNotFoundError:
             raise InvalidData(f"There is no file `{uri}`.", hint="Check the bucket and the key.") from None
         finally:
-            part.unlink(missing_ok=True)
+            discard_file(part)
 
     def _enter(self, name: str, kept: Kept) -> tuple[DatasetView, bool]:
         try:
@@ -303,7 +308,7 @@ class DatasetService:
                 f"{FOLDER}/{place_of(version.sha256, version.file_name)}/{version.file_name}", part
             )
             if _sum(part)[0] != version.sha256:
-                part.unlink()
+                discard_file(part)
                 raise InvalidData("The stored file is damaged.", hint="Add it again.")
             part.replace(path)
         return path
@@ -347,5 +352,5 @@ def _bring_back(stored: str, file: Path) -> None:
     try:
         shutil.copyfile(stored, file)
     except OSError:  # no room, most likely
-        file.unlink(missing_ok=True)
+        discard_file(file)
         file.hardlink_to(stored)

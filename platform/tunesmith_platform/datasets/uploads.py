@@ -15,6 +15,7 @@ from pydantic import Field
 from tunesmith.dataset_views import DatasetView, UploadView
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooLarge, TooManyRequests
 from tunesmith.limits import MAX_COUNT
+from tunesmith.removal import discard_file
 from tunesmith.spec.given import Given
 from tunesmith.spec.task import DATASET_NAME
 from tunesmith_platform.clock import new_id, now
@@ -176,7 +177,7 @@ class UploadService:
             row = session.get(UploadRow, upload_id)
             if row is not None:
                 session.delete(row)
-        self._part(upload_id).unlink(missing_ok=True)
+        discard_file(self._part(upload_id))
         with self._lock:
             self._locks.pop(upload_id, None)
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.errors import TunesmithError
+from tunesmith.removal import discard_file
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.decoding import Row
 from tunesmith.rows.encoding import Encoded, encode_rows
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 SAMPLE_ROWS = 500
 """Rows that are encoded at once; a file with more is answered from a sample of so many."""
 _KEPT_FILES = 64
+_COUNTS = re.compile(r"[0-9a-f]{32}\.npz")
+"""What kept counts are called: whatever has another name is left alone."""
 _SEED = 20_261_121
 _TIME_LIMIT = 3600
 _ENCODING = (*ROW_PARAMETERS, "tokenizer_name_or_path")
@@ -248,9 +252,10 @@ class Counter:
             return
         self._failed.add(key)  # until its file is there: what failed once is not tried at each question
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = sorted(self._folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+        kept = [file for file in self._folder.glob("*.npz") if _COUNTS.fullmatch(file.name)]
+        kept.sort(key=lambda file: file.stat().st_mtime, reverse=True)
         for old in kept[_KEPT_FILES - 1 :]:
-            old.unlink(missing_ok=True)
+            discard_file(old)
         order = source.order() | {"target": str(self._file(key))}
         self._busy = threading.Thread(target=self._count, args=(source, order), name="counting", daemon=True)
         self._busy.start()

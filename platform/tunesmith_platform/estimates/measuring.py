@@ -13,6 +13,7 @@ from tunesmith.errors import Conflict, TunesmithError
 from tunesmith.estimate import MeasurementState, MeasurementView
 from tunesmith.job import ray_job_id
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
+from tunesmith.removal import remove_names
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
@@ -28,6 +29,7 @@ from tunesmith_platform.tasks.inputs import TrainInputs
 
 LIMIT = dt.timedelta(minutes=8)
 """How long a measurement may take, its start included."""
+_DOCUMENT = "attempt-1.json"
 _GRACE = dt.timedelta(seconds=60)
 _INDIFFERENT = frozenset(
     {
@@ -175,7 +177,7 @@ class Measurements:
             limit_seconds=LIMIT.total_seconds(),
         )
         storage = open_storage(self._settings.storage_uri)
-        path = f"{_folder(row.id)}/attempt-1.json"
+        path = f"{_folder(row.id)}/{_DOCUMENT}"
         storage.write(path, document.model_dump_json(indent=1).encode())
         self._jobs.submit(ray_job_id(row.id, 1), f"{storage.uri}/{path}", PROGRAM)
 
@@ -198,7 +200,7 @@ class Measurements:
                 row.state, row.message, row.ended_at = state.value, message, now()
                 row.result = result.model_dump(mode="json") if result and not result.error else None
             view = _view(row)
-        open_storage(self._settings.storage_uri).remove(_folder(measurement_id))
+        remove_names(open_storage(self._settings.storage_uri), _folder(measurement_id), _DOCUMENT, RESULT)
         return view
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 
 from tunesmith.artifacts import CHECKPOINTS, checkpoint_name
+from tunesmith.removal import MARK, remove_result, writer_of
 from tunesmith.storage import local_path
 
 
@@ -28,12 +29,15 @@ def show(run_uri: str, uri: str) -> None:
             shutil.copytree(source, target, copy_function=os.link)
 
 
-def hide(run_uri: str, task_uri: str | None, step: int) -> None:
-    """Take back what `show` did: the task removed the checkpoint."""
+def hide(run_uri: str, task_uri: str | None, step: int, task_id: str) -> None:
+    """Take back what `show` did: the task removed the checkpoint. What is not the task's stays."""
     artifacts = local_path(run_uri)
     if artifacts is None or task_uri is None or local_path(task_uri) == artifacts:
         return
-    shutil.rmtree(artifacts / CHECKPOINTS / checkpoint_name(step), ignore_errors=True)
+    shown = artifacts / CHECKPOINTS / checkpoint_name(step)
+    if writer_of(shown) == task_id:
+        with contextlib.suppress(OSError):
+            remove_result(shown, task_id)
 
 
 def show_rest(run_uri: str, task_uri: str | None) -> None:
@@ -45,7 +49,7 @@ def show_rest(run_uri: str, task_uri: str | None) -> None:
         artifacts.mkdir(parents=True, exist_ok=True)
         for item in source.iterdir():
             target = artifacts / item.name
-            if item.name == CHECKPOINTS or item.is_symlink() or target.exists():
+            if item.name in (CHECKPOINTS, MARK) or item.is_symlink() or target.exists():
                 continue
             if item.is_dir():
                 shutil.copytree(item, target, copy_function=os.link)

@@ -247,7 +247,7 @@ class Mirror(Loop):
             if entry.kind == "checkpoint":
                 self._checkpoint(run, task, entry, steps.get(AGAIN, -1))
             elif entry.kind == "checkpoint_removed":
-                linking.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"])
+                linking.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
             kept = session.get(MirrorRow, task_id)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tunesmith import views
+from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
@@ -21,6 +22,7 @@ from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.task import Kind, NewModelTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.using import ModelUseSpec
+from tunesmith.storage import local_path
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
@@ -29,13 +31,12 @@ from tunesmith_platform.events import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.model_tasks.finding import Finder, FoundModel
-from tunesmith_platform.paths import allowed_path
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.placing import at
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import files
 from tunesmith_platform.tasks.entering import new_row
 from tunesmith_platform.tasks.inputs import Models, check_further_paths, find_file, look_at_rows
+from tunesmith_platform.tasks.outputs import check_output, output_folder, refuse_taken
 from tunesmith_platform.tasks.service import TaskService
 
 
@@ -99,7 +100,7 @@ class ModelTaskService:
             return replayed, False
         spec = MODEL_STEPS[new.kind].read(new.parameters)
         inputs = self.look_at(spec)
-        files.refuse_taken(inputs.output_dir)
+        refuse_taken(inputs.output_dir, results=(FINAL_MODEL,))
         task_id = new_id("task")
         if isinstance(spec, ChatSpec):
             inputs.rows_dir = str(rows_dir or self._settings.pipelines_dir / task_id)
@@ -134,13 +135,17 @@ class ModelTaskService:
         )
         check_further_paths(training.model_copy(update={"attach_lora_path": None}), self._settings)
         self._look_at_rows(spec, training, found, data)
-        output_dir = None
+        output = None
         if isinstance(spec, PackageSpec) and spec.output_dir is not None:
             with at("output_dir"):
-                output = allowed_path(spec.output_dir, self._settings.roots())
-                if output.exists() and not output.is_dir():
-                    raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
-                output_dir = str(output)
+                output = output_folder(spec.output_dir, self._settings)
+                assert output is not None
+                reads = {
+                    "its model": local_path(found.uri),
+                    "its base": found.base,
+                    "its tokenizer": found.tokenizer,
+                }
+                check_output(output, reads, self._settings)
         return ModelInputs(
             model_uri=found.uri,
             step=found.step,
@@ -150,7 +155,7 @@ class ModelTaskService:
             classes=found.classes if training.training_type == "classification" else [],
             dataset=dataset,
             data_path=str(data) if data else None,
-            output_dir=output_dir,
+            output_dir=str(output) if output else None,
             origin=found.origin,
             reads=[path for path in (found.uri, str(found.base or ""), str(data or "")) if path],
         )

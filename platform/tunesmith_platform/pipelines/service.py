@@ -1,7 +1,7 @@
 """What users do with pipelines. Each method is one transaction; what is sent is checked whole before it begins."""
 
 import hashlib
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tunesmith.data_step import DataOutput
 from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Problem
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
+from tunesmith.removal import discard, owner_of, remove_empty
 from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
 from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import variables_in
@@ -25,6 +26,9 @@ from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.locating import flat, located
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
+
+_STEP_FOLDER = re.compile(r"\d+-\d+|\.\d+-\d+\.[\w-]+\.part")
+"""What a step's task calls the folder of its rows, and that of rows which it did not finish."""
 
 
 class PipelineService:
@@ -211,7 +215,19 @@ class PipelineService:
                 )
             session.delete(row)
         if with_files:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_rows(folder)
+
+
+def _remove_rows(folder: Path) -> None:
+    """Remove the folders that steps' tasks made; what else lies among them stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for child in folder.iterdir():
+        if _STEP_FOLDER.fullmatch(child.name):
+            owner = owner_of(child)
+            # One from before there were marks: the folder above it has this pipeline's id.
+            discard(child, owner if owner is not None else folder.name)
+    remove_empty(folder)
 
 
 def _replayed(session: Session, principal: str, key: str, body_sha256: str) -> PipelineView | None:

@@ -20,6 +20,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished, LogLine, Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id, read_secret, report_token
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
+from tunesmith.removal import claim_storage
 from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import TRAINING, JobStatus, Observation
@@ -224,6 +225,9 @@ class Reconciler(Loop):
             storage = open_storage(self._services.settings.storage_uri)
             documents = f"{storage.uri}/tasks/{task_id}"
             document = self._document(task_id, number).model_copy(update={"documents_uri": documents})
+            if isinstance(document, JobDocument):
+                # Nobody else writes there, as the task's row says; the job may then clear a save that was cut off.
+                claim_storage(open_storage(document.artifact_uri), task_id)
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
             program = _PROGRAMS.get(document.kind, TRAINING)

@@ -14,6 +14,7 @@ import time
 
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.job import RunnerDocument, read_secret, runner_token
+from tunesmith.removal import remove_names
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
@@ -29,6 +30,7 @@ from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
+_DOCUMENT = "attempt-1.json"
 _LEASE = dt.timedelta(seconds=30)
 _UNKNOWN = dt.timedelta(seconds=30)
 """How long Ray may not know a runner that was just handed to it."""
@@ -167,7 +169,7 @@ class RunnerPool(Loop):
         with self._database.write() as session:
             session.add(RunnerRow(id=runner_id, state=RunnerState.STARTING, code=code, created_at=now()))
         storage = open_storage(self._settings.storage_uri)
-        path = f"runners/{runner_id}/attempt-1.json"
+        path = f"runners/{runner_id}/{_DOCUMENT}"
         try:
             storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
             self._jobs.submit(job_of(runner_id), f"{storage.uri}/{path}", RUNNER)
@@ -177,7 +179,7 @@ class RunnerPool(Loop):
             raise
 
     def _remove_document(self, runner_id: str) -> None:
-        open_storage(self._settings.storage_uri).remove(f"runners/{runner_id}")
+        remove_names(open_storage(self._settings.storage_uri), f"runners/{runner_id}", _DOCUMENT)
 
     def _sweep(self) -> None:
         """Forget which runner an attempt had that is long over."""

@@ -118,6 +118,15 @@ def check_adapter(folder: Path, field: str) -> None:
     _ask("adapter_folder", str(folder), folder=str(folder), field=field)
 
 
+def check_lora_file(file: Path, field: str) -> None:
+    """See that a file sets the fields of a LoRA.
+
+    Raises:
+        InvalidInput: It cannot be read, or sets something else.
+    """
+    _ask("lora_file", str(file), file=str(file), field=field)
+
+
 def check_tokenizer(folder: Path) -> None:
     """See that a folder may be read for its tokenizer.
 

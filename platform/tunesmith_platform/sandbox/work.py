@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
-from tunesmith.model_folder import check_adapter_folder, check_model_folder, check_tokenizer_folder
+from tunesmith.model_folder import (
+    check_adapter_folder,
+    check_model_folder,
+    check_tokenizer_folder,
+    read_lora_file,
+)
 from tunesmith.rows.asking import asked_rows
 from tunesmith.rows.checking import FileFacts, check_file
 from tunesmith.rows.choosing import encoder_of
@@ -75,6 +80,12 @@ def adapter_base(given: Argument) -> bytes:
 def adapter_folder(given: Argument) -> bytes:
     """Whether a folder holds a LoRA adapter in safetensors, and nothing that is none's."""
     check_adapter_folder(Path(given["folder"]), given["field"])
+    return _json(None)
+
+
+def lora_file(given: Argument) -> bytes:
+    """Whether a file sets the fields of a LoRA."""
+    read_lora_file(Path(given["file"]), given["field"])
     return _json(None)
 
 
@@ -224,6 +235,7 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         model_numbers,
         adapter_base,
         adapter_folder,
+        lora_file,
         tokenizer_folder,
         chat_template,
         recognised,

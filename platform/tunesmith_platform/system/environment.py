@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
 from tunesmith.errors import TunesmithError
+from tunesmith.removal import remove_names
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.db.engine import Database
@@ -190,7 +191,7 @@ class EnvironmentService:
             if storage.read(name) != data:
                 return Found(FAILED, f"`{uri}` gives back other bytes than were written", _CURES["storage"])
         finally:
-            storage.remove(name)
+            remove_names(storage, "", name)
         return Found(OK, f"`{uri}` was written and read")
 
     def _mlflow(self) -> Found:

@@ -7,16 +7,32 @@ base model is never among it. Knows files; knows nothing of states.
 import contextlib
 import logging
 import os
-import shutil
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.artifacts import FINAL_MODEL, MANIFEST, Manifest, checkpoint_step
-from tunesmith.errors import Conflict
-from tunesmith.storage import local_path, open_storage
+from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_step
+from tunesmith.errors import NotOurs
+from tunesmith.removal import (
+    MARK,
+    discard,
+    finish_removals,
+    remove_names,
+    remove_result,
+    remove_stored,
+    writer_of,
+)
+from tunesmith.rows.order import ORDER_FILE
+from tunesmith.storage import Storage, local_path, open_storage
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
 
+_TRACKERS = {
+    "tensorboard": re.compile(r"events\.out\.tfevents\."),
+    "wandb": re.compile(r"wandb/(run-|offline-run-|debug|latest-run|settings)"),
+}
+"""The folders of a task's trackers, and how what they write there is called."""
+_DOCUMENT = re.compile(r"(attempt|stop)-\d+(\.json)?")
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +65,7 @@ class TaskFiles(NamedTuple):
             for child in found
             if (child.name == FINAL_MODEL or checkpoint_step(child.name) is not None)
             and not child.is_symlink()
-            and _task_of(child) == self.task_id
+            and writer_of(child) == self.task_id
         ]
 
 
@@ -66,51 +82,53 @@ def of_task(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> Task
     )
 
 
-def refuse_taken(output_dir: str | None) -> None:
-    """Keep the final model that lies in a folder from being replaced by a new task's.
-
-    Raises:
-        Conflict: A task has published its model there.
-    """
-    if output_dir is None:
-        return
-    model = Path(output_dir, FINAL_MODEL)
-    owner = _task_of(model)
-    if owner is not None:
-        raise Conflict(
-            f"`{model}` is the model of task `{owner}`; the new one would take its place.",
-            hint=f"Give another `output_dir`, or remove `{model}`: its task keeps its own copy.",
-            field="spec.output_dir",
-        )
-
-
-def _task_of(folder: Path) -> str | None:
-    try:
-        manifest = Manifest.decode((folder / MANIFEST).read_bytes())
-    except OSError:
-        return None
-    return manifest.task_id if manifest else None
-
-
 def remove_records(left: TaskFiles) -> None:
     """Remove what served the task's running alone: its scratch and its attempts' documents."""
-    shutil.rmtree(left.work, ignore_errors=True)
+    discard(left.work, left.task_id)
     storage = open_storage(left.documents_uri)
     with contextlib.suppress(OSError):
-        for name in storage.list():
-            if name.startswith(("attempt-", "stop-")):
-                storage.remove(name)
-        if not storage.list():
-            storage.remove()
+        remove_names(storage, "", *filter(_DOCUMENT.fullmatch, storage.list()))
+        storage.remove_empty()
 
 
 def remove(left: TaskFiles) -> None:
-    """Remove a task's checkpoints and final model, wherever they show."""
-    if left.artifact_uri:
-        open_storage(left.artifact_uri).remove()
-    if left.run_artifact_uri and left.run_artifact_uri != left.artifact_uri:
-        open_storage(left.run_artifact_uri).remove()  # the run's own view of the same files
+    """Remove a task's checkpoints, its final model and its trackers' files, wherever they show."""
+    for uri in dict.fromkeys(
+        [left.artifact_uri, left.run_artifact_uri]
+    ):  # the run's own view of the same files
+        if uri:
+            _remove_artifacts(open_storage(uri), left.task_id)
+    if left.output_dir is not None:
+        finish_removals(left.output_dir, left.task_id)
     for folder in left.published():
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            logger.warning("%s: `%s` could not be removed", left.task_id, folder)
+        try:
+            remove_result(folder, left.task_id)
+        except (NotOurs, OSError) as error:
+            logger.warning("%s: `%s` could not be removed: %s", left.task_id, folder, error)
+
+
+def _remove_artifacts(storage: Storage, task_id: str) -> None:
+    """Remove what a task writes into its artifact folder, by name and manifest; what else lies there stays."""
+    names = [
+        f"{CHECKPOINTS}/{name}" for name in storage.list(CHECKPOINTS) if checkpoint_step(name) is not None
+    ]
+    for path in (*names, FINAL_MODEL):
+        try:
+            # The folder is the task's, as its row says: what has no manifest in it is a save that was cut off.
+            remove_stored(storage, path, task_id, unfinished=True)
+        except (NotOurs, OSError) as error:
+            logger.warning("%s: `%s/%s` could not be removed: %s", task_id, storage.uri, path, error)
+    try:
+        trackers = [
+            f"{folder}/{name}"
+            for folder, written in _TRACKERS.items()
+            for name in storage.files(folder)
+            if written.match(name)
+        ]
+        remove_names(storage, "", ORDER_FILE, MARK, *trackers)
+        left = [] if storage.remove_empty() else storage.files()
+    except OSError as error:
+        logger.warning("%s: `%s` could not be removed: %s", task_id, storage.uri, error)
+        return
+    if left:
+        logger.info("%s: %s files in `%s` are not its own and stay", task_id, len(left), storage.uri)

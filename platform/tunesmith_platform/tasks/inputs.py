@@ -33,6 +33,8 @@ from tunesmith_platform.sandbox.asked import Asked
 from tunesmith_platform.sandbox.placing import at
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.fitness import check_fitness
+from tunesmith_platform.tasks.outputs import check_output, output_folder
+from tunesmith_platform.tasks.starts import check_adapter, check_checkpoint, started_from
 
 _LOOKED_AT = ("model_name_or_path", "train_file", "eval_file", "output_dir")
 _OR_A_NAME = ("tokenizer_name_or_path", "chat_template")
@@ -104,16 +106,14 @@ def check_train_inputs(
     Raises:
         InvalidInput: With every problem found, each with its place and cure.
     """
-    roots = settings.roots()
     with _at("output_dir"):
-        output = allowed_path(spec.output_dir, roots) if spec.output_dir else None
-        if output is not None and output.exists() and not output.is_dir():
-            raise InvalidInput(f"`{spec.output_dir}` is a file.", hint="Name a folder.")
+        output = output_folder(spec.output_dir, settings)
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
         model_state = state_of_folder(model)
         facts = facts_of(model)
     check_further_paths(spec, settings)
+    _check_starts(spec)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
             check_targets(facts, chosen_targets(spec.target_modules, facts.linear_modules))
@@ -131,7 +131,6 @@ def check_train_inputs(
         tokenizer_state = state_of_folder(tokenizer) if tokenizer else None
         if tokenizer is not None:
             checks.check_tokenizer(tokenizer)
-    _check_adapter(spec)
     paths: dict[str, Path | None] = {}
     stored: dict[str, StoredFile] = {}
     found: dict[str, FileFacts] = {}
@@ -149,6 +148,15 @@ def check_train_inputs(
     train = paths["train_file"]
     assert train is not None
     evaluation = paths["eval_file"]
+    if output is not None:
+        reads = {
+            "its model": model,
+            "its tokenizer": tokenizer,
+            "its data": train,
+            "its rows to evaluate": evaluation,
+        }
+        with _at("output_dir"):
+            check_output(output, reads | started_from(spec), settings)
     if spec.training_type == "classification" and with_rows:
         with _at("train_file"):
             check_classes(found["train_file"].classes)
@@ -222,12 +230,21 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
                 allowed_path(str(path), roots)
 
 
-def _check_adapter(spec: TrainSpec) -> None:
-    """Look at the adapter that is trained on, where it lies on this machine."""
-    folder = local_path(spec.attach_lora_path) if spec.attach_lora and spec.attach_lora_path else None
-    if folder is not None and folder.is_dir():
+def _check_starts(spec: TrainSpec) -> None:
+    """Look at what a training starts from besides its model.
+
+    Raises:
+        InvalidInput: It is not there, or not what it should be.
+    """
+    if spec.resume_from_checkpoint:
+        with _at("resume_from_checkpoint"):
+            check_checkpoint(spec.resume_from_checkpoint, spec)
+    if spec.use_lora and spec.attach_lora and spec.attach_lora_path:
         with _at("attach_lora_path"):
-            checks.check_adapter(folder, "attach_lora_path")
+            check_adapter(spec.attach_lora_path)
+    elif spec.use_lora and spec.peft_config_path:
+        with _at("peft_config_path"):
+            checks.check_lora_file(Path(spec.peft_config_path), "")
 
 
 @functools.cache

@@ -3,11 +3,13 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from sqlalchemy import ColumnElement, String, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
+from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
@@ -99,24 +101,43 @@ def idempotent(session: Session, principal: str, key: str) -> IdempotencyRow | N
 
 
 def refuse_shared_output(session: Session, output_dir: str | None, but: str | None = None) -> None:
-    """Let one task at a time write into a folder.
+    """Let one task at a time write into a folder, and none into what another saves.
 
     Raises:
-        Conflict: A task that is not over writes there.
+        Conflict: A task that is not over writes there, or inside of what it will save; or a task's files lie above.
     """
     if output_dir is None:
         return
-    query = select(TaskRow.id, TaskRow.name).where(
-        TaskRow.state.in_([state.value for state in LIVE]),
-        TaskRow.inputs["output_dir"].as_string() == output_dir,
-        TaskRow.id != (but or ""),
+    above = [str(folder) for folder in (PurePath(output_dir), *PurePath(output_dir).parents)]
+    theirs = TaskRow.inputs["output_dir"].as_string()
+    is_near = or_(theirs.in_(above), theirs.startswith(f"{output_dir}/", autoescape=True))
+    live = select(TaskRow.id, TaskRow.name, theirs.label("output_dir")).where(
+        TaskRow.state.in_([state.value for state in LIVE]), is_near, TaskRow.id != (but or "")
     )
-    other = session.execute(query.limit(1)).first()
-    if other is not None:
+    for other in session.execute(live):
+        if _lands_in(output_dir, other.output_dir) or _lands_in(other.output_dir, output_dir):
+            raise Conflict(
+                f"Task `{other.name}` ({other.id}) writes into `{other.output_dir}` and is not over.",
+                hint="Give another `output_dir`, or wait until that task is over.",
+                field="spec.output_dir",
+            )
+    owner = session.execute(
+        select(TaskRow.id, TaskRow.name, TaskRow.artifact_uri).where(TaskRow.artifact_uri.in_(above)).limit(1)
+    ).first()
+    if owner is not None:
         raise Conflict(
-            f"Task `{other.name}` ({other.id}) writes into `{output_dir}` and is not over.",
-            hint="Give another `output_dir`, or wait until that task is over.",
+            f"`{output_dir}` lies in the files of task `{owner.name}` ({owner.id}).",
+            hint="Give another `output_dir`.",
+            field="spec.output_dir",
         )
+
+
+def _lands_in(inner: str, outer: str) -> bool:
+    """Whether a folder is one that a task writes into, or lies in a result that the task lays there."""
+    below = PurePath(inner).relative_to(outer).parts if PurePath(inner).is_relative_to(outer) else None
+    return below is not None and (
+        not below or below[0] == FINAL_MODEL or checkpoint_step(below[0]) is not None
+    )
 
 
 def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str]) -> None:

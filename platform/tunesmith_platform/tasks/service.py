@@ -24,6 +24,7 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository, stopping
 from tunesmith_platform.tasks.entering import enter, new_row
 from tunesmith_platform.tasks.inputs import TrainInputs
+from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.view import task_view
 
 
@@ -94,7 +95,8 @@ class TaskService:
         Raises:
             InvalidInput: What it is given cannot be trained on.
             IdempotencyConflict: The key was used with another body.
-            Conflict: Another task writes into its `output_dir` now, or has its model there.
+            Conflict: Another task writes into its `output_dir` now.
+            NotOurs: Something that is not its own stands where its results would go.
             QuotaExceeded: Its project's quota does not cover the checkpoints that it plans.
         """
         body = new.model_dump_json() if body is None else body
@@ -103,7 +105,7 @@ class TaskService:
             return replayed, False
         body_sha256 = _sha256(body)
         inputs = self._check(new)  # reads files: no transaction is open
-        files.refuse_taken(inputs.output_dir)
+        refuse_taken(inputs.output_dir)
         moment = now()
         with self._database.write() as session:
             if key is not None:

@@ -5,11 +5,11 @@ Written once the stop is recorded, outside of any transaction, before its user i
 again where that failed. Knows files; knows nothing of states.
 """
 
-import contextlib
 import logging
 import threading
 
 from tunesmith.job import StopMarker
+from tunesmith.removal import remove_empty, remove_names
 from tunesmith.storage import Storage, local_path, open_storage
 from tunesmith_platform.settings import Settings
 
@@ -44,10 +44,9 @@ def take_up(settings: Settings, task_id: str, attempt: int) -> None:
         OSError: A storage does not let go of it.
     """
     name = StopMarker(task_id=task_id, attempt=attempt).name
-    open_storage(f"{settings.work_dir}/{task_id}").remove(name)
-    open_storage(_documents(settings, task_id)).remove(name)
-    with contextlib.suppress(OSError):
-        (settings.work_dir / task_id).rmdir()  # made for the marker alone
+    remove_names(open_storage(f"{settings.work_dir}/{task_id}"), "", name)
+    remove_names(open_storage(_documents(settings, task_id)), "", name)
+    remove_empty(settings.work_dir / task_id)  # where it was made for the marker alone
 
 
 def _documents(settings: Settings, task_id: str) -> str:

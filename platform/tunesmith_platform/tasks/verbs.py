@@ -24,6 +24,7 @@ from tunesmith_platform.db.tables import CheckpointRow, MirrorRow, TaskRow
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
+from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.service import Origin, TaskService, move
 from tunesmith_platform.tasks.view import task_view
 from tunesmith_platform.templates.service import TemplateService
@@ -139,7 +140,12 @@ class TaskVerbs:
             return self._again(seen, more)
         spec = _with_more(seen, more)
         new = TaskRequest(spec={}).complete(spec)
-        inputs = self._tasks.look_at(new)  # its files may have gone meanwhile
+        with self._database.read() as session:
+            has_state = repository.newest_checkpoint(session, task_id) is not None
+        # Its files may have gone meanwhile; what it once went on from may: it has a state of its own.
+        gone = {"resume_from_checkpoint": None} if has_state else {}
+        inputs = self._tasks.look_at(new.model_copy(update={"spec": new.spec.model_copy(update=gone)}))
+        refuse_taken(inputs.output_dir, task_id)
         with self._database.write() as session:
             task = repository.locked(session, task_id)
             if (task.state, task.attempt, task.spec) != (seen.state, seen.attempt, seen.spec):
