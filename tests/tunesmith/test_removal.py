@@ -45,6 +45,12 @@ def published(target: Path, task_id: str, **files: str) -> list[Path]:
         return lay(new, target, task_id)
 
 
+def seen(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    """What tells that nothing in a folder was changed or made anew."""
+    facts = {path: os.lstat(path) for path in folder.rglob("*")}
+    return {path: (fact.st_ino, fact.st_size, fact.st_mtime_ns) for path, fact in facts.items()}
+
+
 # --- marks
 
 
@@ -151,13 +157,13 @@ def test_what_is_not_the_tasks_own_is_never_replaced(
     out = tmp_path / "out"
     out.mkdir()
     occupy(out / "model")
-    before = {path: os.lstat(path) for path in sorted(out.rglob("*"))}
+    before = seen(out)
     with pytest.raises(NotOurs, match="out/model"):
         published(out / "model", TASK)
     if not (out / "model").is_symlink():
         with pytest.raises(NotOurs):
             remove_result(out / "model", TASK)
-    assert {path: os.lstat(path) for path in sorted(out.rglob("*"))} == before
+    assert seen(out) == before
     assert not list(out.glob(".*")), "nothing of the attempt is left"
 
 
