@@ -113,7 +113,7 @@ def check_train_inputs(
         model_state = state_of_folder(model)
         facts = facts_of(model)
     check_further_paths(spec, settings)
-    _check_starts(spec)
+    check_starts(spec)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
             check_targets(facts, chosen_targets(spec.target_modules, facts.linear_modules))
@@ -230,7 +230,7 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
                 allowed_path(str(path), roots)
 
 
-def _check_starts(spec: TrainSpec) -> None:
+def check_starts(spec: TrainSpec) -> None:
     """Look at what a training starts from besides its model.
 
     Raises:
