@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import tunesmith
+from tunesmith.home import Home
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
@@ -29,6 +30,7 @@ from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.embedded.watching import SupervisorWatch, inherited
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events import endpoints as event_endpoints
@@ -193,6 +195,8 @@ def _loops(app: FastAPI, services: Services) -> dict[str, Callable[[], Loop]]:
 
     app.state.reconciler = app.state.mirror = None
     makers: dict[str, Callable[[], Loop]] = {} if tracking is None else {"Mirror": mirror}
+    if (environment := inherited()) is not None:
+        makers["SupervisorWatch"] = lambda: SupervisorWatch(Home(settings.home), hub, environment)
     return makers | {
         "Reconciler": reconciler,
         "RunnerPool": lambda: RunnerPool(database, hub, settings, services.jobs),

@@ -23,6 +23,7 @@ import tunesmith_platform
 from tunesmith.errors import DatabaseBusy
 from tunesmith.job import read_secret, runner_token
 from tunesmith.lifecycle import State
+from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db import engine
 from tunesmith_platform.db.engine import MIGRATIONS, Database
@@ -74,7 +75,7 @@ class Things:
     def __init__(self, plane: Plane, client: TestClient, folder: Path) -> None:
         plane.settings.max_concurrent_jobs = 9
         plane.settings.allowed_roots = [folder]
-        plane.settings.notify_private_addresses = True
+        plane.settings.notify_addresses = [*AddressKind]
         self.client = client
         running, stopped = plane.running(), plane.running()
         plane.report(running, SAVED)

@@ -4,13 +4,12 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import deque
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -48,13 +47,23 @@ def up(
     ray_cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs that Ray may use; all when not given.")
     ] = None,
+    foreground: Annotated[
+        bool,
+        typer.Option(
+            "--foreground",
+            help="Stay, and look after the platform: for systemd, or a container's first process.",
+        ),
+    ] = False,
 ) -> None:
     """Start the platform on this machine: Ray, MLflow and the API. Again: finds the one that runs."""
-    from tunesmith_platform.embedded.record import read_record
+    from tunesmith_platform.embedded.record import note_ended, read_record
 
     home = Home()
     _make(home)
     roots = _allow(home, allow or [Path.cwd()])
+    note_ended(home, False)
+    if foreground:
+        _become_supervisor(home, ray_cpus)
     found = _supervisor(home)
     if found is None:
         _start_supervisor(home, ray_cpus)
@@ -78,9 +87,12 @@ def down() -> None:
     import psutil
 
     from tunesmith_platform.embedded.processes import end, ours
+    from tunesmith_platform.embedded.record import note_ended
 
     home = Home()
     supervisor = _supervisor(home)
+    if home.root.is_dir():
+        note_ended(home, True)
     if supervisor is not None:
         talk.print("Ending the platform...")
         try:
@@ -205,29 +217,19 @@ def _supervisor(home: Home) -> Any:
 
 
 def _start_supervisor(home: Home, ray_cpus: int | None) -> None:
-    from tunesmith_platform.embedded.environment import passed_to_supervisor
-    from tunesmith_platform.embedded.processes import MARK, mark
-    from tunesmith_platform.embedded.supervisor import rotate
+    from tunesmith_platform.embedded.watching import start_supervisor
 
-    log = home.logs / "supervisor.log"
-    rotate(log)
-    environment = passed_to_supervisor(os.environ)
-    environment |= {"TUNESMITH_HOME": str(home.root), MARK: mark(home, "supervisor")}
-    with log.open("ab") as stream:
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tunesmith_platform.embedded.supervisor",
-                *([] if ray_cpus is None else [f"--ray-cpus={ray_cpus}"]),
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            cwd=home.root,
-            start_new_session=True,
-        )
+    start_supervisor(home, os.environ, ray_cpus)
+
+
+def _become_supervisor(home: Home, ray_cpus: int | None) -> NoReturn:
+    """Go on as the supervisor, in this very process: whoever started it waits for it."""
+    from tunesmith_platform.embedded.watching import supervisor_command, supervisor_environment
+
+    command = [*supervisor_command(ray_cpus), "--foreground"]
+    os.chdir(home.root)
+    sys.stdout.flush()
+    os.execve(command[0], command, supervisor_environment(home, os.environ))  # noqa: S606  (our own words)
 
 
 def _tell_what_stays_behind() -> None:

@@ -5,6 +5,7 @@ Everything listens on loopback. Knows commands and ports; the supervisor knows w
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import socket
@@ -18,8 +19,9 @@ import httpx
 
 from tunesmith.home import Connection, Home
 from tunesmith.job import read_secret
-from tunesmith_platform.embedded.environment import passed_to
+from tunesmith_platform.embedded.environment import passed_to, passed_to_supervisor
 from tunesmith_platform.embedded.processes import MARK, mark
+from tunesmith_platform.embedded.watching import INHERITED
 
 HOST = "127.0.0.1"
 PORT_NAMES = (
@@ -89,15 +91,22 @@ def ray_folder(home: Home) -> Path:
     return Path("/tmp") / f"tunesmith-{hashlib.sha256(str(home.root).encode()).hexdigest()[:8]}"  # noqa: S108
 
 
-def parts(home: Home, ports: dict[str, int], ray_cpus: int | None) -> list[Part]:
-    """The three parts."""
+def parts(home: Home, ports: dict[str, int], ray_cpus: int | None, is_kept: bool = False) -> list[Part]:
+    """The three parts.
+
+    Args:
+        home: The state folder.
+        ports: Where each answers.
+        ray_cpus: CPUs that Ray may use.
+        is_kept: Whether something starts the supervisor again when it dies; else the API does.
+    """
     where = connection(ports)
     assert where.mlflow_url is not None
     assert where.ray_url is not None
     return [
         _ray(home, ports, where.ray_url, ray_cpus),
         _mlflow(home, where.mlflow_url, ports["mlflow"]),
-        _api(home, where, ports["api"]),
+        _api(home, where, ports["api"], is_kept),
     ]
 
 
@@ -116,18 +125,18 @@ def environment(home: Home, part: Part) -> dict[str, str]:
 _looks = httpx.Client(timeout=5, trust_env=False)
 
 
-def _answers(url: str, token_file: Path | None = None, expected: int = 200) -> bool:
+def _answers(url: str, token: str | None = None, expected: int = 200) -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        headers = {"Authorization": f"Bearer {read_secret(token_file)}"} if token_file else {}
         return _looks.get(url, headers=headers).status_code == expected
-    except (httpx.HTTPError, OSError):  # its token may be gone
+    except httpx.HTTPError:
         return False
 
 
 def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
     def healthy() -> bool:
         # "No such job" is the answer of a Ray that takes jobs.
-        return _answers(f"{url}/api/jobs/tunesmith-probe", home.ray_token_file, expected=404)
+        return _answers(f"{url}/api/jobs/tunesmith-probe", read_secret(home.ray_token_file), expected=404)
 
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
@@ -184,7 +193,7 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
     def healthy() -> bool:
         # `/health` alone says nothing of the database, nor of the host check.
         place = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-        return _answers(place, home.mlflow_token_file)
+        return _answers(place, read_secret(home.mlflow_token_file))
 
     artifacts = home.files / "mlflow"
     return Part(
@@ -192,7 +201,7 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
     )
 
 
-def _api(home: Home, where: Connection, port: int) -> Part:
+def _api(home: Home, where: Connection, port: int, is_kept: bool) -> Part:
     def healthy() -> bool:
         return _answers(f"{where.api_url}/healthz")
 
@@ -207,5 +216,6 @@ def _api(home: Home, where: Connection, port: int) -> Part:
             "TUNESMITH_MLFLOW_TOKEN_FILE": str(home.mlflow_token_file),
             "TUNESMITH_JOB_PYTHON": sys.executable,
             "TUNESMITH_WARM_RUNNERS": os.environ.get("TUNESMITH_WARM_RUNNERS", "1"),
-        },
+        }
+        | ({} if is_kept else {INHERITED: json.dumps(passed_to_supervisor(os.environ))}),
     )

@@ -1,5 +1,7 @@
 """What is remembered of the platform between two starts: one small JSON file, written by the supervisor alone."""
 
+from pathlib import Path
+
 from pydantic import BaseModel
 
 from tunesmith.home import Home
@@ -43,3 +45,20 @@ def write_record(home: Home, record: Record) -> None:
     part = home.parts.with_suffix(".part")
     part.write_text(record.model_dump_json(indent=1))
     part.replace(home.parts)
+
+
+def is_ended(home: Home) -> bool:
+    """Whether the user ended the platform, with `tunesmith down`: then nobody starts any of it but `tunesmith up`."""
+    return _ended(home).exists()
+
+
+def note_ended(home: Home, ended: bool) -> None:
+    """Note that the user ends the platform, or starts it."""
+    if ended:
+        _ended(home).touch()
+    else:
+        _ended(home).unlink(missing_ok=True)
+
+
+def _ended(home: Home) -> Path:
+    return home.root / "ended"

@@ -6,11 +6,14 @@ Run with `python -m tunesmith_platform.embedded.supervisor` by `tunesmith up`; o
 import argparse
 import contextlib
 import fcntl
+import functools
 import logging
 import os
+import select
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +23,22 @@ from tunesmith.errors import Conflict
 from tunesmith.home import Home
 from tunesmith_platform.embedded.parts import Part, choose_ports, connection, environment, parts, ray_folder
 from tunesmith_platform.embedded.processes import end, same_process, ticks_of
-from tunesmith_platform.embedded.record import PartRecord, read_record, write_record
+from tunesmith_platform.embedded.record import PartRecord, is_ended, read_record, write_record
 from tunesmith_platform.loops import Troubles
 
 logger = logging.getLogger("supervisor")
 
+ENDED = 3
+"""The exit code in the foreground that says: `tunesmith down` ended it, do not start it again."""
 LOOK_SECONDS = 2.0
+_IMPATIENT_SECONDS = 0.25
+"""How often a part is looked at that is not well yet."""
 SICK_SECONDS = 30.0
 _LOG_BYTES = 20 * 2**20
 _LOG_KEPT = 3
 _MAX_BACKOFF = 30.0
-_RAN_WELL_SECONDS = 300.0
+_RAN_WELL_SECONDS = 60.0
+"""A part that ran so long before it fell is started again at once; one that falls again sooner waits, ever longer."""
 
 
 def rotate(log: Path) -> None:
@@ -73,9 +81,15 @@ class Keeper:
 
     def start(self) -> None:
         """Start the part, after ending whatever an earlier one left."""
+        self._end_left()
+        self._start()
+
+    def _end_left(self) -> None:
         left = end(self._home, self.part.name)
         if left:
             logger.info("%s: ended %d processes that an earlier start left", self.part.name, left)
+
+    def _start(self) -> None:
         log = self._home.logs / f"{self.part.name}.log"
         rotate(log)
         with log.open("ab") as stream:
@@ -100,10 +114,7 @@ class Keeper:
         """Look at the part once; restart it when it is gone, or has not answered for long."""
         if self._start_after is not None:
             if time.monotonic() >= self._start_after:
-                try:
-                    self.start()
-                except OSError as error:  # no room for its log, too many processes: it may pass
-                    self._fall(f"it could not be started: {error}")
+                self._try(self.start)
             return
         if self._is_gone():
             self._fall("it ended")
@@ -112,6 +123,32 @@ class Keeper:
             self._set("healthy")
         else:
             self._sick()
+
+    def _try(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except OSError as error:  # no room for its log, too many processes: it may pass
+            self._fall(f"it could not be started: {error}")
+
+    def wait(self, seconds: float, stop: int) -> None:
+        """Wait until it is time to look again: so many seconds, or until the part ends.
+
+        Args:
+            seconds: At the most.
+            stop: A descriptor that can be read once nobody is to wait any more.
+        """
+        waiting = select.poll()
+        waiting.register(stop, select.POLLIN)
+        with contextlib.ExitStack() as opened:
+            if self._start_after is None and self.record.pid is not None:
+                # Also of a process that is no child of ours, but an earlier supervisor's.
+                with contextlib.suppress(OSError):  # it is gone, or the kernel knows no such thing
+                    process = os.pidfd_open(self.record.pid)
+                    opened.callback(os.close, process)
+                    waiting.register(process, select.POLLIN)
+            elif self._start_after is not None:
+                seconds = min(seconds, max(0.0, self._start_after - time.monotonic()))
+            waiting.poll(seconds * 1000)
 
     def _is_gone(self) -> bool:
         if self._child is not None:
@@ -130,13 +167,15 @@ class Keeper:
     def _fall(self, why: str) -> None:
         if self._start_after is None and time.time() - self.record.started_at > _RAN_WELL_SECONDS:
             self.record.falls = 0
-        pause = min(_MAX_BACKOFF, 2.0 ** min(self.record.falls, 10))
+        pause = min(_MAX_BACKOFF, 2.0 ** min(self.record.falls - 1, 10)) if self.record.falls else 0.0
         self.record.falls += 1
         self.record.restarts += 1
         logger.warning("%s: %s; restarting in %.0f s", self.part.name, why, pause)
         self._set("restarting", why)
-        end(self._home, self.part.name)
+        self._end_left()
         self._start_after = time.monotonic() + pause
+        if not pause:
+            self._try(self._start)
 
     def _set(self, state: str, message: str = "") -> None:
         if (self.record.state, self.record.message) != (state, message) or state == "starting":
@@ -156,6 +195,8 @@ class Supervisor:
         self._home = home
         self._make_parts = make_parts
         self._stop = threading.Event()
+        self._stopped, self._stop_now = os.pipe()
+        """Can be read once everything is to end: what waits for a process cannot wait for an event."""
         self._lock = threading.Lock()
         self._record = read_record(home)
         self._record.ray_cpus = ray_cpus or self._record.ray_cpus
@@ -163,8 +204,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Start or take over every part, then look after them until SIGTERM; then end them all."""
-        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-        signal.signal(signal.SIGINT, lambda *_: self._stop.set())
+        signal.signal(signal.SIGTERM, lambda *_: self._leave())
+        signal.signal(signal.SIGINT, lambda *_: self._leave())
         self._record.supervisor = PartRecord(
             pid=os.getpid(), ticks=ticks_of(os.getpid()) or 0, started_at=time.time(), state="healthy"
         )
@@ -192,8 +233,18 @@ class Supervisor:
     def _keep(self, keeper: Keeper) -> None:
         troubles = Troubles("supervisor")
         troubles.attempt(f"taking over {keeper.part.name}", keeper.take_over)
-        while not self._stop.wait(LOOK_SECONDS if keeper.record.state == "healthy" else 0.25):
+        while not self._stop.is_set():
             troubles.attempt(f"looking after {keeper.part.name}", keeper.look)
+            seconds = LOOK_SECONDS if keeper.record.state == "healthy" else _IMPATIENT_SECONDS
+            if not troubles.attempt(
+                f"waiting for {keeper.part.name}", functools.partial(keeper.wait, seconds, self._stopped)
+            ):
+                self._stop.wait(seconds)
+
+    def _leave(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            os.write(self._stop_now, b"x")  # read by nobody: it wakes all who wait
 
     def _end(self, keepers: list[Keeper]) -> None:
         # The API first: nothing new is begun while the rest leaves. Ray next: its jobs still report nowhere.
@@ -221,11 +272,16 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def only_one(home: Home) -> Iterator[bool]:
-    """Hold the state folder's lock; False when another supervisor holds it."""
+def only_one(home: Home, wait: bool = False) -> Iterator[bool]:
+    """Hold the state folder's lock; False when another supervisor holds it.
+
+    Args:
+        home: The state folder.
+        wait: Whether to wait for the other one's end instead.
+    """
     with (home.root / "supervisor.lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield True
         except BlockingIOError:
             yield False
@@ -240,21 +296,39 @@ def _claim(folder: Path) -> None:
     folder.chmod(0o700)
 
 
+def supervise(home: Home, ray_cpus: int | None = None, foreground: bool = False) -> None:
+    """Supervise a state folder's platform until told to end; leave at once where another supervisor does.
+
+    Args:
+        home: The state folder.
+        ray_cpus: CPUs that Ray may use; as before when None.
+        foreground: Whether something waits for this process and starts it again: then it waits for another
+            supervisor's end and takes over from it, and the API starts none.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _claim(ray_folder(home))
+    with only_one(home, wait=foreground) as mine:
+        if not mine:
+            logger.info("another supervisor holds %s", home.root)
+        elif is_ended(home):
+            logger.info("the platform of %s was ended", home.root)
+        else:
+            make_parts = functools.partial(parts, is_kept=foreground)
+            Supervisor(home, ray_cpus, make_parts).run()
+    if foreground and is_ended(home):
+        sys.exit(ENDED)
+
+
 def main() -> None:
     """Supervise the state folder's platform."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--ray-cpus", type=int)
-    ray_cpus = arguments.parse_args().ray_cpus
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    arguments.add_argument("--foreground", action="store_true")
+    given = arguments.parse_args()
     home = Home()
     home.create()
-    _claim(ray_folder(home))
-    with only_one(home) as mine:
-        if mine:
-            Supervisor(home, ray_cpus).run()
-        else:
-            logger.info("another supervisor holds %s", home.root)
+    supervise(home, given.ray_cpus, given.foreground)
 
 
 if __name__ == "__main__":

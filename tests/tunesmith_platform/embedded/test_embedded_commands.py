@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +15,8 @@ from tunesmith_platform.embedded import doctor as checks
 from tunesmith_platform.embedded.commands import app
 from tunesmith_platform.embedded.hardware import Gpu, Hardware
 from tunesmith_platform.embedded.parts import PORT_NAMES, choose_ports, environment, parts, ray_folder
+from tunesmith_platform.embedded.processes import MARK, mark
+from tunesmith_platform.embedded.record import is_ended
 from tunesmith_platform.embedded.supervisor import rotate
 
 
@@ -161,3 +164,23 @@ def test_the_doctor_warns_of_a_network_file_system(state: Home, monkeypatch: pyt
     monkeypatch.setattr("psutil.disk_partitions", lambda **_: [root, there])
     found = next(finding for finding in checks.examine(state) if finding.what == "File system")
     assert (found.verdict, found.found) == (checks.Verdict.WARNING, "`nfs4`, over a network")
+
+
+def test_down_is_remembered_until_up(state: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody starts any of the platform in between: not the API, nor systemd."""
+    state.create()
+    assert not is_ended(state)
+    CliRunner().invoke(app, ["down"])
+    assert is_ended(state)
+    become: list[Any] = []
+
+    def leave(program: str, arguments: list[str], environment: dict[str, str]) -> None:
+        become.extend([program, arguments, environment])
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", leave)
+    monkeypatch.chdir(state.root)
+    assert CliRunner().invoke(app, ["up", "--foreground", "--ray-cpus", "2"]).exit_code == 0
+    assert not is_ended(state)
+    assert become[1][1:] == ["-m", "tunesmith_platform.embedded.supervisor", "--ray-cpus=2", "--foreground"]
+    assert become[2][MARK] == mark(state, "supervisor")

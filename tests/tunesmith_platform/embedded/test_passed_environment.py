@@ -19,6 +19,7 @@ from tunesmith_platform.embedded.environment import (
     stays_behind,
 )
 from tunesmith_platform.embedded.parts import choose_ports, environment, parts
+from tunesmith_platform.embedded.watching import INHERITED
 from tunesmith_platform.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -158,7 +159,7 @@ def test_every_setting_that_is_named_anywhere_is_passed_on() -> None:
         if file.name != "parts.py"
         for name in re.findall(r"TUNESMITH_[A-Z]+(?:_[A-Z]+)*", file.read_text())
     }
-    ours = {"TUNESMITH_INSTANCE", ASIDE, "TUNESMITH_MLFLOW_TOKEN_FILE"}
+    ours = {"TUNESMITH_INSTANCE", ASIDE, INHERITED, "TUNESMITH_MLFLOW_TOKEN_FILE"}
     passed = set(passed_to("api", dict.fromkeys(named, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"}))
     passed |= set(
         passed_to("ray", dict.fromkeys(named - {PASS}, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"})

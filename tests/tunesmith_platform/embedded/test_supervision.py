@@ -1,6 +1,7 @@
 """What `up` promises when parts, the supervisor, or everything is killed: on stand-ins, with real processes."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +14,13 @@ import pytest
 from waiting import wait_until
 
 from tunesmith.home import Home
-from tunesmith_platform.embedded.processes import MARK, end, mark, ours, same_process
-from tunesmith_platform.embedded.record import Record, read_record
+from tunesmith_platform.embedded import watching
+from tunesmith_platform.embedded.parts import choose_ports, environment, parts
+from tunesmith_platform.embedded.processes import MARK, end, mark, ours, same_process, ticks_of
+from tunesmith_platform.embedded.record import Record, note_ended, read_record, write_record
+from tunesmith_platform.embedded.supervisor import ENDED
+from tunesmith_platform.embedded.watching import SupervisorWatch
+from tunesmith_platform.events.hub import Hub
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 NAMES = ("ray", "mlflow", "api")
@@ -252,3 +258,113 @@ def test_a_session_without_its_leader_is_ours_only_if_nobody_in_it_is_plainly_an
     finally:
         os.kill(marked, signal.SIGKILL)
         os.kill(stranger, signal.SIGKILL)
+
+
+# --- the API and the supervisor start each other again
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Home]:
+    started: list[Home] = []
+    monkeypatch.setattr(watching, "start_supervisor", lambda home, _shell: started.append(home))
+    return started
+
+
+def recorded(home: Home, **supervisor: object) -> SupervisorWatch:
+    home.create()
+    write_record(home, Record.model_validate({"supervisor": {"state": "healthy", **supervisor}}))
+    return SupervisorWatch(home, Hub(), {})
+
+
+def test_the_api_starts_a_supervisor_that_has_died_and_waits_for_it(state: Home, starts: list[Home]) -> None:
+    watch = recorded(state, pid=os.getpid(), ticks=1)
+    watch.tick()
+    watch.tick()
+    assert starts == [state], "it has not had the time to say that it runs"
+
+
+def test_the_api_starts_none_where_one_lives_or_was_told_to_end(state: Home, starts: list[Home]) -> None:
+    me = {"pid": os.getpid(), "ticks": ticks_of(os.getpid())}
+    recorded(state, **me).tick()
+    recorded(state).tick()  # it runs without one
+    recorded(state, pid=os.getpid(), ticks=1, **{"state": "stopped"}).tick()
+    watch = recorded(state, pid=os.getpid(), ticks=1)
+    note_ended(state, True)
+    watch.tick()
+    assert starts == []
+    note_ended(state, False)
+    watch.tick()
+    assert starts == [state]
+
+
+def test_a_supervisor_that_was_killed_is_started_by_the_api_and_takes_over(
+    state: Home, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    before = pids(read_record(state))
+    program = [sys.executable, str(Path(__file__).with_name("stand_in_platform.py")), "30"]
+    monkeypatch.setattr(watching, "supervisor_command", lambda _ray_cpus=None: program)
+    watch = SupervisorWatch(state, Hub(), os.environ)
+    first = read_record(state).supervisor.pid
+    kill(first)
+    watch.pause()  # ends at once: it waits for that process
+    watch.tick()
+    wait_until(lambda: read_record(state).supervisor.pid != first, what="another supervisor")
+    second = read_record(state).supervisor.pid
+    assert second is not None
+    try:
+        wait_until(lambda: all_healthy(state), what="three healthy parts")
+        assert pids(read_record(state)) == before
+        assert psutil.Process(second).ppid() != os.getpid(), "ending the API's processes must not end it"
+        assert [process.pid for process in ours(state, "supervisor")] == [second]
+    finally:
+        os.kill(second, signal.SIGTERM)
+        wait_until(lambda: not lives(second), what="its end")
+
+
+def test_a_part_is_started_again_at_once_and_waits_only_when_it_falls_again(
+    state: Home, start: Start
+) -> None:
+    start()
+    for falls in (1, 2, 3):
+        kill(read_record(state).parts["api"].pid)
+        wait_until(
+            lambda falls=falls: read_record(state).parts["api"].restarts == falls and all_healthy(state),  # type: ignore[misc]
+            what="its return",
+        )
+    said = (state.logs / "supervisor.log").read_text()
+    assert [line[-3:] for line in said.splitlines() if "restarting in" in line] == ["0 s", "1 s", "2 s"]
+
+
+def test_what_the_api_starts_a_supervisor_with_is_what_it_was_started_with(
+    state: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API itself has few of the variables that Ray's workers need."""
+    monkeypatch.setenv("HF_HOME", "/models")
+    state.create()
+    api = parts(state, choose_ports({}), None)[2]
+    given = environment(state, api)
+    assert "HF_HOME" not in given
+    monkeypatch.setattr(os, "environ", dict(given))
+    inherited = watching.inherited()
+    assert inherited is not None
+    assert watching.supervisor_environment(state, inherited)["HF_HOME"] == "/models"
+    assert watching.inherited() is None
+    kept = environment(state, parts(state, choose_ports({}), None, is_kept=True)[2])
+    assert watching.INHERITED not in kept, "systemd starts it again"
+
+
+def test_the_unit_is_one_that_systemd_takes(state: Home, tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("there is no systemd here")
+    unit = Path(__file__).parents[3] / "infra" / "systemd" / "tunesmith.service"
+    text = unit.read_text()
+    assert "Restart=always" in text
+    assert f"RestartPreventExitStatus={ENDED}" in text
+    copy = tmp_path / unit.name
+    copy.write_text(text.replace("%h/tunesmith/.venv/bin/tunesmith", sys.executable))
+    said = subprocess.run([tool, "verify", "--user", copy], capture_output=True, text=True, check=False)
+    complaints = [line for line in said.stderr.splitlines() if unit.name in line]
+    assert complaints == []
+    assert "up --foreground" in text
