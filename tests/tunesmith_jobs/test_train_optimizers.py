@@ -8,6 +8,7 @@ import training_run as tr
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.lifecycle import Reason, State
+from tunesmith.model_folder.problems import PICKLES
 from tunesmith.optimizers import is_installed, optimizer_problems
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
@@ -55,6 +56,9 @@ def assert_learns_and_resumes(tmp_path: Path, model: Path, name: str) -> None:
     assert min(tr.losses(cut, 2)) == max(tr.losses(cut, 1)) + 1
     assert tr.losses(cut, 1, 2) == loss
     assert weights(cut) == weights(whole)
+    assert not [path.name for path in cut.rglob("*") if path.suffix in PICKLES], (
+        "every state fits safetensors and JSON"
+    )
 
 
 @pytest.mark.slow
