@@ -53,7 +53,7 @@ class Bench:
         self, sandbox: Sandbox, name: str, argument: dict[str, Any], about: str, who: Caller | None = None
     ) -> "Future[bytes]":
         def ask() -> bytes:
-            caller._current.set(who or caller._NOBODY)
+            caller._current.set(who or caller._LOOP)
             return sandbox.run(name, argument, about=about)
 
         return self.threads.submit(ask)
@@ -270,6 +270,17 @@ def test_work_ends_when_its_client_leaves(bench: Bench) -> None:
         held.answer.result(60)
     assert not worker.is_alive()
     assert json.loads(sandbox.run("template", YAML, about="a"))["name"] == "mine"
+
+
+def test_a_loop_waits_only_so_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has others to serve: what stands before it in the queue, or its own work, must not hold it up for ever."""
+    sandbox = bench.sandbox(1)
+    held = bench.held(sandbox, "pipe", "a", Client())
+    wait_until(held.is_read, 60, "the worker")
+    monkeypatch.setattr(Caller, "patience_seconds", 0.1)
+    with pytest.raises(Unavailable, match="in time"):
+        sandbox.run("template", YAML, about="a")
+    held.release()
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:

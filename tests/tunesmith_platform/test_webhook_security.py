@@ -97,7 +97,8 @@ def test_a_host_with_one_address_inside_is_refused_whole() -> None:
     ["ftp://example.com/x", "file:///etc/passwd", "https://", "https://u:p@example.com", "http://[::1", "no url at all",
      "http://127.0.0.1/", "http://localhost:8265/", "http://0x7f000001/", "http://2130706433/", "http://[::1]/",
      "http://169.254.169.254/latest", "http://0/", "http://[::ffff:127.0.0.1]/", "https://example.com:22/",
-     "https://example.com:0/", "https://example.com:6/", "http://127.1:8000/"],
+     "https://example.com:0/", "https://example.com:6/", "http://127.1:8000/", "http://a..b/",
+     f"http://{'a' * 64}.example/", "https://example.com:65536/", "http://example.com\\\\@127.0.0.1/"],
 )  # fmt: skip
 def test_a_url_that_leads_inside_is_refused(plane: Plane, url: str) -> None:
     plane.settings.notify_addresses = [AddressKind.PUBLIC]

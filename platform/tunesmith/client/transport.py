@@ -34,6 +34,9 @@ from tunesmith.home import Home
 SILENCE_SECONDS = 30.0
 """A stream that is silent for so long is taken for dead: the server sends a heartbeat every ten seconds."""
 _CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
+_READING_SECONDS = 300.0
+"""Large files are read whole before a task is entered."""
 _LONGEST_PAUSE = 2.0
 _BY_STATUS: dict[int, type[TunesmithError]] = {
     401: Unauthorized,
@@ -112,18 +115,25 @@ class Transport:
         url: Where it answers.
         api_key: Who asks; None sends no key.
         retry_seconds: How long a call that may be repeated is repeated while the server is away or busy.
-        timeout_seconds: How long one answer may take.
+        timeout_seconds: How long one answer may take; None allows more to what has files read.
     """
 
     def __init__(
-        self, url: str, api_key: str | None, *, retry_seconds: float = 8.0, timeout_seconds: float = 30.0
+        self,
+        url: str,
+        api_key: str | None,
+        *,
+        retry_seconds: float = 8.0,
+        timeout_seconds: float | None = None,
     ) -> None:
         self.url = shown(url)
         self._retry_seconds = retry_seconds
+        # The server ends the reading of a file when its client leaves: who asks again has it begun again.
+        self._reading_seconds = timeout_seconds or _READING_SECONDS
         self._http = httpx.Client(
             base_url=url,
             auth=BearerAuth(api_key) if api_key else None,
-            timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(timeout_seconds or _ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             headers={"User-Agent": "tunesmith"},
             # A proxy of the environment must never see what goes to this machine's own server.
             trust_env=not is_loopback(url),
@@ -192,8 +202,11 @@ class Transport:
     ) -> Any:
         params = {key: value for key, value in (query or {}).items() if value is not None}
         with self._worded():
+            timeout: Any = httpx.USE_CLIENT_DEFAULT
+            if method == "POST":
+                timeout = httpx.Timeout(self._reading_seconds, connect=_CONNECT_SECONDS)
             response = self._http.request(
-                method, path, params=params, json=body, content=content, headers=headers
+                method, path, params=params, json=body, content=content, headers=headers, timeout=timeout
             )
         if not response.is_success:
             raise answered(response)

@@ -125,18 +125,18 @@ def environment(home: Home, part: Part) -> dict[str, str]:
 _looks = httpx.Client(timeout=5, trust_env=False)
 
 
-def _answers(url: str, token: str | None = None, expected: int = 200) -> bool:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+def _answers(url: str, token_file: Path | None = None, expected: int = 200) -> bool:
     try:
+        headers = {"Authorization": f"Bearer {read_secret(token_file)}"} if token_file else {}
         return _looks.get(url, headers=headers).status_code == expected
-    except httpx.HTTPError:
+    except (httpx.HTTPError, OSError):  # its token may be gone
         return False
 
 
 def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
     def healthy() -> bool:
         # "No such job" is the answer of a Ray that takes jobs.
-        return _answers(f"{url}/api/jobs/tunesmith-probe", read_secret(home.ray_token_file), expected=404)
+        return _answers(f"{url}/api/jobs/tunesmith-probe", home.ray_token_file, expected=404)
 
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
@@ -193,7 +193,7 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
     def healthy() -> bool:
         # `/health` alone says nothing of the database, nor of the host check.
         place = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-        return _answers(place, read_secret(home.mlflow_token_file))
+        return _answers(place, home.mlflow_token_file)
 
     artifacts = home.files / "mlflow"
     return Part(

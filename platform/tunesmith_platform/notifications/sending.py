@@ -12,7 +12,6 @@ from collections.abc import Collection
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -27,6 +26,7 @@ from tunesmith_platform.tls import trust
 TIMEOUT_SECONDS = 10.0
 _WEB_PORTS = (80, 443)
 _FIRST_FREE_PORT = 1024
+_LAST_PORT = 65535
 
 
 class Answer(NamedTuple):
@@ -47,25 +47,27 @@ class Place(NamedTuple):
 
 
 def place_of(url: str) -> Place:
-    """Where a URL leads, if a webhook may have it.
+    """Where a URL leads, if a webhook may have it. Read by the library that posts: two would differ over some.
 
     Raises:
         InvalidInput: It is no plain http or https URL.
     """
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        httpx.URL(url)
+        parts = httpx.URL(url)
+        host, port = parts.raw_host.decode("ascii"), parts.port
+        host.encode("idna")  # what the resolver does: it refuses empty labels, and ones that are too long
     except (ValueError, httpx.InvalidURL) as error:
         raise InvalidInput(f"`{url}` is no URL.", field="url") from error
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidInput("A webhook's URL begins with `https://` or `http://`.", field="url")
-    if parts.username is not None or parts.password is not None:
+    if parts.userinfo:
         raise InvalidInput(
             "A webhook's URL holds no user and no password.",
             field="url",
             hint="Leave them out: the signature tells the receiver who posts.",
         )
+    if port is not None and port > _LAST_PORT:
+        raise InvalidInput(f"There is no port {port}.", field="url")
     if port is not None and port not in _WEB_PORTS and port < _FIRST_FREE_PORT:
         raise InvalidInput(
             f"No webhook goes to port {port}: below {_FIRST_FREE_PORT}, only 80 and 443 are the web's.",

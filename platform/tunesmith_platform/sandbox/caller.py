@@ -6,6 +6,7 @@ caller in the thread's context instead, and only a call that takes long has the 
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
@@ -18,6 +19,8 @@ class Caller:
     owner = ""
     """Whose key was shown; one owner's many calls are served in turn with another's few."""
     has_left = False
+    patience_seconds = 120.0
+    """How long it waits for an answer. A loop has others to serve, and asks again."""
 
     @contextlib.contextmanager
     def watched(self, left: Callable[[], None]) -> Iterator[None]:
@@ -26,11 +29,13 @@ class Caller:
 
 
 class RequestCaller(Caller):
-    """A request's client.
+    """A request's client. It waits as long as it wants.
 
     Args:
         receive: The request's ASGI messages. Its body was read by the time that anything is computed of it.
     """
+
+    patience_seconds = math.inf
 
     def __init__(self, receive: Receive) -> None:
         self._loop = asyncio.get_running_loop()
@@ -73,8 +78,8 @@ class RequestCaller(Caller):
             self._task = None
 
 
-_NOBODY = Caller()
-_current: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
+_LOOP = Caller()
+_current: ContextVar[Caller] = ContextVar("caller", default=_LOOP)
 
 
 def current_caller() -> Caller:
@@ -82,10 +87,22 @@ def current_caller() -> Caller:
     return _current.get()
 
 
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """What is computed here is waited for by nobody, and may take its time."""
+    caller = Caller()
+    caller.patience_seconds = math.inf
+    token = _current.set(caller)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def name_owner(owner: str) -> None:
     """Note whose key a request has shown."""
     caller = _current.get()
-    if caller is not _NOBODY:
+    if caller is not _LOOP:
         caller.owner = owner
 
 

@@ -10,8 +10,10 @@ Knows nothing of what is computed. A piece of work must change nothing, for it m
 import itertools
 import json
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -57,7 +59,17 @@ class _Ticket:
         self.called = threading.Event()
         """Its turn has come, or its caller has left."""
         self.has_left = caller.has_left
+        self.until = time.monotonic() + caller.patience_seconds
         self.slot: _Slot | None = None
+
+    def check_wanted(self) -> None:
+        """Raise `Unavailable` where nobody waits for it any more."""
+        if self.has_left:
+            raise _gone()
+        if time.monotonic() > self.until:
+            raise Unavailable(
+                "No processor was free for a check of files in time.", hint="It is tried again."
+            )
 
     def leave(self) -> None:
         """The caller has left."""
@@ -73,6 +85,8 @@ class _Slot:
         self.ticket: _Ticket | None = None
         self.about: str | None = None
         """What its worker was last busy with, and may still have in memory."""
+        self.is_first = True
+        """Whether no worker has been started in it."""
 
 
 class _MadeRoom(Exception):
@@ -216,7 +230,7 @@ class Sandbox:
 
     def _turn(self, ticket: _Ticket) -> _Slot:
         """Wait for a worker."""
-        ticket.called.wait()
+        ticket.called.wait(None if ticket.until == math.inf else max(0.0, ticket.until - time.monotonic()))
         with self._lock:
             slot = ticket.slot
             if ticket.has_left or slot is None:
@@ -225,6 +239,7 @@ class Sandbox:
                 else:
                     slot.ticket = None
                     self._assign()
+                ticket.check_wanted()
                 raise _gone()
         return slot
 
@@ -253,8 +268,7 @@ class Sandbox:
             worker.send(order)
             turn, blocked = _TURN_SECONDS * 2**ticket.level, 0.0
             while (frame := worker.receive(_LOOK_SECONDS, limits.answer_bytes)) is None:
-                if ticket.has_left or self._is_closed:
-                    raise _gone()
+                self._check_wanted(ticket)
                 usage = worker.usage()
                 blocked += _LOOK_SECONDS * usage.is_blocked
                 seconds = max(usage.processor_seconds - began.processor_seconds, blocked)
@@ -274,6 +288,11 @@ class Sandbox:
                 self._replace(slot)
         return frame
 
+    def _check_wanted(self, ticket: _Ticket) -> None:
+        if self._is_closed:
+            raise _gone()
+        ticket.check_wanted()
+
     def _over_memory(self) -> CheckFailed:
         return _over("memory", f"{self._memory_bytes // 2**20} MB", self._memory_bytes)
 
@@ -283,8 +302,7 @@ class Sandbox:
             if worker.receive(_LOOK_SECONDS, limit=0) is not None:
                 worker.is_ready = True
                 return
-            if ticket.has_left or self._is_closed:
-                raise _gone()
+            self._check_wanted(ticket)
             blocked += _LOOK_SECONDS * worker.usage().is_blocked
             if blocked > _START_SECONDS:
                 raise Unavailable(
@@ -309,7 +327,10 @@ class Sandbox:
             return
         if slot.worker is not None:
             slot.worker.end()
-        slot.worker = WorkerProcess(self._niceness, self._memory_bytes, self._file_bytes)
+        slot.worker = WorkerProcess(
+            self._niceness, self._memory_bytes, self._file_bytes, is_awaited=slot.is_first
+        )
+        slot.is_first = False
 
     def _replace(self, slot: _Slot) -> None:
         if slot.worker is not None:

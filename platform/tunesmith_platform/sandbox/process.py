@@ -17,7 +17,7 @@ import psutil
 
 HEAD = struct.Struct(">cI")
 READY, RESULT, ERROR, OS_ERROR, MEMORY, CRASH = b"H", b"R", b"E", b"O", b"M", b"X"
-_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SYSTEMROOT")
+_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """One processor a worker: threads of libraries would take more."""
 _PIECE = 1 << 20
@@ -64,10 +64,13 @@ class WorkerProcess:
         niceness: Its priority; 19 is the lowest.
         memory_bytes: What it may take before it is killed; the address space has a limit far above.
         file_bytes: How large a file it may write; 0 forbids it to write.
+        is_awaited: Whether its start, which reads nothing of strangers, has the API's own priority. One that replaces
+            another has not: who breaks bounds again and again would take processors from everybody.
     """
 
-    def __init__(self, niceness: int, memory_bytes: int, file_bytes: int) -> None:
-        arguments = [str(number) for number in (os.getpid(), niceness, memory_bytes, file_bytes)]
+    def __init__(self, niceness: int, memory_bytes: int, file_bytes: int, *, is_awaited: bool) -> None:
+        numbers = (os.getpid(), niceness, memory_bytes, file_bytes, int(is_awaited))
+        arguments = [str(number) for number in numbers]
         self._popen = subprocess.Popen(
             [sys.executable, "-P", "-m", "tunesmith_platform.sandbox.worker", *arguments],
             stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """The worker process: binds itself, then does one piece of work after another until its pipe ends.
 
-Run as `python -m tunesmith_platform.sandbox.worker PARENT NICENESS MEMORY_BYTES FILE_BYTES`. Its limits are the
-kernel's, and hold when the API is gone; how much one piece of work may take, the API watches too.
+Run as `python -m tunesmith_platform.sandbox.worker PARENT NICENESS MEMORY_BYTES FILE_BYTES IS_AWAITED`. Its limits are
+the kernel's, and hold when the API is gone; how much one piece of work may take, the API watches too.
 """
 
 import ctypes
@@ -24,13 +24,16 @@ _SPARE_SECONDS = 5
 _WORDS = 4000
 
 
-def _bind(parent: int, niceness: int, memory_bytes: int, file_bytes: int) -> None:
-    """Take the lowest priority and the limits, and end with the API."""
-    os.nice(niceness)
+def _end_with(parent: int) -> None:
+    """Have the system end this process with the API, whatever it is busy with."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended meanwhile
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _bind(memory_bytes: int, file_bytes: int) -> None:
+    """Take the limits; none can be raised again."""
     for what, limit in (
         (resource.RLIMIT_AS, 2 * memory_bytes + _ADDRESS_SPACE),
         (resource.RLIMIT_FSIZE, file_bytes),
@@ -44,7 +47,10 @@ def _bind(parent: int, niceness: int, memory_bytes: int, file_bytes: int) -> Non
 
 def main() -> None:
     """Work until the API ends or closes the pipe."""
-    _bind(*(int(argument) for argument in sys.argv[1:]))
+    parent, niceness, memory_bytes, file_bytes, is_awaited = (int(argument) for argument in sys.argv[1:])
+    if not is_awaited:
+        os.nice(niceness)
+    _end_with(parent)
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -53,6 +59,9 @@ def main() -> None:
 
     work.prepare()
     gc.freeze()
+    if is_awaited:
+        os.nice(niceness)
+    _bind(memory_bytes, file_bytes)
 
     def say(kind: bytes, body: bytes) -> None:
         answers.write(process.HEAD.pack(kind, len(body)) + body)

@@ -52,7 +52,7 @@ def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
 @router.post(
     "/system/mlflow-link",
     response_model=views.MlflowLink,
-    responses=answers(examples.MLFLOW_LINK, 401, 404, 422),
+    responses=answers(examples.MLFLOW_LINK, 401, 404, 422, 503),
 )
 def mlflow_link(
     services: ServicesDep,

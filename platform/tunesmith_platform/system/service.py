@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 import tunesmith
 from tunesmith import views
-from tunesmith.errors import NotFound
+from tunesmith.errors import NotFound, Unavailable
 from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
@@ -56,6 +56,7 @@ class SystemService:
 
         Raises:
             NotFound: There is no MLflow, or the task has no run in it.
+            Unavailable: Its token cannot be read.
         """
         public = self._settings.mlflow_public_url.rstrip("/")
         if not public:
@@ -69,7 +70,11 @@ class SystemService:
         if self._settings.mlflow_token_file is None:
             return views.MlflowLink(url=page, valid_seconds=None)
         to = urlsplit(page)._replace(scheme="", netloc="").geturl()
-        code = make_code(read_secret(self._settings.mlflow_token_file), to)
+        try:
+            token = read_secret(self._settings.mlflow_token_file)
+        except OSError as error:
+            raise Unavailable(f"MLflow's token cannot be read: {error.strerror}.") from error
+        code = make_code(token, to)
         return views.MlflowLink(url=f"{public}{ENTRANCE}?code={code}", valid_seconds=LINK_SECONDS)
 
     def _storage(self) -> views.PartHealth:
