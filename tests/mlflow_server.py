@@ -34,7 +34,10 @@ class MlflowServer:
     def start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         self.token_file.write_text(self.token)
-        command = mlflow_command(self.root / "mlflow.db", self.root / "artifacts", self.token_file, self.port)
+        artifacts = self.root / "artifacts"
+        command = mlflow_command(
+            self.root / "mlflow.db", artifacts, self.token_file, self.port, "https://mlflow.example"
+        )
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

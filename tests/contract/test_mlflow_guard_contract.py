@@ -98,6 +98,8 @@ def test_a_browser_comes_in_by_a_link_to_a_run(server: MlflowServer, plane: Plan
         body = {"max_results": 5}
         assert browser.post(search, json=body).status_code == 401, "a page must say whose it is"
         assert browser.post(search, json=body, headers={"Origin": server.url}).status_code == 200
+        public = {"Origin": "https://mlflow.example", "Sec-Fetch-Site": "same-origin"}
+        assert browser.post(search, json=body, headers=public).status_code == 200, "by its public name"
     with httpx.Client(trust_env=False) as another:
         assert another.get(link.url).status_code == 401, "a second time"
         assert another.get(f"{server.url}/").status_code == 401

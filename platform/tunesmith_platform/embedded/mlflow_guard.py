@@ -77,7 +77,8 @@ class Guard:
         site, origin = headers.one("sec-fetch-site"), headers.one("origin")
         if site not in ("", "same-origin", "none"):
             return False
-        if origin and origin.partition("://")[2] != headers.one("host"):
+        # A proxy before us may have put another `Host` in.
+        if origin and origin.partition("://")[2] not in {headers.one("host"), *self._hosts}:
             return False
         is_safe = scope["type"] == "http" and scope["method"] in _SAFE
         return is_safe or bool(origin) or site == "same-origin"

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import uuid
+from urllib.parse import urlsplit
 
 from tunesmith.job import read_secret
 from tunesmith_platform.embedded.mlflow_guard import Guard
@@ -23,9 +24,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--database", required=True, help="A SQLAlchemy URL.")
     parser.add_argument("--artifacts", required=True, help="The folder in which runs get theirs.")
     parser.add_argument("--token-file", required=True, help="Holds the token that clients show.")
-    parser.add_argument(
-        "--hosts", required=True, help="The values of `Host` that are answered, comma-separated."
-    )
+    parser.add_argument("--public-url", default="", help="How browsers reach it, where that is another name.")
     return parser
 
 
@@ -34,10 +33,13 @@ def main() -> None:
     given = arguments().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     admissions = Admissions(read_secret(given.token_file))
+    public = urlsplit(given.public_url)
+    hosts = [f"127.0.0.1:{given.port}", f"localhost:{given.port}", *filter(None, [public.netloc])]
     # As the command does it: MLflow reads its server's settings from the environment, the host check when it is
     # imported. No proxying of artifacts: a run's folder is a plain folder, into which training writes.
     os.environ |= {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": given.hosts,
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"{public.scheme}://{public.netloc}" if public.netloc else "",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_WORKSPACES": "false",
@@ -54,7 +56,7 @@ def main() -> None:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(given.database, given.database, given.artifacts)
-    guarded = Guard(app, admissions, given.hosts.split(","), f"tunesmith_mlflow_{given.port}")
+    guarded = Guard(app, admissions, hosts, f"tunesmith_mlflow_{given.port}")
     with contextlib.suppress(KeyboardInterrupt):
         # No access log: the mirror calls every second, and the address of a link is nobody's to read.
         uvicorn.run(guarded, host=given.host, port=given.port, access_log=False, log_config=None)

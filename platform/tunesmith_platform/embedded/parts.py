@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -171,7 +170,9 @@ def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
     )
 
 
-def mlflow_command(database: Path, artifacts: Path, token_file: Path, port: int) -> list[str]:
+def mlflow_command(
+    database: Path, artifacts: Path, token_file: Path, port: int, public_url: str = ""
+) -> list[str]:
     """How MLflow's server is started.
 
     Args:
@@ -179,13 +180,12 @@ def mlflow_command(database: Path, artifacts: Path, token_file: Path, port: int)
         artifacts: The folder in which runs get theirs.
         token_file: Holds the token that its clients show.
         port: Where it answers, on loopback.
+        public_url: How browsers reach it, where that is another name.
     """
-    hosts = [f"{HOST}:{port}", f"localhost:{port}"]
-    public = urlsplit(os.environ.get("TUNESMITH_MLFLOW_PUBLIC_URL", "")).netloc
     return [
         sys.executable, "-m", "tunesmith_platform.embedded.mlflow_server", "--host", HOST, "--port", str(port),
         "--database", f"sqlite:///{database}", "--artifacts", str(artifacts), "--token-file", str(token_file),
-        "--hosts", ",".join([*hosts, *([public] if public else [])]),
+        *(["--public-url", public_url] if public_url else []),
     ]  # fmt: skip
 
 
@@ -196,9 +196,9 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
         return _answers(place, home.mlflow_token_file)
 
     artifacts = home.files / "mlflow"
-    return Part(
-        "mlflow", mlflow_command(home.mlflow_database, artifacts, home.mlflow_token_file, port), healthy
-    )
+    public = os.environ.get("TUNESMITH_MLFLOW_PUBLIC_URL", "")
+    command = mlflow_command(home.mlflow_database, artifacts, home.mlflow_token_file, port, public)
+    return Part("mlflow", command, healthy)
 
 
 def _api(home: Home, where: Connection, port: int, is_kept: bool) -> Part:

@@ -46,7 +46,9 @@ class Behind:
             Route("/{path:path}", self._answer, methods=METHODS),
             WebSocketRoute("/{path:path}", self._talk),
         ]
-        guard = Guard(Starlette(routes=routes), self.admissions, [HOST, "localhost:5000"], NAME)  # type: ignore[arg-type]
+        guard = Guard(
+            Starlette(routes=routes), self.admissions, [HOST, "localhost:5000", "mlflow.example"], NAME
+        )  # type: ignore[arg-type]
         self.client = TestClient(guard, base_url=f"http://{HOST}")  # type: ignore[arg-type]
 
     def _answer(self, request: Request) -> JSONResponse:
@@ -221,6 +223,9 @@ def test_a_code_is_no_cookie_and_other_cookies_do_not_hide_ours(behind: Behind) 
         ("POST", {"Sec-Fetch-Site": "none"}, False),
         ("POST", {"Sec-Fetch-Site": "same-origin"}, True),
         ("POST", {"Origin": f"http://{HOST}"}, True),
+        ("POST", {"Origin": "http://localhost:5000"}, True),
+        ("POST", {"Origin": "https://mlflow.example", "Sec-Fetch-Site": "same-origin"}, True),
+        ("POST", {"Origin": "https://mlflow.example.evil"}, False),
         ("POST", {"Origin": "http://127.0.0.1:9999"}, False),
         ("POST", {"Origin": "null"}, False),
         ("POST", {"Origin": "http://127.0.0.1:9999", "Sec-Fetch-Site": "same-origin"}, False),
