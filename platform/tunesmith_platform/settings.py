@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(
         20 * 2**30, gt=0, description="How large an uploaded or registered file may be."
     )
+    max_open_upload_bytes: int = Field(
+        40 * 2**30, gt=0, description="What the files of one user's open uploads may come to."
+    )
     job_python: str = Field("python", description="The interpreter on Ray's nodes.")
     driver_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for a job's driver.")
     max_concurrent_jobs: int = Field(1, ge=1)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,71 @@ def test_report_and_preview(client: TestClient, plane: Plane, allowed: Path) -> 
         answer = client.post(f"/v1/datasets:{path}", json=body)
         assert answer.status_code == status, (body, answer.text)
         assert answer.json()["error"]["hint"], body
+
+
+@pytest.fixture
+def ann(plane: Plane, client: TestClient) -> dict[str, str]:
+    """The headers of another user."""
+    file = plane.home.root / "ann"
+    file.write_text("anns-key")
+    plane.services.keys.enroll(file, "ann", "user")
+    return {"Authorization": "Bearer anns-key"}
+
+
+def test_uploads_are_their_owners_alone(client: TestClient, ann: dict[str, str]) -> None:
+    """Another user learns of none, and of each the same as of one that was never begun."""
+    data = lines(CHAT)
+    mine = client.post("/v1/uploads", json={"file_name": "a.jsonl", "bytes": len(data)}).json()
+    place = f"/v1/uploads/{mine['id']}"
+    nowhere = f"{place[:-3]}zzz"
+
+    def tried(path: str) -> list[Any]:
+        return [
+            client.get(path, headers=ann),
+            client.put(path, params={"offset": 0}, content=data, headers=ann),
+            client.put(path, params={"offset": 2**40}, content=data, headers=ann),
+            client.post(f"{path}:finish", headers=ann),
+            client.delete(path, headers=ann),
+        ]
+
+    for there, away in zip(tried(place), tried(nowhere), strict=True):
+        assert there.status_code == away.status_code == 404
+        assert there.text.replace(mine["id"], "?") == away.text.replace(nowhere.rpartition("/")[2], "?")
+    assert client.get("/v1/uploads", headers=ann).json()["data"] == []
+    assert [view["id"] for view in client.get("/v1/uploads").json()["data"]] == [mine["id"]]
+    assert client.get("/v1/uploads").json()["data"][0]["offset"] == 0, "nothing of another's arrived"
+    assert client.put(place, params={"offset": 0}, content=data).status_code == 200
+    assert client.post(f"{place}:finish").status_code == 201
+    assert client.post(f"{place}:finish", headers=ann).status_code == 404
+    assert client.get("/v1/uploads").json()["data"] == [], "it became a data set"
+
+
+def test_one_users_uploads_keep_nobody_else_from_uploading(
+    client: TestClient, plane: Plane, ann: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(size: int, **headers: str) -> Any:
+        return client.post("/v1/uploads", json={"file_name": "a.jsonl", "bytes": size}, headers=headers)
+
+    monkeypatch.setattr(uploads, "MAX_OPEN", 2)
+    assert [begin(5).status_code for _ in range(3)] == [201, 201, 429]
+    assert begin(5, **ann).status_code == 201
+    monkeypatch.setattr(plane.settings, "max_open_upload_bytes", 100)
+    refused = begin(96, **ann)
+    assert refused.status_code == 429
+    assert "come to 101 bytes" in refused.json()["error"]["message"]
+    assert begin(95, **ann).status_code == 201
+
+
+def test_what_was_promised_before_is_no_room(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when all that was promised has come, not before."""
+    usage = shutil.disk_usage("/")._replace(free=uploads._SPARE_BYTES + 1000)
+    monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _: usage)
+
+    def begin(size: int) -> Any:
+        return client.post("/v1/uploads", json={"file_name": "a.jsonl", "bytes": size})
+
+    first = begin(600).json()["id"]
+    assert begin(600).status_code == 413
+    assert begin(400).status_code == 201
+    assert client.delete(f"/v1/uploads/{first}").status_code == 204
+    assert begin(600).status_code == 201

@@ -125,6 +125,38 @@ def list_datasets(as_json: JsonFlag = False) -> None:
     out().print(shown)
 
 
+def uploads(
+    remove: Annotated[
+        str | None, typer.Option(metavar="UPLOAD", help="Give this one up; what has arrived is removed.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List your own uploads that are under way, or give one up."""
+    with connect() as client:
+        if remove is not None:
+            client.datasets.give_up(remove)
+            say(f"`{remove}` is given up.")
+            return
+        found = client.datasets.uploads()
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        say("No upload is under way.")
+        return
+    shown = table("upload", "file", "arrived", "of", "given up", numbers=("arrived", "of"))
+    for view in found:
+        shown.add_row(
+            view.id,
+            Text(plain(view.file_name)),
+            size(view.offset),
+            size(view.bytes),
+            local_time(view.expires_at),
+        )
+    out().print(shown)
+    say("Go on with `tunesmith data add FILE --resume UPLOAD`, or give one up with `--remove UPLOAD`.")
+
+
 def show(dataset: DatasetArgument, as_json: JsonFlag = False) -> None:
     """Show a data set and its versions."""
     with connect() as client:
@@ -289,6 +321,7 @@ def add_to(app: typer.Typer) -> None:
         name="data", help="Data sets, reports on files, rows under the microscope.", no_args_is_help=True
     )
     data.command("list")(list_datasets)
+    data.command("uploads")(uploads)
     for command in (add, show, remove, validate, preview, run):
         data.command()(command)
     app.add_typer(data)

@@ -116,6 +116,15 @@ class Datasets(Calls):
             ) from error
         return self._view(DatasetView, self._transport.call("POST", f"{_upload(upload.id)}:finish"))
 
+    def uploads(self) -> builtins.list[UploadView]:
+        """Your own uploads that are under way, oldest first: `upload(..., resume=<id>)` goes on with one."""
+        raw = self._transport.call("GET", "/v1/uploads")
+        return [self._view(UploadView, item) for item in raw["data"]]
+
+    def give_up(self, upload_id: str) -> None:
+        """Give an upload up; what has arrived of it is removed."""
+        self._delete(_upload(upload_id))
+
     def remove(self, dataset: str) -> None:
         """Remove a data set, or one version of it.
 

@@ -152,6 +152,12 @@ def remove_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> N
     services.datasets.remove(dataset)
 
 
+@router.get("/uploads", response_model=views.Page[UploadView], responses=answers(examples.UPLOADS, 401, 503))
+def list_uploads(services: ServicesDep, user: UserDep) -> views.Page[UploadView]:
+    """List your own uploads that are under way, oldest first."""
+    return views.Page(data=services.uploads.open(user), has_more=False, next=None)
+
+
 @router.post(
     "/uploads",
     response_model=UploadView,
@@ -159,18 +165,18 @@ def remove_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> N
     responses=answers(examples.UPLOAD, 401, 413, 422, 429, 503, status=201),
 )
 def begin_upload(
-    new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, _user: UserDep
+    new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, user: UserDep
 ) -> UploadView:
     """Begin to send a file. Its pieces follow with `PUT`, and `:finish` makes it a version of a data set."""
-    return services.uploads.begin(new)
+    return services.uploads.begin(new, user)
 
 
 @router.get(
     "/uploads/{upload}", response_model=UploadView, responses=answers(examples.UPLOAD, 401, 404, 422, 503)
 )
-def show_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> UploadView:
+def show_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> UploadView:
     """How much of an upload has arrived: it goes on there after a broken line."""
-    return services.uploads.get(upload)
+    return services.uploads.get(upload, user)
 
 
 @router.put(
@@ -194,12 +200,12 @@ async def send_piece(
     upload: UploadId,
     request: Request,
     services: ServicesDep,
-    _user: UserDep,
+    user: UserDep,
     offset: Annotated[int, Query(ge=0, le=2**53, description="Where in the file the piece begins.")],
 ) -> UploadView:
     """Send a piece of a file, of 32 MB at most. The same piece again changes nothing."""
     data = await request.body()
-    return await run_in_threadpool(services.uploads.put, upload, offset, data)
+    return await run_in_threadpool(services.uploads.put, upload, user, offset, data)
 
 
 @router.post(
@@ -208,9 +214,9 @@ async def send_piece(
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.DATASET, 401, 404, 409, 422, 503, status=201) | _FOUND,
 )
-def finish_upload(upload: UploadId, response: Response, services: ServicesDep, _user: UserDep) -> DatasetView:
+def finish_upload(upload: UploadId, response: Response, services: ServicesDep, user: UserDep) -> DatasetView:
     """Make a file that has arrived whole a version of its data set. Asked again, it answers the same."""
-    dataset, made = services.uploads.finish(upload)
+    dataset, made = services.uploads.finish(upload, user)
     return _entered(dataset, made, response)
 
 
@@ -219,9 +225,9 @@ def finish_upload(upload: UploadId, response: Response, services: ServicesDep, _
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 404, 422, 503),
 )
-def give_up_upload(upload: UploadId, services: ServicesDep, _user: UserDep) -> None:
+def give_up_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> None:
     """Give an upload up; what has arrived of it is removed."""
-    services.uploads.give_up(upload)
+    services.uploads.give_up(upload, user)
 
 
 def _entered(dataset: DatasetView, made: bool, response: Response) -> DatasetView:

@@ -27,9 +27,11 @@ from tunesmith_platform.db.tables import UploadRow
 from tunesmith_platform.settings import Settings
 
 MAX_OPEN = 16
+"""Uploads that one user may have open."""
 KEPT = dt.timedelta(hours=48)
 _SPARE_BYTES = 512 * 1024**2
 """Left free on the disk."""
+_WAY_OUT = "Finish one of them, or give it up: `tunesmith data uploads` lists them."
 
 
 class NewUpload(Given):
@@ -57,26 +59,33 @@ class UploadService:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
-    def begin(self, new: NewUpload) -> UploadView:
-        """Begin an upload.
+    def begin(self, new: NewUpload, owner: str) -> UploadView:
+        """Begin an upload of a user's.
 
         Raises:
-            TooLarge: The file is larger than allowed, or than the disk has room for.
-            TooManyRequests: Too many uploads are open.
+            TooLarge: The file is larger than allowed, or than the disk has room for besides what was promised before.
+            TooManyRequests: The user has too many uploads open, or they come to too much.
         """
         file_name = safe_file_name(new.file_name)
         self._give_up_old()
         free = shutil.disk_usage(self._datasets.scratch()).free - _SPARE_BYTES
-        if new.bytes > min(self._settings.max_dataset_bytes, free):
-            raise TooLarge(
-                f"The file has {new.bytes} bytes; at most {max(0, min(self._settings.max_dataset_bytes, free))} can be "
-                "taken now.",
-                hint="Lay it into an allowed folder of the server, and register its path.",
-            )
         with self._database.write() as session:
-            if len(repository.open_uploads(session)) >= MAX_OPEN:
+            waiting = repository.open_uploads(session)
+            room = min(self._settings.max_dataset_bytes, free - sum(map(self._missing, waiting)))
+            if new.bytes > room:
+                raise TooLarge(
+                    f"The file has {new.bytes} bytes; at most {max(0, room)} can be taken now.",
+                    hint="Lay it into an allowed folder of the server, and register its path.",
+                )
+            own = [row for row in waiting if row.owner == owner]
+            if len(own) >= MAX_OPEN:
+                raise TooManyRequests(f"You have {MAX_OPEN} uploads open already.", hint=_WAY_OUT)
+            promised = new.bytes + sum(row.bytes for row in own)
+            if promised > self._settings.max_open_upload_bytes:
                 raise TooManyRequests(
-                    f"{MAX_OPEN} uploads are open already.", hint="Finish one of them, or give it up."
+                    f"Your open uploads come to {promised} bytes with this one; at most "
+                    f"{self._settings.max_open_upload_bytes} may be under way.",
+                    hint=_WAY_OUT,
                 )
             row = UploadRow(
                 id=new_id("upload"),
@@ -84,24 +93,31 @@ class UploadService:
                 file_name=file_name,
                 bytes=new.bytes,
                 sha256=new.sha256,
+                owner=owner,
                 created_at=now(),
             )
             session.add(row)
         self._part(row.id).touch(mode=0o600)
         return self._view(row)
 
-    def get(self, upload_id: str) -> UploadView:
-        """How far an upload is."""
-        return self._view(self._require(upload_id))
+    def open(self, owner: str) -> list[UploadView]:
+        """A user's uploads that became nothing yet, oldest first."""
+        self._give_up_old()
+        with self._database.read() as session:
+            return [self._view(row) for row in repository.open_uploads(session) if row.owner == owner]
 
-    def put(self, upload_id: str, offset: int, data: bytes) -> UploadView:
+    def get(self, upload_id: str, owner: str) -> UploadView:
+        """How far an upload is. Others' are as if they were not there: here, and wherever one is named."""
+        return self._view(self._require(upload_id, owner))
+
+    def put(self, upload_id: str, owner: str, offset: int, data: bytes) -> UploadView:
         """Take a piece; the same piece again changes nothing.
 
         Raises:
             Conflict: Bytes before it are missing; `details` has the `offset` to go on at.
             InvalidInput: It reaches beyond the promised size.
         """
-        row = self._require(upload_id)
+        row = self._require(upload_id, owner)
         if offset + len(data) > row.bytes:
             raise InvalidInput(
                 f"The piece ends at byte {offset + len(data)}; the file was promised to have {row.bytes}.",
@@ -130,16 +146,16 @@ class UploadService:
                 os.close(handle)
         return self._view(row)
 
-    def finish(self, upload_id: str) -> tuple[DatasetView, bool]:
+    def finish(self, upload_id: str, owner: str) -> tuple[DatasetView, bool]:
         """Make what has arrived a version of its data set; asked again, it answers the same.
 
         Raises:
             Conflict: Bytes are missing.
             InvalidData: The bytes are not those that were promised, or hold no rows that can be read.
         """
-        row = self._require(upload_id)
+        row = self._require(upload_id, owner)
         with self._own(upload_id):
-            row = self._require(upload_id)
+            row = self._require(upload_id, owner)
             if row.dataset_id is not None:
                 return self._datasets.get(row.dataset_id), False
             part = self._part(upload_id)
@@ -157,9 +173,9 @@ class UploadService:
                     stored.dataset_id = view.id
             return view, made
 
-    def give_up(self, upload_id: str) -> None:
+    def give_up(self, upload_id: str, owner: str) -> None:
         """Remove what has arrived."""
-        self._require(upload_id)
+        self._require(upload_id, owner)
         self._remove(upload_id)
 
     # --- the parts
@@ -181,10 +197,13 @@ class UploadService:
         with self._lock:
             self._locks.pop(upload_id, None)
 
-    def _require(self, upload_id: str) -> UploadRow:
+    def _missing(self, row: UploadRow) -> int:
+        return max(0, row.bytes - _size(self._part(row.id)))
+
+    def _require(self, upload_id: str, owner: str) -> UploadRow:
         with self._database.read() as session:
             row = session.get(UploadRow, upload_id)
-        if row is None:
+        if row is None or row.owner != owner:
             raise NotFound(f"There is no upload `{upload_id}`.", hint="Begin it again.")
         return row
 

@@ -88,6 +88,7 @@ UPLOAD = UploadView(
     offset=524_288,
     expires_at=TIME,
 )
+UPLOADS = views.Page[UploadView](data=[UPLOAD], has_more=False)
 DATA_REPORT = DataReport(
     file="support.jsonl",
     format="jsonl",

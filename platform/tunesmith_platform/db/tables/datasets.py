@@ -45,7 +45,7 @@ class DatasetVersionRow(Base):
 
 
 class UploadRow(Base):
-    """An upload: what was promised. What has arrived is the size of its file; `dataset_id` is what became of it."""
+    """An upload: what was promised, by whom, and what became of it. What has arrived is the size of its file."""
 
     __tablename__ = "uploads"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -54,4 +54,6 @@ class UploadRow(Base):
     bytes: Mapped[int] = mapped_column(Big)
     sha256: Mapped[str | None] = mapped_column(String(64))
     dataset_id: Mapped[str | None] = mapped_column(String(40))
+    owner: Mapped[str] = mapped_column(String(120), server_default="local")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_uploads_owner", "owner"),)
