@@ -90,7 +90,7 @@ class Things:
         rows.write_text('{"prompt": "a", "response": "b"}\n')
         model = make_model_folder(folder / "model")
         self.made("/v1/templates", name="own", parameters={"r": 8})
-        self.hook = self.made("/v1/webhooks", url="http://127.0.0.1:9/")["id"]
+        self.hook = self.made("/v1/webhooks", url="http://127.0.0.1:9009/")["id"]
         self.made("/v1/datasets", source=str(rows), name="rows")
         self.upload = self.made("/v1/uploads", file_name="more.jsonl", bytes=4)["id"]
         row = b'{"prompt": "e", "response": "f"}'
@@ -160,7 +160,7 @@ class Things:
             ),
             "PATCH /v1/templates/{name}": ("own", {"json": {"description": "d"}}),
             "DELETE /v1/templates/{name}": ("own", {}),
-            "POST /v1/webhooks": ("", {"json": {"url": "http://127.0.0.1:9/b"}}),
+            "POST /v1/webhooks": ("", {"json": {"url": "http://127.0.0.1:9009/b"}}),
             "DELETE /v1/webhooks/{webhook_id}": (self.hook, {}),
             "POST /v1/webhooks/{receiver}:test": (self.hook, {}),
             "POST /v1/datasets": (
