@@ -35,7 +35,7 @@ _ID = re.compile(r"[a-z]+-[0-9a-hjkmnp-tv-z]{18}")
 _GONE = ".{name}.{task_id}.gone"
 """What a result is called while its files are removed."""
 _MARK_BYTES = 256
-_MANIFEST_BYTES = 64 * 2**20
+_MANIFEST_BYTES = 2**20
 _AT_CWD, _EXCHANGE = -100, 2
 """What Linux calls the working folder and an exchange."""
 logger = logging.getLogger(__name__)

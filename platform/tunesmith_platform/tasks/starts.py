@@ -13,7 +13,8 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import Storage, local_path, open_storage
 from tunesmith_platform.sandbox import checks
 
-_MANIFEST_BYTES = 64 * 2**20
+_MANIFEST_BYTES = 2**20
+"""It is read and parsed here, whoever wrote it: of some ten thousand files, far more than a checkpoint has."""
 _CHECKPOINT_HINT = "`tunesmith tasks checkpoints TASK` lists a task's whole checkpoints."
 _ADAPTER_HINT = "Give the folder of a LoRA adapter in safetensors: a checkpoint or a final model."
 
