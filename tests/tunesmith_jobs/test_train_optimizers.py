@@ -56,7 +56,8 @@ def assert_learns_and_resumes(tmp_path: Path, model: Path, name: str) -> None:
     assert min(tr.losses(cut, 2)) == max(tr.losses(cut, 1)) + 1
     assert tr.losses(cut, 1, 2) == loss
     assert weights(cut) == weights(whole)
-    assert not [path.name for path in cut.rglob("*") if path.suffix in PICKLES], (
+    saved = (cut / "artifacts" / "checkpoints").rglob("*")
+    assert not [path.name for path in saved if path.suffix in PICKLES], (
         "every state fits safetensors and JSON"
     )
 
