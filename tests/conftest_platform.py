@@ -59,7 +59,12 @@ class Plane:
         self.jobs.jobs[f"{task.id}-{attempt}"] = status
 
     def report(
-        self, task: TaskView, *payloads: dict[str, Any], attempt: int = 1, time: dt.datetime = TIME
+        self,
+        task: TaskView,
+        *payloads: dict[str, Any],
+        attempt: int = 1,
+        time: dt.datetime = TIME,
+        activity: dict[str, Any] | None = None,
     ) -> ReportReceipt:
         """Report events with the next numbers, as a job does."""
         seq = self.seqs.get((task.id, attempt), 0)
@@ -68,7 +73,8 @@ class Plane:
             for i, payload in enumerate(payloads, start=1)
         ]
         self.seqs[(task.id, attempt)] = seq + len(events)
-        return self.services.events.ingest(task.id, Report(attempt=attempt, events=events))
+        report = Report.model_validate({"attempt": attempt, "events": events, "activity": activity})
+        return self.services.events.ingest(task.id, report)
 
     def running(self, **envelope: Any) -> TaskView:
         """A task that trains."""

@@ -8,6 +8,7 @@ from conftest_platform import Plane
 from tunesmith.data_step import PROGRAM, DataDocument
 from tunesmith.events import Finished, JobPayload
 from tunesmith.lifecycle import Desired
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.data import entry
 from tunesmith_platform.backends.protocols import JobStatus
 
@@ -21,6 +22,7 @@ class Ear:
 
     def __init__(self, desired: Desired = Desired.RUN) -> None:
         self.desired = desired
+        self.activities = Activities()
         self.heard: list[JobPayload] = []
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:

@@ -67,7 +67,9 @@ def has_outcome(document: AttemptDocument) -> bool:
 
 def tell_to_leave(document: AttemptDocument) -> None:
     """Tell an attempt's first worker to save and leave; a signal's handler may do that."""
-    _leave_file(document).touch()
+    file = _leave_file(document)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
 
 
 def is_told_to_leave(document: AttemptDocument) -> bool:

@@ -200,7 +200,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     return what_was_left(document)
 
 
-def pass_on_sigterm(document: JobDocument) -> None:
+def pass_on_sigterm(document: AttemptDocument) -> None:
     """Tell the first worker to save and leave when this process is told to; the attempt then ends in order.
 
     To be called once Ray is connected to, which puts a handler of its own there: it leaves at once, and the workers end

@@ -12,7 +12,7 @@ from tunesmith.model_step import ModelDocument
 from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import model_worker
-from tunesmith_jobs.entry import lost, resources_of, run_and_leave, run_attempt
+from tunesmith_jobs.entry import lost, pass_on_sigterm, resources_of, run_and_leave, run_attempt
 from tunesmith_jobs.train.core import Outcome
 
 
@@ -30,6 +30,7 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
 
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
+    pass_on_sigterm(document)
     spec = model_worker.spec_of(document)
     has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
     if spec.device == "gpu" and not has_gpu:

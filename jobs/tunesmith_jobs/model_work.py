@@ -10,6 +10,7 @@ from tunesmith.events import Phase, PhaseDone, Progress
 from tunesmith.lifecycle import Desired
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.document import is_told_to_leave
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.failures import Superseded
 
@@ -17,7 +18,7 @@ _TELL_SECONDS = 1.0
 
 
 class Stopped(Exception):
-    """The user wants the task stopped."""
+    """The task is to stop, or its driver was told to leave."""
 
 
 class Work:
@@ -42,12 +43,12 @@ class Work:
         """Go on only if that is wanted.
 
         Raises:
-            Stopped: The user wants it stopped.
+            Stopped: The user wants it stopped, or the machine is taken back.
             Superseded: The attempt is over for the control plane.
         """
         if self.outlet.superseded:
             raise Superseded
-        if self.outlet.desired is Desired.STOP:
+        if self.outlet.desired is Desired.STOP or is_told_to_leave(self.document):
             raise Stopped
 
     def phase_done(self, phase: Phase) -> None:

@@ -34,6 +34,7 @@ from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.skipping import BadRows
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.document import read_bytes
 from tunesmith_jobs.train.core import Identity, Paths, train
 
@@ -65,6 +66,7 @@ class Clock:
 
     def __init__(self, seconds: float = math.inf) -> None:
         self.desired = Desired.RUN
+        self.activities = Activities()
         self.marks: list[float] = []
         self.started_at = 0.0
         self.checkpoint_bytes = 0

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import httpx
 
+from tunesmith.activity import Activity, ActivityKind, Unit
 from tunesmith.errors import ErrorResponse, StaleAttempt, TunesmithError
 from tunesmith.events import (
     MAX_BATCH_EVENTS,
@@ -31,6 +32,7 @@ from tunesmith.events import (
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
 from tunesmith.removal import claim
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
 from tunesmith_jobs.stopping import Lookout
 
@@ -70,6 +72,10 @@ class Outlet(Protocol):
     def pinned(self) -> frozenset[int] | None:
         """The steps whose checkpoints are never removed; None while that is not known."""
 
+    @property
+    def activities(self) -> Activities:
+        """What this process is busy with: a job that is to stop has time as long as that gets on."""
+
 
 class Relay:
     """An outlet that passes on to another: the base of those that hear what is said on its way."""
@@ -97,6 +103,11 @@ class Relay:
         """See `Outlet.pinned`."""
         return self._outlet.pinned
 
+    @property
+    def activities(self) -> Activities:
+        """See `Outlet.activities`."""
+        return self._outlet.activities
+
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         """See `Outlet.emit`."""
         self._outlet.emit(payload, time)
@@ -121,15 +132,16 @@ class ControlPlane:
             headers={"Authorization": f"Bearer {document.token}", "Content-Type": "application/json"},
         )
 
-    def send(self, lines: list[bytes]) -> ReportReceipt:
-        """Post events, given as their JSON; none is a heartbeat.
+    def send(self, lines: list[bytes], activity: Activity | None = None) -> ReportReceipt:
+        """Post events, given as their JSON; none is a heartbeat. With them goes what the job is busy with.
 
         Raises:
             Gone: This attempt is over, or its task was deleted.
             httpx.HTTPStatusError: Refused for another reason.
             httpx.TransportError: Nobody answered.
         """
-        return self._post(b'{"attempt":%d,"events":[%s]}' % (self._attempt, b",".join(lines)))
+        busy = b',"activity":%s' % activity.model_dump_json().encode() if activity else b""
+        return self._post(b'{"attempt":%d,"events":[%s]%s}' % (self._attempt, b",".join(lines), busy))
 
     def _post(self, body: bytes, timeout: httpx.Timeout = _TIMEOUT) -> ReportReceipt:
         answer = self._client.post(
@@ -208,6 +220,7 @@ class Reporter:
             raise TunesmithError(f"Another process still writes the reports of attempt {document.attempt}.")
         self._spool = Spool(self._work_dir, document.attempt)
         self._on_gone = on_gone
+        self._activities = Activities()
         self._desired = Desired.RUN
         self._save_now = 0
         self._pinned: frozenset[int] | None = None
@@ -248,6 +261,11 @@ class Reporter:
         return self._pinned
 
     @property
+    def activities(self) -> Activities:
+        """See `Outlet.activities`."""
+        return self._activities
+
+    @property
     def last_seq(self) -> int:
         """The number of the newest event."""
         return self._spool.last_seq
@@ -268,6 +286,16 @@ class Reporter:
     def drain(self, timeout: float) -> bool:
         """Wait until everything is stored by the control plane; False when time ran out or the attempt is over."""
         deadline = time.monotonic() + timeout
+        left = self._spool.last_seq - self._spool.acked
+        with self._activities.doing(
+            ActivityKind.REPORTING,
+            Unit.EVENTS,
+            left,
+            lambda: max(0, left - self._spool.last_seq + self._spool.acked),
+        ):
+            return self._drain_until(deadline)
+
+    def _drain_until(self, deadline: float) -> bool:
         while not self._gone.is_set() and self._spool.acked < self._spool.last_seq:
             if time.monotonic() >= deadline:
                 return False
@@ -345,7 +373,7 @@ class Reporter:
         after = self._spool.acked
         lines = self._spool.read(after, self._batch_limit, _BATCH_BYTES)
         try:
-            receipt = plane.send(lines)
+            receipt = plane.send(lines, self._activities.now())
         except Gone as error:
             _log.warning("attempt %s is over: %s", self.document.attempt, error)
             self._gone.set()
@@ -388,7 +416,7 @@ class Reporter:
             message=f"An event was refused: {answer.text}"[:MAX_LOG_CHARACTERS],
         )
         try:
-            receipt = plane.send([self._spool.substitute(seq, payload)])
+            receipt = plane.send([self._spool.substitute(seq, payload)], self._activities.now())
         except (Gone, httpx.HTTPError):
             return False
         self._spool.ack(min(receipt.last_seq, self._spool.last_seq))

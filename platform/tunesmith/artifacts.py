@@ -13,7 +13,7 @@ Knows names and hashes; `tunesmith.storage` knows how to reach the bytes.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 CHECKPOINTS = "checkpoints"
 FINAL_MODEL = "model"
 MANIFEST = "manifest.json"
+_PIECE_BYTES = 2**20
 _CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
@@ -75,25 +76,32 @@ class Manifest(BaseModel):
             return None
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, advance: Callable[[int], None] = lambda count: None) -> str:
+    """The sha256 of a file, in hex; `advance` is told how many bytes more were read."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
 
 
-def list_files(folder: Path, sums: Mapping[Path, str] | None = None) -> list[ManifestFile]:
+def list_files(
+    folder: Path, sums: Mapping[Path, str] | None = None, advance: Callable[[int], None] = lambda count: None
+) -> list[ManifestFile]:
     """Every file below a folder except the manifest, hashed, in order of their paths.
 
     Args:
         folder: The folder.
         sums: The sha256 of files that need not be read for it.
+        advance: Told how many bytes more were read.
     """
     known = sums or {}
     return [
         ManifestFile(
             path=path.relative_to(folder).as_posix(),
             bytes=path.stat().st_size,
-            sha256=known.get(path) or sha256_of(path),
+            sha256=known.get(path) or sha256_of(path, advance),
         )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST

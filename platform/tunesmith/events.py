@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
+from tunesmith.activity import Activity
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.limits import MAX_COUNT
 from tunesmith.metrics import system_values
@@ -242,6 +243,7 @@ class Report(BaseModel):
         max_length=MAX_SILENT_WORKERS,
         description="From the driver, in place of events: the workers that give no sign of life; none are left.",
     )
+    activity: Activity | None = Field(None, description="What the job is busy with, and how far it is.")
 
 
 class ReportReceipt(BaseModel):

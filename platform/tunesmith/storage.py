@@ -8,15 +8,38 @@ come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_EN
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import discard_file, is_free, remove_empty, remove_own
 
 _PIECE = 8 * 1024**2
+_STREAMS = 4
+"""Files that are brought to a bucket at a time."""
+
+
+Advance = Callable[[int], None]
+"""Told how many bytes more are done."""
+
+
+def _untold(count: int) -> None:
+    """Whom nobody asks how far it is."""
+
+
+def _pour(source: BinaryIO, target: Any, advance: Advance) -> None:
+    while piece := source.read(_PIECE):
+        target.write(piece)
+        advance(len(piece))
+
+
+def _copy(source: Path, target: Path, advance: Advance) -> None:
+    with source.open("rb") as given, target.open("wb") as copy:
+        _pour(given, copy, advance)
 
 
 class Storage(Protocol):
@@ -45,10 +68,11 @@ class Storage(Protocol):
     def local(self, path: str = "") -> Path | None:
         """The place itself, where it lies on this machine."""
 
-    def put_folder(self, source: Path, path: str) -> None:
+    def put_folder(self, source: Path, path: str, advance: Advance = _untold) -> None:
         """Bring a local folder's files here; `source` may be consumed (moved) by it.
 
-        Files of the same name are replaced, others stay.
+        Files of the same name are replaced, others stay. `advance` is told how many bytes more are here, where they
+        have to be copied.
         """
 
     def get_folder(self, path: str, scratch: Path) -> Path:
@@ -100,7 +124,7 @@ class LocalStorage:
         folder = self.root / path
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
-    def put_folder(self, source: Path, path: str) -> None:
+    def put_folder(self, source: Path, path: str, advance: Advance = _untold) -> None:
         """See `Storage.put_folder`; one rename where both lie on the same file system."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +139,7 @@ class LocalStorage:
                 place = target / file.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 part = place.with_name(f".{place.name}.part-{os.getpid()}")
-                shutil.copyfile(file, part)
+                _copy(file, part, advance)
                 part.replace(place)
 
     def files(self, path: str = "") -> Sequence[str]:
@@ -186,13 +210,21 @@ class S3Storage:
         found = self._fs.get_file_info(FileSelector(self._at(path), allow_not_found=True))
         return sorted(info.base_name for info in found)
 
-    def put_folder(self, source: Path, path: str) -> None:
-        """See `Storage.put_folder`."""
-        from pyarrow.fs import LocalFileSystem, copy_files
+    def put_folder(self, source: Path, path: str, advance: Advance = _untold) -> None:
+        """See `Storage.put_folder`; several files at a time, each in pieces."""
+        lock = threading.Lock()
 
-        copy_files(
-            str(source), self._at(path), source_filesystem=LocalFileSystem(), destination_filesystem=self._fs
-        )
+        def told(count: int) -> None:
+            with lock:
+                advance(count)
+
+        def put(file: Path) -> None:
+            place = self._at(f"{path}/{file.relative_to(source).as_posix()}")
+            with file.open("rb") as stream, self._fs.open_output_stream(place) as there:
+                _pour(stream, there, told)
+
+        with ThreadPoolExecutor(_STREAMS, "put") as pool:
+            list(pool.map(put, sorted(file for file in source.rglob("*") if file.is_file())))
 
     def get_folder(self, path: str, scratch: Path) -> Path:
         """See `Storage.get_folder`."""

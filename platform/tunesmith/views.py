@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.errors import Fault
 from tunesmith.events import AnyPayload
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
@@ -63,6 +64,17 @@ class ProgressView(_View):
     best_step: int | None = Field(None, description="The step of the best evaluated checkpoint.")
 
 
+class ActivityView(_View):
+    """What a running task is busy with besides its steps, and how far it is."""
+
+    kind: ActivityKind
+    done: int
+    total: int | None = Field(None, description="Of how much; null where that is not known.")
+    unit: Unit
+    text_en: str = Field(description="It in words: `Saving: 1.2 of 3.4 GB`.")
+    text_zh: str
+
+
 class TaskView(_View):
     """A task as it stands."""
 
@@ -83,6 +95,9 @@ class TaskView(_View):
     notes: str
     attempt: int = Field(description="How often it was started; every report carries it.")
     progress: ProgressView
+    activity: ActivityView | None = Field(
+        None, description="What it is busy with besides its steps; a stop waits as long as this gets on."
+    )
     spec: dict[str, Any] = Field(description="The parameters, frozen at submit.")
     notices: list[Notice] = Field(default_factory=list, description="What was mapped or has no effect.")
     events: int = Field(description="Number of its newest event.")

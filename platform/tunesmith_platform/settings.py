@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         description="Processes that wait on Ray, all imports done, so that a task starts at once; `tunesmith up`: 1.",
     )
     stop_grace_seconds: float = Field(12, gt=0, description="Time a job has to save and leave after a stop.")
+    stop_stall_seconds: float = Field(
+        60,
+        gt=0,
+        description="How long a job that is to stop and says that it is saving, uploading or at its last batch may not "
+        "get on before it is ended.",
+    )
     heartbeat_timeout_seconds: float = Field(15, gt=0)
     stuck_worker_seconds: float = Field(
         60,

@@ -38,12 +38,13 @@ import json, sys, time
 from pathlib import Path
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.train.core import Identity, Paths, train
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Steps:
     desired, superseded, save_now, pinned = Desired.RUN, False, 0, frozenset()
     def __init__(self):
-        self.steps, self.facts = [], {}
+        self.steps, self.facts, self.activities = [], {}, Activities()
     def emit(self, payload, time_=None):
         if payload.kind == "training_started":
             self.facts = payload.facts

@@ -47,12 +47,13 @@ from pathlib import Path
 os.nice(15)  # as Ray starts its workers: on a shared machine another priority is another speed
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.train.core import Identity, Paths, train
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Times:
     desired, superseded, save_now, pinned = Desired.RUN, False, 0, ()
     def __init__(self):
-        self.steps = {}
+        self.steps, self.activities = {}, Activities()
     def emit(self, payload, time_=None):
         if payload.kind == "metrics" and "loss" in payload.values:
             self.steps[payload.step] = time.perf_counter()

@@ -20,6 +20,7 @@ class FakeControlPlane:
         self.posts = 0
         self.heartbeats = 0
         self.silent: list[list[dict[str, Any]]] = []
+        self.activity: dict[str, Any] | None = None  # what the last report said that its job is busy with
         self.desired = "run"
         self.wants: dict[str, Any] = {}  # what a newer control plane says besides
         self.failures: list[tuple[int, dict[str, Any]]] = []
@@ -62,6 +63,7 @@ class FakeControlPlane:
                     self.close_connection = True
                     return None
                 plane.posts += 1
+                plane.activity = report.get("activity")
                 if not self.authorized(report["attempt"]):
                     return self.refuse(401, "unauthorized")
                 if plane.stale:

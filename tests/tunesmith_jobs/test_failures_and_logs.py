@@ -11,6 +11,7 @@ from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
 from tunesmith.events import MAX_LOG_CHARACTERS, JobPayload, LogLine
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.train.failures import NonFinite, StorageFailed, reason_of
 from tunesmith_jobs.train.logs import captured
 from tunesmith_jobs.train.precision import choose, cpu_bf16_flags
@@ -67,8 +68,11 @@ def test_bf16_is_what_the_processor_says(tmp_path: Path, flags: str, found: set[
 class Kept:
     desired = Desired.RUN
     superseded = False
+    save_now = 0
+    pinned: frozenset[int] | None = None
 
     def __init__(self) -> None:
+        self.activities = Activities()
         self.lines: list[LogLine] = []
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:

@@ -286,10 +286,10 @@ def test_reports_and_heartbeats_go_on_whatever_a_post_raises(
     monkeypatch.setattr("tunesmith_jobs.report.MAX_BACKOFF_SECONDS", 0.05)
     send, poisons = ControlPlane.send, [poison, poison]
 
-    def poisoned(self: ControlPlane, lines: list[bytes]) -> Any:
+    def poisoned(self: ControlPlane, lines: list[bytes], *more: Any) -> Any:
         if lines and poisons:
             raise poisons.pop()
-        return send(self, lines)
+        return send(self, lines, *more)
 
     monkeypatch.setattr(ControlPlane, "send", poisoned)
     with Reporter(make_document(tmp_path, plane.url)) as reporter:

@@ -1,5 +1,6 @@
 """Leaving before the end: in the middle of a step, told by a signal, or warned by the cluster."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -226,3 +227,142 @@ def test_memory_that_ran_out_ends_the_run_where_nothing_helps(
     outcome = tr.run(tmp_path, model, **WIDE, **more)
     assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.OUT_OF_MEMORY), outcome
     assert not saved(tmp_path)
+
+
+# --- in an evaluation
+
+EVALUATED: dict[str, Any] = {
+    "max_steps": 6, "save_steps": 4, "eval_strategy": "steps", "eval_steps": 3, "eval_sampling_ratio": 0.25,
+    "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1, "per_device_train_batch_size": 2,
+    "precision": "fp32", "metric_for_best_model": "eval_loss",
+}  # fmt: skip
+BATCHES = 6
+"""Of an evaluation. There is one before the first step, one after step 3 and one after step 6."""
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("evaluated")
+    assert tr.run(folder, model, **EVALUATED).outcome is State.COMPLETED
+    return folder
+
+
+def told_in_evaluated_batch(number: int, how: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a stop or SIGTERM arrive while a batch is evaluated; gives the batches that were begun."""
+    from tunesmith_jobs.train.evaluation import TokenScores
+
+    begun: list[int] = []
+    outlets: list[tr.FileOutlet] = []
+    add = TokenScores.add
+
+    class Outlet(tr.FileOutlet):
+        def __init__(self, *args: Any, **more: Any):
+            super().__init__(*args, **more)
+            outlets.append(self)
+
+    def tell(self: TokenScores, model: Any, inputs: dict[str, Any]) -> None:
+        begun.append(len(begun) + 1)
+        if len(begun) == number and how == "stop":
+            outlets[-1].desired = Desired.STOP
+        elif len(begun) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        add(self, model, inputs)
+
+    monkeypatch.setattr(tr, "FileOutlet", Outlet)
+    monkeypatch.setattr(TokenScores, "add", tell)
+    return begun
+
+
+def best_of(folder: Path, *attempts: int) -> int:
+    """The step that was told of last as the best one's."""
+    told = [
+        event["step"]
+        for attempt in attempts
+        for event in tr.kinds(folder, "checkpoint", attempt)
+        if event["best"]
+    ]
+    return int(told[-1])
+
+
+@pytest.mark.parametrize("how", ["stop", "sigterm"])
+@pytest.mark.parametrize(("after", "left"), [(3, BATCHES + 2), (6, 2 * BATCHES + 3)])
+def test_an_evaluation_is_left_and_nothing_is_lost(
+    tmp_path: Path,
+    model: Path,
+    evaluated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    after: int,
+    left: int,
+) -> None:
+    """The state at the step before it is saved, which no save was due at; it is done again when the run goes on."""
+    with monkeypatch.context() as patch:
+        begun = told_in_evaluated_batch(left, how, patch)
+        outcome = tr.run(tmp_path, model, **EVALUATED)
+    assert (outcome.reason, outcome.message) == (
+        Reason.STOPPED_BY_USER, f"Stopped after step {after}; its checkpoint is saved.",
+    )  # fmt: skip
+    assert begun[-1] == left, "the batch under way was the last one"
+    assert tr.stored(tmp_path)[-1] == after
+    assert after not in tr.losses(tmp_path, name="eval_loss")
+    assert tr.run(tmp_path, model, attempt=2, **EVALUATED).outcome is State.COMPLETED
+    assert sorted(tr.losses(tmp_path, 2, name="eval_loss")) == [step for step in (3, 6) if step >= after]
+    for name in ("loss", "eval_loss"):
+        assert tr.losses(tmp_path, 1, 2, name=name) == tr.losses(evaluated, name=name)
+    assert (tmp_path / WEIGHTS).read_bytes() == (evaluated / WEIGHTS).read_bytes()
+    assert best_of(tmp_path, 1, 2) == best_of(evaluated, 1)
+    told = {event["step"]: event for event in tr.kinds(tmp_path, "checkpoint", 2)}
+    assert told[6]["metrics"] == tr.kinds(evaluated, "checkpoint")[-1]["metrics"]
+    assert told[after]["metrics"]["eval_loss"] == tr.losses(evaluated, name="eval_loss")[after]
+
+
+def test_a_stop_that_is_heard_at_the_end_of_a_step_leaves_its_evaluation_for_later(
+    tmp_path: Path, model: Path, evaluated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_jobs.train.conductor import Conductor
+
+    with monkeypatch.context() as patch:
+        begun = told_in_evaluated_batch(0, "stop", patch)
+        wishes = Conductor._wishes
+
+        def wish(self: Conductor, *args: Any) -> tuple[bool, bool, bool]:
+            stop, save, is_slow = wishes(self, *args)
+            return stop or self._trainer.state.global_step == 3, save, is_slow
+
+        patch.setattr(Conductor, "_wishes", wish)
+        assert tr.run(tmp_path, model, **EVALUATED).reason is Reason.STOPPED_BY_USER
+    assert len(begun) == BATCHES, "that before the first step alone"
+    assert tr.run(tmp_path, model, attempt=2, **EVALUATED).outcome is State.COMPLETED
+    assert tr.losses(tmp_path, 1, 2, name="eval_loss") == tr.losses(evaluated, name="eval_loss")
+    assert best_of(tmp_path, 1, 2) == best_of(evaluated, 1)
+
+
+def test_a_stop_in_the_evaluation_before_the_first_step_leaves_nothing(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = told_in_evaluated_batch(2, "stop", monkeypatch)
+    outcome = tr.run(tmp_path, model, **EVALUATED)
+    assert (outcome.outcome, outcome.message) == (State.STOPPED, "Stopped before the first step.")
+    assert len(begun) == 2
+    assert not saved(tmp_path)
+
+
+def test_early_stopping_counts_an_evaluation_that_was_left_once(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evaluation that would have ended the run is the one that is left: the run ends when it is done at last."""
+    early = EVALUATED | {"early_stopping_patience": 1, "early_stopping_threshold": 1.0, "max_steps": 12}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    undisturbed = tr.run(whole, model, **early)
+    assert "Stopped early" in undisturbed.message
+    last = max(tr.losses(whole))
+    assert last == 6
+    with monkeypatch.context() as patch:
+        told_in_evaluated_batch(2 * BATCHES + 1, "stop", patch)
+        assert tr.run(cut, model, **early).reason is Reason.STOPPED_BY_USER
+    again = tr.run(cut, model, attempt=2, **early)
+    assert (again.outcome, again.message) == (State.COMPLETED, undisturbed.message)
+    assert max(tr.losses(cut, 1, 2)) == last, "no further step was taken"
+    assert (cut / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()

@@ -145,7 +145,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     from tunesmith_jobs.train.checkpoints import BigFile
 
-    def fail(_: BigFile) -> str:
+    def fail(_: BigFile, advance: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:

@@ -14,6 +14,7 @@ from typing import Any
 from tunesmith.artifacts import checkpoint_step
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
+from tunesmith_jobs.activities import Activities
 
 _OF_THE_OUTLET = ("stop_at", "kill_at", "gone_at", "save_at", "term_at", "pinned")
 
@@ -34,6 +35,7 @@ class FileOutlet:
         pinned: Iterable[int] | None = (),
     ):
         self.desired = Desired.RUN
+        self.activities = Activities()
         self.save_now = 0
         self.pinned = frozenset(pinned) if pinned is not None else None
         self._file, self._stop_at, self._kill_at, self._gone_at = file, stop_at, kill_at, gone_at

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tunesmith.activity import Activity, ActivityKind, Unit
 from tunesmith.events import Finished
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
 from tunesmith_platform.backends.protocols import JobStatus, Observation
@@ -150,3 +151,50 @@ def test_a_stop_gives_a_trainer_time_to_save_and_nobody_else(
         State.STOPPING, Desired.STOP, AttemptPhase.SUBMITTED, training, None, None, stop_age, None, 1, 3
     )
     assert isinstance(decide(facts, Observation(JobStatus.RUNNING), GRACE), expected)
+
+
+SAVES = Activity(kind=ActivityKind.SAVING, done=1, total=2, unit=Unit.BYTES)
+EVALUATES = Activity(kind=ActivityKind.EVALUATING, done=1, total=2, unit=Unit.BATCHES)
+TRAINS = Activity(kind=ActivityKind.TRAINING, done=7, unit=Unit.BATCHES)
+STALL = dt.timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("activity", "stop_age", "still", "expected"),
+    [
+        (None, 13, None, Kill),  # it never said what it does
+        (None, 11, None, Wait),
+        (None, 500, 11, Wait),  # what it said is just over: it leaves
+        (None, 500, 13, Kill),
+        (SAVES, 13, 59, Wait),
+        (SAVES, 5000, 59, Wait),  # as long as bytes come, it has time
+        (SAVES, 5000, 61, Kill),
+        (SAVES, 5, 61, Wait),  # within the grace nobody is ended
+        (SAVES, 13, None, Kill),
+        (EVALUATES, 13, 59, Wait),  # the batch under way
+        (EVALUATES, 61, 61, Kill),
+        (EVALUATES, 71, 1, Wait),
+        (EVALUATES, 73, 1, Kill),  # it takes batch after batch, and does not heed the stop
+        (TRAINS, 13, 12, Wait),
+        (TRAINS, 73, 1, Kill),
+    ],
+)
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_job_that_is_to_stop_has_time_as_long_as_it_gets_on(
+    activity: Activity | None, stop_age: float, still: float | None, expected: type, has_begun: bool
+) -> None:
+    if activity is None and not has_begun:
+        expected = Kill  # there is nothing to save
+    facts = Facts(
+        State.STOPPING, Desired.STOP, AttemptPhase.SUBMITTED, has_begun, None, None,
+        dt.timedelta(seconds=stop_age), None, 1, 3,
+        activity=activity, still_age=None if still is None else dt.timedelta(seconds=still),
+    )  # fmt: skip
+    decision = decide(facts, Observation(JobStatus.RUNNING), GRACE, STALL)
+    assert isinstance(decision, expected), decision
+    if isinstance(decision, Kill) and activity is SAVES and still is not None:
+        assert "60 s" in decision.why
+        assert "Saving: 1 of 2 B" in decision.why
+    # Of a task that nobody stops, what it is busy with and for how long changes nothing.
+    running = replace(facts, state=State.RUNNING, desired=Desired.RUN, stop_age=None)
+    assert decide(running, Observation(JobStatus.RUNNING), GRACE, STALL) == Wait()

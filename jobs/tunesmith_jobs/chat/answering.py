@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidData
 from tunesmith.events import DatasetMade, Phase
@@ -187,7 +188,10 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
     work.tell(done, total)
     with staged(target, document.task_id) as part:
         claim(part, document.task_id)
-        with (part / _FILE).open("w", encoding="utf-8") as file:
+        with (
+            work.outlet.activities.doing(ActivityKind.ANSWERING, Unit.ROWS, total) as doing,
+            (part / _FILE).open("w", encoding="utf-8") as file,
+        ):
             for talks in _batches(_talks(work, spec), spec.per_device_eval_batch_size):
                 while asking := [talk for talk in talks if talk.ask()]:
                     answerer.answer(asking)
@@ -195,6 +199,7 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
                 for talk in talks:
                     file.write(json.dumps(talk.as_row(), ensure_ascii=False) + "\n")
                 done += len(talks)
+                doing.done = done
                 work.tell(done, total)
         lay(part, target, document.task_id, unfinished=is_given)
     path = target / _FILE

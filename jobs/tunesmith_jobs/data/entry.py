@@ -8,12 +8,15 @@ document allows their names. Needs no Ray and no torch.
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.data_step import DataDocument, DataOutput, place_of
 from tunesmith.errors import InvalidData, InvalidInput, TunesmithError
 from tunesmith.events import DatasetMade, Finished, LogLine, Progress
@@ -27,7 +30,7 @@ from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
-from tunesmith_jobs.document import read_bytes
+from tunesmith_jobs.document import is_told_to_leave, read_bytes, tell_to_leave
 from tunesmith_jobs.report import Outlet, Reporter
 
 LAST_WORD_SECONDS = 15 * 60.0
@@ -42,6 +45,8 @@ class _Leave(Exception):
 def main(uri: str) -> int:
     """Run one attempt; returns the exit code."""
     document = DataDocument.model_validate_json(read_bytes(uri))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: tell_to_leave(document))
     with Reporter(document) as reporter:
         reporter.wait_heard(_FIRST_REPLY_SECONDS)
         if reporter.superseded:
@@ -60,15 +65,17 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
     """Carry the operation out; returns the last word. What it made is reported on the way."""
     began = time.perf_counter()
     try:
-        if outlet.desired is Desired.STOP:
-            raise _Leave
+        _check(document, outlet)
         parameters = with_environment(document.parameters, document.environment)
         _say(outlet, f"`{document.operation}` begins.")
         spec = read_operation(document.operation, parameters)
-        meter = Meter(lambda *how_far: _tell(outlet, *how_far))
-        with going_outside():  # a data set of the hub's may lie behind a proxy
+        meter = Meter(lambda *how_far: _tell(document, outlet, *how_far))
+        with (
+            going_outside(),  # a data set of the hub's may lie behind a proxy
+            outlet.activities.doing(ActivityKind.PREPARING, Unit.ROWS, measure=lambda: meter.done),
+        ):
             outputs = run(spec, Path(document.rows_dir), meter, document.task_id)
-        made = [_kept(document, name, output) for name, output in outputs.items()]
+        made = [_kept(document, outlet, name, output) for name, output in outputs.items()]
     except _Leave:
         return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")
     except InvalidData as error:
@@ -95,13 +102,17 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
     return _ended(Reason.COMPLETED, f"{words} in {time.perf_counter() - began:.1f} s.")
 
 
-def _tell(outlet: Outlet, done: int, total: int, left: float | None) -> None:
-    if outlet.desired is Desired.STOP or outlet.superseded:
+def _check(document: DataDocument, outlet: Outlet) -> None:
+    if outlet.desired is Desired.STOP or outlet.superseded or is_told_to_leave(document):
         raise _Leave
+
+
+def _tell(document: DataDocument, outlet: Outlet, done: int, total: int, left: float | None) -> None:
+    _check(document, outlet)
     outlet.emit(Progress(step=done, total_steps=total, seconds_left=left))
 
 
-def _kept(document: DataDocument, name: str, output: DataOutput) -> DatasetMade:
+def _kept(document: DataDocument, outlet: Outlet, name: str, output: DataOutput) -> DatasetMade:
     """A file where it stays: in its own folder, or in the storage under its content."""
     path = Path(output.path)
     kind = recognise(path)
@@ -115,7 +126,8 @@ def _kept(document: DataDocument, name: str, output: DataOutput) -> DatasetMade:
         below = place_of(output.sha256, file_name)
         storage = open_storage(document.store_uri)
         if file_name not in storage.list(below):
-            storage.put_folder(folder, below)
+            with outlet.activities.doing(ActivityKind.UPLOADING, total=output.bytes) as doing:
+                storage.put_folder(folder, below, doing.advance)
         root = local_path(document.store_uri)
         place = str(root / below / file_name) if root else f"{document.store_uri}/{below}/{file_name}"
     return DatasetMade(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.events import Metrics, Phase, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import METRIC_PREFIX
@@ -120,7 +121,10 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     # As the trainer deals them: like lengths beside each other.
     order = sorted(range(len(rows)), key=lambda row: -int(lengths[row]))
     work.tell(0, len(order))
-    with torch.no_grad():
+    with (
+        work.outlet.activities.doing(ActivityKind.EVALUATING, Unit.ROWS, len(order)) as doing,
+        torch.no_grad(),
+    ):
         for first in range(0, len(order), size):
             batch = collate([rows[row] for row in order[first : first + size]])
             take_counts(batch)
@@ -130,6 +134,7 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
             }
             with used.autocast():
                 scores.add(used.model, inputs)
+            doing.done = min(first + size, len(order))
             work.tell(min(first + size, len(order)), len(order))
     return scores.values()
 

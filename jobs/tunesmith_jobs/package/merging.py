@@ -26,6 +26,7 @@ from tunesmith_jobs.train import model as models
 from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.train.core import Outcome
 from tunesmith_jobs.train.failures import StorageFailed
+from tunesmith_jobs.train.final import merge
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 _GENERATION = "generation_config.json"
@@ -67,7 +68,15 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     target.mkdir()
     is_adapter = (weights / ADAPTER_CONFIG).is_file()
     if is_adapter:
-        models.merge(weights, Path(training.model_name_or_path), target, training, document.classes or None)
+        merge(
+            weights,
+            Path(training.model_name_or_path),
+            target,
+            training,
+            document.classes or None,
+            check=work.check,
+            activities=work.outlet.activities,
+        )
     else:
         lay_out(weights, target, link_or_copy)
     work.phase_done(Phase.WEIGHTS)
@@ -82,7 +91,10 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     work.check()
     owner = Owner(document.task_id, document.attempt, document.origin.base, template_sha256)
     store = ArtifactStore(
-        document.artifact_uri, owner, Path(document.output_dir) if document.output_dir else None
+        document.artifact_uri,
+        owner,
+        Path(document.output_dir) if document.output_dir else None,
+        activities=work.outlet.activities,
     )
     try:
         _, uri = store.put(target, FINAL_MODEL, document.step, kind="model")

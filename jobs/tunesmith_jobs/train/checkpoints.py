@@ -14,10 +14,11 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tunesmith.activity import ActivityKind
 from tunesmith.artifacts import (
     CHECKPOINTS,
     FINAL_MODEL,
@@ -44,10 +45,12 @@ from tunesmith.removal import (
     writer_of,
 )
 from tunesmith.storage import open_storage
+from tunesmith_jobs.activities import Activities, bytes_below
 from tunesmith_jobs.train.failures import StorageFailed, reason_of
 
 _TRIES = 4
 _PIECE_BYTES = 2**22
+_SETTLE_BYTES = 2**28
 _NICER = 10
 """By how much the uploader's thread stands behind those that train. It gets whole cores when training waits for it."""
 _log = logging.getLogger("tunesmith_jobs.checkpoints")
@@ -68,17 +71,40 @@ class BigFile(NamedTuple):
     path: Path
     pieces: Sequence[bytes | memoryview]
 
-    def write(self) -> str:
-        """Write it; returns its sha256, taken on the way. The interpreter's lock is not held meanwhile."""
-        digest = hashlib.sha256()
-        with self.path.open("wb", buffering=0) as file:
-            for piece in map(memoryview, self.pieces):
-                for begin in range(0, len(piece), _PIECE_BYTES):
-                    part = piece[begin : begin + _PIECE_BYTES]
-                    digest.update(part)
-                    while part:
-                        part = part[file.write(part) :]
-        return digest.hexdigest()
+    @property
+    def size(self) -> int:
+        """How many bytes it will have."""
+        return sum(memoryview(piece).nbytes for piece in self.pieces)
+
+    def write(self, advance: Callable[[int], None] = lambda count: None) -> str:
+        """Write it; returns its sha256, taken on the way. The interpreter's lock is not held meanwhile.
+
+        Args:
+            advance: Told how many bytes more are written; what it raises ends the writing.
+        """
+        return write_pieces(self.path, self.pieces, advance)
+
+
+def write_pieces(
+    path: Path, pieces: Iterable[bytes | memoryview], advance: Callable[[int], None] = lambda count: None
+) -> str:
+    """Write a file from its pieces, each in smaller ones; see `BigFile.write`."""
+    digest = hashlib.sha256()
+    unsettled = 0
+    with path.open("wb", buffering=0) as file:
+        for piece in map(memoryview, pieces):
+            for begin in range(0, len(piece), _PIECE_BYTES):
+                part = piece[begin : begin + _PIECE_BYTES]
+                digest.update(part)
+                unsettled += len(part)
+                advance(len(part))
+                while part:
+                    part = part[file.write(part) :]
+                if unsettled >= _SETTLE_BYTES:
+                    # Else the last wait for the disk would be for all of it, and nobody could see it get on.
+                    os.fsync(file.fileno())
+                    unsettled = 0
+    return digest.hexdigest()
 
 
 class ArtifactStore:
@@ -90,6 +116,7 @@ class ArtifactStore:
         owner: Owner,
         output_dir: Path | None = None,
         warn: Callable[[Warned], None] = lambda _: None,
+        activities: Activities | None = None,
     ) -> None:
         """Nothing is written yet.
 
@@ -98,7 +125,9 @@ class ArtifactStore:
             owner: Whose it is.
             output_dir: The user's own folder.
             warn: Told once of each place in it that others hold.
+            activities: Told how far it is with what it brings there.
         """
+        self._activities = activities or Activities()
         self._storage = open_storage(artifact_uri)
         self._uri = artifact_uri.rstrip("/")
         self._owner = owner
@@ -178,8 +207,10 @@ class ArtifactStore:
         Raises:
             NotOurs: Something stands there that this task did not make.
         """
+        with self._activities.doing(ActivityKind.SAVING, total=bytes_below(folder)) as doing:
+            files = list_files(folder, sums, doing.advance)
         manifest = Manifest.model_validate(
-            {**self._owner._asdict(), "step": step, "kind": kind, "files": list_files(folder, sums)}
+            {**self._owner._asdict(), "step": step, "kind": kind, "files": files}
         )
         here = self._storage.local(path)
         if here is not None:
@@ -194,15 +225,21 @@ class ArtifactStore:
         task_id = self._owner.task_id
         target.parent.mkdir(parents=True, exist_ok=True)
         require_place(target, task_id, unfinished=self._is_own())
+        busy = self._activities
         with staged(target, task_id) as new:
             try:
                 new.rmdir()
                 folder.rename(new)
             except OSError:  # another file system
-                shutil.copytree(folder, new)
+                with busy.doing(
+                    ActivityKind.UPLOADING, total=manifest.total_bytes, measure=lambda: bytes_below(new)
+                ):
+                    shutil.copytree(folder, new)
             (new / MANIFEST).write_bytes(manifest.encode())
-            for path in (*sorted(new.rglob("*")), new):
-                _settle(path)
+            with busy.doing(ActivityKind.SAVING, total=manifest.total_bytes) as doing:
+                for path in (*sorted(new.rglob("*")), new):
+                    _settle(path)
+                    doing.advance(path.stat().st_size if path.is_file() else 0)
             lay(new, target, task_id, unfinished=self._is_own())
             _settle(target.parent)
 
@@ -218,7 +255,8 @@ class ArtifactStore:
             )
         # What is replaced must first stop to count as whole.
         self._storage.remove_file(f"{path}/{MANIFEST}")
-        self._storage.put_folder(folder, path)
+        with self._activities.doing(ActivityKind.UPLOADING, total=manifest.total_bytes) as doing:
+            self._storage.put_folder(folder, path, doing.advance)
         kept = {file.path for file in manifest.files} | {MANIFEST}
         for name in {file.path for file in before.files} - kept if before else ():
             self._storage.remove_file(f"{path}/{name}")
@@ -238,11 +276,14 @@ class ArtifactStore:
         """Show what was stored in the user's own folder too, unless something of others' stands there."""
         if self._output_dir is None:
             return
-        target = self._output_dir / path.rsplit("/", 1)[-1]
+        target, fetched = self._output_dir / path.rsplit("/", 1)[-1], folder.parent / "publish"
+
+        def shown() -> int:
+            return bytes_below(fetched, *target.parent.glob(f".{target.name}.*"))
+
         try:
-            left = publish(
-                self._storage.get_folder(path, folder.parent / "publish"), target, self._owner.task_id
-            )
+            with self._activities.doing(ActivityKind.SAVING, measure=shown):
+                left = publish(self._storage.get_folder(path, fetched), target, self._owner.task_id)
         except NotOurs as error:
             if target not in self.not_shown:
                 _log.warning("%s is not published: %s", path, error)
@@ -288,6 +329,19 @@ class ArtifactStore:
         if self._storage.read(f"{path}/{MANIFEST}") != manifest.encode():
             return False
         return {file.path.split("/")[0] for file in manifest.files} <= set(self._storage.list(path))
+
+    def manifest(self, step: int) -> Manifest | None:
+        """A checkpoint's manifest; None where the storage gives none back."""
+        try:
+            data = self._storage.read(f"{CHECKPOINTS}/{checkpoint_name(step)}/{MANIFEST}")
+        except OSError:
+            _log.warning("the manifest of checkpoint-%s could not be read", step, exc_info=True)
+            return None
+        return Manifest.decode(data) if data is not None else None
+
+    def uri(self, step: int) -> str:
+        """Where a checkpoint lies."""
+        return f"{self._uri}/{CHECKPOINTS}/{checkpoint_name(step)}"
 
     def checkpoint_folder(self, step: int, scratch: Path) -> Path:
         """A checkpoint as a local folder, unverified."""
@@ -353,8 +407,10 @@ class Uploader:
         emit: Callable[[JobPayload], None],
         keep: int,
         pinned: Callable[[], frozenset[int] | None] = frozenset,
+        activities: Activities | None = None,
     ) -> None:
         self._store = store
+        self._activities = activities or Activities()
         self._emit = emit
         self._keep = keep
         self._pinned = pinned
@@ -395,6 +451,12 @@ class Uploader:
         self._raise()
         self._queue.put(_Order(step, folder, dict(metrics), ready, best_step, files, written))
 
+    def tell_again(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
+        """Say of a checkpoint that is stored what was measured of it since."""
+        manifest = self._store.manifest(step)
+        if manifest is not None:
+            self._tell(step, manifest, self._store.uri(step), metrics, is_best=step == best_step)
+
     def close(self) -> None:
         """Wait until all is stored.
 
@@ -430,14 +492,19 @@ class Uploader:
 
     def _store_one(self, order: _Order) -> None:
         try:
-            sums = {file.path: file.write() for file in order.files}
+            size = sum(file.size for file in order.files)
+            with self._activities.doing(ActivityKind.SAVING, total=size) as doing:
+                sums = {file.path: file.write(doing.advance) for file in order.files}
         finally:
             order.written()
         deadline = time.monotonic() + 120
-        while not order.ready():
-            if time.monotonic() > deadline:
-                raise StorageFailed("another worker's part of the checkpoint did not come within two minutes")
-            time.sleep(0.05)
+        with self._activities.doing(ActivityKind.SAVING, measure=lambda: bytes_below(order.folder)):
+            while not order.ready():
+                if time.monotonic() > deadline:
+                    raise StorageFailed(
+                        "another worker's part of the checkpoint did not come within two minutes"
+                    )
+                time.sleep(0.05)
         path = f"{CHECKPOINTS}/{checkpoint_name(order.step)}"
         for left in reversed(range(_TRIES)):
             try:
@@ -451,20 +518,25 @@ class Uploader:
             return
         discard(order.folder)  # a storage that copies leaves it
         self.last_step = order.step
+        self._tell(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
+        pinned = self._pinned()
+        if pinned is not None and self._store.is_whole(order.step, manifest):
+            self._prune(order.step, {*pinned, order.best_step})
+
+    def _tell(
+        self, step: int, manifest: Manifest, uri: str, metrics: Mapping[str, float], *, is_best: bool
+    ) -> None:
         self._emit(
             CheckpointSaved(
-                step=order.step,
+                step=step,
                 uri=uri,
                 bytes=manifest.total_bytes,
                 files=len(manifest.files),
                 manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
-                metrics=order.metrics,
-                best=order.step == order.best_step,
+                metrics=dict(metrics),
+                best=is_best,
             )
         )
-        pinned = self._pinned()
-        if pinned is not None and self._store.is_whole(order.step, manifest):
-            self._prune(order.step, {*pinned, order.best_step})
 
     def _prune(self, newest: int, protected: set[int | None]) -> None:
         older = [step for step in self._store.steps() if step < newest and step not in self._left]

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.events import Phase, PhaseDone, Progress, TrainingStarted
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.train.failures import Superseded
-from tunesmith_jobs.train.leaving import LeftInStep
+from tunesmith_jobs.train.leaving import LeftEvaluation, LeftInStep, NothingLeft
 from tunesmith_jobs.train.states import random_file
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Standing:
     """The best among the checkpoints that were evaluated."""
     is_lower_better: bool = True
     saves_answered: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
+    """What was measured last, by its name: what is told of a checkpoint."""
 
     def take(self, metric: str, value: float, step: int, threshold: float) -> bool:
         """Count an evaluation. Returns whether it is the best so far."""
@@ -131,7 +133,24 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             )
         if plan.evaluates and state.global_step == 0:
             trainer.evaluate()
+        elif trainer.owes_evaluation:
+            self._evaluate_late(state)
         self._mark = self._step_began = self._saved_at = time.perf_counter()
+
+    def _evaluate_late(self, state: TrainerState) -> None:
+        """Do the evaluation that was left when the state that is gone on from was saved, as if it had been done then.
+
+        Raises:
+            NothingLeft: It was all that was left to do.
+        """
+        trainer, step = self._trainer, state.global_step
+        trainer.evaluate()
+        trainer.standing.keep(step)
+        if state.is_world_process_zero:
+            trainer.uploader.tell_again(step, trainer.latest, best_step=trainer.standing.kept_step)
+        is_spent = trainer.standing.is_spent(trainer.plan.spec.early_stopping_patience)
+        if is_spent or step >= trainer.plan.total_steps:
+            raise NothingLeft
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Tell the order which epoch it is, from the step alone."""
@@ -160,6 +179,25 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         if stop:
             raise LeftInStep
 
+    def before_evaluated_batch(self, *, is_common: bool) -> None:
+        """Go on with an evaluation only if that is wanted.
+
+        Args:
+            is_common: Whether all workers have a batch of this number, and so can agree.
+
+        Raises:
+            LeftEvaluation: A stop is wanted.
+            Superseded: The attempt is over.
+        """
+        trainer = self._trainer
+        if trainer.outlet.superseded:
+            raise Superseded
+        stop = self._is_told_to_leave()
+        if trainer.args.world_size > 1:
+            stop = is_common and self._any_of(stop)[0]
+        if stop:
+            raise LeftEvaluation
+
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
@@ -185,9 +223,8 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
         is_end = is_last or trainer.stopped
         spec = plan.spec
         control.should_log = is_end or step % spec.logging_steps == 0
-        control.should_evaluate = plan.evaluates and (
-            is_last or plan.is_due(spec.eval_strategy, spec.eval_steps, step)
-        )
+        # A stop does not wait for it: it is done when the run goes on.
+        control.should_evaluate = not trainer.stopped and plan.evaluates_after(step)
         control.should_save = is_end or wants_save or plan.is_due(spec.save_strategy, spec.save_steps, step)
         control.should_training_stop = is_end
         if state.is_world_process_zero and (is_end or now - self._said_at >= _PROGRESS_SECONDS):

@@ -4,6 +4,7 @@
 complete checkpoints and, when it completes, the final model.
 """
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
@@ -23,7 +25,15 @@ from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
-from tunesmith_jobs.train.leaving import LeftInStep, Notices, TooLarge, with_smaller_batches
+from tunesmith_jobs.train.leaving import (
+    LeftEvaluation,
+    LeftInStep,
+    LeftMerge,
+    NothingLeft,
+    Notices,
+    TooLarge,
+    with_smaller_batches,
+)
 from tunesmith_jobs.train.logs import captured, log_line
 from tunesmith_jobs.train.preparing import facts_of, free_memory, prepare_libraries, speed_up, write_order
 
@@ -214,7 +224,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     owner = Owner(
         identity.task_id, identity.attempt, str(paths.model), data.template and data.template.sha256
     )
-    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir, emit)
+    store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir, emit, activities=job.outlet.activities)
     if identity.rank == 0:
         write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
@@ -245,7 +255,13 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     if job.outlet.superseded:
         raise Superseded
     checkpoint = end.checkpoint or store.checkpoint_folder(end.step, resume)
-    uri = _publish_model(job, store, checkpoint, end.step, data)
+    try:
+        uri = _publish_model(job, store, checkpoint, end.step, data)
+    except LeftMerge:
+        words = (
+            f"Stopped after step {end.step}, its last; its checkpoint is saved, the merged model is not made."
+        )
+        return Outcome.because(Reason.STOPPED_BY_USER, words)
     discard(resume, identity.task_id)
     words = " ".join([end.words(plan), *map(_not_shown, store.not_shown)])
     return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
@@ -312,16 +328,19 @@ def _take_steps(
     from tunesmith_jobs.train.checkpoints import Uploader
     from tunesmith_jobs.train.conductor import Standing
     from tunesmith_jobs.train.sinks import Run, Tee
-    from tunesmith_jobs.train.trainer import TuneTrainer
+    from tunesmith_jobs.train.trainer import TuneTrainer, owes_evaluation
 
     spec, paths, identity = job.spec, job.paths, job.identity
     standing = Standing.of(start.folder) if start and start.is_own else Standing()
-    if start and (start.step >= plan.total_steps or standing.is_spent(spec.early_stopping_patience)):
+    is_over = start and (start.step >= plan.total_steps or standing.is_spent(spec.early_stopping_patience))
+    if is_over and not owes_evaluation(plan, start, standing):
         return _End(start.step, False, standing, start.folder)
     run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch)
     tee = Tee(job.outlet, run) if identity.rank == 0 else None
     smaller: TrainSpec | None = None
-    uploader = Uploader(store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned)
+    uploader = Uploader(
+        store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned, job.outlet.activities
+    )
     try:
         trainer = TuneTrainer(
             model,
@@ -336,14 +355,17 @@ def _take_steps(
         if start is not None:
             trainer.restore(start, standing)
         try:
-            trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+            busy = job.outlet.activities.doing(ActivityKind.TRAINING, Unit.BATCHES)
+            with contextlib.suppress(NothingLeft), busy as trainer.batches:
+                trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
         except BadCheckpoint as error:
             assert start is not None
             _close_quietly(uploader)
             _pass_over(job, start, error)
             return _End(start.step, False, standing, None, is_unfit=True)
-        except LeftInStep:
-            trainer.leave()
+        except (LeftInStep, LeftEvaluation) as error:
+            leave = trainer.leave if isinstance(error, LeftInStep) else trainer.save_and_leave
+            leave()
             trainer.stopped = True
         except TooLarge as error:
             smaller = with_smaller_batches(spec)
@@ -402,12 +424,18 @@ def _close_quietly(uploader: Any) -> None:
 
 
 def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any) -> str:
-    from tunesmith_jobs.train import model as models
+    from tunesmith_jobs.train import final
+
+    def check() -> None:
+        if job.outlet.superseded:
+            raise Superseded
+        if job.outlet.desired is Desired.STOP or job.notices.must_leave:
+            raise LeftMerge
 
     try:
         folder = job.paths.scratch / "final"
         remove_own(folder, job.identity.task_id)  # of an attempt that was cut off here
-        models.lay_out_final(
+        final.lay_out_final(
             checkpoint,
             job.paths.model,
             folder,
@@ -416,6 +444,8 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
             labels=data.classes or None,
             tokenizer=job.paths.tokenizer,
             template=data.chosen_template,
+            check=check,
+            activities=job.outlet.activities,
         )
         _, uri = store.put(folder, FINAL_MODEL, step, kind="model")
     except OSError as error:

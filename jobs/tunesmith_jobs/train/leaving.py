@@ -28,6 +28,18 @@ class LeftInStep(Exception):
     """A step was given up: its gradients are worth nothing, the weights have not moved."""
 
 
+class LeftEvaluation(Exception):
+    """An evaluation was given up: its sums are worth nothing, the step before it is whole."""
+
+
+class NothingLeft(Exception):
+    """The run ends before another step: only an evaluation was left to do, and it is done."""
+
+
+class LeftMerge(Exception):
+    """The merge of the final model was given up; the checkpoint that it is made from is stored."""
+
+
 class TooLarge(Exception):
     """A batch did not fit into memory; its step was given up."""
 

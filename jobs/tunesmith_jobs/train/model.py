@@ -1,4 +1,4 @@
-"""The model of a run: loaded, made trainable, and at the end laid out for those who use it.
+"""The model of a run: loaded and made trainable.
 
 Knows transformers and peft; knows nothing of rows or steps.
 """
@@ -11,13 +11,12 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, is_plain_file
+from tunesmith.model_folder import is_plain_file
 from tunesmith.rows.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models.reading import load_model
-from tunesmith_jobs.train.checkpoints import link_or_copy
 from tunesmith_jobs.train.failures import reason_of
-from tunesmith_jobs.train.lora import add_lora, attach, task_type
+from tunesmith_jobs.train.lora import add_lora
 from tunesmith_jobs.train.precision import Choice
 
 TOKENIZER_FILES = (
@@ -30,23 +29,6 @@ TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-_WEIGHTS = ("*.safetensors", ADAPTER_CONFIG, "config.json", "generation_config.json")
-ADAPTER_FOLDER = "adapter"
-"""Where the adapter lies in a final model that is merged."""
-
-_README = """---
-base_model: {base}
----
-# {title}
-
-Made by Tunesmith.
-
-```python
-from {library} import {kind}
-from transformers import AutoTokenizer
-model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
-```
-"""
 
 
 def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | None = None) -> Any:
@@ -74,7 +56,7 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
     is_quantized = spec.load_in_4bit or spec.load_in_8bit
     if is_quantized:
         options |= _quantized(spec, choice, reduced)
-    model = _load_base(path, labels, options)
+    model = load_base(path, labels, options)
     if not spec.use_lora:
         return model
     if is_quantized:
@@ -89,7 +71,17 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
     return tuned
 
 
-def _load_base(path: Path, labels: Sequence[str] | None, options: dict[str, Any]) -> Any:
+def load_base(path: Path, labels: Sequence[str] | None, options: dict[str, Any]) -> Any:
+    """A base model from its folder.
+
+    Args:
+        path: The folder.
+        labels: The classes' names, where it is to classify.
+        options: What transformers is told besides.
+
+    Raises:
+        InvalidModel: The folder cannot be loaded.
+    """
     try:
         model = load_model(path, labels, **options)
     except InvalidModel:
@@ -193,32 +185,6 @@ def trainable_parameters(model: Any) -> tuple[int, int]:
     return trained, total
 
 
-def merge(adapter: Path, base: Path, target: Path, spec: TrainSpec, labels: Sequence[str] | None) -> None:
-    """Write the base's weights with an adapter added to them, in the precision that the base is stored in.
-
-    A base that was quantised for training is read as it is stored: the adapter is never merged into 4 bits.
-    """
-    model = _load_base(base, labels, {"dtype": "auto"})
-    _untie(model, adapter)
-    attach(model, adapter, task_type(spec)).merge_and_unload(safe_merge=True).save_pretrained(target)
-
-
-def _untie(model: Any, adapter: Path) -> None:
-    """Give the head weights of its own where the adapter changes only one of two layers that share theirs."""
-    import torch
-    from safetensors import safe_open
-
-    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
-    if ends[1] is None or ends[0].weight is not ends[1].weight:
-        return
-    names = [name for name, module in model.named_modules() if any(module is end for end in ends)]
-    with safe_open(adapter / ADAPTER_WEIGHTS, "pt") as file:
-        keys = list(file.keys())
-    if any(f".{name}." in key for name in names for key in keys):
-        ends[1].weight = torch.nn.Parameter(ends[0].weight.detach().clone(), requires_grad=False)
-        model.config.tie_word_embeddings = False
-
-
 def copy_tokenizer(source: Path, target: Path, template: str | None = None) -> None:
     """Bring a tokenizer's files, its chat template among them; `template` is put in that one's place."""
     for name in TOKENIZER_FILES:
@@ -226,39 +192,3 @@ def copy_tokenizer(source: Path, target: Path, template: str | None = None) -> N
             shutil.copyfile(source / name, target / name)
     if template is not None:
         (target / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-
-
-def lay_out_final(
-    checkpoint: Path,
-    base: Path,
-    target: Path,
-    *,
-    title: str,
-    spec: TrainSpec,
-    labels: Sequence[str] | None = None,
-    tokenizer: Path | None = None,
-    template: str | None = None,
-) -> None:
-    """Make the final model's folder from the last checkpoint: by construction the same weights.
-
-    The folder must not be there yet. With `merge_lora_after_training` it holds the merged model, and the adapter beside
-    it in `adapter/`.
-    """
-    target.mkdir(parents=True)
-    is_lora = (checkpoint / ADAPTER_CONFIG).exists()
-    is_merged = is_lora and spec.merge_lora_after_training
-    weights = target / ADAPTER_FOLDER if is_merged else target
-    for pattern in (*_WEIGHTS, INDEX):
-        for file in sorted(checkpoint.glob(pattern)):
-            link_or_copy(file, weights / file.name)
-    if is_merged:
-        merge(weights, base, target, spec, labels)
-    copy_tokenizer(tokenizer or base, target, template)
-    prefix = "AutoPeftModelFor" if is_lora and not is_merged else "AutoModelFor"
-    readme = _README.format(
-        base=base.name,
-        title=title,
-        library="peft" if prefix == "AutoPeftModelFor" else "transformers",
-        kind=prefix + ("CausalLM" if labels is None else "SequenceClassification"),
-    )
-    (target / "README.md").write_text(readme)

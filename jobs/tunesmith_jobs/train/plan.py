@@ -47,3 +47,9 @@ class Plan:
         if strategy == "steps":
             return step % every == 0
         return strategy == "epoch" and step % self.steps_per_epoch == 0
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an evaluation is due after `step`: when its strategy says so, and after the last one."""
+        spec = self.spec
+        is_last = step >= self.total_steps
+        return self.evaluates and (is_last or self.is_due(spec.eval_strategy, spec.eval_steps, step))

@@ -22,6 +22,7 @@ from tunesmith.removal import remove_own
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_jobs.train.checkpoints import BigFile, link_or_copy
 from tunesmith_jobs.train.states import NAMES, STRUCTURE, encode
+from tunesmith_jobs.train.weights import bytes_of
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 _WIDEST = 8
@@ -115,7 +116,7 @@ class Snapshots:
         size = _places(planned)[-1][1] if planned else 0
         if not tensors or (len(self._buffer) < size and size > spare_memory() // 2):
             for plan in planned:
-                BigFile(plan.path, [plan.header, *map(_bytes_of, plan.tensors)]).write()
+                BigFile(plan.path, [plan.header, *map(bytes_of, plan.tensors)]).write()
             return []
         self._fit(planned, size)
         torch._foreach_copy_(self._views, tensors, non_blocking=True)  # type: ignore[no-untyped-call]
@@ -184,10 +185,6 @@ def _live_tensors(model: Any) -> dict[str, Callable[[], torch.Tensor]]:
 
 def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and bool(torch.equal(one.cpu(), other))
-
-
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
 
 
 def _read_header(file: Path) -> tuple[bytes, list[str]]:

@@ -16,11 +16,13 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
+from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Metrics, Warned
 from tunesmith.removal import remove_own
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.activities import Doing, bytes_below
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train import optimizers, restoring, states, zero
 from tunesmith_jobs.train.checkpoints import BigFile, Uploader
@@ -28,7 +30,7 @@ from tunesmith_jobs.train.collate import take_counts
 from tunesmith_jobs.train.conductor import Conductor, Standing
 from tunesmith_jobs.train.data import Data
 from tunesmith_jobs.train.evaluation import class_loss, perplexity
-from tunesmith_jobs.train.failures import NonFinite, Superseded, is_out_of_memory
+from tunesmith_jobs.train.failures import NonFinite, is_out_of_memory
 from tunesmith_jobs.train.leaving import Moment, Notices, TooLarge
 from tunesmith_jobs.train.model import copy_tokenizer
 from tunesmith_jobs.train.plan import Plan, Window
@@ -36,6 +38,7 @@ from tunesmith_jobs.train.resume import StartState
 from tunesmith_jobs.train.rows import Order, Samples
 from tunesmith_jobs.train.snapshots import OPTIMIZER_FILE, Snapshots
 from tunesmith_jobs.train.splitting import split
+from tunesmith_jobs.train.weights import written_in_pieces
 
 ARGUMENTS_FILE = "training_args.json"
 _STILL_STEPS = 3
@@ -74,6 +77,10 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.window = Window()
         self.standing = Standing()
         self.stopped = False
+        self.batches: Doing
+        """Counts the batches that were begun; given by who starts the training."""
+        self.owes_evaluation = False
+        """Whether the run goes on from a step whose evaluation was left."""
         self.latest: dict[str, float] = {}
         self.snapshots = Snapshots(Path(str(args.output_dir)) / "kept")
         self.files: list[BigFile] = []
@@ -167,6 +174,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> torch.Tensor:
         self.conductor.before_batch()
+        self.batches.advance()
         assert num_items_in_batch is not None, "the loss must be normalised by trained tokens"
         counts = take_counts(inputs)
         self.window.tokens += counts.tokens
@@ -178,6 +186,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         for number, part in enumerate(parts, start=1):
             if self.args.world_size == 1 and number > 1:
                 self.conductor.before_batch()
+                self.batches.advance()
             # Workers add up their gradients once, with the last part.
             alone = self.accelerator.no_sync(model) if number < len(parts) else nullcontext()
             with alone:
@@ -194,6 +203,10 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """Forget the step that was given up, and save the last whole one, unless it is saved."""
         self._before_step.bring_back(self)
         self._step_loss.zero_()
+        self.save_and_leave()
+
+    def save_and_leave(self) -> None:
+        """Save the last whole step, after which the run is left, unless it is saved."""
         self.close_window()
         if self.is_world_process_zero():
             self.conductor.say_progress(self.state)
@@ -277,7 +290,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             self.outlet.emit(Metrics(step=self.state.global_step, values=finite))
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """What the evaluation rows say, batch by batch."""
+        """What the evaluation rows say, batch by batch.
+
+        Raises:
+            LeftEvaluation: A stop is wanted; nothing was measured.
+        """
         rows = self._data.eval_rows
         assert rows is not None
         lengths = rows.lengths
@@ -290,24 +307,32 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         scores = self._data.scores(self.args.device)
         own = len(batches)
+        # How many batches every worker has: up to there they can agree to leave.
+        common = math.ceil(len(rows) // self.args.world_size / size)
         if zero.stage_of(self.args) == 3:
             # Every worker holds a part of the weights: all run equally many batches, some for the others only.
-            most = math.ceil(math.ceil(len(rows) / self.args.world_size) / size)
-            batches += [batches[0] if batches else [0]] * (most - own)
-        with optimizers.evaluating(self.optimizer), torch.no_grad():
-            for number, batch in enumerate(self._loader(rows, batches)):
-                if self.outlet.superseded:
-                    raise Superseded
-                inputs = self._prepare_inputs(batch)
-                take_counts(inputs)
-                counted = scores.sums.clone()
-                with self.compute_loss_context_manager():
-                    scores.add(self.model, inputs)
-                if number >= own:
-                    scores.sums = counted
+            common = math.ceil(math.ceil(len(rows) / self.args.world_size) / size)
+            batches += [batches[0] if batches else [0]] * (common - own)
+        try:
+            with (
+                self.outlet.activities.doing(ActivityKind.EVALUATING, Unit.BATCHES, len(batches)) as doing,
+                optimizers.evaluating(self.optimizer),
+                torch.no_grad(),
+            ):
+                for number, batch in enumerate(self._loader(rows, batches)):
+                    self.conductor.before_evaluated_batch(is_common=number < common)
+                    inputs = self._prepare_inputs(batch)
+                    take_counts(inputs)
+                    counted = scores.sums.clone()
+                    with self.compute_loss_context_manager():
+                        scores.add(self.model, inputs)
+                    if number >= own:
+                        scores.sums = counted
+                    doing.advance()
+        finally:
+            self.model.train(was_training)
         if self.args.world_size > 1:
             scores.sums = self.accelerator.reduce(scores.sums, reduction="sum")
-        self.model.train(was_training)
         values = scores.values()
         self.say(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
@@ -328,7 +353,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             # DeepSpeed gathers a tied weight once for each of its names.
             tied = getattr(model, "all_tied_weights_keys", None) or {}
             state_dict = {name: value for name, value in state_dict.items() if name not in tied}
-        model.save_pretrained(folder, state_dict=state_dict)
+        with written_in_pieces():
+            model.save_pretrained(folder, state_dict=state_dict)
         if self.plan.tokenizer is not None and not hasattr(model, "peft_config"):
             copy_tokenizer(self.plan.tokenizer, folder, self._data.chosen_template)
         (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
@@ -371,10 +397,14 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             remove_own(folder)  # left by a crash in the middle of a save
         if self.args.world_size > 1:
             torch.distributed.barrier()  # the others write into the folder too, and may be faster
-        with optimizers.evaluating(self.optimizer):
+        with (
+            self.outlet.activities.doing(ActivityKind.SAVING, measure=lambda: bytes_below(folder)),
+            optimizers.evaluating(self.optimizer),
+        ):
             super()._save_checkpoint(model, trial)
             self.files = self.snapshots.take()
         self.standing.keep(self.state.global_step)
+        self.standing.measured = dict(self.latest)
         if self.args.should_save:
             (folder / restoring.WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
             self.standing.write(folder)
@@ -424,8 +454,14 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """Take up the sums that a checkpoint holds, and a standing."""
         self._is_own = start.is_own
         self.window = Window(**json.loads((start.folder / restoring.WINDOW_FILE).read_text()))
-        self.standing = standing
+        self.standing, self.latest = standing, dict(standing.measured)
         self.conductor.saved_step = start.step if start.is_own else None
+        self.owes_evaluation = owes_evaluation(self.plan, start, standing)
+
+
+def owes_evaluation(plan: Plan, start: StartState, standing: Standing) -> bool:
+    """Whether a run goes on from a step of its own whose evaluation was left."""
+    return start.is_own and standing.last_step != start.step and plan.evaluates_after(start.step)
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from tunesmith.lifecycle import Desired, State
 from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import (
     count_restart,
@@ -40,6 +41,9 @@ class Silent:
     superseded = False
     save_now = 0
     pinned: frozenset[int] | None = frozenset()
+
+    def __init__(self) -> None:
+        self.activities = Activities()
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         """Say nothing."""

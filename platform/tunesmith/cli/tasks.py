@@ -1,6 +1,7 @@
 """`tunesmith tasks ...`, and the short forms `tunesmith watch` and `tunesmith stop`."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from tunesmith.cli.output import (
     state_text,
     table,
 )
-from tunesmith.cli.watching import outcome, watch_task, watched
+from tunesmith.cli.watching import LINE_SECONDS, outcome, watch_task, watched
 from tunesmith.cli.watching_many import watch_tasks
 from tunesmith.cli.words import age, duration, local_time, measured, number, plain
 from tunesmith.client import Client
@@ -113,6 +114,7 @@ def _standing(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
     yield "waits for", str(view.waits_for) if view.waits_for else None
     yield "health", str(view.health) if view.health else None
     yield "message", view.message
+    yield "busy with", view.activity.text_en if view.activity else None
     yield "progress", progress_words(view.progress)
     left = view.progress.seconds_left
     yield "time left", duration(left) if left is not None else None
@@ -168,12 +170,28 @@ def stop(
             before = client.task(name)
             view = client.stop_task(before.id)
             if wait:
-                view = client.wait(view.id)
+                view = client.wait(view.id, look=_Busy())
             stopped.append(view)
-            over = " It had ended before." if before.state.is_terminal else ""
-            say(f"Task `{view.name}` is {view.state}.{over}")
+            more = " It had ended before." if before.state.is_terminal else ""
+            if view.activity is not None:
+                more = f" {view.activity.text_en}."
+            say(f"Task `{view.name}` is {view.state}.{more}")
     if as_json:
         show_json(stopped)
+
+
+class _Busy:
+    """Says now and then what keeps a task from stopping."""
+
+    def __init__(self) -> None:
+        self._said_at = -LINE_SECONDS
+        self._said = ""
+
+    def __call__(self, view: views.TaskView) -> None:
+        moment, text = time.monotonic(), view.activity.text_en if view.activity else ""
+        if text and text != self._said and moment - self._said_at >= LINE_SECONDS:
+            self._said_at, self._said = moment, text
+            say(f"Task `{view.name}` is {view.state}. {text}.")
 
 
 @tasks.command()

@@ -115,6 +115,9 @@ class Board:
             return "the server is away; the task goes on, trying again"
         if self.view.health is views.Health.RECOVERING and self.state is State.RUNNING:
             return "not heard of lately; recovering"
+        if self.view.activity is not None and not self.state.is_terminal:
+            busy = plain(self.view.activity.text_en)
+            return f"{self.waits} {busy}" if self.state is State.STOPPING and self.waits else busy
         return self.waits
 
     def line(self) -> str:

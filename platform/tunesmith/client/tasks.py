@@ -5,7 +5,7 @@ Knows the tasks' endpoints and views; knows no HTTP.
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from pydantic import BaseModel
@@ -195,12 +195,18 @@ class Tasks(Calls):
         """
         self._delete(task_path(task_id), {"files": files})
 
-    def wait(self, task: str, timeout: float | None = None) -> views.TaskView:
+    def wait(
+        self,
+        task: str,
+        timeout: float | None = None,
+        look: Callable[[views.TaskView], None] = lambda view: None,
+    ) -> views.TaskView:
         """Wait until a task has ended, over restarts of the server.
 
         Args:
             task: Its id or unique name.
             timeout: Seconds; None waits for as long as it takes.
+            look: Called with the task as it is, every two seconds or more often.
 
         Raises:
             TimeoutError: It had not ended in time.
@@ -214,6 +220,7 @@ class Tasks(Calls):
                 if view.state.is_terminal:
                     return view
                 named, away_since = view.id, None
+                look(view)
             except (Unavailable, TooManyRequests):
                 moment = time.monotonic()
                 away_since = away_since or moment

@@ -3,12 +3,13 @@
 Knows the rows of tasks, attempts and checkpoints. Runs in the caller's transaction, which holds the tasks' rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from tunesmith.activity import Activity
 from tunesmith.errors import NotFound, SequenceGap, StaleAttempt, TunesmithError
 from tunesmith.events import (
     CheckpointRemoved,
@@ -56,6 +57,7 @@ def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt |
     refused: dict[int, TunesmithError] = {}
     fresh: dict[str, list[JobEvent]] = {}
     silent: dict[str, list[SilentWorker]] = {}
+    advanced: set[str] = set()
     for place, (task_id, report) in enumerate(reports):
         key = (task_id, report.attempt)
         try:
@@ -69,12 +71,15 @@ def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt |
         fresh.setdefault(task_id, []).extend(events)
         if events:
             last_seqs[key] = events[-1].seq
+        if _note_activity(standings[task_id].progress, report.activity):
+            advanced.add(task_id)
     told = [entry for task_id, workers in silent.items() for entry in _silent(standings[task_id], workers)]
     if told:
         repository.store(session, told)
     repository.move_unheard(session, [standings[task_id] for task_id in silent if task_id not in fresh])
     if fresh:
-        _write(session, [(standings[task_id], events) for task_id, events in fresh.items()], last_seqs)
+        written = [(standings[task_id], events) for task_id, events in fresh.items()]
+        _write(session, written, last_seqs, advanced)
     pinned = checkpoints.pinned_steps(session, list(fresh))
     return [
         refused.get(place)
@@ -105,10 +110,23 @@ def _fresh(task: Standing | None, task_id: str, report: Report, last_seq: int | 
     return fresh
 
 
+def _note_activity(progress: dict[str, Any], activity: Activity | None) -> bool:
+    """Note what a job says that it is busy with; whether it got on since it last said so."""
+    said = activity.model_dump(mode="json") if activity else None
+    if progress.get(tasks.ACTIVITY) == said:
+        return False
+    if said is None:
+        del progress[tasks.ACTIVITY]
+    else:
+        progress[tasks.ACTIVITY] = said
+    return True
+
+
 def _write(
     session: Session,
     fresh: Sequence[tuple[Standing, Sequence[JobEvent]]],
     last_seqs: Mapping[tuple[str, int], int],
+    advanced: Collection[str],
 ) -> None:
     entries: list[Entry] = []
     for task, events in fresh:
@@ -123,8 +141,12 @@ def _write(
         before = task.events
         task.events += len(events)
         folding.fold(session, task, before, events)
-    spoken = {(task.id, task.attempt): last_seqs[task.id, task.attempt] for task, events in fresh if events}
-    repository.move(session, [task for task, _ in fresh], spoken, now())
+    spoken = {
+        (task.id, task.attempt): last_seqs[task.id, task.attempt]
+        for task, events in fresh
+        if events or task.id in advanced
+    }
+    repository.move(session, [task for task, _ in fresh], spoken, now(), advanced)
     for task, events in fresh:
         weighty = [event for event in events if isinstance(event.payload, _WEIGHTY)]
         if weighty:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, bindparam, select, tuple_, update
+from sqlalchemy import Table, bindparam, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from tunesmith.events import StateChanged
@@ -105,7 +105,10 @@ _MOVE_UNHEARD = (
 _MOVE_ATTEMPT = (
     update(_ATTEMPTS)
     .where(_ATTEMPTS.c.task_id == bindparam("of"), _ATTEMPTS.c.number == bindparam("which"))
-    .values(last_seq=bindparam("last_seq"))
+    .values(
+        last_seq=bindparam("last_seq"),
+        advanced_at=func.coalesce(bindparam("advanced"), _ATTEMPTS.c.advanced_at),
+    )
 )
 
 
@@ -126,11 +129,22 @@ def last_seqs(session: Session, attempts: Iterable[tuple[str, int]]) -> dict[tup
 
 
 def move(
-    session: Session, tasks: Iterable[Standing], attempts: Mapping[tuple[str, int], int], moment: dt.datetime
+    session: Session,
+    tasks: Iterable[Standing],
+    attempts: Mapping[tuple[str, int], int],
+    moment: dt.datetime,
+    advanced: Collection[str] = (),
 ) -> None:
     """Write down where tasks that were heard of stand, and how far the reports of attempts are stored.
 
     Past the unit of work, which takes several times as long; no rows of these may be in the session yet.
+
+    Args:
+        session: The transaction.
+        tasks: Where they stand.
+        attempts: The last event of each attempt that is stored.
+        moment: Now.
+        advanced: The tasks whose jobs got on with what they are busy with.
     """
     connection = session.connection()
     moved = [
@@ -145,7 +159,10 @@ def move(
     ]
     connection.execute(_MOVE, moved)
     if attempts:
-        further = [{"of": of, "which": which, "last_seq": seq} for (of, which), seq in attempts.items()]
+        further = [
+            {"of": of, "which": which, "last_seq": seq, "advanced": moment if of in advanced else None}
+            for (of, which), seq in attempts.items()
+        ]
         connection.execute(_MOVE_ATTEMPT, further)
 
 

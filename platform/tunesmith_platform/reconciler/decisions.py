@@ -7,8 +7,8 @@ The table that a test walks through entirely:
 | unreachable | wait | wait |
 | absent, never recorded as submitted | submit (again), or end on a stop | end |
 | absent, was submitted | try again or give up; on a stop: stopped | end as it said |
-| waiting or running | wait; on a stop before training, or after the grace: kill | wait, then kill what lingers |
-| running, and nothing heard for long | kill, then as when it is over | wait, then kill what lingers |
+| waiting or running | wait; on a stop before training, or after the grace if it stands still: kill | wait, then kill |
+| running, and nothing heard for long | kill, then as when it is over | wait, then kill |
 | over | try again or give up; on a stop: stopped | end as it said |
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tunesmith.activity import ACTIVITIES, Activity
 from tunesmith.events import Finished
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith_platform.backends.protocols import JobStatus, Observation
@@ -61,6 +62,10 @@ class Facts:
     """Changes when something is heard of its job."""
     silent: float = 0.0
     """Seconds for which nothing was heard of its job, neither of its workers nor of its driver."""
+    activity: Activity | None = None
+    """What its job is busy with."""
+    still_age: dt.timedelta | None = None
+    """Since when that has not got on, or there is no such thing; None where its job never said."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,20 @@ class End:
 Decision = Wait | Submit | NoteSubmitted | NoteRunning | Kill | Retry | End
 
 
-def decide(facts: Facts, seen: Observation, grace: dt.timedelta, patience: float = math.inf) -> Decision:
+def decide(
+    facts: Facts,
+    seen: Observation,
+    grace: dt.timedelta,
+    stall: dt.timedelta = dt.timedelta(seconds=60),
+    patience: float = math.inf,
+) -> Decision:
     """What to do next.
 
     Args:
         facts: What is recorded.
         seen: What Ray says of the attempt's job.
-        grace: How long a job may take to save and leave after a stop.
+        grace: How long a job may take to leave after a stop.
+        stall: How long one that says what it is busy with may not get on, beyond that.
         patience: For how many seconds nothing may be heard of a job before it is ended and started again.
     """
     if seen.status is JobStatus.UNREACHABLE:
@@ -128,7 +140,7 @@ def decide(facts: Facts, seen: Observation, grace: dt.timedelta, patience: float
     if facts.phase is AttemptPhase.SUBMITTING:
         return NoteSubmitted()
     if facts.desired is Desired.STOP and facts.finished is None:
-        return _stopping(facts, grace)
+        return _stopping(facts, grace, stall)
     if facts.finished is not None:
         assert facts.finished_age is not None
         if facts.finished_age > LINGER and _may_kill(facts):
@@ -145,12 +157,23 @@ def _may_kill(facts: Facts) -> bool:
     return facts.kill_age is None or facts.kill_age > KILL_AGAIN
 
 
-def _stopping(facts: Facts, grace: dt.timedelta) -> Decision:
+def _stopping(facts: Facts, grace: dt.timedelta, stall: dt.timedelta) -> Decision:
     assert facts.stop_age is not None
-    if not facts.training_started and _may_kill(facts):
+    if not _may_kill(facts):
+        return Wait()
+    activity, still = facts.activity, facts.still_age
+    if not facts.training_started and activity is None:
         return Kill("It has not begun to train: there is nothing to save.")
-    if facts.stop_age > grace and _may_kill(facts):
-        return Kill("It did not leave within the grace period.")
+    if facts.stop_age <= grace:
+        return Wait()
+    if activity is None:
+        # What it was busy with may just be over: then it is leaving.
+        is_leaving = still is not None and still <= grace
+        return Wait() if is_leaving else Kill("It did not leave within the grace period.")
+    if still is None or still > stall:
+        return Kill(f"It did not get on for {stall.total_seconds():.0f} s. {activity.text_en}.")
+    if ACTIVITIES[activity.kind].is_left_on_stop and facts.stop_age > grace + stall:
+        return Kill("It went on and did not leave.")  # the batch at which it heard of the stop is over
     return Wait()
 
 

@@ -80,12 +80,14 @@ class Reconciler(Loop):
         """What makes the tasks' runs; another one when it was started again."""
         self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._submit_after: dict[str, float] = {}
+        self._listening_since = now()
         self._leave_stop_at: dict[str, tuple[int, float]] = {}
         """By task: the attempt whose stop was left last, and when that is to be tried again."""
         self._listening = Listening()
 
     def begin(self) -> None:
         """Say which tasks were under way before."""
+        self._listening_since = now()
         with self._services.database.read() as session:
             for task_id in repository.to_reconcile(session):
                 logger.info("taking up %s where it was", task_id)
@@ -142,7 +144,11 @@ class Reconciler(Loop):
                 task.waits_for = WaitsFor.RESOURCES
                 task.message = "Being handed to Ray."
                 task.heartbeat_at = None
-                task.progress = {k: v for k, v in task.progress.items() if k not in (SILENT, DRIVER_HEARD)}
+                task.progress = {
+                    k: v
+                    for k, v in task.progress.items()
+                    if k not in (SILENT, DRIVER_HEARD, repository.ACTIVITY)
+                }
                 session.add(
                     AttemptRow(
                         task_id=task_id,
@@ -172,7 +178,7 @@ class Reconciler(Loop):
             if not task.is_attempt_open:
                 return
             attempt = session.get_one(AttemptRow, (task_id, task.attempt))
-            facts = _facts(task, attempt)
+            facts = self._facts(task, attempt)
         if facts.desired is Desired.STOP and facts.finished is None:
             self._leave_stop(task_id, facts.attempt)
         job_id = ray_job_id(task_id, facts.attempt)
@@ -180,16 +186,17 @@ class Reconciler(Loop):
         if seen.status.is_over or seen.status is JobStatus.ABSENT:
             # Its last reports may have arrived while we looked.
             with self._services.database.read() as session:
-                facts = _facts(
+                facts = self._facts(
                     repository.require(session, task_id),
                     session.get_one(AttemptRow, (task_id, facts.attempt)),
                 )
         settings = self._services.settings
         facts = self._listen(task_id, facts, seen)
         grace = dt.timedelta(seconds=settings.stop_grace_seconds)
+        stall = dt.timedelta(seconds=settings.stop_stall_seconds)
         # A driver that lives ends a stuck worker by itself, and speaks again right after.
         patience = settings.stuck_worker_seconds + settings.heartbeat_timeout_seconds
-        decision = decide(facts, seen, grace, patience)
+        decision = decide(facts, seen, grace, stall, patience)
         if isinstance(decision, Wait):
             self._note_waiting(task_id, facts, seen)
             return
@@ -204,6 +211,9 @@ class Reconciler(Loop):
             case Retry() | End():
                 tail = "" if facts.finished else self._services.jobs.log_tail(job_id, _LOG_TAIL)
         self._record(task_id, facts.attempt, decision, tail)
+
+    def _facts(self, task: TaskRow, attempt: AttemptRow) -> Facts:
+        return _facts(task, attempt, self._listening_since)
 
     def _leave_stop(self, task_id: str, number: int) -> None:
         """See that a stop lies where its job finds it, whoever asked for it and whatever came between."""
@@ -335,11 +345,15 @@ class Reconciler(Loop):
         self._services.hub.notify(task_id)
 
 
-def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
+def _facts(task: TaskRow, attempt: AttemptRow, listening_since: dt.datetime) -> Facts:
     moment = now()
 
     def age(since: dt.datetime | None) -> dt.timedelta | None:
         return moment - since if since else None
+
+    def listened_age(since: dt.datetime | None) -> dt.timedelta | None:
+        # What a job said while the platform was away was heard by nobody.
+        return age(max(since, listening_since)) if since else None
 
     return Facts(
         state=State(task.state),
@@ -349,13 +363,15 @@ def _facts(task: TaskRow, attempt: AttemptRow) -> Facts:
         training_started=attempt.training_started_at is not None or task.kind != Kind.TRAIN,
         finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
         finished_age=age(attempt.finished_at),
-        stop_age=age(task.stop_requested_at),
+        stop_age=listened_age(task.stop_requested_at),
         kill_age=age(attempt.kill_sent_at),
         attempt=task.attempt,
         # What came before its user continued it is no restart.
         max_restarts=int(task.spec.get("max_restarts", 0)) + task.attempts_before,
         stop_reason=Reason(task.stop_reason or Reason.STOPPED_BY_USER),
         heard=(task.attempt, task.heartbeat_at, (task.progress or {}).get(DRIVER_HEARD)),
+        activity=repository.activity_of(task),
+        still_age=listened_age(attempt.advanced_at),
     )
 
 
@@ -400,6 +416,7 @@ def _close(session: Session, task: TaskRow, attempt: AttemptRow, tail: str) -> N
     attempt.phase = AttemptPhase.CLOSED
     attempt.ended_at = now()
     task.is_attempt_open = False
+    repository.forget_activity(task)
     if tail:
         line = LogLine(level="error", source="driver", message=tail[-8000:])
         events.append_own(session, task, line.model_dump(mode="json"))

@@ -9,12 +9,15 @@ from sqlalchemy import ColumnElement, String, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
+from tunesmith.activity import Activity
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
+ACTIVITY = "activity"
+"""Where a task's progress holds what its job is busy with."""
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
 
@@ -46,6 +49,18 @@ def require(session: Session, task_id: str) -> TaskRow:
 def missing(task_id: str) -> NotFound:
     """What is said of a task that is not there."""
     return NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+
+
+def activity_of(task: TaskRow) -> Activity | None:
+    """What a task's job said last that it is busy with."""
+    said = (task.progress or {}).get(ACTIVITY)
+    return Activity.model_validate(said) if said else None
+
+
+def forget_activity(task: TaskRow) -> None:
+    """What a job was busy with is over with it."""
+    if ACTIVITY in (task.progress or {}):
+        task.progress = {name: value for name, value in task.progress.items() if name != ACTIVITY}
 
 
 def trains(task: TaskRow) -> TaskRow:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith import views
+from tunesmith.activity import ActivityKind
 from tunesmith.lifecycle import REASONS, Desired, Reason, ReasonFacts, State, WaitsFor
 from tunesmith.spec.base import Notice
 from tunesmith.spec.task import Kind
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks import repository
 
 SILENT = "silent_workers"
 """In a task's progress: the workers that give no sign of life."""
@@ -49,6 +51,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         notes=task.notes,
         attempt=task.attempt,
         progress=progress,
+        activity=_activity(task),
         spec=task.spec,
         notices=[Notice.model_validate(notice) for notice in task.notices],
         events=task.events,
@@ -69,6 +72,16 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         ended_at=task.ended_at,
         heartbeat_at=task.heartbeat_at,
     )
+
+
+def _activity(task: TaskRow) -> views.ActivityView | None:
+    """What a task that runs is busy with; its steps are its progress."""
+    activity = repository.activity_of(task)
+    if task.state not in (State.RUNNING, State.STOPPING) or activity is None:
+        return None
+    if activity.kind is ActivityKind.TRAINING:
+        return None
+    return views.ActivityView(**activity.model_dump(), text_en=activity.text_en, text_zh=activity.text_zh)
 
 
 def _next_step(task: TaskRow, facts: ReasonFacts) -> str:

@@ -66,7 +66,10 @@ class TaskRow(Base):
 
 
 class AttemptRow(Base):
-    """One start of a task on Ray. `last_seq` is how far its reports are stored."""
+    """One start of a task on Ray. `last_seq` is how far its reports are stored.
+
+    `advanced_at` is when what its job is busy with, which lies in its task's progress, last got on.
+    """
 
     __tablename__ = "attempts"
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
@@ -79,6 +82,7 @@ class AttemptRow(Base):
     finished: Mapped[dict[str, Any] | None] = mapped_column(Json)
     finished_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     kill_sent_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    advanced_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
 
 
