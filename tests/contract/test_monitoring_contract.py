@@ -33,7 +33,7 @@ def plane(home: Home, database_url: str) -> Iterator[Plane]:
 def test_what_is_told_of_a_task(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace, "_FRESH_SECONDS", -1.0)
     services = plane.services
-    hook = services.notifications.add(NewWebhook(url="http://127.0.0.1:9/x"), "local")
+    hook = services.notifications.add(NewWebhook(url="http://127.0.0.1:9999/x"), "local")
     (listed,) = services.workspace.after(None)
     assert isinstance(listed, Listed)
     task = plane.running(name="名字")
