@@ -294,3 +294,29 @@ def test_a_length_that_is_no_number_is_refused(shared: TestClient) -> None:
     for length in ("-1", "1e3", "9" * 5000, "+1"):
         reply = shared.post("/v1/tasks", content=b"{}", headers={"Content-Length": length})
         assert reply.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "%20%20", "%08x", "a%00b", "%C2%98", "%ff", "..%2F..", "%5C", "x" * 121]
+)
+def test_a_path_that_names_nothing_is_a_clear_refusal(shared: TestClient, name: str) -> None:
+    """Of each kind of thing; with a body that is right."""
+    for method, path, body in (
+        ("PATCH", "/v1/templates/{}", {"parameters": {}}),
+        ("GET", "/v1/templates/{}", None),
+        ("DELETE", "/v1/templates/{}", None),
+        ("PATCH", "/v1/models/{}", {"name": "n"}),
+        ("GET", "/v1/models/{}", None),
+        ("GET", "/v1/datasets/{}", None),
+        ("DELETE", "/v1/datasets/{}", None),
+        ("GET", "/v1/pipelines/{}", None),
+        ("POST", "/v1/pipelines/{}:stop", None),
+        ("GET", "/v1/tasks/{}", None),
+        ("PATCH", "/v1/tasks/{}", {"notes": ""}),
+        ("GET", "/v1/uploads/{}", None),
+        ("GET", "/v1/estimates/{}", None),
+        ("DELETE", "/v1/webhooks/{}", None),
+    ):
+        reply = shared.request(method, path.format(name), json=body)
+        assert reply.status_code in (404, 405, 422), (method, path, reply.text)
+        assert error_of(reply).message

@@ -19,7 +19,10 @@ from tunesmith_platform.sandbox import checks
 
 router = APIRouter(tags=["templates"], route_class=ApiRoute)
 
-TemplateName = Annotated[str, Path(min_length=1, max_length=120, description="The template's name.")]
+TemplateName = Annotated[
+    str,
+    Path(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f/\\]+$", description="The template's name."),
+]
 _YAML = "application/yaml"
 
 

@@ -19,6 +19,9 @@ from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.templates import repository
 from tunesmith_platform.templates.builtin import builtins
 
+_ANY_NAME = "template"
+"""Stands where only parameters are checked: what a path names need not be a name."""
+
 
 class TemplateService:
     """Templates: save, list, show, change, delete."""
@@ -93,7 +96,7 @@ class TemplateService:
         notices: list[Notice] = []
         updates = change.model_dump(mode="json", exclude_none=True)
         if change.parameters is not None:
-            updates["parameters"], notices = _checked(Template(name=name, parameters=change.parameters))
+            updates["parameters"], notices = _checked(Template(name=_ANY_NAME, parameters=change.parameters))
         if change.name is not None:
             _refuse_builtin_name(change.name)
         with self._database.write() as session:
