@@ -37,6 +37,7 @@ from tunesmith.removal import (
     discard,
     finish_removals,
     lay,
+    remove_names,
     remove_result,
     remove_stored,
     require_place,
@@ -254,12 +255,12 @@ class ArtifactStore:
                 hint="Move it away: the task saves into its own folder.",
             )
         # What is replaced must first stop to count as whole.
-        self._storage.remove_file(f"{path}/{MANIFEST}")
+        remove_names(self._storage, path, MANIFEST)
         with self._activities.doing(ActivityKind.UPLOADING, total=manifest.total_bytes) as doing:
             self._storage.put_folder(folder, path, doing.advance)
         kept = {file.path for file in manifest.files} | {MANIFEST}
-        for name in {file.path for file in before.files} - kept if before else ():
-            self._storage.remove_file(f"{path}/{name}")
+        if before is not None:
+            remove_names(self._storage, path, *({file.path for file in before.files} - kept))
         self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
 
     def _is_own(self) -> bool:

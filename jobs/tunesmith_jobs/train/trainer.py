@@ -365,7 +365,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         folder = Path(output_dir)
         if self.is_deepspeed_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
-            (folder / restoring.OLD_SCHEDULE_FILE).unlink(missing_ok=True)  # the library's pickle of it
+            remove_own(folder / restoring.OLD_SCHEDULE_FILE)  # the library's pickle of it
         if not self.args.should_save:
             return
         try:

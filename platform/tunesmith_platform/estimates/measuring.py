@@ -200,7 +200,7 @@ class Measurements:
                 row.state, row.message, row.ended_at = state.value, message, now()
                 row.result = result.model_dump(mode="json") if result and not result.error else None
             view = _view(row)
-        remove_names(open_storage(self._settings.storage_uri), _folder(measurement_id), _DOCUMENT, RESULT)
+        remove_documents(self._settings, measurement_id)
         return view
 
 
@@ -218,6 +218,11 @@ def key_of(spec: TrainSpec, inputs: TrainInputs) -> str:
         sorted(here.cpu_flags),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def remove_documents(settings: Settings, measurement_id: str) -> None:
+    """Remove what a measurement was handed, and what it answered."""
+    remove_names(open_storage(settings.storage_uri), _folder(measurement_id), _DOCUMENT, RESULT)
 
 
 def _folder(measurement_id: str) -> str:
