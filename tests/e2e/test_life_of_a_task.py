@@ -4,6 +4,7 @@ Does resume really resume; does stop really stop; is nothing lost when a part di
 """
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -250,6 +251,33 @@ def test_a_stop_ends_a_frozen_worker_before_it_is_shown(client: Client, tiny_mod
     assert not trainer.is_running()
     assert stopped.state is State.STOPPED, stopped.message
     assert job_processes(task.id) == []
+
+
+def test_a_stop_reaches_its_job_while_the_api_is_dead(
+    client: Client, live_home: Home, tiny_model: Path, rows: Path
+) -> None:
+    """The API is killed as soon as it has accepted the stop, and nobody brings it back: no step begins 5 s later."""
+    task = submit(client, tiny_model, rows, max_steps=100_000, save_steps=1000)
+    wait_until(lambda: step_of(client, task) >= 3, 90, "its first steps")
+    supervisor = psutil.Process(read_record(live_home).supervisor.pid)
+    api = read_record(live_home).parts["api"].pid
+    assert api is not None
+    spool = live_home.work / task.id / "spool-1.jsonl"
+    supervisor.suspend()  # it would bring the API back at once
+    try:
+        client.stop_task(task.id)
+        accepted = time.time()
+        os.kill(api, signal.SIGKILL)
+        wait_until(lambda: '"kind":"finished"' in spool.read_text(), 40, "the job's last word")
+    finally:
+        supervisor.resume()
+    stepped = [json.loads(line) for line in spool.read_text().splitlines() if '"kind":"metrics"' in line]
+    assert dt.datetime.fromisoformat(stepped[-1]["time"]).timestamp() - accepted < 5
+    wait_until(lambda: answers(client), 60, "the API's return")
+    stopped = client.wait(task.id, timeout=60)
+    assert (stopped.state, stopped.reason) == (State.STOPPED, Reason.STOPPED_BY_USER)
+    (checkpoint,) = client.checkpoints(task.id)
+    assert checkpoint.step == stepped[-1]["payload"]["step"], "the step under way was the last one"
 
 
 def test_a_stopped_task_is_continued_exactly(

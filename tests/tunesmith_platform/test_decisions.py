@@ -188,7 +188,7 @@ def test_a_job_that_is_to_stop_has_time_as_long_as_it_gets_on(
     facts = Facts(
         State.STOPPING, Desired.STOP, AttemptPhase.SUBMITTED, has_begun, None, None,
         dt.timedelta(seconds=stop_age), None, 1, 3,
-        activity=activity, still_age=None if still is None else dt.timedelta(seconds=still),
+        activity=activity, still_age=None if still is None else dt.timedelta(seconds=still), heartbeat_age=SHORT,
     )  # fmt: skip
     decision = decide(facts, Observation(JobStatus.RUNNING), GRACE, STALL)
     assert isinstance(decision, expected), decision
@@ -198,3 +198,17 @@ def test_a_job_that_is_to_stop_has_time_as_long_as_it_gets_on(
     # Of a task that nobody stops, what it is busy with and for how long changes nothing.
     running = replace(facts, state=State.RUNNING, desired=Desired.RUN, stop_age=None)
     assert decide(running, Observation(JobStatus.RUNNING), GRACE, STALL) == Wait()
+
+
+@pytest.mark.parametrize(("activity", "expected"), [(TRAINS, Kill), (EVALUATES, Kill), (SAVES, Wait)])
+def test_the_word_of_a_job_that_is_not_heard_of_counts_for_what_it_saves_alone(
+    activity: Activity, expected: type
+) -> None:
+    """A frozen worker said that it trains; it does not finish its batch."""
+    facts = Facts(
+        State.STOPPING, Desired.STOP, AttemptPhase.SUBMITTED, True, None, None, dt.timedelta(seconds=14), None, 1, 3,
+        activity=activity, still_age=dt.timedelta(seconds=13), heartbeat_age=dt.timedelta(seconds=13),
+    )  # fmt: skip
+    assert isinstance(decide(facts, Observation(JobStatus.RUNNING), GRACE, STALL), expected)
+    heard = replace(facts, heartbeat_age=SHORT)
+    assert decide(heard, Observation(JobStatus.RUNNING), GRACE, STALL) == Wait()

@@ -66,6 +66,8 @@ class Facts:
     """What its job is busy with."""
     still_age: dt.timedelta | None = None
     """Since when that has not got on, or there is no such thing; None where its job never said."""
+    heartbeat_age: dt.timedelta | None = None
+    """When its workers were heard of last."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,11 @@ def _stopping(facts: Facts, grace: dt.timedelta, stall: dt.timedelta) -> Decisio
         return Wait() if is_leaving else Kill("It did not leave within the grace period.")
     if still is None or still > stall:
         return Kill(f"It did not get on for {stall.total_seconds():.0f} s. {activity.text_en}.")
-    if ACTIVITIES[activity.kind].is_left_on_stop and facts.stop_age > grace + stall:
-        return Kill("It went on and did not leave.")  # the batch at which it heard of the stop is over
+    if ACTIVITIES[activity.kind].is_left_on_stop:
+        if facts.heartbeat_age is None or facts.heartbeat_age > grace:
+            return Kill("It did not leave within the grace period, and nothing is heard of it.")
+        if facts.stop_age > grace + stall:
+            return Kill("It went on and did not leave.")  # the batch at which it heard of the stop is over
     return Wait()
 
 

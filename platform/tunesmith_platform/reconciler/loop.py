@@ -372,6 +372,7 @@ def _facts(task: TaskRow, attempt: AttemptRow, listening_since: dt.datetime) -> 
         heard=(task.attempt, task.heartbeat_at, (task.progress or {}).get(DRIVER_HEARD)),
         activity=repository.activity_of(task),
         still_age=listened_age(attempt.advanced_at),
+        heartbeat_age=listened_age(task.heartbeat_at),
     )
 
 
