@@ -150,7 +150,7 @@ def test_bf16_trains_where_it_is_allowed(
     tmp_path: Path, model: Path, use_lora: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tunesmith_jobs.train.precision.cpu_bf16_flags", lambda _: {"amx_bf16"})
-    outcome = tr.run(tmp_path, model, use_lora=use_lora, learning_rate=5e-3, max_steps=12)
+    outcome = tr.run(tmp_path, model, use_lora=use_lora, learning_rate=5e-3, max_steps=12, precision="auto")
     assert outcome.outcome is State.COMPLETED, outcome
     assert kinds(tmp_path, "training_started")[0]["facts"]["precision"] == "bf16"
     loss = tr.losses(tmp_path)

@@ -237,6 +237,30 @@ def test_the_compute_type_reaches_bitsandbytes(model: Path, dtype: str) -> None:
     assert config.bnb_4bit_compute_dtype is wanted
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_an_evaluation_takes_no_gradient_from_a_4_bit_base(model: Path, double: bool) -> None:
+    """Where the processor has bf16 bitsandbytes would change the weights' layout, and gradients would be lost."""
+    import torch
+
+    tuned = load(model, load_in_4bit=True, bnb_4bit_use_double_quant=double, lora_dropout=0.0)
+    ids = torch.arange(12)[None]
+
+    def gradients() -> dict[str, torch.Tensor]:
+        tuned.train()
+        tuned.zero_grad()
+        tuned(input_ids=ids, labels=ids).loss.backward()
+        return {name: p.grad.clone() for name, p in tuned.named_parameters() if p.grad is not None}
+
+    before = gradients()
+    tuned.eval()
+    with torch.no_grad():
+        tuned(input_ids=ids)
+    after = gradients()
+    assert before.keys() == after.keys()
+    assert before
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_without_bitsandbytes_the_cure_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith_jobs.train.model.importlib.util.find_spec", lambda _: None)
     with pytest.raises(InvalidInput, match="bitsandbytes") as caught:

@@ -118,6 +118,7 @@ def run(
         "learning_rate": 1e-2,
         "target_modules": "all-linear",
         "gradient_checkpointing": False,
+        "precision": "fp32",  # what is compared must not depend on what a machine's processor has
     } | more
     paths = Paths(
         model=model,

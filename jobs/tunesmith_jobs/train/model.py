@@ -62,6 +62,7 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
     if is_quantized:
         from peft import prepare_model_for_kbit_training
 
+        _keep_differentiable(model)
         # The Trainer turns gradient checkpointing on, without reentry: it needs no help here.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     tuned = add_lora(model, spec)
@@ -127,6 +128,17 @@ def _quantized(spec: TrainSpec, choice: Choice, reduced: Any) -> dict[str, Any]:
     # Quantised weights cannot be moved later: they are made where they are needed.
     place: Any = torch.cuda.current_device() if choice.device == "cuda" else "cpu"
     return {"quantization_config": config, "device_map": {"": place}}
+
+
+def _keep_differentiable(model: Any) -> None:
+    """Keep 4-bit weights in the layout that gradients pass through.
+
+    On a CPU with bf16 instructions bitsandbytes (0.50) lays them out anew at the first forward pass of an evaluation,
+    for a kernel that has no gradient, and leaves them so: training would go on without each layer's input gradient.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def facts(model: Any, spec: TrainSpec) -> dict[str, Any]:
