@@ -27,6 +27,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import Identity
 from tunesmith_platform.db.engine import AWAY, why_away
+from tunesmith_platform.described import described
 from tunesmith_platform.loops import Broken
 from tunesmith_platform.routing import admission
 from tunesmith_platform.sandbox.caller import name_owner
@@ -95,63 +96,19 @@ TaskId = Annotated[
 ]
 
 
-_ERROR_EXAMPLES: dict[int, ErrorBody] = {
-    401: ErrorBody(
-        code="unauthorized",
-        message="This API key is not known.",
-        hint="Set `TUNESMITH_API_KEY`.",
-        fault=Fault.USER,
-    ),
-    403: ErrorBody(
-        code="forbidden",
-        message="The key of `ann` has the role `user`: this is for administrators.",
-        hint="Ask an administrator, or use an administrator's key.",
-        fault=Fault.USER,
-    ),
-    404: ErrorBody(code="not_found", message="There is no task `task-01k9x`.", fault=Fault.USER),
-    409: ErrorBody(
-        code="conflict",
-        message="A running task cannot be deleted.",
-        hint="Stop it first: `tunesmith stop task-01k9x`.",
-        fault=Fault.USER,
-    ),
-    413: ErrorBody(code="too_large", message="The body is over 33554432 bytes.", fault=Fault.USER),
-    422: ErrorBody(
-        code="unknown_field",
-        message="spec.lora_rnk: `lora_rnk` is not a known field.",
-        hint="Did you mean `r`?",
-        fault=Fault.USER,
-    ),
-    503: ErrorBody(
-        code="unavailable",
-        message="The database does not answer.",
-        fault=Fault.INFRASTRUCTURE,
-        retryable=True,
-    ),
-}
-
-
 def answers(example: Any, *errors: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint: its success with an example, and every error it may answer, each with one.
+    """The `responses` of an endpoint: its success with an example, and each error of its own, with one.
 
     Args:
         example: What success looks like; None when there is no body.
-        errors: HTTP statuses of the errors. 500 is always among them.
+        errors: HTTP statuses of its own errors; those of every route are added where it is made (`ApiRoute`).
         status: The success's HTTP status.
     """
     found: dict[int | str, dict[str, Any]] = {}
     if example is not None:
         body = example.model_dump(mode="json") if isinstance(example, BaseModel) else example
         found[status] = {"content": {"application/json": {"example": body}}}
-    for code in (*errors, 500):
-        body = _ERROR_EXAMPLES.get(code) or ErrorBody(
-            code="internal", message="Something went wrong on our side.", fault=Fault.PLATFORM
-        )
-        found[code] = {
-            "model": ErrorResponse,
-            "description": HTTPStatus(code).phrase,
-            "content": {"application/json": {"example": ErrorResponse(error=body).model_dump(mode="json")}},
-        }
+    found |= {code: described(code) for code in errors}
     return found
 
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from tunesmith.errors import InvalidInput, TooLarge, shortened
 from tunesmith.rows import decoding
+from tunesmith_platform.described import OF_EVERY_ROUTE
 
 Admission = Callable[[Request], Awaitable[Any]]
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Callable[..., Any])
@@ -92,10 +93,20 @@ class LargeRequest(ApiRequest):
 
 
 class ApiRoute(APIRoute):
-    """A route that knows who asks before it reads, and reads no more than it needs."""
+    """A route that knows who asks before it reads, reads no more than it needs, and names every route's errors."""
 
     request_class: type[ApiRequest] | None = None
     """How its requests are read, where that is not told by the endpoint."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        responses: dict[int | str, dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(path, endpoint, responses={**(responses or {}), **OF_EVERY_ROUTE}, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, behind the checks."""

@@ -47,6 +47,27 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield api
 
 
+def test_every_call_is_described_with_what_every_call_may_answer(plane: Plane, shared: TestClient) -> None:
+    """An address may be too long, and the database away, wherever one asks."""
+    calls = {
+        f"{method} {path}": operation["responses"]
+        for path, methods in plane.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert len(calls) > 70
+    schema = {"$ref": "#/components/schemas/ErrorResponse"}
+    for status in ("413", "500", "503"):
+        told = {
+            call
+            for call, answers in calls.items()
+            if answers.get(status, {}).get("content", {}).get("application/json", {}).get("schema") == schema
+        }
+        assert calls.keys() - told == set(), status
+    for place in ("/healthz", "/metrics", "/v1/tasks"):
+        reply = shared.get(place, params={"q": "x" * MAX_ADDRESS_BYTES})
+        assert (reply.status_code, error_of(reply).code) == (413, "too_large")
+
+
 # --- problems
 
 

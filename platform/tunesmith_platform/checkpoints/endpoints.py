@@ -36,7 +36,7 @@ def checkpoints(
     "/tasks/{task_id}/checkpoints:save",
     response_model=views.SaveRequestView,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=answers(examples.SAVE_REQUEST, 401, 404, 409, 422, 503, status=202),
+    responses=answers(examples.SAVE_REQUEST, 401, 404, 409, 422, status=202),
 )
 def save_checkpoint(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.SaveRequestView:
     """Ask a running task for a checkpoint after its next step. Asking twice before it answers makes one."""
@@ -46,7 +46,7 @@ def save_checkpoint(task_id: TaskId, services: ServicesDep, _user: UserDep) -> v
 @router.post(
     "/tasks/{task_id}/checkpoints/{step}:pin",
     response_model=views.CheckpointView,
-    responses=answers(examples.CHECKPOINT, 401, 404, 422, 503),
+    responses=answers(examples.CHECKPOINT, 401, 404, 422),
 )
 def pin_checkpoint(
     task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep
@@ -58,7 +58,7 @@ def pin_checkpoint(
 @router.post(
     "/tasks/{task_id}/checkpoints/{step}:unpin",
     response_model=views.CheckpointView,
-    responses=answers(examples.CHECKPOINT, 401, 404, 422, 503),
+    responses=answers(examples.CHECKPOINT, 401, 404, 422),
 )
 def unpin_checkpoint(
     task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep

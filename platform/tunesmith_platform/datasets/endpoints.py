@@ -37,7 +37,7 @@ _FOUND = made_before(examples.DATASET, "Its newest version has these bytes alrea
 
 
 @router.get(
-    "/datasets", response_model=views.Page[DatasetView], responses=answers(examples.DATASETS, 401, 422, 503)
+    "/datasets", response_model=views.Page[DatasetView], responses=answers(examples.DATASETS, 401, 422)
 )
 def list_datasets(
     services: ServicesDep,
@@ -53,7 +53,7 @@ def list_datasets(
     "/datasets",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 413, 422, 503, status=201) | _FOUND,
+    responses=answers(examples.DATASET, 401, 422, status=201) | _FOUND,
 )
 def register_dataset(
     new: Annotated[NewDataset, examples.new_dataset_body()],
@@ -74,7 +74,7 @@ def register_dataset(
     "/datasets:run",
     response_model=views.TaskView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATA_TASK, 401, 404, 409, 413, 422, 503, status=201)
+    responses=answers(examples.DATA_TASK, 401, 404, 409, 422, status=201)
     | made_before(examples.DATA_TASK, "The task that this `Idempotency-Key` made before."),
 )
 @large_body
@@ -107,7 +107,7 @@ def schema_datasets(_user: UserDep) -> dict[str, dict[str, Any]]:
 @router.post(
     "/datasets:validate",
     response_model=DataReport,
-    responses=answers(examples.DATA_REPORT, 401, 404, 413, 422, 503),
+    responses=answers(examples.DATA_REPORT, 401, 404, 422),
 )
 def validate_data(
     question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, _user: UserDep
@@ -123,7 +123,7 @@ def validate_data(
 @router.post(
     "/datasets:preview",
     response_model=DataPreview,
-    responses=answers(examples.DATA_PREVIEW, 401, 404, 413, 422, 503),
+    responses=answers(examples.DATA_PREVIEW, 401, 404, 422),
 )
 def preview_data(
     question: Annotated[PreviewQuestion, examples.preview_question_body()],
@@ -135,7 +135,7 @@ def preview_data(
 
 
 @router.get(
-    "/datasets/{dataset}", response_model=DatasetView, responses=answers(examples.DATASET, 401, 404, 422, 503)
+    "/datasets/{dataset}", response_model=DatasetView, responses=answers(examples.DATASET, 401, 404, 422)
 )
 def show_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> DatasetView:
     """Show a data set with its versions."""
@@ -145,14 +145,14 @@ def show_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> Dat
 @router.delete(
     "/datasets/{dataset}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 409, 422, 503),
+    responses=answers(None, 401, 404, 409, 422),
 )
 def remove_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> None:
     """Remove a data set, or one version. Bytes that were uploaded go with the last version that has them."""
     services.datasets.remove(dataset)
 
 
-@router.get("/uploads", response_model=views.Page[UploadView], responses=answers(examples.UPLOADS, 401, 503))
+@router.get("/uploads", response_model=views.Page[UploadView], responses=answers(examples.UPLOADS, 401))
 def list_uploads(services: ServicesDep, user: UserDep) -> views.Page[UploadView]:
     """List your own uploads that are under way, oldest first."""
     return views.Page(data=services.uploads.open(user), has_more=False, next=None)
@@ -162,7 +162,7 @@ def list_uploads(services: ServicesDep, user: UserDep) -> views.Page[UploadView]
     "/uploads",
     response_model=UploadView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.UPLOAD, 401, 413, 422, 429, 503, status=201),
+    responses=answers(examples.UPLOAD, 401, 422, 429, status=201),
 )
 def begin_upload(
     new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, user: UserDep
@@ -171,9 +171,7 @@ def begin_upload(
     return services.uploads.begin(new, user)
 
 
-@router.get(
-    "/uploads/{upload}", response_model=UploadView, responses=answers(examples.UPLOAD, 401, 404, 422, 503)
-)
+@router.get("/uploads/{upload}", response_model=UploadView, responses=answers(examples.UPLOAD, 401, 404, 422))
 def show_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> UploadView:
     """How much of an upload has arrived: it goes on there after a broken line."""
     return services.uploads.get(upload, user)
@@ -182,7 +180,7 @@ def show_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> Uploa
 @router.put(
     "/uploads/{upload}",
     response_model=UploadView,
-    responses=answers(examples.UPLOAD, 401, 404, 409, 413, 422, 503),
+    responses=answers(examples.UPLOAD, 401, 404, 409, 422),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -212,7 +210,7 @@ async def send_piece(
     "/uploads/{upload}:finish",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 404, 409, 422, 503, status=201) | _FOUND,
+    responses=answers(examples.DATASET, 401, 404, 409, 422, status=201) | _FOUND,
 )
 def finish_upload(upload: UploadId, response: Response, services: ServicesDep, user: UserDep) -> DatasetView:
     """Make a file that has arrived whole a version of its data set. Asked again, it answers the same."""
@@ -223,7 +221,7 @@ def finish_upload(upload: UploadId, response: Response, services: ServicesDep, u
 @router.delete(
     "/uploads/{upload}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 422, 503),
+    responses=answers(None, 401, 404, 422),
 )
 def give_up_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> None:
     """Give an upload up; what has arrived of it is removed."""

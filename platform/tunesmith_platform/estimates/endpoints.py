@@ -24,7 +24,7 @@ _MEASURING: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/tasks:estimate",
     response_model=EstimateView,
-    responses=answers(examples.ESTIMATE, 401, 404, 409, 413, 422, 503) | _MEASURING,
+    responses=answers(examples.ESTIMATE, 401, 404, 409, 422) | _MEASURING,
 )
 def estimate_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
@@ -45,7 +45,7 @@ def estimate_task(
 @router.get(
     "/estimates/{estimate_id}",
     response_model=EstimateView,
-    responses=answers(examples.ESTIMATE, 401, 404, 422, 503) | _MEASURING,
+    responses=answers(examples.ESTIMATE, 401, 404, 422) | _MEASURING,
 )
 def show_estimate(
     estimate_id: Annotated[

@@ -62,7 +62,7 @@ router.add_api_route(
     report,
     methods=["POST"],
     response_model=ReportReceipt,
-    responses=answers(examples.RECEIPT, 401, 404, 409, 413, 422),
+    responses=answers(examples.RECEIPT, 401, 404, 409, 422),
     route_class_override=_ReportRoute,
 )
 

@@ -19,7 +19,7 @@ Model = Annotated[
 ]
 
 
-@router.get("/models", response_model=views.Page[ModelView], responses=answers(examples.MODELS, 401, 503))
+@router.get("/models", response_model=views.Page[ModelView], responses=answers(examples.MODELS, 401))
 def list_models(services: ServicesDep, _user: UserDep) -> views.Page[ModelView]:
     """List base models by name: those in the models folder, found by themselves, and those that were registered."""
     return services.models.page()
@@ -29,7 +29,7 @@ def list_models(services: ServicesDep, _user: UserDep) -> views.Page[ModelView]:
     "/models",
     response_model=ModelView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.MODEL, 401, 409, 413, 422, 503, status=201)
+    responses=answers(examples.MODEL, 401, 409, 422, status=201)
     | made_before(examples.MODEL, "It was registered before."),
 )
 def register_model(
@@ -44,16 +44,14 @@ def register_model(
     return model
 
 
-@router.get(
-    "/models/{model}", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422, 503)
-)
+@router.get("/models/{model}", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422))
 def show_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
     """Show what a model's files say, its license, and the tasks that start from it."""
     return services.models.get(model)
 
 
 @router.post(
-    "/models/{model}:check", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422, 503)
+    "/models/{model}:check", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422)
 )
 def check_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
     """Read all files of a model again. A changed size or time of change is noticed without this."""
@@ -63,7 +61,7 @@ def check_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelVie
 @router.patch(
     "/models/{model}",
     response_model=ModelView,
-    responses=answers(examples.MODEL, 401, 404, 409, 413, 422, 503),
+    responses=answers(examples.MODEL, 401, 404, 409, 422),
 )
 def change_model(
     model: Model,
@@ -78,7 +76,7 @@ def change_model(
 @router.delete(
     "/models/{model}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 409, 422, 503),
+    responses=answers(None, 401, 404, 409, 422),
 )
 def forget_model(model: Model, services: ServicesDep, _user: UserDep) -> None:
     """Take a model from the registry. No file is deleted, ever."""

@@ -134,7 +134,7 @@ async def workspace(
 @scrape.get(
     "/metrics",
     response_class=Response,  # errors are JSON
-    responses=answers(None, 401, 503)
+    responses=answers(None, 401)
     | {
         200: {
             "description": "The gauges in Prometheus' text format.",

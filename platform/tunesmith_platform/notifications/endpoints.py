@@ -40,7 +40,7 @@ def list_webhooks(
     "/webhooks",
     response_model=AddedWebhook,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.ADDED_WEBHOOK, 401, 403, 413, 422, 429, status=201),
+    responses=answers(examples.ADDED_WEBHOOK, 401, 403, 422, 429, status=201),
 )
 def add_webhook(
     new: Annotated[NewWebhook, examples.new_webhook_body()], services: ServicesDep, admin: AdminDep

@@ -19,7 +19,7 @@ PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The p
     "/pipelines",
     response_model=PipelineView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.PIPELINE, 401, 409, 413, 422, 503, status=201)
+    responses=answers(examples.PIPELINE, 401, 409, 422, status=201)
     | made_before(examples.PIPELINE, "The pipeline that this `Idempotency-Key` began before."),
 )
 def run_pipeline(
@@ -74,7 +74,7 @@ def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep
 @router.post(
     "/pipelines/{pipeline_id}:stop",
     response_model=PipelineView,
-    responses=answers(examples.PIPELINE, 401, 404, 422, 503),
+    responses=answers(examples.PIPELINE, 401, 404, 422),
 )
 def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep) -> PipelineView:
     """Stop a pipeline: what runs is stopped, and nothing further starts."""
@@ -84,7 +84,7 @@ def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep
 @router.post(
     "/pipelines/{pipeline_id}:continue",
     response_model=PipelineView,
-    responses=answers(examples.PIPELINE, 401, 404, 409, 422, 503),
+    responses=answers(examples.PIPELINE, 401, 404, 409, 422),
 )
 def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep) -> PipelineView:
     """Continue a pipeline from the step that failed or was stopped; what is done stays done."""
@@ -94,7 +94,7 @@ def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: Use
 @router.delete(
     "/pipelines/{pipeline_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 409, 422, 503),
+    responses=answers(None, 401, 404, 409, 422),
 )
 def delete_pipeline(
     pipeline_id: PipelineId,

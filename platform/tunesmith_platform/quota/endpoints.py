@@ -49,7 +49,7 @@ def show_quota(project: Project, services: ServicesDep, _user: UserDep) -> views
 @router.put(
     "/quota/{project}",
     response_model=views.QuotaView,
-    responses=answers(examples.QUOTA, 401, 403, 413, 422, 503),
+    responses=answers(examples.QUOTA, 401, 403, 422),
 )
 def change_quota(
     project: Project,
@@ -85,7 +85,7 @@ def quota_history(
     "/quota/{project}/grants",
     response_model=views.QuotaEntryView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.QUOTA_ENTRIES.data[0], 401, 403, 409, 413, 422, 503, status=201)
+    responses=answers(examples.QUOTA_ENTRIES.data[0], 401, 403, 409, 422, status=201)
     | made_before(examples.QUOTA_ENTRIES.data[0], "The grant that this `Idempotency-Key` made before."),
 )
 def grant_quota(

@@ -20,7 +20,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="The same key and body again answer the same task."),
 ]
-_CREATED = answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=201) | made_before(
+_CREATED = answers(examples.TASK, 401, 404, 409, 422, status=201) | made_before(
     examples.TASK, "The task that this `Idempotency-Key` made before."
 )
 
@@ -98,7 +98,7 @@ def show_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.T
 @router.patch(
     "/tasks/{task_id}",
     response_model=views.TaskView,
-    responses=answers(examples.TASK, 401, 404, 409, 413, 422, 503),
+    responses=answers(examples.TASK, 401, 404, 409, 422),
 )
 def change_task(
     task_id: TaskId,
@@ -114,7 +114,7 @@ def change_task(
     "/tasks/{task_id}:stop",
     response_model=views.TaskView,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=answers(examples.TASK, 401, 404, 422, 503, status=202),
+    responses=answers(examples.TASK, 401, 404, 422, status=202),
 )
 def stop_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.TaskView:
     """Stop a task. A running one saves a checkpoint first. Stopping twice, or one that has ended, changes nothing."""
@@ -166,7 +166,7 @@ def new_stage(
     "/tasks/{task_id}:continue",
     response_model=views.TaskView,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=answers(examples.TASK, 401, 404, 409, 413, 422, 503, status=202),
+    responses=answers(examples.TASK, 401, 404, 409, 422, status=202),
 )
 def continue_task(
     task_id: TaskId,
@@ -185,7 +185,7 @@ def continue_task(
 @router.get(
     "/tasks/{task_id}/rows",
     response_model=views.StepRows,
-    responses=answers(examples.STEP_ROWS, 401, 404, 422, 503),
+    responses=answers(examples.STEP_ROWS, 401, 404, 422),
 )
 def rows_of_step(
     task_id: TaskId,
@@ -200,7 +200,7 @@ def rows_of_step(
 @router.delete(
     "/tasks/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 409, 422, 503),
+    responses=answers(None, 401, 404, 409, 422),
 )
 def delete_task(
     task_id: TaskId,

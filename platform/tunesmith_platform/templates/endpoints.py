@@ -45,7 +45,7 @@ def list_templates(
     "/templates",
     response_model=TemplateView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.TEMPLATE, 401, 404, 409, 413, 422, 503, status=201),
+    responses=answers(examples.TEMPLATE, 401, 404, 409, 422, status=201),
 )
 def save_template(
     new: Annotated[NewTemplate, examples.new_template_body()], services: ServicesDep, _user: UserDep
@@ -58,7 +58,7 @@ def save_template(
     "/templates:import",
     response_model=TemplateView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.TEMPLATE, 401, 409, 413, 422, 503, status=201),
+    responses=answers(examples.TEMPLATE, 401, 409, 422, status=201),
 )
 def import_template(
     text: Annotated[str, Body(media_type=_YAML, max_length=MAX_YAML_CHARACTERS)],
@@ -96,7 +96,7 @@ def export_template(name: TemplateName, services: ServicesDep, _user: UserDep) -
 @router.patch(
     "/templates/{name}",
     response_model=TemplateView,
-    responses=answers(examples.TEMPLATE, 401, 404, 409, 413, 422, 503),
+    responses=answers(examples.TEMPLATE, 401, 404, 409, 422),
 )
 def change_template(
     name: TemplateName,
@@ -111,7 +111,7 @@ def change_template(
 @router.delete(
     "/templates/{name}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=answers(None, 401, 404, 409, 422, 503),
+    responses=answers(None, 401, 404, 409, 422),
 )
 def delete_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> None:
     """Delete a template. Tasks made from it keep their own parameters; built-in ones stay."""
