@@ -276,6 +276,49 @@ def test_uploads_are_their_owners_alone(client: TestClient, ann: dict[str, str])
     assert client.get("/v1/uploads").json()["data"] == [], "it became a data set"
 
 
+@pytest.mark.parametrize("meanwhile", ["give_up", "finish"])
+def test_a_piece_that_comes_after_the_end_of_its_upload_leaves_no_file(
+    plane: Plane, client: TestClient, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end comes between the look at the upload and the writing; nobody would ever remove the file."""
+    service, data = plane.services.uploads, lines(CHAT)
+    place = f"/v1/uploads/{client.post('/v1/uploads', json={'file_name': 'a.jsonl', 'bytes': len(data)}).json()['id']}"
+    upload_id = place.rpartition("/")[2]
+    assert client.put(place, params={"offset": 0}, content=data).status_code == 200
+    own = service._own
+
+    def end_first(name: str) -> Any:
+        monkeypatch.setattr(service, "_own", own)
+        getattr(service, meanwhile)(name, "local")
+        return own(name)
+
+    monkeypatch.setattr(service, "_own", end_first)
+    answer = client.put(f"/v1/uploads/{upload_id}", params={"offset": 0}, content=data)
+    assert answer.status_code == (404 if meanwhile == "give_up" else 200), answer.text
+    assert not list((plane.home.root / "uploads").iterdir())
+
+
+def test_an_upload_that_is_being_finished_is_not_given_up_as_old(
+    plane: Plane, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is elsewhere then: its age alone would tell."""
+    service, data = plane.services.uploads, lines(CHAT)
+    begun = client.post("/v1/uploads", json={"file_name": "a.jsonl", "bytes": len(data)}).json()["id"]
+    assert client.put(f"/v1/uploads/{begun}", params={"offset": 0}, content=data).status_code == 200
+    take = plane.services.datasets.take
+
+    def taken(*given: Any, **options: Any) -> Any:
+        made = take(*given, **options)
+        monkeypatch.setattr(uploads, "KEPT", -uploads.KEPT)
+        service.open("local")
+        return made
+
+    monkeypatch.setattr(plane.services.datasets, "take", taken)
+    dataset, made = service.finish(begun, "local")
+    assert made
+    assert service.finish(begun, "local") == (dataset, False), "asked again, it answers the same"
+
+
 def test_one_users_uploads_keep_nobody_else_from_uploading(
     client: TestClient, plane: Plane, ann: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

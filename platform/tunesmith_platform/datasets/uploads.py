@@ -124,9 +124,10 @@ class UploadService:
                 field="offset",
                 hint="Begin a new upload when the file has grown.",
             )
-        if row.dataset_id is not None:
-            return self._view(row)
         with self._own(upload_id):
+            row = self._require(upload_id, owner)  # it may have been finished or given up meanwhile
+            if row.dataset_id is not None:
+                return self._view(row)
             part = self._part(upload_id)
             arrived = _size(part)
             if offset > arrived:
@@ -176,7 +177,8 @@ class UploadService:
     def give_up(self, upload_id: str, owner: str) -> None:
         """Remove what has arrived."""
         self._require(upload_id, owner)
-        self._remove(upload_id)
+        with self._own(upload_id):  # a piece that is being written would leave a file that is nobody's
+            self._remove(upload_id)
 
     # --- the parts
 
@@ -185,8 +187,14 @@ class UploadService:
             old = repository.uploads_before(session, now() - KEPT)
         for row in old:
             moved = self._moved_at(row)
-            if row.dataset_id is not None or moved < now() - KEPT:
-                self._remove(row.id)
+            if row.dataset_id is None and moved >= now() - KEPT:
+                continue
+            own = self._own(row.id)
+            if own.acquire(blocking=False):  # one that is being sent or finished is not given up
+                try:
+                    self._remove(row.id)
+                finally:
+                    own.release()
 
     def _remove(self, upload_id: str) -> None:
         with self._database.write() as session:
