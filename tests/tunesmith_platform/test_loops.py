@@ -21,6 +21,7 @@ from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.notifications import wording
 from tunesmith_platform.notifications.loop import Notifier
 from tunesmith_platform.pipelines.runner import PipelineRunner
+from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.settings import Settings
@@ -322,6 +323,21 @@ def test_a_task_says_that_we_cannot_look_after_it_until_we_can(
         assert "ValueError" in plane.task(task.id).message
     in_a_thread(plane.tick)
     assert plane.task(task.id).message == ""
+
+
+def test_a_restarted_platform_takes_back_what_troubled_the_one_before(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, other = plane.running(), plane.submit()
+    with monkeypatch.context() as patched:
+        patched.setattr(plane.jobs, "observe", lambda _: int("not a number"))
+        in_a_thread(plane.tick)
+    assert "cannot look after this task" in plane.task(task.id).message
+    again = Reconciler(plane.services, plane.mirror)
+    again.begin()
+    again.tick()
+    assert plane.task(task.id).message == ""
+    assert plane.task(other.id).message == other.message, "what others say stays"
 
 
 def test_an_event_that_cannot_be_told_of_keeps_no_other_back(

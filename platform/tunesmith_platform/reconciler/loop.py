@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from tunesmith import data_step, model_step
 from tunesmith.errors import TunesmithError
-from tunesmith.events import Finished, LogLine, Warned
+from tunesmith.events import LogLine, Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id, read_secret, report_token
-from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
+from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.removal import claim_storage
 from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
 from tunesmith.storage import open_storage
@@ -42,6 +42,7 @@ from tunesmith_platform.reconciler.decisions import (
     Wait,
     decide,
 )
+from tunesmith_platform.reconciler.facts import facts_of
 from tunesmith_platform.reconciler.listening import Listening
 from tunesmith_platform.services import Services
 from tunesmith_platform.tasks import repository, stopping
@@ -86,11 +87,16 @@ class Reconciler(Loop):
         self._listening = Listening()
 
     def begin(self) -> None:
-        """Say which tasks were under way before."""
+        """Say which tasks were under way before; what troubled an earlier loop is said again if it still does."""
         self._listening_since = now()
         with self._services.database.read() as session:
             for task_id in repository.to_reconcile(session):
                 logger.info("taking up %s where it was", task_id)
+            troubled = repository.live_with_message(session, _TROUBLE)
+        if troubled:
+            with self._services.database.write() as session:
+                for task_id in troubled:
+                    _take_back(repository.locked(session, task_id))
 
     def pause(self) -> None:
         """Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once."""
@@ -102,8 +108,9 @@ class Reconciler(Loop):
         """One round."""
         self._admit()
         with self._services.database.read() as session:
-            todo = repository.to_reconcile(session)
+            todo = frozenset(repository.to_reconcile(session))
         self._listening.keep(todo)
+        self._leave_stop_at = {name: left for name, left in self._leave_stop_at.items() if name in todo}
         self.each(todo, self.reconcile, told=self._tell_trouble)
 
     def _tell_trouble(self, task_id: str, error: BaseException | None) -> None:
@@ -113,8 +120,8 @@ class Reconciler(Loop):
             if error is not None:
                 why = error.message if isinstance(error, TunesmithError) else type(error).__name__
                 task.message = f"{_TROUBLE} {why}"[:4000]
-            elif task.message.startswith(_TROUBLE):
-                task.message = ""
+            else:
+                _take_back(task)
 
     # --- admission: the queue beyond what runs is ours
 
@@ -213,7 +220,7 @@ class Reconciler(Loop):
         self._record(task_id, facts.attempt, decision, tail)
 
     def _facts(self, task: TaskRow, attempt: AttemptRow) -> Facts:
-        return _facts(task, attempt, self._listening_since)
+        return facts_of(task, attempt, self._listening_since)
 
     def _leave_stop(self, task_id: str, number: int) -> None:
         """See that a stop lies where its job finds it, whoever asked for it and whatever came between."""
@@ -345,35 +352,10 @@ class Reconciler(Loop):
         self._services.hub.notify(task_id)
 
 
-def _facts(task: TaskRow, attempt: AttemptRow, listening_since: dt.datetime) -> Facts:
-    moment = now()
-
-    def age(since: dt.datetime | None) -> dt.timedelta | None:
-        return moment - since if since else None
-
-    def listened_age(since: dt.datetime | None) -> dt.timedelta | None:
-        # What a job said while the platform was away was heard by nobody.
-        return age(max(since, listening_since)) if since else None
-
-    return Facts(
-        state=State(task.state),
-        desired=Desired(task.desired),
-        phase=AttemptPhase(attempt.phase),
-        # A job of another kind leaves by itself at any time, as training does once it has begun.
-        training_started=attempt.training_started_at is not None or task.kind != Kind.TRAIN,
-        finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
-        finished_age=age(attempt.finished_at),
-        stop_age=listened_age(task.stop_requested_at),
-        kill_age=age(attempt.kill_sent_at),
-        attempt=task.attempt,
-        # What came before its user continued it is no restart.
-        max_restarts=int(task.spec.get("max_restarts", 0)) + task.attempts_before,
-        stop_reason=Reason(task.stop_reason or Reason.STOPPED_BY_USER),
-        heard=(task.attempt, task.heartbeat_at, (task.progress or {}).get(DRIVER_HEARD)),
-        activity=repository.activity_of(task),
-        still_age=listened_age(attempt.advanced_at),
-        heartbeat_age=listened_age(task.heartbeat_at),
-    )
+def _take_back(task: TaskRow) -> None:
+    """Take back that a task cannot be looked after."""
+    if task.message.startswith(_TROUBLE):
+        task.message = ""
 
 
 def _apply(session: Session, task: TaskRow, attempt: AttemptRow, decision: Decision, tail: str) -> None:

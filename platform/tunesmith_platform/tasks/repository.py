@@ -235,6 +235,15 @@ def to_reconcile(session: Session) -> Sequence[str]:
     return session.scalars(open_attempts.union(stops)).all()
 
 
+def live_with_message(session: Session, beginning: str) -> Sequence[str]:
+    """The tasks that are not over and whose message begins so."""
+    return session.scalars(
+        select(TaskRow.id).where(
+            TaskRow.state.in_([s.value for s in LIVE]), TaskRow.message.startswith(beginning, autoescape=True)
+        )
+    ).all()
+
+
 def claim(session: Session, task_id: str, owner: str, moment: dt.datetime, until: dt.datetime) -> bool:
     """Take a task's lease, unless another holds it."""
     result = session.execute(
