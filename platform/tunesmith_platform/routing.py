@@ -5,7 +5,7 @@ Knows HTTP and JSON; knows no noun.
 """
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -40,16 +40,20 @@ def admission(dependency: _AnyAdmission) -> _AnyAdmission:
     return dependency
 
 
-def admissions_of(route: APIRoute) -> list[Admission]:
-    """Whom a route asks before it reads."""
-    found: list[Admission] = []
-    waiting: list[Dependant] = [route.dependant]
+def _dependants(route: APIRoute) -> list[Dependant]:
+    """What a route depends on, itself among it."""
+    found, waiting = [], [route.dependant]
     while waiting:
         dependant = waiting.pop()
         waiting += dependant.dependencies
-        if dependant.call in _ADMISSIONS:
-            found.append(dependant.call)  # type: ignore[arg-type]
+        found.append(dependant)
     return found
+
+
+def admissions_of(route: APIRoute) -> list[Admission]:
+    """Whom a route asks before it reads."""
+    asked = (dependant.call for dependant in _dependants(route))
+    return [call for call in asked if call in _ADMISSIONS]  # type: ignore[misc]
 
 
 def large_body(endpoint: _AnyEndpoint) -> _AnyEndpoint:
@@ -114,7 +118,12 @@ class ApiRoute(APIRoute):
         admissions = admissions_of(self)
         kind = self.request_class or (LargeRequest if self.endpoint in _LARGE else ApiRequest)
 
+        has_query = any(dependant.query_params for dependant in _dependants(self))
+
         async def checked(request: Request) -> Response:
+            _refuse_nul(request.path_params.values())
+            if has_query:
+                _refuse_nul(request.query_params.values())
             for admit in admissions:
                 await admit(request)
             read = kind(request.scope, request.receive)
@@ -124,6 +133,12 @@ class ApiRoute(APIRoute):
             return await handle(read)
 
         return checked
+
+
+def _refuse_nul(texts: Iterable[Any]) -> None:
+    """Nothing has a name with a NUL, and not every database takes one to look for."""
+    if any(isinstance(text, str) and "\x00" in text for text in texts):
+        raise InvalidInput("The address holds a NUL character.", hint="Remove it: nothing has such a name.")
 
 
 def read_json(body: bytes) -> Any:

@@ -1,5 +1,6 @@
 """Events over HTTP: reports in; the log, curves, log lines and the live stream out."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -18,10 +19,16 @@ from tunesmith_platform.sse import EventStream
 router = APIRouter(tags=["events"], route_class=ApiRoute)
 
 
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""A NUL in JSON. A job may print one, and then has to be heard all the same; PostgreSQL stores none."""
+
+
 class _ReportRequest(LargeRequest):
     async def json(self) -> Any:
         """The body as a report, read once and not on the event loop, which has the live streams to serve."""
         body = await self.body()
+        if b"\\u0000" in body:
+            body = self._body = _NUL.sub(rb"\1\\ufffd", body)
         try:
             if len(body) < SMALL_BYTES:
                 return Report.model_validate_json(body)

@@ -1,0 +1,71 @@
+"""A NUL in an address: SQLite takes it for a character, PostgreSQL for an error; whoever sends one is told."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest_platform import TIME, Plane
+from fastapi.testclient import TestClient
+
+from tunesmith.home import Home
+from tunesmith_platform.backends.protocols import JobStatus
+
+LIVE = {"/v1/stream", "/v1/tasks/{task_id}/stream"}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[tuple[Plane, TestClient]]:
+    home = Home(tmp_path_factory.mktemp("nul") / "home")
+    home.create()
+    plane = Plane(home, database_url=postgres_url)
+    with TestClient(plane.app, raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {plane.api_key}"
+        yield plane, client
+
+
+def places(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A call for every text in the address of every call, which holds a NUL."""
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            good = {}
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    is_number = parameter["schema"].get("type") == "integer"
+                    good[parameter["name"]] = "1" if is_number else "task-1"
+            for name in good:
+                yield method, path.format(**good | {name: "task-%00"})
+            whole = path.format(**good)
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "query" and path not in LIVE:
+                    yield method, f"{whole}?{parameter['name']}=a%00b"
+
+
+def test_a_nul_in_an_address_is_no_fault_of_ours(api: tuple[Plane, TestClient]) -> None:
+    plane, client = api
+    calls = list(places(plane.app.openapi()))
+    assert len(calls) > 100
+    answers = {call: client.request(call[0], call[1]).status_code for call in calls}
+    assert {call: status for call, status in answers.items() if status >= 500} == {}
+
+
+def test_a_job_that_prints_a_nul_is_heard_all_the_same(api: tuple[Plane, TestClient]) -> None:
+    plane, client = api
+    task = plane.running()
+    said = ["a\x00b", "\x00\x00", "\\\x00", "a\\u0000b"]
+    payloads = [{"kind": "log", "level": "info", "source": "driver", "message": text} for text in said]
+    end = {"kind": "finished", "outcome": "failed", "reason": "user_code", "message": "a\x00b"}
+    report = {
+        "attempt": 1,
+        "events": [
+            {"seq": seq, "time": TIME.isoformat(), "payload": payload}
+            for seq, payload in enumerate([*payloads, end], start=2)
+        ],
+    }
+    headers = {"Authorization": f"Bearer {plane.token(task)}"}
+    answer = client.post(f"/v1/tasks/{task.id}/reports", json=report, headers=headers)
+    assert (answer.status_code, answer.json().get("last_seq")) == (200, 6), answer.text
+    heard = [line["message"] for line in client.get(f"/v1/tasks/{task.id}/logs").json()["data"]]
+    assert heard == ["a\ufffdb", "\ufffd\ufffd", "\\\ufffd", "a\\u0000b"], "what only looks like one stays"
+    plane.job(task, JobStatus.FAILED)
+    plane.tick()
+    assert plane.task(task.id).message == "a\ufffdb"
