@@ -1,14 +1,20 @@
 """A NUL in an address: SQLite takes it for a character, PostgreSQL for an error; whoever sends one is told."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conftest_platform import TIME, Plane
 from fastapi.testclient import TestClient
 
 from tunesmith.home import Home
+from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.db.engine import storable
 
 LIVE = {"/v1/stream", "/v1/tasks/{task_id}/stream"}
 
@@ -69,3 +75,30 @@ def test_a_job_that_prints_a_nul_is_heard_all_the_same(api: tuple[Plane, TestCli
     plane.job(task, JobStatus.FAILED)
     plane.tick()
     assert plane.task(task.id).message == "a\ufffdb"
+
+
+def test_a_job_whose_log_ends_in_a_nul_comes_to_an_end(
+    api: tuple[Plane, TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hands on what the job printed; a task that cannot be closed would be tried for ever."""
+    plane, client = api
+    task = plane.running(spec={"max_restarts": 0})
+    monkeypatch.setattr(plane.jobs, "log_tail", lambda *_: "last\x00words")
+    plane.job(task, JobStatus.FAILED)
+    plane.tick()
+    assert plane.task(task.id).state is State.FAILED
+    lines = client.get(f"/v1/tasks/{task.id}/logs").json()["data"]
+    assert lines[-1]["message"] == "last\ufffdwords"
+
+
+def test_ray_says_nothing_that_cannot_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"status": "RUNNING", "message": "a\x00b"}
+    ray = RayJobs("http://127.0.0.1:1", tmp_path / "token")
+    monkeypatch.setattr(ray, "_call", lambda *_, **__: httpx.Response(200, json=facts))
+    assert ray.observe("task-1-1").message == "a\ufffdb"
+
+
+def test_json_loses_its_nuls_and_nothing_that_looks_like_one() -> None:
+    value = {"a\x00": ["\x00\x00", "\\\x00", "a\\u0000b", "文\\\\"]}
+    found = json.loads(storable(json.dumps(value, ensure_ascii=False)))
+    assert found == {"a\ufffd": ["\ufffd\ufffd", "\\\ufffd", "a\\u0000b", "文\\\\"]}

@@ -84,7 +84,7 @@ class RayJobs:
             facts = reply.json()
             status = JobStatus(facts["status"].lower())
             message, log, _ = str(facts.get("message") or "").partition(_LOG_FOLLOWS)
-            message += "." if log else ""
+            message = message.replace("\x00", "\ufffd") + ("." if log else "")
             if status.is_over and (_has_driver(job_id) or self._is_leaving(job_id, facts.get("job_id"))):
                 return Observation(JobStatus.RUNNING, "Its processes are leaving.")
             return Observation(status, message)

@@ -39,6 +39,7 @@ _HURRY_SECONDS = 0.2
 """How long one waits while the database has been found locked just now: many wait then, on few threads."""
 _SAID_AGAIN_SECONDS = 30.0
 _PATIENCE = "tunesmith_patience"
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _REVISION = "revision = ['\"]([^'\"]+)['\"]"
 _AGAIN = "Nothing was stored; try again in a moment."
 _POSTGRES_LOCKED = "55P03"
@@ -248,9 +249,17 @@ def _newest_revision() -> str | None:
     return newest.pop() if len(newest) == 1 else None
 
 
+def storable(text: str) -> str:
+    """JSON without the NULs that it holds, each replaced as any character that cannot be shown: PostgreSQL takes none.
+
+    What others wrote may hold one anywhere: a job's log, a model's configuration.
+    """
+    return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
+
+
 def _json(value: Any) -> str:
     """Text as it is, so that a search finds a Chinese tag."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.events import StateChanged
 from tunesmith_platform.clock import now
+from tunesmith_platform.db.engine import storable
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 
 _EVENTS = cast(Table, EventRow.__table__)
@@ -212,7 +213,7 @@ def append_first(session: Session, task: TaskRow, payload: StateChanged) -> None
 
 
 def _append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    text = storable(json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
     store(session, [Entry(task.id, task.events, task.attempt, None, payload["kind"], now(), text)])
 
 
