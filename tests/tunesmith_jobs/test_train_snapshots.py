@@ -160,3 +160,32 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_run(tmp_path: Path, model: Path
     outcome = tr.run(tmp_path, model, max_steps=4, save_steps=1)
     assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.DISK_FULL), outcome
     assert not list((tmp_path / "artifacts" / "checkpoints").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("written", [b"", b"\x08\x00", b"whole"])
+def test_what_other_workers_write_meanwhile_is_none_of_its_own(tmp_path: Path, written: bytes) -> None:
+    """A worker that has no weights to save comes to its random states first; they may be half written."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.snapshots import Snapshots
+
+    class Model(torch.nn.Linear):
+        _keys_to_ignore_on_save = None
+
+    network = Model(2, 2)
+    first, second = tmp_path / "checkpoint-1", tmp_path / "checkpoint-2"
+    for folder in (first, second):
+        folder.mkdir()
+    save_file(dict(network.state_dict()), first / "model.safetensors")
+    (first / "config.json").write_text("{}")
+    other = first / states.random_file(1, 2)
+    if written == b"whole":
+        states.write_tensors(other, states.random_states())
+    else:
+        other.write_bytes(written)
+    snapshots = Snapshots(tmp_path / "kept")
+    snapshots.learn(first, network)
+    assert snapshots.plan_weights(second), "it was learned"
+    assert [path.name for path in second.iterdir()] == ["config.json"], "another step's random states"

@@ -119,3 +119,23 @@ def test_random_states_that_are_none_are_told_of(given: Any) -> None:
 
     with pytest.raises(states.Unreadable, match="random states"):
         states.set_random_states(given)
+
+
+def test_a_file_of_states_has_its_name_only_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker waits for the others' files, and hashes what it finds."""
+    import safetensors.torch
+
+    from tunesmith_jobs.train import states
+
+    file, library, seen = tmp_path / states.random_file(1, 2), safetensors.torch.save_file, []
+
+    def save(*arguments: Any) -> None:
+        library(*arguments)
+        seen.append(file.exists())
+
+    monkeypatch.setattr(safetensors.torch, "save_file", save)
+    states.write_tensors(file, states.random_states())
+    assert seen == [False]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

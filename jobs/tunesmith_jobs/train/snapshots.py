@@ -21,7 +21,7 @@ import torch
 from tunesmith.removal import remove_own
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_jobs.train.checkpoints import BigFile, link_or_copy
-from tunesmith_jobs.train.states import NAMES, STRUCTURE, encode
+from tunesmith_jobs.train.states import NAMES, STRUCTURE, encode, is_random_file
 from tunesmith_jobs.train.weights import bytes_of
 
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -64,7 +64,11 @@ class Snapshots:
 
         live = _live_tensors(model)
         template: dict[str, tuple[bytes, list[str]]] = {}
-        for file in sorted(folder.rglob("*.safetensors")):
+        # What other workers write meanwhile is theirs, and new each time.
+        written_here = [file for file in sorted(folder.rglob("*")) if not is_random_file(file.name)]
+        for file in written_here:
+            if file.suffix != ".safetensors":
+                continue
             header, names = _read_header(file)
             with safe_open(file, "pt") as written:
                 for name in names:
@@ -73,7 +77,7 @@ class Snapshots:
                         return
             template[file.relative_to(folder).as_posix()] = (header, names)
         remove_own(self._keep)
-        for file in folder.rglob("*"):
+        for file in written_here:
             if file.is_file() and file.relative_to(folder).as_posix() not in template:
                 link_or_copy(file, self._keep / file.relative_to(folder))
         self._live, self._template = live, template or None

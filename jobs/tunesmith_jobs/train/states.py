@@ -27,6 +27,7 @@ NAMES = {
 }  # fmt: skip
 """What the format calls torch's types."""
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in NAMES}
+_RANDOM = "random_state"
 _MOST_BYTES = 64 * 2**20
 
 
@@ -72,7 +73,7 @@ def write_json(file: Path, value: Any) -> None:
     tensors: list[torch.Tensor] = []
     text = encode(value, tensors)
     if tensors:
-        raise Unfit
+        raise Unfit("a tensor")
     file.write_text(text)
 
 
@@ -93,7 +94,7 @@ def read_json(file: Path) -> Any:
 
 
 def write_tensors(file: Path, value: Any) -> None:
-    """Write a value whose tensors are few.
+    """Write a value whose tensors are few; the file has its name only when it is whole.
 
     Raises:
         Unfit: It holds what the format cannot.
@@ -102,7 +103,9 @@ def write_tensors(file: Path, value: Any) -> None:
 
     tensors: list[torch.Tensor] = []
     text = encode(value, tensors)
-    save_file({str(i): one.contiguous() for i, one in enumerate(tensors)}, file, {STRUCTURE: text})
+    part = file.with_name(f"{file.name}.part")
+    save_file({str(i): one.contiguous() for i, one in enumerate(tensors)}, part, {STRUCTURE: text})
+    part.replace(file)
 
 
 def read_tensors(file: Path) -> Any:
@@ -147,7 +150,12 @@ def look_at_tensors(file: Path) -> None:
 
 def random_file(rank: int, world: int) -> str:
     """The name of the file with a worker's random states."""
-    return "random_state.safetensors" if world <= 1 else f"random_state_{rank}.safetensors"
+    return f"{_RANDOM}.safetensors" if world <= 1 else f"{_RANDOM}_{rank}.safetensors"
+
+
+def is_random_file(name: str) -> bool:
+    """Whether a file holds a worker's random states, or is becoming one: each worker writes its own when it likes."""
+    return name.startswith(_RANDOM)
 
 
 def random_states() -> dict[str, Any]:
