@@ -253,30 +253,33 @@ class _Watch(threading.Thread):
         lock = SpoolLock(Path(self._document.work_dir), self._document.attempt)
         stop = StopFiles(self._document)
         while not self._over.wait(_WATCH_SECONDS):
-            if not lock.acquire():
-                continue  # a worker speaks for the job
-            lock.release()
             try:
-                desired = Desired.STOP if stop.is_near() else plane.send([]).desired
-            except Gone:
-                _log.warning("attempt %s is over: leaving", self._document.attempt)
-                os._exit(1)  # Ray ends the workers of a driver that is gone
-            except (httpx.HTTPError, OSError, ValueError):
-                desired = Desired.STOP if stop.is_far() else Desired.RUN
+                self._look(plane, lock, stop)
             except BaseException:  # the heartbeat goes on, whatever one look raises
-                _log.exception("the control plane could not be asked")
-                continue
-            if desired is Desired.STOP and not self._over.is_set() and lock.acquire():
-                if has_outcome(self._document):
-                    lock.release()
-                    continue
-                # The lock is kept: a worker that comes up now can never speak.
-                with Reporter(self._document, lock=lock) as reporter:
-                    outcome = Outcome.because(
-                        Reason.STOPPED_BY_USER, "Stopped while no step was being taken."
-                    )
-                    os._exit(_last_word(reporter, outcome))
+                _log.exception("the watch failed; it goes on")
+                lock.release()
         plane.close()
+
+    def _look(self, plane: ControlPlane, lock: SpoolLock, stop: StopFiles) -> None:
+        if not lock.acquire():
+            return  # a worker speaks for the job
+        lock.release()
+        try:
+            desired = Desired.STOP if stop.is_near() else plane.send([]).desired
+        except Gone:
+            _log.warning("attempt %s is over: leaving", self._document.attempt)
+            os._exit(1)  # Ray ends the workers of a driver that is gone
+        except (httpx.HTTPError, OSError, ValueError):
+            desired = Desired.STOP if stop.is_far() else Desired.RUN
+        if desired is not Desired.STOP or self._over.is_set() or not lock.acquire():
+            return
+        if has_outcome(self._document):
+            lock.release()
+            return
+        # The lock is kept: a worker that comes up now can never speak.
+        with Reporter(self._document, lock=lock) as reporter:
+            outcome = Outcome.because(Reason.STOPPED_BY_USER, "Stopped while no step was being taken.")
+            os._exit(_last_word(reporter, outcome))
 
 
 def run_and_leave(program: Callable[[str], int]) -> NoReturn:

@@ -218,7 +218,11 @@ class Reporter:
         self._lock = lock or SpoolLock(self._work_dir, document.attempt)
         if not self._lock.held and not self._lock.acquire(lock_timeout):
             raise TunesmithError(f"Another process still writes the reports of attempt {document.attempt}.")
-        self._spool = Spool(self._work_dir, document.attempt)
+        try:
+            self._spool = Spool(self._work_dir, document.attempt)
+        except BaseException:
+            self._lock.release()  # whoever tries next may succeed
+            raise
         self._on_gone = on_gone
         self._activities = Activities()
         self._desired = Desired.RUN

@@ -159,7 +159,10 @@ class Guard(threading.Thread):
         self.join()
         self._plane.close()
         if self._elsewhere is not None:
-            self._elsewhere.close()
+            try:
+                self._elsewhere.close()
+            except Exception:  # the attempt's outcome is still to be said
+                _log.exception("other machines could not be left")
 
     def run(self) -> None:
         """Look about once a second."""

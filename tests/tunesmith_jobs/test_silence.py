@@ -300,6 +300,22 @@ def test_a_worker_on_another_machine_is_reported_and_ended_there(
     assert far.is_closed
 
 
+class _Stuck(FakeElsewhere):
+    """Machines that cannot be left: their cluster does not answer."""
+
+    def close(self) -> None:
+        raise RuntimeError("no cluster")
+
+
+def test_machines_that_cannot_be_left_cost_no_last_word(
+    document: JobDocument, plane: FakeControlPlane
+) -> None:
+    guard = Guard(document, _Stuck())
+    guard.start()
+    guard.stop()
+    assert not guard.is_alive()
+
+
 def _record(**more: Any) -> ProcessRecord:
     mine = record_of_this(1, 0)
     assert mine is not None

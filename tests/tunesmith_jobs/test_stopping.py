@@ -147,3 +147,59 @@ def test_a_driver_whose_workers_have_not_begun_leaves_while_nobody_answers(
         watch.stop()
     assert left == [1], "nobody has heard its last word"
     assert b"stopped_by_user" in Path(document.work_dir, "spool-1.jsonl").read_bytes()
+
+
+def test_a_driver_keeps_looking_whatever_one_look_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock, its stop and its spool: each fails once. Then it leaves in order, and has kept no lock."""
+    from tunesmith_jobs import entry
+    from tunesmith_jobs.spool import Spool, SpoolLock
+
+    monkeypatch.setattr(entry, "_WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(entry, "LAST_WORD_SECONDS", 0.0)
+    left: list[int] = []
+    monkeypatch.setattr(entry.os, "_exit", lambda code: left.append(code) or watch._over.set())
+    document: JobDocument = make_document(tmp_path, AWAY)
+    failed: list[str] = []
+
+    def once(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def act(*arguments: object, **more: object) -> object:
+            if owner.__name__ not in failed:
+                failed.append(owner.__name__)
+                raise OSError("the disk")
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, act)
+
+    watch = entry._Watch(document)
+    once(SpoolLock, "acquire")
+    once(Spool, "__init__")
+    watch.start()
+    try:
+        stop(document.work_dir)
+        assert eventually(lambda: bool(left))
+    finally:
+        watch.stop()
+    assert failed == ["SpoolLock", "Spool"]
+    assert SpoolLock(Path(document.work_dir), 1).acquire()
+
+
+def test_a_spool_that_cannot_be_opened_keeps_nobody_else_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_jobs import report
+    from tunesmith_jobs.spool import SpoolLock
+
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(report, "Spool", full)
+    document = make_document(tmp_path, AWAY)
+    lock = SpoolLock(Path(document.work_dir), 1)
+    assert lock.acquire()
+    with pytest.raises(OSError, match="full"):
+        Reporter(document, lock=lock)
+    assert SpoolLock(Path(document.work_dir), 1).acquire()
