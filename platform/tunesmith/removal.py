@@ -34,6 +34,8 @@ _ID = re.compile(r"[a-z]+-[0-9a-hjkmnp-tv-z]{18}")
 """An id that the platform gave: 40 random bits that nobody's own folder is named by."""
 _GONE = ".{name}.{task_id}.gone"
 """What a result is called while its files are removed."""
+_STAGE = ".{name}.{owner}.part"
+"""Where a result is made ready beside its place."""
 _MARK_BYTES = 256
 _MANIFEST_BYTES = 2**20
 _AT_CWD, _EXCHANGE = -100, 2
@@ -239,13 +241,22 @@ def remove_result(folder: Path, task_id: str) -> list[Path]:
 
 
 def finish_removals(folder: Path, task_id: str) -> None:
-    """Go on where removals of a task's results in a folder were cut off."""
-    before, after = _GONE.format(name="\0", task_id=task_id).split("\0")
+    """Go on where removals of a task's results in a folder were cut off, or one was being laid there."""
+    gone, stage = _GONE.format(name="\0", task_id=task_id), _STAGE.format(name="\0", owner=task_id)
     with contextlib.suppress(OSError):
-        for aside in folder.iterdir():
-            name = aside.name.removeprefix(before).removesuffix(after)
-            if aside.name == f"{before}{name}{after}":
+        for aside in list(folder.iterdir()):
+            if (name := _name_in(gone, aside.name)) is not None:
                 _finish(aside, folder / name, task_id)
+            elif (name := _name_in(stage, aside.name)) is not None and owner_of(aside) == task_id:
+                with contextlib.suppress(NotOurs):
+                    _clear(aside, folder / name, task_id)
+
+
+def _name_in(form: str, name: str) -> str | None:
+    """What stands in a name in the place of a form's NUL; None where it has another form."""
+    before, after = form.split("\0")
+    found = name.removeprefix(before).removesuffix(after)
+    return found if found and name == f"{before}{found}{after}" else None
 
 
 def _finish(aside: Path, folder: Path, task_id: str) -> None:
@@ -313,7 +324,7 @@ def staged(target: Path, owner: str) -> Iterator[Path]:
     Raises:
         NotOurs: Something that we did not make has the name that it needs.
     """
-    stage = target.with_name(f".{target.name}.{owner}.part")
+    stage = target.with_name(_STAGE.format(name=target.name, owner=owner))
     if os.path.lexists(stage) and (stage.is_symlink() or owner_of(stage) != owner):
         raise _refused(stage)
     _clear(stage, target, owner)

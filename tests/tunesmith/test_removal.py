@@ -257,6 +257,33 @@ def test_a_crash_while_it_is_replaced_leaves_one_or_the_other(
     raise AssertionError("it never came to its end")
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_what_a_crash_left_beside_its_place_goes_without_another_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """A checkpoint of a step that is never saved again, and of a task that is removed."""
+    exchange = removal._exchange if can_exchange else lambda *_: False
+    is_done = False
+    for calls in range(40):
+        target = tmp_path / str(calls) / "model"
+        published(target, TASK, weights="1")
+        (target / "notes.txt").write_text("by hand")
+        theirs = written(target.with_name(f".model.{TASK}-2.part"), None)
+        other = target.with_name(f".mine.{TASK}.part")
+        other.mkdir()
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            killed_after(calls, patch, exchange)
+            published(target, TASK, weights="2")
+            is_done = True
+        finish_removals(target.parent, TASK)
+        assert (target / "weights").read_text() in ("1", "2"), calls
+        assert notes_below(target.parent) == 1, calls
+        assert sorted(target.parent.glob(".*")) == sorted([theirs, other]), calls
+        if is_done:
+            return
+    raise AssertionError("it never came to its end")
+
+
 def test_a_crash_while_it_is_removed_can_be_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,7 +267,7 @@ class ArtifactStore:
         """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
         if self._is_claimed is None:
             names = (CHECKPOINTS, FINAL_MODEL)
-            for folder in (self._storage.local(CHECKPOINTS), self._output_dir):
+            for folder in (self._storage.local(CHECKPOINTS), self._storage.local(), self._output_dir):
                 if folder is not None:
                     finish_removals(folder, self._owner.task_id)
             self._is_claimed = claim_storage(self._storage, self._owner.task_id, names)
@@ -321,7 +321,10 @@ class ArtifactStore:
         if self._output_dir is not None:
             published = self._output_dir / checkpoint_name(step)
             if writer_of(published) == task_id:
-                remove_result(published, task_id)
+                try:
+                    remove_result(published, task_id)
+                except (NotOurs, OSError) as error:  # the task's own copy is what counts
+                    _log.warning("`%s` is left: %s", published, error)
         return is_gone
 
     def is_whole(self, step: int, manifest: Manifest) -> bool:
@@ -521,8 +524,11 @@ class Uploader:
         self.last_step = order.step
         self._tell(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
         pinned = self._pinned()
-        if pinned is not None and self._store.is_whole(order.step, manifest):
-            self._prune(order.step, {*pinned, order.best_step})
+        try:
+            if pinned is not None and self._store.is_whole(order.step, manifest):
+                self._prune(order.step, {*pinned, order.best_step})
+        except OSError as error:  # what is not removed costs room, not the training: it is tried again
+            _log.warning("older checkpoints are not removed: %s", error)
 
     def _tell(
         self, step: int, manifest: Manifest, uri: str, metrics: Mapping[str, float], *, is_best: bool
@@ -550,4 +556,8 @@ class Uploader:
                 _log.warning("checkpoint-%s is not removed: %s", step, error)
                 self._left.add(step)
                 continue
+            except OSError as error:
+                _log.warning("checkpoint-%s is not removed: %s", step, error)
+                if step in self._store.steps():
+                    continue
             self._emit(CheckpointRemoved(step=step))

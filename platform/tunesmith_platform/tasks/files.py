@@ -109,6 +109,9 @@ def remove(left: TaskFiles) -> None:
 
 def _remove_artifacts(storage: Storage, task_id: str) -> None:
     """Remove what a task writes into its artifact folder, by name and manifest; what else lies there stays."""
+    for here in (storage.local(CHECKPOINTS), storage.local()):
+        if here is not None:
+            finish_removals(here, task_id)
     names = [
         f"{CHECKPOINTS}/{name}" for name in storage.list(CHECKPOINTS) if checkpoint_step(name) is not None
     ]
