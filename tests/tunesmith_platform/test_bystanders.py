@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from pipeline_bench import Bench
 
 from tunesmith.artifacts import Manifest, list_files
+from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import uploads
@@ -52,6 +53,15 @@ class Scene:
         link.symlink_to(elsewhere)
 
 
+def cut_off(target: Path, task_id: str) -> Path:
+    """What a save leaves beside its place when its process is killed."""
+    stage = target.with_name(f".{target.name}.{task_id}.part")
+    claim(stage, task_id)
+    (stage / "new").mkdir()
+    (stage / "new" / "weights").write_text("half")
+    return stage
+
+
 def deletion_of_a_task(scene: Scene) -> None:
     out = scene.root / "out"
     task = scene.plane.running(spec={"model": "m", "output_dir": str(out)})
@@ -67,6 +77,9 @@ def deletion_of_a_task(scene: Scene) -> None:
         published / "weights",
         work,
         artifacts / "tensorboard" / "events.out.tfevents.1",
+        cut_off(artifacts / "checkpoints" / "checkpoint-15", task.id),
+        cut_off(artifacts / "model", task.id),
+        cut_off(out / "checkpoint-15", task.id),
     ]
     folder(scene.plane, task, str(out / "checkpoint-11"), "task-0other")
     scene.bystander(
@@ -78,6 +91,7 @@ def deletion_of_a_task(scene: Scene) -> None:
         out / "notes.txt",
         out / "checkpoint-11" / "weights",
         out / "checkpoint-12" / "weights",
+        cut_off(out / "checkpoint-16", "task-0other") / "new" / "notes.txt",
         work.with_name("notes.txt"),
         work.with_name("mine") / "file",
         scene.plane.home.files / "tasks" / task.id / "notes.txt",
