@@ -30,7 +30,10 @@ class Doing:
 
     def as_activity(self) -> Activity:
         """It as a heartbeat carries it."""
-        done = self.done if self._measure is None else self._measure()
+        if self._measure is not None:
+            with contextlib.suppress(OSError):  # what is measured may be gone just now: the heartbeat goes on
+                self.done = self._measure()
+        done = self.done
         total = max(self._total, done) if self._total is not None else None
         return Activity(kind=self.kind, done=done, total=total, unit=self._unit)
 

@@ -42,6 +42,21 @@ def test_of_several_the_one_that_a_stop_waits_for_is_told() -> None:
     assert activities.now() is None
 
 
+def test_what_cannot_be_measured_just_now_is_as_far_as_it_was() -> None:
+    """The sender of heartbeats asks: a folder that vanishes meanwhile must not keep them away."""
+    found: list[int] = [5]
+    activities = Activities()
+    with activities.doing(ActivityKind.SAVING, measure=lambda: found.pop() if found else _vanished()):
+        for _ in range(2):
+            now = activities.now()
+            assert now is not None
+            assert now.done == 5
+
+
+def _vanished() -> int:
+    raise FileNotFoundError("the folder")
+
+
 def test_heartbeats_carry_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith_jobs.report.SEND_SECONDS", 0.02)
     monkeypatch.setattr("tunesmith_jobs.report.HEARTBEAT_SECONDS", 0.02)
