@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,12 @@ def test_the_job_has_a_last_word_whatever_comes(
     parts, made = job("split", dataset=file(ROWS), train=0.8, eval=0.2)
     assert parts.message.startswith("train: 16 rows, eval: 4 rows")
     assert [one.file_name for one in made] == ["kept-train.jsonl", "kept-eval.jsonl"]
+    shutil.rmtree(tmp_path / "o")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "theirs").touch()
+    finished, made = job("filter", dataset=file(ROWS), condition="n == 3")
+    assert (finished.reason, made) == (Reason.BAD_PARAMETERS, [])
+    assert finished.message.endswith("or give another folder."), "what to do is said too"
 
 
 def test_the_meter_tells_how_far_it_is_and_a_stop_leaves_nothing(

@@ -18,7 +18,7 @@ from typing import Any
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.data_step import DataDocument, DataOutput, place_of
-from tunesmith.errors import InvalidData, InvalidInput, TunesmithError
+from tunesmith.errors import InvalidData, InvalidInput, NotOurs, TunesmithError
 from tunesmith.events import DatasetMade, Finished, LogLine, Progress
 from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.proxies import going_outside
@@ -80,7 +80,7 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
         return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")
     except InvalidData as error:
         return _ended(Reason.BAD_DATA, _words(error))
-    except InvalidInput as error:
+    except (InvalidInput, NotOurs) as error:
         return _ended(Reason.BAD_PARAMETERS, _words(error))
     except RowProblem as problem:
         return _ended(Reason.BAD_DATA, f"{problem.message} {problem.hint or ''}".strip())
