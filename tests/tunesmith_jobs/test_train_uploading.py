@@ -1,14 +1,15 @@
 """Checkpoints on their way to storage: what a storage or a crash does to those that are there already."""
 
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tunesmith.artifacts import faults_of
+from tunesmith.artifacts import Manifest, faults_of, list_files
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
-from tunesmith.removal import staged
+from tunesmith.removal import MARK, claim, staged
+from tunesmith.storage import LocalStorage
 from tunesmith_jobs.train import checkpoints
 from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, Uploader
 
@@ -76,8 +77,44 @@ def test_a_save_that_was_cut_off_leaves_nothing_behind(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     with staged(folder / "checkpoint-7", TASK) as new:
         (new / "weights").write_text("7")
-        os.rename(new.parent, tmp_path / "cut")
-    os.rename(tmp_path / "cut", new.parent)
+        new.parent.rename(tmp_path / "cut")
+    (tmp_path / "cut").rename(new.parent)
     assert [path.name for path in folder.iterdir()] == [new.parent.name]
     stored(made(tmp_path), tmp_path / TASK, [10], keep=2)
     assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
+
+
+def test_a_save_that_was_cut_off_before_there_were_marks_is_made_anew(tmp_path: Path) -> None:
+    """In a folder whose path does not name the task: a whole checkpoint beside it says whose it is."""
+    folder = tmp_path / "1" / "artifacts"
+    for step in (1, 2):
+        checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "weights").write_text("old")
+    whole = folder / "checkpoints" / "checkpoint-1"
+    manifest = Manifest(task_id=TASK, attempt=1, step=1, files=list_files(whole))
+    (whole / "manifest.json").write_bytes(manifest.encode())
+    said = stored(ArtifactStore(str(folder), Owner(TASK, 2, "m", None)), tmp_path / TASK, [2], keep=5)
+    assert [one.step for one in said if isinstance(one, CheckpointSaved)] == [2]
+    assert not faults_of(folder / "checkpoints" / "checkpoint-2")
+    assert (folder / MARK).read_text() == TASK
+
+
+class Bucket(LocalStorage):
+    """A storage that is no folder of this machine."""
+
+    def local(self, path: str = "") -> Path | None:
+        return None
+
+    def get_folder(self, path: str, scratch: Path) -> Path:
+        return Path(shutil.copytree(self.root / path, scratch / path))
+
+
+def test_what_was_fetched_to_be_shown_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "open_storage", lambda _: Bucket(tmp_path / "bucket"))
+    scratch = tmp_path / TASK
+    claim(scratch, TASK)
+    stored(made(tmp_path, tmp_path / "out"), scratch, [1, 2, 3], keep=2)
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["checkpoint-2", "checkpoint-3"]
+    left = [path for path in scratch.rglob("*") if path.is_file() and path.name != MARK]
+    assert not left, "a copy of each checkpoint"

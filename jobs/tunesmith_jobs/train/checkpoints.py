@@ -270,8 +270,14 @@ class ArtifactStore:
             for folder in (self._storage.local(CHECKPOINTS), self._storage.local(), self._output_dir):
                 if folder is not None:
                     finish_removals(folder, self._owner.task_id)
-            self._is_claimed = claim_storage(self._storage, self._owner.task_id, names)
+            # A folder from before there were marks, whose path does not name the task: its checkpoints tell.
+            is_proven = any(self._is_ours(step) for step in reversed(self.steps()))
+            self._is_claimed = claim_storage(self._storage, self._owner.task_id, () if is_proven else names)
         return self._is_claimed
+
+    def _is_ours(self, step: int) -> bool:
+        manifest = self.manifest(step)
+        return manifest is not None and manifest.task_id == self._owner.task_id
 
     def _show(self, folder: Path, path: str) -> None:
         """Show what was stored in the user's own folder too, unless something of others' stands there."""
@@ -297,6 +303,9 @@ class ArtifactStore:
                 )
             self.not_shown[target] = error.message
             return
+        finally:
+            if self._storage.local(path) is None:
+                discard(fetched)  # the copy from which it was shown
         self.not_shown.pop(target, None)
         if left:
             _log.warning("`%s` and more had been laid into `%s`: it was moved beside it", left[0], target)
