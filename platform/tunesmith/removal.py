@@ -247,7 +247,9 @@ def finish_removals(folder: Path, task_id: str) -> None:
         for aside in list(folder.iterdir()):
             if (name := _name_in(gone, aside.name)) is not None:
                 _finish(aside, folder / name, task_id)
-            elif (name := _name_in(stage, aside.name)) is not None and owner_of(aside) == task_id:
+            elif (name := _name_in(stage, aside.name)) is not None:
+                if aside.is_symlink() or owner_of(aside) != task_id:
+                    continue
                 with contextlib.suppress(NotOurs):
                     _clear(aside, folder / name, task_id)
 

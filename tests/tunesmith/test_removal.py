@@ -271,6 +271,10 @@ def test_what_a_crash_left_beside_its_place_goes_without_another_result(
         theirs = written(target.with_name(f".model.{TASK}-2.part"), None)
         other = target.with_name(f".mine.{TASK}.part")
         other.mkdir()
+        claim(tmp_path / f"elsewhere-{calls}", TASK)
+        written(tmp_path / f"elsewhere-{calls}" / "new", TASK)
+        link = target.with_name(f".link.{TASK}.part")
+        link.symlink_to(tmp_path / f"elsewhere-{calls}")
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             killed_after(calls, patch, exchange)
             published(target, TASK, weights="2")
@@ -278,7 +282,8 @@ def test_what_a_crash_left_beside_its_place_goes_without_another_result(
         finish_removals(target.parent, TASK)
         assert (target / "weights").read_text() in ("1", "2"), calls
         assert notes_below(target.parent) == 1, calls
-        assert sorted(target.parent.glob(".*")) == sorted([theirs, other]), calls
+        assert sorted(target.parent.glob(".*")) == sorted([theirs, other, link]), calls
+        assert (link / "new" / "weights").exists(), "no link is followed"
         if is_done:
             return
     raise AssertionError("it never came to its end")
