@@ -16,7 +16,6 @@ from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path, open_storage
 
 _TASK_TYPES = {"classification": "SEQ_CLS"}
-_FILE_BYTES = 2**20
 
 
 def task_type(spec: TrainSpec) -> str:
