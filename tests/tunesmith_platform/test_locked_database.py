@@ -17,7 +17,8 @@ from alembic.script import ScriptDirectory
 from conftest_platform import TIME, Plane
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
-from sqlalchemy import event
+from sqlalchemy import event, insert
+from sqlalchemy.exc import IntegrityError
 
 import tunesmith_platform
 from tunesmith.errors import DatabaseBusy
@@ -27,7 +28,7 @@ from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db import engine
 from tunesmith_platform.db.engine import MIGRATIONS, Database
-from tunesmith_platform.db.tables import PipelineRow, RunnerRow
+from tunesmith_platform.db.tables import PipelineRow, RunnerRow, WebhookRow
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.notifications.loop import Notifier
@@ -325,3 +326,11 @@ def test_a_start_writes_nothing_to_a_database_that_is_up_to_date(plane: Plane) -
         again.migrate()
         plane.services.keys.enroll(plane.settings.api_key_file, name="local")
     again.close()
+
+
+def test_an_error_of_the_database_tells_nothing_of_what_was_stored(plane: Plane, client: TestClient) -> None:
+    """It goes into the log."""
+    row = {"id": "hook-a", "url": "https://there/?key=canary", "events": [], "by": "ann", "created_at": TIME}
+    with pytest.raises(IntegrityError) as caught, plane.services.database.write() as session:
+        session.execute(insert(WebhookRow), [row, row])
+    assert "canary" not in str(caught.value)

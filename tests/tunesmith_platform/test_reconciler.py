@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest_platform import TIME, Plane
+from sqlalchemy import text
 
 from tunesmith.errors import Conflict, SequenceGap, StaleAttempt
 from tunesmith.events import JobEvent, Report
@@ -16,7 +17,7 @@ from tunesmith.spec.task import MoreSteps
 from tunesmith.views import TaskView
 from tunesmith_jobs.stopping import StopFiles
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.db.tables import AttemptRow
+from tunesmith_platform.db.tables import AttemptRow, Base, UtcDateTime
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.service import request_stop
@@ -349,6 +350,27 @@ def test_a_save_that_gets_on_is_waited_for_and_shown_and_one_that_stands_still_i
     assert (ended.state, ended.activity) == (State.STOPPED, None)
     warnings = [e.payload for e in plane.services.events.page(task.id, 0, 100, ["warning"]).data]
     assert any("Saving: 2.0 of 3.4 GB" in getattr(warning, "message", "") for warning in warnings)
+
+
+def test_every_time_is_stored_in_one_form(plane: Plane) -> None:
+    """Past the unit of work too; texts in two forms would not sort."""
+    task = plane.running()
+    plane.report(task, activity=saving(1))
+    places = [
+        (table.name, column.name)
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, UtcDateTime)
+    ]
+    with plane.services.database.read() as session:
+        stored = {
+            place: session.scalars(
+                text(f"SELECT {place[1]} FROM {place[0]} WHERE {place[1]} IS NOT NULL")
+            ).all()
+            for place in places
+        }
+    assert stored["attempts", "advanced_at"]
+    assert {place for place, times in stored.items() for time in times if "+" in time} == set()
 
 
 def test_only_what_gets_on_is_noted_as_such(plane: Plane) -> None:

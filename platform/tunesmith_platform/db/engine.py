@@ -90,6 +90,7 @@ class Database:
                 max_overflow=32,
                 pool_timeout=PATIENCE_SECONDS,
                 json_serializer=_json,
+                hide_parameters=True,  # an error goes into the log, and a webhook's URL may hold a key
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -101,6 +102,7 @@ class Database:
                 pool_timeout=PATIENCE_SECONDS,
                 pool_pre_ping=True,
                 json_serializer=_json,
+                hide_parameters=True,  # an error goes into the log, and a webhook's URL may hold a key
             )
             event.listen(self.engine, "connect", _prepare_postgres)
             event.listen(self.engine, "do_execute", _execute_binary)
