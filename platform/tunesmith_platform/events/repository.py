@@ -108,7 +108,9 @@ _MOVE_ATTEMPT = (
     .where(_ATTEMPTS.c.task_id == bindparam("of"), _ATTEMPTS.c.number == bindparam("which"))
     .values(
         last_seq=bindparam("last_seq"),
-        advanced_at=func.coalesce(bindparam("advanced"), _ATTEMPTS.c.advanced_at),
+        advanced_at=func.coalesce(
+            bindparam("advanced", type_=_ATTEMPTS.c.advanced_at.type), _ATTEMPTS.c.advanced_at
+        ),
     )
 )
 
