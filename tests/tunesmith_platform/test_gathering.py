@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.errors import StaleAttempt
+from tunesmith.errors import DatabaseBusy, StaleAttempt
 from tunesmith.events import Report, ReportReceipt
 from tunesmith.lifecycle import Desired
 from tunesmith_platform.events.gathering import Answers, Gathering
@@ -119,3 +119,17 @@ def test_a_report_that_makes_a_library_panic_is_answered_and_so_are_the_others(p
     poisoned.groups, poisoned.may_go = store.groups, store.may_go  # type: ignore[attr-defined]
     answers = sent_at_once(poisoned, [(name, report(LINE)) for name in "abc"])  # type: ignore[arg-type]
     assert [type(answer) for answer in answers] == [ReportReceipt, Broken, ReportReceipt]
+
+
+def test_a_database_that_is_away_is_waited_for_once_and_not_for_each_report() -> None:
+    """Each alone would wait as long again, and those behind them longer than any answer may take."""
+
+    class Locked(Store):
+        def __call__(self, reports: Sequence[Addressed]) -> Answers:
+            super().__call__(reports)
+            raise DatabaseBusy("The database is locked by another program.")
+
+    store = Locked()
+    answers = sent_at_once(store, [(str(i), report(LINE)) for i in range(4)])
+    assert store.groups == [["0"], ["1", "2", "3"]]
+    assert [type(answer) for answer in answers] == [DatabaseBusy] * 4

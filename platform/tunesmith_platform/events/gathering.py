@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tunesmith.errors import Unavailable
 from tunesmith.events import MAX_BATCH_EVENTS, ReportReceipt
 from tunesmith_platform.events.intake import Addressed, is_weighty
 from tunesmith_platform.loops import contained
@@ -87,6 +88,10 @@ class Gathering:
         run = asyncio.get_running_loop().run_in_executor
         try:
             return await run(self._threads, contained, functools.partial(self._store, reports))
+        except (
+            Unavailable
+        ) as error:  # none of them can be stored now: each tried alone would wait as long again
+            return [error] * len(reports)
         except Exception as error:
             if len(reports) == 1:
                 return [error]
