@@ -59,7 +59,9 @@ class Outlet:
 
     def __init__(self, stop_at: int | None = None) -> None:
         from tunesmith.lifecycle import Desired
+        from tunesmith_jobs.activities import Activities
 
+        self.activities = Activities()
         self.desired, self.superseded, self.save_now = Desired.RUN, False, 0
         self.pinned: frozenset[int] | None = frozenset()
         self.facts: dict[str, Any] = {}

@@ -24,7 +24,13 @@ def test_an_operation_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: 
         return {}
 
     document = DataDocument.model_construct(
-        operation="shuffle", parameters={"seed": 1}, environment=[], rows_dir=str(tmp_path)
+        task_id="task-1",
+        operation="shuffle",
+        parameters={"seed": 1},
+        environment=[],
+        rows_dir=str(tmp_path),
+        work_dir=str(tmp_path),
+        attempt=1,
     )
     monkeypatch.setattr(entry, "run", asks_the_hub)
     monkeypatch.setattr(entry, "read_operation", lambda *_: None)
