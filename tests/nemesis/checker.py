@@ -16,7 +16,7 @@ from nemesis.plan import Episode, Harm, Part
 
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_name, faults_of, sha256_of
 from tunesmith.lifecycle import Reason, State, may_move
-from tunesmith.storage import open_storage
+from tunesmith.storage import local_path, open_storage
 from tunesmith.views import CheckpointView, EventView, TaskView
 
 STOP_SECONDS = 5.0
@@ -73,7 +73,7 @@ def model_sha256(task: TaskView) -> str:
 def at_hand(uri: str) -> Path:
     """A folder of the storage as one on this machine: the folder itself, or a copy."""
     parent, _, name = uri.rpartition("/")
-    return open_storage(parent).get_folder(name, Path(tempfile.mkdtemp(prefix="nemesis-copy-")))
+    return local_path(uri) or open_storage(parent).get_folder(name, Path(tempfile.mkdtemp(prefix="nemesis-")))
 
 
 def violations(seen: Seen, reference: Reference, episode: Episode) -> list[str]:
