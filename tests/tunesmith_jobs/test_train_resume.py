@@ -182,7 +182,6 @@ class Mark:
 @pytest.mark.parametrize(
     ("change", "more", "why"),
     [
-        (lambda folder: None, {"task_id": "task-of-another"}, "it is of another task (`task-of-another`)"),
         (lambda folder: None, {"step": 7}, "its manifest is of a checkpoint of step 7"),
         (text("trainer_state.json", "{"), {}, "`trainer_state.json` cannot be read"),
         (text("trainer_state.json", '{"global_step": 3}'), {}, "`trainer_state.json` is of step 3"),
@@ -222,6 +221,28 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_one_before_is_taken(
     assert why in warning["message"], warning["message"]
     assert kinds(tmp_path, "training_started", 2)[-1]["resumed_from"] == "checkpoint-1"
     assert not (root / "mark").exists()
+
+
+def test_another_tasks_checkpoint_is_told_of_and_never_removed(
+    tmp_path: Path, saved: Path, model: Path
+) -> None:
+    """The one before is taken; where this run would save in its place the run ends, and says what stands there."""
+    import shutil
+
+    for name in ("artifacts", "train.jsonl"):
+        place = saved / name
+        (shutil.copytree if place.is_dir() else shutil.copy)(place, tmp_path / name)
+    root = tmp_path / "artifacts" / "checkpoints"
+    seal(root / "checkpoint-2", task_id="task-of-another")
+    before = {path.name: path.read_bytes() for path in (root / "checkpoint-2").iterdir()}
+    outcome = tr.run(tmp_path, model, attempt=2, max_steps=3, save_steps=1)
+    warning = kinds(tmp_path, "warning", 2)[0]
+    assert warning["code"] == "checkpoint_damaged"
+    assert "it is of another task (`task-of-another`)" in warning["message"]
+    assert kinds(tmp_path, "training_started", 2)[-1]["resumed_from"] == "checkpoint-1"
+    assert outcome.reason is Reason.BAD_PARAMETERS, outcome
+    assert "`task-of-another`: it is left as it is" in outcome.message
+    assert {path.name: path.read_bytes() for path in (root / "checkpoint-2").iterdir()} == before
 
 
 @pytest.fixture(scope="module")
