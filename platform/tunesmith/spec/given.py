@@ -31,6 +31,8 @@ def _careful(schema: Any) -> Any:
         return type(schema)(_careful(item) for item in schema)
     if not isinstance(schema, dict) or schema.get("type") in ("model", "definition-ref"):
         return schema
+    if schema["type"] == "function-before" and schema["function"].get("function") is _no_boolean:
+        return schema  # pydantic asks again for a class whose schema it has
     is_choice_of_numbers = any(type(choice) is int for choice in schema.get("expected", ()))
     if schema["type"] in ("int", "float") or is_choice_of_numbers:
         return core_schema.no_info_before_validator_function(_no_boolean, cast(CoreSchema, schema))
