@@ -14,6 +14,7 @@ from conftest_platform import TIME, Plane
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tunesmith.curves import Axis, Curve, Mode
 from tunesmith.views import TaskView
@@ -185,11 +186,13 @@ def test_chunks_go_with_their_task(plane: Plane, small: None) -> None:
         assert session.query(ChunkRow).count() == 0
 
 
-def test_odd_names_and_steps_stay_in_the_log_and_break_nothing(plane: Plane, small: None) -> None:
+def test_odd_names_stay_in_the_log_and_odd_steps_are_refused(plane: Plane, small: None) -> None:
     task = plane.running()
     odd = {"kind": "metrics", "step": 10**30, "values": {"loss": 1.0}}
     long = {"kind": "metrics", "step": 1, "values": {"x" * 5000: 1.0, "损失": 2.0, "": 3.0, "loss": 1e300}}
-    plane.report(task, odd, *[long | {"step": step} for step in range(1, 99)])
+    with pytest.raises(ValidationError):
+        plane.report(task, odd)
+    plane.report(task, *[long | {"step": step} for step in range(1, 99)])
     curves = plane.services.series.curves(task.id, None, Wish()).curves
     assert [curve.name for curve in curves] == ["", "loss", "损失"]
     assert one(plane, task, average=3).value[-1] == 1e300
