@@ -57,6 +57,7 @@ from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.routing import serve
 from tunesmith_platform.runners import endpoints as runner_endpoints
 from tunesmith_platform.runners.dispatch import WarmJobs
 from tunesmith_platform.runners.pool import RunnerPool
@@ -228,7 +229,6 @@ def create_app(
     app.state.services = build_services(settings, jobs, tracking)
     app.state.loops = Loops()
     install_errors(app)
-    # One by one, not by a router over them: every request would be matched twice.
     for module in (
         task_endpoints,
         event_endpoints,
@@ -245,9 +245,9 @@ def create_app(
         estimate_endpoints,
         system_endpoints,
     ):
-        app.include_router(module.router, prefix="/v1")
-    app.include_router(system_endpoints.health)
-    app.include_router(monitoring_endpoints.scrape)
+        serve(app, module.router, prefix="/v1")
+    serve(app, system_endpoints.health)
+    serve(app, monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
     app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

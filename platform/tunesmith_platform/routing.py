@@ -5,15 +5,18 @@ Knows HTTP and JSON; knows no noun.
 """
 
 import json
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from tunesmith.errors import InvalidInput, TooLarge, shortened
 from tunesmith.rows import decoding
@@ -96,21 +99,55 @@ class LargeRequest(ApiRequest):
         return limit
 
 
+_building = threading.RLock()
+
+
 class ApiRoute(APIRoute):
-    """A route that knows who asks before it reads, reads no more than it needs, and names every route's errors."""
+    """A route that knows who asks before it reads, reads no more than it needs, and names every route's errors.
+
+    Until it is asked for the first time it knows only which requests are its own: what FastAPI makes of an endpoint's
+    parameters and answers costs milliseconds, and a start makes all routes.
+    """
 
     request_class: type[ApiRequest] | None = None
     """How its requests are read, where that is not told by the endpoint."""
 
-    def __init__(
-        self,
-        path: str,
-        endpoint: Callable[..., Any],
-        *,
-        responses: dict[int | str, dict[str, Any]] | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(path, endpoint, responses={**(responses or {}), **OF_EVERY_ROUTE}, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.path, self.endpoint = path, endpoint
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.name = options.get("name") or endpoint.__name__
+        self.methods = {method.upper() for method in options.get("methods") or ("GET",)}
+        self._options = options
+        self._is_begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a route has: made when it is first looked for."""
+        with _building:
+            if name not in self.__dict__ and not self.__dict__.get("_is_begun", True):
+                self._is_begun = True
+                try:
+                    super().__init__(
+                        self.path,
+                        self.endpoint,
+                        **(
+                            self._options
+                            | {"responses": {**(self._options.get("responses") or {}), **OF_EVERY_ROUTE}}
+                        ),
+                    )
+                except BaseException:
+                    self._is_begun = False
+                    raise
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise AttributeError(f"a route has no `{name}`") from None
+
+    def under(self, prefix: str, app: FastAPI) -> "ApiRoute":
+        """The same route of an application, below a prefix."""
+        options = self._options | {"dependency_overrides_provider": app}
+        if isinstance(options.get("generate_unique_id_function"), DefaultPlaceholder):
+            options["generate_unique_id_function"] = app.router.generate_unique_id_function
+        return type(self)(prefix + self.path, self.endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, behind the checks."""
@@ -139,6 +176,22 @@ def _refuse_nul(texts: Iterable[Any]) -> None:
     """Nothing has a name with a NUL, and not every database takes one to look for."""
     if any(isinstance(text, str) and "\x00" in text for text in texts):
         raise InvalidInput("The address holds a NUL character.", hint="Remove it: nothing has such a name.")
+
+
+def serve(app: FastAPI, router: APIRouter, prefix: str = "") -> None:
+    """Add a router's routes to an application.
+
+    FastAPI's own `include_router` makes every route a second time, at the first request; and asks each router before
+    it asks its routes.
+
+    Args:
+        app: The application.
+        router: A router with routes of this module's kind alone.
+        prefix: What their paths begin with.
+    """
+    for route in router.routes:
+        assert isinstance(route, ApiRoute)
+        app.router.routes.append(route.under(prefix, app))
 
 
 def read_json(body: bytes) -> Any:
