@@ -11,7 +11,7 @@ from tunesmith.curves import Mode
 from tunesmith.events import JobEvent, Report
 from tunesmith_platform.db.tables import ChunkRow
 from tunesmith_platform.series import folding, reading
-from tunesmith_platform.series.drawing import Wish
+from tunesmith_platform.series.wishes import Wish
 
 
 @pytest.fixture

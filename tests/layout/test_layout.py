@@ -59,6 +59,25 @@ def test_the_control_plane_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+_NOT_AT_START = {
+    "alembic", "jinja2", "mlflow", "numpy", "packaging", "prometheus_client", "pyarrow", "pygments", "ray", "rich",
+    "smtplib", "tokenizers", "torch", "transformers", "typer",
+}  # fmt: skip
+"""What no request at start needs: imported inside the function that does."""
+
+
+def test_the_api_starts_light(tmp_path: Path) -> None:
+    """A killed API is away for as long as its start takes, which is imports for the most part."""
+    code = (
+        "import sys; from tunesmith_platform.app import create_app; "
+        "from tunesmith_platform.settings import Settings; "
+        f"create_app(Settings(home={str(tmp_path)!r})); "
+        f"sys.exit(', '.join({_NOT_AT_START!r} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_of_one_machine_is_committed() -> None:
     """A path of somebody's machine works nowhere else."""
     words = ("/root/", "/home/" + "user")

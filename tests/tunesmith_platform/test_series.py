@@ -22,8 +22,7 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, ChunkRow
 from tunesmith_platform.reconciler.decisions import AttemptPhase
 from tunesmith_platform.series import folding, reading, reducing
-from tunesmith_platform.series.drawing import Wish
-from tunesmith_platform.series.reducing import Span
+from tunesmith_platform.series.wishes import Span, Wish
 from tunesmith_platform.tasks import repository as tasks
 
 Measurement = tuple[int, int, float]

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import psutil
-from rich.text import Text
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
@@ -125,6 +124,8 @@ class RayJobs:
             text = str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else ""
         except Unavailable:
             return ""
+        from rich.text import Text
+
         return "\n".join(Text.from_ansi(text).plain.splitlines()[-lines:])
 
     def cluster(self) -> Cluster:

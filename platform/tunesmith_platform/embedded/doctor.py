@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 
 import psutil
-from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from tunesmith.home import Home
@@ -74,6 +73,8 @@ def _python(_home: Home) -> list[Finding]:
 
 def packages(_home: Home | None = None, extras: tuple[str, ...] = ("platform", "jobs")) -> list[Finding]:
     """What the distribution asks for, by its own metadata, against what is installed."""
+    from packaging.requirements import Requirement
+
     findings = []
     wanted = [Requirement(line) for line in importlib.metadata.requires("tunesmith") or []]
     for need in wanted:

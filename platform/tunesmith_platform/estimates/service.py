@@ -5,10 +5,11 @@ and past tasks (time), `measuring` (what was measured). Changes nothing and star
 """
 
 import shutil
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -32,8 +33,6 @@ from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.estimates import formula, repository, speed
-from tunesmith_platform.estimates.batches import Rows, rows_of
-from tunesmith_platform.estimates.counting import Counter, Source
 from tunesmith_platform.estimates.measuring import Measurements
 from tunesmith_platform.estimates.recommending import cheaper, sentence
 from tunesmith_platform.estimates.shapes import model_shape, setting_of
@@ -41,6 +40,10 @@ from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check_train_inputs, facts_of
+
+if TYPE_CHECKING:
+    from tunesmith_platform.estimates.batches import Rows
+    from tunesmith_platform.estimates.counting import Counter
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
@@ -63,7 +66,7 @@ class _Run:
     inputs: TrainInputs
     shape: formula.ModelShape
     setting: formula.Setting
-    rows: Rows
+    rows: "Rows"
     plan: StepPlan
     there_is: int
 
@@ -84,7 +87,8 @@ class EstimateService:
         self._models = models
         self._datasets = datasets
         self._folder = settings.home / "estimates"
-        self._counter = Counter(self._folder)
+        self._counter: Counter | None = None
+        self._lock = threading.Lock()
         self._measurements = Measurements(database, settings, jobs)
 
     def estimate(self, new: NewTask, measure: bool = False) -> EstimateView:
@@ -122,7 +126,8 @@ class EstimateService:
 
     def close(self) -> None:
         """End what counts in the background."""
-        self._counter.close()
+        if self._counter is not None:
+            self._counter.close()
 
     # --- the parts
 
@@ -144,12 +149,24 @@ class EstimateService:
             return None
         return allowed_folder(given, self._settings.roots())
 
-    def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> Rows:
+    def _counting(self) -> "Counter":
+        """What counts tokens, made when it is first asked: it needs numpy, which a start does without."""
+        from tunesmith_platform.estimates.counting import Counter
+
+        with self._lock:
+            if self._counter is None:
+                self._counter = Counter(self._folder)
+            return self._counter
+
+    def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> "Rows":
+        from tunesmith_platform.estimates.batches import rows_of
+        from tunesmith_platform.estimates.counting import Source
+
         source = Source(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
-        counts = self._counter.counts(source)
+        counts = self._counting().counts(source)
         evaluation = 0
         if inputs.eval_path:
-            evaluation = self._counter.counts(replace(source, file=Path(inputs.eval_path))).rows
+            evaluation = self._counting().counts(replace(source, file=Path(inputs.eval_path))).rows
         return rows_of(spec, counts, evaluation, Path(inputs.train_path).name)
 
     def _view(self, run: _Run, found: MeasurementView | None) -> EstimateView:

@@ -8,8 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
 from tunesmith_platform.embedded.hardware import Hardware
 
 _SIZE = 768
@@ -68,6 +66,8 @@ def _calibrated(here: Hardware, file: Path) -> float:
 
 def _measure() -> float:
     """A bare fp32 matrix product's operations a second, the best of a few."""
+    import numpy as np
+
     left = np.ones((_SIZE, _SIZE), np.float32)
     best = float("inf")
     for _ in range(_REPEATS):

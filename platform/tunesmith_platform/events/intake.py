@@ -3,7 +3,7 @@
 Knows the rows of tasks, attempts and checkpoints. Runs in the caller's transaction, which holds the tasks' rows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import update
@@ -34,7 +34,6 @@ from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
 from tunesmith_platform.events import repository
 from tunesmith_platform.events.repository import Entry, Standing
 from tunesmith_platform.quota import ledger
-from tunesmith_platform.series import folding
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.service import request_stop
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
@@ -50,8 +49,17 @@ def is_weighty(report: Report) -> bool:
     return any(isinstance(event.payload, _WEIGHTY) for event in report.events)
 
 
-def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt | TunesmithError]:
-    """Store reports, and answer each in its place; one that is refused changes nothing and harms no other."""
+Fold = Callable[[Session, Standing, int, Sequence[JobEvent]], None]
+
+
+def take(session: Session, reports: Sequence[Addressed], fold: Fold) -> list[ReportReceipt | TunesmithError]:
+    """Store reports, and answer each in its place; one that is refused changes nothing and harms no other.
+
+    Args:
+        session: The transaction.
+        reports: They.
+        fold: Folds what was measured into chunks, as `series.folding.fold` does.
+    """
     standings = repository.standings(session, [task_id for task_id, _ in reports])
     last_seqs = repository.last_seqs(session, [(task_id, report.attempt) for task_id, report in reports])
     refused: dict[int, TunesmithError] = {}
@@ -79,7 +87,7 @@ def take(session: Session, reports: Sequence[Addressed]) -> list[ReportReceipt |
     repository.move_unheard(session, [standings[task_id] for task_id in silent if task_id not in fresh])
     if fresh:
         written = [(standings[task_id], events) for task_id, events in fresh.items()]
-        _write(session, written, last_seqs, advanced)
+        _write(session, written, last_seqs, advanced, fold)
     pinned = checkpoints.pinned_steps(session, list(fresh))
     return [
         refused.get(place)
@@ -127,6 +135,7 @@ def _write(
     fresh: Sequence[tuple[Standing, Sequence[JobEvent]]],
     last_seqs: Mapping[tuple[str, int], int],
     advanced: Collection[str],
+    fold: Fold,
 ) -> None:
     entries: list[Entry] = []
     for task, events in fresh:
@@ -140,7 +149,7 @@ def _write(
     for task, events in fresh:
         before = task.events
         task.events += len(events)
-        folding.fold(session, task, before, events)
+        fold(session, task, before, events)
     spoken = {
         (task.id, task.attempt): last_seqs[task.id, task.attempt]
         for task, events in fresh

@@ -113,8 +113,10 @@ class EventService:
         raise answer
 
     def _ingest(self, reports: Sequence[Addressed]) -> Sequence[ReportReceipt | Exception]:
+        from tunesmith_platform.series.folding import fold  # numpy comes with it: not while a lock is held
+
         with self._database.write() as session:
-            answers = intake.take(session, reports)
+            answers = intake.take(session, reports, fold)
         for (task_id, report), answer in zip(reports, answers, strict=True):
             if report.events and isinstance(answer, ReportReceipt):
                 self.lag_seconds = max(0.0, (now() - report.events[-1].time).total_seconds())

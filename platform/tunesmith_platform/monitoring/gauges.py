@@ -3,10 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 GAUGES: dict[str, str] = {
@@ -47,36 +43,6 @@ class Sample(NamedTuple):
     value: float
 
 
-class _Numbers(Collector):
-    def __init__(
-        self,
-        version: str,
-        single: Mapping[str, float],
-        by_state: Mapping[str, Mapping[str, int]],
-        by_worker: Sequence[Sample],
-    ) -> None:
-        self._version, self._single, self._by_state, self._by_worker = version, single, by_state, by_worker
-
-    def collect(self) -> Iterator[Metric]:
-        about = GaugeMetricFamily("tunesmith_info", "The platform's version.", labels=["version"])
-        about.add_metric([self._version], 1)
-        yield about
-        for name, words in GAUGES.items():
-            if name in self._single:
-                yield GaugeMetricFamily(name, words, value=self._single[name])
-        for name, words in BY_STATE.items():
-            family = GaugeMetricFamily(name, words, labels=["state"])
-            for state, count in self._by_state.get(name, {}).items():
-                family.add_metric([state], count)
-            yield family
-        for name, words in BY_WORKER.items():
-            family = GaugeMetricFamily(name, words, labels=WORKER_LABELS)
-            for sample in self._by_worker:
-                if sample.name == name:
-                    family.add_metric(sample.labels, sample.value)
-            yield family
-
-
 def exposition(
     version: str,
     single: Mapping[str, float],
@@ -91,6 +57,30 @@ def exposition(
         by_state: By names of `BY_STATE`, then by state.
         by_worker: Of the names of `BY_WORKER`.
     """
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+
+    class Numbers(Collector):
+        def collect(self) -> Iterator[Metric]:
+            about = GaugeMetricFamily("tunesmith_info", "The platform's version.", labels=["version"])
+            about.add_metric([version], 1)
+            yield about
+            for name, words in GAUGES.items():
+                if name in single:
+                    yield GaugeMetricFamily(name, words, value=single[name])
+            for name, words in BY_STATE.items():
+                family = GaugeMetricFamily(name, words, labels=["state"])
+                for state, count in by_state.get(name, {}).items():
+                    family.add_metric([state], count)
+                yield family
+            for name, words in BY_WORKER.items():
+                family = GaugeMetricFamily(name, words, labels=WORKER_LABELS)
+                for sample in by_worker:
+                    if sample.name == name:
+                        family.add_metric(sample.labels, sample.value)
+                yield family
+
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Numbers(version, single, by_state, by_worker))
+    registry.register(Numbers())
     return generate_latest(registry).decode()

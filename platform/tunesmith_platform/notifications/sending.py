@@ -5,12 +5,9 @@ address is checked (`addresses`), and the connection goes to one that was checke
 """
 
 import ipaddress
-import smtplib
 import socket
 import ssl
 from collections.abc import Collection
-from email.message import EmailMessage
-from email.utils import formatdate
 from typing import NamedTuple
 
 import httpcore
@@ -150,6 +147,10 @@ def mail(settings: Settings, subject: str, text: str, delivery_id: int) -> Answe
 
     The password is sent over TLS only. Whoever gets the mail twice can tell by its `Message-ID`.
     """
+    import smtplib
+    from email.message import EmailMessage
+    from email.utils import formatdate
+
     message = EmailMessage()
     sender = settings.smtp_from or f"tunesmith@{settings.smtp_host}"
     message["From"], message["To"] = sender, ", ".join(settings.smtp_to)

@@ -13,38 +13,11 @@ from tunesmith.curves import Axis, Curve, Mode
 from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import reducing
-from tunesmith_platform.series.folding import MAX_STEP
 from tunesmith_platform.series.reading import Piece, Read, Tokens, is_named, pieces, read, segments_of
-from tunesmith_platform.series.reducing import Numbers, Places, Span
+from tunesmith_platform.series.reducing import Numbers, Places
+from tunesmith_platform.series.wishes import EVERYTHING, Span, Wish
 
-EVERYTHING = Span(0, MAX_STEP)
 TOKENS = "supervised_tokens"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How curves are wanted.
-
-    Args:
-        window: Only these steps.
-        points: At most so many of a metric.
-        x: What they are drawn over.
-        mode: How attempts are put together.
-        ema: Weight of each point in an exponential moving average.
-        average: Points in a moving average.
-    """
-
-    window: Span = EVERYTHING
-    points: int = 1000
-    x: Axis = Axis.STEP
-    mode: Mode = Mode.MERGED
-    ema: float | None = None
-    average: int | None = None
-
-    @property
-    def smooths(self) -> bool:
-        """Whether the values themselves are not what is drawn."""
-        return self.ema is not None or self.average is not None
 
 
 def curves(session: Session, task: TaskRow, names: Sequence[str] | None, wish: Wish) -> list[Curve]:

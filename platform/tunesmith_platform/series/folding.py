@@ -20,12 +20,12 @@ from tunesmith_platform.db.tables import ChunkRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.packing import CHUNK_POINTS, POINT, Points, pack, roll_up, unpack
 from tunesmith_platform.series.repository import Measured
+from tunesmith_platform.series.wishes import MAX_STEP
 
 FOLD_EVENTS = 1000
 """Events since the last fold that make it worth its writes, and the most that a chart reads from the log."""
 MAX_NAME = 200
 """Characters of a metric's name; one that is longer stays in the log alone."""
-MAX_STEP = 2**62
 _BATCH = 5000
 
 

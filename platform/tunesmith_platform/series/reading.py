@@ -16,7 +16,8 @@ from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.folding import Stretch, stretches
 from tunesmith_platform.series.packing import CHUNK_POINTS, GROUP_POINTS, Points, joined
-from tunesmith_platform.series.reducing import Places, Span, newest, overlaps
+from tunesmith_platform.series.reducing import Places, newest, overlaps
+from tunesmith_platform.series.wishes import Span
 
 EXACT_POINTS = 32 * CHUNK_POINTS
 """So many points are read themselves before roll-ups are used: above it a chart has two thousand groups or more."""

@@ -12,20 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith_platform.series.packing import GROUP_POINTS, extremes
+from tunesmith_platform.series.wishes import Span
 
 Numbers = NDArray[np.float64]
 Places = NDArray[np.int64]
-
-
-class Span(NamedTuple):
-    """Steps from `first` to `last`, both of them in it."""
-
-    first: int
-    last: int
-
-    def meets(self, other: "Span") -> bool:
-        """Whether they have a step in common."""
-        return self.first <= other.last and other.first <= self.last
 
 
 class Reduced(NamedTuple):

@@ -1,9 +1,12 @@
-"""Curves, comparisons and exports of what tasks measured."""
+"""Curves, comparisons and exports of what tasks measured.
+
+What draws and writes them is imported when it is first asked for: it needs numpy, which a start does not.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from tunesmith import views
@@ -19,12 +22,13 @@ from tunesmith.curves import (
 from tunesmith.errors import InvalidInput
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
-from tunesmith_platform.series import drawing, exporting
-from tunesmith_platform.series.drawing import EVERYTHING, Wish
-from tunesmith_platform.series.reading import Piece, pieces, read
+from tunesmith_platform.series.wishes import EVERYTHING, Wish
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.view import task_view
+
+if TYPE_CHECKING:
+    from tunesmith_platform.series.reading import Piece
 
 _SCORED = ("loss", "perplexity")
 _SCORE_POINTS = 64
@@ -43,6 +47,8 @@ class SeriesService:
         Raises:
             InvalidInput: The wish cannot be met.
         """
+        from tunesmith_platform.series import drawing
+
         _check(wish)
         with self._moment() as session:
             task = tasks.require(session, task_id)
@@ -71,6 +77,8 @@ class SeriesService:
         Raises:
             InvalidInput: The wish cannot be met.
         """
+        from tunesmith_platform.series import drawing
+
         _check(wish)
         compared: list[ComparedTask] = []
         curves: list[Curve] = []
@@ -88,6 +96,9 @@ class SeriesService:
         Raises:
             NotFound: No such task. It is said at once, not with the first part.
         """
+        from tunesmith_platform.series import exporting
+        from tunesmith_platform.series.reading import pieces
+
         with self._moment() as session:
             found = pieces(session, tasks.require(session, task_id), names)
         write = exporting.parquet_parts if kind is ExportFormat.PARQUET else exporting.csv_parts
@@ -112,6 +123,8 @@ def _check(wish: Wish) -> None:
 
 
 def _scores(session: Session, task: TaskRow, names: Sequence[str]) -> list[Score]:
+    from tunesmith_platform.series.reading import pieces
+
     found = pieces(session, task, None)
     return [
         _score(session, task.id, name, parts)
@@ -120,7 +133,11 @@ def _scores(session: Session, task: TaskRow, names: Sequence[str]) -> list[Score
     ]
 
 
-def _score(session: Session, task_id: str, name: str, parts: Sequence[Piece]) -> Score:
+def _score(session: Session, task_id: str, name: str, parts: "Sequence[Piece]") -> Score:
+    import numpy as np
+
+    from tunesmith_platform.series.reading import read
+
     got = read(session, task_id, name, parts, EVERYTHING, merged=True)
     points = got.points[np.argsort(got.points["step"], kind="stable")]
     lowest, highest = points[points["value"].argmin()], points[points["value"].argmax()]
