@@ -18,6 +18,8 @@ from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, 
 from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
+_LOG_SECONDS = 2.0
+"""How long the end of a log is waited for."""
 _LOG_FOLLOWS = ", last available logs"
 """Where Ray's word on a job goes over into the job's log, which we read apart."""
 
@@ -119,14 +121,27 @@ class RayJobs:
 
     def log_tail(self, job_id: str, lines: int) -> str:
         """See `Jobs.log_tail`."""
-        try:
-            reply = self._call("GET", f"/api/jobs/{job_id}/logs")
-            text = str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else ""
-        except Unavailable:
+        # A job that has just ended may not have its last lines in its log yet: it is whole once it grows no more.
+        deadline = time.monotonic() + _LOG_SECONDS
+        text, before = self._log(job_id), None
+        if text is None:
             return ""
+        while (text != before or not text) and time.monotonic() < deadline:
+            time.sleep(_LOG_SECONDS / 8)
+            text, before = self._log(job_id), text
+            if text is None:
+                return ""
         from rich.text import Text
 
-        return "\n".join(Text.from_ansi(text).plain.splitlines()[-lines:])
+        return "\n".join(Text.from_ansi(text or "").plain.splitlines()[-lines:])
+
+    def _log(self, job_id: str) -> str | None:
+        """A job's whole output so far; None where Ray does not give it."""
+        try:
+            reply = self._call("GET", f"/api/jobs/{job_id}/logs")
+        except Unavailable:
+            return None
+        return str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else None
 
     def cluster(self) -> Cluster:
         """See `Jobs.cluster`."""
