@@ -18,8 +18,11 @@ from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, 
 from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
-_LOG_SECONDS = 2.0
+_LOG_SECONDS = 3.0
 """How long the end of a log is waited for."""
+_LOG_LOOK_SECONDS = 0.25
+_LOG_QUIET_LOOKS = 4
+"""How often it must look the same before it is taken for whole."""
 _LOG_FOLLOWS = ", last available logs"
 """Where Ray's word on a job goes over into the job's log, which we read apart."""
 
@@ -122,15 +125,12 @@ class RayJobs:
     def log_tail(self, job_id: str, lines: int) -> str:
         """See `Jobs.log_tail`."""
         # A job that has just ended may not have its last lines in its log yet: it is whole once it grows no more.
+        text, quiet = self._log(job_id), 0
         deadline = time.monotonic() + _LOG_SECONDS
-        text, before = self._log(job_id), None
-        if text is None:
-            return ""
-        while (text != before or not text) and time.monotonic() < deadline:
-            time.sleep(_LOG_SECONDS / 8)
-            text, before = self._log(job_id), text
-            if text is None:
-                return ""
+        while text is not None and quiet < _LOG_QUIET_LOOKS and time.monotonic() < deadline:
+            time.sleep(_LOG_LOOK_SECONDS)
+            before, text = text, self._log(job_id)
+            quiet = quiet + 1 if text == before else 0
         from rich.text import Text
 
         return "\n".join(Text.from_ansi(text or "").plain.splitlines()[-lines:])
