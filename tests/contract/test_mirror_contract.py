@@ -12,6 +12,7 @@ from conftest_platform import TIME, Plane, home
 from mlflow_server import MlflowServer, Proxy
 from waiting import wait_until
 
+from tunesmith.artifacts import MANIFEST, Manifest, list_files
 from tunesmith.home import Home
 from tunesmith.removal import MARK
 from tunesmith.spec.task import MoreSteps
@@ -68,6 +69,8 @@ def saved(plane: Plane, task: TaskView, step: int) -> dict[str, Any]:
     folder = Path(plane.task(task.id).artifact_uri or "") / "checkpoints" / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "adapter.safetensors").write_bytes(b"weights")
+    manifest = Manifest(task_id=task.id, attempt=1, step=step, files=list_files(folder))
+    (folder / MANIFEST).write_bytes(manifest.encode())
     sums = {"bytes": 7, "files": 1, "manifest_sha256": "0" * 64, "metrics": {"loss": 1 / step}}
     return {"kind": "checkpoint", "step": step, "uri": str(folder)} | sums
 
