@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
-from real_postgres import real_postgres
+from real_postgres import own_database, real_postgres
 from real_s3 import real_s3
 from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 
@@ -24,9 +24,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """A real PostgreSQL server."""
     with real_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A database of the module's own: what others left behind would stand in its tasks' way."""
+    with own_database(postgres_server) as url:
         yield url
 
 

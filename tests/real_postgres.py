@@ -2,8 +2,11 @@
 
 import contextlib
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 
 @contextlib.contextmanager
@@ -19,3 +22,17 @@ def real_postgres() -> Iterator[str]:
             yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         finally:
             server.cleanup()
+
+
+@contextlib.contextmanager
+def own_database(server: str) -> Iterator[str]:
+    """An empty database on the server, dropped afterwards; gives its SQLAlchemy URL."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

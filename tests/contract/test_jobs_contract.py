@@ -3,6 +3,7 @@
 import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 from waiting import wait_until
 
@@ -82,3 +83,21 @@ def test_a_wrong_token_is_no_entry(live_home: Home, tmp_path: Path) -> None:
     wrong.write_text("wrong")
     jobs = RayJobs(live_home.connection().ray_url or "", wrong)
     assert jobs.observe("task-1-1").status is JobStatus.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "Running entrypoint for job task-1-1: python -m jobs /a\nlast words\n",
+        "last words\nRunning entrypoint for job task-1-1: python -m jobs /a\n",
+        "last wordsRunning entrypoint for job task-1-1: python -m jobs /a\n",
+    ],
+    ids=["before", "behind", "in the line"],
+)
+def test_the_last_words_are_the_jobs_wherever_rays_own_line_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    """Ray's first line is buffered: a job that ends at once has written its own before it."""
+    ray = RayJobs("http://127.0.0.1:9", tmp_path / "none")
+    monkeypatch.setattr(ray, "_call", lambda *_, **__: httpx.Response(200, json={"logs": log}))
+    assert ray.log_tail("task-1-1", 1) == "last words"

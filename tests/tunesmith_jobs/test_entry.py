@@ -41,6 +41,7 @@ def start(
         "model_name_or_path": str(model), "train_file": str(rows), "max_steps": 300, "logging_steps": 1,
         "save_steps": 5, "lora_dropout": 0.1, "learning_rate": 1e-2, "gradient_checkpointing": False,
         "target_modules": ["all-linear"], "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
+        "precision": "fp32",
     } | more  # fmt: skip
     places = {"model_path": str(model), "train_path": str(rows)}
     document = make_document(folder, plane.url, spec=spec, **places, **(patience or {}))

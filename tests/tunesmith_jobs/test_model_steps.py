@@ -28,7 +28,7 @@ class Trained:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.base = folder, model
         self.held_out = spec.pop("held_out", None) or write_rows(folder / "eval.jsonl", 9, seed=7)
-        self.spec: dict[str, Any] = SMALL | {"seed": 3} | spec
+        self.spec: dict[str, Any] = SMALL | {"seed": 3, "precision": "fp32"} | spec
         self.outcome = run(
             folder, model, eval_rows=str(self.held_out), eval_file=str(self.held_out), **self.spec
         )

@@ -4,6 +4,7 @@ A job is over for us only when its processes are gone: after Ray calls it ended,
 must be dead too.
 """
 
+import re
 import shlex
 import time
 from pathlib import Path
@@ -18,13 +19,11 @@ from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, 
 from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
-_LOG_SECONDS = 3.0
-"""How long the end of a log is waited for."""
-_LOG_LOOK_SECONDS = 0.25
-_LOG_QUIET_LOOKS = 4
-"""How often it must look the same before it is taken for whole."""
 _LOG_FOLLOWS = ", last available logs"
 """Where Ray's word on a job goes over into the job's log, which we read apart."""
+_RAYS_OWN_LINE = re.compile(r"Running entrypoint for job \S+: .*\n?")
+"""Ray's first line in a job's log. It is buffered while the job already writes to the same file, so that it may well
+stand behind the last words of a job that ends at once (ray 2.60, `JobSupervisor._exec_entrypoint`)."""
 
 
 class RayJobs:
@@ -124,16 +123,10 @@ class RayJobs:
 
     def log_tail(self, job_id: str, lines: int) -> str:
         """See `Jobs.log_tail`."""
-        # A job that has just ended may not have its last lines in its log yet: it is whole once it grows no more.
-        text, quiet = self._log(job_id), 0
-        deadline = time.monotonic() + _LOG_SECONDS
-        while text is not None and quiet < _LOG_QUIET_LOOKS and time.monotonic() < deadline:
-            time.sleep(_LOG_LOOK_SECONDS)
-            before, text = text, self._log(job_id)
-            quiet = quiet + 1 if text == before else 0
+        text = _RAYS_OWN_LINE.sub("", self._log(job_id) or "")
         from rich.text import Text
 
-        return "\n".join(Text.from_ansi(text or "").plain.splitlines()[-lines:])
+        return "\n".join(Text.from_ansi(text).plain.splitlines()[-lines:])
 
     def _log(self, job_id: str) -> str | None:
         """A job's whole output so far; None where Ray does not give it."""
