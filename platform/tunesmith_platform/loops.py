@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from tunesmith.errors import TunesmithError
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.sandbox.caller import serving_others
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +199,10 @@ class Loop:
 
     def run(self) -> None:
         """Loop until `close`."""
+        with serving_others():
+            self._run()
+
+    def _run(self) -> None:
         self.troubles.attempt("its beginning", self.begin)
         while not self._stop.is_set():
             self._wake.clear()

@@ -24,6 +24,7 @@ from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.runners.pool import RunnerPool
+from tunesmith_platform.sandbox.caller import current_caller
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -57,6 +58,19 @@ class Failing(Loop):
             raise RuntimeError("a bug of ours")
         if self.said.count("tick") == 3:
             self.close()
+
+
+def test_a_loop_has_others_to_serve_than_the_check_of_one_file() -> None:
+    """What it has checked goes on beside it: neither it nor the check is given up however long that takes."""
+    seen: list[float] = []
+
+    class Asking(Failing):
+        def tick(self) -> None:
+            seen.append(current_caller().patience_seconds)
+            self.close()
+
+    Asking(Hub()).run()
+    assert 0 < seen[0] < Loop.stall_seconds / 10
 
 
 def test_a_round_that_fails_is_followed_by_the_next() -> None:

@@ -1,5 +1,6 @@
 """Pipelines over HTTP: steps side by side, a failed one continued, identical ones taken again."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ from conftest_platform import Plane
 from data_jobs import carry_out
 from fastapi.testclient import TestClient
 from pipeline_bench import FLOW, Bench, bench_of, states
+from waiting import wait_until
 
 from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.runner import PipelineRunner
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.caller import LoopCaller, serving_others
 
 
 @pytest.fixture
@@ -109,6 +113,45 @@ def test_a_training_is_taken_again_as_long_as_its_data_set_is_the_same(bench: Be
     assert [trained(), trained()] == [(False, "talks@1"), (True, "talks@1")]
     register(range(9))
     assert [trained(), trained()] == [(False, "talks@2"), (True, "talks@2")]
+
+
+def test_a_step_whose_check_takes_long_starts_and_keeps_nobody_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check goes on while the loop serves others; the step says so, and starts once it is done."""
+    monkeypatch.setattr(LoopCaller, "patience_seconds", 0.0)
+    pipe = bench.folder / "pipe"
+    os.mkfifo(pipe)
+    usual = bench.plane.services.tasks._check
+
+    def check(new: Any) -> Any:
+        checks.adapter_base(pipe)  # it takes as long as the test wants
+        return usual(new)
+
+    def tick() -> None:
+        with serving_others():
+            bench.runner.tick()
+
+    bench.plane.services.tasks._check = check
+    text = 'components: [{id: t, type: model-trainer, task: sft, dataset: "${input.file}"}]'
+    made = bench.made(text, input={"file": str(bench.folder / "a.jsonl")})
+    tick()
+    handle = os.open(pipe, os.O_WRONLY)  # once it is being read
+    for _ in range(3):
+        tick()
+        (step,) = bench.view(made).steps
+        assert (step.state, step.task_id) == (State.PENDING, None)
+        assert "being checked" in step.message
+    changed = pipe.stat().st_mtime_ns
+    os.write(handle, b"{}")
+    os.utime(pipe, ns=(changed, changed))  # it is the file that was asked about
+    os.close(handle)
+
+    def has_started() -> bool:
+        tick()
+        return bench.view(made).steps[0].state is State.RUNNING
+
+    wait_until(has_started, 60, "the step's start")
 
 
 def test_a_key_begins_one_pipeline(bench: Bench) -> None:

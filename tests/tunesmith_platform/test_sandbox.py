@@ -21,8 +21,8 @@ from waiting import wait_until
 
 from tunesmith.errors import CheckFailed, InvalidInput, InvalidModel, NotFound, Unavailable
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.sandbox import caller, pool
-from tunesmith_platform.sandbox.caller import Caller
+from tunesmith_platform.sandbox import awaiting, caller, pool
+from tunesmith_platform.sandbox.caller import Caller, LoopCaller
 from tunesmith_platform.sandbox.pool import Limits, Sandbox
 
 MEMORY = 300 * 2**20
@@ -53,7 +53,7 @@ class Bench:
         self, sandbox: Sandbox, name: str, argument: dict[str, Any], about: str, who: Caller | None = None
     ) -> "Future[bytes]":
         def ask() -> bytes:
-            caller._current.set(who or caller._LOOP)
+            caller._current.set(who or Caller())
             return sandbox.run(name, argument, about=about)
 
         return self.threads.submit(ask)
@@ -67,14 +67,14 @@ class Bench:
 class Held:
     def __init__(self, answer: "Future[bytes]", pipe: Path) -> None:
         self.answer = answer
-        self._pipe = pipe
+        self.pipe = pipe
         self._handle: int | None = None
 
     def is_read(self) -> bool:
         """Whether a worker has opened the pipe, that is: works on it."""
         if self._handle is None:
             try:
-                self._handle = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+                self._handle = os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
                 return False
         poll = select.poll()
@@ -84,10 +84,16 @@ class Held:
     def release(self) -> bytes:
         """Let it be answered."""
         wait_until(self.is_read, 60, "the held work's turn")
-        assert self._handle is not None
-        os.write(self._handle, b'{"base_model_name_or_path": "base"}')
-        os.close(self._handle)
+        self.answer_it()
         return self.answer.result(60)
+
+    def answer_it(self) -> None:
+        """Let the work that has its turn end. The pipe looks as it did: no file that was changed meanwhile."""
+        assert self._handle is not None
+        changed = self.pipe.stat().st_mtime_ns
+        os.write(self._handle, b'{"base_model_name_or_path": "base"}')
+        os.utime(self.pipe, ns=(changed, changed))
+        os.close(self._handle)
 
 
 class Client(Caller):
@@ -272,15 +278,66 @@ def test_work_ends_when_its_client_leaves(bench: Bench) -> None:
     assert json.loads(sandbox.run("template", YAML, about="a"))["name"] == "mine"
 
 
-def test_a_loop_waits_only_so_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has others to serve: what stands before it in the queue, or its own work, must not hold it up for ever."""
+class Loop(LoopCaller):
+    """It goes on at once."""
+
+    patience_seconds = 0.0
+
+
+def test_a_loop_asks_once_and_looks_again(bench: Bench) -> None:
+    """However long its work takes, and whatever stands before it: it is begun once, and goes on meanwhile."""
     sandbox = bench.sandbox(1)
-    held = bench.held(sandbox, "pipe", "a", Client())
+    held = bench.held(sandbox, "before", "a", Client())
     wait_until(held.is_read, 60, "the worker")
-    monkeypatch.setattr(Caller, "patience_seconds", 0.1)
-    with pytest.raises(Unavailable, match="in time"):
-        sandbox.run("template", YAML, about="a")
+    slow = bench.held(sandbox, "slow", "b", Loop())
+    with pytest.raises(Unavailable, match="is being checked"):
+        slow.answer.result(60)
     held.release()
+    wait_until(slow.is_read, 60, "the loop's work, while the loop is away")
+    (worker,) = sandbox.workers()
+
+    def ask() -> bytes:
+        return bench.asked(sandbox, "adapter_base", {"file": str(slow.pipe)}, "b", Loop()).result(60)
+
+    with pytest.raises(Unavailable, match="is being checked"):
+        ask()
+    assert slow.is_read()
+    slow.answer_it()
+    (work,) = sandbox._awaited._known.values()
+    work.answer.result(60)
+    assert [json.loads(ask()), json.loads(ask())] == ["base", "base"]
+    assert sandbox.workers()[0].pid == worker.pid
+
+
+def test_what_a_loop_is_told_holds_for_the_files_as_they_were(bench: Bench, tmp_path: Path) -> None:
+    """A changed file is looked at anew; an error is told once, so that trying again tries again."""
+    sandbox = bench.sandbox(1)
+    file = tmp_path / "adapter_config.json"
+    who = LoopCaller()
+    who.patience_seconds = 60.0
+
+    def ask(name: str, **argument: str) -> bytes:
+        return bench.asked(sandbox, name, argument, "a", who).result(60)
+
+    for base in ("one", "another"):
+        file.write_text(json.dumps({"base_model_name_or_path": base}))
+        assert json.loads(ask("adapter_base", file=str(file))) == base
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            ask("template", yaml="[")
+    assert len(sandbox._awaited._known) == 2
+
+
+def test_work_that_no_loop_asks_for_any_more_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = bench.sandbox(1)
+    slow = bench.held(sandbox, "slow", "b", Loop())
+    wait_until(slow.is_read, 60, "the worker")
+    monkeypatch.setattr(awaiting, "_FORGOTTEN_SECONDS", 0.0)
+    with contextlib.suppress(Unavailable):
+        bench.asked(sandbox, "template", YAML, "a", Loop()).result(60)
+    wait_until(lambda: not slow.is_read(), 60, "the end of the work")
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:

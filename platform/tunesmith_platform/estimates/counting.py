@@ -34,7 +34,6 @@ from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
 from tunesmith_platform.estimates.counts import LONGEST, Counts, Ints, count_encoded
 from tunesmith_platform.file_state import state_of
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.caller import unhurried
 from tunesmith_platform.sandbox.pool import Limits
 
 logger = logging.getLogger(__name__)
@@ -262,9 +261,8 @@ class Counter:
 
     def _count(self, source: Source, order: dict[str, Any]) -> None:
         try:
-            with unhurried():
-                self._background.run(
-                    "count_into", order, about=str(source.model), limits=Limits(seconds=_TIME_LIMIT)
-                )
+            self._background.run(
+                "count_into", order, about=str(source.model), limits=Limits(seconds=_TIME_LIMIT)
+            )
         except (TunesmithError, OSError) as error:
             logger.info("%s was not counted whole: %s", source.file, error)

@@ -14,18 +14,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Caller:
-    """Who waits for an answer. This one is a loop of ours: nobody's, and it never leaves."""
+    """Who waits for an answer. This one is nobody's, waits as long as it takes, and never leaves."""
 
     owner = ""
     """Whose key was shown; one owner's many calls are served in turn with another's few."""
     has_left = False
-    patience_seconds = 120.0
-    """How long it waits for an answer. A loop has others to serve, and asks again."""
+    patience_seconds = math.inf
+    """How long it waits for an answer."""
 
     @contextlib.contextmanager
     def watched(self, left: Callable[[], None]) -> Iterator[None]:
         """Call `left` when the caller leaves meanwhile; once, in any thread."""
         yield
+
+
+class LoopCaller(Caller):
+    """A loop of ours. It has others to serve: work that takes longer goes on meanwhile, see `awaiting`."""
+
+    patience_seconds = 2.0
 
 
 class RequestCaller(Caller):
@@ -34,8 +40,6 @@ class RequestCaller(Caller):
     Args:
         receive: The request's ASGI messages. Its body was read by the time that anything is computed of it.
     """
-
-    patience_seconds = math.inf
 
     def __init__(self, receive: Receive) -> None:
         self._loop = asyncio.get_running_loop()
@@ -78,8 +82,8 @@ class RequestCaller(Caller):
             self._task = None
 
 
-_LOOP = Caller()
-_current: ContextVar[Caller] = ContextVar("caller", default=_LOOP)
+_NOBODY = Caller()
+_current: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
 
 
 def current_caller() -> Caller:
@@ -88,11 +92,9 @@ def current_caller() -> Caller:
 
 
 @contextlib.contextmanager
-def unhurried() -> Iterator[None]:
-    """What is computed here is waited for by nobody, and may take its time."""
-    caller = Caller()
-    caller.patience_seconds = math.inf
-    token = _current.set(caller)
+def serving_others() -> Iterator[None]:
+    """What is computed here is asked for by a loop, which looks again when it is not there at once."""
+    token = _current.set(LoopCaller())
     try:
         yield
     finally:
@@ -102,7 +104,7 @@ def unhurried() -> Iterator[None]:
 def name_owner(owner: str) -> None:
     """Note whose key a request has shown."""
     caller = _current.get()
-    if caller is not _LOOP:
+    if caller is not _NOBODY:
         caller.owner = owner
 
 

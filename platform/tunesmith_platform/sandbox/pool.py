@@ -7,19 +7,20 @@ Knows nothing of what is computed. A piece of work must change nothing, for it m
 - One whose worker was killed from outside begins again, once.
 """
 
+import functools
 import itertools
 import json
 import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from tunesmith.errors import CheckFailed, ErrorBody, Unavailable, from_body
 from tunesmith_platform.sandbox import process
+from tunesmith_platform.sandbox.awaiting import Awaited, key_of
 from tunesmith_platform.sandbox.caller import Caller, current_caller
 from tunesmith_platform.sandbox.process import AnswerTooLarge, Died, Frame, WorkerProcess
 
@@ -59,17 +60,12 @@ class _Ticket:
         self.called = threading.Event()
         """Its turn has come, or its caller has left."""
         self.has_left = caller.has_left
-        self.until = time.monotonic() + caller.patience_seconds
         self.slot: _Slot | None = None
 
     def check_wanted(self) -> None:
         """Raise `Unavailable` where nobody waits for it any more."""
         if self.has_left:
             raise _gone()
-        if time.monotonic() > self.until:
-            raise Unavailable(
-                "No processor was free for a check of files in time.", hint="It is tried again."
-            )
 
     def leave(self) -> None:
         """The caller has left."""
@@ -120,6 +116,7 @@ class Sandbox:
         # The system ends a worker with the thread that started it, so this one lives as long as they may.
         self._starter = ThreadPoolExecutor(1, "sandbox")
         self._is_closed = False
+        self._awaited = Awaited()
 
     def run(self, name: str, argument: Mapping[str, Any], *, about: str, limits: Limits = _USUAL) -> bytes:
         """Have a piece of work done, and wait for it; ended early when the caller leaves. Not for the event loop.
@@ -137,9 +134,18 @@ class Sandbox:
             TunesmithError: What it raised.
             OSError: What it raised.
             CheckFailed: It took more than it may, or ended its process.
-            Unavailable: Too many wait, or the caller has left.
+            Unavailable: Too many wait, the caller has left, or its patience is over. Then the work goes on, and whoever
+                asks the same again gets its answer.
         """
         caller = current_caller()
+        work = functools.partial(self._run, name, argument, about, limits)
+        if caller.patience_seconds == math.inf:
+            return work(caller)
+        return self._awaited.answer(key_of(name, argument), work, caller)
+
+    def _run(
+        self, name: str, argument: Mapping[str, Any], about: str, limits: Limits, caller: Caller
+    ) -> bytes:
         ticket = _Ticket(next(self._numbers), about, caller)
         order = {"name": name, "argument": dict(argument), "seconds": limits.seconds}
         self._admit(ticket)
@@ -230,7 +236,7 @@ class Sandbox:
 
     def _turn(self, ticket: _Ticket) -> _Slot:
         """Wait for a worker."""
-        ticket.called.wait(None if ticket.until == math.inf else max(0.0, ticket.until - time.monotonic()))
+        ticket.called.wait()
         with self._lock:
             slot = ticket.slot
             if ticket.has_left or slot is None:
