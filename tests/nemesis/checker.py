@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nemesis.plan import Episode, Harm, Part
+from nemesis.plan import Episode, Harm, Part, ends_attempt
 
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_name, faults_of, sha256_of
 from tunesmith.lifecycle import Reason, State, may_move
@@ -22,7 +22,6 @@ from tunesmith.views import CheckpointView, EventView, TaskView
 STOP_SECONDS = 5.0
 """I5: how long after an accepted stop an optimizer step may still start."""
 _WEIGHTS = "adapter_model.safetensors"
-_OBSERVERS = {Part.API, Part.SUPERVISOR, Part.MLFLOW, Part.DATABASE}
 
 
 @dataclass
@@ -216,11 +215,11 @@ def _once(seen: Seen, reference: Reference) -> Iterator[str]:
 
 
 def _outlives(seen: Seen, episode: Episode) -> Iterator[str]:
-    only_observers = all(cell.part in _OBSERVERS and cell.harm is not Harm.FILL for cell in episode.cells)
+    costs = sum(map(ends_attempt, episode.cells))
     starts = [e for e in seen.log if e.payload.kind == "training_started"]
-    wanted = 2 if seen.continued else 1
-    if only_observers and len(starts) > wanted:
-        yield f"I9: training began {len(starts)} times, and only its observers were hurt"
+    wanted = (2 if seen.continued else 1) + costs
+    if len(starts) > wanted:
+        yield f"I9: training began {len(starts)} times, and {costs} things but its observers were hurt"
 
 
 def ended_as_it_may(task: TaskView, episode: Episode) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 from nemesis.checker import Reference, Seen, ended_as_it_may, model_sha256, violations
-from nemesis.plan import Cell, Episode, Part, Phase
+from nemesis.plan import Cell, Episode, Part, Phase, ends_attempt
 from nemesis.world import EVAL_STEPS, SAVE_STEPS, STEPS, NotThere, World, processes_of
 from waiting import wait_until
 
@@ -173,6 +173,15 @@ def clear(world: World, task_id: str, seed: int) -> list[str]:
     return wrong
 
 
+def stop_all(world: World) -> None:
+    """Stop what an episode that could not be told to its end left running: it would hurt the next one."""
+    client = world.client()
+    for task in list(client.tasks()):
+        if not task.state.is_terminal:
+            client.stop_task(task.id)
+            client.wait(task.id, timeout=_END_SECONDS)
+
+
 def _body(world: World, episode: Episode) -> NewTask:
     out = world.root / f"out-{episode.seed}"
     out.mkdir(exist_ok=True)
@@ -217,7 +226,7 @@ def _story(
             continue
         try:
             after = 0 if continued is None else client.task(task.id).attempt - 1
-            world.wait_phase(task.id, phase, after=after)
+            world.wait_phase(task.id, phase, after, must_live=any(map(ends_attempt, result.hit)))
             if is_stop:
                 client.stop_task(task.id)
                 accepted = dt.datetime.now(dt.UTC)

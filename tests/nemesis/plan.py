@@ -1,10 +1,12 @@
 """Which part is hurt, how, and in which phase of a task: a pure function of the seed.
 
 The cells (part, harm, phase) are dealt out in one fixed order, two a seed, so that as many seeds as half the cells
-cover every cell once, and a seed is the same episode for ever. Knows no process and no platform.
+cover every cell once, and a seed is the same episode for ever. `packed` deals out some cells in fewer episodes: those
+that were not reached yet. Knows no process and no platform.
 """
 
 import random
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -79,9 +81,15 @@ class Episode(NamedTuple):
 
 
 CELLS_A_SEED = 2
+PACKED_CELLS = 5
+"""The most cells of an episode that is packed."""
+_PACKED_ENDINGS = 2
+"""The most cells of one that cost an attempt each: more would use up the task's restarts."""
 _RUNS = (Phase.STARTING, Phase.TRAINING, Phase.EVALUATING, Phase.SAVING, Phase.STOPPING, Phase.FINISHING)
 _HELD = (Phase.TRAINING, Phase.SAVING, Phase.STOPPING)
 _OBSERVERS = (Part.API, Part.SUPERVISOR, Part.GCS, Part.RAYLET, Part.MLFLOW, Part.EVERYTHING)
+_QUIET = frozenset({Part.API, Part.SUPERVISOR, Part.MLFLOW, Part.DATABASE})
+"""What a training outlives."""
 _FIRST = (
     Cell(Part.API, Harm.KILL, Phase.TRAINING),
     Cell(Part.WORKER, Harm.KILL, Phase.SAVING),
@@ -119,11 +127,41 @@ def episode(seed: int, *, s3: bool = False) -> Episode:
     """What happens under a seed."""
     cells = every_cell(s3=s3)
     begin = seed * CELLS_A_SEED
+    return _of(seed, {cells[(begin + i) % len(cells)] for i in range(CELLS_A_SEED)})
+
+
+def packed(cells: Iterable[Cell], first: int) -> list[Episode]:
+    """Episodes that reach every one of some cells, each once, several an episode and at most one a phase.
+
+    Args:
+        cells: Which.
+        first: The seed of the first episode.
+    """
+    groups: list[set[Cell]] = []
+    for cell in cells:
+        group = next((group for group in groups if _fits(cell, group)), None)
+        if group is None:
+            groups.append({cell})
+        else:
+            group.add(cell)
+    return [_of(seed, group) for seed, group in enumerate(groups, start=first)]
+
+
+def ends_attempt(cell: Cell) -> bool:
+    """Whether a task may have to go on with another attempt afterwards."""
+    return cell.part not in _QUIET
+
+
+def _fits(cell: Cell, group: set[Cell]) -> bool:
+    has_room = len(group) < PACKED_CELLS and cell.phase not in {other.phase for other in group}
+    endings = sum(ends_attempt(other) for other in group)
+    return has_room and not (ends_attempt(cell) and endings == _PACKED_ENDINGS)
+
+
+def _of(seed: int, cells: Iterable[Cell]) -> Episode:
     order = list(Phase)
-    mine = {cells[(begin + i) % len(cells)] for i in range(CELLS_A_SEED)}
-    chance = random.Random(seed)
     return Episode(
         seed,
-        tuple(sorted(mine, key=lambda cell: (order.index(cell.phase), cell.part))),
-        delay=chance.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
+        tuple(sorted(cells, key=lambda cell: (order.index(cell.phase), cell.part))),
+        delay=random.Random(seed).choice((0.0, 0.0, 0.02, 0.1, 0.3)),
     )

@@ -1,8 +1,8 @@
 """`make nemesis SEEDS=60`: every part hurt in every phase of a task, and what that broke.
 
 Each episode is one line in `.nemesis/results.jsonl`, with the commit that it ran on, so that runs of several days may
-be added up: what ran on this commit, or on one that it descends from, counts in the table. Exit code 1: something
-was broken.
+be added up: what ran on this commit, or on one that it descends from, counts in the table. `.nemesis/seed-N` keeps
+what a broken promise left behind: log files, work folders, the database. Exit code 1: something was broken.
 """
 
 import argparse
@@ -10,11 +10,14 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +39,22 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, default=60, help="How many.")
     arguments.add_argument("--first", type=int, default=0, help="The first one.")
     arguments.add_argument("--keep-going", action="store_true", help="After a violation too.")
+    arguments.add_argument(
+        "--missing", action="store_true", help="Only the cells that were not reached yet, several a seed."
+    )
     arguments.add_argument("--s3", action="store_true", help="The storage is a server, and is what is hurt.")
     given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the platform is ended on the way out
     commit = _git("rev-parse", "HEAD")
+    chosen = _episodes(given.first, given.seeds, missing=given.missing, s3=given.s3)
     begun, broken = time.monotonic(), 0
     _RESULTS.parent.mkdir(exist_ok=True)
-    for done, result in enumerate(results(given.first, given.seeds, s3=given.s3), start=1):
+    for done, result in enumerate(results(chosen, s3=given.s3), start=1):
         broken += bool(result["broken"])
         with _RESULTS.open("a") as file:
             file.write(json.dumps(result | {"commit": commit}) + "\n")
-        left = (time.monotonic() - begun) / done * (given.seeds - done)
-        print(f"   {done} of {given.seeds}, about {left / 60:.0f} min left", flush=True)
+        left = (time.monotonic() - begun) / done * (len(chosen) - done)
+        print(f"   {done} of {len(chosen)}, about {left / 60:.0f} min left", flush=True)
         if broken and not given.keep_going:
             break
     print(table(counted()))
@@ -54,18 +62,24 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def results(first: int, count: int, *, s3: bool) -> Iterator[dict[str, Any]]:
-    """What came of each seed, as it ends; some seeds share a platform."""
-    seeds = range(first, first + count)
-    for block, here in itertools.groupby(seeds, lambda seed: seed // _SHARE):
+def _episodes(first: int, count: int, *, missing: bool, s3: bool) -> list[plan.Episode]:
+    if not missing:
+        return [plan.episode(seed, s3=s3) for seed in range(first, first + count)]
+    hit = {tuple(cell) for result in counted() for cell in result["hit"]}
+    return plan.packed([cell for cell in plan.every_cell(s3=s3) if tuple(cell) not in hit], first)[:count]
+
+
+def results(chosen: Sequence[plan.Episode], *, s3: bool) -> Iterator[dict[str, Any]]:
+    """What came of each episode, as it ends; some share a platform."""
+    for block, here in itertools.groupby(chosen, lambda episode: episode.seed // _SHARE):
         with contextlib.ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nemesis-")))
             server = stack.enter_context(real_s3(_folder(root / "s3"))) if s3 else None
             world = World(_folder(root / "world"), warm=block % 2 == 1, s3=server)
             stack.enter_context(world.up())
             reference = undisturbed(world)
-            for seed in here:
-                yield one(world, plan.episode(seed, s3=s3), reference)
+            for episode in here:
+                yield one(world, episode, reference)
 
 
 def undisturbed(world: World) -> Reference:
@@ -83,16 +97,35 @@ def one(world: World, episode: plan.Episode, reference: Reference) -> dict[str, 
     print(f"seed {seed}: {'; '.join(map(str, episode.cells))}", flush=True)
     try:
         result, seen = episodes.run(world, episode, reference)
+        if result.broken:
+            _keep(world, seed)
         result.broken += episodes.clear(world, seen.task.id, seed)
     except Exception as error:  # whatever it is, it is a finding
         result = episodes.Result(seed, broken=[f"I3: {type(error).__name__}: {error}"])
+        _keep(world, seed)
         with contextlib.suppress(Exception):
             world.heal()
             world.start()
+            episodes.stop_all(world)
     print(f"   {result.seconds:.0f} s, {result.attempts} attempts, {len(result.hit)} hit", flush=True)
     for words in (*result.missed, *result.broken):
         print(f"   {words}", flush=True)
     return dataclasses.asdict(result)
+
+
+def _keep(world: World, seed: int) -> None:
+    """Keep what tells why a promise broke, which the platform's end removes."""
+    kept = _RESULTS.parent / f"seed-{seed}"
+    shutil.rmtree(kept, ignore_errors=True)
+    for folder in (world.home.root / "logs", world.home.work):
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(folder, kept / folder.name, ignore=shutil.ignore_patterns("*.safetensors"))
+    with (
+        contextlib.suppress(OSError, sqlite3.Error),
+        contextlib.closing(sqlite3.connect(world.home.database)) as source,
+        contextlib.closing(sqlite3.connect(kept / "tunesmith.db")) as copy,
+    ):
+        source.backup(copy)
 
 
 def counted() -> list[dict[str, Any]]:

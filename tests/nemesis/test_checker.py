@@ -124,7 +124,7 @@ BROKEN: dict[str, tuple[str, Callable[[Seen], None]]] = {
     "a gap in the spool": ("I8", lambda seen: seen.spools[1].pop(2)),
     "a step twice in MLflow": ("I8", lambda seen: seen.mlflow.append((2, 0.5))),
     "a step that MLflow lacks": ("I8", lambda seen: seen.mlflow.pop()),
-    "training again": ("I9", lambda seen: seen.log.insert(2, seen.log[1])),
+    "training again, of an observer's harm": ("I9", lambda seen: seen.log.insert(2, seen.log[1])),
 }
 
 
@@ -139,6 +139,14 @@ def test_a_broken_promise_is_found(seen: Seen, name: str) -> None:
     promise, breaks = BROKEN[name]
     breaks(seen)
     assert promise in {words.split(":")[0] for words in violations(seen, reference, QUIET)}
+
+
+def test_each_harm_but_to_observers_may_cost_one_start(seen: Seen) -> None:
+    seen.log.insert(2, seen.log[1])
+    harmed = Episode(0, (*QUIET.cells, Cell(Part.WORKER, Harm.KILL, Phase.SAVING)), 0.0)
+    assert not any(words.startswith("I9") for words in violations(seen, Reference.of(seen), harmed))
+    seen.log.insert(2, seen.log[1])
+    assert any(words.startswith("I9") for words in violations(seen, Reference.of(seen), harmed))
 
 
 def test_the_table_counts_and_names_what_was_never_reached() -> None:

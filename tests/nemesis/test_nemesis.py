@@ -29,6 +29,16 @@ def test_no_promise_breaks(world: World, reference: Reference, seed: int) -> Non
     assert len(result.hit) == plan.CELLS_A_SEED, result.missed
 
 
+def test_packed_episodes_reach_what_they_were_given_once_and_leave_restarts_over() -> None:
+    left = plan.every_cell()[5:]
+    episodes = plan.packed(left, first=100)
+    assert sorted(cell for episode in episodes for cell in episode.cells) == sorted(left)
+    assert [episode.seed for episode in episodes] == list(range(100, 100 + len(episodes)))
+    for episode in episodes:
+        assert len({cell.phase for cell in episode.cells}) == len(episode.cells)
+        assert sum(map(plan.ends_attempt, episode.cells)) <= 2
+
+
 def test_sixty_seeds_reach_every_cell() -> None:
     dealt = {cell for seed in range(60) for cell in plan.episode(seed).cells}
     assert dealt == set(plan.every_cell())

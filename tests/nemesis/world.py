@@ -34,6 +34,7 @@ STEPS, SAVE_STEPS, EVAL_STEPS = 160, 20, 40
 _DISK_BYTES = 1600 * 2**20
 _HELD_SECONDS = 6.0
 """How long what is suspended, locked or filled stays so."""
+_FILL_TRIES = 50
 _TUNESMITH = Path(sys.executable).parent / "tunesmith"
 
 
@@ -114,25 +115,31 @@ class World:
             found[int(file.stem.removeprefix("spool-"))] = events
         return found
 
-    def wait_phase(self, task_id: str, phase: Phase, after: int = 0, seconds: float = 240) -> None:
+    def wait_phase(
+        self, task_id: str, phase: Phase, after: int = 0, *, must_live: bool = False, seconds: float = 240
+    ) -> None:
         """Wait until a task's job is in a phase, by its spool.
 
         Args:
             task_id: Whose.
             phase: Which.
             after: Only attempts after this one count.
+            must_live: A job that died within the phase does not count: its spool says the same for ever.
             seconds: How long to wait.
 
         Raises:
             NotThere: It ended without.
         """
         begun = time.monotonic()
-        while not self._is_in(task_id, phase, after):
+        while not self._is_in(task_id, phase, after) or (must_live and not self._lives(task_id, phase)):
             if phase is not Phase.ENDED and self._is_in(task_id, Phase.ENDED, after):
                 raise NotThere(f"it ended before `{phase}` was seen")
             if time.monotonic() - begun > seconds:
                 raise TimeoutError(f"`{phase}` was not seen within {seconds:.0f} s")
             time.sleep(0.01)
+
+    def _lives(self, task_id: str, phase: Phase) -> bool:
+        return phase in (Phase.QUEUED, Phase.ENDED) or bool(self._find(Part.WORKER, task_id))
 
     def _is_in(self, task_id: str, phase: Phase, after: int) -> bool:
         if phase is Phase.QUEUED:
@@ -221,12 +228,17 @@ class World:
     def _fill(self) -> None:
         if not self.is_mounted:
             raise NotThere("a file system may not be mounted here")
-        used = _DISK_BYTES - os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize
-        self._resize(used)
+        for _ in range(_FILL_TRIES):  # what is written meanwhile makes the size one that is refused
+            free = os.statvfs(self.disk)
+            if self._resize((free.f_blocks - free.f_bfree) * free.f_frsize):
+                break
+        else:
+            raise NotThere("the platform writes faster than its disk can be filled")
         self._later("filled", lambda: self._resize(_DISK_BYTES))
 
-    def _resize(self, size: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", self.disk], check=True)
+    def _resize(self, size: int) -> bool:
+        command = ["mount", "-o", f"remount,size={size}", self.disk]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _processes(self, part: Part, task_id: str) -> list[psutil.Process]:
         found = self._find(part, task_id)
