@@ -30,6 +30,15 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres_with_schema(postgres_server: str) -> Iterator[str]:
+    """The name of the database on the server that tests take copies of."""
+    from migrated import postgres_template
+
+    with postgres_template(postgres_server) as name:
+        yield name
+
+
 @pytest.fixture(scope="module")
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A database of the module's own: what others left behind would stand in its tasks' way."""

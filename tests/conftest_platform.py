@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from migrated import sqlite_file
 
 from tunesmith.events import JobEvent, Report, ReportReceipt
 from tunesmith.home import Home
@@ -33,6 +34,8 @@ class Plane:
 
     def __init__(self, home: Home, **overrides: Any) -> None:
         self.home = home
+        if not overrides.get("database_url") and not home.database.exists():
+            home.database.write_bytes(sqlite_file())
         self.jobs = FakeJobs()
         self.tracking = FakeTracking(artifact_root=str(home.files / "mlflow"))
         self.settings = Settings(home=home.root, run_reconciler=False, **overrides)
@@ -103,7 +106,6 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def plane(home: Home) -> Iterator[Plane]:
     plane = Plane(home)
-    plane.services.database.migrate()
     yield plane
     plane.services.database.close()
 

@@ -25,12 +25,17 @@ def real_postgres() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def own_database(server: str) -> Iterator[str]:
-    """An empty database on the server, dropped afterwards; gives its SQLAlchemy URL."""
+def own_database(server: str, template: str | None = None) -> Iterator[str]:
+    """A database on the server, dropped afterwards; gives its SQLAlchemy URL.
+
+    Args:
+        server: The server's URL.
+        template: The database that it begins as a copy of; an empty one otherwise.
+    """
     name = f"test_{uuid.uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else "")))
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:

@@ -1,8 +1,8 @@
 """Useful tokens a second of our training core against TRL and LLaMA-Factory: same model, rows, LoRA and batch.
 
-Run: `python tests/bench/peers.py --cache FOLDER`, where FOLDER keeps the peers' environments (made once, some minutes
-and 3 GB) and the model, SmolLM2-135M, as `tunesmith models pull` brings it. The rows are the first 512 of `--rows`, by
-default the workplace's `alpaca_en_demo.json`; without that file nothing is measured.
+Run: `python tests/bench/peers.py --cache FOLDER --rows FILE`, where FOLDER keeps the peers' environments (made once,
+some minutes and 3 GB) and the model, SmolLM2-135M, as `tunesmith models pull` brings it. The rows are the first 512
+of FILE: instructions as data sets of that kind are published (`instruction`, `input`, `output`).
 
 The sides take turns, each in a process of its own with as many threads. LoRA r16 on all linear layers, batches of 8
 rows, at most 512 tokens. Counted are tokens that are no padding. Ours is the plain `train` function with every step
@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine import STEPS_OF_A_TRAINER, TRL, TRL_FLAGS, check, ours, rates, run, write_rows
 
 MODEL = "SmolLM2-135M-Instruct"
-ROWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "alpaca_en_demo.json"
 TORCH = "torch==2.13.0"
 TRL_NEEDS = ["trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0", "datasets==5.2.0"]
 FACTORY = "llamafactory==0.9.5"
@@ -145,7 +144,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cache", type=Path, required=True, help="keeps the environments and the model")
-    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=1)

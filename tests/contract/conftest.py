@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest_platform import Plane, home
-from sqlalchemy import create_engine, text
+from real_postgres import own_database
 
 from tunesmith.home import Home
 
@@ -12,22 +12,18 @@ __all__ = ["home"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database; of SQLite the state folder's own."""
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without rows; of SQLite the state folder's own."""
     if request.param == "sqlite":
-        return ""
-    url: str = request.getfixturevalue("postgres_url")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
+        yield ""
+        return
+    server, schema = (request.getfixturevalue(name) for name in ("postgres_server", "postgres_with_schema"))
+    with own_database(server, schema) as url:
+        yield url
 
 
 @pytest.fixture
 def plane(home: Home, database_url: str) -> Iterator[Plane]:
     plane = Plane(home, database_url=database_url)
-    plane.services.database.migrate()
     yield plane
     plane.services.database.close()

@@ -46,7 +46,6 @@ def plane(home: Home, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(service, "_MAX_SERVER_PAUSE", 0.1)
     monkeypatch.setattr(service, "_CHECK_SECONDS", 0.0)
     plane = Plane(home, mlflow_url=proxy.url, max_concurrent_jobs=3)
-    plane.services.database.migrate()
     plane.mirror = mirror_of(plane, proxy)
     plane.reconciler = Reconciler(plane.services, plane.mirror)
     yield plane

@@ -25,7 +25,6 @@ def plane(home: Home, database_url: str) -> Iterator[Plane]:
         notify_addresses=["loopback"],
         log_retention_days=7,
     )
-    plane.services.database.migrate()
     yield plane
     plane.services.database.close()
 

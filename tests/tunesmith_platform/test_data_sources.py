@@ -1,7 +1,6 @@
-"""Where data sets come from, on the real parts: a bucket of an S3 server, and files that others published."""
+"""Where data sets come from, on the real parts: a bucket of an S3 server, and files shaped as others publish them."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,30 @@ from tunesmith.rows.validation import validate
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 
-SHARED = Path(os.environ.get("TUNESMITH_SHARED_DATA", "/nowhere"))
+PUBLISHED: dict[str, Any] = {
+    "instructions.json": [
+        {"instruction": f"Add {i} to {i}.", "input": "", "output": f"That is {i + i}."} for i in range(30)
+    ]
+    + [{"instruction": "Say it with another word.", "input": "It sped.", "output": "It rushed."}],
+    "placeholders.json": [
+        {"instruction": "who are you", "input": "", "output": "I am {{name}}, made by {{author}} in 2026."},
+        {"instruction": "hi", "input": "", "output": "Hello! My name is {{name}}; what can I do?"},
+    ],
+    "web.jsonl": [
+        {"text": f"Don’t you need {i} bells? No problem: we sell air cleaners, too.\n"} for i in range(20)
+    ],
+    "prose.txt": "A small model read a book. It was long, and it was good.\nThen it wrote one of its own.\n"
+    * 20,
+    "pairs.json": [
+        {
+            "conversations": [{"from": "human", "value": f"Tell me about {i}."}],
+            "chosen": {"from": "gpt", "value": f"{i} is a number, and a fine one."},
+            "rejected": {"from": "gpt", "value": "No."},
+        }
+        for i in range(10)
+    ],
+}
+"""Small files in the shapes that data sets for fine-tuning are published in; the words are ours."""
 
 
 @pytest.fixture
@@ -89,23 +111,28 @@ def test_rows_that_stay_in_a_bucket(
     assert open_storage(uri).list("datasets") == []
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="`TUNESMITH_SHARED_DATA` names no folder of data files")
 @pytest.mark.parametrize(
     ("name", "kind", "parameters"),
     [
-        ("alpaca_en_demo.json", "conversation", {}),
-        ("identity.json", "conversation", {}),
-        ("c4_demo.jsonl", "text", {"training_type": "pretrain"}),
-        ("wiki_demo.txt", "text", {"training_type": "pretrain"}),
-        ("dpo_en_demo.json", "preference", None),
+        ("instructions.json", "conversation", {}),
+        ("placeholders.json", "conversation", {}),
+        ("web.jsonl", "text", {"training_type": "pretrain"}),
+        ("prose.txt", "text", {"training_type": "pretrain"}),
+        ("pairs.json", "preference", None),
     ],
 )
-def test_files_that_others_published(
-    plane: Plane, client: TestClient, name: str, kind: str, parameters: dict[str, Any] | None
+def test_files_shaped_as_others_publish_them(
+    plane: Plane, client: TestClient, tmp_path: Path, name: str, kind: str, parameters: dict[str, Any] | None
 ) -> None:
-    file = SHARED / name
+    file, rows = tmp_path / name, PUBLISHED[name]
+    lines = (
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) if name.endswith(".jsonl") else ""
+    )
+    file.write_text(
+        rows if isinstance(rows, str) else lines or json.dumps(rows, indent=2, ensure_ascii=False)
+    )
     assert recognise(file).kind == kind
-    plane.settings.allowed_roots.append(SHARED)
+    plane.settings.allowed_roots.append(tmp_path)
     made = client.post("/v1/datasets", json={"source": str(file)})
     assert made.status_code == 201, made.text
     given = made.json()["name"]

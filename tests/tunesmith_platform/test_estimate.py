@@ -27,7 +27,6 @@ from tunesmith_platform.estimates.counts import Counts
 @pytest.fixture
 def plane(home: Home, tiny_model: Path, tmp_path: Path) -> Iterator[Plane]:
     plane = Plane(home, allowed_roots=[str(tmp_path), str(tiny_model.parent)])
-    plane.services.database.migrate()
     yield plane
     plane.services.estimates.close()
     plane.services.database.close()

@@ -164,7 +164,6 @@ def test_what_was_not_heard_because_nobody_listened_is_no_silence(plane: Plane, 
 
 def test_a_job_is_told_how_long_its_workers_may_be_silent(home: Home) -> None:
     plane = Plane(home, heartbeat_timeout_seconds=10, stuck_worker_seconds=30)
-    plane.services.database.migrate()
     task = plane.running()
     document = JobDocument.model_validate_json(Path(plane.jobs.documents[f"{task.id}-1"]).read_bytes())
     assert (document.silent_seconds, document.stuck_seconds) == (8, 30)

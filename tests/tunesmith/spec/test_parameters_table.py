@@ -10,7 +10,8 @@ from tunesmith.spec.foreign import FOREIGN
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
 
-TABLE = Path(__file__).resolve().parents[4] / "shared" / "design" / "parameters.csv"
+TABLE = Path(__file__).resolve().parents[2] / "data" / "parameters.csv"
+"""Written by hand, from what forms of today's tools offer and how they spell it; the code is held to it."""
 PARAMETERS = {row.name: row for row in rows(TrainSpec)}
 SPELLINGS = {spelling: row for row in PARAMETERS.values() for spelling in (row.name, *row.about.aliases)}
 OF_THE_TASK = {"task_name": "name", "template_id": "template", "temporary_template": "template"}
@@ -27,43 +28,35 @@ OTHER_BOUNDS = {
     "num_workers": (1, 1024),  # 0 is Ray's local mode: no restarts, no upload
     "save_interval_minutes": (0, 1440),  # C40: 0 turns it off
 }
-OTHER_TOOLS_LATER = ("method.type", "integrations[].wandb.*", "name", "fraction")
 
 
 def table() -> list[dict[str, str]]:
-    if not TABLE.is_file():
-        return []
     with TABLE.open(encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["scope"] == "train"]
+        return list(csv.DictReader(file))
 
 
 ROWS = table()
-needs_table = pytest.mark.skipif(not ROWS, reason=f"the design's table is not here: {TABLE.name}")
 
 
 def declared(row: dict[str, str]) -> ParameterRow | None:
-    name = row["canonical_name"]
+    name = row["name"]
     return None if name in OF_THE_TASK else PARAMETERS[BESIDES.get(name, name)]
 
 
-def words(cell: str, split: str = "|") -> list[str]:
-    """The bare words of a cell; what stands in brackets explains."""
-    found = [word.split(" (")[0].strip(" |()") for word in cell.split(split)]
-    return [word for word in found if word and ":" not in word]
+def words(cell: str) -> list[str]:
+    return [word for word in cell.split("|") if word]
 
 
-@needs_table
 def test_no_row_is_missing() -> None:
     assert len(ROWS) == 79
     for row in ROWS:
-        if row["canonical_name"] in OF_THE_TASK:
-            assert OF_THE_TASK[row["canonical_name"]] in NewTrainTask.model_fields
+        if row["name"] in OF_THE_TASK:
+            assert OF_THE_TASK[row["name"]] in NewTrainTask.model_fields
         else:
             assert declared(row) is not None
 
 
-@needs_table
-@pytest.mark.parametrize("row", ROWS, ids=[row["canonical_name"] for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=[row["name"] for row in ROWS])
 def test_a_row_is_declared_as_the_table_says(row: dict[str, str]) -> None:
     found = declared(row)
     if found is None:
@@ -89,23 +82,18 @@ def test_a_row_is_declared_as_the_table_says(row: dict[str, str]) -> None:
         assert about.step == float(row["step"])
     if row["type"] in ("select", "multiselect") and found.choices is not None:
         known = {*found.choices, *about.refused_values}
-        assert {word.split(":")[0] for word in words(row["choices"])} - known == set()
+        assert set(words(row["choices"])) - known == set()
 
 
-@needs_table
-@pytest.mark.parametrize("row", ROWS, ids=[row["canonical_name"] for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=[row["name"] for row in ROWS])
 def test_other_spellings_are_understood(row: dict[str, str]) -> None:
     found = declared(row)
     if found is None:
         return
-    for alias in words(row["aliases"], ";"):
-        spelling = alias.split("=")[0].split(" ")[0]
-        if spelling in OTHER_TOOLS_LATER or spelling.startswith("lora."):
-            continue
+    for spelling in words(row["aliases"]):
         assert spelling in SPELLINGS or spelling in FOREIGN, spelling
 
 
-@needs_table
 def test_the_form_never_offers_what_is_refused() -> None:
     for row in PARAMETERS.values():
         low, high = row.about.ui_min, row.about.ui_max
