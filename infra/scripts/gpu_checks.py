@@ -36,7 +36,7 @@ def check_reduced_precision(bench: Bench) -> str:
 
 def check_machine(bench: Bench) -> str:
     """NVML tells of the GPU what is shown of it: use, memory, temperature, power."""
-    from tunesmith_jobs.train.system import Machine
+    from tunesmith_jobs.train.telemetry.system import Machine
 
     values = Machine(0).sample().values
     assert values["process_memory_megabytes"] > 50, values

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tunesmith.rows.asking import PromptEncoder
-from tunesmith.rows.conversation import Message
+from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith_jobs.models.reading import load_model, stay_offline
 
 MAX_NEW_TOKENS = 60
@@ -37,7 +37,7 @@ def ask(
     stay_offline()
     from transformers.utils import logging as library
 
-    from tunesmith_jobs.train.lora import attach
+    from tunesmith_jobs.train.model.lora import attach
 
     library.disable_progress_bar()
     encoder = PromptEncoder.from_folder(model, _ALL)
@@ -57,7 +57,7 @@ def ask(
 def _answer(network: Any, encoder: PromptEncoder, question: str, max_new_tokens: int) -> str:
     import torch
 
-    from tunesmith_jobs.train.model import pad_id
+    from tunesmith_jobs.train.model.build import pad_id
 
     ids = torch.tensor([encoder.prompt([Message("user", question)])])
     # The end of an assistant's turn ends the answer, whatever the configuration calls its end of text.

@@ -179,17 +179,17 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
             failure_config=FailureConfig(max_failures=spec.max_restarts),
         ),
     }
-    from tunesmith_jobs.train import hearing
+    from tunesmith_jobs.train.run import signals
 
     if is_single(spec):
         # No process group for one: a second and a torch import less.
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer as Trainer
 
-        options["backend_config"] = hearing.alone()
+        options["backend_config"] = signals.alone()
     else:
         from ray.train.torch import TorchTrainer as Trainer
 
-        options["torch_config"] = hearing.together()
+        options["torch_config"] = signals.together()
     from ray.train import TrainingFailedError
 
     try:

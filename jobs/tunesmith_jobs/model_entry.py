@@ -48,7 +48,7 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
         return Outcome.model_validate_json(ray.get(worker.remote(uri)))
     except RayError as error:
         outcome = lost(error)
-        if outcome.reason is Reason.WORKER_LOST:  # the platform's word for what another attempt may mend
+        if outcome.reason is Reason.WORKER_LOST:  # the platform's word for what another attempt may fix
             return Outcome.because(Reason.JOB_LOST, outcome.message)
         return outcome
 

@@ -12,7 +12,7 @@ from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.document import is_told_to_leave
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.failures import Superseded
+from tunesmith_jobs.train.run.failures import Superseded
 
 _TELL_SECONDS = 1.0
 

@@ -14,16 +14,16 @@ from tunesmith.model_step import MODEL_STEPS, ModelDocument
 from tunesmith.removal import claim, discard
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
-from tunesmith.spec.using import ModelUseSpec
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import read_bytes
 from tunesmith_jobs.model_work import Stopped, Work
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.failures import Superseded, reason_of
-from tunesmith_jobs.train.logs import captured, log_line
-from tunesmith_jobs.train.preparing import prepare_libraries
+from tunesmith_jobs.train.run.failures import Superseded, reason_of
+from tunesmith_jobs.train.run.libraries import prepare_libraries
+from tunesmith_jobs.train.telemetry.logs import captured, log_line
 
 _DRAIN_SECONDS = 2.0
 _LOCK_SECONDS = 120.0

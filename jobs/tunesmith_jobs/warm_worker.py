@@ -57,8 +57,6 @@ class Worker:
         import peft  # noqa: F401
         import transformers
 
-        from tunesmith_jobs.train import trainer  # noqa: F401
-
         transformers.utils.logging.disable_progress_bar()
         if has_gpus:
             return

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.job import AttemptDocument
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.task import Kind
-from tunesmith.spec.using import ModelUseSpec
 
 PROGRAM = "tunesmith_jobs.model_entry"
 """The module that Ray runs."""

@@ -78,10 +78,10 @@ from tunesmith_platform.system import endpoints as system_endpoints
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks import endpoints as task_endpoints
+from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
-from tunesmith_platform.tasks.verbs import TaskVerbs
 from tunesmith_platform.templates import endpoints as template_endpoints
 from tunesmith_platform.templates.service import TemplateService
 

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from tunesmith.errors import InvalidInput, TooLarge, shortened
-from tunesmith.rows import decoding
+from tunesmith.rows.files import decoding
 from tunesmith_platform.described import OF_EVERY_ROUTE
 
 Admission = Callable[[Request], Awaitable[Any]]

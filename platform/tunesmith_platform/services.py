@@ -28,9 +28,9 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.sse import Streams
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
+from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
-from tunesmith_platform.tasks.verbs import TaskVerbs
 from tunesmith_platform.templates.service import TemplateService
 
 

@@ -26,7 +26,7 @@ from waiting import free_port
 
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ChunkRow
-from tunesmith_platform.series import folding
+from tunesmith_platform.series import chunks
 
 NAMES = (
     "loss",
@@ -81,14 +81,14 @@ def ingest(client: httpx.Client, api: Api, database: Database, names: Sequence[s
 def fill(database: Database, values: np.ndarray[Any, Any]) -> str:
     """A task with a million points, folded as ingest folds them."""
     task_id = make_task(database)
-    points = np.zeros(len(values), folding.POINT)
+    points = np.zeros(len(values), chunks.POINT)
     points["step"], points["value"] = np.arange(1, len(values) + 1), values
     points["time"] = 1_795_000_000_000_000 + np.arange(len(values)) * 10_000
     with database.write() as session:
         last: ChunkRow | None = None
         for start in range(0, len(points), 10_000):
-            part = folding.Stretch(1, points[start : start + 10_000])
-            last = folding._append(session, task_id, "loss", last, part)
+            part = chunks.Stretch(1, points[start : start + 10_000])
+            last = chunks._append(session, task_id, "loss", last, part)
     return task_id
 
 

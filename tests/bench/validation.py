@@ -46,8 +46,8 @@ def write(path: Path, megabytes: int) -> int:
 
 def measured(name: str, path: Path) -> None:
     """One way of reading, in this process."""
-    from tunesmith.rows.checking import check_file
-    from tunesmith.rows.validation import validate
+    from tunesmith.rows.report.checking import check_file
+    from tunesmith.rows.report.validation import validate
     from tunesmith.spec.training import TrainSpec
 
     wall, cpu = time.perf_counter(), time.process_time()

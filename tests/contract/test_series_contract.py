@@ -10,15 +10,15 @@ from sqlalchemy import func, select
 from tunesmith.curves import Mode
 from tunesmith.events import JobEvent, Report
 from tunesmith_platform.db.tables import ChunkRow
-from tunesmith_platform.series import folding, reading
-from tunesmith_platform.series.wishes import Wish
+from tunesmith_platform.series import chunks, reading
+from tunesmith_platform.series.query import Wish
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is much: chunks of two groups, folded often, read by their roll-ups."""
-    monkeypatch.setattr(folding, "FOLD_EVENTS", 50)
-    monkeypatch.setattr(folding, "CHUNK_POINTS", 128)
+    monkeypatch.setattr(chunks, "FOLD_EVENTS", 50)
+    monkeypatch.setattr(chunks, "CHUNK_POINTS", 128)
     monkeypatch.setattr(reading, "EXACT_POINTS", 0)
 
 

@@ -26,7 +26,7 @@ ALLOWED = {
     "platform/tunesmith/storage.py": {"unlink", "delete_file", "delete_dir", "rename", "replace"},
     # An empty folder that `staged` has just made: `rmdir` removes no other.
     "jobs/tunesmith_jobs/models/pull.py": {"rmdir"},
-    "jobs/tunesmith_jobs/train/checkpoints.py": {"rmdir", "rename"},
+    "jobs/tunesmith_jobs/train/checkpoint/store.py": {"rmdir", "rename"},
     # A small file of our own state, written beside its place and renamed over the older one.
     "platform/tunesmith/home.py": {"replace"},
     "platform/tunesmith_platform/embedded/commands.py": {"replace"},
@@ -36,15 +36,15 @@ ALLOWED = {
     },  # the note that its user ended it
     "platform/tunesmith_platform/estimates/speed.py": {"replace"},
     "jobs/tunesmith_jobs/alive.py": {"rename", "replace"},
-    "jobs/tunesmith_jobs/train/system.py": {"replace"},
+    "jobs/tunesmith_jobs/train/telemetry/system.py": {"replace"},
     "jobs/tunesmith_jobs/document.py": {"replace"},
-    "jobs/tunesmith_jobs/train/states.py": {"replace"},
+    "jobs/tunesmith_jobs/train/checkpoint/states.py": {"replace"},
     "jobs/tunesmith_jobs/spool.py": {"replace"},
     # Its own logs, by their numbers; the last one goes.
     "platform/tunesmith_platform/embedded/supervisor.py": {"replace"},
     # Into a place that is named by the hash of what it holds.
-    "platform/tunesmith_platform/estimates/counts.py": {"replace"},
-    "jobs/tunesmith_jobs/train/token_cache.py": {"replace"},
+    "platform/tunesmith_platform/estimates/token_counts.py": {"replace"},
+    "jobs/tunesmith_jobs/train/batches/token_cache.py": {"replace"},
     "jobs/tunesmith_jobs/data/entry.py": {"rename"},
     "platform/tunesmith_platform/datasets/service.py": {"rename", "replace"},
 }

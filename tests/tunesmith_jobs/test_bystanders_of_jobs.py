@@ -25,9 +25,9 @@ from tunesmith_jobs import entry, model_worker, probe
 from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.models import pull as pulling
 from tunesmith_jobs.report import Reporter
+from tunesmith_jobs.train.batches.token_cache import TokenCache
+from tunesmith_jobs.train.checkpoint.resume import fetch_checkpoint
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.resume import fetch_checkpoint
-from tunesmith_jobs.train.token_cache import TokenCache
 
 DONE = Outcome.because(Reason.COMPLETED)
 

@@ -19,7 +19,7 @@ from tunesmith.events import DatasetMade, Finished
 from tunesmith.lifecycle import Reason, State
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.task import Kind
-from tunesmith_jobs.data import duplicates, entry, meter, slots
+from tunesmith_jobs.data import disk_hash_table, duplicates, entry, meter
 from tunesmith_jobs.data.operations import run
 
 ROWS: list[dict[str, Any]] = [{"n": n, "text": f"row {n}", "even": n % 2 == 0} for n in range(20)]
@@ -123,11 +123,11 @@ def test_what_is_kept_of_rows_outgrows_memory_and_its_first_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duplicates, "MAX_IN_MEMORY", 10)
-    monkeypatch.setattr(slots, "_FIRST", 16)
+    monkeypatch.setattr(disk_hash_table, "_FIRST", 16)
     seen = duplicates.Seen(tmp_path / "a")
     assert all(seen.is_new({"n": n}) for n in range(500))
     assert not any(seen.is_new({"n": n}) for n in range(500))
-    table = slots.Slots(tmp_path / "b", first=16)
+    table = disk_hash_table.Slots(tmp_path / "b", first=16)
     keys = np.random.default_rng(1).integers(0, 2**63, (300, 3), dtype=np.uint64)
     for number, three in enumerate(keys):
         assert table.get(three).tolist() == [-1, -1, -1]

@@ -13,7 +13,7 @@ from tunesmith import proxies
 from tunesmith.data_step import DataDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.data import entry
-from tunesmith_jobs.train import sinks
+from tunesmith_jobs.train.telemetry import trackers
 
 
 def test_an_operation_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +51,6 @@ def test_a_tracker_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: pyt
     aside = proxies.put_aside({"https_proxy": "http://secure.example:1", "ALL_PROXY": "http://all.example:1"})
     monkeypatch.setenv(proxies.ASIDE, aside[proxies.ASIDE])
     spec = TrainSpec.read({"model_name_or_path": "/m", "train_file": "/t.jsonl", "report_to": ["wandb"]})
-    sinks.Wandb(sinks.Run(spec, "task-1", "run", str(tmp_path), tmp_path)).start(0, {})
+    trackers.Wandb(trackers.Run(spec, "task-1", "run", str(tmp_path), tmp_path)).start(0, {})
     assert given[0].https_proxy == "http://secure.example:1"
     assert given[0].http_proxy == "http://all.example:1"

@@ -12,7 +12,7 @@ from tiny_model import make_tiny_model
 
 from tunesmith.events import CheckpointRemoved, Progress, SystemMeasured
 from tunesmith.metrics import metric_of
-from tunesmith_jobs.train import system
+from tunesmith_jobs.train.telemetry import system
 
 USED = {"cpu_utilization_percentage", "process_cpu_percentage", "process_memory_megabytes"} | {
     f"system_memory_{what}" for what in ("usage_megabytes", "usage_percentage", "available_megabytes")

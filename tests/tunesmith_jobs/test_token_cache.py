@@ -1,4 +1,4 @@
-"""Encoded files: the same by any number of processes, kept on disk, found again, mended, bounded; bad rows left out."""
+"""Encoded files: the same by any number of processes, kept on disk, found again, fixed, bounded; bad rows left out."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ import training_run as tr
 
 from tunesmith.errors import InvalidData
 from tunesmith.lifecycle import Reason, State
-from tunesmith.rows.skipping import BadRows
+from tunesmith.rows.bad_rows import BadRows
 
 GOOD = {
     "messages": [{"role": "user", "content": "Frage?"}, {"role": "assistant", "content": "Eine Antwort 🎉"}]
@@ -40,14 +40,14 @@ def silent(rows: int, of: int | None) -> None:
 
 
 def loaded(folder: Path, source: Any, **more: Any) -> Any:
-    from tunesmith_jobs.train.token_cache import TokenCache
+    from tunesmith_jobs.train.batches.token_cache import TokenCache
 
     return TokenCache(folder, **more).load(source, silent)
 
 
 @pytest.mark.parametrize("samples", [0, 700])
 def test_any_number_of_processes_gives_the_same(tmp_path: Path, tiny_model: Path, samples: int) -> None:
-    from tunesmith_jobs.train.tokenising import tokenise
+    from tunesmith_jobs.train.batches.tokenize import tokenise
 
     file = tr.write_rows(tmp_path / "rows.jsonl", 900)
     file.write_text(file.read_text().replace('"assistant"', '"user"', 3))
@@ -68,12 +68,12 @@ def test_any_number_of_processes_gives_the_same(tmp_path: Path, tiny_model: Path
 def test_a_process_that_fails_is_done_without(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train import tokenising
+    from tunesmith_jobs.train.batches import tokenize
 
-    monkeypatch.setattr(tokenising.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(tokenize.sys, "executable", shutil.which("false"))
     source = tr.source(tr.write_rows(tmp_path / "rows.jsonl", 300), tiny_model)
     blocks: list[Any] = []
-    assert tokenising.tokenise(source, BadRows(source.rows.place), blocks.append, 2) == 300
+    assert tokenize.tokenise(source, BadRows(source.rows.place), blocks.append, 2) == 300
     assert sum(len(block.numbers) for block in blocks) == 300
 
 
@@ -88,7 +88,7 @@ def test_a_process_that_fails_is_done_without(
 def test_what_is_kept_is_what_was_encoded(
     tmp_path: Path, tiny_model: Path, row: dict[str, Any], spec: dict[str, Any]
 ) -> None:
-    from tunesmith_jobs.train.encoded import load_rows
+    from tunesmith_jobs.train.batches.encoded import load_rows
 
     source = tr.source(lines(tmp_path, row, row), tiny_model, **spec)
     first, again = (loaded(tmp_path / "tokens", source) for _ in range(2))
@@ -156,7 +156,7 @@ def test_a_full_cache_forgets_what_was_used_longest_ago(tmp_path: Path, tiny_mod
 
 
 def test_two_tasks_do_not_encode_the_same_file_twice(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.token_cache import TokenCache
+    from tunesmith_jobs.train.batches.token_cache import TokenCache
 
     tokens = tmp_path / "tokens"
     source = tr.source(lines(tmp_path, GOOD), tiny_model)
@@ -178,7 +178,7 @@ def test_two_tasks_do_not_encode_the_same_file_twice(tmp_path: Path, tiny_model:
 
 
 def test_a_stop_ends_the_encoding_and_leaves_nothing(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.token_cache import TokenCache
+    from tunesmith_jobs.train.batches.token_cache import TokenCache
 
     class _Stop(Exception):
         pass
@@ -196,7 +196,7 @@ def test_a_stop_ends_the_encoding_and_leaves_nothing(tmp_path: Path, tiny_model:
 def test_a_cache_that_cannot_be_written_is_passed_by(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train import token_cache
+    from tunesmith_jobs.train.batches import token_cache
 
     (tmp_path / "file").write_text("")
     source = tr.source(lines(tmp_path, GOOD), tiny_model)
@@ -220,9 +220,9 @@ def test_the_second_task_finds_the_tokens(tmp_path: Path, tiny_model: Path) -> N
 
 
 def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith.rows.checking import check_file
+    from tunesmith.rows.report.checking import check_file
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_platform.estimates.counting import Source, count_all, count_sample
+    from tunesmith_platform.estimates.count_tokens import Source, count_all, count_sample
 
     file = lines(tmp_path, GOOD, BAD, GOOD, BROKEN, *[GOOD] * 6)
     outcome = tr.run(tmp_path, tiny_model, rows=file, allowed_bad_percent=20, max_steps=2)
@@ -245,7 +245,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> N
     ("allowed", "said"), [(0, "rows.jsonl:2: "), (10, "2 of 10 rows cannot be trained on")]
 )
 def test_too_many_bad_rows_end_the_task(tmp_path: Path, tiny_model: Path, allowed: int, said: str) -> None:
-    from tunesmith.rows.checking import check_file
+    from tunesmith.rows.report.checking import check_file
 
     file = lines(tmp_path, GOOD, BAD, GOOD, BROKEN, *[GOOD] * 6)
     outcome = tr.run(tmp_path, tiny_model, rows=file, allowed_bad_percent=allowed, max_steps=2)
@@ -257,7 +257,7 @@ def test_too_many_bad_rows_end_the_task(tmp_path: Path, tiny_model: Path, allowe
 
 
 def test_bad_rows_do_not_count_as_samples(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.encoded import load_rows
+    from tunesmith_jobs.train.batches.encoded import load_rows
 
     file = lines(tmp_path, *[BAD, GOOD] * 20)
     found = load_rows(tr.source(file, tiny_model, max_samples=15, allowed_bad_percent=50))
@@ -271,7 +271,7 @@ def test_bad_rows_do_not_count_as_samples(tmp_path: Path, tiny_model: Path) -> N
 
 def test_a_long_phase_says_how_far_it_is_and_a_short_one_nothing() -> None:
     from tunesmith.events import Phase
-    from tunesmith_jobs.train.pace import Pace
+    from tunesmith_jobs.train.telemetry.phase_progress import Pace
 
     now, said = [0.0], []
     pace = Pace(said.append, Phase.DATA, clock=lambda: now[0])

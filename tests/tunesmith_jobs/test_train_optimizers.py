@@ -7,9 +7,9 @@ import pytest
 import training_run as tr
 
 from tunesmith.artifacts import FINAL_MODEL
+from tunesmith.availability import is_installed, optimizer_problems
 from tunesmith.lifecycle import Reason, State
 from tunesmith.model_folder.problems import PICKLES
-from tunesmith.optimizers import is_installed, optimizer_problems
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 
@@ -115,8 +115,8 @@ def spec(**more: Any) -> TrainSpec:
     ],
 )
 def test_adamw_is_one_operation_on_a_cpu(device: str, more: dict[str, Any], received: str) -> None:
-    from tunesmith_jobs.train.optimizers import library_name
-    from tunesmith_jobs.train.precision import Choice
+    from tunesmith_jobs.train.model.precision import Choice
+    from tunesmith_jobs.train.run.build_optimizer import library_name
 
     assert library_name(spec(**more), Choice(device, "fp32", "")) == received  # type: ignore[arg-type]
 
@@ -159,7 +159,7 @@ def test_a_job_refuses_an_optimizer_whose_package_is_absent(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "tunesmith.optimizers.is_installed", lambda name: name != "schedulefree" and is_installed(name)
+        "tunesmith.availability.is_installed", lambda name: name != "schedulefree" and is_installed(name)
     )
     outcome = tr.run(tmp_path, model, optim="schedule_free_adamw")
     assert outcome.reason is Reason.BAD_PARAMETERS
@@ -171,7 +171,7 @@ def test_a_schedule_free_optimizer_warms_up_as_its_schedule_does(schedule: str) 
     import torch
     from schedulefree import AdamWScheduleFree
 
-    from tunesmith_jobs.train.optimizers import fit
+    from tunesmith_jobs.train.run.build_optimizer import fit
 
     made = AdamWScheduleFree([torch.nn.Parameter(torch.ones(4))], warmup_steps=5)
     fitted = fit(made, spec(optim="schedule_free_adamw", lr_scheduler_type=schedule, **EVALUATES))
@@ -182,7 +182,7 @@ def test_a_schedule_free_optimizer_is_evaluated_and_saved_at_its_average() -> No
     import torch
     from schedulefree import AdamWScheduleFree
 
-    from tunesmith_jobs.train.optimizers import evaluating
+    from tunesmith_jobs.train.run.build_optimizer import evaluating
 
     weight = torch.nn.Parameter(torch.ones(4))
     optimizer = AdamWScheduleFree([weight], lr=0.1)

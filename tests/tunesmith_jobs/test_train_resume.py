@@ -89,7 +89,7 @@ def as_before(folder: Path) -> None:
     import torch
 
     from tunesmith.artifacts import list_files
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     found = states.read_tensors(folder / "random_state.safetensors")
     kind, keys, *rest = found["numpy"]
@@ -155,7 +155,7 @@ def other_names(folder: Path) -> None:
 
 def other_groups(folder: Path) -> None:
     """A sound state, of an optimizer with other weights."""
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     state = states.read_tensors(folder / "optimizer.safetensors")
     state["param_groups"][0]["params"] = [0]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
     """Let evaluations measure what is given for their step."""
-    from tunesmith_jobs.train.trainer import TuneTrainer
+    from tunesmith_jobs.train.run.trainer import TuneTrainer
 
     def evaluate(self: Any, *_: Any, **__: Any) -> dict[str, float]:
         loss = values[self.state.global_step]
@@ -58,7 +58,7 @@ def test_checkpoints_are_saved_when_they_are_due(
 def test_the_clock_asks_for_a_checkpoint_too(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train import conductor
+    from tunesmith_jobs.train.run import callbacks
 
     class Minutes:
         """A minute goes by at every look."""
@@ -69,7 +69,7 @@ def test_the_clock_asks_for_a_checkpoint_too(
             self.now += 60.0
             return self.now
 
-    monkeypatch.setattr(conductor, "time", Minutes())
+    monkeypatch.setattr(callbacks, "time", Minutes())
     more = {"save_steps": 100, "max_steps": 6}
     assert tr.run(tmp_path, model, save_interval_minutes=2, **more).outcome is State.COMPLETED
     often = saved(tmp_path)
@@ -108,7 +108,7 @@ def test_the_best_and_the_pinned_are_kept(
 def test_nothing_is_removed_while_the_newest_is_not_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.checkpoints import ArtifactStore
+    from tunesmith_jobs.train.checkpoint.store import ArtifactStore
 
     monkeypatch.setattr(ArtifactStore, "is_whole", lambda self, step, manifest: step != 12)
     assert tr.run(tmp_path, model, save_steps=4, save_total_limit=1).outcome is State.COMPLETED
@@ -175,7 +175,7 @@ def test_a_metric_that_is_not_measured_is_refused(tmp_path: Path, model: Path) -
 
 
 def test_an_answered_request_is_not_answered_again(tmp_path: Path, model: Path) -> None:
-    from tunesmith_jobs.train.conductor import Standing
+    from tunesmith_jobs.train.run.callbacks import Standing
 
     assert tr.run(tmp_path, model, save_steps=100, save_at=3, stop_at=7).reason is Reason.STOPPED_BY_USER
     assert saved(tmp_path) == [4, 7]
@@ -183,7 +183,7 @@ def test_an_answered_request_is_not_answered_again(tmp_path: Path, model: Path) 
 
 
 def test_a_standing_survives_its_file_and_reads_an_older_one(tmp_path: Path) -> None:
-    from tunesmith_jobs.train.conductor import STANDING_FILE, Standing
+    from tunesmith_jobs.train.run.callbacks import STANDING_FILE, Standing
 
     one = Standing()
     for step, value in ((2, 3.0), (4, math.nan), (6, 2.5)):
@@ -200,7 +200,7 @@ def test_a_standing_survives_its_file_and_reads_an_older_one(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("metric", ["eval_accuracy", "eval_f1"])
 def test_more_is_better_of_a_score(metric: str) -> None:
-    from tunesmith_jobs.train.conductor import Standing
+    from tunesmith_jobs.train.run.callbacks import Standing
 
     standing = Standing()
     found = [standing.take(metric, value, step, 0.0) for step, value in enumerate((0.5, 0.7, 0.6), start=1)]

@@ -109,8 +109,8 @@ def test_the_plateau_scheduler_lowers_the_rate_when_the_evaluation_stands_still(
 def test_a_schedule_that_cannot_be_is_refused(more: dict[str, Any], word: str) -> None:
     from tunesmith.errors import InvalidInput
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.arguments import trainer_arguments
-    from tunesmith_jobs.train.precision import Choice
+    from tunesmith_jobs.train.model.precision import Choice
+    from tunesmith_jobs.train.run.arguments import trainer_arguments
 
     def attempt() -> None:
         spec = TrainSpec.read({"model_name_or_path": "/m", "train_file": "/t.jsonl"} | more)

@@ -25,7 +25,7 @@ def folders(folder: Path) -> list[Path]:
 def test_later_checkpoints_hold_what_the_library_would_write(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
-    from tunesmith_jobs.train.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
@@ -52,8 +52,8 @@ def test_later_checkpoints_hold_what_the_library_would_write(
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     import torch
 
-    from tunesmith_jobs.train.snapshots import OPTIMIZER_FILE, Snapshots
-    from tunesmith_jobs.train.states import read_tensors
+    from tunesmith_jobs.train.checkpoint.snapshots import OPTIMIZER_FILE, Snapshots
+    from tunesmith_jobs.train.checkpoint.states import read_tensors
 
     shared = torch.arange(5, dtype=torch.uint8)
     state = {
@@ -85,8 +85,8 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_state_of_numbers_alone_is_written_at_once(tmp_path: Path) -> None:
-    from tunesmith_jobs.train.snapshots import Snapshots
-    from tunesmith_jobs.train.states import read_tensors
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint.states import read_tensors
 
     snapshots, state = (
         Snapshots(tmp_path / "kept"),
@@ -100,8 +100,8 @@ def test_a_state_of_numbers_alone_is_written_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, print, b"bytes"])
 def test_what_the_format_cannot_hold_is_no_state(tmp_path: Path, value: Any) -> None:
-    from tunesmith_jobs.train.snapshots import Snapshots
-    from tunesmith_jobs.train.states import Unfit
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint.states import Unfit
 
     with pytest.raises(Unfit):
         Snapshots(tmp_path / "kept").plan_state(tmp_path / "file", {"state": {0: {"x": value}}})
@@ -110,7 +110,7 @@ def test_what_the_format_cannot_hold_is_no_state(tmp_path: Path, value: Any) -> 
 def test_one_snapshot_is_held_at_a_time(tmp_path: Path) -> None:
     import torch
 
-    from tunesmith_jobs.train.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 
     snapshots, taken = Snapshots(tmp_path / "kept"), threading.Event()
 
@@ -132,7 +132,7 @@ def test_one_snapshot_is_held_at_a_time(tmp_path: Path) -> None:
 def test_without_memory_for_a_copy_the_files_are_written_at_once(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train import snapshots
+    from tunesmith_jobs.train.checkpoint import snapshots
 
     monkeypatch.setattr(snapshots, "spare_memory", lambda: 1000)
     assert tr.run(tmp_path, model, max_steps=3, save_steps=1).outcome is State.COMPLETED
@@ -143,7 +143,7 @@ def test_without_memory_for_a_copy_the_files_are_written_at_once(
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import errno
 
-    from tunesmith_jobs.train.checkpoints import BigFile
+    from tunesmith_jobs.train.checkpoint.store import BigFile
 
     def fail(_: BigFile, advance: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -168,8 +168,8 @@ def test_what_other_workers_write_meanwhile_is_none_of_its_own(tmp_path: Path, w
     import torch
     from safetensors.torch import save_file
 
-    from tunesmith_jobs.train import states
-    from tunesmith_jobs.train.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint import states
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 
     class Model(torch.nn.Linear):
         _keys_to_ignore_on_save = None

@@ -14,7 +14,7 @@ def test_every_generator_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     import numpy as np
     import torch
 
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     def draw() -> list[Any]:
         drawn = [random.random(), random.gauss(0, 1), float(np.random.normal()), float(np.random.rand())]
@@ -47,7 +47,7 @@ def test_every_kind_of_schedule_is_json(tmp_path: Path, name: str) -> None:
     import torch
     from transformers import get_scheduler
 
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     def made() -> Any:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
@@ -70,7 +70,7 @@ def test_numbers_that_json_has_no_word_for_come_back(tmp_path: Path) -> None:
     import numpy as np
     import torch
 
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     value = {"a": [math.inf, -math.inf], 3: (np.float64(1.5), torch.float32), None: {(1, "x"): True}}
     states.write_json(tmp_path / "x.json", value)
@@ -84,8 +84,8 @@ def test_numbers_that_json_has_no_word_for_come_back(tmp_path: Path) -> None:
 def test_a_tensor_that_lies_across_its_memory_comes_back(tmp_path: Path) -> None:
     import torch
 
-    from tunesmith_jobs.train import states
-    from tunesmith_jobs.train.snapshots import Snapshots
+    from tunesmith_jobs.train.checkpoint import states
+    from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 
     tensor = torch.arange(6.0).reshape(2, 3).t()
     states.write_tensors(tmp_path / "a", {"x": tensor})
@@ -104,7 +104,7 @@ def test_a_tensor_that_lies_across_its_memory_comes_back(tmp_path: Path) -> None
     ids=range(12),
 )  # fmt: skip
 def test_what_is_no_state_is_told_of(tmp_path: Path, text: bytes) -> None:
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     (tmp_path / "scheduler.json").write_bytes(text)
     with pytest.raises(states.Unreadable, match=r"scheduler\.json"):
@@ -115,7 +115,7 @@ def test_what_is_no_state_is_told_of(tmp_path: Path, text: bytes) -> None:
     "given", [{}, {"python": 1}, {"python": (3, (1, 2), None), "numpy": ("x", [], 0, 0, 0.0)}]
 )
 def test_random_states_that_are_none_are_told_of(given: Any) -> None:
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     with pytest.raises(states.Unreadable, match="random states"):
         states.set_random_states(given)
@@ -127,7 +127,7 @@ def test_a_file_of_states_has_its_name_only_when_it_is_whole(
     """The first worker waits for the others' files, and hashes what it finds."""
     import safetensors.torch
 
-    from tunesmith_jobs.train import states
+    from tunesmith_jobs.train.checkpoint import states
 
     file, library, seen = tmp_path / states.random_file(1, 2), safetensors.torch.save_file, []
 

@@ -10,8 +10,8 @@ from tunesmith.artifacts import Manifest, faults_of, list_files
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
 from tunesmith.removal import MARK, claim, staged
 from tunesmith.storage import LocalStorage
-from tunesmith_jobs.train import checkpoints
-from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, Uploader
+from tunesmith_jobs.train.checkpoint import store as artifact_store
+from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner, Uploader
 
 TASK = "task-01k9zzzzzzzzzzzzz1"
 
@@ -48,7 +48,7 @@ def test_a_checkpoint_that_cannot_be_removed_costs_no_training(
 ) -> None:
     """What is older is in the way of nothing; it goes the next time, and is said to be gone when it is."""
     store = made(tmp_path, tmp_path / "out")
-    owner: object = checkpoints if hasattr(checkpoints, name) else ArtifactStore
+    owner: object = artifact_store if hasattr(artifact_store, name) else ArtifactStore
     real: Callable[..., object] = getattr(owner, name)
     failures = [1]
 
@@ -111,7 +111,7 @@ class Bucket(LocalStorage):
 
 
 def test_what_was_fetched_to_be_shown_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "open_storage", lambda _: Bucket(tmp_path / "bucket"))
+    monkeypatch.setattr(artifact_store, "open_storage", lambda _: Bucket(tmp_path / "bucket"))
     scratch = tmp_path / TASK
     claim(scratch, TASK)
     stored(made(tmp_path, tmp_path / "out"), scratch, [1, 2, 3], keep=2)

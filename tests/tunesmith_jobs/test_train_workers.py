@@ -13,8 +13,8 @@ import pytest
 import training_run as tr
 
 from tunesmith.artifacts import FINAL_MODEL
+from tunesmith.availability import is_installed
 from tunesmith.lifecycle import State
-from tunesmith.optimizers import is_installed
 
 pytestmark = pytest.mark.slow
 BESIDE = Path(sys.prefix) / "deepspeed"

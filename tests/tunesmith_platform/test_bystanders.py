@@ -18,10 +18,10 @@ from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import uploads
-from tunesmith_platform.estimates import counting, measuring
-from tunesmith_platform.mirror import linking
+from tunesmith_platform.estimates import count_tokens, measure
+from tunesmith_platform.mirror import artifact_links
 from tunesmith_platform.runners.pool import RunnerPool
-from tunesmith_platform.tasks import stopping
+from tunesmith_platform.tasks import stop_markers
 from tunesmith_platform.tasks.inputs import TrainInputs
 
 ROW = json.dumps(
@@ -173,7 +173,7 @@ def deletion_of_a_pipeline(scene: Scene) -> None:
 
 def counts_of_files(scene: Scene) -> None:
     kept = scene.root / "counts"
-    ours = [kept / f"{number:032x}.npz" for number in range(counting._KEPT_FILES + 3)]
+    ours = [kept / f"{number:032x}.npz" for number in range(count_tokens._KEPT_FILES + 3)]
     kept.mkdir()
     for number, file in enumerate(ours):
         file.write_text("x")
@@ -181,13 +181,13 @@ def counts_of_files(scene: Scene) -> None:
     scene.bystander(kept / "mine.npz", kept / "notes.txt")
     os.utime(kept / "mine.npz", (1, 1))
     scene.gone = ours[:3]
-    counter = counting.Counter(kept)
+    counter = count_tokens.Counter(kept)
     rows = scene.root / "rows.jsonl"
     rows.write_bytes(ROW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counter, "_count", lambda *_: None)
         spec = TrainSpec.read({"model_name_or_path": "m", "train_file": str(rows)})
-        counter._count_in_background(counting.Source(rows, scene.root, spec), "k")
+        counter._count_in_background(count_tokens.Source(rows, scene.root, spec), "k")
     counter.close()
 
 
@@ -204,13 +204,13 @@ def a_runners_document(scene: Scene) -> None:
 
 
 def a_measurements_documents(scene: Scene) -> None:
-    place = scene.plane.home.files / measuring._folder("measure-1")
+    place = scene.plane.home.files / measure._folder("measure-1")
     place.mkdir(parents=True)
     for name in ("attempt-1.json", "result.json"):
         (place / name).write_text("{}")
     scene.gone = [place / "attempt-1.json", place / "result.json"]
     scene.bystander(place / "notes.txt")
-    measuring.remove_documents(scene.plane.settings, "measure-1")
+    measure.remove_documents(scene.plane.settings, "measure-1")
 
 
 def a_runs_view_of_a_checkpoint(scene: Scene) -> None:
@@ -231,19 +231,19 @@ def a_runs_view_of_a_checkpoint(scene: Scene) -> None:
     )
     scene.behind(run / "checkpoints" / "checkpoint-4")
     for step in (1, 2, 3, 4):
-        linking.hide(str(run), str(task), step, "task-a")
+        artifact_links.hide(str(run), str(task), step, "task-a")
 
 
 def a_stop_that_is_taken_up(scene: Scene) -> None:
     task = new_id("task")
     settings = scene.plane.settings
-    stopping.leave(settings, task, 1)
+    stop_markers.leave(settings, task, 1)
     scene.bystander(
         settings.work_dir / task / "notes.txt", scene.plane.home.files / "tasks" / task / "notes.txt"
     )
     scene.gone = [settings.work_dir / task / "stop-1", scene.plane.home.files / "tasks" / task / "stop-1"]
     assert all(path.exists() for path in scene.gone)
-    stopping.take_up(settings, task, 1)
+    stop_markers.take_up(settings, task, 1)
 
 
 def a_look_at_the_storage(scene: Scene) -> None:

@@ -11,8 +11,8 @@ from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 
-from tunesmith.rows.recognising import recognise
-from tunesmith.rows.validation import validate
+from tunesmith.rows.files.detect_format import recognise
+from tunesmith.rows.report.validation import validate
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 

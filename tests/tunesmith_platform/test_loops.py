@@ -18,7 +18,7 @@ from tunesmith_platform.db.tables import DeliveryRow, PipelineRow, PipelineStepR
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.loops import Loop, Loops, Troubles, contained
 from tunesmith_platform.monitoring.loop import Monitor
-from tunesmith_platform.notifications import wording
+from tunesmith_platform.notifications import messages
 from tunesmith_platform.notifications.loop import Notifier
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.reconciler.loop import Reconciler
@@ -360,7 +360,7 @@ def test_an_event_that_cannot_be_told_of_keeps_no_other_back(
     """Its cursor moves on, or every round would begin with it."""
     monkeypatch.setattr(plane.settings, "smtp_host", "mail.invalid")
     monkeypatch.setattr(plane.settings, "smtp_to", ["ann@example.org"])
-    worded = wording.payload
+    worded = messages.payload
 
     def payload(task: Any, *rest: Any) -> Any:
         if task.id == ids[0]:
@@ -370,7 +370,7 @@ def test_an_event_that_cannot_be_told_of_keeps_no_other_back(
     ids = [plane.submit().id for _ in range(3)]
     for task_id in ids:
         plane.services.tasks.stop(task_id)
-    monkeypatch.setattr(wording, "payload", payload)
+    monkeypatch.setattr(messages, "payload", payload)
     sent: list[Any] = []
     in_a_thread(lambda: sent.append(plane.services.notifications.enqueue()))
     assert sent == [2]

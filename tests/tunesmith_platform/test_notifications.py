@@ -14,7 +14,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.notifications import NoticeEvent, sign, verify
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import ApiKeyRow, WebhookRow
-from tunesmith_platform.notifications import wording
+from tunesmith_platform.notifications import messages
 from tunesmith_platform.notifications.service import PAUSES
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 
@@ -164,7 +164,7 @@ def test_a_webhook_is_told_in_its_language(plane: Plane, hook: Hook) -> None:
 
 
 def test_every_reason_has_chinese_words() -> None:
-    assert wording._REASONS_ZH.keys() == set(Reason)
+    assert messages._REASONS_ZH.keys() == set(Reason)
 
 
 # --- over HTTP

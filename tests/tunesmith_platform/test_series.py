@@ -21,8 +21,8 @@ from tunesmith.views import TaskView
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, ChunkRow
 from tunesmith_platform.reconciler.decisions import AttemptPhase
-from tunesmith_platform.series import folding, reading, reducing
-from tunesmith_platform.series.wishes import Span, Wish
+from tunesmith_platform.series import chunks, downsample, reading
+from tunesmith_platform.series.query import Span, Wish
 from tunesmith_platform.tasks import repository as tasks
 
 Measurement = tuple[int, int, float]
@@ -98,8 +98,8 @@ def one(plane: Plane, task: TaskView, **wish: Any) -> Curve:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is much: chunks of two groups, folded often, read by their roll-ups."""
-    monkeypatch.setattr(folding, "FOLD_EVENTS", 50)
-    monkeypatch.setattr(folding, "CHUNK_POINTS", 128)
+    monkeypatch.setattr(chunks, "FOLD_EVENTS", 50)
+    monkeypatch.setattr(chunks, "CHUNK_POINTS", 128)
     monkeypatch.setattr(reading, "EXACT_POINTS", 0)
 
 
@@ -204,13 +204,13 @@ def test_odd_names_stay_in_the_log_and_odd_steps_are_refused(plane: Plane, small
 )
 def test_smoothing_is_what_it_says(values: list[float], window: int, alpha: float) -> None:
     means = [float(np.mean(values[max(0, i - window + 1) : i + 1])) for i in range(len(values))]
-    assert np.allclose(reducing.moving_average(np.array(values), window), means)
+    assert np.allclose(downsample.moving_average(np.array(values), window), means)
     mean = values[0]
     expected = [mean]
     for value in values[1:]:
         mean = alpha * value + (1 - alpha) * mean
         expected.append(mean)
-    assert reducing.ema(np.array(values), alpha).tolist() == expected
+    assert downsample.ema(np.array(values), alpha).tolist() == expected
 
 
 @given(
@@ -224,7 +224,7 @@ def test_reduced_is_never_more_than_asked_and_misses_no_extreme(
     places = np.arange(len(values))
     owners = np.searchsorted(np.array(sorted(cuts), np.int64), places, side="right")
     index = places - np.array([places[owners == owner][0] for owner in owners])
-    found = reducing.reduce(owners, index, np.array(values, np.float64), limit, grouped=False)
+    found = downsample.reduce(owners, index, np.array(values, np.float64), limit, grouped=False)
     kept = [values[place] for place in found.places]
     assert len(kept) <= limit
     assert (min(kept), max(kept)) == (min(values), max(values))

@@ -23,7 +23,7 @@ from tunesmith.views import Health, TaskView
 from tunesmith_platform.backends import clearing
 from tunesmith_platform.backends.clearing import ClearedJobs
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.reconciler.listening import MOST_SECONDS, Listening
+from tunesmith_platform.reconciler.last_heard import MOST_SECONDS, Listening
 from tunesmith_platform.testing.fakes import FakeJobs
 
 

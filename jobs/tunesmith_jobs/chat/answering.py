@@ -20,14 +20,14 @@ from tunesmith.errors import InvalidData
 from tunesmith.events import DatasetMade, Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
-from tunesmith.rows.asking import PromptEncoder, asked_rows
-from tunesmith.rows.conversation import Message
+from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.prompts import PromptEncoder, asked_rows
 from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.chat import ChatSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import UsedModel, load
-from tunesmith_jobs.train import model as models
 from tunesmith_jobs.train.core import Outcome
+from tunesmith_jobs.train.model import build as models
 
 _FILE = "data.jsonl"
 _ALL = 2**31 - 1

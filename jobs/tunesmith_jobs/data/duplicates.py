@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith_jobs.data.slots import Columns, Slots
+from tunesmith_jobs.data.disk_hash_table import Columns, Slots
 
 MAX_IN_MEMORY = 4_000_000
 """Rows whose sums are kept in memory; about 120 bytes each."""

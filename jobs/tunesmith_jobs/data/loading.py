@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidData, InvalidInput
-from tunesmith.rows.decoding import Row
-from tunesmith.rows.unpacking import bare_name
+from tunesmith.rows.files.decoding import Row
+from tunesmith.rows.files.decompress import bare_name
 from tunesmith.spec.loading import FORMATS, LoadSpec
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.data.meter import estimated_rows

@@ -9,8 +9,8 @@ from time import monotonic
 from typing import TypeVar
 
 from tunesmith.errors import TunesmithError
-from tunesmith.rows.reading import RowFile
-from tunesmith.rows.tabular import ParquetTable
+from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.files.tabular import ParquetTable
 
 T = TypeVar("T")
 _SECONDS = 1.0

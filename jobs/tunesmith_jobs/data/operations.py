@@ -14,7 +14,7 @@ import numpy as np
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
 from tunesmith.removal import claim, lay, lies_in_own, remove_own, require_place, staged
-from tunesmith.rows.decoding import Row
+from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.dataset import (
     ConcatSpec,
@@ -27,10 +27,10 @@ from tunesmith.spec.dataset import (
     SplitSpec,
 )
 from tunesmith.spec.expression import parse_condition
-from tunesmith.spec.filling import parse_filling
 from tunesmith.spec.loading import LoadSpec
 from tunesmith.spec.operation import OperationSpec
 from tunesmith.spec.problems import did_you_mean
+from tunesmith.spec.text_template import parse_filling
 from tunesmith_jobs.data.duplicates import Seen, SeenNearly
 from tunesmith_jobs.data.loading import Source
 from tunesmith_jobs.data.meter import Meter, estimated_rows

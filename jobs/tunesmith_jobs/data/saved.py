@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidData, InvalidInput
-from tunesmith.rows.decoding import Row
+from tunesmith.rows.files.decoding import Row
 
 ARROW = ".arrow"
 _STATE = "state.json"

@@ -1,7 +1,8 @@
 """Rows of a data set in a file, as a stream and by their place; and the file that an operation writes.
 
-Whatever the file's format, its rows are read by `tunesmith.rows.reading`, whose bounds hold here too. What is needed
-by its place is copied to a scratch file of one JSON object a line first, of which only the places are kept in memory.
+Whatever the file's format, its rows are read by `tunesmith.rows.files.reading`, whose bounds hold here too. What is
+needed by its place is copied to a scratch file of one JSON object a line first, of which only the places are kept in
+memory.
 """
 
 import datetime as dt
@@ -15,9 +16,9 @@ from typing import Any, BinaryIO
 
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
-from tunesmith.rows.decoding import Row
+from tunesmith.rows.files.decoding import Row
+from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import RowFile, read_rows
 
 _MAX_COLUMNS = 1000
 """Names that are remembered: every row of a hostile file may have others."""

@@ -1,4 +1,4 @@
-"""A model's loss on rows, and how often it foretells a token: by the trainer's own encoding, batches and loss.
+"""A model's loss on rows, and how often it predicts a token: by the trainer's own encoding, batches and loss.
 
 Knows torch and the trainer's modules; knows nothing of who asks.
 """
@@ -18,19 +18,19 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.events import Metrics, Phase, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import METRIC_PREFIX
-from tunesmith.rows.encoding import IGNORE_INDEX
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import UsedModel, load
-from tunesmith_jobs.train import model as models
-from tunesmith_jobs.train.collate import ClassCollator, Collator, take_counts
+from tunesmith_jobs.train.batches.collate import ClassCollator, Collator, take_counts
+from tunesmith_jobs.train.batches.encoded import Loaded
+from tunesmith_jobs.train.batches.inputs import load_held_out
+from tunesmith_jobs.train.batches.rows import Samples
+from tunesmith_jobs.train.batches.token_cache import TokenCache
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.data import load_held_out
-from tunesmith_jobs.train.encoded import Loaded
-from tunesmith_jobs.train.evaluation import ClassScores, Scores, TokenScores
-from tunesmith_jobs.train.preparing import speed_up
-from tunesmith_jobs.train.rows import Samples
-from tunesmith_jobs.train.token_cache import TokenCache
+from tunesmith_jobs.train.model import build as models
+from tunesmith_jobs.train.run.evaluation import ClassScores, Scores, TokenScores
+from tunesmith_jobs.train.run.libraries import speed_up
 
 _PIECE_ELEMENTS = 2**24
 """Logits that are looked at at once, in numbers."""

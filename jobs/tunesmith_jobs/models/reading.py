@@ -23,7 +23,7 @@ from tunesmith.model_folder import (
     readable_generation,
     weight_files,
 )
-from tunesmith.rows.json_file import read_object
+from tunesmith.rows.files.json_file import read_object
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 _CLOSED = {

@@ -16,17 +16,17 @@ from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import ADAPTER_CONFIG, license_name
 from tunesmith.removal import remove_own
-from tunesmith.rows.asking import PromptEncoder
-from tunesmith.rows.template import find_template, template_of
+from tunesmith.rows.chat.prompts import PromptEncoder
+from tunesmith.rows.chat.template import find_template, template_of
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import at_hand
 from tunesmith_jobs.models.reading import lay_out
-from tunesmith_jobs.train import model as models
-from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner, link_or_copy
+from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.failures import StorageFailed
-from tunesmith_jobs.train.final import merge
+from tunesmith_jobs.train.model import build as models
+from tunesmith_jobs.train.model.final import merge
+from tunesmith_jobs.train.run.failures import StorageFailed
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 _GENERATION = "generation_config.json"

@@ -24,8 +24,8 @@ from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
-from tunesmith_jobs.train.leaving import (
+from tunesmith_jobs.train.run.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
+from tunesmith_jobs.train.run.interruption import (
     LeftEvaluation,
     LeftInStep,
     LeftMerge,
@@ -34,8 +34,8 @@ from tunesmith_jobs.train.leaving import (
     TooLarge,
     with_smaller_batches,
 )
-from tunesmith_jobs.train.logs import captured, log_line
-from tunesmith_jobs.train.preparing import facts_of, free_memory, prepare_libraries, speed_up, write_order
+from tunesmith_jobs.train.run.libraries import facts_of, free_memory, prepare_libraries, speed_up, write_order
+from tunesmith_jobs.train.telemetry.logs import captured, log_line
 
 _log = logging.getLogger("tunesmith_jobs.train")
 
@@ -68,7 +68,7 @@ class Paths:
     tokenizer: Path | None = None
     """Another folder whose tokenizer is used instead of the model's."""
     tokens: Path | None = None
-    """Where encoded files are kept (`tunesmith_jobs.train.token_cache`); None keeps none."""
+    """Where encoded files are kept (`tunesmith_jobs.train.batches.token_cache`); None keeps none."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _run(job: _Job) -> Outcome:
     spec, emit = job.spec, job.emit
     phases = _Phases(job.outlet, emit, job.notices)
     prepare_libraries()
-    from tunesmith_jobs.train.precision import choose
+    from tunesmith_jobs.train.model.precision import choose
 
     choice = choose(spec)
     for warning in choice.warnings:
@@ -204,11 +204,11 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     """
     import transformers
 
-    from tunesmith_jobs.train import model as models
-    from tunesmith_jobs.train.arguments import trainer_arguments
-    from tunesmith_jobs.train.checkpoints import ArtifactStore, Owner
-    from tunesmith_jobs.train.plan import Plan
-    from tunesmith_jobs.train.resume import find_state
+    from tunesmith_jobs.train.checkpoint.resume import find_state
+    from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner
+    from tunesmith_jobs.train.model import build as models
+    from tunesmith_jobs.train.run.arguments import trainer_arguments
+    from tunesmith_jobs.train.run.plan import Plan
 
     spec, paths, emit, identity = job.spec, job.paths, job.emit, job.identity
     evaluates = data.eval_rows is not None and spec.eval_strategy != "no"
@@ -273,9 +273,9 @@ def _not_shown(place: Path) -> str:
 
 def _read_data(job: _Job, phases: _Phases) -> Any:
     """What the run trains and evaluates on; says how far it is, and what to know of the rows."""
-    from tunesmith_jobs.train.data import load_data
-    from tunesmith_jobs.train.pace import Pace
-    from tunesmith_jobs.train.token_cache import TokenCache
+    from tunesmith_jobs.train.batches.inputs import load_data
+    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.train.telemetry.phase_progress import Pace
 
     pace = Pace(job.emit, Phase.DATA)
 
@@ -324,11 +324,11 @@ def _take_steps(
     job: _Job, *, plan: Any, model: Any, settings: Any, data: Any, store: Any, start: Any
 ) -> _End:
     """Train from a state, or from the first step where there is none."""
-    from tunesmith_jobs.train import model as models
-    from tunesmith_jobs.train.checkpoints import Uploader
-    from tunesmith_jobs.train.conductor import Standing
-    from tunesmith_jobs.train.sinks import Run, Tee
-    from tunesmith_jobs.train.trainer import TuneTrainer, owes_evaluation
+    from tunesmith_jobs.train.checkpoint.store import Uploader
+    from tunesmith_jobs.train.model import build as models
+    from tunesmith_jobs.train.run.callbacks import Standing
+    from tunesmith_jobs.train.run.trainer import TuneTrainer, owes_evaluation
+    from tunesmith_jobs.train.telemetry.trackers import Run, Tee
 
     spec, paths, identity = job.spec, job.paths, job.identity
     standing = Standing.of(start.folder) if start and start.is_own else Standing()
@@ -424,7 +424,7 @@ def _close_quietly(uploader: Any) -> None:
 
 
 def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any) -> str:
-    from tunesmith_jobs.train import final
+    from tunesmith_jobs.train.model import final
 
     def check() -> None:
         if job.outlet.superseded:

@@ -28,8 +28,8 @@ from tunesmith_jobs.document import (
 )
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
-from tunesmith_jobs.train.leaving import Notices
-from tunesmith_jobs.train.system import sampled
+from tunesmith_jobs.train.run.interruption import Notices
+from tunesmith_jobs.train.telemetry.system import sampled
 
 _DRAIN_SECONDS = 2.0
 

@@ -8,8 +8,8 @@ from rich.text import Text
 from tunesmith.autopsy import Autopsy
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
 from tunesmith.cli.chart import draw
+from tunesmith.cli.format import local_time, plain, size
 from tunesmith.cli.output import facts, out, show_json, signs_fit, state_text
-from tunesmith.cli.words import local_time, plain, size
 from tunesmith.errors import Fault
 
 _FAULTS = {

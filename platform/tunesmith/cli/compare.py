@@ -10,9 +10,9 @@ from rich.text import Text
 from tunesmith import views
 from tunesmith.cli.arguments import JsonFlag, TaskArguments, connect
 from tunesmith.cli.chart import draw
+from tunesmith.cli.format import number, plain
 from tunesmith.cli.output import out, say, show_json, signs_fit, state_text, table
 from tunesmith.cli.parameters import Language
-from tunesmith.cli.words import number, plain
 from tunesmith.client.series import CurveWish
 from tunesmith.curves import MAX_TASKS, Axis, Comparison, Curve
 from tunesmith.errors import InvalidInput

@@ -15,8 +15,8 @@ from rich.text import Text
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.data_reports import print_preview, print_report
 from tunesmith.cli.data_run import run
+from tunesmith.cli.format import local_time, plain, size
 from tunesmith.cli.output import facts, out, say, show_json, table
-from tunesmith.cli.words import local_time, plain, size
 from tunesmith.client.datasets import Datasets
 from tunesmith.dataset_views import DatasetView, UploadView, Verdict, VersionView
 from tunesmith.errors import InvalidInput, TunesmithError
@@ -227,7 +227,7 @@ def validate(
     """
     parameters = _parameters(settings, max_length)
     if _is_here(file) and (eval_file is None or _is_here(eval_file)) and (model is None or _is_here(model)):
-        from tunesmith.rows import validation
+        from tunesmith.rows.report import validation
 
         report = validation.validate(
             Path(file).expanduser(),
@@ -273,9 +273,9 @@ def preview(
     """Put rows under the microscope: what the chat template writes, and which tokens are trained, read or cut."""
     parameters = _parameters(settings, max_length)
     if _is_here(file) and _is_here(model):
-        from tunesmith.rows import microscope
+        from tunesmith.rows.report.preview import preview as preview_row
 
-        found = microscope.preview(
+        found = preview_row(
             Path(file).expanduser(), _spec(parameters), Path(model).expanduser(), rows=row or (), first=first
         )
     else:

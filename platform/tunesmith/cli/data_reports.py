@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.text import Text
 
+from tunesmith.cli.format import plain, size
 from tunesmith.cli.output import COLOURS, facts, out, say, signs_fit
-from tunesmith.cli.words import plain, size
 from tunesmith.dataset_views import (
     Count,
     DataPreview,

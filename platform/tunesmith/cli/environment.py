@@ -7,8 +7,8 @@ import typer
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.format import plain
 from tunesmith.cli.output import COLOURS, out, show_json
-from tunesmith.cli.words import plain
 from tunesmith.environment import CheckStatus
 from tunesmith.lifecycle import State
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.format import duration, plain, size
 from tunesmith.cli.output import facts, out, say, show_json, show_notices, table, talk
 from tunesmith.cli.train import add_command, check, given_parameters
-from tunesmith.cli.words import duration, plain, size
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.estimate import EstimateView, Level, MeasurementState

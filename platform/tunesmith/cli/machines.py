@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from tunesmith.cli.words import size
+from tunesmith.cli.format import size
 from tunesmith.events import WorkerSystem
 
 _MB = 1e6

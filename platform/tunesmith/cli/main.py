@@ -31,8 +31,8 @@ from tunesmith.cli import (
     train,
     webhooks,
 )
+from tunesmith.cli.format import plain
 from tunesmith.cli.output import out, say, show_error, talk, wants_traceback
-from tunesmith.cli.words import plain
 from tunesmith.errors import TunesmithError
 
 

@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.format import local_time, plain, size
 from tunesmith.cli.output import COLOURS, facts, out, say, show_json, table
-from tunesmith.cli.words import local_time, plain, size
 from tunesmith.lifecycle import State
 from tunesmith.model_views import ModelState, ModelView
 

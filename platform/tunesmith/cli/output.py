@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith import views
-from tunesmith.cli.words import plain
+from tunesmith.cli.format import plain
 from tunesmith.errors import CannotConnect, Fault, Problem, TunesmithError
 from tunesmith.lifecycle import State
 from tunesmith.spec.base import Notice

@@ -9,8 +9,8 @@ import yaml
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
+from tunesmith.cli.format import age, plain
 from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, state_text, table
-from tunesmith.cli.words import age, plain
 from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import State
 from tunesmith.pipelines import NewPipeline, PipelineView

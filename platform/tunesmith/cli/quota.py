@@ -7,8 +7,8 @@ from rich.text import Text
 
 from tunesmith import views
 from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.format import local_time, plain
 from tunesmith.cli.output import facts, out, say, show_json, table
-from tunesmith.cli.words import local_time, plain
 from tunesmith.client.quota import DEFAULT_PROJECT
 
 quota = typer.Typer(

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from tunesmith import views
 from tunesmith.cli.arguments import ForceFlag, JsonFlag, TaskArgument, connect
+from tunesmith.cli.format import local_time, measured, number, plain, sentence, size
 from tunesmith.cli.output import out, say, show_json, show_json_lines, signs_fit, table
 from tunesmith.cli.watching import curve
-from tunesmith.cli.words import local_time, measured, number, plain, sentence, size
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput
 

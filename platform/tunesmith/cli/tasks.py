@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith import views
-from tunesmith.cli import autopsy, reports, verbs
+from tunesmith.cli import autopsy, derive, reports
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, connect
+from tunesmith.cli.format import age, duration, local_time, measured, number, plain
 from tunesmith.cli.output import (
     facts,
     out,
@@ -25,7 +26,6 @@ from tunesmith.cli.output import (
 )
 from tunesmith.cli.watching import LINE_SECONDS, outcome, watch_task, watched
 from tunesmith.cli.watching_many import watch_tasks
-from tunesmith.cli.words import age, duration, local_time, measured, number, plain
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.lifecycle import State
@@ -285,7 +285,7 @@ def _newest(client: Client) -> views.TaskView:
     return found[0]
 
 
-for further in (verbs, reports, autopsy):
+for further in (derive, reports, autopsy):
     further.add_to(tasks)
 
 

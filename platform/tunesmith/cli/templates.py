@@ -8,11 +8,11 @@ import typer
 from rich.text import Text
 
 from tunesmith.cli.arguments import ForceFlag, JsonFlag, connect
+from tunesmith.cli.derive import SetOption, changes
+from tunesmith.cli.format import plain
 from tunesmith.cli.output import facts, out, say, show_json, show_notices, table
 from tunesmith.cli.parameters import shown
 from tunesmith.cli.train import read_config, task_and_parameters
-from tunesmith.cli.verbs import SetOption, changes
-from tunesmith.cli.words import plain
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import new_file
 from tunesmith.spec.training import TrainSpec

@@ -20,7 +20,7 @@ from tunesmith.cli.parameters import Language, group_title, shown
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.schema import ParameterRow, rows
-from tunesmith.spec.foreign import FOREIGN, trainer_block
+from tunesmith.spec.compat import FOREIGN, trainer_block
 from tunesmith.spec.training import TrainSpec
 
 _ROWS = {row.name: row for row in rows(TrainSpec)}

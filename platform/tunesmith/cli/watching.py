@@ -17,9 +17,9 @@ from rich.text import Text
 
 from tunesmith import events, views
 from tunesmith.cli.chart import draw
+from tunesmith.cli.format import PHASE_WORDS, duration, measured, number, plain, sentence
 from tunesmith.cli.machines import machine_line
 from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text
-from tunesmith.cli.words import PHASE_WORDS, duration, measured, number, plain, sentence
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.lifecycle import REASONS, State

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tunesmith.cli.format import duration, number, plain
 from tunesmith.cli.output import COLOURS, state_text, table
-from tunesmith.cli.words import duration, number, plain
 from tunesmith.lifecycle import ENDS, State
 from tunesmith.views import Health
 from tunesmith.workspace import Changed, Deleted, Listed, TaskLine, WorkspaceChange

@@ -6,8 +6,8 @@ import typer
 from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, connect
+from tunesmith.cli.format import local_time, plain
 from tunesmith.cli.output import out, say, show_json, table
-from tunesmith.cli.words import local_time, plain
 from tunesmith.notifications import (
     EMAIL,
     SIGNATURE_HEADER,

@@ -16,7 +16,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.model_folder.contents import is_plain_file, refuse_contents
 from tunesmith.model_folder.files import MAX_CONFIG_BYTES
 from tunesmith.model_folder.safetensors import read_safetensors_header
-from tunesmith.rows.json_file import read_object
+from tunesmith.rows.files.json_file import read_object
 from tunesmith.spec.problems import did_you_mean
 
 ADAPTER_CONFIG = "adapter_config.json"

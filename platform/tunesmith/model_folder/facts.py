@@ -18,7 +18,7 @@ from tunesmith.model_folder.files import (
 from tunesmith.model_folder.license import license_name
 from tunesmith.model_folder.problems import bad
 from tunesmith.model_folder.safetensors import Tensor, read_safetensors_header
-from tunesmith.rows.template import find_template
+from tunesmith.rows.chat.template import find_template
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.problems import did_you_mean
 

@@ -10,8 +10,8 @@ from tunesmith.model_folder.configuration import GENERATION, readable_config, re
 from tunesmith.model_folder.contents import refuse_contents
 from tunesmith.model_folder.problems import GGUF, bad, refuse_weight_file
 from tunesmith.model_folder.safetensors import Tensor
-from tunesmith.rows.json_file import read_object
-from tunesmith.rows.template import TOKENIZER_CONFIG
+from tunesmith.rows.chat.template import TOKENIZER_CONFIG
+from tunesmith.rows.files.json_file import read_object
 
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_INDEX_BYTES = 64 * 2**20

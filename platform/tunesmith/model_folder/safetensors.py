@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from tunesmith.model_folder.problems import bad
-from tunesmith.rows.json_file import is_lfs_pointer, lfs_pointer
+from tunesmith.rows.files.json_file import is_lfs_pointer, lfs_pointer
 
 MAX_HEADER_BYTES = 100 * 1024**2
 _BITS = {

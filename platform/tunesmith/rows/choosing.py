@@ -6,9 +6,9 @@ how one works.
 
 from pathlib import Path
 
-from tunesmith.rows.encoding import Encoder
 from tunesmith.rows.shapes import Shape
-from tunesmith.rows.texts import TextEncoder
+from tunesmith.rows.tokens.encoding import Encoder
+from tunesmith.rows.tokens.texts import TextEncoder
 from tunesmith.spec.training import TrainSpec
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows.conversation import (
+from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
     Message,
     columns_of,
@@ -24,10 +24,10 @@ from tunesmith.rows.conversation import (
     pair,
     to_messages,
 )
-from tunesmith.rows.decoding import Row
+from tunesmith.rows.files.decoding import Row
+from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.labels import label_name
 from tunesmith.rows.problems import EmptyText, RowProblem, bad_file
-from tunesmith.rows.reading import RowFile
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 

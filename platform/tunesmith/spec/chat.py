@@ -4,8 +4,8 @@ Knows parameters; knows nothing of how text is made.
 """
 
 from tunesmith.errors import Problem
+from tunesmith.spec.model_task import ModelUseSpec, as_in_training
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
-from tunesmith.spec.using import ModelUseSpec, as_in_training
 
 MAX_PROMPTS = 10_000
 _SAMPLES = (Condition(field="temperature", op="gt", value=0),)

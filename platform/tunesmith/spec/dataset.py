@@ -13,11 +13,11 @@ from pydantic import Field
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.expression import parse_condition
-from tunesmith.spec.filling import parse_filling
 from tunesmith.spec.loading import LoadSpec
 from tunesmith.spec.operation import OperationSpec, dataset, seeded, several
 from tunesmith.spec.parameter import Fold, Group, param, when
 from tunesmith.spec.problems import did_you_mean
+from tunesmith.spec.text_template import parse_filling
 
 
 class ConcatSpec(OperationSpec):

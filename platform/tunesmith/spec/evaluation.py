@@ -6,8 +6,8 @@ training reported of the same checkpoint. Knows parameters; knows nothing of how
 
 from typing import Literal
 
+from tunesmith.spec.model_task import ModelUseSpec, as_trained
 from tunesmith.spec.parameter import Fold, Group, param
-from tunesmith.spec.using import ModelUseSpec, as_trained
 
 
 class EvaluateSpec(ModelUseSpec):

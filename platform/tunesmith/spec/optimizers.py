@@ -1,6 +1,6 @@
 """The optimizers that a task may name, and what each needs and excludes: one table.
 
-Knows names and rules; whether a package or a GPU is there is asked by `tunesmith.optimizers`.
+Knows names and rules; whether a package or a GPU is there is asked by `tunesmith.availability`.
 """
 
 from typing import TYPE_CHECKING, Literal, NamedTuple

@@ -5,8 +5,8 @@ Knows parameters; knows nothing of how weights are merged.
 
 from typing import Literal
 
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.parameter import Fold, Group, param
-from tunesmith.spec.using import ModelUseSpec
 
 
 class PackageSpec(ModelUseSpec):

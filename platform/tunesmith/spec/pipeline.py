@@ -19,6 +19,7 @@ from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.dataset import operation
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.loading import refuse_bare_token
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
@@ -33,7 +34,6 @@ from tunesmith.spec.pipeline_file import (
 )
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
-from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import Variable, resolve, variables_in
 
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY")

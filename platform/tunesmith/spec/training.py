@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from tunesmith.errors import Problem
-from tunesmith.spec import conflicts, foreign
+from tunesmith.spec import compat, conflicts
 from tunesmith.spec.base import Notice
 from tunesmith.spec.groups.basic import BasicParameters
 from tunesmith.spec.groups.data import DataParameters
@@ -64,7 +64,7 @@ class TrainSpec(  # pydantic takes the fields of the last base first
 
     @classmethod
     def _restructure(cls, found: dict[str, Any], notices: list[Notice], problems: list[Problem]) -> None:
-        foreign.restructure(found, notices, problems)
+        compat.restructure(found, notices, problems)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -28,9 +28,9 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.idempotency import sent_as
-from tunesmith_platform.pipelines.locating import flat, located
+from tunesmith_platform.pipelines.resolve_paths import flat, located
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.entering import new_row
+from tunesmith_platform.tasks.insert import new_row
 from tunesmith_platform.tasks.service import TaskService
 
 _SOURCES = ("dataset", "datasets", "path", "data_files", "data_dir")

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from tunesmith.errors import UnknownField
 from tunesmith.limits import MAX_COUNT
-from tunesmith.rows.microscope import MAX_ROWS
+from tunesmith.rows.report.preview import MAX_ROWS
 from tunesmith.spec.given import Given
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.sandbox import checks

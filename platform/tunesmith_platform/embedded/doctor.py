@@ -102,7 +102,7 @@ def _cpu(_home: Home) -> list[Finding]:
             "CPU",
             found,
             Verdict.WARNING,
-            "It does not compute in bf16: training runs in fp32, about half as fast as on AMX. Nothing to mend.",
+            "It does not compute in bf16: training runs in fp32, about half as fast as on AMX. Nothing to fix.",
         )
     return _finding("CPU", found)
 

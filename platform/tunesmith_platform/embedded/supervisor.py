@@ -288,7 +288,7 @@ def only_one(home: Home, wait: bool = False) -> Iterator[bool]:
 
 
 def _claim(folder: Path) -> None:
-    """Make Ray's folder. Its name can be foretold and it lies where all may write: it must not be another's."""
+    """Make Ray's folder. Its name can be predicted and it lies where all may write: it must not be another's."""
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():

@@ -9,7 +9,7 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.estimate import DataView
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.estimates import formula
-from tunesmith_platform.estimates.counts import Counts, packs_of, padding_share
+from tunesmith_platform.estimates.token_counts import Counts, packs_of, padding_share
 
 
 class Rows(NamedTuple):

@@ -33,8 +33,8 @@ from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.estimates import formula, repository, speed
-from tunesmith_platform.estimates.measuring import Measurements
-from tunesmith_platform.estimates.recommending import cheaper, sentence
+from tunesmith_platform.estimates.measure import Measurements
+from tunesmith_platform.estimates.recommend import cheaper, sentence
 from tunesmith_platform.estimates.shapes import model_shape, setting_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
@@ -43,7 +43,7 @@ from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check
 
 if TYPE_CHECKING:
     from tunesmith_platform.estimates.batches import Rows
-    from tunesmith_platform.estimates.counting import Counter
+    from tunesmith_platform.estimates.count_tokens import Counter
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
@@ -151,7 +151,7 @@ class EstimateService:
 
     def _counting(self) -> "Counter":
         """What counts tokens, made when it is first asked: it needs numpy, which a start does without."""
-        from tunesmith_platform.estimates.counting import Counter
+        from tunesmith_platform.estimates.count_tokens import Counter
 
         with self._lock:
             if self._counter is None:
@@ -160,7 +160,7 @@ class EstimateService:
 
     def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> "Rows":
         from tunesmith_platform.estimates.batches import rows_of
-        from tunesmith_platform.estimates.counting import Source
+        from tunesmith_platform.estimates.count_tokens import Source
 
         source = Source(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
         counts = self._counting().counts(source)

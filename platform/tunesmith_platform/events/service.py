@@ -16,10 +16,10 @@ from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
-from tunesmith_platform.events import intake, repository
-from tunesmith_platform.events.gathering import Gathering
+from tunesmith_platform.events import ingest, repository
+from tunesmith_platform.events.batching import Gathering
 from tunesmith_platform.events.hub import Hub
-from tunesmith_platform.events.intake import Addressed
+from tunesmith_platform.events.ingest import Addressed
 from tunesmith_platform.tasks import repository as tasks
 
 _MOST_KNOWN = 10_000
@@ -113,10 +113,10 @@ class EventService:
         raise answer
 
     def _ingest(self, reports: Sequence[Addressed]) -> Sequence[ReportReceipt | Exception]:
-        from tunesmith_platform.series.folding import fold  # numpy comes with it: not while a lock is held
+        from tunesmith_platform.series.chunks import fold  # numpy comes with it: not while a lock is held
 
         with self._database.write() as session:
-            answers = intake.take(session, reports, fold)
+            answers = ingest.take(session, reports, fold)
         for (task_id, report), answer in zip(reports, answers, strict=True):
             if report.events and isinstance(answer, ReportReceipt):
                 self.lag_seconds = max(0.0, (now() - report.events[-1].time).total_seconds())

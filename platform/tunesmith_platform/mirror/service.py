@@ -23,8 +23,8 @@ from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.loops import Loop, within
-from tunesmith_platform.mirror import linking
-from tunesmith_platform.mirror.describing import AGAIN, new_points, note, params, points_of, tags
+from tunesmith_platform.mirror import artifact_links
+from tunesmith_platform.mirror.run_data import AGAIN, new_points, note, params, points_of, tags
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ class Mirror(Loop):
             if entry.kind == "checkpoint":
                 self._checkpoint(run, task, entry, steps.get(AGAIN, -1))
             elif entry.kind == "checkpoint_removed":
-                linking.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
+                artifact_links.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
             kept = session.get(MirrorRow, task_id)
@@ -262,7 +262,7 @@ class Mirror(Loop):
         """Show how far the task's state has come."""
         last = State(moves[-1].payload["state"]) if moves else None
         if last is not None and last.is_terminal:
-            linking.show_rest(run.artifact_uri, task.artifact_uri)
+            artifact_links.show_rest(run.artifact_uri, task.artifact_uri)
             self._tracking.describe(run.run_id, {}, tags(task))
             self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
         elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
@@ -291,7 +291,7 @@ class Mirror(Loop):
             latest |= self._first_at(task.id, latest, doubtful, entry.n)
         own = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
         name = f"{task.id}-{checkpoint_name(payload['step'])}"
-        linking.show(run.artifact_uri, payload["uri"])
+        artifact_links.show(run.artifact_uri, payload["uri"])
         self._tracking.log_checkpoint(run, name, payload["uri"], own, list(latest.values()))
 
     def _first_at(

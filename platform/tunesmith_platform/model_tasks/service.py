@@ -18,10 +18,10 @@ from tunesmith.job import read_secret, report_token
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.task import Kind, NewModelTask
 from tunesmith.spec.training import TrainSpec
-from tunesmith.spec.using import ModelUseSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets.service import DatasetService
@@ -30,12 +30,12 @@ from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.idempotency import sent_as
-from tunesmith_platform.model_tasks.finding import Finder, FoundModel
+from tunesmith_platform.model_tasks.resolve_model import Finder, FoundModel
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.placing import at
+from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.entering import new_row
 from tunesmith_platform.tasks.inputs import Models, check_further_paths, find_file, look_at_rows
+from tunesmith_platform.tasks.insert import new_row
 from tunesmith_platform.tasks.outputs import check_output, output_folder, refuse_taken
 from tunesmith_platform.tasks.service import TaskService
 

@@ -37,7 +37,7 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, WebhookRow
 from tunesmith_platform.loops import Troubles, contained
-from tunesmith_platform.notifications import repository, sending, wording
+from tunesmith_platform.notifications import messages, repository, sending
 from tunesmith_platform.notifications.sending import Answer
 from tunesmith_platform.settings import Settings
 
@@ -141,7 +141,7 @@ class NotificationService:
             language = self._settings.smtp_language
             if receiver != EMAIL:
                 language = Language(repository.require(session, receiver).language)
-            payload = wording.trial(moment.isoformat(), language)
+            payload = messages.trial(moment.isoformat(), language)
             row = _row(receiver, NoticeEvent.TEST, payload, moment)
             # From the start: should this process die now, no loop sends later what was asked for now.
             row.state, row.message, row.ended_at = DeliveryState.FAILED, "It was not sent to its end.", moment
@@ -228,7 +228,7 @@ class NotificationService:
 
     def _send(self, row: DeliveryRow) -> Answer:
         if row.receiver == EMAIL:
-            subject, letter = wording.subject(row.payload), wording.letter(row.payload)
+            subject, letter = messages.subject(row.payload), messages.letter(row.payload)
             return sending.mail(self._settings, subject, letter, row.id)
         with self._database.read() as session:
             webhook = session.get(WebhookRow, row.receiver)
@@ -298,7 +298,7 @@ def _word(
 ) -> None:
     into += [
         _row(
-            receiver, event, wording.payload(task, entry, event, language), now(), task_id=task.id, n=entry.n
+            receiver, event, messages.payload(task, entry, event, language), now(), task_id=task.id, n=entry.n
         )
         for receiver, language in receivers
     ]

@@ -19,10 +19,10 @@ from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError, U
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import read_operation
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
 from tunesmith.spec.task import MoreSteps, NewDataTask, NewModelTask, NewTask
 from tunesmith.spec.training import TrainSpec
-from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import resolve
 from tunesmith.storage import local_path
 from tunesmith_platform.clock import now
@@ -30,7 +30,7 @@ from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
-from tunesmith_platform.pipelines.locating import content_key
+from tunesmith_platform.pipelines.resolve_paths import content_key
 from tunesmith_platform.pipelines.service import output_folder, step_of
 from tunesmith_platform.services import Services
 from tunesmith_platform.tasks.inputs import find_model

@@ -14,8 +14,8 @@ from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Proble
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
 from tunesmith.removal import discard, owner_of, remove_empty
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
-from tunesmith.spec.using import ModelUseSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
@@ -23,7 +23,7 @@ from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineSt
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
-from tunesmith_platform.pipelines.locating import flat, located
+from tunesmith_platform.pipelines.resolve_paths import flat, located
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 

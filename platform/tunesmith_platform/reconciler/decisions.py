@@ -29,7 +29,7 @@ LINGER = dt.timedelta(seconds=30)
 KILL_AGAIN = dt.timedelta(seconds=10)
 """After how long an unheeded kill is sent again."""
 _RETRIED = (Reason.STORAGE, Reason.JOB_LOST)
-"""What a job may say of its end that a new attempt may mend. Lost workers it has tried again by itself."""
+"""What a job may say of its end that a new attempt may fix. Lost workers it has tried again by itself."""
 _BACKOFF = (2, 5, 15, 30, 60)
 """Seconds before the second, third, ... attempt."""
 

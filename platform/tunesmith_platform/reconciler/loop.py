@@ -43,9 +43,9 @@ from tunesmith_platform.reconciler.decisions import (
     decide,
 )
 from tunesmith_platform.reconciler.facts import facts_of
-from tunesmith_platform.reconciler.listening import Listening
+from tunesmith_platform.reconciler.last_heard import Listening
 from tunesmith_platform.services import Services
-from tunesmith_platform.tasks import repository, stopping
+from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.service import move
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
@@ -226,7 +226,7 @@ class Reconciler(Loop):
         """See that a stop lies where its job finds it, whoever asked for it and whatever came between."""
         moment = time.monotonic()
         if self._leave_stop_at.get(task_id, (0, 0.0)) <= (number, moment):
-            is_left = stopping.leave(self._services.settings, task_id, number)
+            is_left = stop_markers.leave(self._services.settings, task_id, number)
             self._leave_stop_at[task_id] = (number, math.inf if is_left else moment + _LEAVE_AGAIN_SECONDS)
 
     def _submit(self, task_id: str, number: int) -> bool:
@@ -235,7 +235,7 @@ class Reconciler(Loop):
             return False
         try:
             # A database that was restored gives a number again: a stop that was left for it is none of this attempt's.
-            stopping.take_up(self._services.settings, task_id, number)
+            stop_markers.take_up(self._services.settings, task_id, number)
             with self._services.database.read() as session:
                 if repository.require(session, task_id).desired == Desired.STOP:
                     return False

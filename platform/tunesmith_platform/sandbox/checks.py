@@ -15,13 +15,13 @@ from pydantic import TypeAdapter
 
 from tunesmith.model_folder import ModelFacts
 from tunesmith.pipelines import NewPipeline
-from tunesmith.rows.checking import FileFacts
-from tunesmith.rows.recognising import FileKind
+from tunesmith.rows.files.detect_format import FileKind
+from tunesmith.rows.report.checking import FileFacts
 from tunesmith.spec.pipeline import Step
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import Template
 from tunesmith_platform.file_state import FileState, state_of_folder
-from tunesmith_platform.sandbox.asked import Asked
+from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.pool import Limits, Sandbox
 
 _LARGE_ANSWER = 64 * 2**20

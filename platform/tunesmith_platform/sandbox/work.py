@@ -18,24 +18,24 @@ from tunesmith.model_folder import (
     check_tokenizer_folder,
     read_lora_file,
 )
-from tunesmith.rows.asking import asked_rows
-from tunesmith.rows.checking import FileFacts, check_file
+from tunesmith.rows.chat.prompts import asked_rows
+from tunesmith.rows.chat.template import template_of
 from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.encoding import RowEncoder, first_trainable
-from tunesmith.rows.json_file import read_object
-from tunesmith.rows.microscope import preview
-from tunesmith.rows.reading import RowFile
-from tunesmith.rows.recognising import recognise
+from tunesmith.rows.files.detect_format import recognise
+from tunesmith.rows.files.json_file import read_object
+from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.report.checking import FileFacts, check_file
+from tunesmith.rows.report.preview import preview
+from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import Shape, shape_of
-from tunesmith.rows.template import template_of
-from tunesmith.rows.validation import validate
+from tunesmith.rows.tokens.encoding import RowEncoder, first_trainable
 from tunesmith.spec.pipeline import plan
 from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import from_yaml
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
-from tunesmith_platform.sandbox.asked import Asked
-from tunesmith_platform.sandbox.placing import at
+from tunesmith_platform.sandbox.cache_key import Asked
+from tunesmith_platform.sandbox.error_fields import at
 
 Argument = Mapping[str, Any]
 _CONFIG_BYTES = 2**20
@@ -186,16 +186,16 @@ def _facts(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFac
 
 def count_sample(given: Argument) -> bytes:
     """How many tokens rows have; of a large file, a sample of its rows."""
-    from tunesmith_platform.estimates import counting
+    from tunesmith_platform.estimates import count_tokens
 
-    return counting.count_sample(counting.Source.of(given)).as_json()
+    return count_tokens.count_sample(count_tokens.Source.of(given)).as_json()
 
 
 def count_into(given: Argument) -> bytes:
     """Count all rows, and keep what was counted."""
-    from tunesmith_platform.estimates import counting
+    from tunesmith_platform.estimates import count_tokens
 
-    counting.count_all(counting.Source.of(given)).save(Path(given["target"]))
+    count_tokens.count_all(count_tokens.Source.of(given)).save(Path(given["target"]))
     return _json(None)
 
 

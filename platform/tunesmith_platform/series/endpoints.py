@@ -11,7 +11,7 @@ from tunesmith.curves import MAX_POINTS, MAX_TASKS, Axis, ExportFormat, Mode
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
 from tunesmith_platform.routing import ApiRoute
-from tunesmith_platform.series.wishes import MAX_STEP, Span, Wish
+from tunesmith_platform.series.query import MAX_STEP, Span, Wish
 
 router = APIRouter(tags=["curves"], route_class=ApiRoute)
 

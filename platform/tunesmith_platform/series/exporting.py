@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.series import repository
-from tunesmith_platform.series.packing import Points
+from tunesmith_platform.series.codec import Points
 from tunesmith_platform.series.reading import Piece
 
 COLUMNS = ("name", "attempt", "segment", "step", "value", "time")

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.series import repository
-from tunesmith_platform.series.folding import Stretch, stretches
-from tunesmith_platform.series.packing import CHUNK_POINTS, GROUP_POINTS, Points, joined
-from tunesmith_platform.series.reducing import Places, newest, overlaps
-from tunesmith_platform.series.wishes import Span
+from tunesmith_platform.series.chunks import Stretch, stretches
+from tunesmith_platform.series.codec import CHUNK_POINTS, GROUP_POINTS, Points, joined
+from tunesmith_platform.series.downsample import Places, newest, overlaps
+from tunesmith_platform.series.query import Span
 
 EXACT_POINTS = 32 * CHUNK_POINTS
 """So many points are read themselves before roll-ups are used: above it a chart has two thousand groups or more."""

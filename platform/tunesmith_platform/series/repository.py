@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tunesmith.metrics import system_values
 from tunesmith_platform.db.engine import BINARY
 from tunesmith_platform.db.tables import ChunkRow, EventRow
-from tunesmith_platform.series.packing import Points, unpack
+from tunesmith_platform.series.codec import Points, unpack
 
 _MANY = 100
 """Ranges of chunks asked for in one query."""

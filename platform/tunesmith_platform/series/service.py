@@ -22,7 +22,7 @@ from tunesmith.curves import (
 from tunesmith.errors import InvalidInput
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
-from tunesmith_platform.series.wishes import EVERYTHING, Wish
+from tunesmith_platform.series.query import EVERYTHING, Wish
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.view import task_view
@@ -47,12 +47,12 @@ class SeriesService:
         Raises:
             InvalidInput: The wish cannot be met.
         """
-        from tunesmith_platform.series import drawing
+        from tunesmith_platform.series.curves import curves as curves_of
 
         _check(wish)
         with self._moment() as session:
             task = tasks.require(session, task_id)
-            return Curves(x=wish.x, mode=wish.mode, curves=drawing.curves(session, task, names, wish))
+            return Curves(x=wish.x, mode=wish.mode, curves=curves_of(session, task, names, wish))
 
     def metrics(self, task_id: str, names: Sequence[str] | None, points: int = MAX_POINTS) -> views.Metrics:
         """A task's curves point by point; of each step what was measured last."""
@@ -77,7 +77,7 @@ class SeriesService:
         Raises:
             InvalidInput: The wish cannot be met.
         """
-        from tunesmith_platform.series import drawing
+        from tunesmith_platform.series.curves import curves as curves_of
 
         _check(wish)
         compared: list[ComparedTask] = []
@@ -87,7 +87,7 @@ class SeriesService:
                 task = tasks.require(session, task_id)
                 shown = task_view(task, session.get(MirrorRow, task.id), self._settings)
                 compared.append(ComparedTask(task=shown, scores=_scores(session, task, names)))
-                curves += drawing.curves(session, task, names, wish)
+                curves += curves_of(session, task, names, wish)
         return Comparison(x=wish.x, tasks=compared, curves=curves)
 
     def export(self, task_id: str, kind: ExportFormat, names: Sequence[str] | None) -> Iterator[bytes]:

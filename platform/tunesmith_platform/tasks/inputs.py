@@ -18,8 +18,8 @@ from tunesmith.model_folder import (
     is_from_hub,
     refuse_weight_file,
 )
-from tunesmith.rows.checking import FileFacts
 from tunesmith.rows.labels import check_classes, check_known
+from tunesmith.rows.report.checking import FileFacts
 from tunesmith.spec.parameter import about
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
@@ -29,11 +29,11 @@ from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.asked import Asked
-from tunesmith_platform.sandbox.placing import at
+from tunesmith_platform.sandbox.cache_key import Asked
+from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.fitness import check_fitness
 from tunesmith_platform.tasks.outputs import check_output, output_folder
+from tunesmith_platform.tasks.preflight import check_fitness
 from tunesmith_platform.tasks.starts import check_adapter, check_checkpoint, started_from
 
 _LOOKED_AT = ("model_name_or_path", "train_file", "eval_file", "output_dir")

@@ -21,9 +21,9 @@ from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import files, repository, stopping
-from tunesmith_platform.tasks.entering import enter, new_row
+from tunesmith_platform.tasks import files, repository, stop_markers
 from tunesmith_platform.tasks.inputs import TrainInputs
+from tunesmith_platform.tasks.insert import enter, new_row
 from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.view import task_view
 
@@ -219,7 +219,7 @@ class TaskService:
             is_open = task.is_attempt_open and task.desired == Desired.STOP
             view = self._view(task, session.get(MirrorRow, task_id))
         if is_open:
-            stopping.leave(self._settings, task_id, view.attempt)
+            stop_markers.leave(self._settings, task_id, view.attempt)
         self._hub.notify(task_id)
         return view
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import tunesmith
 from tunesmith.cli import plugins
 from tunesmith.cli.chart import draw
+from tunesmith.cli.format import age, duration, number, plain, size
 from tunesmith.cli.main import build_app, run
-from tunesmith.cli.words import age, duration, number, plain, size
 from tunesmith.errors import Unavailable
 from tunesmith.schema import rows
 from tunesmith.spec.training import TrainSpec

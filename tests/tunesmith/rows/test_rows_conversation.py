@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.rows.conversation import MAX_MESSAGES, Message, to_messages
+from tunesmith.rows.chat.conversation import MAX_MESSAGES, Message, to_messages
 from tunesmith.rows.problems import RowProblem
 
 USER = {"role": "user", "content": "q"}

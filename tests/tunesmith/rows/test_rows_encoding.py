@@ -12,8 +12,11 @@ from tiny_model import CHATML, SPECIAL_TOKENS, TEXTS, make_tokenizer, make_token
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tunesmith.errors import InvalidData, InvalidModel
-from tunesmith.rows.conversation import Message
-from tunesmith.rows.encoding import (
+from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.template import ChatTemplate
+from tunesmith.rows.files.reading import read_rows
+from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.tokens.encoding import (
     IGNORE_INDEX,
     Encoded,
     Encoder,
@@ -21,10 +24,7 @@ from tunesmith.rows.encoding import (
     encode_rows,
     first_trainable,
 )
-from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import read_rows
-from tunesmith.rows.template import ChatTemplate
-from tunesmith.rows.tokenizer_file import load_tokenizer
+from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}
 

@@ -23,8 +23,8 @@ import json, sys, time
 from pathlib import Path
 from tunesmith.errors import InvalidData
 from tunesmith.rows import tabular, unpacking
-from tunesmith.rows.recognising import recognise
-from tunesmith.rows.validation import validate
+from tunesmith.rows.files.detect_format import recognise
+from tunesmith.rows.report.validation import validate
 from tunesmith.spec.training import TrainSpec
 
 spec = TrainSpec.read({"model_name_or_path": "-", "train_file": "-"})

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows import json_array, reading
-from tunesmith.rows.checking import check_file
-from tunesmith.rows.reading import RowFile, read_rows
+from tunesmith.rows.files import json_array, reading
+from tunesmith.rows.files.reading import RowFile, read_rows
+from tunesmith.rows.report.checking import check_file
 
 ROW = {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "世界 🎉"}]}
 

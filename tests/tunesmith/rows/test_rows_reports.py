@@ -10,12 +10,12 @@ from tiny_model import make_tokenizer_folder
 from tunesmith.dataset_views import DataReport, TokenKind, Verdict
 from tunesmith.errors import NotFound
 from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.encoding import encode_file
-from tunesmith.rows.microscope import preview, row_sha256
-from tunesmith.rows.reading import RowFile
-from tunesmith.rows.recognising import recognise
+from tunesmith.rows.files.detect_format import recognise
+from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.report.preview import preview, row_sha256
+from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import shape_of
-from tunesmith.rows.validation import validate
+from tunesmith.rows.tokens.encoding import encode_file
 from tunesmith.spec.training import TrainSpec
 
 

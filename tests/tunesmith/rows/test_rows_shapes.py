@@ -8,17 +8,17 @@ import pytest
 from tiny_model import CHATML, make_tokenizer_folder
 
 from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
-from tunesmith.rows.builtin_templates import BUILT_IN
-from tunesmith.rows.checking import check_file
+from tunesmith.rows.chat.builtin_templates import BUILT_IN
+from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.template import ChatTemplate
 from tunesmith.rows.choosing import encoder_of
-from tunesmith.rows.conversation import Message
-from tunesmith.rows.encoding import IGNORE_INDEX, Encoder, encode_file, first_trainable
+from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.labels import check_classes, check_known, sort_classes
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import RowFile, read_rows
+from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.shapes import Shape, Text, shape_of
-from tunesmith.rows.template import ChatTemplate
-from tunesmith.rows.texts import TextEncoder
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file, first_trainable
+from tunesmith.rows.tokens.texts import TextEncoder
 from tunesmith.spec.training import TrainSpec
 
 PAIR = [Message("user", "q"), Message("assistant", "a")]

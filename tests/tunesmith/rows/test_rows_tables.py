@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunesmith.errors import InvalidData
-from tunesmith.rows import reading, tabular, unpacking
-from tunesmith.rows.checking import check_file
+from tunesmith.rows.files import decompress, reading, tabular
+from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.problems import RowProblem
-from tunesmith.rows.reading import RowFile, read_rows
+from tunesmith.rows.report.checking import check_file
 
 ROW = {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "世界 🎉"}]}
 
@@ -128,7 +128,7 @@ def test_broken_packages_are_refused(tmp_path: Path, data: bytes, said: str) -> 
 def test_a_bomb_is_refused_by_what_it_unpacks_to(
     tmp_path: Path, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "_SURELY_FINE", 1 << 20)
+    monkeypatch.setattr(decompress, "_SURELY_FINE", 1 << 20)
     bomb = write(tmp_path, pack(b'{"a": 1}\n' * 2_000_000), "rows.jsonl")
     assert "unpacks to more than" in refused(bomb)
     array = write(tmp_path, pack(b"[" + b'{"a": 1},' * 2_000_000 + b"{}]"), "rows.json")
@@ -160,7 +160,7 @@ def test_parquet_that_stores_one_value_for_all_rows_is_unpacked_little_by_little
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 2**20]))
     pq.write_table(pa.table({"text": column}), tmp_path / "bomb.parquet")
     script = (
-        "import sys; from tunesmith.rows.reading import RowFile\n"
+        "import sys; from tunesmith.rows.files.reading import RowFile\n"
         "n = 0\n"
         "for n, _ in RowFile(sys.argv[1]).scan():\n"
         "    if n == 2000: break\n"

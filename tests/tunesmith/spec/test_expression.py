@@ -7,7 +7,7 @@ import pytest
 from tunesmith.errors import InvalidInput
 from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.expression import parse_condition
-from tunesmith.spec.filling import parse_filling
+from tunesmith.spec.text_template import parse_filling
 
 ROW = {
     "text": "Hello world",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.schema import ParameterRow, rows
-from tunesmith.spec.foreign import FOREIGN
+from tunesmith.spec.compat import FOREIGN
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
 

@@ -1,0 +1,1 @@
+"""From a data file to the batches of a step: tokens, their cache, packing, padding, the order."""

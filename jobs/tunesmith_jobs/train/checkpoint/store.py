@@ -1,0 +1,572 @@
+"""Checkpoints on their way to storage and back.
+
+A thread of its own, of low priority, writes the large files and hashes them as it does, brings the folder to the
+storage, writes the manifest last and only then says so; the training thread goes on meanwhile. Resuming takes the
+newest checkpoint whose manifest and hashes agree.
+Knows folders and the storage; knows nothing of what is inside a checkpoint.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.activity import ActivityKind
+from tunesmith.artifacts import (
+    CHECKPOINTS,
+    FINAL_MODEL,
+    MANIFEST,
+    Manifest,
+    checkpoint_name,
+    checkpoint_step,
+    faults_of,
+    list_files,
+)
+from tunesmith.errors import NotOurs
+from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload, Warned
+from tunesmith.lifecycle import Reason
+from tunesmith.removal import (
+    claim_storage,
+    discard,
+    finish_removals,
+    lay,
+    remove_names,
+    remove_result,
+    remove_stored,
+    require_place,
+    result_in,
+    staged,
+    writer_of,
+)
+from tunesmith.storage import open_storage
+from tunesmith_jobs.activities import Activities, bytes_below
+from tunesmith_jobs.train.run.failures import StorageFailed, reason_of
+
+_TRIES = 4
+_PIECE_BYTES = 2**22
+_SETTLE_BYTES = 2**28
+_NICER = 10
+"""By how much the uploader's thread stands behind those that train. It gets whole cores when training waits for it."""
+_log = logging.getLogger("tunesmith_jobs.checkpoints")
+
+
+class Owner(NamedTuple):
+    """Whose files these are; goes into every manifest."""
+
+    task_id: str
+    attempt: int
+    base_model: str
+    chat_template_sha256: str | None
+
+
+class BigFile(NamedTuple):
+    """A file of a checkpoint that is not written yet."""
+
+    path: Path
+    pieces: Sequence[bytes | memoryview]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it will have."""
+        return sum(memoryview(piece).nbytes for piece in self.pieces)
+
+    def write(self, advance: Callable[[int], None] = lambda count: None) -> str:
+        """Write it; returns its sha256, taken on the way. The interpreter's lock is not held meanwhile.
+
+        Args:
+            advance: Told how many bytes more are written; what it raises ends the writing.
+        """
+        return write_pieces(self.path, self.pieces, advance)
+
+
+def write_pieces(
+    path: Path, pieces: Iterable[bytes | memoryview], advance: Callable[[int], None] = lambda count: None
+) -> str:
+    """Write a file from its pieces, each in smaller ones; see `BigFile.write`."""
+    digest = hashlib.sha256()
+    unsettled = 0
+    with path.open("wb", buffering=0) as file:
+        for piece in map(memoryview, pieces):
+            for begin in range(0, len(piece), _PIECE_BYTES):
+                part = piece[begin : begin + _PIECE_BYTES]
+                digest.update(part)
+                unsettled += len(part)
+                advance(len(part))
+                while part:
+                    part = part[file.write(part) :]
+                if unsettled >= _SETTLE_BYTES:
+                    # Else the last wait for the disk would be for all of it, and nobody could see it get on.
+                    os.fsync(file.fileno())
+                    unsettled = 0
+    return digest.hexdigest()
+
+
+class ArtifactStore:
+    """A task's artifact folder in storage, and the user's own folder beside it when one was asked for."""
+
+    def __init__(
+        self,
+        artifact_uri: str,
+        owner: Owner,
+        output_dir: Path | None = None,
+        warn: Callable[[Warned], None] = lambda _: None,
+        activities: Activities | None = None,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            artifact_uri: The artifact folder.
+            owner: Whose it is.
+            output_dir: The user's own folder.
+            warn: Told once of each place in it that others hold.
+            activities: Told how far it is with what it brings there.
+        """
+        self._activities = activities or Activities()
+        self._storage = open_storage(artifact_uri)
+        self._uri = artifact_uri.rstrip("/")
+        self._owner = owner
+        self._output_dir = output_dir
+        self._warn = warn
+        self._is_claimed: bool | None = None
+        self.not_shown: dict[Path, str] = {}
+        """Places in the user's folder that others hold, and why nothing was published there."""
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoint folders, oldest first; whole or not."""
+        found = (checkpoint_step(name) for name in self._storage.list(CHECKPOINTS))
+        return sorted(step for step in found if step is not None)
+
+    def newest(
+        self,
+        scratch: Path,
+        warn: Callable[[Warned], None],
+        look: Callable[[Path, int], list[str]] = lambda folder, step: [],
+        passed: Collection[int] = (),
+    ) -> tuple[int, Path] | None:
+        """The newest checkpoint of this task that verifies, as a local folder; others are passed over with a warning.
+
+        Args:
+            scratch: Takes a copy, where the storage lies elsewhere.
+            warn: Told of each that is passed over.
+            look: Says what is wrong with the inside of one whose files are those that were saved.
+            passed: Steps whose checkpoints were tried, and told of.
+        """
+        for step in reversed(self.steps()):
+            if step in passed:
+                continue
+            folder = self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
+            faults = faults_of(folder) or self._strange(folder, step) or look(folder, step)
+            if not faults:
+                return step, folder
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            warn(
+                Warned(
+                    code="checkpoint_damaged",
+                    message=f"`{checkpoint_name(step)}` is not used: {faults[0]}{more}.",
+                    hint="Training goes on from the checkpoint before it, or from the start.",
+                )
+            )
+        return None
+
+    def _strange(self, folder: Path, step: int) -> list[str]:
+        """Whether a whole checkpoint is of another task, or of another step than its name says."""
+        manifest = Manifest.decode((folder / MANIFEST).read_bytes())
+        assert manifest is not None
+        if manifest.task_id != self._owner.task_id:
+            return [f"it is of another task (`{manifest.task_id}`)"]
+        if manifest.kind != "checkpoint" or manifest.step != step:
+            return [f"its manifest is of a {manifest.kind} of step {manifest.step}"]
+        return []
+
+    def put(
+        self,
+        folder: Path,
+        path: str,
+        step: int,
+        kind: str = "checkpoint",
+        sums: Mapping[Path, str] | None = None,
+    ) -> tuple[Manifest, str]:
+        """Bring a local folder to storage, its manifest last, and both on disk where the storage is a local folder.
+
+        Args:
+            folder: The folder; consumed.
+            path: Where it goes.
+            step: The step that it was saved at.
+            kind: What it holds.
+            sums: The sha256 of files in it that are known already.
+
+        Returns:
+            The manifest and the URI of what was stored.
+
+        Raises:
+            NotOurs: Something stands there that this task did not make.
+        """
+        with self._activities.doing(ActivityKind.SAVING, total=bytes_below(folder)) as doing:
+            files = list_files(folder, sums, doing.advance)
+        manifest = Manifest.model_validate(
+            {**self._owner._asdict(), "step": step, "kind": kind, "files": files}
+        )
+        here = self._storage.local(path)
+        if here is not None:
+            self._put_here(folder, here, manifest)
+        else:
+            self._put_there(folder, path, manifest)
+        self._show(folder, path)
+        return manifest, f"{self._uri}/{path}"
+
+    def _put_here(self, folder: Path, target: Path, manifest: Manifest) -> None:
+        """Let a folder appear whole and on disk, in place of an earlier one of this task."""
+        task_id = self._owner.task_id
+        target.parent.mkdir(parents=True, exist_ok=True)
+        require_place(target, task_id, unfinished=self._is_own())
+        busy = self._activities
+        with staged(target, task_id) as new:
+            try:
+                new.rmdir()
+                folder.rename(new)
+            except OSError:  # another file system
+                with busy.doing(
+                    ActivityKind.UPLOADING, total=manifest.total_bytes, measure=lambda: bytes_below(new)
+                ):
+                    shutil.copytree(folder, new)
+            (new / MANIFEST).write_bytes(manifest.encode())
+            with busy.doing(ActivityKind.SAVING, total=manifest.total_bytes) as doing:
+                for path in (*sorted(new.rglob("*")), new):
+                    _settle(path)
+                    doing.advance(path.stat().st_size if path.is_file() else 0)
+            lay(new, target, task_id, unfinished=self._is_own())
+            _settle(target.parent)
+
+    def _put_there(self, folder: Path, path: str, manifest: Manifest) -> None:
+        """Bring a folder to a storage that is no folder here: its manifest last, what it replaces by name."""
+        before = result_in(self._storage, path)
+        is_ours = before.task_id == self._owner.task_id if before is not None else self._is_own()
+        there = set(self._storage.files(path))
+        if there and not is_ours:
+            raise NotOurs(
+                f"`{self._uri}/{path}` is not what this task made: it is left as it is.",
+                hint="Move it away: the task saves into its own folder.",
+            )
+        # What is replaced must first stop to count as whole.
+        remove_names(self._storage, path, MANIFEST)
+        with self._activities.doing(ActivityKind.UPLOADING, total=manifest.total_bytes) as doing:
+            self._storage.put_folder(folder, path, doing.advance)
+        kept = {file.path for file in manifest.files} | {MANIFEST}
+        if before is not None:
+            remove_names(self._storage, path, *({file.path for file in before.files} - kept))
+        self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+
+    def _is_own(self) -> bool:
+        """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
+        if self._is_claimed is None:
+            names = (CHECKPOINTS, FINAL_MODEL)
+            for folder in (self._storage.local(CHECKPOINTS), self._storage.local(), self._output_dir):
+                if folder is not None:
+                    finish_removals(folder, self._owner.task_id)
+            # A folder from before there were marks, whose path does not name the task: its checkpoints tell.
+            is_proven = any(self._is_ours(step) for step in reversed(self.steps()))
+            self._is_claimed = claim_storage(self._storage, self._owner.task_id, () if is_proven else names)
+        return self._is_claimed
+
+    def _is_ours(self, step: int) -> bool:
+        manifest = self.manifest(step)
+        return manifest is not None and manifest.task_id == self._owner.task_id
+
+    def _show(self, folder: Path, path: str) -> None:
+        """Show what was stored in the user's own folder too, unless something of others' stands there."""
+        if self._output_dir is None:
+            return
+        target, fetched = self._output_dir / path.rsplit("/", 1)[-1], folder.parent / "publish"
+
+        def shown() -> int:
+            return bytes_below(fetched, *target.parent.glob(f".{target.name}.*"))
+
+        try:
+            with self._activities.doing(ActivityKind.SAVING, measure=shown):
+                left = publish(self._storage.get_folder(path, fetched), target, self._owner.task_id)
+        except NotOurs as error:
+            if target not in self.not_shown:
+                _log.warning("%s is not published: %s", path, error)
+                self._warn(
+                    Warned(
+                        code="not_published",
+                        message=f"`{path}` is in the storage and not in `{self._output_dir}`: {error.message}",
+                        hint=error.hint,
+                    )
+                )
+            self.not_shown[target] = error.message
+            return
+        finally:
+            if self._storage.local(path) is None:
+                discard(fetched)  # the copy from which it was shown
+        self.not_shown.pop(target, None)
+        if left:
+            _log.warning("`%s` and more had been laid into `%s`: it was moved beside it", left[0], target)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file that is not part of a checkpoint."""
+        self._is_own()
+        self._storage.write(path, data)
+
+    def remove_checkpoint(self, step: int) -> bool:
+        """Remove a checkpoint; it stops to count as whole before its files go.
+
+        Returns:
+            Whether nothing is left of it: what others laid into it stays.
+
+        Raises:
+            NotOurs: It is not this task's.
+        """
+        path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
+        task_id = self._owner.task_id
+        is_gone = remove_stored(self._storage, path, task_id, unfinished=self._is_own())
+        if self._output_dir is not None:
+            published = self._output_dir / checkpoint_name(step)
+            if writer_of(published) == task_id:
+                try:
+                    remove_result(published, task_id)
+                except (NotOurs, OSError) as error:  # the task's own copy is what counts
+                    _log.warning("`%s` is left: %s", published, error)
+        return is_gone
+
+    def is_whole(self, step: int, manifest: Manifest) -> bool:
+        """Whether the storage gives back a checkpoint's manifest and names all its files; hashes are left alone."""
+        path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
+        if self._storage.read(f"{path}/{MANIFEST}") != manifest.encode():
+            return False
+        return {file.path.split("/")[0] for file in manifest.files} <= set(self._storage.list(path))
+
+    def manifest(self, step: int) -> Manifest | None:
+        """A checkpoint's manifest; None where the storage gives none back."""
+        try:
+            data = self._storage.read(f"{CHECKPOINTS}/{checkpoint_name(step)}/{MANIFEST}")
+        except OSError:
+            _log.warning("the manifest of checkpoint-%s could not be read", step, exc_info=True)
+            return None
+        return Manifest.decode(data) if data is not None else None
+
+    def uri(self, step: int) -> str:
+        """Where a checkpoint lies."""
+        return f"{self._uri}/{CHECKPOINTS}/{checkpoint_name(step)}"
+
+    def checkpoint_folder(self, step: int, scratch: Path) -> Path:
+        """A checkpoint as a local folder, unverified."""
+        return self._storage.get_folder(f"{CHECKPOINTS}/{checkpoint_name(step)}", scratch)
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, else a copy. Our files are never changed in place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def publish(source: Path, target: Path, task_id: str) -> list[Path]:
+    """Show a whole folder at `target` too; it appears there complete, in place of the task's own earlier one.
+
+    Returns:
+        What others had laid into the earlier one: it lies in a folder beside it now.
+
+    Raises:
+        NotOurs: Something else stands there; it is left as it is.
+    """
+    require_place(target, task_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with staged(target, task_id) as new:
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                link_or_copy(file, new / file.relative_to(source))
+        return lay(new, target, task_id)
+
+
+class _Order(NamedTuple):
+    step: int
+    folder: Path
+    metrics: dict[str, float]
+    ready: Callable[[], bool]
+    best_step: int | None
+    files: Sequence[BigFile]
+    written: Callable[[], None]
+
+
+class Uploader:
+    """Brings checkpoints to storage in the background, one at a time, and removes the oldest beyond `keep` of them.
+
+    The newest, the best and those that a user pinned are never removed. Nothing is while it is not known what is
+    pinned (`pinned` gives None), nor before the newest was found whole in the storage.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        emit: Callable[[JobPayload], None],
+        keep: int,
+        pinned: Callable[[], frozenset[int] | None] = frozenset,
+        activities: Activities | None = None,
+    ) -> None:
+        self._store = store
+        self._activities = activities or Activities()
+        self._emit = emit
+        self._keep = keep
+        self._pinned = pinned
+        self._queue: queue.Queue[_Order | None] = queue.Queue(maxsize=1)
+        self._error: BaseException | None = None
+        self._aborted = threading.Event()
+        self._left: set[int] = set()
+        """Steps in whose folders something of others' lies."""
+        self.last_step: int | None = None
+        self._thread = threading.Thread(target=self._run, name="checkpoint-uploader", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        step: int,
+        folder: Path,
+        metrics: Mapping[str, float],
+        ready: Callable[[], bool] = lambda: True,
+        *,
+        best_step: int | None = None,
+        files: Sequence[BigFile] = (),
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Hand a finished local checkpoint over; blocks only while another one waits already.
+
+        Args:
+            step: Its step.
+            folder: The folder; consumed.
+            metrics: What was measured at that step.
+            ready: Says when the other workers' files are in the folder too.
+            best_step: The step of the best checkpoint so far, where evaluations tell.
+            files: What is still to be written into the folder.
+            written: Called once `files` are read no more.
+
+        Raises:
+            StorageFailed: An earlier checkpoint could not be stored.
+        """
+        self._raise()
+        self._queue.put(_Order(step, folder, dict(metrics), ready, best_step, files, written))
+
+    def tell_again(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
+        """Say of a checkpoint that is stored what was measured of it since."""
+        manifest = self._store.manifest(step)
+        if manifest is not None:
+            self._tell(step, manifest, self._store.uri(step), metrics, is_best=step == best_step)
+
+    def close(self) -> None:
+        """Wait until all is stored.
+
+        Raises:
+            StorageFailed: A checkpoint could not be stored.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def abort(self) -> None:
+        """Publish nothing more and return; what is on its way is left unfinished."""
+        self._aborted.set()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise StorageFailed(f"A checkpoint could not be stored: {self._error}") from self._error
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # a system that knows no priority of a thread
+            # Counted from the process's own: Ray starts its workers behind all else.
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _NICER))
+        while (order := self._queue.get()) is not None:
+            try:
+                if self._error is not None or self._aborted.is_set():
+                    order.written()
+                    continue
+                self._store_one(order)
+            except BaseException as error:  # a panic too: without this thread training would wait for ever
+                _log.exception("checkpoint-%s was not stored", order.step)
+                self._error = error
+
+    def _store_one(self, order: _Order) -> None:
+        try:
+            size = sum(file.size for file in order.files)
+            with self._activities.doing(ActivityKind.SAVING, total=size) as doing:
+                sums = {file.path: file.write(doing.advance) for file in order.files}
+        finally:
+            order.written()
+        deadline = time.monotonic() + 120
+        with self._activities.doing(ActivityKind.SAVING, measure=lambda: bytes_below(order.folder)):
+            while not order.ready():
+                if time.monotonic() > deadline:
+                    raise StorageFailed(
+                        "another worker's part of the checkpoint did not come within two minutes"
+                    )
+                time.sleep(0.05)
+        path = f"{CHECKPOINTS}/{checkpoint_name(order.step)}"
+        for left in reversed(range(_TRIES)):
+            try:
+                manifest, uri = self._store.put(order.folder, path, order.step, sums=sums)
+                break
+            except OSError as error:
+                is_final = not left or not order.folder.is_dir() or reason_of(error) is Reason.DISK_FULL
+                if is_final or self._aborted.wait(2.0 ** (_TRIES - left - 1)):
+                    raise
+        if self._aborted.is_set():
+            return
+        discard(order.folder)  # a storage that copies leaves it
+        self.last_step = order.step
+        self._tell(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
+        pinned = self._pinned()
+        try:
+            if pinned is not None and self._store.is_whole(order.step, manifest):
+                self._prune(order.step, {*pinned, order.best_step})
+        except OSError as error:  # what is not removed costs room, not the training: it is tried again
+            _log.warning("older checkpoints are not removed: %s", error)
+
+    def _tell(
+        self, step: int, manifest: Manifest, uri: str, metrics: Mapping[str, float], *, is_best: bool
+    ) -> None:
+        self._emit(
+            CheckpointSaved(
+                step=step,
+                uri=uri,
+                bytes=manifest.total_bytes,
+                files=len(manifest.files),
+                manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
+                metrics=dict(metrics),
+                best=is_best,
+            )
+        )
+
+    def _prune(self, newest: int, protected: set[int | None]) -> None:
+        older = [step for step in self._store.steps() if step < newest and step not in self._left]
+        excess = max(0, len(older) + 1 - self._keep)
+        for step in [step for step in older if step not in protected][:excess]:
+            try:
+                if not self._store.remove_checkpoint(step):
+                    self._left.add(step)
+            except NotOurs as error:
+                _log.warning("checkpoint-%s is not removed: %s", step, error)
+                self._left.add(step)
+                continue
+            except OSError as error:
+                _log.warning("checkpoint-%s is not removed: %s", step, error)
+                if step in self._store.steps():
+                    continue
+            self._emit(CheckpointRemoved(step=step))

@@ -1,0 +1,1 @@
+"""One run, step by step: the Trainer, its callbacks, and how it is interrupted."""

@@ -1,0 +1,100 @@
+"""Around the steps: the libraries are set up, the model is sped up, what was resolved is said and kept.
+
+Knows the libraries' switches; knows nothing of how a run goes.
+"""
+
+import ctypes
+import gc
+import logging
+import os
+from typing import Any
+
+from tunesmith.rows.order import ORDER_FILE, RowOrder
+from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
+from tunesmith_jobs.models.reading import stay_offline
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""What glibc's `mallopt` calls them."""
+_log = logging.getLogger("tunesmith_jobs.train")
+
+
+def prepare_libraries() -> None:
+    """Set what the heavy libraries read when they are imported, and import them."""
+    stay_offline()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    transformers.utils.logging.disable_progress_bar()
+
+
+def keep_freed_memory() -> None:
+    """Let a step take the memory that the one before it freed.
+
+    glibc gives large blocks back to the system, which zeroes each page of them before it is used again: on a processor
+    that took a tenth of a step. What is allocated before this is called, such as the weights, is still given back.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    # An older glibc takes no more than the second.
+    if not mallopt(_MMAP_THRESHOLD, 2**30):
+        mallopt(_MMAP_THRESHOLD, 2**25)
+
+
+def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
+    """Compute with less where the result is the same; says how the loss is computed and why."""
+    from tunesmith_jobs.train.model.lora_linear import use_fused_lora
+    from tunesmith_jobs.train.model.loss import use_supervised_loss
+
+    if choice.device == "cpu":
+        keep_freed_memory()
+    if choice.device == "cpu" and spec.use_lora and not uses_zero(spec) and not spec.torch_compile:
+        use_fused_lora(model)
+    if data.classes:
+        return "of classes"
+    if uses_zero(spec):
+        return "of all positions: DeepSpeed may hold the head in parts"
+    why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
+    return f"of all positions: {why}" if why else "of trained positions"
+
+
+def facts_of(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any]:
+    """What was resolved, for the task's page."""
+    import torch
+
+    from tunesmith_jobs.train.model import build as models
+
+    return (
+        {
+            "threads": torch.get_num_threads(),
+        }
+        | data.facts()
+        | choice.facts()
+        | models.facts(model, spec)
+    )
+
+
+def write_order(store: Any, spec: TrainSpec, data: Any) -> None:
+    """Keep which rows every step takes. Training does not wait for it to work."""
+    bounds, numbers = data.rows.origins
+    batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.workers[1]
+    order = RowOrder(spec.seed, spec.reshuffle_each_epoch, batch, bounds.tolist(), numbers.tolist())
+    try:
+        store.write(ORDER_FILE, order.encode())
+    except OSError:
+        _log.exception("which rows every step takes was not stored")
+
+
+def free_memory() -> None:
+    """Give back what the trainer before held."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""Rows out of files: formats, compression, bounds on what is read."""

@@ -1,0 +1,112 @@
+"""From plain texts to token ids and labels: documents for pre-training, texts for SFT, texts with a class.
+
+A text is read as the tokenizer reads it: control tokens in it are the writer's own (a text may be a conversation that
+was rendered elsewhere), and the tokenizer's own begin mark is kept. A document ends with the model's end of text.
+
+Knows the `tokenizers` library; knows nothing of conversations or templates.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import InvalidModel
+from tunesmith.rows.chat.template import find_special_tokens
+from tunesmith.rows.files.json_file import read_object
+from tunesmith.rows.problems import RowProblem
+from tunesmith.rows.shapes import Text
+from tunesmith.rows.tokens.encoding import Encoded
+from tunesmith.rows.tokens.tokenizer_file import check_ids, load_tokenizer, vocab_size
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class TextEncoder:
+    """Encodes texts for one model. The first token has no label: nothing predicts it.
+
+    Args:
+        tokenizer: The model's tokenizer. It is copied; its truncation and padding are not used.
+        max_length: Tokens a text is cut to, on the right; None does not cut.
+        end: The token that is put behind a text; None puts none and gives no labels, as a classifier is trained.
+        vocab_size: Rows of the model's embedding; a text with an id beyond it is refused. None does not check.
+    """
+
+    template = None
+
+    def __init__(
+        self, tokenizer: "Tokenizer", max_length: int | None, end: int | None, vocab_size: int | None = None
+    ) -> None:
+        from tokenizers import Tokenizer
+
+        self.max_length = max_length
+        self._end = end
+        self._vocab_size = vocab_size
+        self._tokenizer: Any = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        if end is None and max_length is not None:
+            # The tokenizer itself keeps the marks that a classifier reads (`[SEP]`) when it cuts.
+            self._tokenizer.enable_truncation(max_length)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | Path,
+        max_length: int | None,
+        *,
+        tokenizer: str | Path | None = None,
+        classify: bool = False,
+    ) -> "TextEncoder":
+        """The encoder of a model folder, or of a model with the tokenizer of another folder.
+
+        Raises:
+            InvalidModel: Its tokenizer is missing or broken, or nothing says which token ends a text.
+        """
+        source = Path(tokenizer or folder)
+        loaded = load_tokenizer(source)
+        end = None if classify else _end_of_text(loaded, source, Path(folder))
+        return cls(loaded, max_length, end, vocab_size(Path(folder)))
+
+    def try_batch(self, batch: Sequence[Text]) -> list[Encoded | RowProblem]:
+        """Encode many at once, with each bad one's problem in its place."""
+        results: list[Encoded | RowProblem] = []
+        for text, encoding in zip(
+            batch, self._tokenizer.encode_batch([sample.text for sample in batch]), strict=True
+        ):
+            try:
+                results.append(self._finish(text, encoding))
+            except RowProblem as problem:
+                results.append(problem)
+        return results
+
+    def _finish(self, text: Text, encoding: Any) -> Encoded:
+        ids: list[int] = encoding.ids
+        check_ids(ids, self._vocab_size)
+        if not ids:
+            raise RowProblem("The tokenizer makes no token of the text.", "Remove the row.")
+        if self._end is None:
+            cut = sum(len(part.ids) for part in encoding.overflowing)
+            return Encoded(ids, [], cut, 1, text.label)
+        if ids[-1] != self._end:
+            ids = [*ids, self._end]
+        kept = len(ids) if self.max_length is None else self.max_length
+        return Encoded(ids[:kept], [(1, len(ids))], max(0, len(ids) - kept), 2, text.label)
+
+
+def _end_of_text(tokenizer: "Tokenizer", folder: Path, model: Path) -> int:
+    """The token that ends a text: the tokenizer's `eos_token`, else what the model's config names."""
+    name = find_special_tokens(folder).get("eos_token")
+    number = tokenizer.token_to_id(name) if name else None
+    if number is not None:
+        return int(number)
+    for file in (model / "generation_config.json", model / "config.json"):
+        value = read_object(file).get("eos_token_id") if file.is_file() else None
+        value = value[0] if isinstance(value, list) and value else value
+        if isinstance(value, int) and value >= 0:
+            return value
+    raise InvalidModel(
+        f"`{folder}` does not say which token ends a text.",
+        hint="Write `eos_token` into its `tokenizer_config.json`.",
+        field="tokenizer_config.json",
+    )
