@@ -7,16 +7,21 @@ holds the token of its own attempt and nothing that makes others: the secret sta
 import datetime as dt
 import hashlib
 import hmac
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tunesmith.spec.task import Kind
 
 
 class AttemptDocument(BaseModel):
-    """What an attempt of any kind needs to run and to report."""
+    """What an attempt of any kind needs to run and to report.
+
+    One that was written before documents held a token names the file of the secret: the attempt that was queued with it
+    makes the token itself, so that an update of the platform costs no attempt.
+    """
 
     model_config = ConfigDict(extra="ignore")
     task_id: str
@@ -41,6 +46,11 @@ class AttemptDocument(BaseModel):
         gt=0,
         description="One that gave no sign of life and took no processor time for so long is started again.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_token(cls, given: Any) -> Any:
+        return _completed(given, lambda secret: report_token(secret, given["task_id"], given["attempt"]))
 
 
 class StopMarker(BaseModel):
@@ -92,6 +102,11 @@ class RunnerDocument(BaseModel):
     api_url: str = Field(description="Where to ask.")
     token: str = Field(repr=False, description="The bearer token that it asks with: it reports for no task.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_token(cls, given: Any) -> Any:
+        return _completed(given, lambda secret: runner_token(secret, given["runner_id"]))
+
 
 class RunnerAsk(BaseModel):
     """A runner asks for work; asking is also its sign of life."""
@@ -104,6 +119,16 @@ class RunnerAnswer(BaseModel):
     """What a runner is to do."""
 
     document_uri: str | None = Field(description="The attempt to run; none: ask again.")
+
+
+def _completed(given: Any, token_of: Callable[[str], str]) -> Any:
+    """A document of before with its token; where the secret is not to be read, as it was."""
+    if not isinstance(given, dict) or "token" in given or "secret_file" not in given:
+        return given
+    try:
+        return given | {"token": token_of(read_secret(given["secret_file"]))}
+    except (OSError, KeyError):
+        return given
 
 
 def report_token(secret: str, task_id: str, attempt: int) -> str:

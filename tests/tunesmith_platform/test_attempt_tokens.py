@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from tunesmith.errors import PathNotAllowed
 from tunesmith.home import Home
-from tunesmith.job import read_secret, report_token
+from tunesmith.job import JobDocument, RunnerDocument, read_secret, report_token, runner_token
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.runners.pool import RunnerPool
@@ -135,3 +136,24 @@ def test_a_document_is_no_file_that_a_user_may_name(plane: Plane, two: tuple[str
     assert allowed_path(str(Path(document).parent / "artifacts"), roots)
     with pytest.raises(PathNotAllowed):
         allowed_uri("s3://b/x/tasks/task-1/attempt-1.json", ["s3://b/x/"])
+
+
+def test_what_was_queued_before_documents_held_tokens_still_runs(plane: Plane, client: TestClient) -> None:
+    """It names the secret's file; its attempt's token, and none but it, is what it reports with."""
+    plane.settings.max_concurrent_jobs = 3
+    task = plane.running()
+    before = handed(plane.jobs, f"{task.id}-1") | {"secret_file": str(plane.home.report_secret_file)}
+    del before["token"]
+    document = JobDocument.model_validate_json(json.dumps(before))
+    answer = client.post(
+        f"/v1/tasks/{task.id}/reports",
+        json={"attempt": 1, "events": []},
+        headers={"Authorization": f"Bearer {document.token}"},
+    )
+    assert answer.status_code == 200, answer.text
+    runner = {"runner_id": "runner-a", "api_url": "-", "secret_file": str(plane.home.report_secret_file)}
+    secret = read_secret(plane.home.report_secret_file)
+    assert RunnerDocument.model_validate(runner).token == runner_token(secret, "runner-a")
+    for broken in (before | {"secret_file": "/nowhere"}, {"task_id": "t"}):
+        with pytest.raises(ValidationError, match="token"):
+            JobDocument.model_validate(broken)
