@@ -3,6 +3,7 @@
 Knows files; knows nothing of training.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from tunesmith.errors import NotFound
 from tunesmith.job import AttemptDocument, JobDocument
+from tunesmith.lifecycle import State
+from tunesmith.removal import discard_file
 from tunesmith.storage import open_storage
 
 if TYPE_CHECKING:
@@ -43,11 +46,25 @@ def _outcome_file(document: AttemptDocument) -> Path:
 
 
 def write_outcome(document: AttemptDocument, outcome: "Outcome") -> None:
-    """Leave the outcome for the driver, whole or not at all."""
+    """Leave the outcome for the driver, whole or not at all; a failure only where no outcome is left yet.
+
+    The first worker alone ends in order, and that counts whatever befalls the others on their way out. Of several
+    failures the first is the cause: the others only lost their peer.
+    """
     file = _outcome_file(document)
-    part = file.with_suffix(".part")
+    part = file.with_name(f"{file.stem}-{os.getpid()}.part")
     part.write_text(outcome.model_dump_json())
-    part.replace(file)
+    if outcome.outcome is not State.FAILED:
+        part.replace(file)
+        return
+    try:
+        os.link(part, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not file.exists():
+            part.replace(file)
+    discard_file(part)
 
 
 def read_outcome(document: AttemptDocument) -> "Outcome | None":

@@ -106,6 +106,15 @@ def test_two_workers_train_as_one(tmp_path: Path, model: Path, alone: Path) -> N
     assert_same_curve(tmp_path, alone)
 
 
+def test_a_worker_that_cannot_save_its_part_keeps_no_other_waiting(tmp_path: Path, model: Path) -> None:
+    """All end at that save, with its reason: none waits for a message that does not come."""
+    run_workers(tmp_path, model, 2, State.FAILED, full_rank=1)
+    said = [json.loads((tmp_path / f"said-{rank}").read_text().splitlines()[-1]) for rank in (0, 1)]
+    assert [outcome["reason"] for outcome in said] == ["storage", "disk_full"]
+    assert "another worker" in said[0]["message"]
+    assert not tr.saved(tmp_path)
+
+
 @needs_deepspeed
 @pytest.mark.parametrize(
     ("stage", "offload"),

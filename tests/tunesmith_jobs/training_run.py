@@ -2,6 +2,7 @@
 as a process of its own that they may kill (`python training_run.py <arguments as JSON>`)."""
 
 import datetime as dt
+import errno
 import json
 import os
 import random
@@ -167,6 +168,14 @@ def losses(folder: Path, *attempts: int, name: str = "loss") -> dict[int, float]
     return found
 
 
+def _disk_full() -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
+    if given.pop("full_rank", None) == given.get("rank"):
+        from tunesmith_jobs.train.checkpoint import states
+
+        states.random_states = _disk_full
     print(run(Path(given.pop("folder")), Path(given.pop("model")), **given).model_dump_json())

@@ -84,25 +84,26 @@ def work(uri: str, rank: int, world: int, is_drained: Callable[[], bool] = lambd
     if read_outcome(document) is not None:
         return  # it ended before this worker was lost
     with alive(document, rank):
-        _work(document, rank, is_drained)
+        outcome = _work(document, rank, is_drained)
+    if world > 1 and outcome.outcome is State.FAILED and not outcome.superseded:
+        raise RuntimeError(outcome.message)  # the others wait for this worker: Ray must end them
 
 
-def _work(document: JobDocument, rank: int, is_drained: Callable[[], bool]) -> None:
+def _work(document: JobDocument, rank: int, is_drained: Callable[[], bool]) -> Outcome:
     if rank:
         outcome = _train(document, Silent(), rank, 0, Notices(is_drained))
         if outcome.outcome is State.FAILED:
             write_outcome(document, outcome)
-            raise RuntimeError(outcome.message)  # the others wait for this worker: Ray must end them
-        return
+        return outcome
     restart = count_restart(document)
     # The first worker lies where the driver does: they share a spool. What it is told, the others follow.
     notices = Notices(is_drained, functools.partial(is_told_to_leave, document))
     with Reporter(document, lock_timeout=120) as reporter:
         outcome = _train(document, reporter, rank, restart, notices)
-        if outcome.superseded:
-            return
-        reporter.drain(_DRAIN_SECONDS)
-        write_outcome(document, outcome)
+        if not outcome.superseded:
+            reporter.drain(_DRAIN_SECONDS)
+            write_outcome(document, outcome)
+        return outcome
 
 
 def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int, notices: Notices) -> Outcome:

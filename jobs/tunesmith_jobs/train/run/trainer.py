@@ -38,7 +38,7 @@ from tunesmith_jobs.train.model.weights import written_in_pieces
 from tunesmith_jobs.train.run import build_optimizer
 from tunesmith_jobs.train.run.callbacks import Conductor, Standing
 from tunesmith_jobs.train.run.evaluation import class_loss, perplexity
-from tunesmith_jobs.train.run.failures import NonFinite, is_out_of_memory
+from tunesmith_jobs.train.run.failures import NonFinite, StorageFailed, is_out_of_memory
 from tunesmith_jobs.train.run.interruption import Moment, Notices, TooLarge
 from tunesmith_jobs.train.run.plan import Plan, Window
 
@@ -115,6 +115,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self._is_own = False
         """Whether this task saved the checkpoint that is gone on from."""
         self._still_steps = 0
+        self._save_failed: Exception | None = None
         super().__init__(
             model,
             args,
@@ -391,7 +392,10 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)  # by a worker that is faster than the first
         name = states.random_file(self.args.process_index, self.args.world_size)
-        states.write_tensors(folder / name, states.random_states())
+        try:
+            states.write_tensors(folder / name, states.random_states())
+        except Exception as error:  # the others are on their way to the next message: see `_save_checkpoint`
+            self._save_failed = error
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / checkpoint_name(self.state.global_step)
@@ -404,6 +408,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             build_optimizer.evaluating(self.optimizer),
         ):
             super()._save_checkpoint(model, trial)
+            self._agree_on_save()
             self.files = self.snapshots.take()
         self.standing.keep(self.state.global_step)
         self.standing.measured = dict(self.latest)
@@ -412,6 +417,22 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             self.standing.write(folder)
             for script in folder.glob("zero_to_*.py"):
                 remove_own(script)  # DeepSpeed adds programs; the whole weights lie beside them anyway
+
+    def _agree_on_save(self) -> None:
+        """See that every worker could save its part, so that none waits for one that has failed.
+
+        Raises:
+            StorageFailed: One could not.
+        """
+        failed, self._save_failed = self._save_failed, None
+        is_failed = failed is not None
+        if self.args.world_size > 1:
+            told = torch.tensor(float(is_failed), device=self.args.device)
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+            is_failed = bool(told)
+        if is_failed:
+            words = failed if failed is not None else "another worker's part could not be written"
+            raise StorageFailed(f"A checkpoint could not be saved: {words}") from failed
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with restore.told(resume_from_checkpoint):
