@@ -11,9 +11,10 @@ from conftest_platform import Plane, home
 from served import served
 from waiting import free_port
 
+from tunesmith.cli import watching_many
 from tunesmith.client import Client
 from tunesmith.notifications import EMAIL
-from tunesmith.workspace import Changed, Deleted, Listed
+from tunesmith.workspace import Changed, Deleted, Listed, TaskLine
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.monitoring import workspace
 
@@ -142,17 +143,30 @@ def test_positions_lose_nothing_and_old_ones_begin_anew(
     assert isinstance(reader.after(start)[0], Listed), "more has happened than is kept"
 
 
-def test_watch_shows_all_live_tasks_until_none_is(plane: Plane, cli: Callable[..., Any]) -> None:
+def test_watch_shows_all_live_tasks_until_none_is(
+    plane: Plane, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks = [plane.running(name=name) for name in ("one", "two")]
+    said_of: list[str] = []
+    both_shown = threading.Event()
+    real = watching_many.said
+
+    def listened(line: TaskLine) -> str:
+        said_of.append(line.name)
+        if set(said_of) == {"one", "two"}:
+            both_shown.set()
+        return real(line)
 
     def end() -> None:
+        both_shown.wait(60)
         for task in tasks:
             finish(plane, task)
 
-    timer = threading.Timer(1.0, end)
-    timer.start()
+    monkeypatch.setattr(watching_many, "said", listened)
+    ender = threading.Thread(target=end)
+    ender.start()
     said = cli("watch")
-    timer.join()
+    ender.join()
     assert said.code == 0
     for name in ("one", "two"):
         assert f"{name}  running" in said.out
