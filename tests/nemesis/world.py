@@ -265,7 +265,7 @@ class World:
             case Part.CONTROLLER:
                 return self._named("ray::TrainController")
             case Part.DRIVER:
-                return [p for p in processes_of(task_id) if "tunesmith_jobs" in _words(p)]
+                return self._drivers(task_id)
             case Part.WORKER:
                 return [
                     p for p in processes_of(task_id, by_name=False) if "tunesmith_jobs.entry" not in _words(p)
@@ -274,6 +274,14 @@ class World:
                 return [psutil.Process(self._s3.process.pid)] if self._s3 else []
             case Part.DATABASE | Part.DISK:
                 raise AssertionError("they are no processes")
+
+    def _drivers(self, task_id: str) -> list[psutil.Process]:
+        """A job on Ray names its task; a warm runner names itself, and the database says which task it was given."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT id, job_id FROM runners WHERE job_id IS NOT NULL")
+            names = [task_id, *(runner for runner, given in rows if given.rpartition("-")[0] == task_id)]
+        candidates = (p for p in psutil.process_iter() if "tunesmith_jobs" in _words(p))
+        return [p for p in candidates if any(name in _words(p) for name in names)]
 
     def _named(self, name: str) -> list[psutil.Process]:
         found = []
