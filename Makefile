@@ -7,11 +7,13 @@ DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test test-deepspeed nemesis test-gpu lint unit bench reference clean
+.PHONY: help setup demo check test test-all test-deepspeed nemesis test-gpu lint unit bench reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
-	@echo "make test   lint, types, layout guards and every test"
+	@echo "make check  lint, types, layout guards and every test that needs no torch: within five minutes"
+	@echo "make test   lint, types, layout guards and every test but those marked long"
+	@echo "make test-all  those too, DeepSpeed's, more of nemesis, and whether the benches run"
 	@echo "make bench  the speeds, as ratios"
 	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
 	@echo "make nemesis SEEDS=60  hurts every part in every phase of a task, and says which promise that broke"
@@ -34,6 +36,20 @@ demo: setup
 
 test: lint unit
 
+# Two workers; a test says which stay together (tests/groups.py), the end says what was slow (tests/processor_time.py).
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+NEEDS_TORCH := tests/tunesmith_jobs tests/e2e tests/nemesis tests/contract
+
+check: lint
+	@$(PYTEST) -m "not slow and not long" $(addprefix --ignore=,$(NEEDS_TORCH))
+
+# The long form, run whole before a release: each step goes on where the one before it left the environment.
+test-all: lint
+	@$(PYTEST)
+	@$(MAKE) test-deepspeed
+	@$(MAKE) nemesis SEEDS=3 FIRST=2
+	@$(BIN)/python tests/bench/reporting.py --steps 30
+
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -52,7 +68,7 @@ test-deepspeed: setup $(DEEPSPEED)/.installed
 	@$(BIN)/python -m pytest tests/tunesmith_jobs/test_train_workers.py
 
 unit: setup
-	@$(BIN)/python -m pytest
+	@$(PYTEST) -m "not long" --guard-times
 
 # Part of it, two seeds, is in `test`. What ran on this commit and on those before it is added up in `.nemesis/`.
 SEEDS ?= 60

@@ -14,6 +14,8 @@ from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 
 from tunesmith.home import Home
 
+pytest_plugins = ["groups", "processor_time"]
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:

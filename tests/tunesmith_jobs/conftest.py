@@ -1,5 +1,6 @@
 """What the tests of jobs share: a tiny model, one thread, and the helper modules beside them."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of the module's own."""
     from tiny_model import make_tiny_model
 
+    importlib.import_module("tunesmith_jobs.train.trainer")  # the libraries' imports are no test's own time
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 

@@ -13,8 +13,25 @@ from tunesmith.model_folder.problems import PICKLES
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 
-ON_CPU = sorted(name for name, needs in OPTIMIZERS.items() if not needs.needs_gpu)
-ON_GPU = sorted(set(OPTIMIZERS) - set(ON_CPU))
+ON_CPU = [name for name, needs in OPTIMIZERS.items() if not needs.needs_gpu]
+ON_GPU = [name for name in OPTIMIZERS if name not in ON_CPU]
+
+
+def mechanism(name: str) -> tuple[str, bool]:
+    """What keeps an optimizer's state: whose code it is, and whether it acts in the backward pass."""
+    needs = OPTIMIZERS[name]
+    return needs.module or ("transformers" if name == "adafactor" else "torch"), needs.moves_in_backward
+
+
+def each(names: list[str]) -> list[Any]:
+    """One of each mechanism, and in the long form of the suite all others."""
+    first: dict[tuple[str, bool], str] = {}
+    for name in names:
+        first.setdefault(mechanism(name), name)
+    is_first = set(first.values())
+    return [pytest.param(name, marks=[] if name in is_first else pytest.mark.long) for name in names]
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -63,13 +80,13 @@ def assert_learns_and_resumes(tmp_path: Path, model: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("name", each(ON_CPU))
 def test_it_learns_and_goes_on_exactly(tmp_path: Path, model: Path, name: str) -> None:
     assert_learns_and_resumes(tmp_path, model, name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ON_GPU)
+@pytest.mark.parametrize("name", each(ON_GPU))
 def test_one_that_needs_a_gpu_goes_on_exactly_where_cuda_is_acted(
     tmp_path: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

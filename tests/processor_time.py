@@ -1,0 +1,162 @@
+"""How long tests take, in processor time and by the clock, with all processes that they start. A pytest plugin.
+
+The end of a run names the slowest tests. With `--guard-times` it also fails where a test that is not marked `slow` took
+more than four seconds of processor, or the whole more than half as much again as was recorded. Processor time alone:
+a busy neighbour makes nothing fail.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORD = Path(__file__).parent / "data" / "processor_time.json"
+"""The seconds of the whole, on two quiet cores; `--record-times` writes it."""
+MOST_OF_ONE = 4.0
+MORE_THAN_RECORDED = 1.5
+SHOWN = 20
+_TICK = os.sysconf("SC_CLK_TCK")
+_MARK = "PYTEST_PROCESSES_OF"
+"""In the environment of what a test starts: the platform and Ray leave their parents."""
+_HEAVY_MARKS = {"slow", "long", "e2e"}
+
+
+class ProcessTimes:
+    """The seconds of processor that this process and all that it started have taken, ended ones included.
+
+    An ended child that was waited for is in its parent's count. One whose parent ended before it counts as far as the
+    last look found it.
+    """
+
+    def __init__(self) -> None:
+        self._me = os.getpid()
+        self._word = f"{_MARK}={self._me}\0".encode()
+        self._ours: dict[tuple[int, bytes], tuple[int, float]] = {}
+        self._others: set[tuple[int, bytes]] = set()
+        self._ended = 0.0
+        os.environ[_MARK] = str(self._me)
+
+    def seconds(self) -> float:
+        """Look at every process of the machine: some milliseconds."""
+        every = dict(self._every())
+        ours = {pid for pid, (parent, born, _) in every.items() if self._is_ours(pid, parent, born)}
+        while new := {pid for pid, (parent, _, _) in every.items() if parent in ours and pid not in ours}:
+            ours |= new
+        now = {(pid, every[pid][1]): (every[pid][0], every[pid][2]) for pid in ours}
+        self._others = {(pid, born) for pid, (_, born, _) in every.items() if pid not in ours}
+        before = {pid for pid, _ in self._ours}
+        for key, (parent, taken) in self._ours.items():
+            if key not in now and parent not in before:  # nobody of ours waited for it
+                self._ended += taken
+        self._ours = now
+        return self._ended + sum(taken for _, taken in now.values())
+
+    def _is_ours(self, pid: int, parent: int, born: bytes) -> bool:
+        if pid == self._me or (pid, born) in self._ours:
+            return True
+        if (pid, born) in self._others:
+            return False
+        try:
+            return self._word in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+
+    @staticmethod
+    def _every() -> Iterator[tuple[int, tuple[int, bytes, float]]]:
+        """Of each process: its parent, when it was born, and the seconds that it and those it waited for took."""
+        for folder in os.listdir("/proc"):  # noqa: PTH208  # names alone: this is done six times a test
+            if folder.isdigit():
+                try:
+                    fields = Path(f"/proc/{folder}/stat").read_bytes().rpartition(b")")[2].split()
+                except OSError:
+                    continue
+                yield int(folder), (int(fields[1]), fields[19], sum(map(int, fields[11:15])) / _TICK)
+
+
+class Meter:
+    """Writes on each report how much processor its part of the test took."""
+
+    def __init__(self) -> None:
+        self._times = ProcessTimes()
+        self._seen = self._times.seconds()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Any:
+        report = yield
+        now = self._times.seconds()
+        report.processor_seconds, self._seen = now - self._seen, now
+        report.may_be_slow = any(item.get_closest_marker(name) for name in _HEAVY_MARKS)
+        return report
+
+
+class Sums:
+    """Adds up what the reports say, in the process that the user started."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._began = time.monotonic()
+        self._config = config
+        self._wall: dict[str, float] = {}
+        self._calls: dict[str, float] = {}
+        self._may_be_slow: set[str] = set()
+        self.processor = 0.0
+        self.faults: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        taken = getattr(report, "processor_seconds", 0.0)
+        self.processor += taken
+        self._wall[report.nodeid] = self._wall.get(report.nodeid, 0.0) + report.duration
+        if report.when == "call":
+            self._calls[report.nodeid] = taken
+        if getattr(report, "may_be_slow", False):
+            self._may_be_slow.add(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._config.getoption("record_times"):
+            RECORD.write_text(json.dumps({"seconds": round(self.processor)}) + "\n")
+        if not self._config.getoption("guard_times"):
+            return
+        self.faults = [
+            f"{name} took {taken:.1f} s of processor; {MOST_OF_ONE:.0f} s are for a test that is not `slow`"
+            for name, taken in self._calls.items()
+            if taken > MOST_OF_ONE and name not in self._may_be_slow
+        ]
+        recorded = json.loads(RECORD.read_text())["seconds"]
+        if self.processor > MORE_THAN_RECORDED * recorded:
+            self.faults.append(
+                f"the whole took {self.processor:.0f} s of processor, {recorded} s are recorded in "
+                f"{RECORD.name}; `--record-times` records it anew"
+            )
+        if self.faults and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        slowest = sorted(self._wall.items(), key=lambda one: -one[1])[:SHOWN]
+        terminalreporter.section("where the time went")
+        for name, seconds in slowest:
+            taken = self._calls.get(name, 0.0)
+            terminalreporter.write_line(f"{seconds:7.1f} s, {taken:6.1f} s of processor in its call: {name}")
+        wall = time.monotonic() - self._began
+        terminalreporter.write_line(f"the whole: {wall:.0f} s, {self.processor:.0f} s of processor")
+        for fault in self.faults:
+            terminalreporter.write_line(f"TOO LONG: {fault}", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("times")
+    group.addoption(
+        "--guard-times", action="store_true", help="fail where more processor time is taken than allowed"
+    )
+    group.addoption("--record-times", action="store_true", help="record the processor time of this whole run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_worker = hasattr(config, "workerinput")
+    if is_worker or not getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(Meter(), "times-meter")
+    if not is_worker:
+        config.pluginmanager.register(Sums(config), "times-sums")
