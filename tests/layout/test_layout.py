@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,13 @@ def test_one_place_opens_what_a_stranger_may_have_written() -> None:
     assert _ONE_PLACE in sources
     assert len(_opened(_ONE_PLACE)) >= 4, "the test finds nothing any more"
     assert [line for path in sources if path != _ONE_PLACE for line in _opened(path)] == []
+
+
+@pytest.mark.parametrize("page", ["CODEMAP.md", "CONTRIBUTING.md"])
+def test_a_page_names_places_that_are_there(page: str) -> None:
+    """A map that leads nowhere is worse than none."""
+    named = re.findall(
+        r"`((?:platform|jobs|serve|tests|infra|configs|findings)/[\w./]*)`", (ROOT / page).read_text()
+    )
+    assert len(named) > 3
+    assert [path for path in named if not (ROOT / path).exists()] == []
