@@ -18,6 +18,10 @@ _PATIENCE_SECONDS = 15.0
 """How long workers may be missing on the driver's machine before they are looked for on others."""
 _ANSWER_SECONDS = 1.0
 _END_SECONDS = 20.0
+_OVERDUE_SECONDS = 60.0
+"""An actor that has not answered for so long is given up: it was never started, or its node hangs."""
+_AGAIN_SECONDS = 300.0
+"""How much later another is started on its node."""
 _log = logging.getLogger("tunesmith_jobs.elsewhere")
 
 
@@ -52,6 +56,10 @@ class Elsewhere:
         self._asked: dict[str, Any] = {}
         self._owed: dict[str, float] = {}
         self._seen: dict[str, list[Silence]] = {}
+        self._overdue: dict[str, float] = {}
+        """Seconds for which an actor has owed its answer."""
+        self._given_up: dict[str, float] = {}
+        """Seconds since an actor was given up."""
 
     def look(self, elapsed: float, here: int) -> list[Silence]:
         """Every worker that is there on other nodes, as last heard.
@@ -67,6 +75,11 @@ class Elsewhere:
 
         if not ray.is_initialized():
             return []
+        self._given_up = {
+            node: for_seconds + elapsed
+            for node, for_seconds in self._given_up.items()
+            if for_seconds + elapsed < _AGAIN_SECONDS
+        }
         if here < self._workers:
             self._open(ray)
         for node, eyes in self._eyes.items():
@@ -74,6 +87,7 @@ class Elsewhere:
             if node not in self._asked:
                 self._asked[node] = eyes.look.remote(self._owed.pop(node))
         self._take_answers(ray)
+        self._give_up(ray, elapsed)
         return [one for found in self._seen.values() for one in found]
 
     def end(self, record: ProcessRecord) -> str | None:
@@ -104,22 +118,45 @@ class Elsewhere:
         own = ray.get_runtime_context().get_node_id()
         for node in ray.nodes():
             name = node["NodeID"]
-            if node["Alive"] and name != own and name not in self._eyes:
+            if node["Alive"] and name != own and name not in {**self._eyes, **self._given_up}:
                 there = NodeAffinitySchedulingStrategy(name, soft=False)
-                actor = ray.remote(Eyes).options(num_cpus=0, scheduling_strategy=there)
+                # It needs nothing: the workers that it looks at may hold all that its node has.
+                actor = ray.remote(Eyes).options(num_cpus=0, num_gpus=0, scheduling_strategy=there)
                 self._eyes[name] = actor.remote(self._document.work_dir, self._document.attempt)
 
     def _take_answers(self, ray: Any) -> None:
         if not self._asked:
             return
         asked = list(self._asked.values())
-        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        # Only one that has answered before, and in time, is waited for.
+        prompt = [answer for node, answer in self._asked.items() if self._is_prompt(node)]
+        if prompt:
+            ray.wait(prompt, num_returns=len(prompt), timeout=_ANSWER_SECONDS)
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=0)
         for node, answer in list(self._asked.items()):
             if answer not in ready:
                 continue
             del self._asked[node]
+            self._overdue.pop(node, None)
             try:
                 self._seen[node] = ray.get(answer)
             except ray.exceptions.RayError:  # its node is gone, or has no room: it is tried again
-                for known in (self._eyes, self._seen, self._owed):
-                    known.pop(node, None)  # type: ignore[attr-defined]
+                self._forget(node)
+
+    def _is_prompt(self, node: str) -> bool:
+        return node in self._seen and node not in self._overdue
+
+    def _give_up(self, ray: Any, elapsed: float) -> None:
+        """Wait no longer for an actor that Ray does not start, or whose node does not answer."""
+        for node in list(self._asked):
+            self._overdue[node] = self._overdue.get(node, 0.0) + elapsed
+            if self._overdue[node] < _OVERDUE_SECONDS:
+                continue
+            _log.warning("node %s has not answered for %.0f s: it is not looked at", node, _OVERDUE_SECONDS)
+            ray.kill(self._eyes[node])
+            self._forget(node)
+            self._given_up[node] = 0.0
+
+    def _forget(self, node: str) -> None:
+        for known in (self._eyes, self._seen, self._owed, self._asked, self._overdue):
+            known.pop(node, None)  # type: ignore[attr-defined]
