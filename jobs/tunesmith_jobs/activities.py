@@ -4,12 +4,16 @@ Costs a number's addition where the work is done: no lock, no clock, no message.
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunesmith.activity import Activity, ActivityKind, Unit
 
 _ORDER = {kind: number for number, kind in enumerate(ActivityKind)}
+
+_MEASURE_SECONDS = 0.5
+"""How long a heartbeat waits for a measurement."""
 
 
 class Doing:
@@ -23,19 +27,31 @@ class Doing:
         self._unit = unit
         self._total = total
         self._measure = measure
+        self._measuring: threading.Thread | None = None
 
     def advance(self, count: int = 1) -> None:
         """So much more is done."""
         self.done += count
 
     def as_activity(self) -> Activity:
-        """It as a heartbeat carries it."""
+        """It as a heartbeat carries it: what cannot be measured at once is as far as it was."""
         if self._measure is not None:
-            with contextlib.suppress(OSError):  # what is measured may be gone just now: the heartbeat goes on
-                self.done = self._measure()
+            self._begin_to_measure(self._measure)
         done = self.done
         total = max(self._total, done) if self._total is not None else None
         return Activity(kind=self.kind, done=done, total=total, unit=self._unit)
+
+    def _begin_to_measure(self, measure: Callable[[], int]) -> None:
+        """Measure in a thread of its own: a storage that is away hangs, and the heartbeat must not hang with it."""
+
+        def take() -> None:
+            with contextlib.suppress(OSError):  # what is measured may be gone just now
+                self.done = measure()
+
+        if self._measuring is None or not self._measuring.is_alive():
+            self._measuring = threading.Thread(target=take, name="measuring", daemon=True)
+            self._measuring.start()
+            self._measuring.join(_MEASURE_SECONDS)
 
 
 class Activities:
@@ -58,7 +74,7 @@ class Activities:
             kind: With what.
             unit: What it is counted in.
             total: How much there is in all; None where that is not known.
-            measure: Says how much is done, where nobody counts it on the way. Called by the sender's thread.
+            measure: Says how much is done, where nobody counts it on the way. By a thread of its own: it may hang.
         """
         doing = Doing(kind, unit, total, measure)
         self._open.append(doing)

@@ -31,7 +31,7 @@ from tunesmith_jobs.elsewhere import Elsewhere
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
-from tunesmith_jobs.stopping import StopFiles
+from tunesmith_jobs.stopping import StopFiles, StorageQuestion
 from tunesmith_jobs.train import worker
 from tunesmith_jobs.train.core import Outcome
 
@@ -252,15 +252,16 @@ class _Watch(threading.Thread):
         plane = ControlPlane(self._document)
         lock = SpoolLock(Path(self._document.work_dir), self._document.attempt)
         stop = StopFiles(self._document)
+        question = StorageQuestion(stop)
         while not self._over.wait(_WATCH_SECONDS):
             try:
-                self._look(plane, lock, stop)
+                self._look(plane, lock, stop, question)
             except BaseException:  # the heartbeat goes on, whatever one look raises
                 _log.exception("the watch failed; it goes on")
                 lock.release()
         plane.close()
 
-    def _look(self, plane: ControlPlane, lock: SpoolLock, stop: StopFiles) -> None:
+    def _look(self, plane: ControlPlane, lock: SpoolLock, stop: StopFiles, question: StorageQuestion) -> None:
         if not lock.acquire():
             return  # a worker speaks for the job
         lock.release()
@@ -270,7 +271,7 @@ class _Watch(threading.Thread):
             _log.warning("attempt %s is over: leaving", self._document.attempt)
             os._exit(1)  # Ray ends the workers of a driver that is gone
         except (httpx.HTTPError, OSError, ValueError):
-            desired = Desired.STOP if stop.is_far() else Desired.RUN
+            desired = Desired.STOP if question.ask() else Desired.RUN
         if desired is not Desired.STOP or self._over.is_set() or not lock.acquire():
             return
         if has_outcome(self._document):

@@ -49,6 +49,37 @@ class StopFiles:
             return False
 
 
+class StorageQuestion:
+    """Asks the storage for a stop, in a thread of its own: a storage that hangs must hold up nobody who asks.
+
+    Args:
+        files: Where the stop may lie.
+        found: Called once, by that thread, when it was found.
+    """
+
+    def __init__(self, files: StopFiles, found: Callable[[], None] = lambda: None) -> None:
+        self._files, self._found = files, found
+        self._thread: threading.Thread | None = None
+        self._asked_at = -FAR_SECONDS
+        self.is_found = False
+        """Whether an answer said that the stop is there."""
+
+    def ask(self) -> bool:
+        """Begin to ask, unless that is under way or was done just now; returns `is_found`."""
+        now = time.monotonic()
+        is_asking = self._thread is not None and self._thread.is_alive()
+        if not self.is_found and not is_asking and now - self._asked_at >= FAR_SECONDS:
+            self._asked_at = now
+            self._thread = threading.Thread(target=self._ask, name="stop-question", daemon=True)
+            self._thread.start()
+        return self.is_found
+
+    def _ask(self) -> None:
+        if self._files.is_far():
+            self.is_found = True
+            self._found()
+
+
 class Lookout:
     """Looks for an attempt's stop until it is found or the look-out is closed."""
 
@@ -64,7 +95,7 @@ class Lookout:
         self._seen = threading.Event()
         self._closing = threading.Event()
         self._answered_at = time.monotonic()
-        self._asking: threading.Thread | None = None
+        self._question = StorageQuestion(self._files, self._see)
         if self._files.is_near():
             self._see()
         else:
@@ -84,22 +115,12 @@ class Lookout:
         self._closing.set()
 
     def _look(self) -> None:
-        asked_at = -FAR_SECONDS
         while not self._closing.wait(LOOK_SECONDS) and not self.seen:
             if self._files.is_near():
                 self._see()
                 return
-            now = time.monotonic()
-            is_asking = self._asking is not None and self._asking.is_alive()
-            if now - self._answered_at > SILENT_SECONDS and now - asked_at >= FAR_SECONDS and not is_asking:
-                asked_at = now
-                # In a thread of its own: a storage that hangs must not keep us from the work folder.
-                self._asking = threading.Thread(target=self._ask, name="stop-question", daemon=True)
-                self._asking.start()
-
-    def _ask(self) -> None:
-        if self._files.is_far():
-            self._see()
+            if time.monotonic() - self._answered_at > SILENT_SECONDS:
+                self._question.ask()
 
     def _see(self) -> None:
         if not self._seen.is_set():

@@ -12,6 +12,7 @@ from fake_plane import FakeControlPlane, make_document
 from safetensors.torch import save_file
 from test_stopping import eventually
 
+import tunesmith_jobs.activities
 from tunesmith.activity import Activity, ActivityKind, Unit
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.storage import open_storage
@@ -52,6 +53,26 @@ def test_what_cannot_be_measured_just_now_is_as_far_as_it_was() -> None:
             now = activities.now()
             assert now is not None
             assert now.done == 5
+
+
+def test_a_storage_that_hangs_keeps_no_heartbeat_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured may lie on a storage that is away: it is as far as it was, and is asked once at a time."""
+    monkeypatch.setattr(tunesmith_jobs.activities, "_MEASURE_SECONDS", 0.05)
+    is_back, asked = threading.Event(), []
+
+    def measure() -> int:
+        asked.append(1)
+        is_back.wait(5)
+        return 9
+
+    activities = Activities()
+    with activities.doing(ActivityKind.SAVING, measure=measure):
+        for _ in range(3):
+            now = activities.now()
+            assert now is not None
+            assert (now.done, len(asked)) == (0, 1)
+        is_back.set()
+        assert eventually(lambda: (now := activities.now()) is not None and now.done == 9)
 
 
 def _vanished() -> int:

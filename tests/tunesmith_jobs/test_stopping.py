@@ -13,6 +13,7 @@ from tunesmith.job import JobDocument, StopMarker
 from tunesmith.lifecycle import Desired
 from tunesmith.storage import open_storage
 from tunesmith_jobs.report import Reporter
+from tunesmith_jobs.stopping import StopFiles
 
 AWAY = "http://127.0.0.1:9"
 
@@ -147,6 +148,36 @@ def test_a_driver_whose_workers_have_not_begun_leaves_while_nobody_answers(
         watch.stop()
     assert left == [1], "nobody has heard its last word"
     assert b"stopped_by_user" in Path(document.work_dir, "spool-1.jsonl").read_bytes()
+
+
+def test_a_storage_that_hangs_keeps_no_driver_from_its_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers, so the storage is asked, and it does not answer either: the stop beside the spool is found."""
+    from tunesmith_jobs import entry
+
+    monkeypatch.setattr(entry, "_WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(entry, "LAST_WORD_SECONDS", 0.0)
+    left: list[int] = []
+    monkeypatch.setattr(entry.os, "_exit", lambda code: left.append(code) or watch._over.set())
+    is_back, asked = threading.Event(), threading.Event()
+
+    def hang(_: StopFiles) -> bool:
+        asked.set()
+        is_back.wait(20)
+        return False
+
+    monkeypatch.setattr(StopFiles, "is_far", hang)
+    document: JobDocument = make_document(tmp_path, AWAY, documents_uri=str(tmp_path / "files"))
+    watch = entry._Watch(document)
+    watch.start()
+    try:
+        assert asked.wait(10)
+        stop(document.work_dir)
+        assert eventually(lambda: bool(left), 5)
+    finally:
+        is_back.set()
+        watch.stop()
 
 
 def test_a_driver_keeps_looking_whatever_one_look_raises(
