@@ -115,6 +115,16 @@ def test_what_came_with_the_platform_stays(client: TestClient) -> None:
     assert client.patch("/v1/templates/mine", json={"name": "SFT"}).status_code == 409
 
 
+def test_no_two_have_one_name(client: TestClient) -> None:
+    """A new name is refused as a new template is: the failed write leaves nothing to ask the row for."""
+    for name in ("mine", "yours"):
+        assert save(client, name).status_code == 201
+    for reply in (save(client, "yours"), client.patch("/v1/templates/mine", json={"name": "yours"})):
+        assert reply.status_code == 409
+        assert "`yours`" in error_of(reply).message
+    assert client.get("/v1/templates/mine").status_code == 200
+
+
 def test_a_task_keeps_its_own_parameters(client: TestClient) -> None:
     """Neither a change nor the end of a template touches a task that was made from it."""
     save(client, parameters={"r": 8, "learning_rate": 5e-4})

@@ -29,11 +29,12 @@ def put(session: Session, row: TemplateRow) -> None:
     Raises:
         Conflict: Another has its name.
     """
+    name = row.name  # after a failed write a row that was stored before gives nothing any more
     session.add(row)
     try:
         session.flush()
     except IntegrityError as error:
         raise Conflict(
-            f"There is a template `{row.name}` already.",
+            f"There is a template `{name}` already.",
             hint="Choose another name, or delete that one first.",
         ) from error
