@@ -217,6 +217,7 @@ def _story(
     accepted: dt.datetime | None = None
     continued: dt.datetime | None = None
     has_notes = False
+    after = 0
     order = list(Phase)
     cells = list(episode.cells)
     for phase in order:
@@ -225,7 +226,6 @@ def _story(
         if not due and not is_stop:
             continue
         try:
-            after = 0 if continued is None else client.task(task.id).attempt - 1
             world.wait_phase(task.id, phase, after, must_live=any(map(ends_attempt, result.hit)))
             if is_stop:
                 client.stop_task(task.id)
@@ -244,6 +244,7 @@ def _story(
                 world.heal()
                 world.await_well()
                 continued = dt.datetime.now(dt.UTC)
+                after = stopped.attempt
                 client.continue_task(task.id)
     if not has_notes:
         client.update_task(task.id, notes=notes)
@@ -252,7 +253,10 @@ def _story(
 
 def _hurt(world: World, cell: Cell, task_id: str, result: Result) -> None:
     try:
-        world.hurt(cell, task_id)
+        if cell.phase is Phase.STARTING:
+            world.hurt_starting(cell, task_id)
+        else:
+            world.hurt(cell, task_id)
     except NotThere as error:
         result.missed.append(f"{cell}: {error}")
         return

@@ -35,6 +35,7 @@ _DISK_BYTES = 1600 * 2**20
 _HELD_SECONDS = 6.0
 """How long what is suspended, locked or filled stays so."""
 _FILL_TRIES = 50
+_START_SECONDS = 60.0
 _TUNESMITH = Path(sys.executable).parent / "tunesmith"
 
 
@@ -186,6 +187,24 @@ class World:
                 self._lock()
             case Harm.FILL:
                 self._fill()
+
+    def hurt_starting(self, cell: Cell, task_id: str) -> None:
+        """Hurt a part that a start may only be about to make, as soon as it is there.
+
+        Raises:
+            NotThere: Training began without it.
+        """
+        begun = time.monotonic()
+        while True:
+            try:
+                return self.hurt(cell, task_id)
+            except NotThere:
+                spools = self.spools(task_id)
+                newest = spools[max(spools)] if spools else []
+                has_begun = any(event["payload"]["kind"] == "training_started" for event in newest)
+                if has_begun or time.monotonic() - begun > _START_SECONDS:
+                    raise
+                time.sleep(0.02)
 
     def heal(self) -> None:
         """Wait until nothing is held any more."""
