@@ -81,9 +81,9 @@ class Episode(NamedTuple):
 
 
 CELLS_A_SEED = 2
-PACKED_CELLS = 5
+PACKED_CELLS = 6
 """The most cells of an episode that is packed."""
-_PACKED_ENDINGS = 2
+_PACKED_ENDINGS = 3
 """The most cells of one that cost an attempt each: more would use up the task's restarts."""
 _RUNS = (Phase.STARTING, Phase.TRAINING, Phase.EVALUATING, Phase.SAVING, Phase.STOPPING, Phase.FINISHING)
 _HELD = (Phase.TRAINING, Phase.SAVING, Phase.STOPPING)

@@ -36,7 +36,7 @@ def test_packed_episodes_reach_what_they_were_given_once_and_leave_restarts_over
     assert [episode.seed for episode in episodes] == list(range(100, 100 + len(episodes)))
     for episode in episodes:
         assert len({cell.phase for cell in episode.cells}) == len(episode.cells)
-        assert sum(map(plan.ends_attempt, episode.cells)) <= 2
+        assert sum(map(plan.ends_attempt, episode.cells)) <= 3
 
 
 def test_sixty_seeds_reach_every_cell() -> None:
