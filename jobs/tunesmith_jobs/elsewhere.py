@@ -6,6 +6,8 @@ follows, is `silence`'s.
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,11 @@ class Elsewhere:
 
     Args:
         document: Of the attempt.
+        clock: Seconds that rise, by which an actor is late.
     """
 
-    def __init__(self, document: AttemptDocument) -> None:
-        self._document = document
+    def __init__(self, document: AttemptDocument, clock: Callable[[], float] = time.monotonic) -> None:
+        self._document, self._clock = document, clock
         is_training = isinstance(document, JobDocument)
         self._workers = TrainSpec.stored(document.spec).workers[1] if is_training else 1
         self._missing = 0.0
@@ -56,10 +59,8 @@ class Elsewhere:
         self._asked: dict[str, Any] = {}
         self._owed: dict[str, float] = {}
         self._seen: dict[str, list[Silence]] = {}
-        self._overdue: dict[str, float] = {}
-        """Seconds for which an actor has owed its answer."""
-        self._given_up: dict[str, float] = {}
-        """Seconds since an actor was given up."""
+        self._asked_at: dict[str, float] = {}
+        self._given_up_at: dict[str, float] = {}
 
     def look(self, elapsed: float, here: int) -> list[Silence]:
         """Every worker that is there on other nodes, as last heard.
@@ -75,19 +76,15 @@ class Elsewhere:
 
         if not ray.is_initialized():
             return []
-        self._given_up = {
-            node: for_seconds + elapsed
-            for node, for_seconds in self._given_up.items()
-            if for_seconds + elapsed < _AGAIN_SECONDS
-        }
         if here < self._workers:
             self._open(ray)
         for node, eyes in self._eyes.items():
             self._owed[node] = self._owed.get(node, 0.0) + elapsed
             if node not in self._asked:
                 self._asked[node] = eyes.look.remote(self._owed.pop(node))
+                self._asked_at[node] = self._clock()
         self._take_answers(ray)
-        self._give_up(ray, elapsed)
+        self._give_up(ray)
         return [one for found in self._seen.values() for one in found]
 
     def end(self, record: ProcessRecord) -> str | None:
@@ -118,7 +115,8 @@ class Elsewhere:
         own = ray.get_runtime_context().get_node_id()
         for node in ray.nodes():
             name = node["NodeID"]
-            if node["Alive"] and name != own and name not in {**self._eyes, **self._given_up}:
+            is_wanted = name != own and name not in self._eyes and not self._is_given_up(name)
+            if node["Alive"] and is_wanted:
                 there = NodeAffinitySchedulingStrategy(name, soft=False)
                 # It needs nothing: the workers that it looks at may hold all that its node has.
                 actor = ray.remote(Eyes).options(num_cpus=0, num_gpus=0, scheduling_strategy=there)
@@ -128,8 +126,12 @@ class Elsewhere:
         if not self._asked:
             return
         asked = list(self._asked.values())
-        # Only one that has answered before, and in time, is waited for.
-        prompt = [answer for node, answer in self._asked.items() if self._is_prompt(node)]
+        # Only one that has answered before is waited for, and only at the look at which it is asked.
+        prompt = [
+            answer
+            for node, answer in self._asked.items()
+            if node in self._seen and self._clock() - self._asked_at[node] < _ANSWER_SECONDS
+        ]
         if prompt:
             ray.wait(prompt, num_returns=len(prompt), timeout=_ANSWER_SECONDS)
         ready, _ = ray.wait(asked, num_returns=len(asked), timeout=0)
@@ -137,26 +139,24 @@ class Elsewhere:
             if answer not in ready:
                 continue
             del self._asked[node]
-            self._overdue.pop(node, None)
             try:
                 self._seen[node] = ray.get(answer)
             except ray.exceptions.RayError:  # its node is gone, or has no room: it is tried again
                 self._forget(node)
 
-    def _is_prompt(self, node: str) -> bool:
-        return node in self._seen and node not in self._overdue
+    def _is_given_up(self, node: str) -> bool:
+        at = self._given_up_at.get(node)
+        return at is not None and self._clock() - at < _AGAIN_SECONDS
 
-    def _give_up(self, ray: Any, elapsed: float) -> None:
+    def _give_up(self, ray: Any) -> None:
         """Wait no longer for an actor that Ray does not start, or whose node does not answer."""
-        for node in list(self._asked):
-            self._overdue[node] = self._overdue.get(node, 0.0) + elapsed
-            if self._overdue[node] < _OVERDUE_SECONDS:
-                continue
+        now = self._clock()
+        for node in [name for name in self._asked if now - self._asked_at[name] >= _OVERDUE_SECONDS]:
             _log.warning("node %s has not answered for %.0f s: it is not looked at", node, _OVERDUE_SECONDS)
             ray.kill(self._eyes[node])
             self._forget(node)
-            self._given_up[node] = 0.0
+            self._given_up_at[node] = now
 
     def _forget(self, node: str) -> None:
-        for known in (self._eyes, self._seen, self._owed, self._asked, self._overdue):
+        for known in (self._eyes, self._seen, self._owed, self._asked):
             known.pop(node, None)  # type: ignore[attr-defined]

@@ -91,13 +91,20 @@ def test_a_node_that_never_answers_holds_up_no_look_and_is_given_up(
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.util", ModuleType("ray.util"))
     monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
-    elsewhere = Elsewhere(make_document(tmp_path, "-", spec={"model": "m", "train_file": "/t"}))
+    seconds = [0.0]
+    document = make_document(tmp_path, "-", spec={"model": "m", "train_file": "/t"})
+    elsewhere = Elsewhere(document, clock=lambda: seconds[0])
+
+    def look() -> list[Any]:
+        seconds[0] += 2
+        return elsewhere.look(2, here=0)
+
     for _ in range(100):
-        found: list[Any] = elsewhere.look(2, here=0)
+        found = look()
     assert found == ["seen on c"]
     assert [(one["num_cpus"], one["num_gpus"]) for one in ray.options] == [(0, 0), (0, 0)]
     assert (ray.killed, ray.waited) == (["b"], {"b": 0.0})
     assert ray.asked.count("c") > 90
     for _ in range(150):
-        elsewhere.look(2, here=0)
+        look()
     assert len(ray.options) == 3, "it is tried again, later"
