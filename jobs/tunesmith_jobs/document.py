@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tunesmith.errors import NotFound
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.lifecycle import State
-from tunesmith.removal import discard_file
+from tunesmith.removal import discard_file, part_of
 from tunesmith.storage import open_storage
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def write_outcome(document: AttemptDocument, outcome: "Outcome") -> None:
     failures the first is the cause: the others only lost their peer.
     """
     file = _outcome_file(document)
-    part = file.with_name(f"{file.stem}-{os.getpid()}.part")
+    part = part_of(file)
     part.write_text(outcome.model_dump_json())
     if outcome.outcome is not State.FAILED:
         part.replace(file)

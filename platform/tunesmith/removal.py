@@ -11,6 +11,7 @@ Knows folders and storages; knows nothing of tasks.
 
 import contextlib
 import ctypes
+import fcntl
 import logging
 import os
 import re
@@ -34,8 +35,8 @@ _ID = re.compile(r"[a-z]+-[0-9a-hjkmnp-tv-z]{18}")
 """An id that the platform gave: 40 random bits that nobody's own folder is named by."""
 _GONE = ".{name}.{task_id}.gone"
 """What a result is called while its files are removed."""
-_STAGE = ".{name}.{owner}.part"
-"""Where a result is made ready beside its place."""
+_STAGE = ".{name}.{owner}-{token}.part"
+"""Where a result is made ready beside its place. No two processes share one: a frozen one may wake elsewhere."""
 _MARK_BYTES = 256
 _MANIFEST_BYTES = 2**20
 _AT_CWD, _EXCHANGE = -100, 2
@@ -185,6 +186,11 @@ def discard(path: Path, owner: str | None = None) -> None:
         logger.warning("`%s` is left: %s", path, error)
 
 
+def part_of(file: Path) -> Path:
+    """Where a file is written before it gets its name: no other process, on whichever machine, has the same place."""
+    return file.with_name(f".{file.name}.part-{os.urandom(8).hex()}")
+
+
 def discard_file(file: Path) -> None:
     """Remove one file of ours by its full name; a link goes itself, never what it leads to.
 
@@ -242,16 +248,12 @@ def remove_result(folder: Path, task_id: str) -> list[Path]:
 
 def finish_removals(folder: Path, task_id: str) -> None:
     """Go on where removals of a task's results in a folder were cut off, or one was being laid there."""
-    gone, stage = _GONE.format(name="\0", task_id=task_id), _STAGE.format(name="\0", owner=task_id)
+    gone = _GONE.format(name="\0", task_id=task_id)
     with contextlib.suppress(OSError):
         for aside in list(folder.iterdir()):
             if (name := _name_in(gone, aside.name)) is not None:
                 _finish(aside, folder / name, task_id)
-            elif (name := _name_in(stage, aside.name)) is not None:
-                if aside.is_symlink() or owner_of(aside) != task_id:
-                    continue
-                with contextlib.suppress(NotOurs):
-                    _clear(aside, folder / name, task_id)
+        _clear_left(folder, task_id)
 
 
 def _name_in(form: str, name: str) -> str | None:
@@ -321,23 +323,54 @@ def require_place(target: Path, task_id: str, *, unfinished: bool = False) -> No
 
 @contextlib.contextmanager
 def staged(target: Path, owner: str) -> Iterator[Path]:
-    """An empty folder beside a target, to be filled and laid there with `lay`; gone afterwards, whatever happened.
-
-    Raises:
-        NotOurs: Something that we did not make has the name that it needs.
-    """
-    stage = target.with_name(_STAGE.format(name=target.name, owner=owner))
-    if os.path.lexists(stage) and (stage.is_symlink() or owner_of(stage) != owner):
-        raise _refused(stage)
-    _clear(stage, target, owner)
+    """An empty folder beside a target, to be filled and laid there with `lay`; gone afterwards, whatever happened."""
+    with contextlib.suppress(OSError):
+        _clear_left(target.parent, owner, target.name)
+    token = os.urandom(4).hex()
+    stage = target.with_name(_STAGE.format(name=target.name, owner=owner, token=token))
     claim(stage, owner)
-    new = stage / "new"
-    new.mkdir()
+    with _locked(stage):
+        new = stage / "new"
+        new.mkdir()
+        try:
+            yield new
+        finally:
+            with contextlib.suppress(NotOurs, OSError):  # the next one clears it
+                _clear(stage, target, owner)
+
+
+def _clear_left(folder: Path, owner: str, name: str = ".+") -> None:
+    """Remove the stages in a folder that an owner's processes left when they died; one that lives keeps its own."""
+    escaped = name if name == ".+" else re.escape(name)
+    form = re.compile(rf"\.({escaped})\.{re.escape(owner)}(?:-[0-9a-f]{{8}})?\.part")
+    for stage in list(folder.iterdir()) if folder.is_dir() else []:
+        found = form.fullmatch(stage.name)
+        if found is None or stage.is_symlink() or owner_of(stage) != owner:
+            continue
+        with contextlib.suppress(NotOurs), _locked(stage) as is_left:
+            if is_left:
+                _clear(stage, folder / found[1], owner)
+
+
+@contextlib.contextmanager
+def _locked(stage: Path) -> Iterator[bool]:
+    """Hold a stage's lock, which its process has until it ends, on whichever machine; False where it lives."""
     try:
-        yield new
+        handle = os.open(stage / MARK, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:  # without a mark nothing of it is removed anyway
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            pass
+        yield True
     finally:
-        with contextlib.suppress(NotOurs, OSError):  # the next one clears it
-            _clear(stage, target, owner)
+        os.close(handle)
 
 
 def _clear(stage: Path, target: Path, owner: str) -> None:

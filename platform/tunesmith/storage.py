@@ -9,14 +9,14 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
-from tunesmith.removal import discard_file, is_free, remove_empty, remove_own
+from tunesmith.removal import discard_file, is_free, part_of, remove_empty, remove_own
 
 _PIECE = 8 * 1024**2
 _STREAMS = 4
@@ -65,6 +65,9 @@ class Storage(Protocol):
     def files(self, path: str = "") -> Sequence[str]:
         """Every file below a folder, at any depth, by its path from there; sorted."""
 
+    def sizes(self, path: str = "") -> Mapping[str, int]:
+        """How many bytes every file below a folder has, by its path from there; links are left out."""
+
     def local(self, path: str = "") -> Path | None:
         """The place itself, where it lies on this machine."""
 
@@ -110,14 +113,17 @@ class LocalStorage:
         """See `Storage.write`; on disk (fsync) before it returns."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part-{os.getpid()}")
-        discard_file(part)  # left by a crash: its mode would stay
+        part = part_of(target)
         mode = 0o600 if private else 0o666
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            discard_file(part)
+            raise
 
     def list(self, path: str = "") -> list[str]:
         """See `Storage.list`."""
@@ -138,15 +144,25 @@ class LocalStorage:
             if file.is_file():
                 place = target / file.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                part = place.with_name(f".{place.name}.part-{os.getpid()}")
-                _copy(file, part, advance)
-                part.replace(place)
+                part = part_of(place)
+                try:
+                    _copy(file, part, advance)
+                    part.replace(place)
+                except BaseException:
+                    discard_file(part)
+                    raise
 
     def files(self, path: str = "") -> Sequence[str]:
         """See `Storage.files`."""
         root = self.root / path
         found = (file for file in root.rglob("*") if file.is_symlink() or not file.is_dir())
         return sorted(file.relative_to(root).as_posix() for file in found)
+
+    def sizes(self, path: str = "") -> Mapping[str, int]:
+        """See `Storage.sizes`."""
+        root = self.root / path
+        found = (file for file in root.rglob("*") if file.is_file() and not file.is_symlink())
+        return {file.relative_to(root).as_posix(): file.stat().st_size for file in found}
 
     def local(self, path: str = "") -> Path | None:
         """See `Storage.local`."""
@@ -246,11 +262,15 @@ class S3Storage:
 
     def files(self, path: str = "") -> Sequence[str]:
         """See `Storage.files`."""
+        return sorted(self.sizes(path))
+
+    def sizes(self, path: str = "") -> Mapping[str, int]:
+        """See `Storage.sizes`."""
         from pyarrow.fs import FileSelector, FileType
 
         root = self._at(path)
         found = self._fs.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
-        return sorted(info.path[len(root) + 1 :] for info in found if info.type == FileType.File)
+        return {info.path[len(root) + 1 :]: info.size for info in found if info.type == FileType.File}
 
     def local(self, path: str = "") -> Path | None:
         """See `Storage.local`."""

@@ -28,6 +28,8 @@ def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
     assert storage.list("a") == ["b.json", "ü c.txt"]
     storage.write("a/deep/er/x", b"")
     assert storage.files("a") == ["b.json", "deep/er/x", "ü c.txt"]
+    assert storage.sizes("a") == {"b.json": 1, "deep/er/x": 0, "ü c.txt": 0}
+    assert storage.sizes("never-there") == {}
     storage.remove_file("a/b.json")
     storage.remove_file("a/b.json")
     storage.remove_file("a/deep")  # no file: it stays

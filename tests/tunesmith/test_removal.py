@@ -333,10 +333,40 @@ def test_a_manifest_that_names_what_lies_elsewhere_removes_nothing_there(tmp_pat
 
 
 def test_a_stage_that_is_not_ours_is_left(tmp_path: Path) -> None:
-    stage = written(tmp_path / f".model.{TASK}.part", None)
-    with pytest.raises(NotOurs, match=r"\.part"):
-        published(tmp_path / "model", TASK)
-    assert (stage / "weights").exists()
+    stages = [written(tmp_path / f".model.{TASK}{token}.part", None) for token in ("", "-0123abcd")]
+    published(tmp_path / "model", TASK)
+    finish_removals(tmp_path, TASK)
+    assert all((stage / "weights").exists() for stage in stages)
+
+
+def test_a_process_that_was_frozen_writes_into_no_other_ones_stage(tmp_path: Path) -> None:
+    """It may wake on another machine, long after its attempt was given up: what it adds must get into nothing."""
+    target = tmp_path / "model"
+    with staged(target, TASK) as frozen:
+        (frozen / "weights").write_text("of the first attempt")
+        with staged(target, TASK) as new:
+            assert frozen.exists(), "its process lives"
+            (frozen / "late").write_text("of the first attempt")
+            written(new, TASK, weights="of the second")
+            lay(new, target, TASK)
+        finish_removals(tmp_path, TASK)
+        assert frozen.exists()
+    assert sorted(path.name for path in target.iterdir()) == ["manifest.json", "weights"]
+    assert (target / "weights").read_text() == "of the second"
+    assert sorted(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("clear", [lambda folder: published(folder / "model", TASK), lambda folder: None])
+def test_what_a_dead_process_left_goes_also_where_it_was_made_before_stages_had_tokens(
+    tmp_path: Path, clear: Callable[[Path], object]
+) -> None:
+    for name in (f".model.{TASK}.part", f".model.{TASK}-0123abcd.part"):
+        claim(tmp_path / name, TASK)
+        (tmp_path / name / "new").mkdir()
+        (tmp_path / name / "new" / "weights").write_text("half")
+    clear(tmp_path)
+    finish_removals(tmp_path, TASK)
+    assert not list(tmp_path.glob(".*"))
 
 
 # --- files

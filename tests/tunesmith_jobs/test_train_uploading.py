@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith.artifacts import Manifest, faults_of, list_files
+from tunesmith.artifacts import MANIFEST, Manifest, faults_of, list_files
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
 from tunesmith.removal import MARK, claim, staged
 from tunesmith.storage import LocalStorage
@@ -69,6 +69,28 @@ def test_a_checkpoint_that_cannot_be_removed_costs_no_training(
     folder = tmp_path / TASK / "artifacts" / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-3", "checkpoint-4"]
     assert not faults_of(folder / "checkpoint-4")
+
+
+@pytest.mark.parametrize("fault", ["shorter", "gone", "a folder", "another manifest", None])
+def test_what_is_whole_has_all_its_files_in_their_sizes(tmp_path: Path, fault: str | None) -> None:
+    """Names alone would let an older checkpoint be removed for one that was cut off."""
+    store = made(tmp_path)
+    folder = tmp_path / "local"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("weights", "deep/state"):
+        (folder / name).write_text("12345")
+    manifest, uri = store.put(folder, "checkpoints/checkpoint-1", 1)
+    file = Path(uri) / "deep" / "state"
+    if fault == "shorter":
+        file.write_text("123")
+    elif fault in ("gone", "a folder"):
+        file.unlink()
+        if fault == "a folder":
+            file.mkdir()
+    elif fault == "another manifest":
+        other = manifest.model_copy(update={"attempt": 2})
+        (Path(uri) / MANIFEST).write_bytes(other.encode())
+    assert store.is_whole(1, manifest) == (fault is None)
 
 
 def test_a_save_that_was_cut_off_leaves_nothing_behind(tmp_path: Path) -> None:

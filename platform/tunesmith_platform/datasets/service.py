@@ -5,7 +5,6 @@ stays where it is, and is refused once its bytes are others. Files are read befo
 """
 
 import hashlib
-import os
 import shutil
 import threading
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from tunesmith import views
 from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
-from tunesmith.removal import claim, discard, discard_file, remove_empty, remove_names
+from tunesmith.removal import claim, discard, discard_file, part_of, remove_empty, remove_names
 from tunesmith.spec.base import Spec
 from tunesmith.spec.given import Given
 from tunesmith.spec.task import DATASET_NAME
@@ -303,7 +302,7 @@ class DatasetService:
             if local_path(self._settings.storage_uri) is not None:
                 raise InvalidData(f"The stored file is gone: {path}.", hint="Add it again.")
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.part-{os.getpid()}")
+            part = part_of(path)
             open_storage(self._settings.storage_uri).get_file(
                 f"{FOLDER}/{place_of(version.sha256, version.file_name)}/{version.file_name}", part
             )

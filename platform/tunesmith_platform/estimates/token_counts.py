@@ -4,7 +4,6 @@ Knows encoded rows and numpy; knows nothing of files to read, memory or steps.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.removal import part_of
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded
 from tunesmith_platform.estimates.formula import packed_rows
 
@@ -80,7 +80,7 @@ class Counts:
     def save(self, file: Path) -> None:
         """Keep them, whole or not at all."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}.part")
+        part = part_of(file)
         with part.open("wb") as stream:
             np.savez(
                 stream,

@@ -337,11 +337,11 @@ class ArtifactStore:
         return is_gone
 
     def is_whole(self, step: int, manifest: Manifest) -> bool:
-        """Whether the storage gives back a checkpoint's manifest and names all its files; hashes are left alone."""
+        """Whether the storage gives back a checkpoint's manifest, and all its files in their sizes; makes no hash."""
         path = f"{CHECKPOINTS}/{checkpoint_name(step)}"
         if self._storage.read(f"{path}/{MANIFEST}") != manifest.encode():
             return False
-        return {file.path.split("/")[0] for file in manifest.files} <= set(self._storage.list(path))
+        return {file.path: file.bytes for file in manifest.files}.items() <= self._storage.sizes(path).items()
 
     def manifest(self, step: int) -> Manifest | None:
         """A checkpoint's manifest; None where the storage gives none back."""
