@@ -6,13 +6,14 @@ come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_EN
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
@@ -32,9 +33,18 @@ def _untold(count: int) -> None:
 
 
 def _pour(source: BinaryIO, target: Any, advance: Advance) -> None:
+    """Copy a file.
+
+    Raises:
+        OSError: It was cut off meanwhile.
+    """
+    left = os.fstat(source.fileno()).st_size
     while piece := source.read(_PIECE):
         target.write(piece)
+        left -= len(piece)
         advance(len(piece))
+    if left > 0:
+        raise OSError(errno.EIO, "The file was cut off while it was read")
 
 
 def _copy(source: Path, target: Path, advance: Advance) -> None:
@@ -191,6 +201,8 @@ class LocalStorage:
 class S3Storage:
     """A prefix in an S3 bucket."""
 
+    _failed_streams: ClassVar[list[Any]] = []
+
     def __init__(self, bucket: str, prefix: str) -> None:
         from pyarrow.fs import S3FileSystem
 
@@ -216,8 +228,23 @@ class S3Storage:
 
     def write(self, path: str, data: bytes, *, private: bool = False) -> None:
         """See `Storage.write`; S3 makes an object visible only when it is whole."""
-        with self._fs.open_output_stream(self._at(path)) as stream:
+        with self._new_object(self._at(path)) as stream:
             stream.write(data)
+
+    @contextlib.contextmanager
+    def _new_object(self, place: str) -> Iterator[Any]:
+        """A stream whose object appears when it was written to its end, and not at all when something was raised.
+
+        pyarrow cannot abort an upload: closing a stream, also by forgetting it, makes an object of what was written. So
+        one that failed is kept open until the process ends, which costs its buffer of some megabytes.
+        """
+        stream = self._fs.open_output_stream(place)
+        try:
+            yield stream
+        except BaseException:
+            self._failed_streams.append(stream)
+            raise
+        stream.close()
 
     def list(self, path: str = "") -> list[str]:
         """See `Storage.list`."""
@@ -236,7 +263,7 @@ class S3Storage:
 
         def put(file: Path) -> None:
             place = self._at(f"{path}/{file.relative_to(source).as_posix()}")
-            with file.open("rb") as stream, self._fs.open_output_stream(place) as there:
+            with file.open("rb") as stream, self._new_object(place) as there:
                 _pour(stream, there, told)
 
         with ThreadPoolExecutor(_STREAMS, "put") as pool:

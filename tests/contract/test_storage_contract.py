@@ -1,5 +1,7 @@
 """The same behaviour from a local folder and from a real S3 server."""
 
+import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,33 @@ def test_folders_travel_whole(storage: Storage, tmp_path: Path) -> None:
     back = storage.get_folder("checkpoints/checkpoint-5", tmp_path / "scratch")
     assert (back / "one").read_bytes() == b"1" * 100_000
     assert (back / "deep" / "two").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("fault", ["its read fails", "it is cut off"])
+def test_of_a_file_that_cannot_be_read_to_its_end_nothing_appears(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Neither half of it nor, where one stood there before, anything in its place."""
+    monkeypatch.setattr("tunesmith.storage._PIECE", 100_000)
+    storage.write("a/again", b"before")
+
+    def advance(_: int) -> None:
+        if fault == "its read fails":
+            raise OSError("the disk")
+        for file in (tmp_path / "out").iterdir():
+            os.truncate(file, 150_000)
+
+    for name in ("again", "new"):
+        source = tmp_path / "out"
+        source.mkdir()
+        (source / name).write_bytes(b"x" * 300_000)
+        with pytest.raises(OSError, match=r"disk|cut off"):
+            storage.put_folder(source, "a", advance)
+        (source / name).unlink()
+        source.rmdir()
+    gc.collect()
+    assert storage.sizes("a") == {"again": len(b"before")}
+    assert storage.read("a/again") == b"before"
 
 
 def test_a_folder_that_comes_again_takes_nothing_away(storage: Storage, tmp_path: Path) -> None:
