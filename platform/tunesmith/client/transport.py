@@ -37,6 +37,8 @@ _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 _READING_SECONDS = 300.0
 """Large files are read whole before a task is entered."""
+_AT_ONCE = (":stop", ":save", ":pin", ":unpin", ":test", "/grants", "/mlflow-link")
+"""Ends of the paths for which the server reads no file: an answer that does not come soon does not come."""
 _LONGEST_PAUSE = 2.0
 _BY_STATUS: dict[int, type[TunesmithError]] = {
     401: Unauthorized,
@@ -203,7 +205,7 @@ class Transport:
         params = {key: value for key, value in (query or {}).items() if value is not None}
         with self._worded():
             timeout: Any = httpx.USE_CLIENT_DEFAULT
-            if method == "POST":
+            if method == "POST" and not path.endswith(_AT_ONCE):
                 timeout = httpx.Timeout(self._reading_seconds, connect=_CONNECT_SECONDS)
             response = self._http.request(
                 method, path, params=params, json=body, content=content, headers=headers, timeout=timeout

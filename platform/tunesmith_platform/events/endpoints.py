@@ -79,9 +79,11 @@ router.add_api_route(
     response_model=ReportReceipt,
     responses=answers(examples.RECEIPT, 401, 404, 422),
 )
-def received(task_id: TaskId, attempt: Attempt, request: Request, services: ServicesDep) -> ReportReceipt:
+def received(
+    task_id: TaskId, attempt: Attempt, services: ServicesDep, own: Annotated[int, Depends(attempt_of)]
+) -> ReportReceipt:
     """How far an attempt's events are stored. A later attempt asks this to hand in what is missing."""
-    return services.events.received(task_id, attempt, bearer(request))
+    return services.events.received(task_id, attempt, own)
 
 
 @router.get(

@@ -43,15 +43,6 @@ class EventService:
         self.lag_seconds: float | None = None
         """From the newest event of the last report, on the job's clock, until it was stored."""
 
-    def authorize(self, task_id: str, attempt: int, token: str) -> None:
-        """Let only the attempt itself report.
-
-        Raises:
-            Unauthorized: The token is not this attempt's.
-        """
-        if not _is_token(self._secret(), task_id, attempt, token):
-            raise _not_this_attempts()
-
     async def attempt_of(self, task_id: str, token: str) -> int:
         """Which attempt of a task a token is of, before anything that it sends is read.
 
@@ -128,18 +119,26 @@ class EventService:
         """End the thread that stores reports."""
         self._gathering.close()
 
-    def received(self, task_id: str, attempt: int, token: str) -> ReportReceipt:
-        """How far an attempt's reports are stored. The attempt itself may ask, and the current one."""
+    def received(self, task_id: str, attempt: int, own: int) -> ReportReceipt:
+        """How far an attempt's reports are stored. The attempt itself may ask, and the current one.
+
+        Args:
+            task_id: The task.
+            attempt: Which one's.
+            own: The attempt that asks, as its token says; see `attempt_of`.
+
+        Raises:
+            Unauthorized: Another one asks.
+            NotFound: No such task or attempt.
+        """
         with self._database.read() as session:
             task = tasks.require(session, task_id)
             row = session.get(AttemptRow, (task_id, attempt))
             pinned = checkpoints.pinned_steps(session, [task_id])
+        if own not in (attempt, task.attempt):
+            raise _not_this_attempts()
         if row is None:
             raise NotFound(f"Task `{task_id}` has no attempt {attempt}.")
-        try:
-            self.authorize(task_id, attempt, token)
-        except Unauthorized:
-            self.authorize(task_id, task.attempt, token)
         return ReportReceipt(
             last_seq=row.last_seq,
             desired=Desired(task.desired),

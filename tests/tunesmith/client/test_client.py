@@ -1,11 +1,14 @@
 """The client against a real server that is killed, loses answers and refuses for a while."""
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from fake_api import KEY, FakeApi
 
@@ -241,6 +244,30 @@ def test_a_call_survives_a_restart_of_the_server(api: FakeApi, client: Client) -
 
 
 # --- reading what a task reports
+
+
+def test_only_what_has_files_read_may_take_minutes(
+    api: FakeApi, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop that is not answered soon is sent again, not waited for."""
+    task = api.add_task()
+    seen: dict[str, float] = {}
+
+    def send(self: httpx.Client, request: httpx.Request, **_: Any) -> httpx.Response:
+        verb = request.url.path.rpartition(":")[2].rpartition("/")[2]
+        seen[verb] = request.extensions["timeout"]["read"]
+        return httpx.Response(404, request=request)
+
+    monkeypatch.setattr(httpx.Client, "send", send)
+    for call in (
+        lambda: client.stop_task(task.id),
+        lambda: client.save_checkpoint(task.id),
+        lambda: client.pin_checkpoint(task.id, 1),
+        lambda: client.datasets.validate("/t"),
+    ):
+        with contextlib.suppress(TunesmithError):
+            call()
+    assert seen == {"stop": 30, "save": 30, "pin": 30, "validate": 300}
 
 
 def test_pages_of_events_are_turned(api: FakeApi, client: Client) -> None:
