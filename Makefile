@@ -37,7 +37,7 @@ demo: setup
 test: lint unit
 
 # Two workers; a test says which stay together (tests/groups.py), the end says what was slow (tests/processor_time.py).
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 NEEDS_TORCH := tests/tunesmith_jobs tests/e2e tests/nemesis tests/contract
 
 check: lint

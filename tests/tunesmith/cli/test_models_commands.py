@@ -104,7 +104,6 @@ def test_environment(cli: Cli, home: Home, jobs: FakeJobs) -> None:
 
 
 def test_pull_stands_beside_the_others() -> None:
-    pytest.importorskip("tunesmith_jobs")
     for _ in range(2):  # making the app again doubles nothing
         shown = CliRunner().invoke(build_app(), ["models", "--help"]).stdout
         for command in ("list", "show", "add", "check", "rename", "remove", "pull"):
