@@ -12,8 +12,8 @@ from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason, State
 from tunesmith.model_step import MODEL_STEPS, ModelDocument
 from tunesmith.removal import claim, discard
-from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.alive import alive
@@ -85,10 +85,10 @@ def _work(work: Work, spec: ModelUseSpec) -> Outcome:
             from tunesmith_jobs.evaluate.scoring import evaluate
 
             return evaluate(work, spec)
-        case ChatSpec():
-            from tunesmith_jobs.chat.answering import chat
+        case GenerateSpec():
+            from tunesmith_jobs.generate.answering import generate
 
-            return chat(work, spec)
+            return generate(work, spec)
         case PackageSpec():
             from tunesmith_jobs.package.merging import package
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.job import AttemptDocument
-from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.task import Kind
@@ -18,7 +18,7 @@ PROGRAM = "tunesmith_jobs.model_entry"
 """The module that Ray runs."""
 MODEL_STEPS: dict[Kind, type[ModelUseSpec]] = {
     Kind.EVALUATE: EvaluateSpec,
-    Kind.CHAT: ChatSpec,
+    Kind.GENERATE: GenerateSpec,
     Kind.PACKAGE: PackageSpec,
 }
 """Each kind of task that uses a model with its parameters."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.data_step import DataOutput
 from tunesmith.lifecycle import State
+from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.pipeline import StepKind
 from tunesmith.spec.pipeline_file import MAX_YAML_CHARACTERS
@@ -67,6 +68,9 @@ class PipelineView(BaseModel):
     workflow: str
     state: State
     message: str = ""
+    notices: list[Notice] = Field(
+        default_factory=list, description="What of the file was written as it was called before."
+    )
     steps: list[StepView]
     created_at: dt.datetime
     ended_at: dt.datetime | None = None

@@ -5,7 +5,9 @@ import concurrent.futures
 import random
 from typing import Any
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from conftest_platform import Plane
 from sqlalchemy import text
@@ -15,7 +17,8 @@ from tunesmith.events import JobEvent, Report
 from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.clock import now
-from tunesmith_platform.db.tables import Base, RunnerRow
+from tunesmith_platform.db.engine import MIGRATIONS
+from tunesmith_platform.db.tables import Base, PipelineRow, PipelineStepRow, RunnerRow
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 
@@ -31,6 +34,38 @@ def test_the_migrations_make_what_the_tables_say(plane: Plane) -> None:
         options = {"compare_type": True, "include_object": is_here}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_what_was_stored_as_chat_is_read_as_generate(plane: Plane) -> None:
+    """A task of a kind that nobody knows could not be shown, listed or ended."""
+    database, old, other = plane.services.database, plane.submit().id, plane.submit().id
+    step = {
+        "pipeline_id": "pipe-1",
+        "component": "c",
+        "method": "chat",
+        "parameters": {},
+        "needs": [],
+        "state": "pending",
+    }
+    words = dict.fromkeys(("name", "project", "workflow", "principal"), "p")
+    with database.write() as session:
+        session.add(
+            PipelineRow(id="pipe-1", **words, request={}, state="running", desired="run", created_at=now())
+        )
+        session.flush()
+        session.add(PipelineStepRow(**step, position=0, name="ask", kind="generate"))
+        session.add(PipelineStepRow(**step | {"method": "load"}, position=1, name="rows", kind="dataset"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as session:
+        config.attributes["connection"] = session.connection()
+        command.downgrade(config, "0018")
+        session.execute(text("UPDATE tasks SET kind = 'chat' WHERE id = :id"), {"id": old})
+        session.execute(text("UPDATE pipeline_steps SET kind = 'chat', method = 'chat' WHERE name = 'ask'"))
+    database.migrate()
+    assert [plane.task(task).kind for task in (old, other)] == ["generate", "train"]
+    steps = plane.services.pipelines.get("pipe-1").steps
+    assert [(step.kind, step.method) for step in steps] == [("generate", "generate"), ("dataset", "load")]
 
 
 def test_a_task_lives_through_it(plane: Plane) -> None:

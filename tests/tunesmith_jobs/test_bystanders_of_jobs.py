@@ -78,7 +78,7 @@ def test_the_scratch_of_a_step_that_uses_a_model(tmp_path: Path, monkeypatch: py
     document = ModelDocument.model_validate(
         make_document(tmp_path, "").model_dump()
         | {
-            "kind": "chat",
+            "kind": "generate",
             "spec": {"model_name_or_path": "/m", "prompts": ["q"]},
             "model_uri": "/m",
             "training": {},

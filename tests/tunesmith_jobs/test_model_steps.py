@@ -174,7 +174,7 @@ def test_a_stop_and_a_missing_model_end_in_words(lora: Trained, tmp_path: Path) 
 
 
 def answered(trained: Trained, **given: Any) -> list[dict[str, Any]]:
-    outcome, ear, _ = trained.use("chat", **given)
+    outcome, ear, _ = trained.use("generate", **given)
     assert outcome.reason is Reason.COMPLETED, outcome
     (made,) = [payload for payload in ear.heard if payload.kind == "dataset_made"]
     text = Path(made.path).read_text()
@@ -226,7 +226,7 @@ def test_rows_are_asked_turn_by_turn_and_drawn_by_the_seed(lora: Trained, tmp_pa
     assert first["messages"][2]["content"] != "known", "the answers of the row are not shown"
     assert answered(lora, **given) == [first, second]
     assert answered(lora, **given, seed=7) != [first, second]
-    outcome, _, _ = lora.use("chat", **given | {"max_new_tokens": 500})
+    outcome, _, _ = lora.use("generate", **given | {"max_new_tokens": 500})
     assert (outcome.reason, "rows.jsonl:1" in outcome.message) == (Reason.BAD_DATA, True)
     assert not (lora.folder / "rows.part").exists()
 

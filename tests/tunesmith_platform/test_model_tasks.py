@@ -213,9 +213,13 @@ def test_it_stops_restarts_and_is_done_again_as_any_task(bench: Steps) -> None:
             "task_id",
             "no task",
         ),
-        ({"type": "model-chat", "model": "BASE"}, "prompts", "no prompts"),
-        ({"type": "model-chat", "model": "BASE", "prompts": ["x", " "]}, "prompts[1]", "empty"),
-        ({"type": "model-chat", "model": "BASE", "dataset": "n.jsonl"}, "dataset: n.jsonl", "asks nothing"),
+        ({"type": "model-generator", "model": "BASE"}, "prompts", "no prompts"),
+        ({"type": "model-generator", "model": "BASE", "prompts": ["x", " "]}, "prompts[1]", "empty"),
+        (
+            {"type": "model-generator", "model": "BASE", "dataset": "n.jsonl"},
+            "dataset: n.jsonl",
+            "asks nothing",
+        ),
         ({"type": "model-packager", "model": "BASE", "format": "gguf"}, "format", "not made yet"),
         ({"type": "model-packager", "model": "BASE", "output_dir": "/etc/x"}, "", "outside the folders"),
         ({"type": "model-packager", "model": "s3://b/x/model"}, "model_name_or_path", "no task here"),
@@ -233,6 +237,27 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     if field:
         assert error["problems"][0]["field"] == f"workflows[step].jobs[step].{field}"
     assert bench.client.get("/v1/tasks").json()["data"] == []
+
+
+def test_a_file_of_before_is_taken_and_says_what_was_renamed(bench: Steps) -> None:
+    component = {"type": "model-chat", "method": "chat", "model": str(bench.model), "prompts": ["x"]}
+    made = bench.made(lone(**component))
+    assert [(step.kind, step.method) for step in made.steps] == [("generate", "generate")]
+    assert [(notice.field, notice.message) for notice in bench.view(made).notices] == [
+        ("components[step].type", "`model-chat` was read as `model-generator`."),
+        ("components[step].method", "`chat` was read as `generate`."),
+    ]
+    now = component | {"type": "model-generator", "method": "generate"}
+    assert bench.made(lone(**now)).notices == []
+
+
+def test_an_attempt_that_was_queued_before_an_update_runs(bench: Steps) -> None:
+    bench.made(lone(type="model-generator", model=str(bench.model), prompts=["x"]))
+    (job,) = bench.pending()
+    written = json.loads(Path(bench.plane.jobs.documents[job]).read_bytes())
+    assert written["kind"] == "generate"
+    document = ModelDocument.model_validate(written | {"kind": "chat"})
+    assert type(model_worker.spec_of(document)).__name__ == "GenerateSpec"
 
 
 @pytest.fixture

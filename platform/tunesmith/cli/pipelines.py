@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
 from tunesmith.cli.format import age, plain
-from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, state_text, table
+from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, show_notices, state_text, table
 from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import State
 from tunesmith.pipelines import NewPipeline, PipelineView
@@ -61,6 +61,7 @@ def run(
     overrides = _overrides(settings or [])
     steps = plan(read_pipeline(text), workflow=workflow, inputs=given, overrides=overrides, model=model)
     if check:
+        show_notices(notice for step in steps for notice in step.notices)
         if as_json:
             show_json(steps)
             return
@@ -83,6 +84,7 @@ def run(
     with connect() as client:
         view = client.pipelines.run(new)
     say(f"Pipeline `{view.name}` has begun: {view.id}.")
+    show_notices(view.notices)
     _follow(view, watch, as_json)
 
 

@@ -1,7 +1,7 @@
 """Pipelines: the YAML of components and workflows, read, checked, and turned into steps.
 
 The YAML is model-compose's: `components` say what there is (`datasets`, `model-trainer`; our own `model-evaluator`,
-`model-chat`, `model-packager`), `workflows` have `jobs` that use them, and variables tie them together
+`model-generator`, `model-packager`), `workflows` have `jobs` that use them, and variables tie them together
 (`tunesmith.spec.variables`). In a component `${input.x}` is the input of the
 job that uses it; in a job it is the input of the run. Everything that can be known before anything runs is checked
 here, each problem with its place. Pure functions; knows nothing of files, of the environment, or of who runs the steps.
@@ -14,16 +14,17 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tunesmith.errors import MAX_PROBLEMS, InvalidInput, Problem, shortened
-from tunesmith.spec.base import Spec
-from tunesmith.spec.chat import ChatSpec
+from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.dataset import operation
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.loading import refuse_bare_token
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
     MAX_STEPS,
+    RENAMED_METHODS,
     Component,
     ComponentType,
     Job,
@@ -48,7 +49,7 @@ class StepKind(StrEnum):
     DATASET = "dataset"
     TRAIN = "train"
     EVALUATE = "evaluate"
-    CHAT = "chat"
+    GENERATE = "generate"
     PACKAGE = "package"
 
     @property
@@ -59,7 +60,7 @@ class StepKind(StrEnum):
 
 MODEL_SPECS: dict[StepKind, type[ModelUseSpec]] = {
     StepKind.EVALUATE: EvaluateSpec,
-    StepKind.CHAT: ChatSpec,
+    StepKind.GENERATE: GenerateSpec,
     StepKind.PACKAGE: PackageSpec,
 }
 """The steps that use a model, with their parameters."""
@@ -67,7 +68,7 @@ _KINDS = {
     ComponentType.DATASETS: StepKind.DATASET,
     ComponentType.MODEL_TRAINER: StepKind.TRAIN,
     ComponentType.MODEL_EVALUATOR: StepKind.EVALUATE,
-    ComponentType.MODEL_CHAT: StepKind.CHAT,
+    ComponentType.MODEL_GENERATOR: StepKind.GENERATE,
     ComponentType.MODEL_PACKAGER: StepKind.PACKAGE,
 }
 
@@ -82,6 +83,9 @@ class Step(BaseModel):
     parameters: dict[str, Any]
     output: Any = Field(None, description="What the step hands on; its whole output when null.")
     needs: list[str] = Field(default_factory=list)
+    notices: list[Notice] = Field(
+        default_factory=list, description="What of it was written as it was called before."
+    )
 
 
 def plan(
@@ -171,6 +175,7 @@ def _step(
     written = component.parameters | dict(overrides)
     parameters = resolve(written, {"input": passed})
     method = str(kind)
+    notices = list(component.notices)
     if kind is StepKind.DATASET:
         method = job.method or component.method or "load"
         spec: type[Spec] = operation(method)
@@ -179,7 +184,9 @@ def _step(
             parameters["provider"] = "local" if is_local else "huggingface"
     else:
         for given in (job.method, component.method):
-            if given not in (None, method):
+            if given is not None and RENAMED_METHODS.get(given) == method:
+                notices.append(Notice(field="method", message=f"`{given}` was read as `{method}`."))
+            elif given not in (None, method):
                 raise InvalidInput(
                     f"A `{component.type}` has no method `{given}`.",
                     hint=f"Leave `method` out, or write `{method}`.",
@@ -221,6 +228,7 @@ def _step(
         parameters=parameters,
         output=output,
         needs=needs,
+        notices=notices,
     )
 
 

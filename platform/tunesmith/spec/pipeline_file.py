@@ -5,12 +5,23 @@ What its jobs do is `tunesmith.spec.pipeline`'s.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.problems import as_error, did_you_mean, invalid_input
 
@@ -26,8 +37,14 @@ class ComponentType(StrEnum):
     DATASETS = "datasets"
     MODEL_TRAINER = "model-trainer"
     MODEL_EVALUATOR = "model-evaluator"
-    MODEL_CHAT = "model-chat"
+    MODEL_GENERATOR = "model-generator"
     MODEL_PACKAGER = "model-packager"
+
+
+RENAMED_TYPES = {"model-chat": "model-generator"}
+"""What a type of component was called before: such files are read, with a notice."""
+RENAMED_METHODS = {"chat": "generate"}
+"""What a component's method was called before."""
 
 
 class Component(BaseModel):
@@ -37,6 +54,22 @@ class Component(BaseModel):
     id: Id = "__default__"
     type: ComponentType
     method: str | None = None
+    _notices: list[Notice] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_before(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        written = given.get("type") if isinstance(given, dict) else None
+        meant = RENAMED_TYPES.get(written) if isinstance(written, str) else None
+        found = handler(given if meant is None else given | {"type": meant})
+        if meant is not None:
+            found._notices.append(Notice(field="type", message=f"`{written}` was read as `{meant}`."))
+        return found
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What of it was written as it was called before."""
+        return self._notices
 
     @property
     def parameters(self) -> dict[str, Any]:

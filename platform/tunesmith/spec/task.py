@@ -26,11 +26,11 @@ class Kind(StrEnum):
     TRAIN = "train"
     DATASET = "dataset"
     EVALUATE = "evaluate"
-    CHAT = "chat"
+    GENERATE = "generate"
     PACKAGE = "package"
 
 
-IN_TRAIN_ROOM = (Kind.TRAIN, Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE)
+IN_TRAIN_ROOM = (Kind.TRAIN, Kind.EVALUATE, Kind.GENERATE, Kind.PACKAGE)
 """What takes memory as training does, and shares its room on the cluster."""
 
 
@@ -93,7 +93,7 @@ class NewDataTask(_Envelope):
 class NewModelTask(_Envelope):
     """A task that uses a model: evaluates it, lets it answer, packages it. A pipeline's step makes one."""
 
-    kind: Literal[Kind.EVALUATE, Kind.CHAT, Kind.PACKAGE]
+    kind: Literal[Kind.EVALUATE, Kind.GENERATE, Kind.PACKAGE]
     parameters: dict[str, Any] = Field(default_factory=dict)
 
     def default_name(self, now: dt.datetime) -> str:

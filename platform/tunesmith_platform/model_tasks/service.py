@@ -16,8 +16,8 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.job import read_secret, report_token
 from tunesmith.model_step import METRIC_PREFIX, MODEL_STEPS, ModelDocument, ModelOrigin
-from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.task import Kind, NewModelTask
@@ -102,7 +102,7 @@ class ModelTaskService:
         inputs = self.look_at(spec)
         refuse_taken(inputs.output_dir, results=(FINAL_MODEL,))
         task_id = new_id("task")
-        if isinstance(spec, ChatSpec):
+        if isinstance(spec, GenerateSpec):
             inputs.rows_dir = str(rows_dir or self._settings.pipelines_dir / task_id)
         is_package = isinstance(spec, PackageSpec)
         task = new_row(
@@ -166,12 +166,12 @@ class ModelTaskService:
             field, given = "eval_file", spec.eval_file
             if given is None and found.eval_path is not None:
                 return Path(found.eval_path), found.eval_dataset
-        elif isinstance(spec, ChatSpec):
+        elif isinstance(spec, GenerateSpec):
             field, given = "dataset", spec.dataset
         else:
             return None, None
         if given is None:
-            if isinstance(spec, ChatSpec):
+            if isinstance(spec, GenerateSpec):
                 return None, None
             with at(field):
                 raise InvalidInput(
@@ -191,7 +191,7 @@ class ModelTaskService:
             assert data is not None
             tokenizer = state_of_folder(found.tokenizer) if found.tokenizer else None
             look_at_rows("eval_file", data, training, state_of_folder(found.encoder), tokenizer)
-        elif isinstance(spec, ChatSpec):
+        elif isinstance(spec, GenerateSpec):
             if training.training_type == "classification":
                 with at("model_name_or_path"):
                     raise InvalidInput(

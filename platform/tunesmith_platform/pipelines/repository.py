@@ -87,7 +87,7 @@ def users_of(session: Session, folder: str, pipeline_id: str) -> str | None:
         return task
     others = select(PipelineStepRow).where(
         PipelineStepRow.pipeline_id != pipeline_id,
-        PipelineStepRow.kind.in_((StepKind.DATASET, StepKind.CHAT)),
+        PipelineStepRow.kind.in_((StepKind.DATASET, StepKind.GENERATE)),
     )
     for row in session.scalars(others.where(PipelineStepRow.is_reused)):
         if any(str(output["path"]).startswith(folder) for output in row.outputs.values()):

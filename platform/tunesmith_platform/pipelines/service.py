@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Proble
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
 from tunesmith.removal import discard, owner_of, remove_empty
+from tunesmith.spec.base import Notice
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
 from tunesmith.spec.variables import variables_in
@@ -79,6 +80,7 @@ class PipelineService:
             state=State.RUNNING,
             desired=Desired.RUN,
             message="",
+            notices=_notices(steps),
             created_at=moment,
         )
         with self._database.write() as session:
@@ -260,6 +262,16 @@ def output_folder(settings: Settings, row: PipelineStepRow, number: int) -> Path
     return settings.pipelines_dir / row.pipeline_id / f"{row.position}-{number}"
 
 
+def _notices(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The notices of all steps, each with its place and once."""
+    placed = [
+        notice.model_copy(update={"field": f"components[{step.component}].{notice.field}"})
+        for step in steps
+        for notice in step.notices
+    ]
+    return [notice.model_dump() for at, notice in enumerate(placed) if notice not in placed[:at]]
+
+
 def _view(session: Session, row: PipelineRow) -> PipelineView:
     return PipelineView(
         id=row.id,
@@ -268,6 +280,7 @@ def _view(session: Session, row: PipelineRow) -> PipelineView:
         workflow=row.workflow,
         state=State(row.state),
         message=row.message,
+        notices=[Notice.model_validate(notice) for notice in row.notices],
         steps=[_step_view(step) for step in repository.steps(session, row.id)],
         created_at=row.created_at,
         ended_at=row.ended_at,

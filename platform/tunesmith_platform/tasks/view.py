@@ -21,7 +21,7 @@ DRIVER_HEARD = "driver_heard_at"
 _AFTERWARDS = {
     Kind.DATASET: "Look at its rows (`tunesmith data validate`), or train on them.",
     Kind.EVALUATE: "Look at what it measured: `tunesmith tasks metrics TASK`.",
-    Kind.CHAT: "Read its answers: the message says where they lie.",
+    Kind.GENERATE: "Read its answers: the message says where they lie.",
     Kind.PACKAGE: "Load the folder with transformers, or serve it.",
 }
 

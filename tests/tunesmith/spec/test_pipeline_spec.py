@@ -89,13 +89,35 @@ def test_the_chapters_alpaca_example_as_it_stands() -> None:
 def test_our_own_steps_use_what_a_trainer_hands_on() -> None:
     found = {step.id: step for step in steps((CONFIGS / "train-and-package.yml").read_text())}
     evaluate, ask, package = (found[name] for name in ("evaluate", "ask", "package"))
-    assert [step.kind for step in (evaluate, ask, package)] == ["evaluate", "chat", "package"]
+    assert [step.kind for step in (evaluate, ask, package)] == ["evaluate", "generate", "package"]
     assert evaluate.parameters == {
         "model_name_or_path": "${jobs.train.output}",
         "eval_file": "${jobs.split.output.eval}",
     }
     assert (evaluate.needs, package.needs) == (["train", "split"], ["evaluate", "train"])
     assert ask.parameters["max_new_tokens"] == 64
+
+
+def test_a_file_that_names_what_was_renamed_is_read_with_a_notice() -> None:
+    now = (CONFIGS / "train-and-package.yml").read_text()
+    before = now.replace("model-generator", "model-chat").replace("method: generate", "method: chat")
+    assert before != now
+    old, new = steps(before), steps(now)
+    assert [step.model_copy(update={"notices": []}) for step in old] == new
+    assert not any(step.notices for step in new)
+    said = {step.id: [(notice.field, notice.message) for notice in step.notices] for step in old}
+    assert said.pop("ask") == [
+        ("type", "`model-chat` was read as `model-generator`."),
+        ("method", "`chat` was read as `generate`."),
+    ]
+    assert not any(said.values())
+
+
+@pytest.mark.parametrize("kind", ["trainer", "evaluator", "packager"])
+def test_a_renamed_method_is_none_of_another_component(kind: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        steps(f"component: {{id: a, type: model-{kind}, method: chat, model: m}}", inputs={"dataset": "/d"})
+    assert "no method `chat`" in str(caught.value)
 
 
 def test_a_jobs_input_goes_over_its_component_and_into_its_variables() -> None:

@@ -23,6 +23,7 @@ class PipelineRow(Base):
     state: Mapped[str] = mapped_column(String(20))
     desired: Mapped[str] = mapped_column(String(10))
     message: Mapped[str] = mapped_column(Text, default="")
+    notices: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default="[]")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (Index("ix_pipelines_ended", "ended_at"),)

@@ -12,7 +12,7 @@ _SAMPLES = (Condition(field="temperature", op="gt", value=0),)
 """The most likely token needs no chance."""
 
 
-class ChatSpec(ModelUseSpec):
+class GenerateSpec(ModelUseSpec):
     """Let a model answer prompts; the answers are rows of `messages`."""
 
     prompts: list[str] | None = param(

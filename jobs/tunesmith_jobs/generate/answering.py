@@ -23,7 +23,7 @@ from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.prompts import PromptEncoder, asked_rows
 from tunesmith.rows.problems import RowProblem
-from tunesmith.spec.chat import ChatSpec
+from tunesmith.spec.generate import GenerateSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import UsedModel, load
 from tunesmith_jobs.train.core import Outcome
@@ -82,7 +82,7 @@ class Answerer:
         work: Told of a stop.
     """
 
-    def __init__(self, used: UsedModel, encoder: PromptEncoder, spec: ChatSpec, work: Work) -> None:
+    def __init__(self, used: UsedModel, encoder: PromptEncoder, spec: GenerateSpec, work: Work) -> None:
         self._used, self._encoder, self._spec = used, encoder, spec
         self._context = getattr(used.model.config, "max_position_embeddings", None)
         self._pad = models.pad_id(used.model)
@@ -163,7 +163,7 @@ def encoder_of(work: Work) -> PromptEncoder:
     )
 
 
-def chat(work: Work, spec: ChatSpec) -> Outcome:
+def generate(work: Work, spec: GenerateSpec) -> Outcome:
     """Answer the prompts, and leave the answers in a file.
 
     Raises:
@@ -219,7 +219,7 @@ def chat(work: Work, spec: ChatSpec) -> Outcome:
     return Outcome.because(Reason.COMPLETED, f"{answers} answers in {seconds:.1f} s, in `{path}`.")
 
 
-def _talks(work: Work, spec: ChatSpec) -> Iterator[_Talk]:
+def _talks(work: Work, spec: GenerateSpec) -> Iterator[_Talk]:
     if spec.prompts is not None:
         asked = (
             (n, f"prompts[{n - 1}]", [Message("user", text)]) for n, text in enumerate(spec.prompts, start=1)
