@@ -24,7 +24,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of the module's own."""
     from tiny_model import make_tiny_model
 
-    importlib.import_module("tunesmith_jobs.train.trainer")  # the libraries' imports are no test's own time
+    importlib.import_module(
+        "tunesmith_jobs.train.run.trainer"
+    )  # the libraries' imports are no test's own time
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 

@@ -290,3 +290,21 @@ def test_a_long_phase_says_how_far_it_is_and_a_short_one_nothing() -> None:
         now[0] = 20 + step / 100
         pace(step, None)
     assert [one.share for one in said] == [None, None]
+
+
+def test_an_entry_is_held_against_all_code_that_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also against what lies in sub-folders: an entry that other code made would else be taken for this one's."""
+    from tunesmith_jobs.train.batches import token_cache
+
+    read: list[str] = []
+    real = Path.read_bytes
+
+    def listened(path: Path) -> bytes:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", listened)
+    token_cache._code()
+    assert {"encoding.py", "template.py", "reading.py", "bad_rows.py", "tokenize.py", "encoded.py"} <= set(
+        read
+    )

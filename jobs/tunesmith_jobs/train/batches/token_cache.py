@@ -49,8 +49,8 @@ _MODEL_FILES = (
     "generation_config.json",
 )  # fmt: skip
 _PARAMETERS = ("training_type", "max_length", "assistant_only_loss", "allowed_bad_percent")
-_CODE = ("tunesmith.rows", "tunesmith_jobs.train")
-_CODE_OF_TRAIN = ("rows.py", "encoded.py", "tokenising.py", "token_cache.py")
+_CODE = ("rows.py", "encoded.py", "tokenize.py", "token_cache.py")
+"""What of this package encodes, beside all of `tunesmith.rows`."""
 
 Use = Literal["used", "filled", "mended", "off"]
 """Whether a file's tokens came from the cache, went into it, took the place of a damaged entry, or passed it by."""
@@ -237,10 +237,9 @@ def _is_old_entry(entry: Path) -> bool:
 def _code() -> str:
     """The sha256 of the code that encodes: what another one made is not trusted to be the same."""
     digest = hashlib.sha256()
-    for package in _CODE:
-        for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
-            if file.name in _CODE_OF_TRAIN or (package == _CODE[0] and file.name.endswith(".py")):
-                digest.update(file.read_bytes())
+    of_rows = Path(str(resources.files("tunesmith.rows"))).rglob("*.py")
+    for file in (*sorted(of_rows), *(Path(__file__).parent / name for name in _CODE)):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
