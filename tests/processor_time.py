@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 RECORD = Path(__file__).parent / "data" / "processor_time.json"
-"""The seconds of the whole, on two quiet cores; `--record-times` writes it."""
+"""The seconds of the whole; `--record-times` writes it. An estimate from the parts until a whole run was recorded."""
 MOST_OF_ONE = 4.0
 MORE_THAN_RECORDED = 1.5
 SHOWN = 20

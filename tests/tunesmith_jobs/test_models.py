@@ -74,6 +74,7 @@ def test_a_model_remembers_its_hub_id(tmp_path: Path, model: Path, monkeypatch: 
         pulling.pull("another/small", tmp_path, say_nothing)
 
 
+@pytest.mark.slow
 def test_asking_tells_base_and_tuned_apart(tmp_path: Path, model: Path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model

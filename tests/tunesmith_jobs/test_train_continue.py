@@ -13,6 +13,7 @@ def model(tiny_model: Path) -> Path:
     return tiny_model
 
 
+@pytest.mark.slow
 def test_more_steps_after_the_end_are_those_of_a_longer_run(tmp_path: Path, model: Path) -> None:
     """Where the schedule does not depend on the number of steps, nothing tells that there was an end between."""
     longer, continued = tmp_path / "longer", tmp_path / "continued"

@@ -174,6 +174,7 @@ def test_a_model_that_changes_its_logits_keeps_its_own_loss() -> None:
 # --- whole runs
 
 
+@pytest.mark.slow
 def test_pretraining_on_plain_text(tmp_path: Path, model: Path) -> None:
     draw = random.Random(0)
     text = tmp_path / "train.txt"

@@ -197,6 +197,7 @@ WIDE = MORE | {
 
 
 @pytest.mark.parametrize(("room", "after", "batches"), [(3, 0, [(3, 2)]), (1, 4, [(3, 2), (1, 6)])])
+@pytest.mark.slow
 def test_smaller_batches_go_on_where_memory_ran_out(
     tmp_path: Path,
     model: Path,

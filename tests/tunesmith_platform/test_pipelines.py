@@ -73,6 +73,7 @@ def test_a_pipeline_from_its_files_to_its_task(bench: Bench) -> None:
     assert [item["id"] for item in listed] == [made.id]
 
 
+@pytest.mark.slow
 def test_identical_steps_are_taken_again_and_changed_ones_are_not(bench: Bench) -> None:
     first = bench.made()
     view = bench.worked(first)

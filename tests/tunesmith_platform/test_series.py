@@ -104,6 +104,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_whatever_restarts_the_curves_are_those_of_the_log(plane: Plane, small: None, seed: int) -> None:
     chance = random.Random(seed)
     found = training(chance, attempts=chance.randint(1, 3), restarts=chance.randint(0, 2), steps=700)

@@ -63,6 +63,7 @@ def warnings(plane: Plane, task: TaskView) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_silent_worker_is_shown_warned_of_once_and_forgotten_when_it_speaks(plane: Plane) -> None:
     task = plane.running()
     assert plane.task(task.id).health is Health.LIVE

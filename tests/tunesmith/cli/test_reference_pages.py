@@ -13,6 +13,7 @@ SCRIPT = Path(__file__).parents[3] / "infra" / "scripts" / "reference.py"
 PAGES = {"lifecycle.md": "what the code says", "errors.md": "and more", "openapi.json": "{}"}
 
 
+@pytest.mark.slow
 def test_the_pages_in_the_repository_are_fresh() -> None:
     checked = subprocess.run(
         [sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False

@@ -240,6 +240,7 @@ def test_the_cut(messages: list[Message], max_length: int) -> None:
 
 
 @pytest.mark.parametrize("source", [zoo.CHATML_GENERATION, CHATML])
+@pytest.mark.slow
 def test_agrees_with_transformers(tmp_path: Path, source: str) -> None:
     """Same ids as transformers; same mask as its `{% generation %}` marks give."""
     from transformers import AutoTokenizer

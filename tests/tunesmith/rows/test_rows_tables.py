@@ -125,6 +125,7 @@ def test_broken_packages_are_refused(tmp_path: Path, data: bytes, said: str) -> 
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.slow
 def test_a_bomb_is_refused_by_what_it_unpacks_to(
     tmp_path: Path, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +234,7 @@ def test_hostile_files_end_in_rows_problems_or_one_refusal(tmp_path: Path, data:
             assert refusal.problems[0].field
 
 
+@pytest.mark.slow
 def test_a_line_of_two_gigabytes_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     with path.open("wb") as file:
