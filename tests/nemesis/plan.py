@@ -77,7 +77,8 @@ class Episode(NamedTuple):
     @property
     def is_stopped(self) -> bool:
         """Whether the user stops the task in the middle, and lets it go on afterwards."""
-        return any(cell.phase is Phase.STOPPING for cell in self.cells) or self.seed % 5 == 4
+        is_due = self.seed >= 0 and self.seed % 5 == 4  # what nothing happens to has a negative one
+        return is_due or any(cell.phase is Phase.STOPPING for cell in self.cells)
 
 
 CELLS_A_SEED = 2

@@ -29,6 +29,7 @@ from nemesis.world import World
 from real_s3 import real_s3
 
 _RESULTS = Path(".nemesis/results.jsonl")
+UNDISTURBED = plan.Episode(-1, (), 0.0)
 _SHARE = 10
 """Seeds that run on one platform; the next ones run on one that has a warm runner, and so on by turns."""
 
@@ -84,10 +85,9 @@ def results(chosen: Sequence[plan.Episode], *, s3: bool) -> Iterator[dict[str, A
 
 def undisturbed(world: World) -> Reference:
     """The task that nothing happens to."""
-    episode = plan.Episode(-1, (), 0.0)
-    result, seen = episodes.run(world, episode, None)
+    result, seen = episodes.run(world, UNDISTURBED, None)
     assert not result.broken, result.broken
-    episodes.clear(world, seen.task.id, -1)
+    episodes.clear(world, seen.task.id, UNDISTURBED.seed)
     return Reference(seen.losses, seen.eval_losses, result.model_sha256)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from nemesis import episodes, plan
 from nemesis.checker import Reference
-from nemesis.run import undisturbed
+from nemesis.run import UNDISTURBED, undisturbed
 from nemesis.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -37,6 +37,11 @@ def test_packed_episodes_reach_what_they_were_given_once_and_leave_restarts_over
     for episode in episodes:
         assert len({cell.phase for cell in episode.cells}) == len(episode.cells)
         assert sum(map(plan.ends_attempt, episode.cells)) <= 3
+
+
+def test_the_undisturbed_task_is_not_stopped_either() -> None:
+    assert not UNDISTURBED.cells
+    assert not UNDISTURBED.is_stopped
 
 
 def test_sixty_seeds_reach_every_cell() -> None:
