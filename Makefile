@@ -45,7 +45,7 @@ check: lint
 
 # The long form, run whole before a release: each step goes on where the one before it left the environment.
 test-all: lint
-	@$(PYTEST)
+	@$(PYTEST) --guard-times
 	@$(MAKE) test-deepspeed
 	@$(MAKE) nemesis SEEDS=3 FIRST=2
 	@$(BIN)/python tests/bench/reporting.py --steps 30
@@ -68,7 +68,7 @@ test-deepspeed: setup $(DEEPSPEED)/.installed
 	@$(BIN)/python -m pytest tests/tunesmith_jobs/test_train_workers.py
 
 unit: setup
-	@$(PYTEST) -m "not long" --guard-times
+	@$(PYTEST) -m "not long"
 
 # Part of it, two seeds, is in `test`. What ran on this commit and on those before it is added up in `.nemesis/`.
 SEEDS ?= 60
