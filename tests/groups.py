@@ -83,3 +83,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group_of(nodeid)
 
     return Groups(config, log)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name raw bytes by their place alone.
+
+    gzip writes the time into them, and two workers that collected in different seconds had different tests.
+    """
+    return "bytes" if isinstance(val, bytes) else None
