@@ -174,7 +174,7 @@ def _disk_full() -> Any:
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    if given.pop("full_rank", None) == given.get("rank"):
+    if "full_rank" in given and given.pop("full_rank") == given.get("rank"):
         from tunesmith_jobs.train.checkpoint import states
 
         states.random_states = _disk_full
