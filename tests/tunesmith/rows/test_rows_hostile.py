@@ -22,13 +22,13 @@ _SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from tunesmith.errors import InvalidData
-from tunesmith.rows import tabular, unpacking
+from tunesmith.rows.files import decompress, tabular
 from tunesmith.rows.files.detect_format import recognise
 from tunesmith.rows.report.validation import validate
 from tunesmith.spec.training import TrainSpec
 
 spec = TrainSpec.read({"model_name_or_path": "-", "train_file": "-"})
-unpacking._SURELY_FINE = tabular._SURELY_FINE = 2**25  # smaller bombs show the same, and make a quicker test
+decompress._SURELY_FINE = tabular._SURELY_FINE = 2**25  # smaller bombs show the same, and make a quicker test
 found = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     began, said = time.perf_counter(), []
