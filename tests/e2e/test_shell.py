@@ -64,8 +64,12 @@ def test_a_worker_sees_nothing_of_the_shells_keys(live_home: Home) -> None:
 
 def test_no_process_of_the_platform_holds_the_shells_keys(live_home: Home) -> None:
     """Jobs run as the user that the platform runs as, and may read the environment of its processes."""
-    found = ours(live_home)
-    assert len(found) > 5
-    for process in found:
-        environment = Path(f"/proc/{process.pid}/environ")
-        assert CANARY.encode() not in environment.read_bytes(), process.cmdline()
+    looked_at = 0
+    for process in ours(live_home):
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        looked_at += 1
+        assert CANARY.encode() not in environment, process
+    assert looked_at > 5
