@@ -13,7 +13,7 @@ help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
 	@echo "make check  lint, types, layout guards and every test that needs no torch: within five minutes"
 	@echo "make test   lint, types, layout guards and every test but those marked long"
-	@echo "make test-all  those too, DeepSpeed's, more of nemesis, and whether the benches run"
+	@echo "make test-all  those too, DeepSpeed's, more of nemesis, and whether a bench runs"
 	@echo "make bench  the speeds, as ratios"
 	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
 	@echo "make nemesis SEEDS=60  hurts every part in every phase of a task, and says which promise that broke"

@@ -1,7 +1,7 @@
 """Every parameter of a training task, declared once in the modules of `groups`.
 
 From here derive the API's validation, the CLI's flags, the form, the reference page, the stored JSON and the job's
-argument. Names are Hugging Face's current ones; other spellings are aliases, other structures are read by `foreign`.
+argument. Names are Hugging Face's current ones; other spellings are aliases, other structures are read by `compat`.
 Knows nothing of how training is done.
 """
 

@@ -1,7 +1,7 @@
 """Estimates of runs: rows become tokens, tokens become steps, steps become memory, disk and time.
 
-Puts the parts together: `counting` (tokens), `tunesmith.planning` (steps), `formula` (memory and operations), `speed`
-and past tasks (time), `measuring` (what was measured). Changes nothing and starts nothing but a measurement.
+Puts the parts together: `count_tokens`, `tunesmith.planning` (steps), `formula` (memory and operations), `speed`
+and past tasks (time), `measure` (what was measured). Changes nothing and starts nothing but a measurement.
 """
 
 import shutil

@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
 
 class TaskService:
-    """Tasks: create, list, show, change, stop, delete. What is made from other tasks: `verbs`."""
+    """Tasks: create, list, show, change, stop, delete. What is made from other tasks: `derive`."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Hugging Face's Trainer, subclassed thinly: our batches, our sums, our evaluation, no pickle in a checkpoint.
 
-All flow (when to log, evaluate, save, stop) is decided in one place, `conductor.Conductor`. Every figure that is
+All flow (when to log, evaluate, save, stop) is decided in one place, `callbacks.Conductor`. Every figure that is
 logged comes from sums kept here and saved with the checkpoint, so that a window cut by a crash is reported whole.
 Knows nothing of where files go: it hands folders to an uploader.
 """
