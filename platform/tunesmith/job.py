@@ -13,10 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tunesmith.spec.task import Kind
-
-_RENAMED_KINDS = {"chat": Kind.GENERATE}
-"""What a kind was called when a document may have been written: an update of the platform costs no attempt."""
+from tunesmith.spec.task import RENAMED_KINDS, Kind
 
 
 class AttemptDocument(BaseModel):
@@ -53,8 +50,8 @@ class AttemptDocument(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_token(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("kind") in _RENAMED_KINDS:
-            given = given | {"kind": _RENAMED_KINDS[given["kind"]]}
+        if isinstance(given, dict) and given.get("kind") in RENAMED_KINDS:
+            given = given | {"kind": RENAMED_KINDS[given["kind"]]}
         return _completed(given, lambda secret: report_token(secret, given["task_id"], given["attempt"]))
 
 

@@ -339,10 +339,10 @@ def staged(target: Path, owner: str) -> Iterator[Path]:
                 _clear(stage, target, owner)
 
 
-def _clear_left(folder: Path, owner: str, name: str = ".+") -> None:
+def _clear_left(folder: Path, owner: str, name: str | None = None) -> None:
     """Remove the stages in a folder that an owner's processes left when they died; one that lives keeps its own."""
-    escaped = name if name == ".+" else re.escape(name)
-    form = re.compile(rf"\.({escaped})\.{re.escape(owner)}(?:-[0-9a-f]{{8}})?\.part")
+    of_target = ".+" if name is None else re.escape(name)
+    form = re.compile(rf"\.({of_target})\.{re.escape(owner)}(?:-[0-9a-f]{{8}})?\.part")
     for stage in list(folder.iterdir()) if folder.is_dir() else []:
         found = form.fullmatch(stage.name)
         if found is None or stage.is_symlink() or owner_of(stage) != owner:

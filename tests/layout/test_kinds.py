@@ -34,7 +34,6 @@ ALLOWED: dict[str, int] = {
     "platform/tunesmith/cli/estimate.py": 1,
     "platform/tunesmith/cli/train.py": 1,
     "platform/tunesmith/client/client.py": 3,
-    "platform/tunesmith/job.py": 1,
     "platform/tunesmith/model_step.py": 3,
     "platform/tunesmith/sdk.py": 2,
     "platform/tunesmith/templates.py": 1,

@@ -24,7 +24,6 @@ from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
     MAX_STEPS,
-    RENAMED_METHODS,
     Component,
     ComponentType,
     Job,
@@ -34,6 +33,7 @@ from tunesmith.spec.pipeline_file import (
     together,
 )
 from tunesmith.spec.problems import did_you_mean
+from tunesmith.spec.task import RENAMED_KINDS
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import Variable, resolve, variables_in
 
@@ -184,7 +184,7 @@ def _step(
             parameters["provider"] = "local" if is_local else "huggingface"
     else:
         for given in (job.method, component.method):
-            if given is not None and RENAMED_METHODS.get(given) == method:
+            if given is not None and RENAMED_KINDS.get(given) == method:
                 notices.append(Notice(field="method", message=f"`{given}` was read as `{method}`."))
             elif given not in (None, method):
                 raise InvalidInput(

@@ -43,8 +43,6 @@ class ComponentType(StrEnum):
 
 RENAMED_TYPES = {"model-chat": "model-generator"}
 """What a type of component was called before: such files are read, with a notice."""
-RENAMED_METHODS = {"chat": "generate"}
-"""What a component's method was called before."""
 
 
 class Component(BaseModel):

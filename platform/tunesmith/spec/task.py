@@ -30,6 +30,8 @@ class Kind(StrEnum):
     PACKAGE = "package"
 
 
+RENAMED_KINDS = {"chat": Kind.GENERATE}
+"""What a kind was called before: pipeline files and queued attempts that say so are still read."""
 IN_TRAIN_ROOM = (Kind.TRAIN, Kind.EVALUATE, Kind.GENERATE, Kind.PACKAGE)
 """What takes memory as training does, and shares its room on the cluster."""
 
