@@ -92,7 +92,8 @@ def form_schema(spec: type[Spec]) -> dict[str, Any]:
     `groups` and `folds` name the sections in order, with their labels. Each property carries `tunesmith`: `kind`,
     labels, help, group, fold, unit, step, the range that the form offers, `choices`, its other spellings, when it has
     an effect (`visible_when`: all must hold), when the form offers it (`offered_when`: one must hold), and the defaults
-    that depend on other parameters (`default_when`: the first that fits).
+    that depend on other parameters (`default_when`: the first that fits). Where somebody has written them, there is a
+    sentence of each choice (`choice_help`) and which values suit which situation (`advice`), each as `en` and `zh`.
     """
     schema = spec.model_json_schema()
     found = rows(spec)

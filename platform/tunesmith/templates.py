@@ -14,23 +14,13 @@ from pydantic import ConfigDict, Field, ValidationError
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
-from tunesmith.spec.parameter import Group, default_of
+from tunesmith.spec.parameter import Group, default_of, names_with
 from tunesmith.spec.problems import invalid_input
+from tunesmith.spec.roles import Role
 from tunesmith.spec.task import Kind, Name
 from tunesmith.spec.training import TrainSpec
 
-PLACES = frozenset(
-    {
-        "model_name_or_path",
-        "tokenizer_name_or_path",
-        "train_file",
-        "eval_file",
-        "output_dir",
-        "attach_lora",
-        "attach_lora_path",
-        "resume_from_checkpoint",
-    }
-)
+PLACES = frozenset(names_with(TrainSpec, Role.PLACE))
 """Parameters that name the model, the data or a folder: a template leaves them out unless it is told to keep them."""
 MAX_YAML_CHARACTERS = 200_000
 _STAND_IN = "-"

@@ -77,6 +77,12 @@ def help_of(row: ParameterRow, lang: Language) -> str:
     return row.about.help_zh if lang is Language.ZH else row.about.help_en
 
 
+def details_of(row: ParameterRow, lang: Language) -> list[str]:
+    """What each of its choices does, and which values suit which situation, as far as somebody has written it."""
+    choices = [f"`{choice}`: {getattr(words, lang)}" for choice, words in row.about.choice_help.items()]
+    return [*choices, *(getattr(words, lang) for words in row.about.advice)]
+
+
 def label_of(row: ParameterRow, lang: Language) -> str:
     """What a parameter is called in the form."""
     return row.about.label_zh if lang is Language.ZH else row.about.label_en
@@ -116,7 +122,7 @@ def _grid(found: Iterable[ParameterRow], lang: Language) -> list[str]:
     heads = _HEADS[lang]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in found:
-        meaning = f"**{label_of(row, lang)}.** {help_of(row, lang)}"
+        meaning = " ".join([f"**{label_of(row, lang)}.**", help_of(row, lang), *details_of(row, lang)])
         cells = (
             f"`{row.name}`",
             row.type,
@@ -169,6 +175,8 @@ def _show_one(row: ParameterRow, lang: Language) -> None:
     console = out()
     console.print(Text(row.name, style="bold") + Text(f"  {label_of(row, lang)}"))
     console.print(help_of(row, lang))
+    for detail in details_of(row, lang):
+        console.print(f"  {detail}")
     console.print()
     console.print(
         facts(

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tunesmith.spec.model_task import ModelUseSpec, as_trained
 from tunesmith.spec.parameter import Fold, Group, param
+from tunesmith.spec.roles import Role
 
 
 class EvaluateSpec(ModelUseSpec):
@@ -22,6 +23,7 @@ class EvaluateSpec(ModelUseSpec):
             "评估数据：路径、数据集名称（name@2）或前一步的输出。留空使用训练任务的评估文件。",
         ),
         group=Group.DATA,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("dataset", "validation_file", "eval_dataset"),
         path="unless_name",
         min_length=1,
@@ -40,6 +42,7 @@ class EvaluateSpec(ModelUseSpec):
         help=("Rows that are measured at once.", "每批评估的样本数。"),
         group=Group.DATA,
         fold=Fold.ADVANCED,
+        roles=(),
         unit="rows",
         step=1,
         ge=1,

@@ -6,6 +6,7 @@ Knows parameters; knows nothing of how text is made.
 from tunesmith.errors import Problem
 from tunesmith.spec.model_task import ModelUseSpec, as_in_training
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
+from tunesmith.spec.roles import Role
 
 MAX_PROMPTS = 10_000
 _SAMPLES = (Condition(field="temperature", op="gt", value=0),)
@@ -20,6 +21,7 @@ class GenerateSpec(ModelUseSpec):
         label=("Prompts", "提示列表"),
         help=("What the model is asked, each by itself.", "逐条提问的内容。"),
         group=Group.DATA,
+        roles={Role.TEXT},
         min_length=1,
         max_length=MAX_PROMPTS,
     )
@@ -33,6 +35,7 @@ class GenerateSpec(ModelUseSpec):
             "其中的回答不会提供给模型。",
         ),
         group=Group.DATA,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("eval_file",),
         path="unless_name",
         min_length=1,
@@ -49,6 +52,7 @@ class GenerateSpec(ModelUseSpec):
         ),
         group=Group.DATA,
         fold=Fold.ADVANCED,
+        roles={Role.TEXT},
         min_length=1,
         max_length=10_000,
     )
@@ -57,6 +61,7 @@ class GenerateSpec(ModelUseSpec):
         label=("Max length", "最大长度"),
         help=("Tokens of an answer at most.", "每个回答最多生成的词元数。"),
         group=Group.BASIC,
+        roles=(),
         unit="tokens",
         step=1,
         ge=1,
@@ -70,6 +75,7 @@ class GenerateSpec(ModelUseSpec):
             "0 表示每次取概率最高的词元；越高越随机。",
         ),
         group=Group.BASIC,
+        roles=(),
         step=0.05,
         ge=0,
         le=2,
@@ -82,6 +88,7 @@ class GenerateSpec(ModelUseSpec):
             "仅在累计概率达到该值的词元中采样。",
         ),
         group=Group.BASIC,
+        roles=(),
         step=0.01,
         visible_when=_SAMPLES,
         gt=0,
@@ -95,6 +102,7 @@ class GenerateSpec(ModelUseSpec):
             "相同的种子、提示、参数与机器得到相同的回答。",
         ),
         group=Group.BASIC,
+        roles=(),
         visible_when=_SAMPLES,
         ge=0,
         le=999_999,
@@ -105,6 +113,7 @@ class GenerateSpec(ModelUseSpec):
         help=("Prompts that are answered at once.", "每批同时回答的提示数。"),
         group=Group.BASIC,
         fold=Fold.ADVANCED,
+        roles=(),
         unit="rows",
         step=1,
         ge=1,

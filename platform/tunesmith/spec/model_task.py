@@ -13,29 +13,14 @@ from pydantic import model_validator
 from tunesmith.errors import Problem
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Notice, Spec
-from tunesmith.spec.parameter import Fold, Group, about, param, when_not
+from tunesmith.spec.parameter import Fold, Group, about, names_with, param, when_not
 from tunesmith.spec.problems import ruled_out
-from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
+from tunesmith.spec.roles import Role
+from tunesmith.spec.training import TrainSpec
 
 _TASK_ID = re.compile(r"task-[0-9a-z]{18}")
-AS_TRAINED = (
-    *ROW_PARAMETERS,
-    "max_length",
-    "packing",
-    "precision",
-    "bf16",
-    "fp16",
-    "tf32",
-    "attn_implementation",
-    "load_in_4bit",
-    "load_in_8bit",
-    "bnb_4bit_quant_type",
-    "bnb_4bit_compute_dtype",
-    "bnb_4bit_use_double_quant",
-    "seed",
-)
+AS_TRAINED = names_with(TrainSpec, Role.TEXT, Role.ROWS, Role.LENGTH, Role.NUMERICS)
 """The parameters of a training that decide how its model is loaded and how its rows are encoded."""
-_QUANTISED = ("load_in_4bit", "load_in_8bit")
 
 
 def as_trained(name: str, **bounds: Any) -> Any:
@@ -62,6 +47,9 @@ def as_in_training(name: str, more: tuple[str, str] = ("", ""), **bounds: Any) -
         aliases=said.aliases,
         value_aliases=said.value_aliases,
         path=said.path,
+        choice_help={choice: (words.en, words.zh) for choice, words in said.choice_help.items()},
+        advice=[(words.en, words.zh) for words in said.advice],
+        roles=said.roles,
         **bounds,
     )
 
@@ -78,6 +66,7 @@ class ModelUseSpec(Spec):
             "要使用的模型：目录（完整模型，或适配器，自动加载其基础模型）、已下载模型的名称，或训练步骤的输出。",
         ),
         group=Group.BASIC,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("model", "model_dir"),
         path="if_exists",
         min_length=1,
@@ -90,6 +79,7 @@ class ModelUseSpec(Spec):
             "使用该训练任务的模型（代替模型目录）。",
         ),
         group=Group.BASIC,
+        roles={Role.PLACE},
         min_length=1,
         max_length=40,
     )
@@ -102,6 +92,7 @@ class ModelUseSpec(Spec):
             "任务检查点的步数；留空使用最终模型，若尚无则使用最新检查点。",
         ),
         group=Group.BASIC,
+        roles={Role.PLACE},
         unit="steps",
         visible_when=when_not(task_id=None),
         ge=0,
@@ -116,6 +107,7 @@ class ModelUseSpec(Spec):
         ),
         group=Group.BASIC,
         fold=Fold.ADVANCED,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         path="if_exists",
         min_length=1,
     )
@@ -129,6 +121,7 @@ class ModelUseSpec(Spec):
         ),
         group=Group.GENERAL,
         fold=Fold.ADVANCED,
+        roles=(),
     )
     precision: Literal["auto", "bf16", "fp16", "fp32"] | None = as_trained("precision")
     max_restarts: int = param(
@@ -137,6 +130,7 @@ class ModelUseSpec(Spec):
         help=("How often a lost job is started again, from the beginning.", "作业丢失后自动从头重启的次数。"),
         group=Group.GENERAL,
         fold=Fold.ADVANCED,
+        roles=(),
         step=1,
         ge=0,
         le=100,
@@ -189,7 +183,7 @@ class ModelUseSpec(Spec):
         if "precision" in given:
             known |= {"bf16": False, "fp16": False}
         if adapter is None:
-            known |= dict.fromkeys(_QUANTISED, False)
+            known |= dict.fromkeys(names_with(TrainSpec, Role.QUANTIZES), False)
         found: dict[str, Any] = (
             known | given | {"model_name_or_path": base, "train_file": data, "device": self.device}
         )

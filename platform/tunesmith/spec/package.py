@@ -7,6 +7,7 @@ from typing import Literal
 
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.parameter import Fold, Group, param
+from tunesmith.spec.roles import Role
 
 
 class PackageSpec(ModelUseSpec):
@@ -20,6 +21,7 @@ class PackageSpec(ModelUseSpec):
             "模型目录的格式：safetensors。",
         ),
         group=Group.BASIC,
+        roles=(),
         refused_values={
             "gguf": (
                 "GGUF files are not made yet.",
@@ -36,6 +38,7 @@ class PackageSpec(ModelUseSpec):
         ),
         group=Group.BASIC,
         fold=Fold.OPTIONAL,
+        roles={Role.PLACE, Role.ONE_TASK, Role.RESOLVED},
         path="always",
         min_length=1,
     )

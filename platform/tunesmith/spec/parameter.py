@@ -1,18 +1,21 @@
 """The mechanism that declares a parameter once.
 
 A parameter is a pydantic field made by `param`: its type and bounds are pydantic's, everything a form, a CLI flag or a
-reference page needs besides (labels, group, fold, visibility, unit, aliases) travels with the field. `base.Spec` is
-the base of every model made of such fields.
+reference page needs besides (labels, group, fold, visibility, unit, aliases) travels with the field, and so do its
+roles: what it does, as far as caches, estimates and templates ask. `base.Spec` is the base of every model made of such
+fields.
 
 Knows nothing of any single parameter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+
+from tunesmith.spec.roles import ASSUMED, Role
 
 _KEY = "tunesmith"
 
@@ -131,6 +134,14 @@ class Refusal(BaseModel):
     hint: str
 
 
+class Sentence(BaseModel):
+    """A sentence in both languages."""
+
+    model_config = ConfigDict(frozen=True)
+    en: str
+    zh: str
+
+
 class Parameter(BaseModel):
     """What a form, a flag and a reference page know of a parameter besides its type and bounds."""
 
@@ -153,6 +164,16 @@ class Parameter(BaseModel):
     visible_when: tuple[Condition, ...] = ()
     offered_when: tuple[Condition, ...] = ()
     path: Literal["always", "if_exists", "unless_name"] | None = None
+    choice_help: dict[str, Sentence] = Field(default_factory=dict)
+    """What each choice does, by the choice as it is written."""
+    advice: tuple[Sentence, ...] = ()
+    """Which values suit which situation."""
+    roles: frozenset[Role] | None = Field(None, exclude=True)
+    """Ours alone, and not served; None where nobody has said them."""
+
+    def has_role(self, role: Role) -> bool:
+        """Whether it has a role; of one that says nothing of its roles, what is assumed."""
+        return role in (ASSUMED if self.roles is None else self.roles)
 
     def visible(self, values: Mapping[str, Any]) -> bool:
         """Whether the parameter has an effect among these values."""
@@ -183,6 +204,9 @@ def param(
     visible_when: tuple[Condition, ...] = (),
     offered_when: tuple[Condition, ...] = (),
     path: Literal["always", "if_exists", "unless_name"] | None = None,
+    choice_help: Mapping[str, tuple[str, str]] | None = None,
+    advice: Sequence[tuple[str, str]] = (),
+    roles: Collection[Role] | None = None,
     default_factory: Callable[[], Any] | None = None,
     **bounds: Any,
 ) -> Any:
@@ -205,6 +229,9 @@ def param(
         offered_when: Conditions of which one must hold for the form to show it; they say nothing of its effect.
         path: It names a file or folder: `always`, or `if_exists` where it may also be a name of something else, or
             `unless_name` where such a name holds neither `.` nor `/`.
+        choice_help: English and Chinese sentence of each choice, by the choice as it is written.
+        advice: English and Chinese sentences: which values suit which situation.
+        roles: What it does, as far as others ask; `()` for none of them.
         default_factory: Makes a mutable default.
         bounds: pydantic's own (`ge`, `gt`, `le`, `lt`, `min_length`, ...).
     """
@@ -229,31 +256,51 @@ def param(
         visible_when=visible_when,
         offered_when=offered_when,
         path=path,
+        choice_help={choice: Sentence(en=en, zh=zh) for choice, (en, zh) in (choice_help or {}).items()},
+        advice=tuple(Sentence(en=en, zh=zh) for en, zh in advice),
+        roles=None if roles is None else frozenset(roles),
     )
-    extra: dict[str, Any] = {_KEY: about.model_dump(mode="json", exclude_defaults=True)}
     if default_factory is not None:
-        return Field(default_factory=default_factory, description=help[0], json_schema_extra=extra, **bounds)
-    return Field(default, description=help[0], json_schema_extra=extra, **bounds)
+        bounds["default_factory"] = default_factory
+    else:
+        bounds["default"] = default
+    return Field(description=help[0], json_schema_extra=_Carried(about), **bounds)
+
+
+class _Carried:
+    """Carries what is known of a parameter with its field, and writes it into the JSON Schema.
+
+    Args:
+        parameter: What is known.
+    """
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+
+    def __call__(self, schema: dict[str, Any]) -> None:
+        schema[_KEY] = self.parameter.model_dump(mode="json", exclude_defaults=True)
 
 
 def about(info: FieldInfo) -> Parameter:
     """What a field made by `param` carries."""
-    # Asked some hundred times a submit. The field is kept beside it, so that its id is not given away.
-    known = _ABOUT.get(id(info))
-    if known is None:
-        extra = info.json_schema_extra
-        assert isinstance(extra, dict)
-        known = _ABOUT[id(info)] = (info, Parameter.model_validate(extra[_KEY]))
-    return known[1]
-
-
-_ABOUT: dict[int, tuple[FieldInfo, Parameter]] = {}
+    carried = info.json_schema_extra
+    assert isinstance(carried, _Carried)
+    return carried.parameter
 
 
 def aliases_of(info: FieldInfo) -> tuple[str, ...]:
     """Other spellings of a field's name; none of one that `param` did not make."""
-    is_ours = isinstance(info.json_schema_extra, dict) and _KEY in info.json_schema_extra
-    return about(info).aliases if is_ours else ()
+    return about(info).aliases if isinstance(info.json_schema_extra, _Carried) else ()
+
+
+def names_with(spec: type[BaseModel], *roles: Role) -> tuple[str, ...]:
+    """The parameters that have one of these roles.
+
+    Role by role as they are asked for, within a role as declared: keys on disk are made of names in this order.
+    """
+    fields = spec.model_fields.items()
+    found = (name for role in roles for name, info in fields if about(info).has_role(role))
+    return tuple(dict.fromkeys(found))
 
 
 def default_of(info: FieldInfo, values: Mapping[str, Any] | None = None) -> Any:

@@ -25,7 +25,6 @@ from tunesmith.spec.problems import ruled_out
 
 __all__ = [
     "MAX_SAVED",
-    "ROW_PARAMETERS",
     "SEVEN_LINEAR",
     "Optimizer",
     "Precision",
@@ -33,20 +32,6 @@ __all__ = [
     "TrainSpec",
     "chosen_targets",
 ]
-
-
-ROW_PARAMETERS = (
-    "training_type",
-    "text_column",
-    "prompt_column",
-    "response_column",
-    "system_column",
-    "label_column",
-    "chat_template",
-    "assistant_only_loss",
-    "allowed_bad_percent",
-)
-"""What decides which of a file's rows are taken, and, besides the tokenizer and the length, how they are encoded."""
 
 
 class TrainSpec(  # pydantic takes the fields of the last base first

@@ -30,7 +30,9 @@ from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.tokens.encoding import Encoded, encode_rows
-from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
+from tunesmith.spec.parameter import names_with
+from tunesmith.spec.roles import Role
+from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.estimates.token_counts import LONGEST, Counts, Ints, count_encoded
 from tunesmith_platform.file_state import state_of
 from tunesmith_platform.sandbox import checks
@@ -45,8 +47,9 @@ _COUNTS = re.compile(r"[0-9a-f]{32}\.npz")
 """What kept counts are called: whatever has another name is left alone."""
 _SEED = 20_261_121
 _TIME_LIMIT = 3600
-_ENCODING = (*ROW_PARAMETERS, "tokenizer_name_or_path")
-"""The parameters that decide which tokens a row becomes, and which rows are left out."""
+_ENCODING = names_with(TrainSpec, Role.TEXT, Role.ROWS, Role.TOKENIZER)
+"""The parameters that decide which tokens a row becomes, and which rows are left out. Kept counts are named by them in
+this order."""
 _KEPT_ENCODERS = 1
 _COUNTS_BYTES = 4 * 2**30
 _ENCODERS: dict[str, Any] = {}

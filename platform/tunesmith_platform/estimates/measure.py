@@ -14,6 +14,8 @@ from tunesmith.estimate import MeasurementState, MeasurementView
 from tunesmith.job import ray_job_id
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
 from tunesmith.removal import remove_names
+from tunesmith.spec.parameter import names_with
+from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
@@ -31,42 +33,7 @@ LIMIT = dt.timedelta(minutes=8)
 """How long a measurement may take, its start included."""
 _DOCUMENT = "attempt-1.json"
 _GRACE = dt.timedelta(seconds=60)
-_INDIFFERENT = frozenset(
-    {
-        "attach_lora_path",
-        "early_stopping_patience",
-        "early_stopping_threshold",
-        "eval_file",
-        "eval_steps",
-        "eval_strategy",
-        "learning_rate",
-        "log_level",
-        "logging_steps",
-        "lora_alpha",
-        "lr_scheduler_type",
-        "max_restarts",
-        "max_steps",
-        "merge_lora_after_training",
-        "metric_for_best_model",
-        "min_lr",
-        "num_cycles",
-        "num_decay_steps",
-        "num_train_epochs",
-        "output_dir",
-        "report_to",
-        "resume_from_checkpoint",
-        "save_interval_minutes",
-        "save_steps",
-        "save_strategy",
-        "save_total_limit",
-        "use_rslora",
-        "wandb_name",
-        "wandb_project",
-        "warmup_ratio",
-        "warmup_steps",
-        "weight_decay",
-    }
-)
+_INDIFFERENT = frozenset(names_with(TrainSpec, Role.NO_STEP_COST))
 """Parameters that change neither the memory nor the time of a step; every other one is part of the key."""
 
 

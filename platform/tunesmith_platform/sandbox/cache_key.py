@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from tunesmith.spec.training import ROW_PARAMETERS, TrainSpec
+from tunesmith.spec.parameter import names_with
+from tunesmith.spec.roles import Role
+from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.file_state import state_of_file
 
-_READING = ("max_length", *ROW_PARAMETERS)
+_READING = names_with(TrainSpec, Role.LENGTH, Role.TEXT, Role.ROWS)
 
 
 class Asked:

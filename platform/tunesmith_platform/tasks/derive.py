@@ -14,7 +14,8 @@ from tunesmith import views
 from tunesmith.errors import Conflict, InvalidInput, NotFound
 from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.spec.base import Notice
-from tunesmith.spec.parameter import about
+from tunesmith.spec.parameter import about, names_with
+from tunesmith.spec.roles import Role
 from tunesmith.spec.task import Kind, MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
@@ -31,9 +32,7 @@ from tunesmith_platform.templates.service import TemplateService
 
 _NAME_CHARACTERS = 120
 _COPY = " (copy)"
-_OF_ONE_TASK = frozenset(
-    {"output_dir", "resume_from_checkpoint", "attach_lora", "attach_lora_path", "peft_config_path"}
-)
+_OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
 """Parameters that a new stage does not take over: where the task wrote, and what it started from."""
 
 

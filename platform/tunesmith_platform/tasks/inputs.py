@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.model_folder import (
@@ -21,6 +22,7 @@ from tunesmith.model_folder import (
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
 from tunesmith.spec.parameter import about
+from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.datasets.naming import is_name
@@ -35,10 +37,6 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 from tunesmith_platform.tasks.preflight import check_fitness
 from tunesmith_platform.tasks.starts import check_adapter, check_checkpoint, started_from
-
-_LOOKED_AT = ("model_name_or_path", "train_file", "eval_file", "output_dir")
-_OR_A_NAME = ("tokenizer_name_or_path", "chat_template")
-"""Parameters whose paths may also be the name of a pulled or built-in thing."""
 
 
 class TrainInputs(BaseModel):
@@ -215,13 +213,13 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
         PathNotAllowed: A path lies outside.
     """
     roots = settings.model_roots()
-    for name in _further_paths(type(spec)):
+    for name, info in _swept(type(spec)):
         given = getattr(spec, name)
         if given is None:
             continue
         path = local_path(given)
         is_a_name = path is None or (not path.is_absolute() and ".." not in path.parts)
-        if name in _OR_A_NAME and is_a_name:
+        if about(info).has_role(Role.NAME) and is_a_name:
             continue
         with _at(name):
             if path is None:  # in a storage elsewhere
@@ -248,10 +246,12 @@ def check_starts(spec: TrainSpec) -> None:
 
 
 @functools.cache
-def _further_paths(kind: type[TrainSpec]) -> tuple[str, ...]:
-    """The parameters that name a path and are looked at nowhere else."""
-    paths = (name for name, info in kind.model_fields.items() if about(info).path is not None)
-    return tuple(name for name in paths if name not in _LOOKED_AT)
+def _swept(kind: type[TrainSpec]) -> tuple[tuple[str, FieldInfo], ...]:
+    """The parameters that name a path and have no look of their own."""
+    fields = kind.model_fields.items()
+    return tuple(
+        (name, info) for name, info in fields if about(info).path and not about(info).has_role(Role.RESOLVED)
+    )
 
 
 def _at(field: str) -> contextlib.AbstractContextManager[None]:

@@ -26,6 +26,9 @@ from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import NotOurs
 from tunesmith.removal import claim, discard, discard_file, owner_of, remove_own
+from tunesmith.spec.parameter import names_with
+from tunesmith.spec.roles import Role
+from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.batches.encoded import FILES, HEAD, Loaded, load_rows, read_entry, with_classes
 from tunesmith_jobs.train.batches.tokenize import Source
 
@@ -48,7 +51,11 @@ _MODEL_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json",
     "generation_config.json",
 )  # fmt: skip
-_PARAMETERS = ("training_type", "max_length", "assistant_only_loss", "allowed_bad_percent")
+_PARAMETERS = frozenset(names_with(TrainSpec, Role.TEXT, Role.ROWS, Role.LENGTH, Role.TOKENIZER)) - frozenset(
+    names_with(TrainSpec, Role.KEYED_BY_CONTENT)
+)
+"""What decides a row's tokens by its value. What only names something (a column, a template, a tokenizer) is in the key
+by what it names: the shape, the template's and the tokenizer's bytes."""
 _CODE = ("rows.py", "encoded.py", "tokenize.py", "token_cache.py")
 """What of this package encodes, beside all of `tunesmith.rows`."""
 

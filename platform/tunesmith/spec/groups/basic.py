@@ -4,6 +4,7 @@ from typing import Literal
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Group, param
+from tunesmith.spec.roles import Role
 
 
 class BasicParameters(Spec):
@@ -18,6 +19,7 @@ class BasicParameters(Spec):
             "训练方式：sft 有监督微调，pretrain 预训练或继续预训练，classification 文本分类。",
         ),
         group=Group.BASIC,
+        roles={Role.TEXT},
         aliases=("task",),
         value_aliases={"pt": "pretrain", "pretraining": "pretrain", "pre-training": "pretrain"},
         refused_values={
@@ -32,4 +34,5 @@ class BasicParameters(Spec):
             "训练设备。auto：集群有 GPU 时使用 GPU。",
         ),
         group=Group.BASIC,
+        roles=(),
     )

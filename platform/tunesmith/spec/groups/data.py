@@ -3,6 +3,7 @@
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 
 class DataParameters(Spec):
@@ -15,6 +16,7 @@ class DataParameters(Spec):
             "基础模型：包含 config.json 与 *.safetensors 的目录，或已下载模型的名称。",
         ),
         group=Group.DATA,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("model", "model_dir"),
         path="if_exists",
         min_length=1,
@@ -28,6 +30,7 @@ class DataParameters(Spec):
             "可填路径，或数据集名称（name@2 表示第 2 个版本）。",
         ),
         group=Group.DATA,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("training_file", "dataset", "train_data"),
         path="unless_name",
         min_length=1,
@@ -38,6 +41,7 @@ class DataParameters(Spec):
         help=("Held-out rows of the same shape.", "同格式的评估数据。"),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME},
         aliases=("validation_file", "eval_dataset"),
         path="unless_name",
     )
@@ -51,6 +55,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.ONE_TASK, Role.RESOLVED},
         aliases=("storage_path",),
         path="always",
     )
@@ -63,6 +68,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TOKENIZER, Role.KEYED_BY_CONTENT, Role.PLACE, Role.NAME},
         aliases=("tokenizer_path", "tokenizer"),
         path="if_exists",
         min_length=1,
@@ -77,6 +83,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.ONE_TASK},
         aliases=("from_checkpoint",),
         path="if_exists",
         min_length=1,
@@ -91,6 +98,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.PLACE, Role.ONE_TASK},
         default_when=[(when_not(attach_lora_path=None), True)],
         visible_when=when(use_lora=True),
     )
@@ -103,6 +111,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.ONE_TASK},
         aliases=("initial_adapter",),
         visible_when=when(attach_lora=True),
         path="if_exists",
@@ -117,6 +126,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
+        roles=(),
         unit="rows",
         step=1,
         ui=(0, 100_000),
@@ -134,6 +144,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.ROWS},
         unit="%",
         step=0.5,
         ui=(0, 20),
@@ -149,6 +160,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
+        roles=(),
         step=0.01,
         ui=(0, 0.5),
         aliases=("val_size", "split_ratio"),
@@ -165,6 +177,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles=(),
         aliases=("shuffle",),
     )
     dataloader_num_workers: int = param(
@@ -176,6 +189,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
+        roles=(),
         step=1,
         ge=0,
         le=16,
@@ -189,6 +203,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
+        roles=(),
         visible_when=when_not(device="cpu"),
     )
     text_column: str | None = param(
@@ -200,6 +215,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT},
         aliases=("dataset_text_field",),
         min_length=1,
     )
@@ -212,6 +228,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT},
         visible_when=when(training_type="sft"),
         min_length=1,
     )
@@ -224,6 +241,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT},
         visible_when=when(training_type="sft"),
         min_length=1,
     )
@@ -236,6 +254,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT},
         visible_when=when(training_type="sft"),
         min_length=1,
     )
@@ -248,6 +267,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT},
         visible_when=when(training_type="classification"),
         min_length=1,
     )
@@ -261,6 +281,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.ADVANCED,
+        roles={Role.TEXT, Role.KEYED_BY_CONTENT, Role.NAME},
         aliases=("template", "chat_template_path"),
         visible_when=when(training_type="sft"),
         path="if_exists",
@@ -275,6 +296,7 @@ class DataParameters(Spec):
         ),
         group=Group.DATA,
         fold=Fold.ADVANCED,
+        roles={Role.TEXT},
         aliases=("completion_only_loss",),
         visible_when=when(training_type="sft"),
     )

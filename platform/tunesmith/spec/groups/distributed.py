@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 MAX_WORKERS = 1024
 
@@ -46,6 +47,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
         step=1,
         ui=(1, MAX_WORKERS),
         aliases=("ray_num_workers", "num_gpus"),
@@ -59,6 +61,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
     )
     placement: Literal["pack", "spread"] = param(
         "pack",
@@ -69,6 +72,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
         visible_when=when_not(num_workers=1),
     )
     deepspeed_stage: Stage = param(
@@ -81,6 +85,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
         aliases=("ds_stage",),
         visible_when=when(deepspeed=None),
     )
@@ -93,6 +98,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
         aliases=("ds_offload",),
         visible_when=(
             Condition(field="deepspeed_stage", op="ge", value=2),
@@ -108,6 +114,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles=(),
         aliases=("deepspeed_config",),
         path="if_exists",
         min_length=1,
@@ -121,6 +128,7 @@ class DistributedParameters(Spec):
         ),
         group=Group.DISTRIBUTED,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         step=1,
         ge=0,
         le=100,

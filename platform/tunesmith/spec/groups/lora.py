@@ -7,6 +7,7 @@ from pydantic import field_validator
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 LORA = when(use_lora=True)
 LORA_SHAPE = when(use_lora=True, attach_lora=False, peft_config_path=None)
@@ -37,6 +38,7 @@ class LoraParameters(Spec):
             "只训练低秩附加矩阵，而非全部权重。",
         ),
         group=Group.LORA,
+        roles=(),
         default_when=[(when(training_type="pretrain"), False)],
         offered_when=when_not(training_type="pretrain"),
     )
@@ -48,6 +50,7 @@ class LoraParameters(Spec):
             "LoRA 的秩，越大可学习参数越多。",
         ),
         group=Group.LORA,
+        roles=(),
         step=1,
         aliases=("lora_r", "lora_rank"),
         visible_when=LORA_SHAPE,
@@ -59,6 +62,7 @@ class LoraParameters(Spec):
         label=("LoRA alpha parameter", "LoRA的alpha参数"),
         help=("Scale of the added matrices; they count alpha / r.", "LoRA 缩放系数，实际缩放为 alpha / r。"),
         group=Group.LORA,
+        roles={Role.NO_STEP_COST},
         step=1,
         ui=(1, 512),
         visible_when=LORA_SHAPE,
@@ -71,6 +75,7 @@ class LoraParameters(Spec):
         help=("Share of LoRA inputs dropped while training.", "训练时 LoRA 输入的随机丢弃比例。"),
         group=Group.LORA,
         fold=Fold.ADVANCED,
+        roles=(),
         step=0.01,
         visible_when=LORA_SHAPE,
         ge=0,
@@ -85,6 +90,7 @@ class LoraParameters(Spec):
         ),
         group=Group.LORA,
         fold=Fold.ADVANCED,
+        roles=(),
         aliases=("lora_target_modules", "lora_target"),
         visible_when=LORA_SHAPE,
         default_factory=lambda: list(SEVEN_LINEAR),
@@ -96,6 +102,7 @@ class LoraParameters(Spec):
         help=("Which bias vectors are trained too.", "同时训练哪些偏置项。"),
         group=Group.LORA,
         fold=Fold.ADVANCED,
+        roles=(),
         aliases=("lora_bias",),
         visible_when=LORA_SHAPE,
     )
@@ -108,6 +115,7 @@ class LoraParameters(Spec):
         ),
         group=Group.LORA,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         visible_when=LORA_SHAPE,
     )
     use_dora: bool = param(
@@ -120,6 +128,7 @@ class LoraParameters(Spec):
         ),
         group=Group.LORA,
         fold=Fold.ADVANCED,
+        roles=(),
         visible_when=LORA_SHAPE,
     )
     merge_lora_after_training: bool = param(
@@ -131,6 +140,7 @@ class LoraParameters(Spec):
         ),
         group=Group.LORA,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         aliases=("merge_adapter", "merge_after_training"),
         visible_when=LORA,
     )
@@ -143,6 +153,7 @@ class LoraParameters(Spec):
         ),
         group=Group.LORA,
         fold=Fold.OPTIONAL,
+        roles={Role.ONE_TASK},
         aliases=("peft_config_file", "peft_config"),
         visible_when=LORA,
         path="always",

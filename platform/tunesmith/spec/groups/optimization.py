@@ -4,6 +4,7 @@ from typing import Literal
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 QUANTISED = when(load_in_4bit=True)
 
@@ -22,6 +23,7 @@ class OptimizationParameters(Spec):
             "计算精度。auto：硬件支持 bf16 时使用 bf16，否则 GPU 用 fp16，CPU 用 fp32。",
         ),
         group=Group.OPTIMIZATION,
+        roles={Role.NUMERICS},
         aliases=("compute_type",),
     )
     bf16: bool = param(
@@ -29,6 +31,7 @@ class OptimizationParameters(Spec):
         label=("Use BF16 mixed precision (NVIDIA GPU)", "使用BF16混合精度(NVIDIA GPU)"),
         help=("Same as `precision=bf16`.", "等同于 precision=bf16。"),
         group=Group.OPTIMIZATION,
+        roles={Role.NUMERICS},
         offered_when=when_not(device="cpu"),
         visible_when=when(precision=("auto", "bf16")),
     )
@@ -37,6 +40,7 @@ class OptimizationParameters(Spec):
         label=("Use FP16 mixed precision", "使用FP16混合精度"),
         help=("Same as `precision=fp16`; needs a GPU.", "等同于 precision=fp16，需要 GPU。"),
         group=Group.OPTIMIZATION,
+        roles={Role.NUMERICS},
         offered_when=when_not(device="cpu"),
         visible_when=when(precision=("auto", "fp16")),
     )
@@ -48,6 +52,7 @@ class OptimizationParameters(Spec):
             "允许 Ampere 及更新的 GPU 以 TF32 计算 32 位矩阵乘法：更快，精度略低。",
         ),
         group=Group.OPTIMIZATION,
+        roles={Role.NUMERICS},
         visible_when=when_not(device="cpu"),
     )
     gradient_checkpointing: bool = param(
@@ -58,6 +63,7 @@ class OptimizationParameters(Spec):
             "以重新计算换取内存：占用更少，速度约慢三分之一。",
         ),
         group=Group.OPTIMIZATION,
+        roles=(),
         aliases=("activation_checkpointing",),
     )
     load_in_4bit: bool = param(
@@ -69,6 +75,7 @@ class OptimizationParameters(Spec):
             "以 4 位保存基础模型并训练 LoRA：显存约为四分之一，速度稍慢。",
         ),
         group=Group.OPTIMIZATION,
+        roles={Role.NUMERICS, Role.QUANTIZES},
         aliases=("use_qlora",),
         offered_when=when_not(device="cpu"),
         visible_when=when(use_lora=True),
@@ -82,6 +89,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles={Role.NUMERICS, Role.QUANTIZES},
         visible_when=when(use_lora=True, load_in_4bit=False),
     )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = param(
@@ -93,6 +101,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles={Role.NUMERICS},
         visible_when=QUANTISED,
     )
     bnb_4bit_compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = param(
@@ -104,6 +113,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles={Role.NUMERICS},
         value_aliases={
             "bf16": "bfloat16",
             "fp16": "float16",
@@ -123,6 +133,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles={Role.NUMERICS},
         visible_when=QUANTISED,
     )
     use_8bit_optimizer: bool = param(
@@ -133,6 +144,7 @@ class OptimizationParameters(Spec):
             "以 8 位保存优化器状态：adamw_torch 变为 adamw_8bit。",
         ),
         group=Group.OPTIMIZATION,
+        roles=(),
         offered_when=when_not(device="cpu"),
     )
     attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = param(
@@ -144,6 +156,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles={Role.NUMERICS},
         aliases=("flash_attention", "flash_attn"),
         value_aliases={"fa2": "flash_attention_2", "flash_attn_2": "flash_attention_2", "disabled": "eager"},
     )
@@ -156,4 +169,5 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
+        roles=(),
     )

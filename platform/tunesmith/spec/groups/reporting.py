@@ -6,6 +6,7 @@ from pydantic import field_validator
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Condition, Fold, Group, param
+from tunesmith.spec.roles import Role
 
 Tracker = Literal["mlflow", "tensorboard", "wandb", "none"]
 TO_WANDB = (Condition(field="report_to", op="contains", value="wandb"),)
@@ -19,12 +20,14 @@ class LoggingParameters(Spec):
         label=("Log level", "日志级别"),
         help=("Log lines below this level are not kept.", "低于该级别的日志不保留。"),
         group=Group.LOGGING,
+        roles={Role.NO_STEP_COST},
     )
     logging_steps: int = param(
         10,
         label=("Logging steps", "日志记录步数"),
         help=("Record metrics every so many steps.", "每多少步记录一次指标。"),
         group=Group.LOGGING,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         ge=1,
@@ -39,6 +42,7 @@ class LoggingParameters(Spec):
         ),
         group=Group.LOGGING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         default_factory=lambda: ["mlflow"],
         min_length=1,
     )
@@ -48,6 +52,7 @@ class LoggingParameters(Spec):
         help=("The project at Weights & Biases.", "Weights & Biases 的项目名称。"),
         group=Group.LOGGING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         visible_when=TO_WANDB,
         min_length=1,
         max_length=128,
@@ -58,6 +63,7 @@ class LoggingParameters(Spec):
         help=("The run's name there; the task's name when empty.", "运行名称，留空使用任务名称。"),
         group=Group.LOGGING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         aliases=("run_name",),
         visible_when=TO_WANDB,
         min_length=1,
@@ -82,6 +88,7 @@ class GeneralParameters(Spec):
             "相同的种子、数据和参数得到相同的训练过程。",
         ),
         group=Group.GENERAL,
+        roles={Role.NUMERICS},
         step=1,
         ui=(0, 999_999),
         aliases=("random_seed",),

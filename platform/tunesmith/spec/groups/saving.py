@@ -4,6 +4,7 @@ from typing import Literal
 
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 EVALUATES = when_not(eval_strategy="no")
 MAX_SAVED = 1000
@@ -22,6 +23,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.SAVE,
+        roles={Role.NO_STEP_COST},
     )
     save_steps: int = param(
         100,
@@ -29,6 +31,7 @@ class SavingParameters(Spec):
         help=("Save every so many steps.", "每多少步保存一次。"),
         group=Group.TRAINING,
         fold=Fold.SAVE,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         visible_when=when(save_strategy="steps"),
@@ -44,6 +47,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.SAVE,
+        roles={Role.NO_STEP_COST},
         step=1,
         visible_when=when_not(save_strategy="no"),
         ge=1,
@@ -58,6 +62,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.SAVE,
+        roles={Role.NO_STEP_COST},
         unit="minutes",
         step=1,
         ui=(0, 1440),
@@ -72,6 +77,7 @@ class SavingParameters(Spec):
         help=("When the held-out loss is measured.", "评估时机。"),
         group=Group.TRAINING,
         fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
         aliases=("evaluation_strategy",),
         offered_when=(
             *when_not(eval_file=None),
@@ -84,6 +90,7 @@ class SavingParameters(Spec):
         help=("Evaluate every so many steps.", "每多少步评估一次。"),
         group=Group.TRAINING,
         fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         visible_when=when(eval_strategy="steps"),
@@ -99,6 +106,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.EVAL,
+        roles=(),
         unit="rows",
         step=1,
         visible_when=EVALUATES,
@@ -115,6 +123,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
         visible_when=EVALUATES,
         value_aliases={
             "loss": "eval_loss",
@@ -138,6 +147,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         unit="evaluations",
         step=1,
         visible_when=EVALUATES,
@@ -153,6 +163,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         step=0.001,
         ui=(0.001, 1),
         visible_when=(Condition(field="early_stopping_patience", op="gt", value=0),),

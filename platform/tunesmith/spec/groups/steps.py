@@ -6,6 +6,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.optimizers import OPTIMIZERS, Optimizer
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
+from tunesmith.spec.roles import Role
 
 Scheduler = Literal[
     "cosine",
@@ -37,6 +38,7 @@ class TrainingParameters(Spec):
             "每个进程一次处理的样本数，内存不足时减小。",
         ),
         group=Group.TRAINING,
+        roles=(),
         unit="rows",
         step=1,
         aliases=("batch_size", "train_batch_size"),
@@ -51,6 +53,7 @@ class TrainingParameters(Spec):
             "累积多少个批次后更新一次权重。有效批次 = 批次大小 × 本值 × 进程数。",
         ),
         group=Group.TRAINING,
+        roles=(),
         unit="batches",
         step=1,
         ge=1,
@@ -67,6 +70,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles=(),
     )
     max_length: int = param(
         512,
@@ -76,6 +80,7 @@ class TrainingParameters(Spec):
             "每个样本保留的最大词元数，超出部分会被截断。",
         ),
         group=Group.TRAINING,
+        roles={Role.LENGTH},
         unit="tokens",
         step=8,
         ui=(128, 8192),
@@ -91,6 +96,7 @@ class TrainingParameters(Spec):
             "参数更新步长。LoRA：1e-4～5e-4；全量微调：1e-5～5e-5。",
         ),
         group=Group.TRAINING,
+        roles={Role.NO_STEP_COST},
         default_when=[(when(training_type="pretrain"), 1e-4), (when(use_lora=False), 2e-5)],
         ge=1e-6,
         le=1e-1,
@@ -104,6 +110,7 @@ class TrainingParameters(Spec):
             "优化算法。*_8bit 状态占用小，paged_* 可换出到内存，galore_*、apollo_*、lomo 适合低显存全量微调。",
         ),
         group=Group.TRAINING,
+        roles=(),
         aliases=("optimizer",),
         value_aliases={
             "adamw_bnb_8bit": "adamw_8bit",
@@ -120,6 +127,7 @@ class TrainingParameters(Spec):
         label=("LR scheduler type", "学习率调度器"),
         help=("How the learning rate changes over the run.", "学习率变化策略。"),
         group=Group.TRAINING,
+        roles={Role.NO_STEP_COST},
         aliases=("lr_scheduler",),
     )
     num_train_epochs: float = param(
@@ -127,6 +135,7 @@ class TrainingParameters(Spec):
         label=("Training epochs", "训练轮数"),
         help=("How often every row is seen.", "遍历全部数据的次数。"),
         group=Group.TRAINING,
+        roles={Role.NO_STEP_COST},
         unit="epochs",
         step=1,
         ui=(1, 100),
@@ -144,6 +153,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         ui=(-1, 100_000),
@@ -160,6 +170,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.OPTIMIZATION,
+        roles={Role.NUMERICS},
         visible_when=when(training_type="sft"),
     )
     weight_decay: float = param(
@@ -168,6 +179,7 @@ class TrainingParameters(Spec):
         help=("Pulls weights towards zero, against overfitting.", "防止过拟合的正则化系数。"),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         step=0.001,
         ge=0,
         le=1,
@@ -178,6 +190,7 @@ class TrainingParameters(Spec):
         help=("Share of all steps over which the learning rate rises.", "学习率预热阶段占总步数的比例。"),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         step=0.01,
         visible_when=when(warmup_steps=0) + WARMS_UP,
         ge=0,
@@ -192,6 +205,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.OPTIONAL,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         visible_when=WARMS_UP,
@@ -204,6 +218,7 @@ class TrainingParameters(Spec):
         help=("Longer gradients are cut to this length; 0 turns it off.", "梯度裁剪阈值，0 表示不裁剪。"),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles=(),
         step=0.1,
         ui=(0.1, 10),
         visible_when=CLIPS,
@@ -219,6 +234,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         step=1,
         aliases=("lr_cosine_cycles",),
         visible_when=when(lr_scheduler_type="cosine_with_restarts"),
@@ -231,6 +247,7 @@ class TrainingParameters(Spec):
         help=("Where the learning rate ends.", "学习率下降的终点。"),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         visible_when=when(lr_scheduler_type=("cosine_with_min_lr", "warmup_stable_decay")),
         ge=0,
         le=1e-2,
@@ -244,6 +261,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
         unit="steps",
         step=1,
         visible_when=when(lr_scheduler_type="warmup_stable_decay"),
