@@ -25,11 +25,11 @@ from tunesmith.events import CheckpointSaved, JobPayload, Metrics, TrainingStart
 from tunesmith.lifecycle import Desired, State
 from tunesmith.probe import RESULT, ProbeDocument, ProbeResult
 from tunesmith.removal import claim, discard, remove_own
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.tokens.encoding import encode_rows
 from tunesmith.spec.training import TrainSpec

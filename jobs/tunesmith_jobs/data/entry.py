@@ -23,8 +23,8 @@ from tunesmith.events import DatasetMade, Finished, LogLine, Progress
 from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.proxies import going_outside
 from tunesmith.removal import discard
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.detect_format import recognise
-from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage

@@ -14,8 +14,8 @@ import numpy as np
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
 from tunesmith.removal import claim, lay, lies_in_own, remove_own, require_place, staged
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decoding import Row
-from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.dataset import (
     ConcatSpec,
     DedupSpec,

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidData
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile, read_rows
-from tunesmith.rows.problems import RowProblem
 
 _MAX_COLUMNS = 1000
 """Names that are remembered: every row of a hostile file may have others."""

@@ -20,9 +20,9 @@ from tunesmith.errors import InvalidData
 from tunesmith.events import DatasetMade, Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.prompts import PromptEncoder, asked_rows
-from tunesmith.rows.problems import RowProblem
 from tunesmith.spec.generate import GenerateSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.loading import UsedModel, load

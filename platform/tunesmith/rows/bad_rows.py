@@ -6,7 +6,7 @@ Knows counts and places; knows nothing of what makes a row bad.
 from collections.abc import Callable
 
 from tunesmith.errors import InvalidData, Problem
-from tunesmith.rows.problems import RowProblem
+from tunesmith.row_problem import RowProblem
 
 SHOWN = 10
 """So many bad rows are named."""

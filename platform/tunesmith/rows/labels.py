@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tunesmith.errors import InvalidData
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import kind_of
-from tunesmith.rows.problems import RowProblem
 
 MAX_CLASSES = 1000
 

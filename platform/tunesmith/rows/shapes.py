@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import InvalidData
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
     Message,
@@ -27,7 +28,7 @@ from tunesmith.rows.chat.conversation import (
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.labels import label_name
-from tunesmith.rows.problems import EmptyText, RowProblem, bad_file
+from tunesmith.rows.problems import EmptyText, bad_file
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
-from tunesmith.rows.problems import RowProblem
+from tunesmith.row_problem import RowProblem
 from tunesmith.spec.problems import did_you_mean
 
 MAX_CHARACTERS = 20_000

@@ -23,11 +23,11 @@ import numpy as np
 
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import discard_file
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import shape_of
 from tunesmith.rows.tokens.encoding import Encoded, encode_rows
 from tunesmith.spec.parameter import names_with

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import MAX_MESSAGES, Message, to_messages
-from tunesmith.rows.problems import RowProblem
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}

@@ -12,10 +12,10 @@ from tiny_model import CHATML, SPECIAL_TOKENS, TEXTS, make_tokenizer, make_token
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tunesmith.errors import InvalidData, InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.template import ChatTemplate
 from tunesmith.rows.files.reading import read_rows
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.tokens.encoding import (
     IGNORE_INDEX,
     Encoded,

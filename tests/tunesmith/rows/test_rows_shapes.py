@@ -8,13 +8,13 @@ import pytest
 from tiny_model import CHATML, make_tokenizer_folder
 
 from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.builtin_templates import BUILT_IN
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.template import ChatTemplate
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.labels import check_classes, check_known, sort_classes
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.shapes import Shape, Text, shape_of
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file, first_trainable

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunesmith.errors import InvalidData
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files import decompress, reading, tabular
 from tunesmith.rows.files.reading import RowFile, read_rows
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.report.checking import check_file
 
 ROW = {"messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": "世界 🎉"}]}

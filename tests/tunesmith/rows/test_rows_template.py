@@ -11,9 +11,9 @@ import pytest
 from tiny_model import CHATML, make_tokenizer_folder
 
 from tunesmith.errors import InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat import template as template_module
 from tunesmith.rows.chat.template import ChatTemplate
-from tunesmith.rows.problems import RowProblem
 
 CONVERSATIONS: list[list[dict[str, Any]]] = [
     [{"role": "user", "content": "  Hi\n<b>ü世</b> "}],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tunesmith.errors import InvalidInput
-from tunesmith.rows.problems import RowProblem
+from tunesmith.row_problem import RowProblem
 from tunesmith.spec.expression import parse_condition
 from tunesmith.spec.text_template import parse_filling
 

@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.chat.template import ChatTemplate, template_of
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.tokens.encoding import RowEncoder, batches, encode_batch
 from tunesmith.spec.training import TrainSpec

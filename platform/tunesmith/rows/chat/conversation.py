@@ -5,7 +5,8 @@ Knows the three shapes and how people get them wrong. Knows nothing of files, te
 
 from typing import Any, NamedTuple
 
-from tunesmith.rows.problems import EmptyText, RowProblem
+from tunesmith.row_problem import RowProblem
+from tunesmith.rows.problems import EmptyText
 from tunesmith.spec.problems import did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool")

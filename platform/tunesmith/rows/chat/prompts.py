@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, Message, columns_of, kind_of, to_messages
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.problems import bad_file
 from tunesmith.rows.tokens.encoding import Encoder
 from tunesmith.spec.problems import did_you_mean
 

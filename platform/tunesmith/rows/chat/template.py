@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tunesmith.errors import InvalidInput, InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.builtin_templates import BUILT_IN
 from tunesmith.rows.files.json_file import read_object
-from tunesmith.rows.problems import RowProblem
 
 if TYPE_CHECKING:
     import jinja2

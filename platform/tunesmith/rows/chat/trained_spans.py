@@ -15,10 +15,10 @@ Knows templates and strings; knows nothing of tokenizers.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.control_tokens import ControlTokens, Span, private_characters
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.template import ChatTemplate
-from tunesmith.rows.problems import RowProblem
 
 
 class Marked(NamedTuple):

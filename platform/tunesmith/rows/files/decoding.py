@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from tunesmith.rows.problems import RowProblem
+from tunesmith.row_problem import RowProblem
 
 Row = dict[str, Any]
 

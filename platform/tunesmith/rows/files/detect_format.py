@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import shape_of
 from tunesmith.spec.training import TrainSpec
 

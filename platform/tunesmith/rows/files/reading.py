@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decoding import Row, as_row, parse_line, parse_text, unusable_text
 from tunesmith.rows.files.decompress import bare_name, open_plain, packing_of
 from tunesmith.rows.files.json_array import JsonArray
 from tunesmith.rows.files.tabular import CSV_ENDINGS, PARQUET_MAGIC, ParquetTable, read_csv
-from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.problems import bad_file
 
 Format = Literal["jsonl", "json", "text", "csv", "parquet"]
 

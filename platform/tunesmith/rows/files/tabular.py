@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decompress import MAX_RATIO
-from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.problems import bad_file
 
 PARQUET_MAGIC = b"PAR1"
 CSV_ENDINGS = (".csv", ".tsv")

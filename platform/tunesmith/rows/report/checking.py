@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from tunesmith.errors import InvalidData, Problem
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.reading import Format, RowFile
 from tunesmith.rows.labels import MAX_CLASSES, sort_classes
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import Shape, Text
 
 _CONVERSATION = Shape()

@@ -7,11 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from tunesmith.dataset_views import BadRow, Count, DataReport, Overlap, Verdict
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.labels import MAX_CLASSES
-from tunesmith.rows.problems import EmptyText, RowProblem
+from tunesmith.rows.problems import EmptyText
 from tunesmith.rows.report.excerpts import beginning_of, count_letters, kind_of_reason
 from tunesmith.rows.shapes import Sample, Shape, Text, shape_of
 from tunesmith.spec.training import TrainSpec

@@ -14,10 +14,10 @@ from typing import Any
 
 from tunesmith.dataset_views import DataPreview, PreviewToken, RowPreview, TokenKind
 from tunesmith.errors import NotFound
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.shapes import Shape, Text, shape_of
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded, RowEncoder

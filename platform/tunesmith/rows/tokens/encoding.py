@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.chat.control_tokens import ControlTokens, Span
 from tunesmith.rows.chat.conversation import Message
@@ -24,7 +25,7 @@ from tunesmith.rows.chat.template import ChatTemplate, template_of
 from tunesmith.rows.chat.trained_spans import Marked, SpanFinder
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
-from tunesmith.rows.problems import RowProblem, bad_file
+from tunesmith.rows.problems import bad_file
 from tunesmith.rows.shapes import Sample, Shape
 from tunesmith.rows.tokens.bpe_cache import WordTokenizer
 from tunesmith.rows.tokens.token_edges import edge_among, edge_of

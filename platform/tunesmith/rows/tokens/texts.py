@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.template import find_special_tokens
 from tunesmith.rows.files.json_file import read_object
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.shapes import Text
 from tunesmith.rows.tokens.encoding import Encoded
 from tunesmith.rows.tokens.tokenizer_file import check_ids, load_tokenizer, vocab_size

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from tunesmith.dataset_views import Bin, CutAt, DataReport, TokenReport
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decoding import Row
-from tunesmith.rows.problems import RowProblem
 from tunesmith.rows.report.file_reader import PLACES, FileReader
 from tunesmith.rows.shapes import Sample
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded, RowEncoder

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidModel
+from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.json_file import read_object
-from tunesmith.rows.problems import RowProblem
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
