@@ -1,4 +1,4 @@
-"""What an attempt's processes read and leave on the node: the document, the outcome, the wish to leave, the restarts.
+"""What an attempt's processes read and leave on the node: the document, the outcome, a request to stop, the restarts.
 
 Knows files; knows nothing of training.
 """
@@ -82,20 +82,20 @@ def has_outcome(document: AttemptDocument) -> bool:
     return _outcome_file(document).exists()
 
 
-def tell_to_leave(document: AttemptDocument) -> None:
-    """Tell an attempt's first worker to save and leave; a signal's handler may do that."""
-    file = _leave_file(document)
+def request_stop(document: AttemptDocument) -> None:
+    """Ask an attempt's first worker to save and stop; a signal's handler may do that."""
+    file = _stop_request_file(document)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
 
 
-def is_told_to_leave(document: AttemptDocument) -> bool:
-    """Whether the attempt's driver was told to leave, and said so."""
-    return _leave_file(document).exists()
+def is_stop_requested(document: AttemptDocument) -> bool:
+    """Whether the attempt's driver was asked to stop, and passed it on."""
+    return _stop_request_file(document).exists()
 
 
-def _leave_file(document: AttemptDocument) -> Path:
-    return Path(document.work_dir) / f"leave-{document.attempt}"
+def _stop_request_file(document: AttemptDocument) -> Path:
+    return Path(document.work_dir) / f"sigterm-{document.attempt}"
 
 
 def count_restart(document: AttemptDocument) -> int:

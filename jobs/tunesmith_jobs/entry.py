@@ -26,7 +26,7 @@ from tunesmith.removal import claim, discard
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.alive import alive
-from tunesmith_jobs.document import has_outcome, read_document, read_outcome, tell_to_leave
+from tunesmith_jobs.document import has_outcome, read_document, read_outcome, request_stop
 from tunesmith_jobs.elsewhere import Elsewhere
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.silence import Guard
@@ -201,13 +201,13 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
 
 
 def pass_on_sigterm(document: AttemptDocument) -> None:
-    """Tell the first worker to save and leave when this process is told to; the attempt then ends in order.
+    """Ask the first worker to save and stop when this process gets SIGTERM; the attempt then ends in order.
 
-    To be called once Ray is connected to, which puts a handler of its own there: it leaves at once, and the workers end
+    To be called once Ray is connected to, which puts a handler of its own there: it exits at once, and the workers end
     with their driver. From outside of the main thread nothing can be done.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: tell_to_leave(document))
+        signal.signal(signal.SIGTERM, lambda *_: request_stop(document))
 
 
 def is_single(spec: TrainSpec) -> bool:
@@ -268,7 +268,7 @@ class _Watch(threading.Thread):
         try:
             desired = Desired.STOP if stop.is_near() else plane.send([]).desired
         except Gone:
-            _log.warning("attempt %s is over: leaving", self._document.attempt)
+            _log.warning("attempt %s is over: exiting", self._document.attempt)
             os._exit(1)  # Ray ends the workers of a driver that is gone
         except (httpx.HTTPError, OSError, ValueError):
             desired = Desired.STOP if question.ask() else Desired.RUN
@@ -283,15 +283,15 @@ class _Watch(threading.Thread):
             os._exit(_last_word(reporter, outcome))
 
 
-def run_and_leave(program: Callable[[str], int]) -> NoReturn:
+def run_and_exit(program: Callable[[str], int]) -> NoReturn:
     """Run a driver's program on the URI that it was started with, and end the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     started = time.monotonic()
     exit_code = program(sys.argv[1])
-    _log.info("left after %.1f s with code %s", time.monotonic() - started, exit_code)
+    _log.info("ended after %.1f s with code %s", time.monotonic() - started, exit_code)
     sys.stdout.flush()
     os._exit(exit_code)  # a thread of Ray that hangs must not keep a job that has ended
 
 
 if __name__ == "__main__":
-    run_and_leave(main)
+    run_and_exit(main)

@@ -12,7 +12,7 @@ from tunesmith.model_step import ModelDocument
 from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import model_worker
-from tunesmith_jobs.entry import lost, pass_on_sigterm, resources_of, run_and_leave, run_attempt
+from tunesmith_jobs.entry import lost, pass_on_sigterm, resources_of, run_and_exit, run_attempt
 from tunesmith_jobs.train.core import Outcome
 
 
@@ -54,4 +54,4 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
 
 
 if __name__ == "__main__":
-    run_and_leave(main)
+    run_and_exit(main)

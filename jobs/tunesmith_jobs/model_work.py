@@ -1,4 +1,4 @@
-"""What every job that uses a model works with: what it was handed, whom it tells, and when it is to leave.
+"""What every job that uses a model works with: what it was handed, whom it reports to, and when it is to stop.
 
 Knows the document and the outlet; knows nothing of models.
 """
@@ -10,7 +10,7 @@ from tunesmith.events import Phase, PhaseDone, Progress
 from tunesmith.lifecycle import Desired
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.document import is_told_to_leave
+from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.run.failures import Superseded
 
@@ -18,7 +18,7 @@ _TELL_SECONDS = 1.0
 
 
 class Stopped(Exception):
-    """The task is to stop, or its driver was told to leave."""
+    """The task is to stop, or its driver was asked to."""
 
 
 class Work:
@@ -48,7 +48,7 @@ class Work:
         """
         if self.outlet.superseded:
             raise Superseded
-        if self.outlet.desired is Desired.STOP or is_told_to_leave(self.document):
+        if self.outlet.desired is Desired.STOP or is_stop_requested(self.document):
             raise Stopped
 
     def phase_done(self, phase: Phase) -> None:

@@ -128,7 +128,7 @@ class Guard(threading.Thread):
     Args:
         document: Of the attempt.
         elsewhere: The machines besides this one.
-        leave: Ends this process, when the attempt is over for the control plane.
+        exit_process: Ends this process, when the attempt is over for the control plane.
         clock: Seconds that rise.
     """
 
@@ -136,11 +136,11 @@ class Guard(threading.Thread):
         self,
         document: AttemptDocument,
         elsewhere: Place | None = None,
-        leave: Callable[[int], object] = os._exit,
+        exit_process: Callable[[int], object] = os._exit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="guard", daemon=True)
-        self._document, self._leave, self._clock = document, leave, clock
+        self._document, self._exit, self._clock = document, exit_process, clock
         self._looked = clock()
         self._here, self._elsewhere = Here(Path(document.work_dir), document.attempt), elsewhere
         self._plane = ControlPlane(document)
@@ -218,10 +218,10 @@ class Guard(threading.Thread):
             self._plane.say_silent(workers)
             self._is_told = bool(silent)
         except Gone:
-            _log.warning("attempt %s is over: leaving", self._document.attempt)
+            _log.warning("attempt %s is over: exiting", self._document.attempt)
             for one in silent:  # a stopped process hears nothing of its driver's end
                 end(one.record)
-            self._leave(1)
+            self._exit(1)
         except (httpx.HTTPError, OSError, ValueError) as error:
             _log.debug("the control plane does not answer: %r", error)
 

@@ -87,7 +87,7 @@ class WarmWorker:
 
         return bool(ray.get(self._actor.has_room.remote(), timeout=_ANSWER_SECONDS))
 
-    def leave(self) -> None:
+    def end(self) -> None:
         """End it."""
         import ray
 
@@ -101,7 +101,7 @@ class WarmWorker:
         entry.pass_on_sigterm(document)
         room = self._reserve(spec) if entry.is_single(spec) else None
         if room is None:
-            self.leave()
+            self.end()
             return entry.with_ray_train(uri, document, spec)
         needs, group = room
         try:
@@ -127,7 +127,7 @@ class WarmWorker:
         except ray.exceptions.RayError:
             _log.exception("the warm worker cannot be used")
         finally:
-            self.leave()
+            self.end()
             remove_placement_group(group)
         return entry.with_ray_train(uri, document, spec)
 
@@ -225,7 +225,7 @@ def main(uri: str) -> int:
     folder, _, name = uri.rpartition("/")
     data = open_storage(folder).read(name)
     if data is None:
-        _log.warning("there is no document at %s: leaving", uri)
+        _log.warning("there is no document at %s: ending", uri)
         return 1
     ray.init(log_to_driver=True)
     has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
@@ -233,10 +233,10 @@ def main(uri: str) -> int:
     try:
         attempt = _await_attempt(RunnerDocument.model_validate_json(data), worker)
     except _Crowded:
-        _log.info("the node has no memory to spare: leaving")
+        _log.info("the node has no memory to spare: ending")
         return 0
     except _Orphaned:
-        _log.warning("no control plane has answered for %.0f s: leaving", _ORPHANED_SECONDS)
+        _log.warning("no control plane has answered for %.0f s: ending", _ORPHANED_SECONDS)
         return 1
     if attempt is None:
         return 0
@@ -245,4 +245,4 @@ def main(uri: str) -> int:
 
 
 if __name__ == "__main__":
-    entry.run_and_leave(main)
+    entry.run_and_exit(main)

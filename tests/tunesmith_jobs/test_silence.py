@@ -165,7 +165,7 @@ def test_a_guard_leaves_when_its_attempt_is_over_and_takes_the_frozen_with_it(
     document: JobDocument, plane: FakeControlPlane, worker: Starter
 ) -> None:
     process, left = worker(0), []
-    guard = Guard(document, leave=left.append)
+    guard = Guard(document, exit_process=left.append)
     guard.look(1)
     freeze(process)
     guard.look(1)

@@ -108,7 +108,7 @@ def test_the_first_worker_says_what_all_of_them_measured(tmp_path: Path, no_gpu:
 
 def test_a_worker_that_is_gone_is_not_said_again(tmp_path: Path, no_gpu: None) -> None:
     machine, kept = system.Machine(3), system.Samples(tmp_path)
-    kept.leave(machine.sample())
+    kept.put(machine.sample())
     (tmp_path / "worker-4.json").write_text("{")
     assert [sample.worker for sample in kept.take()] == [3]
     assert kept.take() == []
@@ -125,11 +125,11 @@ def test_workers_of_a_group_need_no_folder_in_common(tmp_path: Path, no_gpu: Non
 
     near, far = system.Samples(tmp_path / "here", common), system.Samples(tmp_path / "there", common)
     assert near.take() == []
-    far.leave(machine.sample())
-    near.leave(system.Machine(1).sample())
+    far.put(machine.sample())
+    near.put(system.Machine(1).sample())
     assert [sample.worker for sample in near.take()] == [1, 2]
     assert near.take() == [], "nothing is said twice"
-    far.leave(machine.sample())
+    far.put(machine.sample())
     assert [sample.worker for sample in near.take()] == [2]
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +150,7 @@ def test_a_group_that_ends_leaves_the_folder(tmp_path: Path, no_gpu: None) -> No
         raise RuntimeError("the group is over")
 
     kept = system.Samples(tmp_path, gone)
-    kept.leave(system.Machine(1).sample())
+    kept.put(system.Machine(1).sample())
     assert [sample.worker for sample in kept.take()] == [1]
 
 

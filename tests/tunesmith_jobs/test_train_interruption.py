@@ -128,7 +128,7 @@ def test_what_fails_on_the_way_out_is_tried_again(
     def fail(_: TuneTrainer) -> None:
         raise RuntimeError(words)
 
-    monkeypatch.setattr(TuneTrainer, "leave", fail)
+    monkeypatch.setattr(TuneTrainer, "stop_in_step", fail)
     outcome = tr.run(tmp_path, model, term_at=4, **MORE)
     assert outcome.reason is Reason.STOPPED_BY_USER
     assert words in outcome.message
@@ -137,15 +137,15 @@ def test_what_fails_on_the_way_out_is_tried_again(
 def test_sigterm_is_heard_for_a_run_in_a_thread(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Ray Train runs it: what it does in the main thread before is `hear_for_the_process`."""
+    """As Ray Train runs it: what it does in the main thread before is `handle_sigterm_for_process`."""
     from tunesmith_jobs.train.run.interruption import Notices
 
-    monkeypatch.setattr(Notices, "is_heard", False)
+    monkeypatch.setattr(Notices, "got_sigterm", False)
     before = signal.getsignal(signal.SIGTERM)
     outcomes: list[Any] = []
     run = threading.Thread(target=lambda: outcomes.append(tr.run(tmp_path, model, term_at=4, **MORE)))
     try:
-        Notices.hear_for_the_process()
+        Notices.handle_sigterm_for_process()
         run.start()
         while run.is_alive():
             run.join(0.05)
@@ -320,17 +320,17 @@ def test_an_evaluation_is_left_and_nothing_is_lost(
 def test_a_stop_that_is_heard_at_the_end_of_a_step_leaves_its_evaluation_for_later(
     tmp_path: Path, model: Path, evaluated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.run.callbacks import Conductor
+    from tunesmith_jobs.train.run.callbacks import RunCallback
 
     with monkeypatch.context() as patch:
         begun = told_in_evaluated_batch(0, "stop", patch)
-        wishes = Conductor._wishes
+        wishes = RunCallback._wishes
 
-        def wish(self: Conductor, *args: Any) -> tuple[bool, bool, bool]:
+        def wish(self: RunCallback, *args: Any) -> tuple[bool, bool, bool]:
             stop, save, is_slow = wishes(self, *args)
-            return stop or self._trainer.state.global_step == 3, save, is_slow
+            return stop or args[0].global_step == 3, save, is_slow
 
-        patch.setattr(Conductor, "_wishes", wish)
+        patch.setattr(RunCallback, "_wishes", wish)
         assert tr.run(tmp_path, model, **EVALUATED).reason is Reason.STOPPED_BY_USER
     assert len(begun) == BATCHES, "that before the first step alone"
     assert tr.run(tmp_path, model, attempt=2, **EVALUATED).outcome is State.COMPLETED

@@ -175,37 +175,37 @@ def test_a_metric_that_is_not_measured_is_refused(tmp_path: Path, model: Path) -
 
 
 def test_an_answered_request_is_not_answered_again(tmp_path: Path, model: Path) -> None:
-    from tunesmith_jobs.train.run.callbacks import Standing
+    from tunesmith_jobs.train.run.evaluation_state import EvaluationState
 
     assert tr.run(tmp_path, model, save_steps=100, save_at=3, stop_at=7).reason is Reason.STOPPED_BY_USER
     assert saved(tmp_path) == [4, 7]
-    assert Standing.of(tmp_path / "artifacts" / "checkpoints" / "checkpoint-7").saves_answered == 1
+    assert EvaluationState.of(tmp_path / "artifacts" / "checkpoints" / "checkpoint-7").saves_answered == 1
 
 
-def test_a_standing_survives_its_file_and_reads_an_older_one(tmp_path: Path) -> None:
-    from tunesmith_jobs.train.run.callbacks import STANDING_FILE, Standing
+def test_an_evaluation_state_survives_its_file_and_reads_an_older_one(tmp_path: Path) -> None:
+    from tunesmith_jobs.train.run.evaluation_state import EVALUATION_STATE_FILE, EvaluationState
 
-    one = Standing()
+    one = EvaluationState()
     for step, value in ((2, 3.0), (4, math.nan), (6, 2.5)):
         one.take("eval_loss", value, step, 0.1)
     one.keep(6)
     one.write(tmp_path)
-    assert Standing.of(tmp_path) == one
+    assert EvaluationState.of(tmp_path) == one
     assert (one.best, one.best_step, one.kept_step, one.misses) == (2.5, 6, 6, 0)
-    (tmp_path / STANDING_FILE).write_text(json.dumps({"misses": 2, "from_the_future": 1}))
-    assert Standing.of(tmp_path) == dataclasses.replace(Standing(), misses=2)
-    (tmp_path / STANDING_FILE).unlink()
-    assert Standing.of(tmp_path) == Standing()
+    (tmp_path / EVALUATION_STATE_FILE).write_text(json.dumps({"misses": 2, "from_the_future": 1}))
+    assert EvaluationState.of(tmp_path) == dataclasses.replace(EvaluationState(), misses=2)
+    (tmp_path / EVALUATION_STATE_FILE).unlink()
+    assert EvaluationState.of(tmp_path) == EvaluationState()
 
 
 @pytest.mark.parametrize("metric", ["eval_accuracy", "eval_f1"])
 def test_more_is_better_of_a_score(metric: str) -> None:
-    from tunesmith_jobs.train.run.callbacks import Standing
+    from tunesmith_jobs.train.run.evaluation_state import EvaluationState
 
-    standing = Standing()
-    found = [standing.take(metric, value, step, 0.0) for step, value in enumerate((0.5, 0.7, 0.6), start=1)]
+    evaluation = EvaluationState()
+    found = [evaluation.take(metric, value, step, 0.0) for step, value in enumerate((0.5, 0.7, 0.6), start=1)]
     assert found == [True, True, False]
-    assert (standing.best, standing.misses) == (0.7, 1)
+    assert (evaluation.best, evaluation.misses) == (0.7, 1)
 
 
 def test_a_run_goes_on_from_another_tasks_state_bit_for_bit(tmp_path: Path, model: Path) -> None:

@@ -30,7 +30,7 @@ from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
-from tunesmith_jobs.document import is_told_to_leave, read_bytes, tell_to_leave
+from tunesmith_jobs.document import is_stop_requested, read_bytes, request_stop
 from tunesmith_jobs.report import Outlet, Reporter
 
 LAST_WORD_SECONDS = 15 * 60.0
@@ -38,7 +38,7 @@ _FIRST_REPLY_SECONDS = 3.0
 _log = logging.getLogger("tunesmith_jobs.data.entry")
 
 
-class _Leave(Exception):
+class _Stopped(Exception):
     """The task is to stop, or this attempt is over."""
 
 
@@ -46,7 +46,7 @@ def main(uri: str) -> int:
     """Run one attempt; returns the exit code."""
     document = DataDocument.model_validate_json(read_bytes(uri))
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: tell_to_leave(document))
+        signal.signal(signal.SIGTERM, lambda *_: request_stop(document))
     with Reporter(document) as reporter:
         reporter.wait_heard(_FIRST_REPLY_SECONDS)
         if reporter.superseded:
@@ -76,7 +76,7 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
         ):
             outputs = run(spec, Path(document.rows_dir), meter, document.task_id)
         made = [_kept(document, outlet, name, output) for name, output in outputs.items()]
-    except _Leave:
+    except _Stopped:
         return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")
     except InvalidData as error:
         return _ended(Reason.BAD_DATA, _words(error))
@@ -103,8 +103,8 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
 
 
 def _check(document: DataDocument, outlet: Outlet) -> None:
-    if outlet.desired is Desired.STOP or outlet.superseded or is_told_to_leave(document):
-        raise _Leave
+    if outlet.desired is Desired.STOP or outlet.superseded or is_stop_requested(document):
+        raise _Stopped
 
 
 def _tell(document: DataDocument, outlet: Outlet, done: int, total: int, left: float | None) -> None:

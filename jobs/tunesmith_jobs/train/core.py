@@ -26,11 +26,11 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.run.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
 from tunesmith_jobs.train.run.interruption import (
-    LeftEvaluation,
-    LeftInStep,
-    LeftMerge,
-    NothingLeft,
+    EvaluationInterrupted,
+    MergeInterrupted,
+    NothingToDo,
     Notices,
+    StepInterrupted,
     TooLarge,
     with_smaller_batches,
 )
@@ -100,13 +100,11 @@ def train(
     """
     scratch = paths.scratch / f"rank-{identity.rank}" if identity.rank else paths.scratch
     emit = outlet.emit if identity.rank == 0 else _say_nothing
-    with (
-        captured(outlet, spec.log_level, f"worker-{identity.rank}"),
-        (notices or Notices()).listening() as heard,
-    ):
+    notices = notices or Notices()
+    with captured(outlet, spec.log_level, f"worker-{identity.rank}"), notices.handling_sigterm():
         try:
             claim(paths.scratch, identity.task_id)
-            return _run(_Job(spec, paths, outlet, emit, identity, heard))
+            return _run(_Job(spec, paths, outlet, emit, identity, notices))
         except Superseded:
             return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
         except _StopBeforeStart:
@@ -122,9 +120,9 @@ def train(
                 emit(Warned(code="numeric", message=text, hint=REASONS[reason].next_step))
             lines = traceback.format_exc().strip().splitlines()
             outlet.emit(log_line("error", "\n".join(lines[-30:]), f"worker-{identity.rank}"))
-            if heard.must_leave and identity.rank == 0:
+            if notices.must_stop and identity.rank == 0:
                 # The signal also ended something that it needs, such as a process that reads rows.
-                words = f"Told to leave; the last steps are not saved. {text}"
+                words = f"Asked to stop by the machine; the last steps are not saved. {text}"
                 return Outcome.because(Reason.STOPPED_BY_USER, words[:2000])
             return Outcome.because(reason, (text or type(error).__name__)[:2000])
 
@@ -151,7 +149,7 @@ class _Phases:
         """Go on only if that is wanted."""
         if self._outlet.superseded:
             raise Superseded
-        if self._outlet.desired is Desired.STOP or self._notices.must_leave:
+        if self._outlet.desired is Desired.STOP or self._notices.must_stop:
             raise _StopBeforeStart
 
 
@@ -257,7 +255,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     checkpoint = end.checkpoint or store.checkpoint_folder(end.step, resume)
     try:
         uri = _publish_model(job, store, checkpoint, end.step, data)
-    except LeftMerge:
+    except MergeInterrupted:
         words = (
             f"Stopped after step {end.step}, its last; its checkpoint is saved, the merged model is not made."
         )
@@ -304,7 +302,7 @@ class _End:
 
     step: int
     was_stopped: bool
-    standing: Any
+    evaluation: Any
     checkpoint: Path | None
     """The state that was gone on from, where no step was left to take; else the store has the newest."""
     smaller: TrainSpec | None = None
@@ -317,7 +315,7 @@ class _End:
         words = f"Trained {self.step} steps."
         if self.step >= plan.total_steps:
             return words
-        return f"{self.standing.words(plan.spec.metric_for_best_model)} {words}"
+        return f"{self.evaluation.words(plan.spec.metric_for_best_model)} {words}"
 
 
 def _take_steps(
@@ -326,15 +324,16 @@ def _take_steps(
     """Train from a state, or from the first step where there is none."""
     from tunesmith_jobs.train.checkpoint.store import Uploader
     from tunesmith_jobs.train.model import build as models
-    from tunesmith_jobs.train.run.callbacks import Standing
-    from tunesmith_jobs.train.run.trainer import TuneTrainer, owes_evaluation
+    from tunesmith_jobs.train.run.evaluation_state import EvaluationState
+    from tunesmith_jobs.train.run.state import RunState, owes_evaluation
+    from tunesmith_jobs.train.run.trainer import TuneTrainer
     from tunesmith_jobs.train.telemetry.trackers import Run, Tee
 
     spec, paths, identity = job.spec, job.paths, job.identity
-    standing = Standing.of(start.folder) if start and start.is_own else Standing()
-    is_over = start and (start.step >= plan.total_steps or standing.is_spent(spec.early_stopping_patience))
-    if is_over and not owes_evaluation(plan, start, standing):
-        return _End(start.step, False, standing, start.folder)
+    evaluation = EvaluationState.of(start.folder) if start and start.is_own else EvaluationState()
+    is_over = start and (start.step >= plan.total_steps or evaluation.is_spent(spec.early_stopping_patience))
+    if is_over and not owes_evaluation(plan, start, evaluation):
+        return _End(start.step, False, evaluation, start.folder)
     run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch)
     tee = Tee(job.outlet, run) if identity.rank == 0 else None
     smaller: TrainSpec | None = None
@@ -342,37 +341,30 @@ def _take_steps(
         store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned, job.outlet.activities
     )
     try:
-        trainer = TuneTrainer(
-            model,
-            settings,
-            plan=plan,
-            data=data,
-            pad_id=models.pad_id(model),
-            outlet=tee or job.outlet,
-            uploader=uploader,
-            notices=job.notices,
-        )
+        state = RunState.of(plan, tee or job.outlet, job.notices, settings)
         if start is not None:
-            trainer.restore(start, standing)
+            state.restore(start, evaluation)
+        trainer = TuneTrainer(
+            model, settings, run=state, data=data, pad_id=models.pad_id(model), uploader=uploader
+        )
         try:
             busy = job.outlet.activities.doing(ActivityKind.TRAINING, Unit.BATCHES)
-            with contextlib.suppress(NothingLeft), busy as trainer.batches:
+            with contextlib.suppress(NothingToDo), busy as state.batches:
                 trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
         except BadCheckpoint as error:
             assert start is not None
             _close_quietly(uploader)
             _pass_over(job, start, error)
-            return _End(start.step, False, standing, None, is_unfit=True)
-        except (LeftInStep, LeftEvaluation) as error:
-            leave = trainer.leave if isinstance(error, LeftInStep) else trainer.save_and_leave
-            leave()
-            trainer.stopped = True
+            return _End(start.step, False, evaluation, None, is_unfit=True)
+        except (StepInterrupted, EvaluationInterrupted) as error:
+            (trainer.stop_in_step if isinstance(error, StepInterrupted) else trainer.save_and_stop)()
+            state.stopped = True
         except TooLarge as error:
             smaller = with_smaller_batches(spec)
             if smaller is None:
                 raise
             _log.warning("a batch does not fit into memory: %s", error)
-            trainer.leave()
+            trainer.stop_in_step()
     except Superseded:
         uploader.abort()
         raise
@@ -383,7 +375,7 @@ def _take_steps(
         if tee is not None:
             tee.close()
     uploader.close()
-    return _End(trainer.state.global_step, trainer.stopped, trainer.standing, None, smaller)
+    return _End(trainer.state.global_step, state.stopped, state.evaluation, None, smaller)
 
 
 def _pass_over(job: _Job, start: Any, error: BadCheckpoint) -> None:
@@ -429,8 +421,8 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
     def check() -> None:
         if job.outlet.superseded:
             raise Superseded
-        if job.outlet.desired is Desired.STOP or job.notices.must_leave:
-            raise LeftMerge
+        if job.outlet.desired is Desired.STOP or job.notices.must_stop:
+            raise MergeInterrupted
 
     try:
         folder = job.paths.scratch / "final"

@@ -21,7 +21,7 @@ from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import (
     count_restart,
-    is_told_to_leave,
+    is_stop_requested,
     read_document,
     read_outcome,
     write_outcome,
@@ -97,7 +97,7 @@ def _work(document: JobDocument, rank: int, is_drained: Callable[[], bool]) -> O
         return outcome
     restart = count_restart(document)
     # The first worker lies where the driver does: they share a spool. What it is told, the others follow.
-    notices = Notices(is_drained, functools.partial(is_told_to_leave, document))
+    notices = Notices(is_drained, functools.partial(is_stop_requested, document))
     with Reporter(document, lock_timeout=120) as reporter:
         outcome = _train(document, reporter, rank, restart, notices)
         if not outcome.superseded:

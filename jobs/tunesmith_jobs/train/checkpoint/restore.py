@@ -17,6 +17,7 @@ from tunesmith.model_folder.problems import PICKLES
 from tunesmith_jobs.models.reading import read_torch
 from tunesmith_jobs.train.checkpoint import states
 from tunesmith_jobs.train.checkpoint.snapshots import OPTIMIZER_FILE
+from tunesmith_jobs.train.run.evaluation_state import EVALUATION_STATE_FILE, EvaluationState
 from tunesmith_jobs.train.run.failures import BadCheckpoint
 from tunesmith_jobs.train.run.plan import Window
 
@@ -41,8 +42,8 @@ _WRONG = (
 
 
 @contextlib.contextmanager
-def told(checkpoint: str) -> Iterator[None]:
-    """Say of whatever cannot be loaded that the checkpoint is not one to go on from.
+def as_bad_checkpoint(checkpoint: str) -> Iterator[None]:
+    """Raise whatever cannot be loaded as a checkpoint that is not one to go on from.
 
     Raises:
         BadCheckpoint: Something in it does not fit.
@@ -206,11 +207,9 @@ def _trainer_state(folder: Path, step: int) -> None:
 
 
 def _sums(folder: Path, _: int) -> None:
-    from tunesmith_jobs.train.run.callbacks import STANDING_FILE, Standing
-
     for name, read in (
         (WINDOW_FILE, lambda: Window(**json.loads((folder / WINDOW_FILE).read_bytes()))),
-        (STANDING_FILE, lambda: Standing.of(folder)),
+        (EVALUATION_STATE_FILE, lambda: EvaluationState.of(folder)),
     ):
         try:
             read()

@@ -464,7 +464,7 @@ class Uploader:
         self._raise()
         self._queue.put(_Order(step, folder, dict(metrics), ready, best_step, files, written))
 
-    def tell_again(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
+    def report_again(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
         """Say of a checkpoint that is stored what was measured of it since."""
         manifest = self._store.manifest(step)
         if manifest is not None:

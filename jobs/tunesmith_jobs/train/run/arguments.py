@@ -71,7 +71,7 @@ def trainer_arguments(
         "activation_checkpointing": spec.gradient_checkpointing,
         "activation_checkpointing_kwargs": {"use_reentrant": False},
         "torch_compile": spec.torch_compile,
-        # The conductor decides when; the Trainer's own clocks are off.
+        # The callback decides when; the Trainer's own clocks are off.
         "logging_strategy": "no",
         "eval_strategy": "no",
         "save_strategy": "no",
@@ -114,7 +114,7 @@ def _schedule(spec: TrainSpec, plan: StepPlan, *, evaluates: bool) -> dict[str, 
                 hint="Set `eval_strategy`, with `eval_file` or `eval_sampling_ratio`.",
                 field="lr_scheduler_type",
             )
-        # The library asks for a clock of its own; the conductor's answer comes after it and counts.
+        # The library asks for a clock of its own; the callback's answer comes after it and counts.
         found |= {
             "eval_strategy": "steps",
             "eval_steps": plan.total_steps,

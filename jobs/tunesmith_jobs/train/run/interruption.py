@@ -1,4 +1,4 @@
-"""Leaving before the end: who may ask for it beside the user, and how to leave in the middle of a step.
+"""Stopping before the end: who may ask for it beside the user, and how to stop in the middle of a step.
 
 A machine that is reclaimed says so with SIGTERM, or its cluster announces it some time before. A step may take longer
 than there is time for; so what it has begun is forgotten, and the state before it is saved: then a resumed run takes
@@ -14,29 +14,27 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunesmith.spec.training import TrainSpec
-
-if TYPE_CHECKING:
-    from tunesmith_jobs.train.run.trainer import TuneTrainer
+from tunesmith_jobs.train.run.plan import Window
 
 _log = logging.getLogger("tunesmith_jobs.train")
 
 
-class LeftInStep(Exception):
+class StepInterrupted(Exception):
     """A step was given up: its gradients are worth nothing, the weights have not moved."""
 
 
-class LeftEvaluation(Exception):
+class EvaluationInterrupted(Exception):
     """An evaluation was given up: its sums are worth nothing, the step before it is whole."""
 
 
-class NothingLeft(Exception):
+class NothingToDo(Exception):
     """The run ends before another step: only an evaluation was left to do, and it is done."""
 
 
-class LeftMerge(Exception):
+class MergeInterrupted(Exception):
     """The merge of the final model was given up; the checkpoint that it is made from is stored."""
 
 
@@ -55,31 +53,33 @@ def with_smaller_batches(spec: TrainSpec) -> TrainSpec | None:
 
 
 class Notices:
-    """What the machine asks of a run."""
+    """What the machine asks of a run: SIGTERM, and the announcement that a node goes away."""
 
-    is_heard = False
-    """Of the class: whether this process was told to leave, whichever of its runs and threads it has."""
+    got_sigterm = False
+    """Of the class: whether this process got SIGTERM, whichever of its runs and threads it has."""
 
     def __init__(
-        self, is_drained: Callable[[], bool] = lambda: False, is_told: Callable[[], bool] = lambda: False
+        self,
+        is_drained: Callable[[], bool] = lambda: False,
+        is_stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         """Nothing is asked yet.
 
         Args:
             is_drained: Says whether the cluster has announced that a worker's node goes away.
-            is_told: Says whether the attempt's driver was told to leave.
+            is_stop_requested: Says whether the attempt's driver was asked to stop.
         """
         self._is_drained = is_drained
-        self._is_told = is_told
+        self._is_stop_requested = is_stop_requested
         self._has_saved = False
 
     @property
-    def must_leave(self) -> bool:
-        """Whether to save and leave at once."""
-        return self.is_heard or self._is_told()
+    def must_stop(self) -> bool:
+        """Whether to save and stop at once."""
+        return self.got_sigterm or self._is_stop_requested()
 
     def wants_save(self) -> bool:
-        """True once: when it is first heard that the node goes away. Training goes on for as long as it stands."""
+        """True once: when it is first known that the node goes away. Training goes on for as long as it stands."""
         if self._has_saved or not self._is_drained():
             return False
         self._has_saved = True
@@ -87,48 +87,49 @@ class Notices:
         return True
 
     @contextmanager
-    def listening(self) -> Iterator["Notices"]:
-        """Take SIGTERM as the wish to save and leave, while the context lasts.
+    def handling_sigterm(self) -> Iterator[None]:
+        """Take SIGTERM as the wish to save and stop, while the context lasts.
 
-        Outside of the main thread Python hears no signals: see `hear_for_the_process`.
+        Outside of the main thread Python handles no signals: see `handle_sigterm_for_process`.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield self
+            yield
             return
-        before = signal.signal(signal.SIGTERM, self._hear)
+        before = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
-            yield self
+            yield
         finally:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
     @classmethod
-    def hear_for_the_process(cls) -> None:
+    def handle_sigterm_for_process(cls) -> None:
         """Take SIGTERM as that wish from now on. For a process's main thread, where another one trains."""
 
-        def hear(*_: Any) -> None:
-            cls.is_heard = True
+        def handle(*_: Any) -> None:
+            cls.got_sigterm = True
 
-        signal.signal(signal.SIGTERM, hear)
+        signal.signal(signal.SIGTERM, handle)
 
-    def _hear(self, *_: Any) -> None:
-        self.is_heard = True  # a handler may not log: the interrupted line may hold the log's lock
+    def _on_sigterm(self, *_: Any) -> None:
+        self.got_sigterm = True  # a handler may not log: the interrupted line may hold the log's lock
 
 
 @dataclass
-class Moment:
+class StepStart:
     """What a step changes before the weights move, as it was before."""
 
     random_states: dict[str, Any]
-    window: Any
+    window: Window
     operations: float
+    """Floating-point operations of the run so far."""
 
     @classmethod
-    def of(cls, trainer: "TuneTrainer") -> "Moment":
-        """The moment now."""
-        return cls(_random_states(), copy.copy(trainer.window), trainer.current_flos)
+    def of(cls, window: Window, operations: float) -> "StepStart":
+        """As it is now."""
+        return cls(_random_states(), copy.copy(window), operations)
 
-    def bring_back(self, trainer: "TuneTrainer") -> None:
-        """Make it so again."""
+    def restore_random_states(self) -> None:
+        """Draw again what the step drew."""
         import numpy as np
         import torch
 
@@ -137,8 +138,6 @@ class Moment:
         torch.random.set_rng_state(self.random_states["cpu"])
         if "cuda" in self.random_states:
             torch.cuda.random.set_rng_state_all(self.random_states["cuda"])
-        trainer.window, trainer.current_flos = self.window, self.operations
-        trainer.model.zero_grad(set_to_none=True)
 
 
 def _random_states() -> dict[str, Any]:

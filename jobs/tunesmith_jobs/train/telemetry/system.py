@@ -1,6 +1,6 @@
 """What the machines do while they train: processors, memory, GPUs. Sampled by a thread; a step waits for none of it.
 
-Every worker samples its own machine. The first one says it for all: the others leave their newest sample in the store
+Every worker samples its own machine. The first one reports for all: the others put their newest sample into the store
 by which their process group met, which reaches every node; without a group, in a small file of the task's work folder.
 Knows psutil and NVML; of training it knows the step that was last spoken of, and whether there is a group.
 """
@@ -155,8 +155,8 @@ class Samples:
         self._common = common
         self._seen: dict[str, object] = {}
 
-    def leave(self, sample: WorkerSystem) -> None:
-        """Leave this worker's newest sample."""
+    def put(self, sample: WorkerSystem) -> None:
+        """Put this worker's newest sample where the first worker finds it."""
         with contextlib.suppress(Exception):  # a group ends when it likes; then there is the folder
             common = self._common()
             if common is not None:
@@ -171,7 +171,7 @@ class Samples:
     def take(self) -> list[WorkerSystem]:
         """What the other workers left since the last time."""
         found = {sample.worker: sample for sample in self._filed()}
-        with contextlib.suppress(Exception):  # as in `leave`
+        with contextlib.suppress(Exception):  # as in `put`
             found |= {sample.worker: sample for sample in self._stored()}
         return [found[worker] for worker in sorted(found)]
 
@@ -255,6 +255,6 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
 def _say(machine: Machine, samples: Samples, worker: int, outlet: _Stepped) -> None:
     mine = machine.sample()
     if worker:
-        samples.leave(mine)
+        samples.put(mine)
     elif not outlet.superseded:
         outlet.emit(SystemMeasured(step=outlet.step, workers=[mine, *samples.take()]))
