@@ -44,6 +44,8 @@ class Seen:
     """(step, loss), as often as MLflow holds it."""
     stop_accepted: dt.datetime | None = None
     continued: dt.datetime | None = None
+    suspended: list[tuple[dt.datetime, dt.datetime]] = field(default_factory=list)
+    """When workers were held still, from and to: they cannot end the step under way meanwhile."""
     left_at_end: dict[str, list[str]] = field(default_factory=dict)
     """Processes that lived when an end state was first shown, by that state."""
     is_well: bool = True
@@ -143,18 +145,27 @@ def _stopped(seen: Seen) -> Iterator[str]:
             yield f"I5: {state} was shown while these lived: {'; '.join(left)}"
     if seen.stop_accepted is None:
         return
-    limit = seen.stop_accepted + dt.timedelta(seconds=STOP_SECONDS)
+    limit = dt.timedelta(seconds=STOP_SECONDS)
     until = seen.continued or dt.datetime.max.replace(tzinfo=dt.UTC)
     late = [
         (_time(event), event["payload"]["step"])
         for events in seen.spools.values()
         for event in events
-        if _is_step(event) and limit < _time(event) < until
+        if _is_step(event) and _time(event) < until
+        if _moving(seen.stop_accepted, _time(event), seen.suspended) > limit
     ]
     if late:
         time, step = max(late)
         seconds = (time - seen.stop_accepted).total_seconds()
         yield f"I5: step {step} ended {seconds:.1f} s after the stop was accepted"
+
+
+def _moving(
+    begun: dt.datetime, ended: dt.datetime, suspended: list[tuple[dt.datetime, dt.datetime]]
+) -> dt.timedelta:
+    """How much of a time no worker was held still; below zero where it ended before it began."""
+    held = (min(ended, until) - max(begun, since) for since, until in suspended)
+    return ended - begun - sum((time for time in held if time > dt.timedelta()), dt.timedelta())
 
 
 def _checkpoints(seen: Seen) -> Iterator[str]:

@@ -146,6 +146,7 @@ def run(world: World, episode: Episode, reference: Reference | None) -> tuple[Re
         mlflow=points,
         stop_accepted=accepted,
         continued=continued,
+        suspended=list(world.suspended),
         left_at_end=witness.left_at_end,
         is_well=world.is_well(),
     )

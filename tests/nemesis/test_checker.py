@@ -154,3 +154,12 @@ def test_the_table_counts_and_names_what_was_never_reached() -> None:
     row = next(line for line in text.splitlines() if line.startswith("kill api"))
     assert row.split()[2:] == ["-", "-", "2", "-", "-", "-", "-", "-"]
     assert text.splitlines()[-1].startswith("1 of ")
+
+
+def test_a_worker_that_is_held_still_ends_its_step_later(seen: Seen) -> None:
+    reference = Reference.of(seen)
+    a_late_step(seen)
+    seen.suspended = [(at(-1), at(3))]
+    assert not any("I5" in words for words in violations(seen, reference, QUIET))
+    seen.suspended = [(at(-1), at(-0.8)), (at(4), at(9))]
+    assert any("I5" in words for words in violations(seen, reference, QUIET))

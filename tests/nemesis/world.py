@@ -5,6 +5,7 @@ that a dead API hides nothing. Ends only what it started.
 """
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -66,6 +67,8 @@ class World:
         if s3 is not None:
             self._environment |= s3.environment | {"TUNESMITH_STORAGE_URI": f"{s3.uri}/{root.name}"}
         self._healers: list[threading.Thread] = []
+        self.suspended: list[tuple[dt.datetime, dt.datetime]] = []
+        """When workers were held still, from and to."""
 
     @contextlib.contextmanager
     def up(self) -> Iterator["World"]:
@@ -182,7 +185,9 @@ class World:
                     with contextlib.suppress(psutil.Error):
                         process.kill()
             case Harm.SUSPEND:
-                self._suspend(self._processes(cell.part, task_id))
+                self._suspend(
+                    self._processes(cell.part, task_id), self.suspended if cell.part is Part.WORKER else []
+                )
             case Harm.LOCK:
                 self._lock()
             case Harm.FILL:
@@ -221,7 +226,8 @@ class World:
         healer.start()
         self._healers.append(healer)
 
-    def _suspend(self, processes: list[psutil.Process]) -> None:
+    def _suspend(self, processes: list[psutil.Process], noted: list[tuple[dt.datetime, dt.datetime]]) -> None:
+        begun = dt.datetime.now(dt.UTC)
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGSTOP)
@@ -230,6 +236,7 @@ class World:
             for process in processes:
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(signal.SIGCONT)
+            noted.append((begun, dt.datetime.now(dt.UTC)))
 
         self._later("suspended", go_on)
 
