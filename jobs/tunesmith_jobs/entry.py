@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import httpx
 
+from tunesmith.availability import NO_GPU
 from tunesmith.events import Finished, Phase, PhaseDone
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
@@ -165,9 +166,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     pass_on_sigterm(document)
     has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
     if spec.device == "gpu" and not has_gpu:
-        return Outcome.because(
-            Reason.BAD_PARAMETERS, "`device=gpu`: the cluster has no GPU. Use `device=auto`."
-        )
+        return Outcome.because(Reason.BAD_PARAMETERS, f"{NO_GPU.message} {NO_GPU.hint}")
     use_gpu = has_gpu and spec.device != "cpu"
     claim(_ray_folder(document), document.task_id)
     options: dict[str, Any] = {

@@ -7,6 +7,7 @@ the GPU where there is one. A worker that is lost ends the attempt; the platform
 
 import datetime as dt
 
+from tunesmith.availability import NO_GPU
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.task import Kind
@@ -34,9 +35,7 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     spec = model_worker.spec_of(document)
     has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
     if spec.device == "gpu" and not has_gpu:
-        return Outcome.because(
-            Reason.BAD_PARAMETERS, "`device=gpu`: the cluster has no GPU. Use `device=auto`."
-        )
+        return Outcome.because(Reason.BAD_PARAMETERS, f"{NO_GPU.message} {NO_GPU.hint}")
     # Weights are merged in main memory.
     use_gpu = has_gpu and spec.device != "cpu" and document.kind is not Kind.PACKAGE
     resources = resources_of(TrainSpec.stored(document.training), use_gpu, ray.nodes())

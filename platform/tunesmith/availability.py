@@ -1,4 +1,4 @@
-"""Whether an optimizer and the trackers can work on this machine: asked at submit, and again by the job.
+"""Whether an optimizer and the trackers can work where a task trains: asked at submit, and again by the job.
 
 What an optimizer needs stands in the table of `tunesmith.spec.optimizers`. Imports no optimizer.
 """
@@ -10,6 +10,12 @@ from tunesmith.errors import Problem
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 
+NO_GPU = Problem(
+    field="device",
+    message="`device=gpu`: the cluster has no GPU.",
+    hint="Use `device=auto` or `device=cpu`, or add a node with a GPU to the cluster.",
+)
+NO_GPU_CURE_ZH = "请选择 device=auto 或 cpu，或为集群添加带 GPU 的节点。"
 _TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 

@@ -100,7 +100,7 @@ class SettingView(_View):
     change: dict[str, Any] = Field(default_factory=dict)
     memory: MemoryView
     seconds_per_step: float
-    fits: bool
+    fits: bool | None = Field(description="Null where the memory that there is is not known.")
 
 
 class HardwareView(_View):
@@ -110,7 +110,9 @@ class HardwareView(_View):
     name: str
     precision: str
     workers: int
-    memory_bytes: int = Field(description="Memory that a worker may fill.")
+    memory_bytes: int | None = Field(
+        description="Memory that a worker may fill; null where the cluster does not say."
+    )
 
 
 class MeasurementView(_View):
@@ -141,7 +143,9 @@ class EstimateView(_View):
     hardware: HardwareView
     trainable_parameters: int
     parameters: int
-    fits: bool = Field(description="Whether memory and disk suffice.")
+    fits: bool | None = Field(
+        description="Whether memory and disk suffice; null where the memory that there is is not known."
+    )
     recommendation: str = Field(
         "", description="What to change when it does not fit. Nothing is applied by itself."
     )

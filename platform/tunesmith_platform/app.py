@@ -22,6 +22,7 @@ from tunesmith.home import Home
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
+from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
@@ -108,12 +109,13 @@ def build_services(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
     jobs = ClearedJobs(WarmJobs(jobs, database, hub), settings.work_dir)
+    compute = ComputeService(jobs, settings.ray_url)
     runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)
 
     def check(new: NewTask) -> TrainInputs:
-        return check_train_inputs(new.spec, settings, models, datasets)
+        return check_train_inputs(new.spec, settings, models, datasets, compute=compute.look())
 
     tasks, templates = TaskService(database, hub, settings, check), TemplateService(database)
     events = EventService(database, hub, settings.report_secret_file)
@@ -127,6 +129,7 @@ def build_services(
         hub=hub,
         keys=Keys(database),
         jobs=jobs,
+        compute=compute,
         runners=runners,
         tracking=tracking,
         tasks=tasks,
@@ -148,12 +151,12 @@ def build_services(
         pipelines=PipelineService(
             database, hub, settings, lambda name: datasets.find(name).path, model_tasks.look_at
         ),
-        estimates=EstimateService(database, settings, jobs, models, datasets),
+        estimates=EstimateService(database, settings, jobs, models, datasets, compute=compute),
         monitoring=MonitoringService(database, settings, events, series, checkpoints),
         workspace=workspace,
         following=WorkspaceFeed(workspace, hub),
         notifications=NotificationService(database, settings),
-        environment=EnvironmentService(database, settings, jobs, tracking),
+        environment=EnvironmentService(database, settings, jobs, tracking, compute),
         system=SystemService(database, settings, jobs, runners),
     )
 

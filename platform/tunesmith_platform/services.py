@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tunesmith_platform.auth import Keys
+from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets.operations import DataTaskService
@@ -43,6 +44,7 @@ class Services:
     hub: Hub
     keys: Keys
     jobs: Jobs
+    compute: ComputeService
     runners: RunnerService
     tracking: Tracking | None
     tasks: TaskService

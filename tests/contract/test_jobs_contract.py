@@ -9,6 +9,7 @@ from waiting import wait_until
 
 from tunesmith.errors import Unavailable
 from tunesmith.home import Home
+from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.testing.fakes import FakeJobs
@@ -66,6 +67,9 @@ def test_a_cluster_says_what_it_has(jobs: Jobs) -> None:
     assert has.nodes == 1
     assert has.cpus >= 1
     assert has.memory_bytes > 2**28
+    # It runs on this machine and nowhere else: so it says more than Ray does.
+    assert has.addresses
+    assert ComputeService(jobs, "http://ray.example:8265", wait_seconds=60).look().machine is not None
 
 
 def test_a_ray_that_is_away_is_an_observation(tmp_path: Path) -> None:

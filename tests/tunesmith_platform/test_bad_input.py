@@ -1,5 +1,6 @@
 """What cannot be trained on is refused at submit, through the API, each with a stable code, its place and its cure."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,9 @@ from tunesmith.errors import ErrorBody, ErrorResponse
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith_platform.app import create_app
+from tunesmith_platform.backends import compute
 from tunesmith_platform.embedded.hardware import Gpu, Hardware
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import inputs
 from tunesmith_platform.testing.fakes import FakeJobs
 
 Spec = dict[str, Any]
@@ -29,9 +30,10 @@ OLD_GPU = OLD_CPU.model_copy(
 class World:
     """A model, rows and the API over them; a case spoils one thing and says what it submits instead."""
 
-    def __init__(self, root: Path, api: TestClient, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path, api: TestClient, jobs: FakeJobs, patch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.api = api
+        self.jobs = jobs
         self.patch = patch
         self.model = make_model_folder(root / "allowed" / "model")
         self.rows = self.data(json.dumps(GOOD))
@@ -45,7 +47,8 @@ class World:
         return json.dumps({"messages": [{"role": role, "content": "Hello."} for role in roles]})
 
     def on(self, hardware: Hardware, **spec: Any) -> Spec:
-        self.patch.setattr(inputs, "hardware", lambda: hardware)
+        self.patch.setattr(compute, "hardware", lambda: hardware)
+        self.jobs.has = dataclasses.replace(self.jobs.has, gpus=len(hardware.gpus))
         return spec
 
     def submit(self, **spec: Any) -> Any:
@@ -56,9 +59,10 @@ class World:
 @pytest.fixture
 def world(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     settings = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "allowed"])
-    with TestClient(create_app(settings, FakeJobs()), raise_server_exceptions=False) as api:
+    jobs = FakeJobs()
+    with TestClient(create_app(settings, jobs), raise_server_exceptions=False) as api:
         api.headers["Authorization"] = f"Bearer {read_secret(home.api_key_file)}"
-        yield World(tmp_path, api, monkeypatch)
+        yield World(tmp_path, api, jobs, monkeypatch)
 
 
 def refusal(reply: Any) -> ErrorBody:

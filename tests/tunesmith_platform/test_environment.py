@@ -64,6 +64,7 @@ def test_dead_parts_are_named_and_hang_nobody(
             found = look(client)
             assert (found["ray"].status, found["storage"].status) == ("failed", "failed")
             assert found["mlflow"].status == "warning", "training goes on without it"
+            assert found["gpu"].status == "warning", "what Ray has not said is not known, whatever is here"
             assert found["database"].status == "ok"
             assert "did not answer within" in found["storage"].found
         hanging = [thread for thread in threading.enumerate() if thread.name == "look-storage"]

@@ -9,8 +9,12 @@ import pytest
 from tunesmith import zero
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.backends.compute import Compute
+from tunesmith_platform.embedded.hardware import Hardware
 from tunesmith_platform.tasks.preflight import check_fitness
 
+HERE = Compute(machine=Hardware(cpu_name="a CPU", cpus=2, cpu_flags=frozenset(), gpus=()))
+"""This machine is all of the cluster, whether Ray has answered or not."""
 PRESETS = Path(__file__).parents[2] / "configs" / "deepspeed"
 
 
@@ -38,13 +42,25 @@ def test_what_is_absent_is_refused_with_its_cure(
     more: dict[str, Any], absent: str, field: str, cure: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
-        check_fitness(spec(**more), lambda name: name != absent)
+        check_fitness(spec(**more), HERE, lambda name: name != absent)
     assert [problem.field for problem in caught.value.problems] == [field]
     assert cure in (caught.value.hint or "")
 
 
-def test_a_machine_without_torch_cannot_tell() -> None:
-    check_fitness(spec(optim="grokadamw", deepspeed_stage=3, report_to=["wandb"]), lambda name: False)
+@pytest.mark.parametrize(("compute", "absent"), [(HERE, "torch"), (Compute(), "grokadamw")])
+def test_packages_are_looked_for_where_the_jobs_have_theirs(compute: Compute, absent: str) -> None:
+    """Not where the cluster is elsewhere, nor where the platform has an environment of its own."""
+
+    def installed(name: str) -> bool:
+        return name not in (absent, "grokadamw", "wandb", "deepspeed")
+
+    check_fitness(spec(optim="grokadamw", report_to=["wandb"]), compute, installed)
+    check_fitness(spec(deepspeed_stage=3), compute, installed)
+
+
+def test_what_no_cluster_can_do_is_refused_for_every_cluster() -> None:
+    with pytest.raises(InvalidInput, match="does not work with DeepSpeed"):
+        check_fitness(spec(optim="grokadamw", deepspeed_stage=3), Compute(), lambda name: False)
 
 
 def test_the_preset_files_are_what_the_stages_mean() -> None:

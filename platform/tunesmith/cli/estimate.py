@@ -21,6 +21,7 @@ from tunesmith.estimate import EstimateView, Level, MeasurementState
 
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
+_FITS = {True: "yes", False: "no", None: "?"}
 
 
 def _estimate(
@@ -64,7 +65,7 @@ def _estimate(
         raise TunesmithError(
             f"It could not be measured: {view.measurement.message}", hint="The estimate by formula stands."
         )
-    if not view.fits:
+    if view.fits is False:
         raise typer.Exit(1)
 
 
@@ -128,7 +129,7 @@ def show_estimate(view: EstimateView, console: Console) -> None:
                     "trained",
                     f"{view.trainable_parameters:,} of {view.parameters:,} parameters in {view.hardware.precision}",
                 ),
-                ("memory", f"{size(memory.peak)} {kind}; {size(view.hardware.memory_bytes)} there is"),
+                ("memory", f"{size(memory.peak)} {kind}; {_there_is(view.hardware.memory_bytes)}"),
                 (
                     "",
                     f"weights {size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
@@ -150,14 +151,24 @@ def show_estimate(view: EstimateView, console: Console) -> None:
                 Text(plain(setting.name)),
                 size(setting.memory.peak),
                 f"{setting.seconds_per_step:.2f}",
-                "yes" if setting.fits else "no",
+                _FITS[setting.fits],
             )
         console.print()
         console.print(shown)
     if view.fits:
         say("It fits.")
+    elif view.fits is None:
+        say("Whether it fits is not known: the cluster does not say how much memory its workers have.")
     else:
         say(f"It does not fit. {view.recommendation}")
+
+
+def _there_is(memory_bytes: int | None) -> str:
+    return (
+        "how much there is, the cluster does not say"
+        if memory_bytes is None
+        else f"{size(memory_bytes)} there is"
+    )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -46,6 +46,8 @@ class Cluster:
     cpus: float
     gpus: float
     memory_bytes: int
+    addresses: frozenset[str] = frozenset()
+    """Its nodes' addresses, as they know each other."""
 
 
 class Jobs(Protocol):

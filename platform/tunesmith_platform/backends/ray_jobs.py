@@ -152,6 +152,7 @@ class RayJobs:
                 cpus=sum(float(node.get("CPU", 0)) for node in have),
                 gpus=sum(float(node.get("GPU", 0)) for node in have),
                 memory_bytes=round(sum(float(node.get("memory", 0)) for node in have)),
+                addresses=frozenset(str(node["node_ip"]) for node in alive),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Unavailable("What answers is no Ray that this platform knows.") from error

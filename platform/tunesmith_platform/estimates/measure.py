@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from tunesmith.errors import Conflict, TunesmithError
 from tunesmith.estimate import MeasurementState, MeasurementView
@@ -18,11 +19,11 @@ from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
+from tunesmith_platform.backends.compute import Compute, ComputeService
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MeasurementRow
-from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.estimates import repository
 from tunesmith_platform.file_state import state_of
 from tunesmith_platform.settings import Settings
@@ -40,15 +41,17 @@ _INDIFFERENT = frozenset(names_with(TrainSpec, Role.NO_STEP_COST))
 class Measurements:
     """The measurements of this platform."""
 
-    def __init__(self, database: Database, settings: Settings, jobs: Jobs) -> None:
+    def __init__(self, database: Database, settings: Settings, jobs: Jobs, compute: ComputeService) -> None:
         self._database = database
         self._settings = settings
         self._jobs = jobs
+        self._compute = compute
 
     def find(self, spec: TrainSpec, inputs: TrainInputs) -> MeasurementView | None:
         """What was measured of the same before; None when nothing was."""
+        key = key_of(spec, inputs, self._compute.look())
         with self._database.read() as session:
-            row = repository.newest(session, key_of(spec, inputs), [MeasurementState.DONE])
+            row = repository.newest(session, key, [MeasurementState.DONE])
             return _view(row) if row else None
 
     def measure(self, spec: TrainSpec, inputs: TrainInputs, tokenizer_path: str | None) -> MeasurementView:
@@ -58,7 +61,7 @@ class Measurements:
             Conflict: Another one is under way, or a task runs: each would disturb the other.
             Unavailable: Ray cannot be reached.
         """
-        key = key_of(spec, inputs)
+        key = key_of(spec, inputs, self._compute.look())
         with self._database.read() as session:
             under_way = [row.id for row in repository.running(session)]
         for measurement_id in under_way:
@@ -171,9 +174,8 @@ class Measurements:
         return view
 
 
-def key_of(spec: TrainSpec, inputs: TrainInputs) -> str:
+def key_of(spec: TrainSpec, inputs: TrainInputs, compute: Compute) -> str:
     """The same for what would measure the same: model, data, the parameters that matter, hardware."""
-    here = hardware()
     parameters = {
         name: value for name, value in spec.model_dump(mode="json").items() if name not in _INDIFFERENT
     }
@@ -181,10 +183,20 @@ def key_of(spec: TrainSpec, inputs: TrainInputs) -> str:
         state_of(Path(inputs.model_path)),
         state_of(Path(inputs.train_path)),
         parameters,
-        here.model_dump(mode="json", exclude={"cpu_flags"}),
-        sorted(here.cpu_flags),
+        *_hardware(compute),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hardware(compute: Compute) -> list[Any]:
+    """What tells one cluster from another: the machine where it is all of it, else what Ray has said."""
+    found: list[Any] = []
+    if (here := compute.machine) is not None:
+        found = [here.model_dump(mode="json", exclude={"cpu_flags"}), sorted(here.cpu_flags)]
+        if here.gpus or not compute.has_gpu:
+            return found
+    has = compute.cluster
+    return [*found, [has.nodes, has.cpus, has.gpus, has.memory_bytes] if has is not None else None]
 
 
 def remove_documents(settings: Settings, measurement_id: str) -> None:

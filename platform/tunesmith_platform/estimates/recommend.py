@@ -51,10 +51,10 @@ def cheaper(spec: TrainSpec) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
             continue
 
 
-def sentence(peak: int, there_is: int, chosen: SettingView | None, disk: DiskView) -> str:
+def sentence(peak: int, there_is: int | None, chosen: SettingView | None, disk: DiskView) -> str:
     """What to do when memory or disk do not suffice; empty when they do."""
     words = []
-    if peak > there_is:
+    if there_is is not None and peak > there_is:
         words.append(f"It takes about {_size(peak)} of memory a worker, and there are {_size(there_is)}.")
         if chosen is not None:
             change = ", ".join(f"`{name}={_value(value)}`" for name, value in chosen.change.items())

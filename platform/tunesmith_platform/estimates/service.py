@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
@@ -26,12 +26,13 @@ from tunesmith.estimate import (
     StepsView,
 )
 from tunesmith.planning import StepPlan, plan_steps
+from tunesmith.spec.base import Notice
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
+from tunesmith_platform.backends.compute import Compute, ComputeService
 from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.estimates import formula, repository, speed
 from tunesmith_platform.estimates.measure import Measurements
 from tunesmith_platform.estimates.recommend import cheaper, sentence
@@ -68,7 +69,9 @@ class _Run:
     setting: formula.Setting
     rows: "Rows"
     plan: StepPlan
-    there_is: int
+    compute: Compute
+    there_is: int | None
+    """Bytes that a worker may fill; None where nobody knows."""
 
 
 class EstimateService:
@@ -81,6 +84,8 @@ class EstimateService:
         jobs: Jobs,
         models: Models | None = None,
         datasets: Datasets | None = None,
+        *,
+        compute: ComputeService | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -89,7 +94,8 @@ class EstimateService:
         self._folder = settings.home / "estimates"
         self._counter: Counter | None = None
         self._lock = threading.Lock()
-        self._measurements = Measurements(database, settings, jobs)
+        self._compute = compute or ComputeService(jobs, settings.ray_url)
+        self._measurements = Measurements(database, settings, jobs, self._compute)
 
     def estimate(self, new: NewTask, measure: bool = False) -> EstimateView:
         """What a task will take.
@@ -103,7 +109,14 @@ class EstimateService:
             Conflict: It cannot be measured now.
         """
         spec = new.spec
-        inputs = check_train_inputs(spec, self._settings, self._models, self._datasets, with_rows=False)
+        inputs = check_train_inputs(
+            spec,
+            self._settings,
+            self._models,
+            self._datasets,
+            compute=self._compute.look(),
+            with_rows=False,
+        )
         run = self._run(spec, inputs)
         if measure:
             found: MeasurementView | None = self._measurements.measure(
@@ -134,14 +147,11 @@ class EstimateService:
     def _run(self, spec: TrainSpec, inputs: TrainInputs) -> _Run:
         shape = _shape(spec, inputs)
         rows = self._rows(spec, inputs)
-        here = hardware()
-        device = "gpu" if here.gpus and spec.device != "cpu" else "cpu"
-        setting = setting_of(spec, here, device, rows.longest)
-        if device == "gpu":
-            there_is = min(gpu.memory_bytes for gpu in here.gpus)
-        else:
-            there_is = psutil.virtual_memory().available // setting.workers
-        return _Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), there_is)
+        compute = self._compute.look()
+        device = _device(spec, compute)
+        setting = setting_of(spec, compute, device, rows.longest)
+        there_is = _memory_of(compute, device, setting.workers)
+        return _Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), compute, there_is)
 
     def _tokenizer(self, spec: TrainSpec) -> Path | None:
         given = spec.tokenizer_name_or_path
@@ -179,7 +189,7 @@ class EstimateService:
         settings = []
         for name, change, changed in cheaper(run.spec):
             other = setting_of(
-                changed, hardware(), run.setting.device, min(run.rows.longest, changed.max_length)
+                changed, run.compute, run.setting.device, min(run.rows.longest, changed.max_length)
             )
             shape = _shape(changed, run.inputs)
             needs = _memory_view(formula.memory(shape, other))
@@ -190,16 +200,14 @@ class EstimateService:
                     change=change,
                     memory=needs.model_copy(update={"peak": peak}),
                     seconds_per_step=self._step_seconds(replace(run, shape=shape), other) * factor,
-                    fits=peak <= run.there_is,
+                    fits=_fits(peak, run.there_is),
                 )
             )
         memory = memory.model_copy(update={"peak": round(memory.peak * ratio)})
         disk = self._disk(run)
-        fits_memory = memory.peak <= run.there_is
+        fits_memory = _fits(memory.peak, run.there_is)
         fits_disk = disk.free_bytes is None or disk.total_bytes <= disk.free_bytes
         chosen = next((setting for setting in settings if setting.fits), None)
-        here = hardware()
-        is_gpu = run.setting.device == "gpu"
         return EstimateView(
             level=Level.MEASURED if is_done else Level.FORMULA,
             steps=StepsView(
@@ -215,19 +223,19 @@ class EstimateService:
             time=time,
             hardware=HardwareView(
                 device=run.setting.device,
-                name=here.gpus[0].name if is_gpu else here.cpu_name,
+                name=_name_of(run.compute, run.setting.device),
                 precision=run.setting.precision,
                 workers=run.setting.workers,
                 memory_bytes=run.there_is,
             ),
             trainable_parameters=formula.trainable_parameters(run.shape, run.setting),
             parameters=run.shape.parameters,
-            fits=fits_memory and fits_disk,
+            fits=fits_memory if fits_disk else False,
             recommendation=sentence(memory.peak, run.there_is, chosen, disk),
-            recommended=chosen.change if chosen is not None and not fits_memory else {},
+            recommended=chosen.change if chosen is not None and fits_memory is False else {},
             settings=settings,
             measurement=found,
-            notices=run.spec.notices,
+            notices=[*run.spec.notices, *_unknown(run)],
         )
 
     # --- time
@@ -238,7 +246,7 @@ class EstimateService:
         """One optimizer step on typical batches, by operations and the bytes that the optimizer moves."""
         if operations_a_second is None:
             operations_a_second = speed.assumed_speed(
-                hardware(), setting.device, setting.precision, self._folder / "speed.json"
+                run.compute, setting.device, setting.precision, self._folder / "speed.json"
             )
         rows = setting.batch * setting.accumulation
         places = run.rows.places / max(1, run.setting.batch) * rows
@@ -260,7 +268,7 @@ class EstimateService:
             past = repository.past_tasks(session, run.inputs.model_path)
             starts = repository.past_starts(session)
             facts = [(task.name, task.spec, task.progress or {}) for task in past]
-        seconds, source = by_formula, "the speed that this machine was calibrated at"
+        seconds, source = by_formula, speed.source_of(run.compute, run.setting.device)
         for name, spec, progress in facts:
             rate = progress.get("tokens_per_second")
             if rate and (taken := self._like(run, spec, float(rate))) is not None:
@@ -291,7 +299,7 @@ class EstimateService:
             spec = TrainSpec.stored(stored)
         except ValueError:
             return None
-        past = setting_of(spec, hardware(), run.setting.device, run.setting.length)
+        past = setting_of(spec, run.compute, run.setting.device, run.setting.length)
         if (past.use_lora, past.precision, past.bits) != (
             run.setting.use_lora,
             run.setting.precision,
@@ -328,6 +336,42 @@ class EstimateService:
 def _shape(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
     model = Path(inputs.model_path)
     return model_shape(facts_of(model), checks.model_numbers(model), spec)
+
+
+def _device(spec: TrainSpec, compute: Compute) -> Literal["cpu", "gpu"]:
+    """What it would compute on; while Ray has not answered, what this machine has is the best guess."""
+    on_gpu = compute.uses_gpu(spec.device)
+    if on_gpu is None:
+        on_gpu = spec.device == "gpu" or bool(compute.gpus)
+    return "gpu" if on_gpu else "cpu"
+
+
+def _memory_of(compute: Compute, device: str, workers: int) -> int | None:
+    """Bytes that a worker may fill; None where nobody knows: Ray names neither a GPU's memory nor what is in use."""
+    if device == "gpu":
+        return min((gpu.memory_bytes for gpu in compute.gpus), default=None)
+    return psutil.virtual_memory().available // workers if compute.machine is not None else None
+
+
+def _fits(needed: int, there_is: int | None) -> bool | None:
+    return None if there_is is None else needed <= there_is
+
+
+def _name_of(compute: Compute, device: str) -> str:
+    if device == "gpu":
+        return compute.gpus[0].name if compute.gpus else "a GPU of the cluster"
+    return compute.machine.cpu_name if compute.machine is not None else "the cluster's processors"
+
+
+def _unknown(run: _Run) -> list[Notice]:
+    """What is said of an estimate for machines that the platform does not see."""
+    if run.there_is is not None:
+        return []
+    message = (
+        "What the cluster's machines have is not known here: whether memory suffices is not said, and the speed is a "
+        "guess until a task with this model has trained there, or it was measured."
+    )
+    return [Notice(field="device", message=message)]
 
 
 def _memory_view(memory: formula.Memory) -> MemoryView:

@@ -11,7 +11,7 @@ from tunesmith.model_folder import ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.embedded.hardware import Hardware
+from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
 
 _HEADS = frozenset({"lm_head", "embed_out", "output"})
@@ -53,12 +53,12 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
     )
 
 
-def setting_of(spec: TrainSpec, here: Hardware, device: str, longest: int) -> Setting:
+def setting_of(spec: TrainSpec, compute: Compute, device: str, longest: int) -> Setting:
     """The parameters that memory and time depend on.
 
     Args:
         spec: The parameters.
-        here: The machine.
+        compute: What trains, as far as it is known.
         device: `cpu` or `gpu`.
         longest: Tokens of the longest row, after the cut.
     """
@@ -70,7 +70,7 @@ def setting_of(spec: TrainSpec, here: Hardware, device: str, longest: int) -> Se
         bias=spec.bias,
         use_dora=spec.use_dora,
         bits=4 if spec.load_in_4bit else 8 if spec.load_in_8bit else 0,
-        precision=precision_of(spec, here, kind),
+        precision=precision_of(spec, compute, kind),
         optim=chosen_optimizer(spec),
         batch=spec.per_device_train_batch_size,
         accumulation=spec.gradient_accumulation_steps,
@@ -84,13 +84,13 @@ def setting_of(spec: TrainSpec, here: Hardware, device: str, longest: int) -> Se
     )
 
 
-def precision_of(spec: TrainSpec, here: Hardware, device: str) -> str:
-    """The computing type; `auto` is resolved as the job resolves it."""
+def precision_of(spec: TrainSpec, compute: Compute, device: str) -> str:
+    """The computing type; `auto` is resolved as the job resolves it, on a GPU of unknown kind as on today's."""
     if spec.chosen_precision != "auto":
         return spec.chosen_precision
     if device == "gpu":
-        return "bf16" if all(gpu.compute_capability >= 8.0 for gpu in here.gpus) else "fp16"
-    return "bf16" if here.cpu_supports_bf16 else "fp32"
+        return "bf16" if all(gpu.compute_capability >= 8.0 for gpu in compute.gpus) else "fp16"
+    return "bf16" if compute.machine is not None and compute.machine.cpu_supports_bf16 else "fp32"
 
 
 def _is_target(path: str, targets: list[str]) -> bool:

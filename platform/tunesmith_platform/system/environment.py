@@ -11,15 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import psutil
 from sqlalchemy import text
 
+from tunesmith.availability import NO_GPU, NO_GPU_CURE_ZH
 from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import remove_names
 from tunesmith.storage import local_path, open_storage
+from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.doctor import Verdict, existing, packages, version
@@ -58,11 +59,19 @@ class Found(NamedTuple):
 class EnvironmentService:
     """Looks at what a task needs."""
 
-    def __init__(self, database: Database, settings: Settings, jobs: Jobs, tracking: Tracking | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        jobs: Jobs,
+        tracking: Tracking | None,
+        compute: ComputeService,
+    ) -> None:
         self._database = database
         self._settings = settings
         self._jobs = jobs
         self._tracking = tracking
+        self._compute = compute
         self._hanging: dict[str, list[threading.Thread]] = {name: [] for name in LABELS}
         self._lock = threading.Lock()
 
@@ -122,7 +131,7 @@ class EnvironmentService:
 
     def _is_one_machine(self) -> bool:
         """Whether Ray runs where the control plane does: then this machine's packages and memory are the jobs'."""
-        return urlsplit(self._settings.ray_url).hostname in ("127.0.0.1", "localhost", "::1")
+        return self._compute.look().machine is not None
 
     def _ray(self) -> Found:
         has = self._jobs.cluster()
@@ -159,17 +168,13 @@ class EnvironmentService:
             return Found(OK, "not asked for")
         try:
             gpus = self._jobs.cluster().gpus
-        except TunesmithError:  # said of Ray itself; this machine's are the best guess
-            gpus = len(hardware().gpus)
+        except TunesmithError:
+            return Found(WARNING, "not known while Ray does not answer", _CURES["ray"])
         names = ", ".join(gpu.name for gpu in hardware().gpus) if self._is_one_machine() else ""
         words = f"{gpus:g} in the cluster" + (f": {names}" if names else "")
         if not gpus:
-            cure = Words(
-                en="Choose `device=cpu` or `auto`, or add a node with a GPU to the cluster.",
-                zh="请选择 device=cpu 或 auto，或为集群添加带 GPU 的节点。",
-            )
             return (
-                Found(FAILED, "none in the cluster", cure)
+                Found(FAILED, "none in the cluster", Words(en=NO_GPU.hint or "", zh=NO_GPU_CURE_ZH))
                 if device == "gpu"
                 else Found(OK, "none: the CPU trains")
             )

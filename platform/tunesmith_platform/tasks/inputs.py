@@ -25,9 +25,9 @@ from tunesmith.spec.parameter import about
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
+from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.datasets.naming import is_name
 from tunesmith_platform.datasets.service import StoredFile
-from tunesmith_platform.embedded.hardware import hardware
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
@@ -90,6 +90,7 @@ def check_train_inputs(
     models: Models | None = None,
     datasets: Datasets | None = None,
     *,
+    compute: Compute | None = None,
     with_rows: bool = True,
 ) -> TrainInputs:
     """Look at everything a training task is given.
@@ -99,6 +100,7 @@ def check_train_inputs(
         settings: Which folders may be used.
         models: The registry; without one, a model is found by its path or its folder's name alone.
         datasets: The registry; without one, a file is found by its path alone.
+        compute: What trains, as far as it is known; without it, nothing is refused for what may not be there.
         with_rows: Whether every row of the files is looked at, which takes seconds for large ones.
 
     Raises:
@@ -121,8 +123,7 @@ def check_train_inputs(
                 f"The model reads at most {facts.context_length} tokens, `max_length` is {spec.max_length}.",
                 hint=f"Use `max_length` {facts.context_length} or less.",
             )
-    _check_precision(spec)
-    check_fitness(spec)
+    check_fitness(spec, compute or Compute())
     with _at("tokenizer_name_or_path"):
         named = spec.tokenizer_name_or_path
         tokenizer = find_model(named, settings, models) if named else None
@@ -294,25 +295,3 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
             "`tunesmith models list` shows what is here.",
         )
     return allowed_folder(str(folder.absolute()), roots)
-
-
-def _check_precision(spec: TrainSpec) -> None:
-    """Refuse a precision that the hardware does not compute.
-
-    Asked of the machine the control plane runs on: on one machine it is the one that trains. The job looks again.
-    """
-    here = hardware()
-    place = "bf16" if spec.bf16 else "fp16" if spec.fp16 else "precision"
-    with _at(place):
-        if spec.chosen_precision == "bf16" and not here.supports_bf16:
-            raise InvalidInput(
-                "This hardware does not compute in bf16 (that takes AMX or AVX512-BF16, or an Ampere GPU).",
-                hint="Use `precision=auto`, which takes the best that is there.",
-            )
-        if spec.chosen_precision == "fp16" and (spec.device == "cpu" or not here.gpus):
-            raise InvalidInput(
-                "fp16 training needs a GPU.", hint="Use `precision=auto`, which takes the best that is there."
-            )
-    with _at("device"):
-        if spec.device == "gpu" and not here.gpus:
-            raise InvalidInput("There is no GPU here.", hint="Use `device=auto` or `device=cpu`.")

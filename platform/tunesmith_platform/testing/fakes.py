@@ -26,7 +26,14 @@ class FakeJobs:
     is_away: bool = False
     is_killable: bool = True
     has: Cluster = field(
-        default_factory=lambda: Cluster(version="2.60.0", nodes=1, cpus=2, gpus=0, memory_bytes=8 * 2**30)
+        default_factory=lambda: Cluster(
+            version="2.60.0",
+            nodes=1,
+            cpus=2,
+            gpus=0,
+            memory_bytes=8 * 2**30,
+            addresses=frozenset({"127.0.0.1"}),
+        )
     )
 
     def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:

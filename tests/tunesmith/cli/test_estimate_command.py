@@ -117,6 +117,18 @@ def test_what_does_not_fit_exits_with_1_and_the_cure(calls: Any, cli: Callable[.
     assert "per_device_train_batch_size=1" in cli("estimate", *FLAGS).err
 
 
+def test_what_is_not_known_is_said_and_no_failure(calls: Any, cli: Callable[..., Any]) -> None:
+    hardware = VIEW["hardware"] | {"device": "gpu", "name": "a GPU of the cluster", "memory_bytes": None}
+    setting = {"name": "QLoRA", "memory": VIEW["memory"], "seconds_per_step": 1.0, "fits": None}
+    calls[1].append(VIEW | {"hardware": hardware, "fits": None, "settings": [setting]})
+    said = cli("estimate", *FLAGS)
+    assert said.code == 0, said.err
+    assert "the cluster does not say" in " ".join(said.out.split())
+    assert "?" in said.out
+    assert "It does not fit" not in said.err
+    assert "not known" in said.err
+
+
 def test_measuring_is_waited_for(calls: Any, cli: Callable[..., Any]) -> None:
     asked, answers = calls
     measuring = VIEW | {"measurement": MEASUREMENT}
