@@ -37,7 +37,7 @@ def random_weights(is_cpu: bool) -> Iterator[None]:
         with torch.device("cpu" if is_cpu else "cuda"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), **options)
 
-    with mock.patch("tunesmith_jobs.train.model.build.load_base", load):
+    with mock.patch("tunesmith_jobs.models.build.load_base", load):
         yield
 
 

@@ -37,7 +37,7 @@ def ask(
     stay_offline()
     from transformers.utils import logging as library
 
-    from tunesmith_jobs.train.model.lora import attach
+    from tunesmith_jobs.models.adapters import attach
 
     library.disable_progress_bar()
     encoder = PromptEncoder.from_folder(model, _ALL)
@@ -57,7 +57,7 @@ def ask(
 def _answer(network: Any, encoder: PromptEncoder, question: str, max_new_tokens: int) -> str:
     import torch
 
-    from tunesmith_jobs.train.model.build import pad_id
+    from tunesmith_jobs.models.build import pad_id
 
     ids = torch.tensor([encoder.prompt([Message("user", question)])])
     # The end of an assistant's turn ends the answer, whatever the configuration calls its end of text.

@@ -11,8 +11,8 @@ from tunesmith.lifecycle import Desired
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.document import is_stop_requested
+from tunesmith_jobs.failures import Superseded
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.run.failures import Superseded
 
 _TELL_SECONDS = 1.0
 

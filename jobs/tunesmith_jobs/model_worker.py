@@ -18,12 +18,12 @@ from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.document import read_bytes
+from tunesmith_jobs.failures import Superseded, reason_of
+from tunesmith_jobs.logs import captured, log_line
 from tunesmith_jobs.model_work import Stopped, Work
+from tunesmith_jobs.models.libraries import prepare_libraries
 from tunesmith_jobs.report import Outlet, Reporter
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.run.failures import Superseded, reason_of
-from tunesmith_jobs.train.run.libraries import prepare_libraries
-from tunesmith_jobs.train.telemetry.logs import captured, log_line
 
 _DRAIN_SECONDS = 2.0
 _LOCK_SECONDS = 120.0

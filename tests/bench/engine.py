@@ -242,7 +242,7 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true", help="with `--checkpoints`: train all weights")
     options = parser.parse_args()
-    from tunesmith_jobs.train.model.precision import cpu_bf16_flags
+    from tunesmith_jobs.models.precision import cpu_bf16_flags
 
     has_bf16 = bool(cpu_bf16_flags())
     with tempfile.TemporaryDirectory() as name:

@@ -156,7 +156,7 @@ def main() -> None:
     if not options.rows.is_file():
         print(f"`{options.rows}` is not here: nothing is measured.")
         return
-    from tunesmith_jobs.train.model.precision import cpu_bf16_flags
+    from tunesmith_jobs.models.precision import cpu_bf16_flags
 
     cache = options.cache.resolve()
     peers, model = make_peers(cache), pull_model(cache)

@@ -58,8 +58,8 @@ def write_rows(path: Path, count: int, source: Path | None) -> None:
 def ours(model: Path, rows: Path, cache: Path) -> dict[str, Any]:
     """The data phase of a training task, without the imports."""
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.batches.inputs import load_data
-    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.batches.inputs import load_data
+    from tunesmith_jobs.batches.token_cache import TokenCache
 
     spec = TrainSpec.read(
         {"model_name_or_path": str(model), "train_file": str(rows), "max_length": MAX_LENGTH, "packing": True}
@@ -101,7 +101,7 @@ def theirs(model: Path, rows: Path, cache: Path, *, batched: bool) -> dict[str, 
 
 def pack(ids: list[list[int]], masks: list[list[int]]) -> dict[str, list[list[int]]]:
     """Best fit, as our own trainer packs; the other side is not charged for a slower way."""
-    from tunesmith_jobs.train.batches.packing import best_fit
+    from tunesmith_jobs.batches.packing import best_fit
 
     packs = best_fit([len(row) for row in ids], MAX_LENGTH)
     labels = [
@@ -132,7 +132,7 @@ def measure(name: str, model: Path, rows: Path, cache: Path) -> None:
     import datasets
     import transformers
 
-    from tunesmith_jobs.train.batches import inputs
+    from tunesmith_jobs.batches import inputs
 
     assert all((datasets, transformers.AutoTokenizer, inputs))
     before = time.process_time()

@@ -16,11 +16,11 @@ import tunesmith_jobs.activities
 from tunesmith.activity import Activity, ActivityKind, Unit
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.storage import open_storage
+from tunesmith_jobs import artifact_store
 from tunesmith_jobs.activities import Activities
+from tunesmith_jobs.artifact_store import ArtifactStore, BigFile, Owner
+from tunesmith_jobs.models import weights
 from tunesmith_jobs.report import Reporter
-from tunesmith_jobs.train.checkpoint import store
-from tunesmith_jobs.train.checkpoint.store import ArtifactStore, BigFile, Owner
-from tunesmith_jobs.train.model import weights
 
 OWNER = Owner("task-1", 1, "m", None)
 
@@ -168,7 +168,7 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_held = threading.Event()
         self.through = threading.Semaphore(0)
-        write = store.write_pieces
+        write = artifact_store.write_pieces
 
         def slow(path: Path, pieces: Any, advance: Callable[[int], None] = lambda count: None) -> str:
             def told(count: int) -> None:
@@ -183,7 +183,7 @@ class Held:
             )
             return write(path, small, told)
 
-        monkeypatch.setattr(store, "write_pieces", slow)
+        monkeypatch.setattr(artifact_store, "write_pieces", slow)
 
     def release(self) -> None:
         for _ in range(100_000):
@@ -285,9 +285,9 @@ def test_layers_that_are_merged_one_by_one_give_what_peft_gives(
     tmp_path: Path, model: Path, more: dict[str, Any]
 ) -> None:
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.model.build import load_base
-    from tunesmith_jobs.train.model.final import merge
-    from tunesmith_jobs.train.model.lora import attach, task_type
+    from tunesmith_jobs.models.adapters import attach, task_type
+    from tunesmith_jobs.models.build import load_base
+    from tunesmith_jobs.models.merge import merge
 
     given = {"max_steps": 2} | more
     assert tr.run(tmp_path, model, **given).outcome is State.COMPLETED

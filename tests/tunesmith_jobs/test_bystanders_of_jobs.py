@@ -22,10 +22,10 @@ from tunesmith.probe import ProbeDocument
 from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import entry, model_worker, probe
+from tunesmith_jobs.batches.token_cache import TokenCache
 from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.models import pull as pulling
 from tunesmith_jobs.report import Reporter
-from tunesmith_jobs.train.batches.token_cache import TokenCache
 from tunesmith_jobs.train.checkpoint.resume import fetch_checkpoint
 from tunesmith_jobs.train.core import Outcome
 

@@ -31,7 +31,7 @@ def test_each_parameter_is_named_in_a_test() -> None:
 def test_per_device_eval_batch_size_is_what_an_evaluation_takes_at_once(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, batches: int
 ) -> None:
-    from tunesmith_jobs.train.run.evaluation import TokenScores
+    from tunesmith_jobs.models.scores import TokenScores
 
     seen: list[int] = []
     add = TokenScores.add
@@ -55,7 +55,7 @@ def test_per_device_eval_batch_size_is_what_an_evaluation_takes_at_once(
 def test_log_level_is_the_least_level_of_the_lines_that_arrive(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.run.evaluation import TokenScores
+    from tunesmith_jobs.models.scores import TokenScores
 
     add = TokenScores.add
 

@@ -12,9 +12,9 @@ from tunesmith.events import MAX_LOG_CHARACTERS, JobPayload, LogLine
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.train.model.precision import choose, cpu_bf16_flags
-from tunesmith_jobs.train.run.failures import NonFinite, StorageFailed, reason_of
-from tunesmith_jobs.train.telemetry.logs import captured
+from tunesmith_jobs.failures import NonFinite, StorageFailed, reason_of
+from tunesmith_jobs.logs import captured
+from tunesmith_jobs.models.precision import choose, cpu_bf16_flags
 
 
 class OutOfMemoryError(RuntimeError):

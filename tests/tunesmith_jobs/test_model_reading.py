@@ -145,7 +145,7 @@ def test_a_link_or_a_pipe_is_refused_by_its_name(tmp_path: Path, model: Path, na
 
 def test_a_tokenizer_that_is_a_link_is_not_passed_on(tmp_path: Path, model: Path) -> None:
     """A link put there after the look at submit would bring a file of another user's into the results."""
-    from tunesmith_jobs.train.model.build import copy_tokenizer
+    from tunesmith_jobs.models.build import copy_tokenizer
 
     folder, target = tmp_path / "model", tmp_path / "target"
     shutil.copytree(model, folder)

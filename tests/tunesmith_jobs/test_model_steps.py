@@ -123,8 +123,8 @@ def test_token_accuracy_is_that_of_the_models_own_logits(full: Trained) -> None:
     from training_run import source
     from transformers import AutoModelForCausalLM
 
-    from tunesmith_jobs.train.batches.encoded import load_rows
-    from tunesmith_jobs.train.batches.rows import Row
+    from tunesmith_jobs.batches.encoded import load_rows
+    from tunesmith_jobs.batches.rows import Row
 
     _, ear, _ = full.use("evaluate")
     plain = AutoModelForCausalLM.from_pretrained(full.outcome.model_uri)

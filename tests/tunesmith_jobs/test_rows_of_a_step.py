@@ -22,7 +22,7 @@ def order_of(samples: Any, batch: int, *, reshuffles: bool = False) -> RowOrder:
 
 def some_rows(count: int = 23) -> Any:
     """Rows whose tokens are all their number in the file; every third row of the file was left out."""
-    from tunesmith_jobs.train.batches.rows import Rows
+    from tunesmith_jobs.batches.rows import Rows
 
     numbers = [n for n in range(1, 2 * count) if n % 3][:count]
     ids = [np.full(3 + n % 5, n, np.int32) for n in numbers]
@@ -33,8 +33,8 @@ def some_rows(count: int = 23) -> Any:
 @pytest.mark.parametrize("reshuffles", [False, True])
 @pytest.mark.parametrize("kind", ["rows", "packed", "blocks"])
 def test_a_step_leads_to_the_rows_that_it_took(world: int, reshuffles: bool, kind: str) -> None:
-    from tunesmith_jobs.train.batches.packing import BlockRows, PackedRows
-    from tunesmith_jobs.train.batches.rows import Order
+    from tunesmith_jobs.batches.packing import BlockRows, PackedRows
+    from tunesmith_jobs.batches.rows import Order
 
     rows = some_rows()
     samples = {

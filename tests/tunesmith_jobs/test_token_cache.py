@@ -40,14 +40,14 @@ def silent(rows: int, of: int | None) -> None:
 
 
 def loaded(folder: Path, source: Any, **more: Any) -> Any:
-    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.batches.token_cache import TokenCache
 
     return TokenCache(folder, **more).load(source, silent)
 
 
 @pytest.mark.parametrize("samples", [0, 700])
 def test_any_number_of_processes_gives_the_same(tmp_path: Path, tiny_model: Path, samples: int) -> None:
-    from tunesmith_jobs.train.batches.tokenize import tokenise
+    from tunesmith_jobs.batches.tokenize import tokenise
 
     file = tr.write_rows(tmp_path / "rows.jsonl", 900)
     file.write_text(file.read_text().replace('"assistant"', '"user"', 3))
@@ -68,7 +68,7 @@ def test_any_number_of_processes_gives_the_same(tmp_path: Path, tiny_model: Path
 def test_a_process_that_fails_is_done_without(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.batches import tokenize
+    from tunesmith_jobs.batches import tokenize
 
     monkeypatch.setattr(tokenize.sys, "executable", shutil.which("false"))
     source = tr.source(tr.write_rows(tmp_path / "rows.jsonl", 300), tiny_model)
@@ -88,7 +88,7 @@ def test_a_process_that_fails_is_done_without(
 def test_what_is_kept_is_what_was_encoded(
     tmp_path: Path, tiny_model: Path, row: dict[str, Any], spec: dict[str, Any]
 ) -> None:
-    from tunesmith_jobs.train.batches.encoded import load_rows
+    from tunesmith_jobs.batches.encoded import load_rows
 
     source = tr.source(lines(tmp_path, row, row), tiny_model, **spec)
     first, again = (loaded(tmp_path / "tokens", source) for _ in range(2))
@@ -156,7 +156,7 @@ def test_a_full_cache_forgets_what_was_used_longest_ago(tmp_path: Path, tiny_mod
 
 
 def test_two_tasks_do_not_encode_the_same_file_twice(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.batches.token_cache import TokenCache
 
     tokens = tmp_path / "tokens"
     source = tr.source(lines(tmp_path, GOOD), tiny_model)
@@ -178,7 +178,7 @@ def test_two_tasks_do_not_encode_the_same_file_twice(tmp_path: Path, tiny_model:
 
 
 def test_a_stop_ends_the_encoding_and_leaves_nothing(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.batches.token_cache import TokenCache
 
     class _Stop(Exception):
         pass
@@ -196,7 +196,7 @@ def test_a_stop_ends_the_encoding_and_leaves_nothing(tmp_path: Path, tiny_model:
 def test_a_cache_that_cannot_be_written_is_passed_by(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.batches import token_cache
+    from tunesmith_jobs.batches import token_cache
 
     (tmp_path / "file").write_text("")
     source = tr.source(lines(tmp_path, GOOD), tiny_model)
@@ -257,7 +257,7 @@ def test_too_many_bad_rows_end_the_task(tmp_path: Path, tiny_model: Path, allowe
 
 
 def test_bad_rows_do_not_count_as_samples(tmp_path: Path, tiny_model: Path) -> None:
-    from tunesmith_jobs.train.batches.encoded import load_rows
+    from tunesmith_jobs.batches.encoded import load_rows
 
     file = lines(tmp_path, *[BAD, GOOD] * 20)
     found = load_rows(tr.source(file, tiny_model, max_samples=15, allowed_bad_percent=50))
@@ -294,7 +294,7 @@ def test_a_long_phase_says_how_far_it_is_and_a_short_one_nothing() -> None:
 
 def test_an_entry_is_held_against_all_code_that_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also against what lies in sub-folders: an entry that other code made would else be taken for this one's."""
-    from tunesmith_jobs.train.batches import token_cache
+    from tunesmith_jobs.batches import token_cache
 
     read: list[str] = []
     real = Path.read_bytes

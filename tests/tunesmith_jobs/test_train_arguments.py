@@ -8,8 +8,8 @@ import pytest
 from tunesmith.errors import InvalidInput
 from tunesmith.scaling import accumulation_at, check_elastic
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.train.model import precision
-from tunesmith_jobs.train.model.precision import Choice, choose
+from tunesmith_jobs.models import precision
+from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.train.run.arguments import trainer_arguments
 
 GIVEN = {"model_name_or_path": "/m", "train_file": "/t.jsonl"}

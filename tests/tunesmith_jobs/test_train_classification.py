@@ -81,7 +81,7 @@ def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, model: Path)
 def test_f1_is_the_mean_over_the_classes_that_are_there() -> None:
     import torch
 
-    from tunesmith_jobs.train.run.evaluation import ClassScores
+    from tunesmith_jobs.models.scores import ClassScores
 
     class Net:
         def __call__(self, **inputs: Any) -> Any:

@@ -54,8 +54,8 @@ def test_the_loss_is_the_mean_over_trained_tokens_of_the_effective_batch(tmp_pat
     from transformers import AutoModelForCausalLM
 
     from tunesmith.rows.tokens.encoding import IGNORE_INDEX
-    from tunesmith_jobs.train.batches.encoded import load_rows
-    from tunesmith_jobs.train.batches.rows import Order
+    from tunesmith_jobs.batches.encoded import load_rows
+    from tunesmith_jobs.batches.rows import Order
 
     tr.run(tmp_path, model, max_steps=1)
     rows = load_rows(tr.source(tmp_path / "train.jsonl", model)).rows
@@ -149,7 +149,7 @@ def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, model: Path, und
 def test_bf16_trains_where_it_is_allowed(
     tmp_path: Path, model: Path, use_lora: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunesmith_jobs.train.model.precision.cpu_bf16_flags", lambda _: {"amx_bf16"})
+    monkeypatch.setattr("tunesmith_jobs.models.precision.cpu_bf16_flags", lambda _: {"amx_bf16"})
     outcome = tr.run(tmp_path, model, use_lora=use_lora, learning_rate=5e-3, max_steps=12, precision="auto")
     assert outcome.outcome is State.COMPLETED, outcome
     assert kinds(tmp_path, "training_started")[0]["facts"]["precision"] == "bf16"
@@ -166,7 +166,7 @@ def test_bf16_trains_where_it_is_allowed(
 def test_a_precision_the_hardware_lacks_is_refused(
     tmp_path: Path, model: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunesmith_jobs.train.model.precision.cpu_bf16_flags", lambda _: set())
+    monkeypatch.setattr("tunesmith_jobs.models.precision.cpu_bf16_flags", lambda _: set())
     device = "cpu" if precision == "bf16" else "auto"  # fp16 on a CPU is refused before it starts
     outcome = tr.run(tmp_path, model, precision=precision, device=device)
     assert (outcome.outcome, outcome.reason) == (State.FAILED, Reason.BAD_PARAMETERS)
@@ -242,7 +242,7 @@ def test_a_model_folder_that_is_none_is_a_bad_model(tmp_path: Path, model: Path)
 def test_a_storage_that_takes_nothing_ends_the_run(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunesmith_jobs.train.checkpoint.store._TRIES", 1)
+    monkeypatch.setattr("tunesmith_jobs.artifact_store._TRIES", 1)
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "checkpoints").write_text("a file where the folder should be")
     outcome = tr.run(tmp_path, model)

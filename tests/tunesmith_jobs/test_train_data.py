@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize(("batch", "accumulation", "world"), [(2, 4, 1), (8, 1, 1), (2, 2, 2), (1, 2, 4)])
 def test_a_step_has_the_same_rows_however_it_is_divided(batch: int, accumulation: int, world: int) -> None:
-    from tunesmith_jobs.train.batches.rows import Order
+    from tunesmith_jobs.batches.rows import Order
 
     lengths = np.random.default_rng(1).integers(5, 500, 43).astype(np.int32)
     plain = [row for rows in Order(43, 1, 7) for row in rows]
@@ -38,7 +38,7 @@ def test_a_step_has_the_same_rows_however_it_is_divided(batch: int, accumulation
 
 
 def test_rows_of_like_length_save_padding() -> None:
-    from tunesmith_jobs.train.batches.rows import Order
+    from tunesmith_jobs.batches.rows import Order
 
     lengths = np.random.default_rng(0).gamma(2.0, 100.0, 512).astype(np.int32) + 10
 
@@ -49,8 +49,8 @@ def test_rows_of_like_length_save_padding() -> None:
 
 
 def test_max_samples_are_drawn_by_the_seed(tmp_path: Path, model: Path) -> None:
-    from tunesmith_jobs.train.batches.encoded import load_rows
-    from tunesmith_jobs.train.batches.rows import hold_out
+    from tunesmith_jobs.batches.encoded import load_rows
+    from tunesmith_jobs.batches.rows import hold_out
 
     file = tr.write_rows(tmp_path / "train.jsonl", 200)
     first, same, other = (
@@ -66,7 +66,7 @@ def test_max_samples_are_drawn_by_the_seed(tmp_path: Path, model: Path) -> None:
 
 
 def test_every_row_is_taken_once_an_epoch_by_any_number_of_workers() -> None:
-    from tunesmith_jobs.train.batches.rows import Order
+    from tunesmith_jobs.batches.rows import Order
 
     for world in (1, 2, 3):
         orders = [Order(23, 4, 7, world=world, rank=rank) for rank in range(world)]
@@ -109,7 +109,7 @@ def test_the_loss_at_trained_positions_is_the_models_own(
 ) -> None:
     import torch
 
-    from tunesmith_jobs.train.model import loss as losses
+    from tunesmith_jobs.models import loss as losses
 
     monkeypatch.setattr(losses, "_PIECE_ELEMENTS", 5000)  # many pieces
     torch.manual_seed(0)
@@ -144,7 +144,7 @@ def test_the_loss_at_trained_positions_is_the_models_own(
 def test_a_batch_without_labels_has_a_loss_of_zero_and_gradients(model: Path) -> None:
     import torch
 
-    from tunesmith_jobs.train.model.loss import use_supervised_loss
+    from tunesmith_jobs.models.loss import use_supervised_loss
 
     net = tuned(model, "tied")
     use_supervised_loss(net)
@@ -159,7 +159,7 @@ def test_a_model_that_changes_its_logits_keeps_its_own_loss() -> None:
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
-    from tunesmith_jobs.train.model.loss import use_supervised_loss
+    from tunesmith_jobs.models.loss import use_supervised_loss
 
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     small |= {"num_key_value_heads": 1, "vocab_size": 64, "head_dim": 8}
@@ -273,7 +273,7 @@ def test_the_microscope_shows_what_the_trainer_is_given(
 ) -> None:
     from tunesmith.rows.report.preview import preview
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.batches.inputs import load_data
+    from tunesmith_jobs.batches.inputs import load_data
 
     file = tr.write_lines(tmp_path / "rows.jsonl", lines)
     asked = TrainSpec.read(

@@ -250,7 +250,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 def told_in_evaluated_batch(number: int, how: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let a stop or SIGTERM arrive while a batch is evaluated; gives the batches that were begun."""
-    from tunesmith_jobs.train.run.evaluation import TokenScores
+    from tunesmith_jobs.models.scores import TokenScores
 
     begun: list[int] = []
     outlets: list[tr.FileOutlet] = []

@@ -26,8 +26,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 
 def load(path: Path, labels: list[str] | None = None, **given: Any) -> Any:
-    from tunesmith_jobs.train.model import build as models
-    from tunesmith_jobs.train.model.precision import Choice
+    from tunesmith_jobs.models import build as models
+    from tunesmith_jobs.models.precision import Choice
 
     given = {"model_name_or_path": str(path), "train_file": "/t", "precision": "fp32"} | given
     return models.load(path, TrainSpec.read(given), Choice("cpu", "fp32", ""), labels)
@@ -38,7 +38,7 @@ def lora_of(model: Any) -> Any:
 
 
 def facts_of(tuned: Any) -> dict[str, Any]:
-    from tunesmith_jobs.train.model.build import facts
+    from tunesmith_jobs.models.build import facts
 
     return facts(tuned, TrainSpec.read({"model": "m", "train_file": "/t"}))
 
@@ -87,7 +87,7 @@ def test_rank_stabilised_lora_scales_by_the_root(model: Path) -> None:
 def test_auto_takes_all_linear_layers_where_there_are_none_of_the_seven() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from tunesmith_jobs.train.model.lora import add_lora
+    from tunesmith_jobs.models.adapters import add_lora
 
     other = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=8, n_layer=1, n_head=2, n_positions=16))
     tuned = add_lora(other, TrainSpec.read({"model": "m", "train_file": "/t", "target_modules": "auto"}))
@@ -172,7 +172,7 @@ def test_an_adapter_in_a_storage_elsewhere_is_fetched(
         def get_folder(self, path: str, scratch: Path) -> Path:
             return Path(shutil.copytree(self.root / path, scratch / path))
 
-    monkeypatch.setattr("tunesmith_jobs.train.model.lora.open_storage", lambda _: Elsewhere(adapter.parent))
+    monkeypatch.setattr("tunesmith_jobs.models.adapters.open_storage", lambda _: Elsewhere(adapter.parent))
     fetched = load(model, attach_lora_path=f"s3://bucket/prefix/{adapter.name}")
     assert torch.equal(logits(fetched), logits(load(model, attach_lora_path=adapter.as_uri())))
 
@@ -262,7 +262,7 @@ def test_an_evaluation_takes_no_gradient_from_a_4_bit_base(model: Path, double: 
 
 
 def test_without_bitsandbytes_the_cure_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith_jobs.train.model.build.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tunesmith_jobs.models.build.importlib.util.find_spec", lambda _: None)
     with pytest.raises(InvalidInput, match="bitsandbytes") as caught:
         load(model, load_in_4bit=True)
     assert "pip install" in str(caught.value.hint)

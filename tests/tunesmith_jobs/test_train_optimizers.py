@@ -132,7 +132,7 @@ def spec(**more: Any) -> TrainSpec:
     ],
 )
 def test_adamw_is_one_operation_on_a_cpu(device: str, more: dict[str, Any], received: str) -> None:
-    from tunesmith_jobs.train.model.precision import Choice
+    from tunesmith_jobs.models.precision import Choice
     from tunesmith_jobs.train.run.build_optimizer import library_name
 
     assert library_name(spec(**more), Choice(device, "fp32", "")) == received  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def some_rows(lengths: list[int], seed: int = 0) -> Any:
     """Rows of random tokens; the first half of each, and its first token, is not trained."""
-    from tunesmith_jobs.train.batches.rows import Rows
+    from tunesmith_jobs.batches.rows import Rows
 
     draw = np.random.default_rng(seed)
     ids = [draw.integers(5, 500, length).astype(np.int32) for length in lengths]
@@ -27,7 +27,7 @@ def some_rows(lengths: list[int], seed: int = 0) -> Any:
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=200))
 def test_packs_hold_every_row_once_and_waste_little(lengths: list[int]) -> None:
-    from tunesmith_jobs.train.batches.packing import best_fit
+    from tunesmith_jobs.batches.packing import best_fit
 
     packs = best_fit(lengths, 64)
     assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
@@ -38,8 +38,8 @@ def test_packs_hold_every_row_once_and_waste_little(lengths: list[int]) -> None:
 
 
 def test_documents_are_cut_into_blocks_at_any_place() -> None:
-    from tunesmith_jobs.train.batches.packing import BlockRows
-    from tunesmith_jobs.train.batches.rows import Rows
+    from tunesmith_jobs.batches.packing import BlockRows
+    from tunesmith_jobs.batches.rows import Rows
 
     documents = [np.arange(10 * i, 10 * i + length, dtype=np.int32) for i, length in enumerate((5, 3, 12, 4))]
     labels = [np.where(np.arange(len(d)) == 0, IGNORE_INDEX, d) for d in documents]
@@ -66,8 +66,8 @@ def test_packed_rows_do_not_see_each_other(model: Path, attention: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tunesmith_jobs.train.batches.collate import Collator, take_counts
-    from tunesmith_jobs.train.batches.packing import PackedRows
+    from tunesmith_jobs.batches.collate import Collator, take_counts
+    from tunesmith_jobs.batches.packing import PackedRows
 
     rows = some_rows([20, 13, 7, 30, 1, 25])
     packed = PackedRows(rows, 48)
@@ -100,9 +100,9 @@ def test_packed_and_padded_rows_give_the_same_loss(model: Path, attention: str) 
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tunesmith_jobs.train.batches.collate import Collator
-    from tunesmith_jobs.train.batches.packing import PackedRows
-    from tunesmith_jobs.train.run.evaluation import TokenScores
+    from tunesmith_jobs.batches.collate import Collator
+    from tunesmith_jobs.batches.packing import PackedRows
+    from tunesmith_jobs.models.scores import TokenScores
 
     rows = some_rows([20, 13, 7, 30, 2, 25, 40, 11])
     packed = PackedRows(rows, 48)

@@ -108,7 +108,7 @@ def test_the_best_and_the_pinned_are_kept(
 def test_nothing_is_removed_while_the_newest_is_not_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_jobs.train.checkpoint.store import ArtifactStore
+    from tunesmith_jobs.artifact_store import ArtifactStore
 
     monkeypatch.setattr(ArtifactStore, "is_whole", lambda self, step, manifest: step != 12)
     assert tr.run(tmp_path, model, save_steps=4, save_total_limit=1).outcome is State.COMPLETED

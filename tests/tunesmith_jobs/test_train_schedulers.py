@@ -109,7 +109,7 @@ def test_the_plateau_scheduler_lowers_the_rate_when_the_evaluation_stands_still(
 def test_a_schedule_that_cannot_be_is_refused(more: dict[str, Any], word: str) -> None:
     from tunesmith.errors import InvalidInput
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.model.precision import Choice
+    from tunesmith_jobs.models.precision import Choice
     from tunesmith_jobs.train.run.arguments import trainer_arguments
 
     def attempt() -> None:

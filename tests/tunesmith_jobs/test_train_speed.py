@@ -23,7 +23,7 @@ def test_a_step_takes_the_memory_that_the_one_before_freed() -> None:
     """In a process of its own: what is switched holds for all of it."""
     program = """
 import resource
-from tunesmith_jobs.train.run.libraries import keep_freed_memory
+from tunesmith_jobs.models.libraries import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):
@@ -44,7 +44,7 @@ print(before, faults())
 
 @given(st.lists(st.integers(1, 512), min_size=1, max_size=24), st.integers(0, 200))
 def test_parts_hold_every_row_once_and_cost_no_more(lengths: list[int], part_tokens: int) -> None:
-    from tunesmith_jobs.train.batches.microbatch import best_parts
+    from tunesmith_jobs.batches.microbatch import best_parts
 
     parts = best_parts(lengths, part_tokens)
     assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
@@ -64,7 +64,7 @@ def test_a_split_batch_trains_as_a_whole_one(
 ) -> None:
     import json
 
-    import tunesmith_jobs.train.batches.microbatch as splitting
+    import tunesmith_jobs.batches.microbatch as splitting
 
     rows = tmp_path / "rows.jsonl"
     with rows.open("w") as out:
@@ -120,7 +120,7 @@ def test_the_fused_lora_gives_the_numbers_of_the_plain_one(
 ) -> None:
     import torch
 
-    from tunesmith_jobs.train.model.lora_linear import use_fused_lora
+    from tunesmith_jobs.models.lora_linear import use_fused_lora
 
     plain = layer(dropout, **more)
     fused = copy.deepcopy(plain)
@@ -151,7 +151,7 @@ def test_the_fused_lora_gives_the_numbers_of_the_plain_one(
 
 @pytest.mark.parametrize("more", [{"use_dora": True}, {"lora_bias": True}, {"bias": "all"}])
 def test_other_kinds_of_lora_stay_as_they_are(more: dict[str, Any]) -> None:
-    from tunesmith_jobs.train.model.lora_linear import use_fused_lora
+    from tunesmith_jobs.models.lora_linear import use_fused_lora
 
     assert use_fused_lora(layer(**more)) == 0
 
@@ -159,7 +159,7 @@ def test_other_kinds_of_lora_stay_as_they_are(more: dict[str, Any]) -> None:
 def test_a_fused_model_can_be_switched_off_and_merged() -> None:
     import torch
 
-    from tunesmith_jobs.train.model.lora_linear import use_fused_lora
+    from tunesmith_jobs.models.lora_linear import use_fused_lora
 
     net = layer().eval()
     x = torch.randn(3, 24)

@@ -10,8 +10,8 @@ from tunesmith.artifacts import MANIFEST, Manifest, faults_of, list_files
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
 from tunesmith.removal import MARK, claim, staged
 from tunesmith.storage import LocalStorage
-from tunesmith_jobs.train.checkpoint import store as artifact_store
-from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner, Uploader
+from tunesmith_jobs import artifact_store
+from tunesmith_jobs.artifact_store import ArtifactStore, Owner, Uploader
 
 TASK = "task-01k9zzzzzzzzzzzzz1"
 

@@ -77,7 +77,7 @@ def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> Path:
 def source(file: Path, model: Path, **parameters: Any) -> Any:
     """A file as the trainer reads it."""
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.batches.tokenize import Source
+    from tunesmith_jobs.batches.tokenize import Source
 
     spec = TrainSpec.read(
         {"model_name_or_path": str(model), "train_file": str(file), "use_lora": False} | parameters

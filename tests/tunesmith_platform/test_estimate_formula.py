@@ -63,8 +63,8 @@ def test_the_lora_of_smollm2_is_counted_as_peft_counts_it() -> None:
     ],
 )
 def test_trainable_parameters_are_those_of_the_library(tiny_model: Path, changes: dict[str, Any]) -> None:
-    from tunesmith_jobs.train.model.build import load, trainable_parameters
-    from tunesmith_jobs.train.model.precision import choose
+    from tunesmith_jobs.models.build import load, trainable_parameters
+    from tunesmith_jobs.models.precision import choose
 
     spec = TrainSpec.read(
         {"model_name_or_path": str(tiny_model), "train_file": "/t", "device": "cpu", "precision": "fp32"}

@@ -20,17 +20,17 @@ from tunesmith.lifecycle import Reason
 from tunesmith.model_step import METRIC_PREFIX
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
 from tunesmith.spec.evaluation import EvaluateSpec
+from tunesmith_jobs.batches.collate import ClassCollator, Collator, take_counts
+from tunesmith_jobs.batches.encoded import Loaded
+from tunesmith_jobs.batches.inputs import load_held_out
+from tunesmith_jobs.batches.rows import Samples
+from tunesmith_jobs.batches.token_cache import TokenCache
 from tunesmith_jobs.model_work import Work
+from tunesmith_jobs.models import build as models
+from tunesmith_jobs.models.libraries import speed_up
 from tunesmith_jobs.models.loading import UsedModel, load
-from tunesmith_jobs.train.batches.collate import ClassCollator, Collator, take_counts
-from tunesmith_jobs.train.batches.encoded import Loaded
-from tunesmith_jobs.train.batches.inputs import load_held_out
-from tunesmith_jobs.train.batches.rows import Samples
-from tunesmith_jobs.train.batches.token_cache import TokenCache
+from tunesmith_jobs.models.scores import ClassScores, Scores, TokenScores
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.model import build as models
-from tunesmith_jobs.train.run.evaluation import ClassScores, Scores, TokenScores
-from tunesmith_jobs.train.run.libraries import speed_up
 
 _PIECE_ELEMENTS = 2**24
 """Logits that are looked at at once, in numbers."""

@@ -25,9 +25,9 @@ from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.prompts import PromptEncoder, asked_rows
 from tunesmith.spec.generate import GenerateSpec
 from tunesmith_jobs.model_work import Work
+from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.loading import UsedModel, load
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.model import build as models
 
 _FILE = "data.jsonl"
 _ALL = 2**31 - 1

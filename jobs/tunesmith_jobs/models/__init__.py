@@ -1,1 +1,1 @@
-"""Base models: how they get onto this machine."""
+"""Models as files and in memory: brought to this machine, read safely, loaded, merged, measured, described."""

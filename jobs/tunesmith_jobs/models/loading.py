@@ -16,8 +16,8 @@ from tunesmith.errors import InvalidModel
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
-from tunesmith_jobs.train.model import build as models
-from tunesmith_jobs.train.model.precision import Choice, choose
+from tunesmith_jobs.models import build as models
+from tunesmith_jobs.models.precision import Choice, choose
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

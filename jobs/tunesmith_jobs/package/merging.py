@@ -19,14 +19,14 @@ from tunesmith.removal import remove_own
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.template import find_template, template_of
 from tunesmith.spec.package import PackageSpec
+from tunesmith_jobs.artifact_store import ArtifactStore, Owner, link_or_copy
+from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
+from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.loading import at_hand
+from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.models.reading import lay_out
-from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.train.core import Outcome
-from tunesmith_jobs.train.model import build as models
-from tunesmith_jobs.train.model.final import merge
-from tunesmith_jobs.train.run.failures import StorageFailed
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 _GENERATION = "generation_config.json"

@@ -23,8 +23,10 @@ from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
+from tunesmith_jobs.logs import captured, log_line
+from tunesmith_jobs.models.libraries import facts_of, free_memory, prepare_libraries, speed_up, write_order
 from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.run.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
 from tunesmith_jobs.train.run.interruption import (
     EvaluationInterrupted,
     MergeInterrupted,
@@ -34,8 +36,6 @@ from tunesmith_jobs.train.run.interruption import (
     TooLarge,
     with_smaller_batches,
 )
-from tunesmith_jobs.train.run.libraries import facts_of, free_memory, prepare_libraries, speed_up, write_order
-from tunesmith_jobs.train.telemetry.logs import captured, log_line
 
 _log = logging.getLogger("tunesmith_jobs.train")
 
@@ -68,7 +68,7 @@ class Paths:
     tokenizer: Path | None = None
     """Another folder whose tokenizer is used instead of the model's."""
     tokens: Path | None = None
-    """Where encoded files are kept (`tunesmith_jobs.train.batches.token_cache`); None keeps none."""
+    """Where encoded files are kept (`tunesmith_jobs.batches.token_cache`); None keeps none."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _run(job: _Job) -> Outcome:
     spec, emit = job.spec, job.emit
     phases = _Phases(job.outlet, emit, job.notices)
     prepare_libraries()
-    from tunesmith_jobs.train.model.precision import choose
+    from tunesmith_jobs.models.precision import choose
 
     choice = choose(spec)
     for warning in choice.warnings:
@@ -202,9 +202,9 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     """
     import transformers
 
+    from tunesmith_jobs.artifact_store import ArtifactStore, Owner
+    from tunesmith_jobs.models import build as models
     from tunesmith_jobs.train.checkpoint.resume import find_state
-    from tunesmith_jobs.train.checkpoint.store import ArtifactStore, Owner
-    from tunesmith_jobs.train.model import build as models
     from tunesmith_jobs.train.run.arguments import trainer_arguments
     from tunesmith_jobs.train.run.plan import Plan
 
@@ -271,8 +271,8 @@ def _not_shown(place: Path) -> str:
 
 def _read_data(job: _Job, phases: _Phases) -> Any:
     """What the run trains and evaluates on; says how far it is, and what to know of the rows."""
-    from tunesmith_jobs.train.batches.inputs import load_data
-    from tunesmith_jobs.train.batches.token_cache import TokenCache
+    from tunesmith_jobs.batches.inputs import load_data
+    from tunesmith_jobs.batches.token_cache import TokenCache
     from tunesmith_jobs.train.telemetry.phase_progress import Pace
 
     pace = Pace(job.emit, Phase.DATA)
@@ -322,8 +322,8 @@ def _take_steps(
     job: _Job, *, plan: Any, model: Any, settings: Any, data: Any, store: Any, start: Any
 ) -> _End:
     """Train from a state, or from the first step where there is none."""
-    from tunesmith_jobs.train.checkpoint.store import Uploader
-    from tunesmith_jobs.train.model import build as models
+    from tunesmith_jobs.artifact_store import Uploader
+    from tunesmith_jobs.models import build as models
     from tunesmith_jobs.train.run.evaluation_state import EvaluationState
     from tunesmith_jobs.train.run.state import RunState, owes_evaluation
     from tunesmith_jobs.train.run.trainer import TuneTrainer
@@ -416,7 +416,7 @@ def _close_quietly(uploader: Any) -> None:
 
 
 def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any) -> str:
-    from tunesmith_jobs.train.model import final
+    from tunesmith_jobs.models import merge
 
     def check() -> None:
         if job.outlet.superseded:
@@ -427,7 +427,7 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
     try:
         folder = job.paths.scratch / "final"
         remove_own(folder, job.identity.task_id)  # of an attempt that was cut off here
-        final.lay_out_final(
+        merge.lay_out_final(
             checkpoint,
             job.paths.model,
             folder,

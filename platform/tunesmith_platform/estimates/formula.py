@@ -3,7 +3,7 @@
 The terms, and where each comes from:
 
 - Weights, gradients, optimizer states: bytes a parameter times parameters (as in ZeRO, Rajbhandari et al. 2020,
-  arXiv:1910.02054, section 3), with the types in which `tunesmith_jobs.train.model.build` holds them: a frozen base in
+  arXiv:1910.02054, section 3), with the types in which `tunesmith_jobs.models.build` holds them: a frozen base in
   the reduced precision, whatever is trained in fp32.
 - Activations: the tensors that autograd keeps of one Llama-like block (Korthikanti et al. 2022, arXiv:2205.05198,
   section 4, counted anew for RMSNorm, rotary embeddings, gated MLP and LoRA by looking at what PyTorch saved). With
@@ -53,7 +53,7 @@ _ADAM = 8.0
 _NO_WHOLE_GRADIENT = frozenset({"lomo", "adalomo"})
 
 _PIECE = 2**24
-"""Logits that the job's own loss makes at once (`tunesmith_jobs.train.model.loss`)."""
+"""Logits that the job's own loss makes at once (`tunesmith_jobs.models.loss`)."""
 _LOGIT_BYTES = 12
 _HEAP_LIMIT = 32 * MIB
 """Tensors from this size on get memory of their own, which goes back at once (glibc's largest mapping threshold)."""

@@ -14,11 +14,11 @@ from typing import Any
 from tunesmith.errors import TunesmithError
 from tunesmith.model_folder import ADAPTER_WEIGHTS, read_safetensors_header, weight_files
 from tunesmith.model_folder.problems import PICKLES
+from tunesmith_jobs.failures import BadCheckpoint
 from tunesmith_jobs.models.reading import read_torch
 from tunesmith_jobs.train.checkpoint import states
 from tunesmith_jobs.train.checkpoint.snapshots import OPTIMIZER_FILE
 from tunesmith_jobs.train.run.evaluation_state import EVALUATION_STATE_FILE, EvaluationState
-from tunesmith_jobs.train.run.failures import BadCheckpoint
 from tunesmith_jobs.train.run.plan import Window
 
 STATE_FILE = "trainer_state.json"
@@ -51,7 +51,7 @@ def as_bad_checkpoint(checkpoint: str) -> Iterator[None]:
     try:
         yield
     except _WRONG as error:
-        from tunesmith_jobs.train.run.failures import is_out_of_memory
+        from tunesmith_jobs.failures import is_out_of_memory
 
         if is_out_of_memory(error):
             raise

@@ -17,8 +17,8 @@ from tunesmith.removal import remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith.zero import uses_zero
+from tunesmith_jobs.artifact_store import ArtifactStore
 from tunesmith_jobs.train.checkpoint.restore import faults_in, pickles_in
-from tunesmith_jobs.train.checkpoint.store import ArtifactStore
 
 _FIELD = "resume_from_checkpoint"
 

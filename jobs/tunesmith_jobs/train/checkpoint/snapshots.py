@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 
 from tunesmith.removal import remove_own
+from tunesmith_jobs.artifact_store import BigFile, link_or_copy
 from tunesmith_jobs.memory import spare_memory
+from tunesmith_jobs.models.weights import bytes_of
 from tunesmith_jobs.train.checkpoint.states import NAMES, STRUCTURE, encode, is_random_file
-from tunesmith_jobs.train.checkpoint.store import BigFile, link_or_copy
-from tunesmith_jobs.train.model.weights import bytes_of
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 _WIDEST = 8

@@ -13,9 +13,8 @@ from tunesmith.planning import StepPlan, plan_steps
 from tunesmith.scaling import accumulation_at
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.train.model import zero
-from tunesmith_jobs.train.model.precision import Choice
-from tunesmith_jobs.train.run import build_optimizer
+from tunesmith_jobs.models.precision import Choice
+from tunesmith_jobs.train.run import build_optimizer, zero
 
 
 @dataclass(frozen=True)

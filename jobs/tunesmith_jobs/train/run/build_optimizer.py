@@ -16,7 +16,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
-from tunesmith_jobs.train.model.precision import Choice
+from tunesmith_jobs.models.precision import Choice
 
 _State = dict[str, Any]
 _Load = Callable[[_State], None]

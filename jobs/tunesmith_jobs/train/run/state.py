@@ -15,12 +15,12 @@ from tunesmith.events import Progress
 from tunesmith.lifecycle import Desired
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.activities import Doing
+from tunesmith_jobs.failures import Superseded
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.checkpoint.restore import WINDOW_FILE
 from tunesmith_jobs.train.checkpoint.resume import StartState
 from tunesmith_jobs.train.run import build_optimizer
 from tunesmith_jobs.train.run.evaluation_state import EvaluationState
-from tunesmith_jobs.train.run.failures import Superseded
 from tunesmith_jobs.train.run.interruption import EvaluationInterrupted, Notices, StepInterrupted
 from tunesmith_jobs.train.run.plan import Plan, Window
 

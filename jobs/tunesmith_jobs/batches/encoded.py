@@ -19,8 +19,8 @@ import numpy as np
 from tunesmith.errors import InvalidData, Problem
 from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.labels import check_known, sort_classes
-from tunesmith_jobs.train.batches.rows import Flat, Rows
-from tunesmith_jobs.train.batches.tokenize import Block, Source, tokenise
+from tunesmith_jobs.batches.rows import Flat, Rows
+from tunesmith_jobs.batches.tokenize import Block, Source, tokenise
 
 HEAD = "entry.json"
 """Written last: a folder without it is not whole."""

@@ -15,13 +15,13 @@ from tunesmith.rows.chat.template import ChatTemplate
 from tunesmith.rows.labels import check_classes
 from tunesmith.rows.report.preview import FIRST_ROWS, row_sha256
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.train.batches.collate import ClassCollator, Collator
-from tunesmith_jobs.train.batches.encoded import Loaded
-from tunesmith_jobs.train.batches.packing import BlockRows, PackedRows
-from tunesmith_jobs.train.batches.rows import Rows, Samples, hold_out
-from tunesmith_jobs.train.batches.token_cache import Said, TokenCache, Use
-from tunesmith_jobs.train.batches.tokenize import Source
-from tunesmith_jobs.train.run.evaluation import ClassScores, Scores, TokenScores
+from tunesmith_jobs.batches.collate import ClassCollator, Collator
+from tunesmith_jobs.batches.encoded import Loaded
+from tunesmith_jobs.batches.packing import BlockRows, PackedRows
+from tunesmith_jobs.batches.rows import Rows, Samples, hold_out
+from tunesmith_jobs.batches.token_cache import Said, TokenCache, Use
+from tunesmith_jobs.batches.tokenize import Source
+from tunesmith_jobs.models.scores import ClassScores, Scores, TokenScores
 
 _SHOWN = 5
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from tunesmith_jobs.artifact_store import write_pieces
 from tunesmith_jobs.train.checkpoint.states import NAMES
-from tunesmith_jobs.train.checkpoint.store import write_pieces
 
 TYPES = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16, torch.int32, torch.float32,

@@ -5,7 +5,7 @@ encodes every n-th block, which it writes to a pipe as flat arrays. The blocks a
 that the result is the same however many there are. Where a process fails, this one does the rest, and says what is
 wrong.
 
-`python -m tunesmith_jobs.train.batches.tokenize` is such a process: its order comes by standard input, as JSON.
+`python -m tunesmith_jobs.batches.tokenize` is such a process: its order comes by standard input, as JSON.
 Knows files, encoders and processes; knows nothing of training or of where tokens are kept.
 """
 
@@ -34,13 +34,13 @@ from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.tokens.encoding import RowEncoder, batches, encode_batch
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.train.batches.rows import Bools, Flat
+from tunesmith_jobs.batches.rows import Bools, Flat
 
 LARGE_FILE_BYTES = 8 * 2**20
 """From this size on, several processes are worth their start."""
 _MOST_PROCESSES = 8
 _PIPE_BYTES = 2**20
-_log = logging.getLogger("tunesmith_jobs.train.batches.tokenize")
+_log = logging.getLogger("tunesmith_jobs.batches.tokenize")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from tunesmith.removal import claim, discard, discard_file, owner_of, remove_own
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.train.batches.encoded import FILES, HEAD, Loaded, load_rows, read_entry, with_classes
-from tunesmith_jobs.train.batches.tokenize import Source
+from tunesmith_jobs.batches.encoded import FILES, HEAD, Loaded, load_rows, read_entry, with_classes
+from tunesmith_jobs.batches.tokenize import Source
 
 OWNER = "token-cache"
 LIMIT_BYTES = 20 * 10**9
@@ -64,7 +64,7 @@ Use = Literal["used", "filled", "mended", "off"]
 Said = Callable[[int, int | None], None]
 """Takes how many rows were read so far, and of how many, where that is known."""
 
-_log = logging.getLogger("tunesmith_jobs.train.batches.token_cache")
+_log = logging.getLogger("tunesmith_jobs.batches.token_cache")
 
 
 class Cached(NamedTuple):

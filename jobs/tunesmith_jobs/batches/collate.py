@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
-from tunesmith_jobs.train.batches.rows import Row
+from tunesmith_jobs.batches.rows import Row
 
 _COUNTS = "counts"
 

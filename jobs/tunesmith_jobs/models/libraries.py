@@ -49,8 +49,8 @@ def keep_freed_memory() -> None:
 
 def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
     """Compute with less where the result is the same; says how the loss is computed and why."""
-    from tunesmith_jobs.train.model.lora_linear import use_fused_lora
-    from tunesmith_jobs.train.model.loss import use_supervised_loss
+    from tunesmith_jobs.models.lora_linear import use_fused_lora
+    from tunesmith_jobs.models.loss import use_supervised_loss
 
     if choice.device == "cpu":
         keep_freed_memory()
@@ -68,7 +68,7 @@ def facts_of(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, A
     """What was resolved, for the task's page."""
     import torch
 
-    from tunesmith_jobs.train.model import build as models
+    from tunesmith_jobs.models import build as models
 
     return (
         {

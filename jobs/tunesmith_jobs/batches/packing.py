@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
-from tunesmith_jobs.train.batches.rows import Ints, Row, Rows
+from tunesmith_jobs.batches.rows import Ints, Row, Rows
 
 
 def best_fit(lengths: Sequence[int] | Ints, size: int) -> list[list[int]]:
@@ -46,7 +46,7 @@ def best_fit(lengths: Sequence[int] | Ints, size: int) -> list[list[int]]:
 
 
 class PackedRows:
-    """Rows in packs of at most `size` tokens (see `tunesmith_jobs.train.batches.rows.Samples`)."""
+    """Rows in packs of at most `size` tokens (see `tunesmith_jobs.batches.rows.Samples`)."""
 
     def __init__(self, rows: Rows, size: int) -> None:
         self._rows = rows

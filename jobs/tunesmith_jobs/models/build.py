@@ -14,10 +14,10 @@ from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import is_plain_file
 from tunesmith.rows.chat.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.failures import reason_of
+from tunesmith_jobs.models.adapters import add_lora
+from tunesmith_jobs.models.precision import Choice
 from tunesmith_jobs.models.reading import load_model
-from tunesmith_jobs.train.model.lora import add_lora
-from tunesmith_jobs.train.model.precision import Choice
-from tunesmith_jobs.train.run.failures import reason_of
 
 TOKENIZER_FILES = (
     "tokenizer.json",

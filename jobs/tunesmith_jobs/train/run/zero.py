@@ -12,7 +12,7 @@ from tunesmith.availability import is_installed
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero, zero_config
-from tunesmith_jobs.train.model.precision import Choice
+from tunesmith_jobs.models.precision import Choice
 
 
 def arguments(spec: TrainSpec, choice: Choice, scratch: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from tunesmith.removal import (
 )
 from tunesmith.storage import open_storage
 from tunesmith_jobs.activities import Activities, bytes_below
-from tunesmith_jobs.train.run.failures import StorageFailed, reason_of
+from tunesmith_jobs.failures import StorageFailed, reason_of
 
 _TRIES = 4
 _PIECE_BYTES = 2**22

@@ -13,10 +13,10 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.train.checkpoint.store import link_or_copy
-from tunesmith_jobs.train.model.build import copy_tokenizer, load_base
-from tunesmith_jobs.train.model.lora import attach, task_type
-from tunesmith_jobs.train.model.weights import written_in_pieces
+from tunesmith_jobs.artifact_store import link_or_copy
+from tunesmith_jobs.models.adapters import attach, task_type
+from tunesmith_jobs.models.build import copy_tokenizer, load_base
+from tunesmith_jobs.models.weights import written_in_pieces
 
 _WEIGHTS = ("*.safetensors", ADAPTER_CONFIG, "config.json", "generation_config.json")
 ADAPTER_FOLDER = "adapter"

@@ -1,1 +1,0 @@
-"""The model of a run: loaded, made trainable, its loss, and the weights that it leaves."""
