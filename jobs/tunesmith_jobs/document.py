@@ -5,18 +5,15 @@ Knows files; knows nothing of training.
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from tunesmith.errors import NotFound
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.lifecycle import State
+from tunesmith.outcome import Outcome
 from tunesmith.removal import discard_file, part_of
 from tunesmith.storage import open_storage
-
-if TYPE_CHECKING:
-    from tunesmith_jobs.train.core import Outcome
 
 
 def read_document(uri: str) -> JobDocument:
@@ -45,7 +42,7 @@ def _outcome_file(document: AttemptDocument) -> Path:
     return Path(document.work_dir) / f"outcome-{document.attempt}.json"
 
 
-def write_outcome(document: AttemptDocument, outcome: "Outcome") -> None:
+def write_outcome(document: AttemptDocument, outcome: Outcome) -> None:
     """Leave the outcome for the driver, whole or not at all; a failure only where no outcome is left yet.
 
     The first worker alone ends in order, and that counts whatever befalls the others on their way out. Of several
@@ -67,10 +64,8 @@ def write_outcome(document: AttemptDocument, outcome: "Outcome") -> None:
     discard_file(part)
 
 
-def read_outcome(document: AttemptDocument) -> "Outcome | None":
+def read_outcome(document: AttemptDocument) -> Outcome | None:
     """The outcome that a worker left; None while there is none."""
-    from tunesmith_jobs.train.core import Outcome
-
     try:
         return Outcome.model_validate_json(_outcome_file(document).read_bytes())
     except (OSError, ValidationError):

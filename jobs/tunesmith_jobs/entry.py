@@ -23,6 +23,7 @@ from tunesmith.availability import NO_GPU
 from tunesmith.events import Finished, Phase, PhaseDone
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
+from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
@@ -34,7 +35,6 @@ from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.stopping import StopFiles, StorageQuestion
 from tunesmith_jobs.train import worker
-from tunesmith_jobs.train.core import Outcome
 
 LAST_WORD_SECONDS = 15 * 60.0
 _FIRST_REPLY_SECONDS = 3.0

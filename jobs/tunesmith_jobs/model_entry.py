@@ -10,11 +10,11 @@ import datetime as dt
 from tunesmith.availability import NO_GPU
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import ModelDocument
+from tunesmith.outcome import Outcome
 from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import model_worker
 from tunesmith_jobs.entry import lost, pass_on_sigterm, resources_of, run_and_exit, run_attempt
-from tunesmith_jobs.train.core import Outcome
 
 
 def main(uri: str) -> int:

@@ -11,6 +11,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason, State
 from tunesmith.model_step import MODEL_STEPS, ModelDocument
+from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.generate import GenerateSpec
@@ -23,7 +24,6 @@ from tunesmith_jobs.logs import captured, log_line
 from tunesmith_jobs.model_work import Stopped, Work
 from tunesmith_jobs.models.libraries import prepare_libraries
 from tunesmith_jobs.report import Outlet, Reporter
-from tunesmith_jobs.train.core import Outcome
 
 _DRAIN_SECONDS = 2.0
 _LOCK_SECONDS = 120.0

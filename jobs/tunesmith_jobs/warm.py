@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 
 from tunesmith.job import JobDocument, RunnerAnswer, RunnerAsk, RunnerDocument
+from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_jobs import entry
 from tunesmith_jobs.document import read_outcome
-from tunesmith_jobs.train.core import Outcome
 
 _WAIT_SECONDS = 2.0
 """Short: a control plane that is told to end waits for its answers."""

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import psutil
 
+from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.memory import spare_share
 from tunesmith_jobs.train import worker
-from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
+from tunesmith_jobs.train.core import Identity, Paths, train
 
 WARM_BYTES = 2**30
 """What a warm runner holds, with its driver."""

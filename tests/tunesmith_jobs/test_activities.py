@@ -16,11 +16,12 @@ import tunesmith_jobs.activities
 from tunesmith.activity import Activity, ActivityKind, Unit
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.storage import open_storage
-from tunesmith_jobs import artifact_store
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.artifact_store import ArtifactStore, BigFile, Owner
+from tunesmith_jobs.artifact_store import ArtifactStore, Owner
 from tunesmith_jobs.models import weights
 from tunesmith_jobs.report import Reporter
+from tunesmith_jobs.train.checkpoint import uploading
+from tunesmith_jobs.train.checkpoint.uploading import BigFile
 
 OWNER = Owner("task-1", 1, "m", None)
 
@@ -168,7 +169,7 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_held = threading.Event()
         self.through = threading.Semaphore(0)
-        write = artifact_store.write_pieces
+        write = uploading.write_pieces
 
         def slow(path: Path, pieces: Any, advance: Callable[[int], None] = lambda count: None) -> str:
             def told(count: int) -> None:
@@ -183,7 +184,7 @@ class Held:
             )
             return write(path, small, told)
 
-        monkeypatch.setattr(artifact_store, "write_pieces", slow)
+        monkeypatch.setattr(uploading, "write_pieces", slow)
 
     def release(self) -> None:
         for _ in range(100_000):

@@ -18,6 +18,7 @@ from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import NotOurs, Unavailable
 from tunesmith.lifecycle import Reason, State
 from tunesmith.model_step import ModelDocument
+from tunesmith.outcome import Outcome
 from tunesmith.probe import ProbeDocument
 from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
@@ -27,7 +28,6 @@ from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.models import pull as pulling
 from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.train.checkpoint.resume import fetch_checkpoint
-from tunesmith_jobs.train.core import Outcome
 
 DONE = Outcome.because(Reason.COMPLETED)
 

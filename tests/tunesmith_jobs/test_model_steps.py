@@ -12,9 +12,9 @@ from training_run import events, losses, run, write_rows
 from tunesmith.artifacts import faults_of
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.model_step import MODEL_STEPS, ModelDocument
+from tunesmith.outcome import Outcome
 from tunesmith.spec.task import Kind
 from tunesmith_jobs import model_worker
-from tunesmith_jobs.train.core import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

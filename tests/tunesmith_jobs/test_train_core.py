@@ -242,7 +242,7 @@ def test_a_model_folder_that_is_none_is_a_bad_model(tmp_path: Path, model: Path)
 def test_a_storage_that_takes_nothing_ends_the_run(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunesmith_jobs.artifact_store._TRIES", 1)
+    monkeypatch.setattr("tunesmith_jobs.train.checkpoint.uploading._TRIES", 1)
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "checkpoints").write_text("a file where the folder should be")
     outcome = tr.run(tmp_path, model)

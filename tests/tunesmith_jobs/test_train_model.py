@@ -172,7 +172,7 @@ def test_an_adapter_in_a_storage_elsewhere_is_fetched(
         def get_folder(self, path: str, scratch: Path) -> Path:
             return Path(shutil.copytree(self.root / path, scratch / path))
 
-    monkeypatch.setattr("tunesmith_jobs.models.adapters.open_storage", lambda _: Elsewhere(adapter.parent))
+    monkeypatch.setattr("tunesmith_jobs.models.fetch.open_storage", lambda _: Elsewhere(adapter.parent))
     fetched = load(model, attach_lora_path=f"s3://bucket/prefix/{adapter.name}")
     assert torch.equal(logits(fetched), logits(load(model, attach_lora_path=adapter.as_uri())))
 

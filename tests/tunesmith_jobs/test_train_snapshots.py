@@ -143,7 +143,7 @@ def test_without_memory_for_a_copy_the_files_are_written_at_once(
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import errno
 
-    from tunesmith_jobs.artifact_store import BigFile
+    from tunesmith_jobs.train.checkpoint.uploading import BigFile
 
     def fail(_: BigFile, advance: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")

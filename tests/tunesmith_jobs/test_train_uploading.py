@@ -11,7 +11,8 @@ from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
 from tunesmith.removal import MARK, claim, staged
 from tunesmith.storage import LocalStorage
 from tunesmith_jobs import artifact_store
-from tunesmith_jobs.artifact_store import ArtifactStore, Owner, Uploader
+from tunesmith_jobs.artifact_store import ArtifactStore, Owner
+from tunesmith_jobs.train.checkpoint.uploading import Uploader
 
 TASK = "task-01k9zzzzzzzzzzzzz1"
 

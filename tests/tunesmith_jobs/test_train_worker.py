@@ -7,9 +7,9 @@ import pytest
 from fake_plane import make_document
 
 from tunesmith.lifecycle import Reason
+from tunesmith.outcome import Outcome
 from tunesmith_jobs.document import read_outcome, write_outcome
 from tunesmith_jobs.train import worker
-from tunesmith_jobs.train.core import Outcome
 
 FULL = Outcome.because(Reason.DISK_FULL, "the disk is full")
 LOST = Outcome.because(Reason.USER_CODE, "connection closed by peer")

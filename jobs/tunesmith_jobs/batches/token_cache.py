@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import NotOurs
+from tunesmith.model_folder import TOKENIZER_FILES
 from tunesmith.removal import claim, discard, discard_file, owner_of, remove_own
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
@@ -47,10 +48,7 @@ _SETTLED_NS = 3 * 10**9
 _FORGOTTEN_SECONDS = 30 * 86_400
 _CHUNK = 2**20
 _FREE_BYTES = 2**30
-_MODEL_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "config.json",
-    "generation_config.json",
-)  # fmt: skip
+_MODEL_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 _PARAMETERS = frozenset(names_with(TrainSpec, Role.TEXT, Role.ROWS, Role.LENGTH, Role.TOKENIZER)) - frozenset(
     names_with(TrainSpec, Role.KEYED_BY_CONTENT)
 )

@@ -18,6 +18,7 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.events import Metrics, Phase, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import METRIC_PREFIX
+from tunesmith.outcome import Outcome
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith_jobs.batches.collate import ClassCollator, Collator, take_counts
@@ -30,7 +31,6 @@ from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.libraries import speed_up
 from tunesmith_jobs.models.loading import UsedModel, load
 from tunesmith_jobs.models.scores import ClassScores, Scores, TokenScores
-from tunesmith_jobs.train.core import Outcome
 
 _PIECE_ELEMENTS = 2**24
 """Logits that are looked at at once, in numbers."""

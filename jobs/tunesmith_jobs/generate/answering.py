@@ -19,6 +19,7 @@ from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidData
 from tunesmith.events import DatasetMade, Phase
 from tunesmith.lifecycle import Reason
+from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import Message
@@ -27,7 +28,6 @@ from tunesmith.spec.generate import GenerateSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.loading import UsedModel, load
-from tunesmith_jobs.train.core import Outcome
 
 _FILE = "data.jsonl"
 _ALL = 2**31 - 1

@@ -3,17 +3,14 @@
 Knows peft; knows nothing of rows, steps or checkpoints.
 """
 
-import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunesmith.artifacts import MANIFEST, faults_of
 from tunesmith.errors import InvalidInput
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_plain_file, read_lora_file
 from tunesmith.spec.training import TrainSpec, chosen_targets
-from tunesmith.storage import local_path, open_storage
+from tunesmith_jobs.models.fetch import fetch_folder, saved_faults
 
 _TASK_TYPES = {"classification": "SEQ_CLS"}
 
@@ -30,8 +27,8 @@ def add_lora(model: Any, spec: TrainSpec) -> Any:
         InvalidInput: The LoRA does not fit this model, or its file cannot be read.
     """
     if spec.attach_lora and spec.attach_lora_path:
-        with _at_hand(spec.attach_lora_path) as folder:
-            return attach(model, folder, task_type(spec))
+        with tempfile.TemporaryDirectory() as scratch:
+            return attach(model, fetch_folder(spec.attach_lora_path, Path(scratch)), task_type(spec))
     from peft import LoraConfig, get_peft_model
 
     field = "peft_config_path" if spec.peft_config_path else "target_modules"
@@ -49,18 +46,6 @@ def add_lora(model: Any, spec: TrainSpec) -> Any:
             hint=f"The linear layers of this model are {names}; `all-linear` takes every one.",
             field=field,
         ) from error
-
-
-@contextlib.contextmanager
-def _at_hand(uri: str) -> Iterator[Path]:
-    """An adapter's folder on this machine: the place itself, or a copy that is gone afterwards."""
-    local = local_path(uri)
-    if local is not None:
-        yield local
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        location, _, name = uri.rstrip("/").rpartition("/")
-        yield open_storage(location).get_folder(name, Path(scratch))
 
 
 def attach(model: Any, folder: Path, kind: str) -> Any:
@@ -103,8 +88,7 @@ def _check_adapter(folder: Path) -> None:
                 hint="Give the folder of a LoRA adapter in safetensors: a checkpoint or a final model.",
                 field="attach_lora_path",
             )
-    faults = faults_of(folder) if (folder / MANIFEST).is_file() else []
-    if faults:
+    if faults := saved_faults(folder):
         raise InvalidInput(
             f"`{folder}` is not what was saved: {faults[0]}.",
             hint="Take another checkpoint.",

@@ -11,24 +11,13 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import is_plain_file
+from tunesmith.model_folder import TOKENIZER_FILES, is_plain_file
 from tunesmith.rows.chat.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.failures import reason_of
 from tunesmith_jobs.models.adapters import add_lora
 from tunesmith_jobs.models.precision import Choice
 from tunesmith_jobs.models.reading import load_model
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
 
 
 def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | None = None) -> Any:

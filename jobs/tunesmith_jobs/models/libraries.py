@@ -1,22 +1,18 @@
-"""Around the steps: the libraries are set up, the model is sped up, what was resolved is said and kept.
+"""The libraries' switches: set up before they are imported, and set for speed once a model is there.
 
-Knows the libraries' switches; knows nothing of how a run goes.
+Knows torch, transformers and the C library; knows nothing of how a run goes.
 """
 
 import ctypes
-import gc
-import logging
 import os
 from typing import Any
 
-from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.models.reading import stay_offline
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """What glibc's `mallopt` calls them."""
-_log = logging.getLogger("tunesmith_jobs.train")
 
 
 def prepare_libraries() -> None:
@@ -62,39 +58,3 @@ def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
         return "of all positions: DeepSpeed may hold the head in parts"
     why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
     return f"of all positions: {why}" if why else "of trained positions"
-
-
-def facts_of(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, Any]:
-    """What was resolved, for the task's page."""
-    import torch
-
-    from tunesmith_jobs.models import build as models
-
-    return (
-        {
-            "threads": torch.get_num_threads(),
-        }
-        | data.facts()
-        | choice.facts()
-        | models.facts(model, spec)
-    )
-
-
-def write_order(store: Any, spec: TrainSpec, data: Any) -> None:
-    """Keep which rows every step takes. Training does not wait for it to work."""
-    bounds, numbers = data.rows.origins
-    batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.workers[1]
-    order = RowOrder(spec.seed, spec.reshuffle_each_epoch, batch, bounds.tolist(), numbers.tolist())
-    try:
-        store.write(ORDER_FILE, order.encode())
-    except OSError:
-        _log.exception("which rows every step takes was not stored")
-
-
-def free_memory() -> None:
-    """Give back what the trainer before held."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """A trained model as it is used: a whole one, or an adapter over its base, in the precision that it was trained in.
 
 It is loaded by the trainer's own code, so that what is measured of it is what the trainer measured. Knows torch and
-the trainer's modules; knows nothing of rows.
+how models are built; knows nothing of rows.
 """
 
 import dataclasses
@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 
-from tunesmith.artifacts import MANIFEST, faults_of
-from tunesmith.errors import InvalidModel
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
-from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.models import build as models
+from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.precision import Choice, choose
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,25 +45,6 @@ class UsedModel:
         return torch.autocast(self.choice.device, dtype=kind, enabled=kind is not None)
 
 
-def at_hand(uri: str, scratch: Path) -> Path:
-    """A model's folder on this machine: the place itself, or a copy in `scratch`.
-
-    Raises:
-        InvalidModel: It is not what was saved there.
-    """
-    folder = local_path(uri)
-    if folder is None:
-        location, _, name = uri.rstrip("/").rpartition("/")
-        scratch.mkdir(parents=True, exist_ok=True)
-        folder = open_storage(location).get_folder(name, scratch)
-    faults = faults_of(folder) if (folder / MANIFEST).is_file() else []
-    if faults:
-        raise InvalidModel(
-            f"`{uri}` is not what was saved: {faults[0]}.", hint="Take another checkpoint, or train again."
-        )
-    return folder
-
-
 def load(document: ModelDocument, spec: TrainSpec, scratch: Path, *, is_measured: bool) -> UsedModel:
     """Load the model of a document.
 
@@ -84,7 +63,7 @@ def load(document: ModelDocument, spec: TrainSpec, scratch: Path, *, is_measured
     classes = tuple(document.classes)
     base = Path(spec.model_name_or_path)
     if not spec.use_lora:
-        base = at_hand(document.model_uri, scratch)
+        base = fetch_model(document.model_uri, scratch)
         if spec.training_type == "classification":
             classes = _classes_of(base) or classes
     model = models.load(base, spec, choice, classes or None)

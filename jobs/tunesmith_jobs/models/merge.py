@@ -16,25 +16,12 @@ from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.artifact_store import link_or_copy
 from tunesmith_jobs.models.adapters import attach, task_type
 from tunesmith_jobs.models.build import copy_tokenizer, load_base
+from tunesmith_jobs.models.card import trained_card
 from tunesmith_jobs.models.weights import written_in_pieces
 
 _WEIGHTS = ("*.safetensors", ADAPTER_CONFIG, "config.json", "generation_config.json")
 ADAPTER_FOLDER = "adapter"
 """Where the adapter lies in a final model that is merged."""
-
-_README = """---
-base_model: {base}
----
-# {title}
-
-Made by Tunesmith.
-
-```python
-from {library} import {kind}
-from transformers import AutoTokenizer
-model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
-```
-"""
 
 
 def merge(
@@ -145,11 +132,5 @@ def lay_out_final(
     if is_merged:
         merge(weights, base, target, spec, labels, check=check, activities=activities)
     copy_tokenizer(tokenizer or base, target, template)
-    prefix = "AutoPeftModelFor" if is_lora and not is_merged else "AutoModelFor"
-    readme = _README.format(
-        base=base.name,
-        title=title,
-        library="peft" if prefix == "AutoPeftModelFor" else "transformers",
-        kind=prefix + ("CausalLM" if labels is None else "SequenceClassification"),
-    )
-    (target / "README.md").write_text(readme)
+    card = trained_card(base, title, is_adapter=is_lora and not is_merged, is_classifier=labels is not None)
+    (target / "README.md").write_text(card)

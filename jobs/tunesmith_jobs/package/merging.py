@@ -5,16 +5,14 @@ Knows the trainer's own merge and the artifact store; knows nothing of who asks.
 """
 
 import json
-import re
 import shutil
 from pathlib import Path
-
-import yaml
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import ADAPTER_CONFIG, license_name
+from tunesmith.outcome import Outcome
 from tunesmith.removal import remove_own
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.template import find_template, template_of
@@ -23,33 +21,14 @@ from tunesmith_jobs.artifact_store import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import build as models
-from tunesmith_jobs.models.loading import at_hand
+from tunesmith_jobs.models.card import packaged_card
+from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.models.reading import lay_out
-from tunesmith_jobs.train.core import Outcome
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 _GENERATION = "generation_config.json"
-_LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ALL = 2**31 - 1
-
-_CARD = """---
-{head}---
-# {title}
-
-Made by Tunesmith from {made_of}.
-
-| | |
-|---|---|
-{facts}
-
-```python
-from transformers import {kind}, AutoTokenizer
-model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
-```
-
-`manifest.json` names every file with its size and sha256.
-"""
 
 
 def package(work: Work, spec: PackageSpec) -> Outcome:
@@ -63,7 +42,7 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     document, training = work.document, work.training
     assert document.artifact_uri is not None
     work.scratch.mkdir(parents=True, exist_ok=True)
-    weights = at_hand(document.model_uri, work.scratch / "given")
+    weights = fetch_model(document.model_uri, work.scratch / "given")
     target = work.scratch / FINAL_MODEL
     target.mkdir()
     is_adapter = (weights / ADAPTER_CONFIG).is_file()
@@ -138,34 +117,14 @@ def _let_answers_end(target: Path, mark: int | None) -> None:
 
 
 def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
-    document, training = work.document, work.training
-    origin = document.origin
-    # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
-    base = Path(origin.base).name if Path(origin.base).is_absolute() else origin.base
-    head: dict[str, object] = {"library_name": "transformers", "base_model": base}
-    is_classifier = training.training_type == "classification"
-    head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
-    named = license_name(Path(document.encoder_path))
-    if named and _LICENSE_ID.fullmatch(named):
-        head["license"] = named
-    elif named:
-        head |= {"license": "other", "license_name": named}
-    facts = [("Base model", f"`{base}`")]
-    if origin.task_id:
-        facts.append(("Training task", f"`{origin.task_name}` (`{origin.task_id}`), step {document.step}"))
-        facts.append(
-            ("Kind of training", f"`{training.training_type}`" + (", LoRA, merged" if is_merged else ""))
-        )
-    if origin.datasets:
-        facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
-    facts.append(("License of the base", named or "not named by its files"))
-    made_of = f"the training task `{origin.task_name}`" if origin.task_name else f"`{base}`"
-    card = _CARD.format(
-        head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
-        title=origin.task_name or document.name,
-        made_of=made_of,
-        facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
-        kind="AutoModelForSequenceClassification" if is_classifier else "AutoModelForCausalLM",
+    document = work.document
+    card = packaged_card(
+        document.origin,
+        work.training,
+        title=document.origin.task_name or document.name,
+        step=document.step,
+        base_license=license_name(Path(document.encoder_path)),
+        is_merged=is_merged,
     )
     # A whole model's folder has a card of its own, linked: it is not to be changed.
     remove_own(target / "README.md")

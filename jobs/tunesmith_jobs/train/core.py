@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
 from tunesmith_jobs.logs import captured, log_line
-from tunesmith_jobs.models.libraries import facts_of, free_memory, prepare_libraries, speed_up, write_order
+from tunesmith_jobs.models.libraries import prepare_libraries, speed_up
 from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.train.run.facts import facts_of, free_memory, write_order
 from tunesmith_jobs.train.run.interruption import (
     EvaluationInterrupted,
     MergeInterrupted,
@@ -38,21 +38,6 @@ from tunesmith_jobs.train.run.interruption import (
 )
 
 _log = logging.getLogger("tunesmith_jobs.train")
-
-
-class Outcome(BaseModel):
-    """How a run ended. `superseded` runs say nothing to anybody."""
-
-    outcome: State
-    reason: Reason
-    message: str = ""
-    model_uri: str | None = None
-    superseded: bool = False
-
-    @classmethod
-    def because(cls, reason: Reason, message: str = "") -> "Outcome":
-        """The outcome that a reason fixes."""
-        return cls(outcome=REASONS[reason].end, reason=reason, message=message)
 
 
 @dataclass(frozen=True)
@@ -322,8 +307,8 @@ def _take_steps(
     job: _Job, *, plan: Any, model: Any, settings: Any, data: Any, store: Any, start: Any
 ) -> _End:
     """Train from a state, or from the first step where there is none."""
-    from tunesmith_jobs.artifact_store import Uploader
     from tunesmith_jobs.models import build as models
+    from tunesmith_jobs.train.checkpoint.uploading import Uploader
     from tunesmith_jobs.train.run.evaluation_state import EvaluationState
     from tunesmith_jobs.train.run.state import RunState, owes_evaluation
     from tunesmith_jobs.train.run.trainer import TuneTrainer

@@ -14,6 +14,7 @@ from typing import Any
 from tunesmith.events import JobPayload
 from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
+from tunesmith.outcome import Outcome
 from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
@@ -27,7 +28,7 @@ from tunesmith_jobs.document import (
     write_outcome,
 )
 from tunesmith_jobs.report import Outlet, Reporter
-from tunesmith_jobs.train.core import Identity, Outcome, Paths, train
+from tunesmith_jobs.train.core import Identity, Paths, train
 from tunesmith_jobs.train.run.interruption import Notices
 from tunesmith_jobs.train.telemetry.system import sampled
 

@@ -13,7 +13,7 @@ from tunesmith.model_folder.adapter import (
 from tunesmith.model_folder.configuration import readable_config, readable_generation
 from tunesmith.model_folder.contents import is_plain_file, refuse_contents
 from tunesmith.model_folder.facts import LinearLayers, ModelFacts, check_model_folder, check_targets
-from tunesmith.model_folder.files import INDEX, WEIGHTS, check_tokenizer_folder, weight_files
+from tunesmith.model_folder.files import INDEX, TOKENIZER_FILES, WEIGHTS, check_tokenizer_folder, weight_files
 from tunesmith.model_folder.license import license_name, license_text
 from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub
 from tunesmith.model_folder.problems import refuse_weight_file
@@ -25,6 +25,7 @@ __all__ = [
     "HUB_ID_FILE",
     "INDEX",
     "MAX_HEADER_BYTES",
+    "TOKENIZER_FILES",
     "WEIGHTS",
     "LinearLayers",
     "ModelFacts",

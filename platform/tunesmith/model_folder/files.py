@@ -10,7 +10,7 @@ from tunesmith.model_folder.configuration import GENERATION, readable_config, re
 from tunesmith.model_folder.contents import refuse_contents
 from tunesmith.model_folder.problems import GGUF, bad, refuse_weight_file
 from tunesmith.model_folder.safetensors import Tensor
-from tunesmith.rows.chat.template import TOKENIZER_CONFIG
+from tunesmith.rows.chat.template import TEMPLATE_FILE, TOKENIZER_CONFIG
 from tunesmith.rows.files.json_file import read_object
 
 MAX_CONFIG_BYTES = 4 * 2**20
@@ -18,6 +18,17 @@ MAX_INDEX_BYTES = 64 * 2**20
 MAX_TOKENIZER_CONFIG_BYTES = 64 * 2**20
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    TEMPLATE_FILE,
+)
+"""What a tokenizer is made of, whoever wrote it: goes along with a model, is counted, and decides tokens."""
 _NOT_CAUSAL = (
     "ForMaskedLM",
     "ForSequenceClassification",

@@ -25,6 +25,7 @@ from tunesmith.estimate import (
     SpeedView,
     StepsView,
 )
+from tunesmith.model_folder import TOKENIZER_FILES
 from tunesmith.planning import StepPlan, plan_steps
 from tunesmith.spec.base import Notice
 from tunesmith.spec.task import NewTask
@@ -48,13 +49,6 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-)
 _STEP_OVERHEAD = {"cpu": 0.004, "gpu": 0.002}
 """Seconds a block and batch that pass whatever it computes."""
 
@@ -315,7 +309,7 @@ class EstimateService:
         one = formula.checkpoint_bytes(run.shape, run.setting)
         tokenizer = sum(
             file.stat().st_size
-            for name in _TOKENIZER_FILES
+            for name in TOKENIZER_FILES
             if (file := Path(run.inputs.model_path) / name).is_file()
         )
         final = formula.final_bytes(run.shape, run.setting, tokenizer)

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import torch
 
 from tunesmith.removal import remove_own
-from tunesmith_jobs.artifact_store import BigFile, link_or_copy
+from tunesmith_jobs.artifact_store import link_or_copy
 from tunesmith_jobs.memory import spare_memory
-from tunesmith_jobs.models.weights import bytes_of
-from tunesmith_jobs.train.checkpoint.states import NAMES, STRUCTURE, encode, is_random_file
+from tunesmith_jobs.models.weights import NAMES, bytes_of
+from tunesmith_jobs.train.checkpoint.states import STRUCTURE, encode, is_random_file
+from tunesmith_jobs.train.checkpoint.uploading import BigFile
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 _WIDEST = 8

@@ -14,13 +14,13 @@ from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import remove_own
 from tunesmith_jobs.activities import bytes_below
-from tunesmith_jobs.artifact_store import BigFile
 from tunesmith_jobs.batches.inputs import Data
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.models.build import copy_tokenizer
 from tunesmith_jobs.models.weights import written_in_pieces
 from tunesmith_jobs.train.checkpoint import restore, states
 from tunesmith_jobs.train.checkpoint.snapshots import OPTIMIZER_FILE, Snapshots
+from tunesmith_jobs.train.checkpoint.uploading import BigFile
 from tunesmith_jobs.train.run import build_optimizer
 from tunesmith_jobs.train.run.state import RunState
 

@@ -19,7 +19,6 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.events import Metrics, Warned
 from tunesmith.zero import uses_zero
-from tunesmith_jobs.artifact_store import Uploader
 from tunesmith_jobs.batches.collate import take_counts
 from tunesmith_jobs.batches.inputs import Data
 from tunesmith_jobs.batches.microbatch import split
@@ -28,6 +27,7 @@ from tunesmith_jobs.failures import NonFinite, is_out_of_memory
 from tunesmith_jobs.models.scores import class_loss, perplexity
 from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 from tunesmith_jobs.train.checkpoint.states import random_file
+from tunesmith_jobs.train.checkpoint.uploading import Uploader
 from tunesmith_jobs.train.run import build_optimizer, zero
 from tunesmith_jobs.train.run.callbacks import RunCallback
 from tunesmith_jobs.train.run.checkpointing import CheckpointingTrainer

@@ -1,0 +1,105 @@
+"""What a model says of itself: the `README.md` beside its weights, for the hub and for people.
+
+Knows what a card holds; knows nothing of folders.
+"""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tunesmith.model_step import ModelOrigin
+from tunesmith.spec.training import TrainSpec
+
+_LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_TRAINED = """---
+base_model: {base}
+---
+# {title}
+
+Made by Tunesmith.
+
+```python
+from {library} import {kind}
+from transformers import AutoTokenizer
+model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+```
+"""
+
+_PACKAGED = """---
+{head}---
+# {title}
+
+Made by Tunesmith from {made_of}.
+
+| | |
+|---|---|
+{facts}
+
+```python
+from transformers import {kind}, AutoTokenizer
+model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+```
+
+`manifest.json` names every file with its size and sha256.
+"""
+
+
+def trained_card(base: Path, title: str, *, is_adapter: bool, is_classifier: bool) -> str:
+    """The card of what a training leaves: how it is loaded.
+
+    Args:
+        base: The base model's folder.
+        title: The task's name.
+        is_adapter: Whether it is an adapter over that base.
+        is_classifier: Whether it classifies.
+    """
+    library, prefix = ("peft", "AutoPeftModelFor") if is_adapter else ("transformers", "AutoModelFor")
+    kind = prefix + ("SequenceClassification" if is_classifier else "CausalLM")
+    return _TRAINED.format(base=base.name, title=title, library=library, kind=kind)
+
+
+def packaged_card(
+    origin: ModelOrigin,
+    training: TrainSpec,
+    *,
+    title: str,
+    step: int,
+    base_license: str | None,
+    is_merged: bool,
+) -> str:
+    """The card of a model that stands by itself: what it was made of, and how it is loaded.
+
+    Args:
+        origin: What it was made of.
+        training: The training whose model it is.
+        title: Its name.
+        step: The step that it was saved at.
+        base_license: What the base's files name as their license.
+        is_merged: Whether an adapter was merged into its base.
+    """
+    # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
+    base = Path(origin.base).name if Path(origin.base).is_absolute() else origin.base
+    head: dict[str, object] = {"library_name": "transformers", "base_model": base}
+    is_classifier = training.training_type == "classification"
+    head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
+    if base_license and _LICENSE_ID.fullmatch(base_license):
+        head["license"] = base_license
+    elif base_license:
+        head |= {"license": "other", "license_name": base_license}
+    facts = [("Base model", f"`{base}`")]
+    if origin.task_id:
+        facts.append(("Training task", f"`{origin.task_name}` (`{origin.task_id}`), step {step}"))
+        facts.append(
+            ("Kind of training", f"`{training.training_type}`" + (", LoRA, merged" if is_merged else ""))
+        )
+    if origin.datasets:
+        facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
+    facts.append(("License of the base", base_license or "not named by its files"))
+    return _PACKAGED.format(
+        head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
+        title=title,
+        made_of=f"the training task `{origin.task_name}`" if origin.task_name else f"`{base}`",
+        facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
+        kind="AutoModelForSequenceClassification" if is_classifier else "AutoModelForCausalLM",
+    )
