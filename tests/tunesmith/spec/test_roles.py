@@ -107,9 +107,10 @@ def read_of_specs(*files: Path) -> set[str]:
 
 def test_what_encodes_rows_reads_only_parameters_that_say_so() -> None:
     """Else tokens of another setting would be taken from the cache."""
-    batches = ROOT / "jobs/tunesmith_jobs/train/batches"
     files = [*(ROOT / "platform/tunesmith/rows").rglob("*.py")]
-    files += [batches / name for name in ("rows.py", "encoded.py", "tokenize.py")]
+    for name in ("batches/rows.py", "batches/encoded.py", "batches/tokenize.py"):
+        (file,) = (ROOT / "jobs/tunesmith_jobs").rglob(name)
+        files.append(file)
     read = read_of_specs(*files)
     assert {"training_type", "max_length", "chat_template", "allowed_bad_percent"} <= read
     drawn = {"seed"}  # by which rows are drawn, where not all are taken: a part of the key by itself
