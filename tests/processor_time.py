@@ -21,7 +21,9 @@ MORE_THAN_RECORDED = 1.5
 SHOWN = 20
 _TICK = os.sysconf("SC_CLK_TCK")
 _MARK = "PYTEST_PROCESSES_OF"
-"""In the environment of what a test starts: the platform and Ray leave their parents."""
+"""In the environment of what a test starts: a daemon leaves its parents."""
+_HOME = "TUNESMITH_HOME"
+"""In that of a platform's processes, which are handed a list of variables: a folder of this run."""
 _HEAVY_MARKS = {"slow", "long", "e2e"}
 
 
@@ -34,11 +36,15 @@ class ProcessTimes:
 
     def __init__(self) -> None:
         self._me = os.getpid()
-        self._word = f"{_MARK}={self._me}\0".encode()
+        self._words = [f"{_MARK}={self._me}\0".encode()]
         self._ours: dict[tuple[int, bytes], tuple[int, float]] = {}
         self._others: set[tuple[int, bytes]] = set()
         self._ended = 0.0
         os.environ[_MARK] = str(self._me)
+
+    def count_homes(self, folder: Path) -> None:
+        """Count the processes of platforms whose state lies below a folder."""
+        self._words.append(f"{_HOME}={folder}/".encode())
 
     def seconds(self) -> float:
         """Look at every process of the machine: some milliseconds."""
@@ -61,9 +67,10 @@ class ProcessTimes:
         if (pid, born) in self._others:
             return False
         try:
-            return self._word in Path(f"/proc/{pid}/environ").read_bytes()
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
+        return any(word in environment for word in self._words)
 
     @staticmethod
     def _every() -> Iterator[tuple[int, tuple[int, bytes, float]]]:
@@ -83,6 +90,10 @@ class Meter:
     def __init__(self) -> None:
         self._times = ProcessTimes()
         self._seen = self._times.seconds()
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+        self._times.count_homes(factory.getbasetemp())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Any:
