@@ -1,10 +1,13 @@
 """Write `platform/tunesmith/model_folder/config_keys.py`: the keys of `config.json` that the library's classes declare.
 
 Run it after a new version of transformers was pinned, and read the difference: each new key is one that a model folder
-may set. `python infra/scripts/config_keys.py` writes; a slow test compares.
+may set. `python infra/scripts/config_keys.py` writes; a test compares the page's stamp with what it holds, with this
+script and with the pinned version, which needs no library, and a long one makes the page anew.
 """
 
 import dataclasses
+import hashlib
+import importlib.metadata
 import inspect
 import re
 import textwrap
@@ -13,7 +16,7 @@ from pathlib import Path
 TARGET = Path(__file__).resolve().parents[2] / "platform" / "tunesmith" / "model_folder" / "config_keys.py"
 _HEAD = '''"""The keys of `config.json` that are read: those that transformers {version} declares for what writes text.
 
-Written by `infra/scripts/config_keys.py`; not to be changed by hand.
+Written by `infra/scripts/config_keys.py`; not to be changed by hand. Stamp: {stamp}
 """
 
 _WORDS = """
@@ -69,12 +72,22 @@ def declared() -> set[str]:
     return {key for key in keys if key in _STILL or not _NEVER.fullmatch(key)}
 
 
+def stamp(words: str) -> str:
+    """Names what a page was made of: its words, this script and the version of transformers that is installed."""
+    of = [words, Path(__file__).read_text(encoding="utf-8"), importlib.metadata.version("transformers")]
+    return hashlib.sha256("\0".join(of).encode()).hexdigest()[:16]
+
+
+def page_of(keys: set[str] | frozenset[str]) -> str:
+    """The module's text for some keys."""
+    words = textwrap.fill(" ".join(sorted(keys)), 116, break_on_hyphens=False)
+    version = importlib.metadata.version("transformers")
+    return _HEAD.format(version=version, stamp=stamp(words), keys=words)
+
+
 def page() -> str:
     """The module's text."""
-    import transformers
-
-    words = textwrap.fill(" ".join(sorted(declared())), 116, break_on_hyphens=False)
-    return _HEAD.format(version=transformers.__version__, keys=words)
+    return page_of(declared())
 
 
 if __name__ == "__main__":

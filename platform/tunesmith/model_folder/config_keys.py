@@ -1,6 +1,6 @@
 """The keys of `config.json` that are read: those that transformers 5.23.0 declares for what writes text.
 
-Written by `infra/scripts/config_keys.py`; not to be changed by hand.
+Written by `infra/scripts/config_keys.py`; not to be changed by hand. Stamp: cb9ac6157995dbe0
 """
 
 _WORDS = """
