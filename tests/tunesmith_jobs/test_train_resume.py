@@ -1,12 +1,9 @@
 """Going on from a checkpoint, without Ray: after a kill, a stop or damage a run goes on as if nothing had been."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import training_run as tr
 from training_run import kinds, stored
@@ -14,21 +11,13 @@ from training_run import kinds, stored
 from tunesmith.artifacts import Manifest, faults_of
 from tunesmith.lifecycle import Reason, State
 
-RUN = Path(tr.__file__)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run_and_die(folder: Path, model: Path, **more: Any) -> None:
-    given = json.dumps({"folder": str(folder), "model": str(model)} | more)
-    done = subprocess.run(
-        [sys.executable, str(RUN), given],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == -9, done.stderr[-3000:]
+    said = folder / "said"
+    code = forked.run(tr.main, {"folder": str(folder), "model": str(model)} | more, said=said)
+    assert code == -9, said.read_text()[-3000:]
 
 
 @pytest.mark.slow

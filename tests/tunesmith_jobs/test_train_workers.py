@@ -1,5 +1,6 @@
 """Two workers on CPUs, without Ray: DDP and each ZeRO stage give the curve of one worker alone."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import training_run as tr
 
@@ -58,17 +60,15 @@ def run_workers(folder: Path, model: Path, workers: int, ends: State = State.COM
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers),
             "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }  # fmt: skip
+        files = folder / f"said-{rank}", folder / f"errors-{rank}"
         processes.append(
-            subprocess.Popen(
-                [sys.executable, tr.__file__, json.dumps(given)],
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | with_deepspeed | place,
-                stdout=(folder / f"said-{rank}").open("wb"),
-                stderr=(folder / f"errors-{rank}").open("wb"),
-            )
+            _Program(given, *files, place | with_deepspeed)
+            if with_deepspeed
+            else forked.start(tr.main, given, said=files[0], errors=files[1], **place)
         )
     try:
         for rank, process in enumerate(processes):
-            code = process.wait(200)
+            code = forked.wait(process, 200)
             said, errors = (
                 (folder / f"said-{rank}").read_text(),
                 (folder / f"errors-{rank}").read_text()[-3000:],
@@ -79,6 +79,24 @@ def run_workers(folder: Path, model: Path, workers: int, ends: State = State.COM
     finally:
         for process in processes:
             process.kill()
+
+
+class _Program:
+    """A program as `forked` has its processes. What looks for DeepSpeed as it is imported is started anew."""
+
+    def __init__(self, given: dict[str, Any], said: Path, errors: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, tr.__file__, json.dumps(given)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=said.open("wb"),
+            stderr=errors.open("wb"),
+        )
+        self.exitcode: int | None = None
+        self.kill = self._process.kill
+
+    def join(self, seconds: float | None = None) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.exitcode = self._process.wait(seconds)
 
 
 @pytest.fixture(scope="module")

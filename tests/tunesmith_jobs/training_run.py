@@ -1,5 +1,5 @@
-"""Runs `core.train` on a tiny model and writes what it says to a file. No test itself: tests import it, and start it
-as a process of its own that they may kill (`python training_run.py <arguments as JSON>`)."""
+"""Runs `core.train` on a tiny model and writes what it says to a file. No test itself: tests import it, and start
+`main` in a process of its own that they may kill (`forked`, or `python training_run.py <arguments as JSON>`)."""
 
 import datetime as dt
 import errno
@@ -172,10 +172,14 @@ def _disk_full() -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+def main(given: dict[str, Any]) -> None:
+    """Train as it was given; prints the outcome."""
     if "full_rank" in given and given.pop("full_rank") == given.get("rank"):
         from tunesmith_jobs.train.checkpoint import states
 
         states.random_states = _disk_full
     print(run(Path(given.pop("folder")), Path(given.pop("model")), **given).model_dump_json())
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
