@@ -6,8 +6,9 @@ from pathlib import Path
 from conftest_platform import Plane
 
 from tunesmith.data_step import PROGRAM, DataDocument
-from tunesmith.events import Finished, JobPayload
+from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
+from tunesmith.outcome import Outcome
 from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.data import entry
 from tunesmith_platform.backends.protocols import JobStatus
@@ -39,12 +40,12 @@ def waiting(plane: Plane) -> list[str]:
     ]
 
 
-def carry_out(plane: Plane, job: str) -> Finished:
+def carry_out(plane: Plane, job: str) -> Outcome:
     """Do a job's work here, and report as it would."""
     document = DataDocument.model_validate_json(Path(plane.jobs.documents[job]).read_bytes())
     ear = Ear()
-    finished = entry.work(document, ear)
-    said = [payload.model_dump(mode="json") for payload in (*ear.heard, finished)]
+    outcome = entry.work(document, ear)
+    said = [payload.model_dump(mode="json") for payload in (*ear.heard, outcome.finished())]
     plane.report(plane.task(document.task_id), *said, attempt=document.attempt)
     plane.jobs.jobs[job] = JobStatus.SUCCEEDED
-    return finished
+    return outcome

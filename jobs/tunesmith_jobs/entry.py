@@ -9,7 +9,6 @@ Imports Ray; never torch, unless several workers need its process group.
 import datetime as dt
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,7 +19,8 @@ from typing import Any, NoReturn
 import httpx
 
 from tunesmith.availability import NO_GPU
-from tunesmith.events import Finished, Phase, PhaseDone
+from tunesmith.errors import InvalidInput
+from tunesmith.events import Phase, PhaseDone
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
@@ -28,16 +28,16 @@ from tunesmith.removal import claim, discard
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.alive import alive
-from tunesmith_jobs.document import has_outcome, read_document, read_outcome, request_stop
+from tunesmith_jobs.attempt import FIRST_REPLY_SECONDS, last_word, pass_on_sigterm
+from tunesmith_jobs.document import has_outcome, read_document, read_outcome
 from tunesmith_jobs.elsewhere import Elsewhere
+from tunesmith_jobs.failures import outcome_of
 from tunesmith_jobs.report import ControlPlane, Gone, Reporter
 from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.stopping import StopFiles, StorageQuestion
 from tunesmith_jobs.train import worker
 
-LAST_WORD_SECONDS = 15 * 60.0
-_FIRST_REPLY_SECONDS = 3.0
 _WATCH_SECONDS = 1.0
 _RAYS_ADVICE = "Check python-core-worker-*.log files for more information."
 """Names files that a user of the platform does not see."""
@@ -78,20 +78,21 @@ def _run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[
     with Reporter(document) as reporter:
         waited = (began - document.submitted_at).total_seconds()
         reporter.emit(PhaseDone(phase=Phase.JOB, seconds=max(0.0, waited)))
-        reporter.wait_heard(_FIRST_REPLY_SECONDS)
+        reporter.wait_heard(FIRST_REPLY_SECONDS)
         has_adopted = reporter.adopt_older()
-        reporter.drain(_FIRST_REPLY_SECONDS)
+        reporter.drain(FIRST_REPLY_SECONDS)
         if reporter.superseded:
             return 1
         if reporter.desired is Desired.STOP:
-            return _last_word(
-                reporter, Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
-            )
+            stopped = Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
+            return 0 if last_word(reporter, stopped) else 1
     watch, guard = _Watch(document), Guard(document, Elsewhere(document))
     watch.start()
     guard.start()
     try:
         outcome = work()
+    except InvalidInput as error:
+        outcome = outcome_of(error)
     except Exception:
         _log.exception("the job could not be run")
         return 1
@@ -103,26 +104,14 @@ def _run_attempt(document: AttemptDocument, began: dt.datetime, work: Callable[[
     with Reporter(document, lock_timeout=60) as reporter:
         if not has_adopted:
             reporter.adopt_older()
-        guard.say_pending(reporter)
+        guard.report_pending(reporter)
         if guard.words and outcome.reason in (Reason.WORKER_LOST, Reason.JOB_LOST):
             outcome = outcome.model_copy(update={"message": f"{guard.words} {outcome.message}"[:2000]})
-        code = _last_word(reporter, outcome)
-    if code == 0:
+        has_arrived = last_word(reporter, outcome)
+    if has_arrived:
         discard(Path(document.work_dir) / "scratch" / str(document.attempt), document.task_id)
         discard(_ray_folder(document), document.task_id)
-    return code
-
-
-def _last_word(reporter: Reporter, outcome: Outcome) -> int:
-    reporter.emit(
-        Finished(
-            outcome=outcome.outcome,
-            reason=outcome.reason,
-            message=outcome.message,
-            model_uri=outcome.model_uri,
-        )
-    )
-    return 0 if reporter.drain(LAST_WORD_SECONDS) else 1
+    return 0 if has_arrived else 1
 
 
 def _ray_folder(document: AttemptDocument) -> Path:
@@ -154,6 +143,27 @@ def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) 
     )
 
 
+def connect(document: AttemptDocument, device: str) -> bool:
+    """Connect to Ray as the driver of an attempt; returns whether its workers are to have a GPU.
+
+    Args:
+        document: Of the attempt.
+        device: What the task asks for: `auto`, `cpu` or `gpu`.
+
+    Raises:
+        InvalidInput: It asks for a GPU, and the cluster has none.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True)
+    pass_on_sigterm(document)
+    has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    if device == "gpu" and not has_gpu:
+        raise InvalidInput(NO_GPU.message, hint=NO_GPU.hint, field=NO_GPU.field)
+    return has_gpu and device != "cpu"
+
+
 def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     """Train with workers that Ray Train starts, and starts again when they are lost."""
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -161,13 +171,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     import ray
     from ray.train import FailureConfig, RunConfig
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True)
-    pass_on_sigterm(document)
-    has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    if spec.device == "gpu" and not has_gpu:
-        return Outcome.because(Reason.BAD_PARAMETERS, f"{NO_GPU.message} {NO_GPU.hint}")
-    use_gpu = has_gpu and spec.device != "cpu"
+    use_gpu = connect(document, spec.device)
     claim(_ray_folder(document), document.task_id)
     options: dict[str, Any] = {
         "train_loop_config": {"document": uri},
@@ -199,26 +203,16 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     return what_was_left(document)
 
 
-def pass_on_sigterm(document: AttemptDocument) -> None:
-    """Ask the first worker to save and stop when this process gets SIGTERM; the attempt then ends in order.
-
-    To be called once Ray is connected to, which puts a handler of its own there: it exits at once, and the workers end
-    with their driver. From outside of the main thread nothing can be done.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: request_stop(document))
-
-
 def is_single(spec: TrainSpec) -> bool:
     """Whether an attempt is one process that talks to no other."""
     return spec.workers == (1, 1) and not uses_zero(spec)
 
 
-def what_was_left(document: JobDocument) -> Outcome:
+def what_was_left(document: AttemptDocument) -> Outcome:
     """The outcome that the workers left when they were done."""
     outcome = read_outcome(document)
     if outcome is None:  # the worker found itself superseded
-        return Outcome.because(Reason.JOB_LOST).model_copy(update={"superseded": True})
+        return Outcome.of_superseded()
     return outcome
 
 
@@ -279,7 +273,7 @@ class _Watch(threading.Thread):
         # The lock is kept: a worker that comes up now can never speak.
         with Reporter(self._document, lock=lock) as reporter:
             outcome = Outcome.because(Reason.STOPPED_BY_USER, "Stopped while no step was being taken.")
-            os._exit(_last_word(reporter, outcome))
+            os._exit(0 if last_word(reporter, outcome) else 1)
 
 
 def run_and_exit(program: Callable[[str], int]) -> NoReturn:

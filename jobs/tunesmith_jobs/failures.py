@@ -1,4 +1,4 @@
-"""From an exception to the reason a user reads.
+"""From an exception to the outcome a user reads: the one mapping of all kinds of jobs.
 
 Knows what our libraries raise; knows nothing of Ray or of reports.
 """
@@ -7,10 +7,21 @@ import errno
 import shutil
 from pathlib import Path
 
-from tunesmith.errors import InvalidData, InvalidInput, InvalidModel, NotOurs, Unavailable
+from tunesmith.errors import (
+    InvalidData,
+    InvalidInput,
+    InvalidModel,
+    NotFound,
+    NotOurs,
+    TunesmithError,
+    Unavailable,
+)
 from tunesmith.lifecycle import Reason
+from tunesmith.outcome import Outcome
+from tunesmith.row_problem import RowProblem
 
 _FULL_BELOW_BYTES = 2**20
+_MOST_CHARACTERS = 2000
 
 
 class NonFinite(Exception):
@@ -19,6 +30,10 @@ class NonFinite(Exception):
 
 class Superseded(Exception):
     """This attempt is over for the control plane: stop at once and leave no trace."""
+
+
+class Stopped(Exception):
+    """A stop is wanted, by the user or by the machine; the words say what is left of the attempt."""
 
 
 class BadCheckpoint(Exception):
@@ -66,7 +81,7 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
     """Why a run that raised `error` ended. `scratch` is where it wrote, to tell a full disk."""
     chain = _chain(error)
     for item in chain:
-        if isinstance(item, InvalidData):
+        if isinstance(item, InvalidData | RowProblem):
             return Reason.BAD_DATA
         if isinstance(item, InvalidModel):
             return Reason.BAD_MODEL
@@ -78,5 +93,31 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
             return Reason.OUT_OF_MEMORY
         if _is_disk_full(item, scratch):
             return Reason.DISK_FULL
-    is_storage = any(isinstance(item, StorageFailed | Unavailable) for item in chain)
+    is_storage = any(isinstance(item, StorageFailed | Unavailable | NotFound) for item in chain)
     return Reason.STORAGE if is_storage else Reason.USER_CODE
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, with what to do next where it knows that."""
+    if isinstance(error, TunesmithError | RowProblem):
+        return f"{error.message} {error.hint or ''}".strip()
+    if isinstance(error, MemoryError) and not str(error):
+        return "It ran out of memory."
+    name = type(error).__name__
+    if isinstance(error, LookupError):  # says only what it did not find
+        return f"{name}: {error}"
+    return str(error) or name
+
+
+def outcome_of(error: Exception, scratch: Path | None = None) -> Outcome:
+    """How an attempt that raised `error` ended.
+
+    Args:
+        error: What was raised.
+        scratch: Where the attempt wrote, to recognise a full disk.
+    """
+    if isinstance(error, Superseded):
+        return Outcome.of_superseded()
+    if isinstance(error, Stopped):
+        return Outcome.because(Reason.STOPPED_BY_USER, str(error))
+    return Outcome.because(reason_of(error, scratch), words_of(error)[:_MOST_CHARACTERS])

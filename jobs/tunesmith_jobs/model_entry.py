@@ -7,14 +7,14 @@ the GPU where there is one. A worker that is lost ends the attempt; the platform
 
 import datetime as dt
 
-from tunesmith.availability import NO_GPU
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import model_worker
-from tunesmith_jobs.entry import lost, pass_on_sigterm, resources_of, run_and_exit, run_attempt
+from tunesmith_jobs.document import read_outcome
+from tunesmith_jobs.entry import connect, lost, resources_of, run_and_exit, run_attempt
 
 
 def main(uri: str) -> int:
@@ -29,15 +29,9 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     import ray
     from ray.exceptions import RayError
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True)
-    pass_on_sigterm(document)
-    spec = model_worker.spec_of(document)
-    has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    if spec.device == "gpu" and not has_gpu:
-        return Outcome.because(Reason.BAD_PARAMETERS, f"{NO_GPU.message} {NO_GPU.hint}")
+    has_gpu = connect(document, model_worker.spec_of(document).device)
     # Weights are merged in main memory.
-    use_gpu = has_gpu and spec.device != "cpu" and document.kind is not Kind.PACKAGE
+    use_gpu = has_gpu and document.kind is not Kind.PACKAGE
     resources = resources_of(TrainSpec.stored(document.training), use_gpu, ray.nodes())
     # Left to itself, Ray starts a task that ran out of memory again without end.
     worker = ray.remote(model_worker.run).options(
@@ -46,10 +40,10 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     try:
         return Outcome.model_validate_json(ray.get(worker.remote(uri)))
     except RayError as error:
-        outcome = lost(error)
-        if outcome.reason is Reason.WORKER_LOST:  # the platform's word for what another attempt may fix
-            return Outcome.because(Reason.JOB_LOST, outcome.message)
-        return outcome
+        found = read_outcome(document) or lost(error)
+        if found.reason is Reason.WORKER_LOST:  # the platform's word for what another attempt may fix
+            return Outcome.because(Reason.JOB_LOST, found.message)
+        return found
 
 
 if __name__ == "__main__":

@@ -11,14 +11,10 @@ from tunesmith.lifecycle import Desired
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.document import is_stop_requested
-from tunesmith_jobs.failures import Superseded
+from tunesmith_jobs.failures import Stopped, Superseded
 from tunesmith_jobs.report import Outlet
 
-_TELL_SECONDS = 1.0
-
-
-class Stopped(Exception):
-    """The task is to stop, or its driver was asked to."""
+_REPORT_SECONDS = 1.0
 
 
 class Work:
@@ -37,7 +33,7 @@ class Work:
         self.training = TrainSpec.stored(document.training)
         """The training whose model and rows these are."""
         self._phase_began = time.perf_counter()
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def check(self) -> None:
         """Go on only if that is wanted.
@@ -49,19 +45,19 @@ class Work:
         if self.outlet.superseded:
             raise Superseded
         if self.outlet.desired is Desired.STOP or is_stop_requested(self.document):
-            raise Stopped
+            raise Stopped("Stopped on request; nothing is left of it.")
 
     def phase_done(self, phase: Phase) -> None:
-        """Say how long a phase of the start took, and go on only if that is wanted."""
+        """Report how long a phase of the start took, and go on only if that is wanted."""
         now = time.perf_counter()
         self.outlet.emit(PhaseDone(phase=phase, seconds=now - self._phase_began))
         self._phase_began = now
         self.check()
 
-    def tell(self, done: int, total: int) -> None:
-        """Say how far it is, about once a second, and go on only if that is wanted."""
+    def report(self, done: int, total: int) -> None:
+        """Report how far it is, about once a second, and go on only if that is wanted."""
         now = time.monotonic()
-        if done >= total or now - self._told >= _TELL_SECONDS:
-            self._told = now
+        if done >= total or now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now
             self.outlet.emit(Progress(step=done, total_steps=total))
         self.check()

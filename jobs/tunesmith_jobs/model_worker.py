@@ -4,12 +4,9 @@ Known failures become an outcome, never an exception: that is for a process that
 knows nothing of Ray.
 """
 
-import traceback
 from pathlib import Path
 
-from tunesmith.errors import TunesmithError
 from tunesmith.events import Phase
-from tunesmith.lifecycle import Reason, State
 from tunesmith.model_step import MODEL_STEPS, ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard
@@ -18,15 +15,11 @@ from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.alive import alive
+from tunesmith_jobs.attempt import guarded, report_work
 from tunesmith_jobs.document import read_bytes
-from tunesmith_jobs.failures import Superseded, reason_of
-from tunesmith_jobs.logs import captured, log_line
-from tunesmith_jobs.model_work import Stopped, Work
+from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.libraries import prepare_libraries
-from tunesmith_jobs.report import Outlet, Reporter
-
-_DRAIN_SECONDS = 2.0
-_LOCK_SECONDS = 120.0
+from tunesmith_jobs.report import Outlet
 
 
 def read(uri: str) -> ModelDocument:
@@ -46,34 +39,22 @@ def spec_of(document: ModelDocument) -> ModelUseSpec:
 def run(uri: str) -> str:
     """Ray's entry: do the work; returns its `Outcome` as JSON."""
     document = read(uri)
-    with alive(document, 0), Reporter(document, lock_timeout=_LOCK_SECONDS) as reporter:
-        outcome = work(document, reporter)
-        if not outcome.superseded:
-            reporter.drain(_DRAIN_SECONDS)
-    return outcome.model_dump_json()
+    with alive(document, 0):
+        return report_work(document, lambda reporter: work(document, reporter)).model_dump_json()
 
 
 def work(document: ModelDocument, outlet: Outlet) -> Outcome:
     """Do what a document asks for; raises for nothing that a user can cause."""
     scratch = Path(document.work_dir) / "scratch" / str(document.attempt)
-    with captured(outlet, "info", "worker-0"):
-        try:
-            claim(scratch, document.task_id)
-            return _work(Work(document, outlet, scratch), spec_of(document))
-        except Superseded:
-            return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
-        except Stopped:
-            return Outcome.because(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of it.")
-        except Exception as error:
-            reason = reason_of(error, scratch if scratch.is_dir() else None)
-            text = str(error)
-            if isinstance(error, TunesmithError):
-                text = f"{error.message} {error.hint or ''}".strip()
-            lines = traceback.format_exc().strip().splitlines()
-            outlet.emit(log_line("error", "\n".join(lines[-30:]), "worker-0"))
-            return Outcome.because(reason, (text or type(error).__name__)[:2000])
-        finally:
-            discard(scratch, document.task_id)
+
+    def do() -> Outcome:
+        claim(scratch, document.task_id)
+        return _work(Work(document, outlet, scratch), spec_of(document))
+
+    try:
+        return guarded(outlet, do, source="worker-0", scratch=scratch)
+    finally:
+        discard(scratch, document.task_id)
 
 
 def _work(work: Work, spec: ModelUseSpec) -> Outcome:

@@ -154,7 +154,7 @@ class ControlPlane:
         answer.raise_for_status()
         return ReportReceipt.model_validate_json(answer.content)
 
-    def say_silent(self, workers: list[SilentWorker]) -> None:
+    def report_silent(self, workers: list[SilentWorker]) -> None:
         """Say which workers give no sign of life. It is none of the attempt; raises as `send` does."""
         body = Report(attempt=self._attempt, silent=workers).model_dump_json(exclude={"events"}).encode()
         self._post(body, timeout=_SILENT_TIMEOUT)

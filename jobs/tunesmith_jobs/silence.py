@@ -146,7 +146,7 @@ class Guard(threading.Thread):
         self._plane = ControlPlane(document)
         self._lock = SpoolLock(Path(document.work_dir), document.attempt)
         self._over = threading.Event()
-        self._is_told = False
+        self._is_reported = False
         self._ended: set[str] = set()
         self.pending: list[JobPayload] = []
         """What is still to be reported, when the spool is free."""
@@ -193,20 +193,20 @@ class Guard(threading.Thread):
             silent.append(one)
             if one.still >= self._document.stuck_seconds and one.record.name not in self._ended:
                 self._end(one, self._here if one.record.name in known else self._elsewhere)
-        self._tell(silent)
+        self._report_silent(silent)
         if self.pending and self._lock.acquire():
             with Reporter(self._document, lock=self._lock) as reporter:
-                self.say_pending(reporter)
+                self.report_pending(reporter)
                 reporter.drain(_DRAIN_SECONDS)
 
-    def say_pending(self, reporter: Reporter) -> None:
+    def report_pending(self, reporter: Reporter) -> None:
         """Report what is still to be reported."""
         while self.pending:
             reporter.emit(self.pending.pop(0))
 
-    def _tell(self, silent: list[Silence]) -> None:
+    def _report_silent(self, silent: list[Silence]) -> None:
         """Say who is silent for as long as there is somebody, and once that there is nobody any more."""
-        if not silent and not self._is_told:
+        if not silent and not self._is_reported:
             return
         workers = [
             SilentWorker(
@@ -215,8 +215,8 @@ class Guard(threading.Thread):
             for one in silent[:MAX_SILENT_WORKERS]
         ]
         try:
-            self._plane.say_silent(workers)
-            self._is_told = bool(silent)
+            self._plane.report_silent(workers)
+            self._is_reported = bool(silent)
         except Gone:
             _log.warning("attempt %s is over: exiting", self._document.attempt)
             for one in silent:  # a stopped process hears nothing of its driver's end

@@ -94,12 +94,16 @@ class WarmWorker:
         ray.kill(self._actor)
 
     def fit(self, uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
-        """Train in this worker; with Ray Train's where that cannot be. An `entry.Fit`."""
+        """Train in this worker; with Ray Train's where that cannot be. An `entry.Fit`.
+
+        Raises:
+            InvalidInput: See `entry.connect`.
+        """
         import ray
         from ray.util.placement_group import remove_placement_group
 
-        entry.pass_on_sigterm(document)
-        room = self._reserve(spec) if entry.is_single(spec) else None
+        use_gpu = entry.connect(document, spec.device)
+        room = self._reserve(spec, use_gpu) if entry.is_single(spec) else None
         if room is None:
             self.end()
             return entry.with_ray_train(uri, document, spec)
@@ -136,15 +140,12 @@ class WarmWorker:
 
         return any(node["Alive"] and node["NodeID"] == self._node["NodeID"] for node in ray.nodes())
 
-    def _reserve(self, spec: TrainSpec) -> tuple[dict[str, float], Any] | None:
+    def _reserve(self, spec: TrainSpec, use_gpu: bool) -> tuple[dict[str, float], Any] | None:
         """Reserve on the worker's node what a worker of Ray Train would; None when that cannot be had there."""
         import ray
         from ray.util.placement_group import placement_group, remove_placement_group
 
-        has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-        if spec.device == "gpu" and not has_gpu:
-            return None
-        needs = entry.resources_of(spec, has_gpu and spec.device != "cpu", ray.nodes())
+        needs = entry.resources_of(spec, use_gpu, ray.nodes())
         here = self._node["Resources"]
         if any(here.get(name, 0.0) < count for name, count in needs.items()):
             return None

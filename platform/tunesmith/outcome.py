@@ -5,6 +5,7 @@ Knows the reasons; knows nothing of who found it, nor of how it is reported (`ev
 
 from pydantic import BaseModel
 
+from tunesmith.events import Finished
 from tunesmith.lifecycle import REASONS, Reason, State
 
 
@@ -21,3 +22,14 @@ class Outcome(BaseModel):
     def because(cls, reason: Reason, message: str = "") -> "Outcome":
         """The outcome that a reason fixes."""
         return cls(outcome=REASONS[reason].end, reason=reason, message=message)
+
+    @classmethod
+    def of_superseded(cls) -> "Outcome":
+        """The outcome of an attempt that is over for the control plane already."""
+        return cls(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
+
+    def finished(self) -> Finished:
+        """The last event of the attempt."""
+        return Finished(
+            outcome=self.outcome, reason=self.reason, message=self.message, model_uri=self.model_uri
+        )

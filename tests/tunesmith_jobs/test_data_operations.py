@@ -15,8 +15,9 @@ from data_jobs import Ear
 
 from tunesmith.data_step import DataDocument, DataOutput
 from tunesmith.errors import InvalidInput
-from tunesmith.events import DatasetMade, Finished
+from tunesmith.events import DatasetMade
 from tunesmith.lifecycle import Reason, State
+from tunesmith.outcome import Outcome
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.task import Kind
 from tunesmith_jobs.data import disk_hash_table, duplicates, entry, meter
@@ -264,7 +265,7 @@ def test_the_job_has_a_last_word_whatever_comes(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
 
-    def job(operation: str, **parameters: Any) -> tuple[Finished, list[Any]]:
+    def job(operation: str, **parameters: Any) -> tuple[Outcome, list[Any]]:
         document = DataDocument(
             task_id="task-1",
             attempt=1,

@@ -132,10 +132,10 @@ def test_a_driver_whose_workers_have_not_begun_leaves_while_nobody_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """No worker holds the spool: the driver is the one to hear, and its last word waits in the spool."""
-    from tunesmith_jobs import entry
+    from tunesmith_jobs import attempt, entry
 
     monkeypatch.setattr(entry, "_WATCH_SECONDS", 0.02)
-    monkeypatch.setattr(entry, "LAST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "LAST_WORD_SECONDS", 0.0)
     left: list[int] = []
     monkeypatch.setattr(entry.os, "_exit", lambda code: left.append(code) or watch._over.set())
     document: JobDocument = make_document(tmp_path, AWAY, documents_uri=str(tmp_path / "files"))
@@ -154,10 +154,10 @@ def test_a_storage_that_hangs_keeps_no_driver_from_its_work_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody answers, so the storage is asked, and it does not answer either: the stop beside the spool is found."""
-    from tunesmith_jobs import entry
+    from tunesmith_jobs import attempt, entry
 
     monkeypatch.setattr(entry, "_WATCH_SECONDS", 0.02)
-    monkeypatch.setattr(entry, "LAST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "LAST_WORD_SECONDS", 0.0)
     left: list[int] = []
     monkeypatch.setattr(entry.os, "_exit", lambda code: left.append(code) or watch._over.set())
     is_back, asked = threading.Event(), threading.Event()
@@ -184,11 +184,11 @@ def test_a_driver_keeps_looking_whatever_one_look_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lock, its stop and its spool: each fails once. Then it leaves in order, and has kept no lock."""
-    from tunesmith_jobs import entry
+    from tunesmith_jobs import attempt, entry
     from tunesmith_jobs.spool import Spool, SpoolLock
 
     monkeypatch.setattr(entry, "_WATCH_SECONDS", 0.02)
-    monkeypatch.setattr(entry, "LAST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "LAST_WORD_SECONDS", 0.0)
     left: list[int] = []
     monkeypatch.setattr(entry.os, "_exit", lambda code: left.append(code) or watch._over.set())
     document: JobDocument = make_document(tmp_path, AWAY)

@@ -8,6 +8,7 @@ from fake_plane import make_document
 
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
+from tunesmith_jobs import attempt
 from tunesmith_jobs.document import read_outcome, write_outcome
 from tunesmith_jobs.train import worker
 
@@ -48,7 +49,7 @@ def test_of_several_workers_one_that_failed_has_ray_end_the_others(
         tmp_path, "http://127.0.0.1:9", spec={"model_name_or_path": model, "train_file": model}
     )
     (tmp_path / "job.json").write_text(document.model_dump_json())
-    monkeypatch.setattr(worker, "_DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "_DRAIN_SECONDS", 0.0)
     ends: list[Any] = [FULL]
     monkeypatch.setattr(worker, "_train", lambda *_: ends.pop())
     uri = str(tmp_path / "job.json")

@@ -50,7 +50,7 @@ def passes(plane: Plane, clock: Clock, seconds: float) -> None:
         plane.tick()
 
 
-def say_silent(plane: Plane, task: TaskView, *workers: int, attempt: int = 1) -> None:
+def report_silent(plane: Plane, task: TaskView, *workers: int, attempt: int = 1) -> None:
     silent = [SilentWorker(worker=one, seconds=12, message=f"Worker {one} is silent.") for one in workers]
     plane.services.events.ingest(task.id, Report(attempt=attempt, silent=silent))
 
@@ -68,16 +68,16 @@ def test_a_silent_worker_is_shown_warned_of_once_and_forgotten_when_it_speaks(pl
     task = plane.running()
     assert plane.task(task.id).health is Health.LIVE
     for _ in range(3):
-        say_silent(plane, task, 1)
+        report_silent(plane, task, 1)
         plane.report(task)  # the first worker speaks: the task is heard of
         assert plane.task(task.id).health is Health.RECOVERING
     (line,) = [line for line in plane.services.workspace._read().values() if line.id == task.id]
     assert line.health is Health.RECOVERING
     assert warnings(plane, task) == ["worker_silent"]
-    say_silent(plane, task, 0, 1)
-    say_silent(plane, task)
+    report_silent(plane, task, 0, 1)
+    report_silent(plane, task)
     assert plane.task(task.id).health is Health.LIVE
-    say_silent(plane, task, 1)
+    report_silent(plane, task, 1)
     assert warnings(plane, task) == ["worker_silent"] * 3
     numbers = [event.n for event in plane.services.events.page(task.id, 0, 1000).data]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -87,7 +87,7 @@ def test_a_silent_worker_is_shown_warned_of_once_and_forgotten_when_it_speaks(pl
 def test_a_driver_that_speaks_of_silence_is_no_sign_of_life(plane: Plane) -> None:
     task = plane.running()
     heard = plane.task(task.id).heartbeat_at
-    say_silent(plane, task, 0)
+    report_silent(plane, task, 0)
     assert plane.task(task.id).heartbeat_at == heard
     plane.report(task)
     assert plane.task(task.id).heartbeat_at != heard
@@ -141,7 +141,7 @@ def test_a_job_that_is_heard_is_left_alone(plane: Plane, clock: Clock, who: str)
         if who == "a worker":
             plane.report(task)
         else:
-            say_silent(plane, task, 0)
+            report_silent(plane, task, 0)
     assert plane.jobs.kills == []
     assert "silent" not in warnings(plane, task)
 

@@ -5,12 +5,9 @@ how far it is, each file that it made, the last word. Secrets are read from this
 document allows their names. Needs no Ray and no torch.
 """
 
-import errno
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,80 +15,70 @@ from typing import Any
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.data_step import DataDocument, DataOutput, place_of
-from tunesmith.errors import InvalidData, InvalidInput, NotOurs, TunesmithError
-from tunesmith.events import DatasetMade, Finished, LogLine, Progress
-from tunesmith.lifecycle import REASONS, Desired, Reason
+from tunesmith.errors import InvalidInput
+from tunesmith.events import DatasetMade, LogLine, Progress
+from tunesmith.lifecycle import Desired, Reason
+from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
 from tunesmith.removal import discard
-from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.detect_format import recognise
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage
+from tunesmith_jobs.attempt import FIRST_REPLY_SECONDS, last_word, pass_on_sigterm
 from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
-from tunesmith_jobs.document import is_stop_requested, read_bytes, request_stop
+from tunesmith_jobs.document import is_stop_requested, read_bytes
+from tunesmith_jobs.failures import Stopped, StorageFailed, outcome_of
 from tunesmith_jobs.report import Outlet, Reporter
 
-LAST_WORD_SECONDS = 15 * 60.0
-_FIRST_REPLY_SECONDS = 3.0
 _log = logging.getLogger("tunesmith_jobs.data.entry")
-
-
-class _Stopped(Exception):
-    """The task is to stop, or this attempt is over."""
 
 
 def main(uri: str) -> int:
     """Run one attempt; returns the exit code."""
     document = DataDocument.model_validate_json(read_bytes(uri))
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: request_stop(document))
+    pass_on_sigterm(document)
     with Reporter(document) as reporter:
-        reporter.wait_heard(_FIRST_REPLY_SECONDS)
+        reporter.wait_heard(FIRST_REPLY_SECONDS)
         if reporter.superseded:
             return 1
-        finished = work(document, reporter)
+        outcome = work(document, reporter)
         if reporter.superseded:
             return 1
-        reporter.emit(finished)
-        arrived = reporter.drain(LAST_WORD_SECONDS)
-    if arrived:
+        has_arrived = last_word(reporter, outcome)
+    if has_arrived:
         discard(Path(document.work_dir), document.task_id)
-    return 0 if arrived else 1
+    return 0 if has_arrived else 1
 
 
-def work(document: DataDocument, outlet: Outlet) -> Finished:
-    """Carry the operation out; returns the last word. What it made is reported on the way."""
-    began = time.perf_counter()
+def work(document: DataDocument, outlet: Outlet) -> Outcome:
+    """Carry the operation out; says how it ended. What it made is reported on the way."""
     try:
-        _check(document, outlet)
-        parameters = with_environment(document.parameters, document.environment)
-        _say(outlet, f"`{document.operation}` begins.")
-        spec = read_operation(document.operation, parameters)
-        meter = Meter(lambda *how_far: _tell(document, outlet, *how_far))
+        return _work(document, outlet)
+    except Exception as error:
+        outcome = outcome_of(error)
+        if outcome.reason is Reason.USER_CODE:
+            _log.exception("the operation failed")
+        return outcome
+
+
+def _work(document: DataDocument, outlet: Outlet) -> Outcome:
+    began = time.perf_counter()
+    _check(document, outlet)
+    parameters = with_environment(document.parameters, document.environment)
+    _report_line(outlet, f"`{document.operation}` begins.")
+    spec = read_operation(document.operation, parameters)
+    meter = Meter(lambda *how_far: _report_progress(document, outlet, *how_far))
+    try:
         with (
             going_outside(),  # a data set of the hub's may lie behind a proxy
             outlet.activities.doing(ActivityKind.PREPARING, Unit.ROWS, measure=lambda: meter.done),
         ):
             outputs = run(spec, Path(document.rows_dir), meter, document.task_id)
         made = [_kept(document, outlet, name, output) for name, output in outputs.items()]
-    except _Stopped:
-        return _ended(Reason.STOPPED_BY_USER, "Stopped on request; nothing is left of its rows.")
-    except InvalidData as error:
-        return _ended(Reason.BAD_DATA, _words(error))
-    except (InvalidInput, NotOurs) as error:
-        return _ended(Reason.BAD_PARAMETERS, _words(error))
-    except RowProblem as problem:
-        return _ended(Reason.BAD_DATA, f"{problem.message} {problem.hint or ''}".strip())
-    except MemoryError:
-        return _ended(Reason.OUT_OF_MEMORY, "It ran out of memory.")
-    except (TunesmithError, OSError) as error:
-        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return _ended(Reason.DISK_FULL if is_full else Reason.STORAGE, str(error)[-1000:])
-    except Exception as error:
-        _log.exception("the operation failed")
-        return _ended(Reason.USER_CODE, f"{type(error).__name__}: {str(error)[-1000:]}")
+    except OSError as error:  # what an operation reads and writes is the storage
+        raise StorageFailed(str(error)) from error
     for one in made:
         outlet.emit(one)
     rows = sum(one.rows for one in made)
@@ -99,15 +86,17 @@ def work(document: DataDocument, outlet: Outlet) -> Finished:
     words = ", ".join(
         f"{one.output}: {one.rows} rows" if len(made) > 1 else f"{one.rows} rows" for one in made
     )
-    return _ended(Reason.COMPLETED, f"{words} in {time.perf_counter() - began:.1f} s.")
+    return Outcome.because(Reason.COMPLETED, f"{words} in {time.perf_counter() - began:.1f} s.")
 
 
 def _check(document: DataDocument, outlet: Outlet) -> None:
     if outlet.desired is Desired.STOP or outlet.superseded or is_stop_requested(document):
-        raise _Stopped
+        raise Stopped("Stopped on request; nothing is left of its rows.")
 
 
-def _tell(document: DataDocument, outlet: Outlet, done: int, total: int, left: float | None) -> None:
+def _report_progress(
+    document: DataDocument, outlet: Outlet, done: int, total: int, left: float | None
+) -> None:
     _check(document, outlet)
     outlet.emit(Progress(step=done, total_steps=total, seconds_left=left))
 
@@ -142,16 +131,8 @@ def _kept(document: DataDocument, outlet: Outlet, name: str, output: DataOutput)
     )
 
 
-def _say(outlet: Outlet, message: str) -> None:
+def _report_line(outlet: Outlet, message: str) -> None:
     outlet.emit(LogLine(source="driver", message=message))
-
-
-def _ended(reason: Reason, message: str) -> Finished:
-    return Finished(outcome=REASONS[reason].end, reason=reason, message=message)
-
-
-def _words(error: TunesmithError) -> str:
-    return f"{error.message} {error.hint}" if error.hint else error.message
 
 
 def with_environment(parameters: dict[str, Any], allowed: Sequence[str]) -> dict[str, Any]:

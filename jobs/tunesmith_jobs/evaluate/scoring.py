@@ -120,7 +120,7 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     lengths = rows.lengths
     # As the trainer deals them: like lengths beside each other.
     order = sorted(range(len(rows)), key=lambda row: -int(lengths[row]))
-    work.tell(0, len(order))
+    work.report(0, len(order))
     with (
         work.outlet.activities.doing(ActivityKind.EVALUATING, Unit.ROWS, len(order)) as doing,
         torch.no_grad(),
@@ -135,7 +135,7 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
             with used.autocast():
                 scores.add(used.model, inputs)
             doing.done = min(first + size, len(order))
-            work.tell(min(first + size, len(order)), len(order))
+            work.report(min(first + size, len(order)), len(order))
     return scores.values()
 
 

@@ -185,7 +185,7 @@ def generate(work: Work, spec: GenerateSpec) -> Outcome:
     require_place(target, document.task_id, unfinished=is_given)
     target.parent.mkdir(parents=True, exist_ok=True)
     done = answers = 0
-    work.tell(done, total)
+    work.report(done, total)
     with staged(target, document.task_id) as part:
         claim(part, document.task_id)
         with (
@@ -200,7 +200,7 @@ def generate(work: Work, spec: GenerateSpec) -> Outcome:
                     file.write(json.dumps(talk.as_row(), ensure_ascii=False) + "\n")
                 done += len(talks)
                 doing.done = done
-                work.tell(done, total)
+                work.report(done, total)
         lay(part, target, document.task_id, unfinished=is_given)
     path = target / _FILE
     work.outlet.emit(

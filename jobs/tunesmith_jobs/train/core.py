@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Any
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
-from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.errors import InvalidInput
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.failures import BadCheckpoint, StorageFailed, Superseded, reason_of
-from tunesmith_jobs.logs import captured, log_line
+from tunesmith_jobs.attempt import guarded
+from tunesmith_jobs.failures import BadCheckpoint, NonFinite, Stopped, StorageFailed, Superseded
 from tunesmith_jobs.models.libraries import prepare_libraries, speed_up
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.run.facts import facts_of, free_memory, write_order
@@ -37,6 +36,7 @@ from tunesmith_jobs.train.run.interruption import (
     with_smaller_batches,
 )
 
+_BEFORE_START = "Stopped before the first step."
 _log = logging.getLogger("tunesmith_jobs.train")
 
 
@@ -67,10 +67,6 @@ class Identity:
     rank: int = 0
 
 
-class _StopBeforeStart(Exception):
-    """A stop was asked for before the first step."""
-
-
 def train(
     spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity, notices: Notices | None = None
 ) -> Outcome:
@@ -85,31 +81,28 @@ def train(
     """
     scratch = paths.scratch / f"rank-{identity.rank}" if identity.rank else paths.scratch
     emit = outlet.emit if identity.rank == 0 else _say_nothing
-    notices = notices or Notices()
-    with captured(outlet, spec.log_level, f"worker-{identity.rank}"), notices.handling_sigterm():
+    asked = notices or Notices()
+    source = f"worker-{identity.rank}"
+
+    def work() -> Outcome:
+        claim(paths.scratch, identity.task_id)
         try:
-            claim(paths.scratch, identity.task_id)
-            return _run(_Job(spec, paths, outlet, emit, identity, notices))
-        except Superseded:
-            return Outcome(outcome=State.FAILED, reason=Reason.JOB_LOST, superseded=True)
-        except _StopBeforeStart:
-            return Outcome.because(Reason.STOPPED_BY_USER, "Stopped before the first step.")
-        except Exception as error:
-            reason = reason_of(error, scratch if scratch.is_dir() else None)
-            text = (
-                f"{error.message} {error.hint or ''}".strip()
-                if isinstance(error, TunesmithError)
-                else str(error)
-            )
-            if reason is Reason.NUMERIC:
-                emit(Warned(code="numeric", message=text, hint=REASONS[reason].next_step))
-            lines = traceback.format_exc().strip().splitlines()
-            outlet.emit(log_line("error", "\n".join(lines[-30:]), f"worker-{identity.rank}"))
-            if notices.must_stop and identity.rank == 0:
-                # The signal also ended something that it needs, such as a process that reads rows.
-                words = f"Asked to stop by the machine; the last steps are not saved. {text}"
-                return Outcome.because(Reason.STOPPED_BY_USER, words[:2000])
-            return Outcome.because(reason, (text or type(error).__name__)[:2000])
+            return _run(_Job(spec, paths, outlet, emit, identity, asked))
+        except NonFinite as error:
+            emit(Warned(code="numeric", message=str(error), hint=REASONS[Reason.NUMERIC].next_step))
+            raise
+
+    with asked.handling_sigterm():
+        outcome = guarded(outlet, work, source=source, scratch=scratch, level=spec.log_level)
+        if asked.must_stop and identity.rank == 0 and _has_failed(outcome):
+            # The signal also ended something that it needs, such as a process that reads rows.
+            words = f"Asked to stop by the machine; the last steps are not saved. {outcome.message}"
+            return Outcome.because(Reason.STOPPED_BY_USER, words[:2000])
+        return outcome
+
+
+def _has_failed(outcome: Outcome) -> bool:
+    return outcome.outcome is State.FAILED and not outcome.superseded
 
 
 def _say_nothing(payload: JobPayload) -> None:
@@ -135,7 +128,7 @@ class _Phases:
         if self._outlet.superseded:
             raise Superseded
         if self._outlet.desired is Desired.STOP or self._notices.must_stop:
-            raise _StopBeforeStart
+            raise Stopped(_BEFORE_START)
 
 
 @dataclass(frozen=True)
@@ -229,7 +222,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
         return end.step
     if end.was_stopped:
         if not end.step:
-            raise _StopBeforeStart
+            raise Stopped(_BEFORE_START)
         return Outcome.because(
             Reason.STOPPED_BY_USER, f"Stopped after step {end.step}; its checkpoint is saved."
         )

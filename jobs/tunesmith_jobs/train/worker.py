@@ -20,6 +20,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.alive import alive
+from tunesmith_jobs.attempt import report_work
 from tunesmith_jobs.document import (
     count_restart,
     is_stop_requested,
@@ -27,12 +28,10 @@ from tunesmith_jobs.document import (
     read_outcome,
     write_outcome,
 )
-from tunesmith_jobs.report import Outlet, Reporter
+from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.core import Identity, Paths, train
 from tunesmith_jobs.train.run.interruption import Notices
 from tunesmith_jobs.train.telemetry.system import sampled
-
-_DRAIN_SECONDS = 2.0
 
 
 class Silent:
@@ -99,12 +98,7 @@ def _work(document: JobDocument, rank: int, is_drained: Callable[[], bool]) -> O
     restart = count_restart(document)
     # The first worker lies where the driver does: they share a spool. What it is told, the others follow.
     notices = Notices(is_drained, functools.partial(is_stop_requested, document))
-    with Reporter(document, lock_timeout=120) as reporter:
-        outcome = _train(document, reporter, rank, restart, notices)
-        if not outcome.superseded:
-            reporter.drain(_DRAIN_SECONDS)
-            write_outcome(document, outcome)
-        return outcome
+    return report_work(document, lambda reporter: _train(document, reporter, rank, restart, notices))
 
 
 def _train(document: JobDocument, outlet: Outlet, rank: int, restart: int, notices: Notices) -> Outcome:

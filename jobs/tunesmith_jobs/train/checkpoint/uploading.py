@@ -121,10 +121,10 @@ class Uploader:
         self._queue.put(_Order(step, folder, dict(metrics), ready, best_step, files, written))
 
     def report_again(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
-        """Say of a checkpoint that is stored what was measured of it since."""
+        """Report of a checkpoint that is stored what was measured of it since."""
         manifest = self._store.manifest(step)
         if manifest is not None:
-            self._tell(step, manifest, self._store.uri(step), metrics, is_best=step == best_step)
+            self._report(step, manifest, self._store.uri(step), metrics, is_best=step == best_step)
 
     def close(self) -> None:
         """Wait until all is stored.
@@ -187,7 +187,7 @@ class Uploader:
             return
         discard(order.folder)  # a storage that copies leaves it
         self.last_step = order.step
-        self._tell(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
+        self._report(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
         pinned = self._pinned()
         try:
             if pinned is not None and self._store.is_whole(order.step, manifest):
@@ -195,7 +195,7 @@ class Uploader:
         except OSError as error:  # what is not removed costs room, not the training: it is tried again
             _log.warning("older checkpoints are not removed: %s", error)
 
-    def _tell(
+    def _report(
         self, step: int, manifest: Manifest, uri: str, metrics: Mapping[str, float], *, is_best: bool
     ) -> None:
         self._emit(

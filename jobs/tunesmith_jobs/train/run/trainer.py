@@ -240,7 +240,7 @@ class TuneTrainer(CheckpointingTrainer):
             self._save_checkpoint(self.model_wrapped, None)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
-    # --- what is said
+    # --- what is reported
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Report the window. Called by the Trainer at the steps that `RunCallback` names, and once at the end."""
@@ -267,7 +267,7 @@ class TuneTrainer(CheckpointingTrainer):
         if window.seconds > 0:
             values["tokens_per_second"] = sums[1] / window.seconds
             values["samples_per_second"] = sums[3] / window.seconds
-        self.say(values)
+        self.report(values)
         window.restart()
         # The Trainer keeps every line it ever logged in the checkpoint; the event log has them already.
         self.state.log_history.clear()
@@ -278,7 +278,7 @@ class TuneTrainer(CheckpointingTrainer):
         if self.run.window.targets > 0:
             self.log({"learning_rate": self._get_learning_rate()})
 
-    def say(self, values: dict[str, float]) -> None:
+    def report(self, values: dict[str, float]) -> None:
         """Emit measurements at the current step."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self.run.latest |= {name: value for name, value in finite.items() if name in _CHECKPOINT_METRICS}
@@ -332,7 +332,7 @@ class TuneTrainer(CheckpointingTrainer):
         if self.args.world_size > 1:
             scores.sums = self.accelerator.reduce(scores.sums, reduction="sum")
         values = scores.values()
-        self.say(values)
+        self.report(values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, values)
         return values
 
