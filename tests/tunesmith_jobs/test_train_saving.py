@@ -26,7 +26,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
     def evaluate(self: Any, *_: Any, **__: Any) -> dict[str, float]:
         loss = values[self.state.global_step]
         found = {"eval_loss": loss, "eval_perplexity": math.exp(loss)}
-        self.say(found)
+        self.report(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
 
