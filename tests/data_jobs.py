@@ -5,10 +5,11 @@ from pathlib import Path
 
 from conftest_platform import Plane
 
-from tunesmith.data_step import PROGRAM, DataDocument
+from tunesmith.data_step import DataDocument
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
 from tunesmith.outcome import Outcome
+from tunesmith.spec.dataset import DATASET
 from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.data import entry
 from tunesmith_platform.backends.protocols import JobStatus
@@ -36,7 +37,7 @@ def waiting(plane: Plane) -> list[str]:
     return [
         job
         for job, status in jobs.jobs.items()
-        if status is JobStatus.PENDING and jobs.programs.get(job) == PROGRAM
+        if status is JobStatus.PENDING and jobs.programs.get(job) == DATASET.program
     ]
 
 

@@ -8,6 +8,7 @@ from conftest_platform import Plane
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import ErrorResponse
 from tunesmith.lifecycle import Reason
+from tunesmith.spec.training import TrainSpec
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.tasks.inputs import TrainInputs
@@ -18,12 +19,11 @@ SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 def look_at_little(plane: Plane) -> None:
     """Let tasks be given what is not there; only the paths are taken over."""
 
-    def look(new: Any) -> TrainInputs:
-        spec = new.spec
+    def look(spec: TrainSpec) -> TrainInputs:
         model = spec.model_name_or_path if spec.model_name_or_path.startswith("/") else "/m"
         return TrainInputs(model_path=model, train_path=spec.train_file, output_dir=spec.output_dir)
 
-    plane.services.tasks._check = look
+    plane.training.look_at = look
 
 
 def error_of(reply: Any) -> Any:

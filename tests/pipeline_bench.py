@@ -95,7 +95,13 @@ class Bench:
         number = self.plane.task(task_id).attempt
         self.plane.job(task, JobStatus.RUNNING, number)
         self.plane.tick()
-        finished = {"kind": "finished", "outcome": outcome, "reason": outcome, "model_uri": "/models/out"}
+        (self.folder / "out").mkdir(exist_ok=True)
+        finished = {
+            "kind": "finished",
+            "outcome": outcome,
+            "reason": outcome,
+            "model_uri": str(self.folder / "out"),
+        }
         if outcome == "failed":
             finished |= {"reason": "out_of_memory"}
         self.plane.report(task, finished, attempt=number)

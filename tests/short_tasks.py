@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.client import Client
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 from tunesmith.views import TaskView
 
 
@@ -35,7 +35,7 @@ def submit_short(client: Client, model: Path, rows: Path, steps: int, **spec: An
         "lora_dropout": 0.1,
         "gradient_checkpointing": False,
     }
-    return client.create_task(NewTask.model_validate({"spec": base | spec}))
+    return client.create_task(NewTrainTask.model_validate({"spec": base | spec}))
 
 
 def losses(client: Client, task: TaskView) -> dict[int, float]:

@@ -19,7 +19,7 @@ from tunesmith.cli.watching import watch_task
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 from tunesmith.views import TaskView
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def main() -> int:
     cli("up", "--allow", str(ROOT / "configs"))
     cli("models", "pull", MODEL)
     client = Client()
-    task = client.create_task(NewTask.model_validate({"spec": SPEC, "name": "ember", "tags": ["demo"]}))
+    task = client.create_task(NewTrainTask.model_validate({"spec": SPEC, "name": "ember", "tags": ["demo"]}))
     console.print(f"\nSubmitted [bold]{task.name}[/bold] ({task.id}).")
     done = watch_task(client, task.id, console)
     if done.state is not State.COMPLETED:

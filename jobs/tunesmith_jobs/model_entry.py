@@ -10,7 +10,6 @@ import datetime as dt
 from tunesmith.lifecycle import Reason
 from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
-from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs import model_worker
 from tunesmith_jobs.document import read_outcome
@@ -30,8 +29,7 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     from ray.exceptions import RayError
 
     has_gpu = connect(document, model_worker.spec_of(document).device)
-    # Weights are merged in main memory.
-    use_gpu = has_gpu and document.kind is not Kind.PACKAGE
+    use_gpu = has_gpu and document.use_gpu
     resources = resources_of(TrainSpec.stored(document.training), use_gpu, ray.nodes())
     # Left to itself, Ray starts a task that ran out of memory again without end.
     worker = ray.remote(model_worker.run).options(

@@ -4,16 +4,16 @@ Known failures become an outcome, never an exception: that is for a process that
 knows nothing of Ray.
 """
 
+import pkgutil
 from pathlib import Path
+from typing import cast
 
 from tunesmith.events import Phase
-from tunesmith.model_step import MODEL_STEPS, ModelDocument
+from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard
-from tunesmith.spec.evaluation import EvaluateSpec
-from tunesmith.spec.generate import GenerateSpec
+from tunesmith.spec.kinds import kind_of
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import guarded, report_work
 from tunesmith_jobs.document import read_bytes
@@ -33,7 +33,7 @@ def read(uri: str) -> ModelDocument:
 
 def spec_of(document: ModelDocument) -> ModelUseSpec:
     """The parameters of a document's task."""
-    return MODEL_STEPS[document.kind].stored(document.spec)
+    return cast(ModelUseSpec, kind_of(document.kind).spec.stored(document.spec))
 
 
 def run(uri: str) -> str:
@@ -61,17 +61,7 @@ def _work(work: Work, spec: ModelUseSpec) -> Outcome:
     work.check()
     prepare_libraries()
     work.phase_done(Phase.IMPORTS)
-    match spec:
-        case EvaluateSpec():
-            from tunesmith_jobs.evaluate.scoring import evaluate
-
-            return evaluate(work, spec)
-        case GenerateSpec():
-            from tunesmith_jobs.generate.answering import generate
-
-            return generate(work, spec)
-        case PackageSpec():
-            from tunesmith_jobs.package.merging import package
-
-            return package(work, spec)
-    raise AssertionError(f"no work for {type(spec).__name__}")
+    program = kind_of(work.document.kind).work
+    assert program is not None, f"`{work.document.kind}` names no work"
+    outcome: Outcome = pkgutil.resolve_name(program)(work, spec)
+    return outcome

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.job import AttemptDocument
 
-PROGRAM = "tunesmith_jobs.data.entry"
-"""The module that Ray runs."""
 FOLDER = "datasets"
 """Where the files of data sets lie in storage."""
 

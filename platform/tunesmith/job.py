@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tunesmith.spec.task import RENAMED_KINDS, Kind
+from tunesmith.spec.kinds import name_of_today
 
 
 class AttemptDocument(BaseModel):
@@ -26,7 +26,7 @@ class AttemptDocument(BaseModel):
     model_config = ConfigDict(extra="ignore")
     task_id: str
     attempt: int = Field(ge=1)
-    kind: Kind
+    kind: str
     name: str
     spec: dict[str, Any] = Field(description="The task's frozen parameters.")
     api_url: str = Field(description="Where to report.")
@@ -50,8 +50,8 @@ class AttemptDocument(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_token(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("kind") in RENAMED_KINDS:
-            given = given | {"kind": RENAMED_KINDS[given["kind"]]}
+        if isinstance(given, dict) and isinstance(given.get("kind"), str):
+            given = given | {"kind": name_of_today(given["kind"])}
         return _completed(given, lambda secret: report_token(secret, given["task_id"], given["attempt"]))
 
 

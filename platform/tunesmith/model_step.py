@@ -8,20 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.job import AttemptDocument
-from tunesmith.spec.evaluation import EvaluateSpec
-from tunesmith.spec.generate import GenerateSpec
-from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package import PackageSpec
-from tunesmith.spec.task import Kind
 
-PROGRAM = "tunesmith_jobs.model_entry"
-"""The module that Ray runs."""
-MODEL_STEPS: dict[Kind, type[ModelUseSpec]] = {
-    Kind.EVALUATE: EvaluateSpec,
-    Kind.GENERATE: GenerateSpec,
-    Kind.PACKAGE: PackageSpec,
-}
-"""Each kind of task that uses a model with its parameters."""
 METRIC_PREFIX = "eval_"
 """What the names of an evaluation's measurements begin with in charts, and not in what it hands on."""
 
@@ -57,4 +44,5 @@ class ModelDocument(AttemptDocument):
     )
     artifact_uri: str | None = Field(None, description="Where a packaged model goes.")
     output_dir: str | None = None
+    use_gpu: bool = Field(True, description="Whether a GPU is of use, where the cluster has one.")
     origin: ModelOrigin = Field(default_factory=ModelOrigin)

@@ -9,7 +9,6 @@ from tunesmith.data_step import DataOutput
 from tunesmith.lifecycle import State
 from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
-from tunesmith.spec.pipeline import StepKind
 from tunesmith.spec.pipeline_file import MAX_YAML_CHARACTERS
 from tunesmith.spec.task import Name
 
@@ -41,7 +40,7 @@ class StepView(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     id: str
-    kind: StepKind
+    kind: str = Field(description="The kind of its task.")
     component: str
     method: str
     needs: list[str]

@@ -206,9 +206,9 @@ def _run(
     if "template" not in task:
         _check(found)
     if client is not None:
-        return _watched(client, {"kind": "train", **task, "spec": found}, progress)
+        return _watched(client, {**task, "spec": found}, progress)
     with Client() as own:
-        return _watched(own, {"kind": "train", **task, "spec": found}, progress)
+        return _watched(own, {**task, "spec": found}, progress)
 
 
 def _check(parameters: Mapping[str, Any]) -> None:

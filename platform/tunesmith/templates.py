@@ -12,12 +12,13 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.base import Notice
+from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.given import Given
+from tunesmith.spec.kinds import DEFAULT_KIND, KindName, kind_of
 from tunesmith.spec.parameter import Group, default_of, names_with
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.roles import Role
-from tunesmith.spec.task import Kind, Name
+from tunesmith.spec.task import Name
 from tunesmith.spec.training import TrainSpec
 
 PLACES = frozenset(names_with(TrainSpec, Role.PLACE))
@@ -30,7 +31,7 @@ class Template(Given):
     """A template as it is written down: in YAML, and where it is saved or changed."""
 
     name: Name
-    kind: Kind = Kind.TRAIN
+    kind: KindName = DEFAULT_KIND
     description: str = Field("", max_length=2000, description="What it is for.")
     description_zh: str = Field("", max_length=2000, description="The same in Chinese.")
     hides: list[Group] = Field(
@@ -75,8 +76,14 @@ class TemplateChange(Given):
     parameters: dict[str, Any] | None = None
 
 
-def check_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
-    """Check some of a task's parameters.
+def check_parameters(
+    given: Mapping[str, Any], kind: str = DEFAULT_KIND
+) -> tuple[dict[str, Any], list[Notice]]:
+    """Check some of the parameters of a task.
+
+    Args:
+        given: The parameters.
+        kind: The task's kind.
 
     Returns:
         Their values under the parameters' own names, and what was mapped or has no effect.
@@ -85,20 +92,21 @@ def check_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Not
         UnknownField: A key that is neither a parameter nor an alias, with a "did you mean".
         InvalidInput: A value of a wrong type or out of bounds, or parameters that rule each other out.
     """
-    named = set(TrainSpec.canonical(given)[0])
+    form = kind_of(kind).spec
+    named = set(form.canonical(given)[0])
     stand_ins = {
         name: _STAND_IN
-        for name, info in TrainSpec.model_fields.items()
+        for name, info in form.model_fields.items()
         if info.is_required() and name not in named
     }
     try:
-        spec = TrainSpec.read({**stand_ins, **given})
+        spec = form.read({**stand_ins, **given})
     except InvalidInput as error:
         # What only lacks rows to evaluate on is no fault of a template: they come with the task.
-        if "eval_file" in named:
+        if "eval_file" in named or "eval_file" not in form.model_fields:
             raise
         try:
-            spec = TrainSpec.read({**stand_ins, "eval_file": _STAND_IN, **given})
+            spec = form.read({**stand_ins, "eval_file": _STAND_IN, **given})
         except InvalidInput:
             raise error from None
     values = spec.model_dump(mode="json")
@@ -107,20 +115,23 @@ def check_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Not
     ]
 
 
-def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(values: Mapping[str, Any], kind: str = DEFAULT_KIND) -> dict[str, Any]:
     """The parameters of a task that are not what they would be if nobody had chosen them."""
-    spec = TrainSpec.stored(values)
+    form = kind_of(kind).spec
+    spec = form.stored(values)
     dumped = spec.model_dump(mode="json")
     return {
         name: dumped[name]
-        for name, info in TrainSpec.model_fields.items()
+        for name, info in form.model_fields.items()
         if info.is_required() or getattr(spec, name) != default_of(info, spec.__dict__)
     }
 
 
-def as_template(values: Mapping[str, Any], *, with_places: bool = False) -> dict[str, Any]:
+def as_template(
+    values: Mapping[str, Any], kind: str = DEFAULT_KIND, *, with_places: bool = False
+) -> dict[str, Any]:
     """A task's chosen parameters as a template keeps them."""
-    found = chosen(values)
+    found = chosen(values, kind)
     return found if with_places else {name: value for name, value in found.items() if name not in PLACES}
 
 
@@ -131,7 +142,7 @@ def to_yaml(template: Template) -> str:
     """A template as YAML, which `from_yaml` reads back as it was."""
     data = template.model_dump(mode="json", include=set(Template.model_fields), exclude_defaults=True)
     ordered = {name: data[name] for name in Template.model_fields if name in data}
-    ordered = {"name": ordered.pop("name"), "kind": template.kind.value, **ordered}
+    ordered = {"name": ordered.pop("name"), "kind": template.kind, **ordered}
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -159,12 +170,13 @@ def from_yaml(text: str) -> Template:
         template = Template.model_validate({str(key): value for key, value in data.items()})
     except ValidationError as error:
         raise invalid_input(error, Template) from error
-    template.parameters = {name: _unspoilt(name, value) for name, value in template.parameters.items()}
+    form = kind_of(template.kind).spec
+    template.parameters = {name: _unspoilt(form, name, value) for name, value in template.parameters.items()}
     return template
 
 
-def _unspoilt(name: str, value: Any) -> Any:
+def _unspoilt(form: type[Spec], name: str, value: Any) -> Any:
     """YAML reads a bare `no` as false, where it is one of a parameter's choices."""
-    info = TrainSpec.model_fields.get(name)
+    info = form.model_fields.get(name)
     choices = get_args(info.annotation) if info and get_origin(info.annotation) is Literal else ()
     return "no" if value is False and "no" in choices else value

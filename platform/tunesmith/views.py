@@ -15,7 +15,6 @@ from tunesmith.errors import Fault
 from tunesmith.events import AnyPayload
 from tunesmith.lifecycle import Desired, Reason, State, WaitsFor
 from tunesmith.spec.base import Notice
-from tunesmith.spec.task import Kind
 
 Item = TypeVar("Item")
 
@@ -79,7 +78,7 @@ class TaskView(_View):
     """A task as it stands."""
 
     id: str
-    kind: Kind
+    kind: str = Field(description="Its kind of task.")
     name: str
     project: str
     state: State

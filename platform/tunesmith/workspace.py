@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.lifecycle import Reason, State, WaitsFor
-from tunesmith.spec.task import Kind
 from tunesmith.views import Health, ProgressView
 
 
@@ -22,7 +21,7 @@ class TaskLine(_View):
     """A task in the list: what changes while it runs, without its parameters."""
 
     id: str
-    kind: Kind
+    kind: str = Field(description="Its kind of task.")
     name: str
     project: str
     state: State

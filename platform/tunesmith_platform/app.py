@@ -19,7 +19,6 @@ from fastapi.routing import APIRoute
 
 import tunesmith
 from tunesmith.home import Home
-from tunesmith.spec.task import NewTask
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
 from tunesmith_platform.backends.compute import ComputeService
@@ -29,7 +28,6 @@ from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets import endpoints as dataset_endpoints
-from tunesmith_platform.datasets.operations import DataTaskService
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
@@ -44,7 +42,6 @@ from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, Contained, install_errors
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.mirror.service import Mirror
-from tunesmith_platform.model_tasks.service import ModelTaskService
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
@@ -80,7 +77,8 @@ from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks import endpoints as task_endpoints
 from tunesmith_platform.tasks.derive import TaskVerbs
-from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
+from tunesmith_platform.tasks.kinds.base import Parts
+from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates import endpoints as template_endpoints
@@ -113,16 +111,12 @@ def build_services(
     runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)
-
-    def check(new: NewTask) -> TrainInputs:
-        return check_train_inputs(new.spec, settings, models, datasets, compute=compute.look())
-
-    tasks, templates = TaskService(database, hub, settings, check), TemplateService(database)
+    kinds = Kinds(Parts(database, settings, models, datasets, compute))
+    tasks, templates = TaskService(database, hub, settings, kinds), TemplateService(database)
     events = EventService(database, hub, settings.report_secret_file)
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
     workspace = Workspace(database, settings)
-    model_tasks = ModelTaskService(database, settings, tasks, datasets, models)
     return Services(
         settings=settings,
         database=database,
@@ -146,11 +140,8 @@ def build_services(
         datasets=datasets,
         uploads=UploadService(database, settings, datasets),
         reports=ReportService(settings, models, datasets),
-        data_tasks=DataTaskService(database, settings, tasks, datasets),
-        model_tasks=model_tasks,
-        pipelines=PipelineService(
-            database, hub, settings, lambda name: datasets.find(name).path, model_tasks.look_at
-        ),
+        kinds=kinds,
+        pipelines=PipelineService(database, hub, settings, lambda name: datasets.find(name).path, kinds),
         estimates=EstimateService(database, settings, jobs, models, datasets, compute=compute),
         monitoring=MonitoringService(database, settings, events, series, checkpoints),
         workspace=workspace,

@@ -11,7 +11,16 @@ def sent_as(verb: str, body: BaseModel) -> str:
     Raises:
         InvalidInput: It is nested so deeply that it cannot be written out.
     """
+    return f"{verb} {sent(body)}"
+
+
+def sent(body: BaseModel) -> str:
+    """A body in one form.
+
+    Raises:
+        InvalidInput: It is nested so deeply that it cannot be written out.
+    """
     try:
-        return f"{verb} {body.model_dump_json()}"
+        return body.model_dump_json()
     except (ValueError, RecursionError):
         raise InvalidInput("What was sent is nested too deeply.", hint="Write it flatter.") from None

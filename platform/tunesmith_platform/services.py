@@ -6,7 +6,6 @@ from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.checkpoints.service import CheckpointService
-from tunesmith_platform.datasets.operations import DataTaskService
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
@@ -15,7 +14,6 @@ from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.model_tasks.service import ModelTaskService
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring.following import WorkspaceFeed
 from tunesmith_platform.monitoring.service import MonitoringService
@@ -30,6 +28,7 @@ from tunesmith_platform.sse import Streams
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.derive import TaskVerbs
+from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates.service import TemplateService
@@ -61,8 +60,7 @@ class Services:
     datasets: DatasetService
     uploads: UploadService
     reports: ReportService
-    data_tasks: DataTaskService
-    model_tasks: ModelTaskService
+    kinds: Kinds
     pipelines: PipelineService
     estimates: EstimateService
     monitoring: MonitoringService

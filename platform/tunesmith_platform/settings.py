@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tunesmith.home import Home
 from tunesmith.notifications import Language
+from tunesmith.spec.kinds import Room
 from tunesmith.storage import local_path
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
@@ -33,6 +34,14 @@ class _Resolved(NamedTuple):
     roots: tuple[Path, ...] = ()
     saved: tuple[Path, ...] = ()
     made: tuple[Path, ...] = ()
+
+
+ROOM_SETTINGS = {
+    Room.TRAIN: "max_concurrent_jobs",
+    Room.MODEL: "max_model_jobs",
+    Room.DATA: "max_data_jobs",
+}
+"""What says how many jobs find place in a room."""
 
 
 class Settings(BaseSettings):
@@ -111,6 +120,11 @@ class Settings(BaseSettings):
     check_memory_bytes: int = Field(
         2 * 2**30, ge=512 * 2**20, description="What one of them may take of memory before it is replaced."
     )
+    max_model_jobs: int = Field(
+        1,
+        ge=1,
+        description="Tasks that use a model (evaluate, generate, package) at a time, beside those that train.",
+    )
     max_data_jobs: int = Field(2, ge=1, description="Tasks that work on data at a time.")
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],
@@ -168,6 +182,10 @@ class Settings(BaseSettings):
     def silent_worker_seconds(self) -> float:
         """After how long a driver reports a worker: within the time in which its task is to be heard of."""
         return 0.8 * self.heartbeat_timeout_seconds
+
+    def rooms(self) -> dict[Room, int]:
+        """How many jobs find place in each room at a time."""
+        return {room: getattr(self, name) for room, name in ROOM_SETTINGS.items()}
 
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""

@@ -139,7 +139,7 @@ def probe(spec: dict[str, Any], folder: Path) -> dict[str, float]:
 def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     """The estimate by formula."""
     from tunesmith.home import Home
-    from tunesmith.spec.task import NewTask
+    from tunesmith.spec.training import TrainSpec
     from tunesmith_platform.db.engine import Database
     from tunesmith_platform.estimates.service import EstimateService
     from tunesmith_platform.settings import Settings
@@ -150,7 +150,7 @@ def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     settings = Settings(home=home.root, allowed_roots=[Path("/")])
     database = Database(settings.database_url)
     database.migrate()
-    view = EstimateService(database, settings, FakeJobs()).estimate(NewTask.model_validate({"spec": spec}))
+    view = EstimateService(database, settings, FakeJobs()).estimate(TrainSpec.read(spec))
     return {
         "memory": view.memory.peak,
         "seconds": view.time.seconds_per_step,

@@ -114,7 +114,7 @@ class Sides:
 
     def task(self) -> tuple[float, dict[str, float]]:
         """Seconds from submitting a task until it has taken its first step, and those of each phase."""
-        from tunesmith.spec.task import NewTask
+        from tunesmith.spec.task import NewTrainTask
 
         spec = {
             "model_name_or_path": str(self.model), "train_file": str(self.rows), "max_steps": STEPS, "r": 16,
@@ -122,7 +122,7 @@ class Sides:
             "learning_rate": 1e-4, "logging_steps": 1, "save_strategy": "no", "gradient_checkpointing": False,
         }  # fmt: skip
         began = time.time()
-        task = self.client.create_task(NewTask.model_validate({"spec": spec}))
+        task = self.client.create_task(NewTrainTask.model_validate({"spec": spec}))
         done = self.client.wait(task.id, timeout=300)
         assert done.state == "completed", done.message
         phases: dict[str, float] = {}

@@ -79,9 +79,9 @@ def bare(spec: dict[str, Any], folder: Path, threads: int) -> float:
 
 def as_task(client: Any, spec: dict[str, Any]) -> tuple[float, int, dict[str, float]]:
     """Steps per second inside a task, its threads, and the seconds of each phase of its start."""
-    from tunesmith.spec.task import NewTask
+    from tunesmith.spec.task import NewTrainTask
 
-    task = client.create_task(NewTask.model_validate({"spec": spec}))
+    task = client.create_task(NewTrainTask.model_validate({"spec": spec}))
     done = client.wait(task.id, timeout=900)
     assert done.state == "completed", done.message
     times: dict[int, float] = {}

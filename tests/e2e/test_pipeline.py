@@ -10,7 +10,6 @@ import pytest
 from tunesmith.client import Client
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import Kind
 
 PIPELINE = """
 components:
@@ -72,8 +71,8 @@ def test_a_pipeline_runs_from_rows_to_an_evaluated_model(
     evaluate = done.steps[-1]
     assert (evaluate.output["metrics"]["rows"], evaluate.output["metrics"]["loss"] > 0) == (30, True)
     used = client.task(evaluate.task_id or "")
-    assert (used.kind, used.parent_id, used.state) == (Kind.EVALUATE, task.id, State.COMPLETED)
-    made = [task for task in client.tasks() if task.kind is Kind.DATASET]
+    assert (used.kind, used.parent_id, used.state) == ("evaluate", task.id, State.COMPLETED)
+    made = [task for task in client.tasks() if task.kind == "dataset"]
     assert [task.state for task in made] == [State.COMPLETED] * 3, "each step on data is a task"
     assert all(task.progress.percent == 100 for task in made)
     again = client.pipelines.wait(client.pipelines.run({"yaml": document}).id)

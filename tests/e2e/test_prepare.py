@@ -14,7 +14,7 @@ from tunesmith.client import Client
 from tunesmith.errors import QuotaExceeded
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -61,7 +61,7 @@ def spec(tiny_model: Path, train_file: str, **more: Any) -> dict[str, Any]:
 
 
 def run(client: Client, **given: Any) -> tunesmith.views.TaskView:
-    task = client.create_task(NewTask.model_validate({"spec": given}))
+    task = client.create_task(NewTrainTask.model_validate({"spec": given}))
     return client.wait(task.id, timeout=180)
 
 
@@ -139,11 +139,11 @@ def test_a_quota_that_runs_out_saves_then_stops_and_goes_on_after_a_grant(
     client.quota.grant(3, "small", note="three checkpoints")
     wanted = spec(tiny_model, files["chat"], save_steps=5, max_steps=40)
     with pytest.raises(QuotaExceeded) as refused:
-        client.create_task(NewTask.model_validate({"spec": wanted, "project": "small"}))
+        client.create_task(NewTrainTask.model_validate({"spec": wanted, "project": "small"}))
     assert "8" in refused.value.message
     client.quota.grant(5, "small")
     task = client.create_task(
-        NewTask.model_validate({"spec": wanted | {"max_steps": 40}, "project": "small"})
+        NewTrainTask.model_validate({"spec": wanted | {"max_steps": 40}, "project": "small"})
     )
     client.quota.grant(-5, "small", note="taken away again")
     stopped = client.wait(task.id, timeout=180)

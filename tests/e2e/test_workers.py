@@ -10,7 +10,7 @@ from tunesmith.client import Client
 from tunesmith.events import TrainingStarted
 from tunesmith.home import Home
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 from tunesmith.views import TaskView
 
 STEPS = 12
@@ -47,7 +47,7 @@ def trained(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskVi
         "gradient_checkpointing": False,
         "resources_per_worker": {"CPU": 1},
     }
-    task = client.create_task(NewTask.model_validate({"spec": base | spec}))
+    task = client.create_task(NewTrainTask.model_validate({"spec": base | spec}))
     done = client.wait(task.id, timeout=180)
     assert done.state is State.COMPLETED, done.message
     return done

@@ -22,7 +22,7 @@ from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
 from tunesmith.job import read_secret
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 from tunesmith.storage import open_storage
 from tunesmith.views import EventView, TaskView
 
@@ -184,10 +184,10 @@ def stop_all(world: World) -> None:
             client.wait(task.id, timeout=_END_SECONDS)
 
 
-def _body(world: World, episode: Episode) -> NewTask:
+def _body(world: World, episode: Episode) -> NewTrainTask:
     out = world.root / f"out-{episode.seed}"
     out.mkdir(exist_ok=True)
-    return NewTask.model_validate(
+    return NewTrainTask.model_validate(
         {
             "name": f"seed-{episode.seed}",
             "spec": {

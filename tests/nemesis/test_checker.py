@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 
 from tunesmith.artifacts import MANIFEST, Manifest, list_files
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.task import Kind
 from tunesmith.views import CheckpointView, EventView, ProgressView, TaskView
 
 BEGIN = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
@@ -57,7 +56,7 @@ def seen(tmp_path: Path) -> Seen:
         event(3, 9, kind="state", state="completed"),
     ]
     task = TaskView(
-        id="t1", kind=Kind.TRAIN, name="t", project="default", state=State.COMPLETED, desired=Desired.RUN, priority=0,
+        id="t1", kind="train", name="t", project="default", state=State.COMPLETED, desired=Desired.RUN, priority=0,
         tags=[], notes="mine", attempt=1, progress=ProgressView(), spec={}, events=3, model_uri=str(model),
         created_at=BEGIN,
     )  # fmt: skip

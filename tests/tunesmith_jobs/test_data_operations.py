@@ -19,7 +19,6 @@ from tunesmith.events import DatasetMade
 from tunesmith.lifecycle import Reason, State
 from tunesmith.outcome import Outcome
 from tunesmith.spec.dataset import read_operation
-from tunesmith.spec.task import Kind
 from tunesmith_jobs.data import disk_hash_table, duplicates, entry, meter
 from tunesmith_jobs.data.operations import run
 
@@ -269,7 +268,7 @@ def test_the_job_has_a_last_word_whatever_comes(
         document = DataDocument(
             task_id="task-1",
             attempt=1,
-            kind=Kind.DATASET,
+            kind="dataset",
             name="t",
             spec={},
             api_url="http://127.0.0.1:1",

@@ -11,9 +11,9 @@ from training_run import events, losses, run, write_rows
 
 from tunesmith.artifacts import faults_of
 from tunesmith.lifecycle import Desired, Reason
-from tunesmith.model_step import MODEL_STEPS, ModelDocument
+from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import kind_of
 from tunesmith_jobs import model_worker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,7 +37,7 @@ class Trained:
 
     def use(self, kind: str, ear: Ear | None = None, **given: Any) -> tuple[Outcome, Ear, ModelDocument]:
         """Do a step's work as a worker does it."""
-        spec = MODEL_STEPS[Kind(kind)].read({"model": str(self.outcome.model_uri)} | given)
+        spec = kind_of(kind).spec.read({"model": str(self.outcome.model_uri)} | given)
         whole = not self.is_lora or self.spec.get("merge_lora_after_training")
         uri = str(self.outcome.model_uri)
         training = spec.as_training(

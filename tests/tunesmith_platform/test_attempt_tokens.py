@@ -102,7 +102,7 @@ def test_no_secret_is_where_jobs_or_users_look(plane: Plane, home: Home, two: tu
     rows.write_text('{"text": "a"}\n')
     new = NewDataTask(operation="shuffle", parameters={"dataset": str(rows)}, into="mixed")
     plane.services.settings.allowed_roots.append(home.root)
-    plane.services.data_tasks.create(new, "local", None)
+    plane.services.tasks.create(new.as_task(), "local", None)
     plane.tick()
     secrets = {
         read_secret(home.report_secret_file),

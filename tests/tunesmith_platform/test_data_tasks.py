@@ -15,8 +15,8 @@ from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
 from served import served
 
-from tunesmith.data_step import PROGRAM
 from tunesmith.lifecycle import State
+from tunesmith.spec.dataset import DATASET
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform.backends.protocols import JobStatus
 
@@ -56,7 +56,7 @@ def test_a_filter_is_a_task_whose_rows_become_a_version(plane: Plane, client: Te
     assert client.delete("/v1/datasets/support").status_code == 409, "it reads it"
     plane.tick()
     job = f"{made['id']}-1"
-    assert plane.jobs.programs[job] == PROGRAM
+    assert plane.jobs.programs[job] == DATASET.program
     assert plane.tracking.runs == {}, "no run of MLflow"
     ended = done(plane, client, made)
     assert (ended["state"], ended["datasets"]) == ("completed", ["support-filter@1"])
@@ -153,7 +153,7 @@ def test_the_jobs_own_process_reports_over_http(
     with served(plane.app, plane.api_key, monkeypatch) as url:
         plane.settings.api_url = url
         new = NewDataTask(operation="shuffle", parameters={"dataset": str(rows)}, into="mixed")
-        task, _ = plane.services.data_tasks.create(new, "local", None)
+        task, _ = plane.services.tasks.create(new.as_task(), "local", None)
         plane.tick()
         job = f"{task.id}-1"
         command = [sys.executable, "-m", plane.jobs.programs[job], plane.jobs.documents[job]]

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from model_files import make_model_folder
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.task import NewTask
+from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.datasets import uploads
 from tunesmith_platform.tasks.inputs import check_train_inputs
@@ -190,14 +190,14 @@ def test_a_task_names_a_data_set_and_keeps_its_version(client: TestClient, plane
     upload(client, gzip.compress(lines(CHAT, CHAT)), "train.jsonl.gz", name="support", piece=10_000)
     services = plane.services
 
-    def check(new: NewTask) -> Any:
-        return check_train_inputs(new.spec, plane.settings, services.models, services.datasets)
+    def check(spec: TrainSpec) -> Any:
+        return check_train_inputs(spec, plane.settings, services.models, services.datasets)
 
-    services.tasks._check = check
+    plane.training.look_at = check
     body = {"spec": {"model": str(model), "train_file": "support", "use_lora": False}}
-    task = services.tasks.create(NewTask.model_validate(body), "local", None)[0]
+    task = services.tasks.create(NewTrainTask.model_validate(body), "local", None)[0]
     assert task.spec["train_file"] == "support@1", "a later version must not slip in when the task goes on"
-    inputs = check(NewTask.model_validate(body))
+    inputs = check(TrainSpec.read(body["spec"]))
     assert inputs.train_sha256 == services.datasets.get("support").versions[0].sha256
     assert (inputs.train_dataset, inputs.rows) == ("support@1", 2)
     refused = client.delete("/v1/datasets/support")

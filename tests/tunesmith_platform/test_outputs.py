@@ -14,7 +14,7 @@ from model_files import make_model_folder
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import TunesmithError
 from tunesmith.lifecycle import Reason
-from tunesmith.spec.task import NewModelTask
+from tunesmith.spec.task import new_task
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.tasks.inputs import check_train_inputs
 
@@ -67,7 +67,7 @@ def desk(home: Any, tmp_path: Path) -> Iterator[Desk]:
     root.mkdir()
     plane = Plane(home, allowed_roots=[root, home.root])
     services = plane.services
-    services.tasks._check = lambda new: check_train_inputs(new.spec, plane.settings)
+    plane.training.look_at = lambda spec: check_train_inputs(spec, plane.settings)
     services.database.migrate()
     with TestClient(plane.app, raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {plane.api_key}"
@@ -198,8 +198,8 @@ def test_a_task_is_not_continued_over_what_was_laid_there_since(desk: Desk) -> N
 def test_a_packaged_model_replaces_nothing(desk: Desk) -> None:
     def package(out: Path) -> Any:
         parameters = {"model_name_or_path": str(desk.model), "output_dir": str(out)}
-        new = NewModelTask.model_validate({"kind": "package", "parameters": parameters})
-        return desk.plane.services.model_tasks.create(new, "local", None)[0]
+        new = new_task("package", parameters)
+        return desk.plane.services.tasks.create(new, "local", None)[0]
 
     taken = desk.result(desk.root / "o" / "model", None).parent
     for out in (desk.root / "m2", desk.model, desk.model / "x", taken, desk.plane.home.files):

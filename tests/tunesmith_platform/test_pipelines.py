@@ -68,7 +68,7 @@ def test_a_pipeline_from_its_files_to_its_task(bench: Bench) -> None:
     bench.end_task(task.id)
     view = bench.worked(made)
     assert (view.state, view.message) == (State.COMPLETED, "6 of 6 steps are done.")
-    assert view.steps[5].output == "/models/out"
+    assert view.steps[5].output == str(bench.folder / "out")
     listed = bench.client.get("/v1/pipelines").json()["data"]
     assert [item["id"] for item in listed] == [made.id]
 
@@ -123,17 +123,17 @@ def test_a_step_whose_check_takes_long_starts_and_keeps_nobody_waiting(
     monkeypatch.setattr(LoopCaller, "patience_seconds", 0.0)
     pipe = bench.folder / "pipe"
     os.mkfifo(pipe)
-    usual = bench.plane.services.tasks._check
+    usual = bench.plane.training.look_at
 
-    def check(new: Any) -> Any:
+    def check(spec: Any) -> Any:
         checks.adapter_base(pipe)  # it takes as long as the test wants
-        return usual(new)
+        return usual(spec)
 
     def tick() -> None:
         with serving_others():
             bench.runner.tick()
 
-    bench.plane.services.tasks._check = check
+    bench.plane.training.look_at = check
     text = 'components: [{id: t, type: model-trainer, task: sft, dataset: "${input.file}"}]'
     made = bench.made(text, input={"file": str(bench.folder / "a.jsonl")})
     tick()

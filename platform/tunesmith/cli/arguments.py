@@ -1,11 +1,13 @@
 """What several commands take alike, and how they find the server."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from tunesmith.client import Client
+from tunesmith.errors import InvalidInput
 
 RETRY_SECONDS = 2.0
 """A command repeats a call no longer than somebody at a terminal likes to wait."""
@@ -30,3 +32,15 @@ def is_followed(watch: bool | None) -> bool:
 def connect() -> Client:
     """The client of the platform that `TUNESMITH_URL` or the state folder names."""
     return Client(retry_seconds=RETRY_SECONDS)
+
+
+def pair(word: str) -> tuple[str, Any]:
+    """A name and its value, which reads as in YAML (numbers, booleans, lists)."""
+    name, sign, value = word.partition("=")
+    if not sign or not name.strip():
+        raise InvalidInput(f"`{word}` sets nothing.", field="--set", hint="As in `--set seed=1`.")
+    try:
+        found = yaml.safe_load(value) if value[:1] not in ("{", "*", "&", "!") else value
+    except yaml.YAMLError:
+        found = value
+    return name.strip(), found if isinstance(found, str | int | float | bool | list) else value

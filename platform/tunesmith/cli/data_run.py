@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pair
 from tunesmith.cli.output import out, say, show_json
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput
@@ -47,7 +46,7 @@ def run(
     `tunesmith data run filter support --set 'condition=len(response) > 10' --into support-long`
     """
     spec = operation(name)
-    parameters = dict(_pair(word) for word in settings or [])
+    parameters = dict(pair(word) for word in settings or [])
     parameters |= _sources(name, sources or [])
     for given in parameters:
         if given == "token" and not str(parameters[given]).startswith("${env."):
@@ -92,15 +91,3 @@ def _with_provider(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     path = parameters.get("path")
     is_local = path is None or str(path).startswith("/") or "://" in str(path)
     return parameters | ({"provider": "local"} if name == "load" and is_local else {})
-
-
-def _pair(word: str) -> tuple[str, Any]:
-    """A name and its value, which reads as in YAML (numbers, booleans, lists)."""
-    name, sign, value = word.partition("=")
-    if not sign or not name.strip():
-        raise InvalidInput(f"`{word}` sets nothing.", field="--set", hint="As in `--set seed=1`.")
-    try:
-        found = yaml.safe_load(value) if value[:1] not in ("{", "*", "&", "!") else value
-    except yaml.YAMLError:
-        found = value
-    return name.strip(), found if isinstance(found, str | int | float | bool | list) else value

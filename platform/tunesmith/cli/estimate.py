@@ -47,7 +47,7 @@ def _estimate(
     Takes every flag of `tunesmith train`. Exits with 1 when it does not fit; nothing is changed by itself.
     """
     _, parameters = given_parameters(config, flags)
-    body: dict[str, Any] = {"kind": "train", "spec": parameters}
+    body: dict[str, Any] = {"spec": parameters}
     if template is not None:
         body["template"] = template
     else:

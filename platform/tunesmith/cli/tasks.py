@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith import views
-from tunesmith.cli import autopsy, derive, reports
+from tunesmith.cli import autopsy, create, derive, reports
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, connect
 from tunesmith.cli.format import age, duration, local_time, measured, number, plain
 from tunesmith.cli.output import (
@@ -29,9 +29,7 @@ from tunesmith.cli.watching_many import watch_tasks
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.lifecycle import State
-from tunesmith.model_step import MODEL_STEPS
-from tunesmith.spec.task import Kind
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.kinds import kinds
 
 tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
 _LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
@@ -41,7 +39,7 @@ _LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 def list_tasks(
     *,
     state: Annotated[list[State] | None, typer.Option(help="Only this state; may be given again.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names that hold this.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
@@ -145,7 +143,8 @@ def _details(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
 
 def _changed(view: views.TaskView) -> dict[str, object]:
     """The parameters that differ from their defaults."""
-    known = MODEL_STEPS.get(view.kind, TrainSpec).model_fields
+    kind = kinds().get(view.kind)
+    known = kind.spec.model_fields if kind else {}
     return {
         name: value
         for name, value in view.spec.items()
@@ -285,6 +284,7 @@ def _newest(client: Client) -> views.TaskView:
     return found[0]
 
 
+tasks.command("create")(create.create)
 for further in (derive, reports, autopsy):
     further.add_to(tasks)
 

@@ -223,7 +223,7 @@ def _train(
     """
     task, parameters = given_parameters(config, flags)
     said = {"name": name, "project": project, "priority": priority, "tags": tag, "notes": notes}
-    body = {"kind": "train"} | task | {"template": template} | said | {"spec": parameters}
+    body = task | {"template": template} | said | {"spec": parameters}
     body = {key: value if value is not None else task.get(key) for key, value in body.items()}
     body = {key: value for key, value in body.items() if value is not None}
     if "template" not in body:

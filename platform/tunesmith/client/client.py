@@ -171,12 +171,8 @@ class Client(Tasks):
             InvalidInput: Something in it cannot be trained on.
             Conflict: It cannot be measured now: another measurement or a task is under way.
         """
-        if isinstance(new, TrainSpec):
-            body: dict[str, Any] = {"kind": "train", "spec": new.model_dump(mode="json", exclude_unset=True)}
-        elif isinstance(new, BaseModel):
-            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind.value}
-        else:
-            body = dict(new) if "spec" in new else {"kind": "train", "spec": dict(new)}
+        given = new.model_dump(mode="json", exclude_unset=True) if isinstance(new, BaseModel) else dict(new)
+        body = given if "spec" in given else {"spec": given}
         found = self._transport.call("POST", "/v1/tasks:estimate", body=body, query={"measure": measure})
         return self._view(EstimateView, found)
 

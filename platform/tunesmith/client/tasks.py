@@ -62,7 +62,7 @@ class Tasks(Calls):
             IdempotencyConflict: The key was used with another body.
         """
         if isinstance(new, BaseModel):
-            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind.value}
+            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind}
         else:
             body = dict(new)
         headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(18)}

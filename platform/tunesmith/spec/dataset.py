@@ -12,7 +12,9 @@ from pydantic import Field
 
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.limits import MAX_COUNT
+from tunesmith.spec.base import Spec
 from tunesmith.spec.expression import parse_condition
+from tunesmith.spec.kinds import Kind, Room
 from tunesmith.spec.loading import LoadSpec
 from tunesmith.spec.operation import OperationSpec, dataset, seeded, several
 from tunesmith.spec.parameter import Fold, Group, param, when
@@ -293,3 +295,59 @@ def _understood(field: str, parse: Any, text: str) -> list[Problem]:
     except InvalidInput as error:
         return [Problem(field=field, message=error.message, hint=error.hint)]
     return []
+
+
+DATASET_NAME = r"^[A-Za-z0-9\u4e00-\u9fff][\w\-]{0,99}$"
+"""No `.` and no `/`: a file's path has one of them, so that neither is taken for the other."""
+INTO = "into"
+"""The parameter that names the data set whose next version is made."""
+
+
+class DatasetSpec(Spec):
+    """What a task on data is asked for: an operation, its parameters, and where its rows go."""
+
+    operation: str = param(
+        label=("Operation", "操作"),
+        help=("What is done: `load`, `filter`, `split`, ...", "执行的操作：load、filter、split 等。"),
+        group=Group.BASIC,
+        min_length=1,
+        max_length=40,
+    )
+    parameters: dict[str, Any] = param(
+        label=("Parameters", "参数"),
+        help=(
+            "The operation's. A data set is named by `name`, `name@number` or an absolute path.",
+            "该操作的参数。数据集可写为 name、name@number 或绝对路径。",
+        ),
+        group=Group.DATA,
+        default_factory=dict,
+    )
+    into: str | None = param(
+        None,
+        label=("Into", "目标数据集"),
+        help=(
+            "The data set whose next version is made; told by what it is made of when left out. A split makes one for "
+            "each of its parts (`name-train`).",
+            "生成新版本的数据集；留空则按来源命名。split 为每个部分各生成一个（name-train）。",
+        ),
+        group=Group.BASIC,
+        pattern=DATASET_NAME,
+        max_length=100,
+    )
+
+
+def _stem(spec: DatasetSpec) -> str:
+    return spec.operation
+
+
+DATASET = Kind(
+    name="dataset",
+    label=("Data", "数据处理"),
+    spec=DatasetSpec,
+    behaviour="tunesmith_platform.tasks.kinds.dataset:DataWork",
+    program="tunesmith_jobs.data.entry",
+    room=Room.DATA,
+    component="datasets",
+    next_step="Look at its rows (`tunesmith data validate`), or train on them.",
+    stem=_stem,
+)

@@ -6,6 +6,7 @@ training reported of the same checkpoint. Knows parameters; knows nothing of how
 
 from typing import Literal
 
+from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec, as_trained
 from tunesmith.spec.parameter import Fold, Group, param
 from tunesmith.spec.roles import Role
@@ -48,3 +49,17 @@ class EvaluateSpec(ModelUseSpec):
         ge=1,
         le=128,
     )
+
+
+EVALUATE = Kind(
+    name="evaluate",
+    label=("Evaluation", "评估"),
+    spec=EvaluateSpec,
+    behaviour="tunesmith_platform.tasks.kinds.evaluate:Evaluation",
+    program="tunesmith_jobs.model_entry",
+    room=Room.MODEL,
+    supports=frozenset({Feature.CLONE, Feature.RUN}),
+    component="model-evaluator",
+    next_step="Look at what it measured: `tunesmith tasks metrics TASK`.",
+    work="tunesmith_jobs.evaluate.scoring:evaluate",
+)

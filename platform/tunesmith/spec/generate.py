@@ -4,6 +4,7 @@ Knows parameters; knows nothing of how text is made.
 """
 
 from tunesmith.errors import Problem
+from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec, as_in_training
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
 from tunesmith.spec.roles import Role
@@ -140,3 +141,19 @@ class GenerateSpec(ModelUseSpec):
                 )
             )
         return problems
+
+
+GENERATE = Kind(
+    name="generate",
+    label=("Answers", "批量生成"),
+    spec=GenerateSpec,
+    behaviour="tunesmith_platform.tasks.kinds.generate:Generation",
+    program="tunesmith_jobs.model_entry",
+    room=Room.MODEL,
+    supports=frozenset({Feature.CLONE, Feature.RUN}),
+    component="model-generator",
+    next_step="Read its answers: the message says where they lie.",
+    work="tunesmith_jobs.generate.answering:generate",
+    former=("chat",),
+    former_component=("model-chat",),
+)

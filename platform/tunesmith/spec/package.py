@@ -5,6 +5,7 @@ Knows parameters; knows nothing of how weights are merged.
 
 from typing import Literal
 
+from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.parameter import Fold, Group, param
 from tunesmith.spec.roles import Role
@@ -42,3 +43,17 @@ class PackageSpec(ModelUseSpec):
         path="always",
         min_length=1,
     )
+
+
+PACKAGE = Kind(
+    name="package",
+    label=("Package", "打包"),
+    spec=PackageSpec,
+    behaviour="tunesmith_platform.tasks.kinds.package:Packaging",
+    program="tunesmith_jobs.model_entry",
+    room=Room.MODEL,
+    supports=frozenset({Feature.CLONE, Feature.RUN}),
+    component="model-packager",
+    next_step="Load the folder with transformers, or serve it.",
+    work="tunesmith_jobs.package.merging:package",
+)

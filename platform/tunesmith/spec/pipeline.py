@@ -8,24 +8,19 @@ here, each problem with its place. Pure functions; knows nothing of files, of th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from tunesmith.errors import MAX_PROBLEMS, InvalidInput, Problem, shortened
 from tunesmith.spec.base import Notice, Spec
-from tunesmith.spec.dataset import operation
-from tunesmith.spec.evaluation import EvaluateSpec
-from tunesmith.spec.generate import GenerateSpec
+from tunesmith.spec.dataset import DATASET, operation
+from tunesmith.spec.kinds import KindName, components, former_kinds
 from tunesmith.spec.loading import refuse_bare_token
-from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
     MAX_STEPS,
     Component,
-    ComponentType,
     Job,
     Pipeline,
     chosen_workflow,
@@ -33,8 +28,7 @@ from tunesmith.spec.pipeline_file import (
     together,
 )
 from tunesmith.spec.problems import did_you_mean
-from tunesmith.spec.task import RENAMED_KINDS
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.training import TRAIN, TrainSpec
 from tunesmith.spec.variables import Variable, resolve, variables_in
 
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
@@ -43,41 +37,11 @@ SPLIT_PARTS = ("train", "eval", "test")
 """What a split hands on, each under its own name."""
 
 
-class StepKind(StrEnum):
-    """What a step is: an operation on data, a training task, or a task that uses a model."""
-
-    DATASET = "dataset"
-    TRAIN = "train"
-    EVALUATE = "evaluate"
-    GENERATE = "generate"
-    PACKAGE = "package"
-
-    @property
-    def uses_model(self) -> bool:
-        """Whether it takes a model that is there."""
-        return self in MODEL_SPECS
-
-
-MODEL_SPECS: dict[StepKind, type[ModelUseSpec]] = {
-    StepKind.EVALUATE: EvaluateSpec,
-    StepKind.GENERATE: GenerateSpec,
-    StepKind.PACKAGE: PackageSpec,
-}
-"""The steps that use a model, with their parameters."""
-_KINDS = {
-    ComponentType.DATASETS: StepKind.DATASET,
-    ComponentType.MODEL_TRAINER: StepKind.TRAIN,
-    ComponentType.MODEL_EVALUATOR: StepKind.EVALUATE,
-    ComponentType.MODEL_GENERATOR: StepKind.GENERATE,
-    ComponentType.MODEL_PACKAGER: StepKind.PACKAGE,
-}
-
-
 class Step(BaseModel):
     """One piece of work. Variables of earlier steps and of the environment still stand in it."""
 
     id: str
-    kind: StepKind
+    kind: KindName
     component: str
     method: str
     parameters: dict[str, Any]
@@ -170,13 +134,14 @@ def _step(
     model: str | None,
 ) -> Step:
     """One job with its component, as one step."""
-    kind = _KINDS[component.type]
+    made = components()[component.type]
+    kind = made.name
     passed = inputs if job.input is None else resolve(job.input, {"input": inputs})
     written = component.parameters | dict(overrides)
     parameters = resolve(written, {"input": passed})
-    method = str(kind)
+    method = kind
     notices = list(component.notices)
-    if kind is StepKind.DATASET:
+    if made is DATASET:
         method = job.method or component.method or "load"
         spec: type[Spec] = operation(method)
         if method == "load" and "provider" not in parameters and "driver" not in parameters:
@@ -184,7 +149,7 @@ def _step(
             parameters["provider"] = "local" if is_local else "huggingface"
     else:
         for given in (job.method, component.method):
-            if given is not None and RENAMED_KINDS.get(given) == method:
+            if given is not None and former_kinds().get(given) == method:
                 notices.append(Notice(field="method", message=f"`{given}` was read as `{method}`."))
             elif given not in (None, method):
                 raise InvalidInput(
@@ -192,7 +157,7 @@ def _step(
                     hint=f"Leave `method` out, or write `{method}`.",
                     field="method",
                 )
-        spec = MODEL_SPECS.get(kind, TrainSpec)
+        spec = made.spec
     known = _spellings(spec)
     used = {
         variable.path[0] for variable in variables_in(written) if variable.source == "input" and variable.path
@@ -210,12 +175,12 @@ def _step(
             )
     if method == "load":
         refuse_bare_token(parameters)
-    if kind is StepKind.TRAIN:
+    if made is TRAIN:
         parameters = _trainer(parameters, inputs, model)
-    elif kind.uses_model:
+    elif made is not DATASET:
         parameters = spec.canonical(parameters)[0]
     parameters = {name: value for name, value in parameters.items() if value is not None}
-    check_environment(parameters, kind)
+    check_environment(parameters, token=made is DATASET)
     stand_in = {name: _standing_in(value) for name, value in parameters.items()}
     spec.read(stand_in)
     output = None if job.output is None else resolve(job.output, {"input": inputs})
@@ -259,8 +224,12 @@ def _trainer(given: Mapping[str, Any], inputs: Mapping[str, Any], model: str | N
     return named
 
 
-def check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
-    """See that secrets go into `token` alone, which is read where the step runs; a trainer's parameters are stored.
+def check_environment(parameters: Mapping[str, Any], *, token: bool) -> None:
+    """See that secrets go into `token` alone, which is read where the step runs; other parameters are stored.
+
+    Args:
+        parameters: The step's.
+        token: Whether it has a `token`.
 
     Raises:
         InvalidInput: One goes elsewhere, or a variable has no meaning here.
@@ -280,7 +249,7 @@ def check_environment(parameters: Mapping[str, Any], kind: StepKind) -> None:
                     f"`{variable.text}` names no variable.", hint="Write `${env.NAME}`.", field=name
                 )
             is_secret = any(word in variable.path[0].upper() for word in _SECRET_WORDS)
-            if is_secret and (kind is not StepKind.DATASET or name != "token"):
+            if is_secret and not (token and name == "token"):
                 raise InvalidInput(
                     f"`{variable.text}` is a secret: it may be given as `token` of a data set only.",
                     hint=f"Leave it out of `{name}`.",

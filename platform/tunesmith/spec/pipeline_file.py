@@ -4,15 +4,16 @@ What its jobs do is `tunesmith.spec.pipeline`'s.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
     StringConstraints,
@@ -20,9 +21,10 @@ from pydantic import (
     model_validator,
 )
 
-from tunesmith.errors import InvalidInput, Problem
+from tunesmith.errors import InvalidInput, Problem, shortened
 from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
+from tunesmith.spec.kinds import components, former_components
 from tunesmith.spec.problems import as_error, did_you_mean, invalid_input
 
 MAX_YAML_CHARACTERS = 200_000
@@ -31,18 +33,23 @@ MAX_STEPS = 100
 Id = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9_][\w-]*$")]
 
 
-class ComponentType(StrEnum):
-    """What a component may be."""
+class _Listed:
+    """Shows a component's type as one of those that are installed."""
 
-    DATASETS = "datasets"
-    MODEL_TRAINER = "model-trainer"
-    MODEL_EVALUATOR = "model-evaluator"
-    MODEL_GENERATOR = "model-generator"
-    MODEL_PACKAGER = "model-packager"
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"enum": list(components())}
 
 
-RENAMED_TYPES = {"model-chat": "model-generator"}
-"""What a type of component was called before: such files are read, with a notice."""
+def _known_type(name: str) -> str:
+    if name not in components():
+        listed = ", ".join(f"`{known}`" for known in components())
+        raise ValueError(f"There is no type of component `{shortened(name)}`: there are {listed}.")
+    return name
+
+
+ComponentType = Annotated[str, AfterValidator(_known_type), _Listed]
+"""What a component may be."""
 
 
 class Component(BaseModel):
@@ -58,7 +65,7 @@ class Component(BaseModel):
     @classmethod
     def _of_before(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         written = given.get("type") if isinstance(given, dict) else None
-        meant = RENAMED_TYPES.get(written) if isinstance(written, str) else None
+        meant = former_components().get(written) if isinstance(written, str) else None
         found = handler(given if meant is None else given | {"type": meant})
         if meant is not None:
             found._notices.append(Notice(field="type", message=f"`{written}` was read as `{meant}`."))

@@ -20,12 +20,14 @@ from tunesmith.spec.groups.optimization import OptimizationParameters, Precision
 from tunesmith.spec.groups.reporting import GeneralParameters, LoggingParameters
 from tunesmith.spec.groups.saving import MAX_SAVED, SavingParameters
 from tunesmith.spec.groups.steps import Scheduler, TrainingParameters
+from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.optimizers import Optimizer
 from tunesmith.spec.problems import ruled_out
 
 __all__ = [
     "MAX_SAVED",
     "SEVEN_LINEAR",
+    "TRAIN",
     "Optimizer",
     "Precision",
     "Scheduler",
@@ -83,3 +85,27 @@ class TrainSpec(  # pydantic takes the fields of the last base first
     def effective_batch_size(self) -> int:
         """Rows per optimizer step over all workers, which stays the same however many of them there are."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.workers[1]
+
+
+def _stem(spec: TrainSpec) -> str:
+    return spec.training_type
+
+
+def _saves_left(spec: TrainSpec, rows: int, step: int, total: int | None) -> int:
+    from tunesmith.planning import checkpoints_left  # it reads the parameters that are declared here
+
+    return checkpoints_left(spec, rows, step, total)
+
+
+TRAIN = Kind(
+    name="train",
+    label=("Training", "训练"),
+    spec=TrainSpec,
+    behaviour="tunesmith_platform.tasks.kinds.train:Training",
+    program="tunesmith_jobs.entry",
+    room=Room.TRAIN,
+    supports=frozenset({Feature.CHECKPOINTS, Feature.CLONE, Feature.RUN}),
+    component="model-trainer",
+    stem=_stem,
+    saves_left=_saves_left,
+)

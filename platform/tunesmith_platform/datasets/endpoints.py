@@ -15,6 +15,7 @@ from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
 from tunesmith_platform.datasets.service import NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload
 from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
+from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.routing import ApiRoute, large_body
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
 
@@ -90,7 +91,7 @@ def run_operation(
     Its rows become the next version of a data set, which says what it was made of. The task is listed, followed,
     stopped and done again (`:continue`) like any other. Nothing that comes with a data set is ever run.
     """
-    task, is_new = services.data_tasks.create(new, user, idempotency_key)
+    task, is_new = services.tasks.create(new.as_task(), user, idempotency_key, body=sent_as("data", new))
     say_made(response, is_new, f"/v1/tasks/{task.id}")
     return task
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from tunesmith.events import DatasetMade
-from tunesmith.spec.task import Kind
+from tunesmith.spec.dataset import INTO
 from tunesmith_platform.datasets.versions import Kept, enter
 from tunesmith_platform.db.tables import TaskRow
 
@@ -29,13 +29,12 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
 
     Runs in the transaction that takes the event: a version is entered once, and listed only when its file is whole.
     """
-    if task.kind != Kind.DATASET:
+    into = task.inputs.get(INTO)
+    if into is None:
         return None
     inputs = DataInputs.model_validate(task.inputs)
-    if inputs.into is None:
-        return None
-    name = inputs.into if made.output == "data" else f"{inputs.into}-{made.output}"
-    parameters = {key: value for key, value in task.spec.items() if key not in ("operation", "into")}
+    name = str(into) if made.output == "data" else f"{into}-{made.output}"
+    parameters = {key: value for key, value in task.spec.items() if key not in ("operation", INTO)}
     lineage = {
         "task_id": task.id,
         "operation": task.spec["operation"],

@@ -3,7 +3,7 @@
 import re
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.task import DATASET_NAME
+from tunesmith.spec.dataset import DATASET_NAME
 
 _VERSION = re.compile(r"^(?P<name>.+?)(?:@(?P<number>[0-9]{1,9}))?$", re.DOTALL)
 

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import Kind
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow, TaskRow, UploadRow
 
 _OVER = [state for state in State if state.is_terminal]
@@ -89,7 +88,7 @@ def live_task_reading(session: Session, path: str) -> TaskRow | None:
     if trains is not None:
         return trains
     # Few work on data at a time, and each may read several files.
-    works = select(TaskRow).where(TaskRow.state.not_in(_OVER), TaskRow.kind != Kind.TRAIN)
+    works = select(TaskRow).where(TaskRow.state.not_in(_OVER), TaskRow.inputs["reads"].is_not(None))
     return next((task for task in session.scalars(works) if path in task.inputs.get("reads", [])), None)
 
 

@@ -22,8 +22,8 @@ from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
 from tunesmith.removal import claim, discard, discard_file, part_of, remove_empty, remove_names
 from tunesmith.spec.base import Spec
+from tunesmith.spec.dataset import DATASET_NAME
 from tunesmith.spec.given import Given
-from tunesmith.spec.task import DATASET_NAME
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import repository

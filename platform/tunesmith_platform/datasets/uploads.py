@@ -16,8 +16,8 @@ from tunesmith.dataset_views import DatasetView, UploadView
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TooLarge, TooManyRequests
 from tunesmith.limits import MAX_COUNT
 from tunesmith.removal import discard_file
+from tunesmith.spec.dataset import DATASET_NAME
 from tunesmith.spec.given import Given
-from tunesmith.spec.task import DATASET_NAME
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
 from tunesmith_platform.datasets.naming import name_of, safe_file_name

@@ -39,7 +39,8 @@ def estimate_task(
 
     Takes the same body as a submit.
     """
-    return _answer(services.estimates.estimate(services.templates.complete(new), measure), response)
+    training = services.kinds.of(new.kind).as_training(services.templates.complete(new))
+    return _answer(services.estimates.estimate(training, measure), response)
 
 
 @router.get(

@@ -15,6 +15,7 @@ from tunesmith.estimate import MeasurementState, MeasurementView
 from tunesmith.job import ray_job_id
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
 from tunesmith.removal import remove_names
+from tunesmith.spec.kinds import Room
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec
@@ -87,7 +88,7 @@ class Measurements:
                     f"Another measurement, `{others[0].id}`, is under way.",
                     hint="Ask again when it has ended; it takes a few minutes at most.",
                 )
-            if tasks.count_open(session):
+            if tasks.count_open(session, Room.TRAIN) or tasks.count_open(session, Room.MODEL):
                 raise Conflict(
                     "A task is running: a measurement beside it would measure both.",
                     hint="Ask again when it has ended, or take the estimate by formula.",

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from tunesmith.errors import NotFound
 from tunesmith.estimate import MeasurementState
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import Feature, supporting
 from tunesmith_platform.db.tables import AttemptRow, MeasurementRow, TaskRow
 
 
@@ -48,7 +48,7 @@ def past_tasks(session: Session, model_path: str, limit: int = 20) -> Sequence[T
     query = (
         select(TaskRow)
         .where(
-            TaskRow.kind == Kind.TRAIN.value,
+            TaskRow.kind.in_(supporting(Feature.CHECKPOINTS)),
             TaskRow.state == State.COMPLETED.value,
             TaskRow.inputs["model_path"].as_string() == model_path,
         )

@@ -28,7 +28,6 @@ from tunesmith.estimate import (
 from tunesmith.model_folder import TOKENIZER_FILES
 from tunesmith.planning import StepPlan, plan_steps
 from tunesmith.spec.base import Notice
-from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.compute import Compute, ComputeService
@@ -91,18 +90,17 @@ class EstimateService:
         self._compute = compute or ComputeService(jobs, settings.ray_url)
         self._measurements = Measurements(database, settings, jobs, self._compute)
 
-    def estimate(self, new: NewTask, measure: bool = False) -> EstimateView:
+    def estimate(self, spec: TrainSpec, measure: bool = False) -> EstimateView:
         """What a task will take.
 
         Args:
-            new: The task that would be submitted.
+            spec: The training that would be submitted.
             measure: Whether to measure it; the answer comes at once and says how far the measurement is.
 
         Raises:
             InvalidInput: What it is given cannot be trained on.
             Conflict: It cannot be measured now.
         """
-        spec = new.spec
         inputs = check_train_inputs(
             spec,
             self._settings,

@@ -18,7 +18,7 @@ from tunesmith.dataset_views import (
     Verdict,
     VersionView,
 )
-from tunesmith.spec.task import Kind
+from tunesmith.spec.dataset import DATASET as DATA_WORK
 from tunesmith_platform.examples.common import TIME
 from tunesmith_platform.examples.tasks import TASK
 
@@ -65,7 +65,7 @@ DATASET = DatasetView(
 )
 DATA_TASK = TASK.model_copy(
     update={
-        "kind": Kind.DATASET,
+        "kind": DATA_WORK.name,
         "name": "filter_20261121_093000",
         "tags": [],
         "message": "Working on the rows.",

@@ -7,7 +7,8 @@ from fastapi import Body
 from tunesmith import views
 from tunesmith.lifecycle import State
 from tunesmith.pipelines import PipelineView, StepView
-from tunesmith.spec.pipeline import StepKind
+from tunesmith.spec.dataset import DATASET
+from tunesmith.spec.training import TRAIN
 from tunesmith_platform.examples.common import TASK_ID, TIME
 
 _PIPELINE_YAML = """components:
@@ -29,7 +30,7 @@ PIPELINE = PipelineView(
     steps=[
         StepView(
             id="load",
-            kind=StepKind.DATASET,
+            kind=DATASET.name,
             component="data",
             method="load",
             needs=[],
@@ -41,7 +42,7 @@ PIPELINE = PipelineView(
         ),
         StepView(
             id="train",
-            kind=StepKind.TRAIN,
+            kind=TRAIN.name,
             component="trainer",
             method="train",
             needs=["load"],

@@ -8,12 +8,12 @@ from tunesmith import views
 from tunesmith.events import ReportReceipt
 from tunesmith.job import RunnerAnswer
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import DEFAULT_KIND
 from tunesmith_platform.examples.common import TASK_ID, TIME
 
 TASK = views.TaskView(
     id=TASK_ID,
-    kind=Kind.TRAIN,
+    kind=DEFAULT_KIND,
     name="sft_20261121_093000",
     project="default",
     state=State.RUNNING,
@@ -71,14 +71,13 @@ DIFF = views.TaskDiff(
 def new_task_body() -> Any:
     """The body of a submit, with an example of the shortest one and of one with parameters."""
     short = {
-        "kind": "train",
         "spec": {"model_name_or_path": "SmolLM2-135M-Instruct", "train_file": "/data/train.jsonl"},
     }
     long = {
-        "kind": "train",
+        "kind": DEFAULT_KIND,
         "name": "ember",
         "tags": ["demo"],
-        "spec": short["spec"] | {"learning_rate": 5e-4, "num_train_epochs": 3, "r": 16, "logging_steps": 1},  # type: ignore[operator]
+        "spec": short["spec"] | {"learning_rate": 5e-4, "num_train_epochs": 3, "r": 16, "logging_steps": 1},
     }
     return Body(
         openapi_examples={

@@ -16,7 +16,7 @@ from sqlalchemy import Select, case, select
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import DatabaseBusy, Unavailable
 from tunesmith.lifecycle import ENDS, State
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import Feature, supporting
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
@@ -165,7 +165,7 @@ class Mirror(Loop):
         behind = (
             select(TaskRow.id)
             .join(MirrorRow, MirrorRow.task_id == TaskRow.id, isouter=True)
-            .where(TaskRow.kind == Kind.TRAIN, TaskRow.attempt > 0)
+            .where(TaskRow.kind.in_(supporting(Feature.RUN)), TaskRow.attempt > 0)
             .where((MirrorRow.n.is_(None)) | (MirrorRow.n < TaskRow.events))
             .order_by(case((TaskRow.state.in_(ENDS), 1), else_=0), TaskRow.id)
         )

@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith.lifecycle import State
-from tunesmith.spec.pipeline import StepKind
 from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow, TaskRow
 
 _LIVE = tuple(state.value for state in State if not state.is_terminal)
@@ -85,10 +84,7 @@ def users_of(session: Session, folder: str, pipeline_id: str) -> str | None:
     ).first()
     if task is not None:
         return task
-    others = select(PipelineStepRow).where(
-        PipelineStepRow.pipeline_id != pipeline_id,
-        PipelineStepRow.kind.in_((StepKind.DATASET, StepKind.GENERATE)),
-    )
+    others = select(PipelineStepRow).where(PipelineStepRow.pipeline_id != pipeline_id)
     for row in session.scalars(others.where(PipelineStepRow.is_reused)):
         if any(str(output["path"]).startswith(folder) for output in row.outputs.values()):
             return row.pipeline_id

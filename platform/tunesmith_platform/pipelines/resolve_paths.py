@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,67 @@ from tunesmith.rows.files.decompress import bare_name
 from tunesmith.spec.base import Spec
 from tunesmith.spec.loading import FORMATS
 from tunesmith.spec.parameter import about
-from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.pipeline import Step
 from tunesmith.spec.variables import variables_in
-from tunesmith.storage import local_path
-from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
+from tunesmith_platform.paths import allowed_folder, allowed_path
 from tunesmith_platform.settings import Settings
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_ROWS = ("dataset", "datasets")
-_FILES = ("data_files", "data_dir", "path")
 _DATA = ("train_file", "eval_file", "dataset")
 """The parameters that name a data file, or a data set."""
 
 
+class StepPaths:
+    """Which parameters of a kind's steps are paths, and what may stand there instead of one.
+
+    Args:
+        spec: The kind's parameters.
+    """
+
+    def __init__(self, spec: type[Spec]) -> None:
+        self._spec = spec
+
+    def of(self, step: Step) -> Iterable[str]:
+        """The step's parameters that hold paths of this machine."""
+        return [
+            name
+            for name, info in self._spec.model_fields.items()
+            if name in step.parameters
+            and about(info).path is not None
+            and _is_path(name, step.parameters[name])
+        ]
+
+    def files_of(self, _step: Step) -> Iterable[str]:
+        """The parameters whose files' content tells what the step makes."""
+        named = (name for name, info in self._spec.model_fields.items() if about(info).path is not None)
+        return {*named, *_DATA, "model_name_or_path"} - {"output_dir"}
+
+    def elsewhere(
+        self, _name: str, _given: str, _settings: Settings, _registered: Callable[[str], Path]
+    ) -> str | None:
+        """Where something lies that is no path of this machine; None where it is one.
+
+        Raises:
+            NotFound: There is no data set of this name.
+            PathNotAllowed: It may not be read.
+        """
+        return None
+
+    def check(self, step: Step, found: Mapping[str, Any]) -> None:
+        """See that what is named inside of something else stays there.
+
+        Raises:
+            InvalidInput: It does not.
+        """
+
+    def is_repeatable(self, _step: Step, _parameters: Mapping[str, Any]) -> bool:
+        """Whether the step makes the same of the same files tomorrow."""
+        return True
+
+
 def located(
     step: Step,
+    paths: StepPaths,
     settings: Settings,
     registered: Callable[[str], Path],
     *,
@@ -45,6 +87,7 @@ def located(
 
     Args:
         step: The step.
+        paths: What of it are paths.
         settings: Which folders may be used.
         registered: The file of a registered data set.
         folder: What relative paths are relative to.
@@ -67,55 +110,14 @@ def located(
             )
         if sources or given in looked_at:
             return given
-        if step.kind is StepKind.DATASET and name in _ROWS and _is_name(given):
-            return str(registered(given))
-        if step.kind is StepKind.DATASET and name in _FILES and local_path(given) is None:
-            return allowed_uri(given, settings.allowed_uris)
-        return _located(given, folder, roots)
+        elsewhere = paths.elsewhere(name, given, settings, registered)
+        return _located(given, folder, roots) if elsewhere is None else elsewhere
 
-    for name in _paths_of(step):
+    for name in paths.of(step):
         if name in found:
             found[name] = _each(found[name], functools.partial(locate, name))
-    if _is_hub(step):
-        for name in ("data_files", "data_dir"):
-            for given in flat(found.get(name)):
-                if given.startswith(("/", "\\")) or ".." in Path(given).parts or "://" in given:
-                    raise InvalidInput(
-                        f"`{given}` lies outside the data set.",
-                        hint="Name files of the data set itself.",
-                        field=name,
-                    )
+    paths.check(step, found)
     return found
-
-
-def _paths_of(step: Step) -> Iterable[str]:
-    if step.kind is not StepKind.DATASET:
-        return [
-            name
-            for name, info in _spec_of(step).model_fields.items()
-            if name in step.parameters
-            and about(info).path is not None
-            and _is_path(name, step.parameters[name])
-        ]
-    if step.method != "load":
-        return _ROWS
-    if not _is_hub(step):
-        return (*_FILES, "cache_dir")
-    return ("cache_dir",) if _is_hub_id(step) else ("path", "cache_dir")
-
-
-def _spec_of(step: Step) -> type[Spec]:
-    """The parameters of a step that does not work on data."""
-    return MODEL_SPECS.get(step.kind, TrainSpec)
-
-
-def _is_hub_id(step: Step) -> bool:
-    return _is_hub(step) and _HUB_ID.fullmatch(str(step.parameters.get("path", ""))) is not None
-
-
-def _is_hub(step: Step) -> bool:
-    provider = step.parameters.get("provider", step.parameters.get("driver", "huggingface"))
-    return step.method == "load" and provider == "huggingface"
 
 
 def _is_path(name: str, value: Any) -> bool:
@@ -123,10 +125,10 @@ def _is_path(name: str, value: Any) -> bool:
     if not isinstance(value, str) or any(variables_in(value)) or "://" in value:
         return False
     is_data = name in _DATA
-    return name == "output_dir" or value.startswith(("./", "../")) or (is_data and not _is_name(value))
+    return name == "output_dir" or value.startswith(("./", "../")) or (is_data and not is_name(value))
 
 
-def _is_name(value: str) -> bool:
+def is_name(value: str) -> bool:
     """Whether a data set is named as the registry knows it, not by its file."""
     return "/" not in value and not bare_name(Path(value)).endswith(_ENDINGS)
 
@@ -161,33 +163,29 @@ def flat(value: Any) -> list[str]:
     return [text for part in inner for text in flat(part)]
 
 
-def content_key(step: Step, parameters: Mapping[str, Any], sums: Mapping[str, str]) -> str | None:
+def content_key(
+    step: Step, paths: StepPaths, parameters: Mapping[str, Any], sums: Mapping[str, str]
+) -> str | None:
     """The same for steps that make the same; None where what they make may change.
 
     Args:
         step: The step.
+        paths: What of it are paths.
         parameters: Its parameters with every variable of earlier steps replaced.
         sums: The SHA-256 of files that earlier steps made, by their path.
     """
-    if _is_hub_id(step) and not _COMMIT.fullmatch(str(parameters.get("revision", ""))):
+    if not paths.is_repeatable(step, parameters):
         return None
     parts: dict[str, Any] = {}
-    paths = set(_names_of_files(step))
+    files = set(paths.files_of(step))
     for name, value in parameters.items():
         if name in ("token", "cache_dir"):
             continue
         # A mirror of the Hub has folders in it.
         tell = functools.partial(_content_of, sums=sums, is_deep=name == "path")
-        parts[name] = _each(value, tell) if name in paths else value
+        parts[name] = _each(value, tell) if name in files else value
     text = json.dumps([step.kind, step.method, parts], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _names_of_files(step: Step) -> Iterable[str]:
-    if step.kind is StepKind.DATASET:
-        return () if step.method == "load" and _is_hub_id(step) else (*_ROWS, *_FILES)
-    named = (name for name, info in _spec_of(step).model_fields.items() if about(info).path is not None)
-    return {*named, *_DATA, "model_name_or_path"} - {"output_dir"}
 
 
 def _content_of(given: str, sums: Mapping[str, str], is_deep: bool) -> Any:

@@ -5,7 +5,6 @@ restarts. Each step is a task like any other: on data, to train, or to use a mod
 called while a transaction is open.
 """
 
-import contextlib
 import datetime as dt
 import logging
 import os
@@ -14,15 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data_step import DataOutput
-from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError, Unavailable
+from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.base import Spec
-from tunesmith.spec.dataset import read_operation
-from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
-from tunesmith.spec.task import MoreSteps, NewDataTask, NewModelTask, NewTask
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.kinds import Feature, kind_of
+from tunesmith.spec.task import MoreSteps, new_task
 from tunesmith.spec.variables import resolve
 from tunesmith.storage import local_path
 from tunesmith_platform.clock import now
@@ -33,7 +27,6 @@ from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.resolve_paths import content_key
 from tunesmith_platform.pipelines.service import output_folder, step_of
 from tunesmith_platform.services import Services
-from tunesmith_platform.tasks.inputs import find_model
 
 logger = logging.getLogger(__name__)
 
@@ -134,26 +127,21 @@ class PipelineRunner(Loop):
         """Start a step, or take what an identical one made. True when it is done at once."""
         step = step_of(row)
         try:
-            if row.task_id is not None and step.kind is StepKind.TRAIN:
+            kind = self._services.kinds.of(row.kind)
+            if row.task_id is not None and _goes_on(row):
                 self._carry_on_task(row)
                 return False
             outputs = {"jobs": {name: {"output": other.output} for name, other in by_name.items()}}
             step.parameters = resolve(step.parameters, outputs)
-            if step.kind is StepKind.DATASET:
-                self._services.pipelines.look_again(step, row.parameters)
-            spec = self._spec(step)
-            told_by = step.parameters
-            if isinstance(spec, TrainSpec):
-                spec, told_by = self._named_for_good(spec, step.parameters)
-            elif isinstance(spec, ModelUseSpec):
-                step.parameters |= self._services.model_tasks.pinned(spec)
-                told_by = step.parameters | self._services.model_tasks.place(spec)
+            kind.look_again(step, row.parameters)
+            spec = kind.read_step(step, self._environment())
+            pinned = kind.pinned(spec, step.parameters)
             sums = {
                 output["path"]: output["sha256"]
                 for other in by_name.values()
                 for output in other.outputs.values()
             }
-            key = content_key(step, told_by, sums)
+            key = content_key(step, kind.paths, pinned.told_by, sums)
             if key is not None and pipeline.reuse:
                 with self._services.database.read() as session:
                     found = list(repository.same(session, key))
@@ -163,63 +151,47 @@ class PipelineRunner(Loop):
                     if self._is_there(other):
                         self._finish(row, other.outputs, other.task_id, other.output, key=key, is_reused=True)
                         return True
-            if step.kind is StepKind.TRAIN:
-                self._start_task(pipeline, row, spec, key)
-            else:
-                self._start_other(pipeline, row, step, key)
+            self._start_task(pipeline, row, kind.of_step(step, pinned.parameters), key)
         except Unavailable as error:
             self._note(row, f"Waiting: {error.message}")
         except TunesmithError as error:
             self._fail(row, error)
         return False
 
-    def _spec(self, step: Step) -> Spec:
-        """The step's parameters, checked once more now that all are known."""
-        if step.kind is StepKind.DATASET:
-            return read_operation(step.method, step.parameters)
-        environment = {name: os.environ.get(name) for name in self._settings.pipeline_environment}
-        step.parameters = resolve(step.parameters, {"env": environment})
-        return MODEL_SPECS.get(step.kind, TrainSpec).read(step.parameters)
-
-    def _named_for_good(self, spec: TrainSpec, given: dict[str, Any]) -> tuple[TrainSpec, dict[str, Any]]:
-        """A training with the versions of its data sets, and what tells it from others: its model's files too."""
-        pinned: dict[str, Any] = self._services.datasets.pinned(spec, ("train_file", "eval_file"))
-        told_by = given | pinned
-        with contextlib.suppress(InvalidInput):  # who makes the task says what is wrong
-            found = find_model(spec.model_name_or_path, self._settings, self._services.models)
-            told_by["model_name_or_path"] = str(found)
-        return spec.model_copy(update=pinned), told_by
+    def _environment(self) -> dict[str, str | None]:
+        return {name: os.environ.get(name) for name in self._settings.pipeline_environment}
 
     def _is_there(self, row: PipelineStepRow) -> bool:
         """Whether what a step made is still there."""
         if not all(Path(output["path"]).is_file() for output in row.outputs.values()):
             return False
-        if row.kind == StepKind.DATASET:
+        if row.outputs:
             return True
-        place = (
-            local_path(row.output) if row.kind == StepKind.PACKAGE and isinstance(row.output, str) else None
-        )
-        if place is not None and not place.is_dir():
-            return False
         try:
-            return self._services.tasks.get(str(row.task_id)).state is State.COMPLETED
+            task = self._services.tasks.get(str(row.task_id))
         except NotFound:
             return False
+        place = local_path(task.model_uri) if task.model_uri else None
+        return task.state is State.COMPLETED and (place is None or place.is_dir())
 
-    def _start_task(self, pipeline: PipelineRow, row: PipelineStepRow, spec: Spec, key: str | None) -> None:
-        new = NewTask.model_validate(
-            {
-                "name": f"{pipeline.name}-{row.name}"[:120],
-                "project": pipeline.project,
-                "tags": ["pipeline"],
-                "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
-                "spec": spec.model_dump(exclude_unset=True),
-            }
-        )
+    def _start_task(
+        self, pipeline: PipelineRow, row: PipelineStepRow, parameters: dict[str, Any], key: str | None
+    ) -> None:
+        # What goes on where it was has one task; what begins anew has one each time.
+        number = row.attempt if _goes_on(row) else row.attempt + 1
+        envelope = {
+            "name": f"{pipeline.name}-{row.name}"[:120],
+            "project": pipeline.project,
+            "tags": ["pipeline"],
+            "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
+        }
         task, _ = self._services.tasks.create(
-            new, pipeline.principal, f"{pipeline.id}.{row.position}.{row.attempt}"
+            new_task(row.kind, parameters, envelope),
+            pipeline.principal,
+            f"{pipeline.id}.{row.position}.{number}",
+            rows_dir=output_folder(self._settings, row, number),
         )
-        self._begin(row, key, task_id=task.id, message=task.message)
+        self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
 
     def _carry_on_task(self, row: PipelineStepRow) -> None:
         """Continue the task of a step that failed, from its last checkpoint."""
@@ -228,25 +200,6 @@ class PipelineRunner(Loop):
             self._services.verbs.carry_on(task.id, MoreSteps())
         self._begin(row, row.key, task_id=task.id)
 
-    def _start_other(self, pipeline: PipelineRow, row: PipelineStepRow, step: Step, key: str | None) -> None:
-        """Start a step that does not train, and that is done anew when it failed."""
-        number = row.attempt + 1
-        envelope: dict[str, Any] = {
-            "name": f"{pipeline.name}-{row.name}"[:120],
-            "project": pipeline.project,
-            "tags": ["pipeline"],
-            "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
-            "parameters": step.parameters,
-        }
-        sent_as, folder = f"{pipeline.id}.{row.position}.{number}", output_folder(self._settings, row, number)
-        if step.kind is StepKind.DATASET:
-            new = NewDataTask(operation=step.method, **envelope)
-            task, _ = self._services.data_tasks.create(new, pipeline.principal, sent_as, rows_dir=folder)
-        else:
-            use = NewModelTask.model_validate({"kind": step.kind.value} | envelope)
-            task, _ = self._services.model_tasks.create(use, pipeline.principal, sent_as, rows_dir=folder)
-        self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
-
     def _observe_task(self, row: PipelineStepRow) -> None:
         try:
             task = self._services.tasks.get(str(row.task_id))
@@ -254,16 +207,9 @@ class PipelineRunner(Loop):
             self._fail(row, error, forget_task=True)
             return
         if task.state is State.COMPLETED:
-            if row.kind == StepKind.TRAIN:
-                self._finish(row, {}, task.id, task.model_uri)
-                return
-            if StepKind(row.kind).uses_model:
-                made, handed = self._services.model_tasks.result(task)
-            else:
-                made = self._services.data_tasks.outputs(task.id)
-                handed = _handed_on(made)
-            outputs = {name: output.model_dump(mode="json") for name, output in made.items()}
-            self._finish(row, outputs, task.id, handed)
+            made = self._services.kinds.of(row.kind).result(task)
+            outputs = {name: output.model_dump(mode="json") for name, output in made.rows.items()}
+            self._finish(row, outputs, task.id, made.handed_on)
         elif task.state is State.FAILED:
             self._end(row, State.FAILED, task.message)
         elif task.state is State.STOPPED:
@@ -330,6 +276,11 @@ class PipelineRunner(Loop):
             self._change(row, message=message)
 
 
+def _goes_on(row: PipelineStepRow) -> bool:
+    """Whether a step that failed goes on in its task, from a checkpoint."""
+    return Feature.CHECKPOINTS in kind_of(row.kind).supports
+
+
 def _called(row: PipelineStepRow) -> str:
     return f"{row.pipeline_id} {row.name}"
 
@@ -337,10 +288,3 @@ def _called(row: PipelineStepRow) -> str:
 def _trouble(error: BaseException) -> str:
     why = error.message if isinstance(error, TunesmithError) else type(error).__name__
     return f"The platform cannot bring it on just now and goes on trying: {why}"[:4000]
-
-
-def _handed_on(outputs: dict[str, DataOutput]) -> Any:
-    """What `${jobs.x.output}` stands for: the file, or each part's."""
-    if list(outputs) == ["data"]:
-        return outputs["data"].path
-    return {name: output.path for name, output in outputs.items()}

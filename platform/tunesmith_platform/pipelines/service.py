@@ -15,8 +15,7 @@ from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
 from tunesmith.removal import discard, owner_of, remove_empty
 from tunesmith.spec.base import Notice
-from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.pipeline import MODEL_SPECS, Step, StepKind
+from tunesmith.spec.pipeline import Step
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
@@ -24,9 +23,10 @@ from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineSt
 from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
-from tunesmith_platform.pipelines.resolve_paths import flat, located
+from tunesmith_platform.pipelines.resolve_paths import located
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.kinds.registry import Kinds
 
 _STEP_FOLDER = re.compile(r"\d+-\d+|\.\d+-\d+\.[\w-]+\.part")
 """What a step's task calls the folder of its rows, and that of rows which it did not finish."""
@@ -41,10 +41,10 @@ class PipelineService:
         hub: Hub,
         settings: Settings,
         registered: Callable[[str], Path],
-        look_at: Callable[[ModelUseSpec], object],
+        kinds: Kinds,
     ) -> None:
         self._registered = registered
-        self._look_at = look_at
+        self._kinds = kinds
         self._database = database
         self._hub = hub
         self._settings = settings
@@ -134,10 +134,9 @@ class PipelineService:
                     field=place,
                 )
         try:
-            step.parameters = located(step, self._settings, self._registered, folder=folder)
-            if step.kind.uses_model and not any(variables_in(step.parameters)):
-                # Nothing of it is made by another step: what is wrong with it can be known now.
-                self._look_at(MODEL_SPECS[step.kind].read(step.parameters))
+            kind = self._kinds.of(step.kind)
+            step.parameters = located(step, kind.paths, self._settings, self._registered, folder=folder)
+            kind.look_ahead(step)
         except InvalidInput as error:
             found = error.problems or [Problem(message=error.message, hint=error.hint)]
             error.problems = [
@@ -145,14 +144,6 @@ class PipelineService:
                 for problem in found
             ]
             raise
-
-    def look_again(self, step: Step, before: dict[str, Any]) -> None:
-        """See that no path of a step on data leads out, now that what it takes from other steps is known.
-
-        Raises:
-            InvalidInput: One does.
-        """
-        step.parameters = located(step, self._settings, self._registered, known=flat(before))
 
     def page(self, after: str | None, limit: int) -> views.Page[PipelineView]:
         """Pipelines, the newest first."""
@@ -248,7 +239,7 @@ def step_of(row: PipelineStepRow) -> Step:
     """A stored step as the contract knows it."""
     return Step(
         id=row.name,
-        kind=StepKind(row.kind),
+        kind=row.kind,
         component=row.component,
         method=row.method,
         parameters=row.parameters,
@@ -290,7 +281,7 @@ def _view(session: Session, row: PipelineRow) -> PipelineView:
 def _step_view(row: PipelineStepRow) -> StepView:
     return StepView(
         id=row.name,
-        kind=StepKind(row.kind),
+        kind=row.kind,
         component=row.component,
         method=row.method,
         needs=row.needs,

@@ -15,9 +15,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import QuotaExceeded
 from tunesmith.events import Warned
-from tunesmith.planning import checkpoints_left
-from tunesmith.spec.task import Kind
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.views import QuotaKind
 from tunesmith_platform.db.tables import CheckpointRow, QuotaProjectRow, TaskRow
 from tunesmith_platform.events import repository as events
@@ -30,7 +28,7 @@ def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> N
     Raises:
         QuotaExceeded: Less is available; nothing is held then.
     """
-    if task.kind != Kind.TRAIN or not repository.is_on(session, task.project):
+    if Feature.CHECKPOINTS not in kind_of(task.kind).supports or not repository.is_on(session, task.project):
         return
     newest = session.scalar(select(func.max(CheckpointRow.step)).where(CheckpointRow.task_id == task.id))
     needed = _planned_after(task, newest or 0)
@@ -108,10 +106,12 @@ def _watch_level(session: Session, row: QuotaProjectRow, task: TaskRow) -> None:
 
 def _planned_after(task: TaskRow, step: int, *, said: bool = False) -> int:
     """How many checkpoints a task plans after a step; `said`: by the number of steps that its job reported."""
-    spec = TrainSpec.stored(task.spec)
+    kind = kind_of(task.kind)
     total = int(task.progress.get("total_steps") or 0) if said else 0
     # Where rows were not counted, the least is held, and each save takes what turns out to be planned.
-    return checkpoints_left(spec, int(task.inputs.get("rows") or 1), step, total or None)
+    return kind.saves_left(
+        kind.spec.stored(task.spec), int(task.inputs.get("rows") or 1), step, total or None
+    )
 
 
 def _exceeded(row: QuotaProjectRow, needed: int) -> QuotaExceeded:

@@ -4,7 +4,7 @@ import datetime as dt
 
 from tunesmith.events import Finished
 from tunesmith.lifecycle import Desired, Reason, State
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
 from tunesmith_platform.reconciler.decisions import AttemptPhase, Facts
@@ -33,8 +33,9 @@ def facts_of(task: TaskRow, attempt: AttemptRow, listening_since: dt.datetime) -
         state=State(task.state),
         desired=Desired(task.desired),
         phase=AttemptPhase(attempt.phase),
-        # A job of another kind leaves by itself at any time, as training does once it has begun.
-        training_started=attempt.training_started_at is not None or task.kind != Kind.TRAIN,
+        # What saves no checkpoints leaves by itself at any time, as training does once it has begun.
+        training_started=attempt.training_started_at is not None
+        or Feature.CHECKPOINTS not in kind_of(task.kind).supports,
         finished=Finished.model_validate(attempt.finished) if attempt.finished else None,
         finished_age=age(attempt.finished_at),
         stop_age=listened_age(task.stop_requested_at),

@@ -15,15 +15,14 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
-from tunesmith import data_step, model_step
 from tunesmith.errors import TunesmithError
 from tunesmith.events import LogLine, Warned
-from tunesmith.job import AttemptDocument, JobDocument, ray_job_id, read_secret, report_token
+from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.removal import claim_storage
-from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
+from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
-from tunesmith_platform.backends.protocols import TRAINING, JobStatus, Observation
+from tunesmith_platform.backends.protocols import JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
 from tunesmith_platform.events import repository as events
@@ -45,6 +44,7 @@ from tunesmith_platform.reconciler.decisions import (
 from tunesmith_platform.reconciler.facts import facts_of
 from tunesmith_platform.reconciler.last_heard import Listening
 from tunesmith_platform.services import Services
+from tunesmith_platform.settings import ROOM_SETTINGS
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.service import move
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
@@ -57,14 +57,16 @@ _REST = 6
 _RESUBMIT_SECONDS = 2.0
 _LEAVE_AGAIN_SECONDS = 10.0
 _LOG_TAIL = 40
+_TOLD = 50
+"""How many of those that wait are told what for; the others come after them."""
+_NAMED = 4
+"""How many of those that hold the places are named, and one more."""
 _TROUBLE = (
     "The platform cannot look after this task just now and goes on trying; `tunesmith logs api` says more:"
 )
 _WARNINGS = 20
 """The newest warnings among which one is looked for that was given already."""
 SILENT_CODE = "silent"
-_PROGRAMS = {Kind.DATASET: data_step.PROGRAM} | dict.fromkeys(model_step.MODEL_STEPS, model_step.PROGRAM)
-"""What Ray runs for a kind of task; the others train."""
 
 
 class Reconciler(Loop):
@@ -127,23 +129,27 @@ class Reconciler(Loop):
 
     def _admit(self) -> None:
         # What takes no GPU has room of its own: rows are worked on while a model trains.
-        settings = self._services.settings
-        rooms = ((IN_TRAIN_ROOM, settings.max_concurrent_jobs), ((Kind.DATASET,), settings.max_data_jobs))
-        self.each(rooms, lambda room: self._admit_kinds(*room), name=lambda room: f"admitting {room[0][0]}")
+        limits = self._services.settings.rooms()
+        self.each(
+            limits.items(), lambda room: self._admit_to(*room), name=lambda room: f"admitting to {room[0]}"
+        )
 
-    def _admit_kinds(self, kinds: Sequence[Kind], limit: int) -> None:
+    def _admit_to(self, room: Room, limit: int) -> None:
         moment, database = now(), self._services.database
         # Most rounds have nothing to admit: look before taking the write lock.
         with database.read() as session:
-            if repository.count_open(session, kinds) >= limit or not repository.queue(
-                session, moment, 1, kinds
-            ):
-                return
+            is_full = repository.count_open(session, room) >= limit
+            if is_full:
+                why = _waits_for(repository.open_names(session, room, _NAMED), limit, ROOM_SETTINGS[room])
+            waiting = repository.queue(session, moment, _TOLD, room, but_message=why if is_full else None)
+        if is_full or not waiting:
+            self._tell_waiting(waiting, why if is_full else "")
+            return
         with database.write() as session:
             if not self._hold(session, "scheduler", moment):
                 return
-            free = limit - repository.count_open(session, kinds)
-            for task_id in repository.queue(session, moment, max(0, free), kinds):
+            free = limit - repository.count_open(session, room)
+            for task_id in repository.queue(session, moment, max(0, free), room):
                 task = repository.locked(session, task_id)
                 task.attempt += 1
                 task.is_attempt_open = True
@@ -165,6 +171,16 @@ class Reconciler(Loop):
                         created_at=moment,
                     )
                 )
+
+    def _tell_waiting(self, task_ids: Sequence[str], why: str) -> None:
+        """Say what those wait for that come next; written only where it is not said yet."""
+        if not task_ids:
+            return
+        with self._services.database.write() as session:
+            for task_id in task_ids:
+                task = repository.locked(session, task_id)
+                if task.state == State.PENDING and not task.is_attempt_open:
+                    task.message = why
 
     def _hold(self, session: Session, name: str, moment: dt.datetime) -> bool:
         lease = session.get_one(LeaseRow, name, with_for_update=True)
@@ -242,12 +258,12 @@ class Reconciler(Loop):
             storage = open_storage(self._services.settings.storage_uri)
             documents = f"{storage.uri}/tasks/{task_id}"
             document = self._document(task_id, number).model_copy(update={"documents_uri": documents})
-            if isinstance(document, JobDocument):
+            if isinstance(document, JobDocument):  # of a kind that saves checkpoints
                 # Nobody else writes there, as the task's row says; the job may then clear a save that was cut off.
                 claim_storage(open_storage(document.artifact_uri), task_id)
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
-            program = _PROGRAMS.get(document.kind, TRAINING)
+            program = kind_of(document.kind).program
             self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}", program)
         except (TunesmithError, OSError) as error:
             logger.warning("%s could not be submitted: %s", task_id, error)
@@ -260,36 +276,17 @@ class Reconciler(Loop):
         return True
 
     def _document(self, task_id: str, number: int) -> AttemptDocument:
-        settings = self._services.settings
         with self._services.database.read() as session:
             task = repository.require(session, task_id)
-        if task.kind == Kind.DATASET:
-            return self._services.data_tasks.document(task, number)
-        if task.kind != Kind.TRAIN:
-            return self._services.model_tasks.document(task, number)
-        artifact_uri = task.artifact_uri
-        if artifact_uri is None:
+        if task.artifact_uri is None and Feature.CHECKPOINTS in kind_of(task.kind).supports:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
             # nothing: the files then lie in the task's own folder, and the mirror says where.
-            artifact_uri = self.mirror.artifact_uri(task) if self.mirror else None
-            artifact_uri = artifact_uri or f"{settings.storage_uri.rstrip('/')}/tasks/{task_id}/artifacts"
+            storage = self._services.settings.storage_uri.rstrip("/")
+            place = self.mirror.artifact_uri(task) if self.mirror else None
+            task.artifact_uri = place or f"{storage}/tasks/{task_id}/artifacts"
             with self._services.database.write() as session:
-                repository.locked(session, task_id).artifact_uri = artifact_uri
-        return JobDocument(
-            task_id=task_id,
-            attempt=number,
-            kind=task.kind,
-            name=task.name,
-            spec=task.spec,
-            api_url=settings.api_url,
-            token=report_token(read_secret(settings.report_secret_file), task_id, number),
-            silent_seconds=settings.silent_worker_seconds,
-            stuck_seconds=settings.stuck_worker_seconds,
-            work_dir=f"{settings.work_dir}/{task_id}",
-            artifact_uri=artifact_uri,
-            submitted_at=now(),
-            **task.inputs,
-        )
+                repository.locked(session, task_id).artifact_uri = task.artifact_uri
+        return self._services.kinds.of(task.kind).document(task, number)
 
     # --- listening
 
@@ -350,6 +347,11 @@ class Reconciler(Loop):
             attempt = session.get_one(AttemptRow, (task_id, number))
             _apply(session, task, attempt, decision, tail)
         self._services.hub.notify(task_id)
+
+
+def _waits_for(names: Sequence[str], limit: int, setting: str) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[: _NAMED - 1]) + (" ..." if len(names) == _NAMED else "")
+    return f"Waiting for its turn: {limit} at a time (`{setting}`), and {shown} has not ended."
 
 
 def _take_back(task: TaskRow) -> None:

@@ -15,6 +15,7 @@ import time
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.job import RunnerDocument, read_secret, runner_token
 from tunesmith.removal import remove_names
+from tunesmith.spec.kinds import Room
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
@@ -93,7 +94,7 @@ class RunnerPool(Loop):
         self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
-            running = tasks.open_ids(session)
+            running = tasks.open_ids(session, Room.TRAIN)
             given_at = repository.newest_assignment(session)
         spare = free[self._settings.warm_runners :]
         why = "there are more than the settings say"
@@ -125,7 +126,7 @@ class RunnerPool(Loop):
             return
         if seen.status is JobStatus.SUCCEEDED:
             with self._database.read() as session:
-                self._crowd = tasks.open_ids(session)
+                self._crowd = tasks.open_ids(session, Room.TRAIN)
             self._start_after = time.monotonic() + _MAX_PAUSE
             self._give_up(row, "there is no memory to spare on its node")
         elif seen.status.is_over:

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.environment import Environment
-from tunesmith.errors import NotWell
+from tunesmith.errors import NotFound, NotWell
 from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.kinds import kinds
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, UserDep, answers
 from tunesmith_platform.routing import ApiRoute
@@ -91,8 +91,15 @@ def environment(
 
 
 @router.get(
-    "/schema/train", responses=answers({"title": "TrainSpec", "type": "object", "properties": {}}, 401)
+    "/schema/{kind}",
+    responses=answers({"title": "TrainSpec", "type": "object", "properties": {}}, 401, 404, 422),
 )
-def schema_train(_user: UserDep) -> dict[str, Any]:
-    """JSON Schema of a training task's parameters, with labels, groups, folds and visibility rules."""
-    return form_schema(TrainSpec)
+def schema_of_kind(
+    kind: Annotated[str, Path(min_length=1, max_length=40, description="A kind of task.")], _user: UserDep
+) -> dict[str, Any]:
+    """JSON Schema of the parameters of a kind of task, with labels, groups, folds and visibility rules."""
+    found = kinds().get(kind)
+    if found is None:
+        listed = ", ".join(f"`{name}`" for name in kinds())
+        raise NotFound(f"There is no kind of task `{kind}`.", hint=f"There are {listed}.")
+    return form_schema(found.spec)

@@ -13,12 +13,10 @@ from pydantic import BaseModel
 from tunesmith import views
 from tunesmith.errors import Conflict, InvalidInput, NotFound
 from tunesmith.lifecycle import Desired, State, WaitsFor
-from tunesmith.spec.base import Notice
-from tunesmith.spec.parameter import about, names_with
-from tunesmith.spec.roles import Role
-from tunesmith.spec.task import Kind, MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
-from tunesmith.spec.training import TrainSpec
-from tunesmith.storage import local_path
+from tunesmith.spec.base import Notice, Spec
+from tunesmith.spec.kinds import Feature, kind_of
+from tunesmith.spec.parameter import about
+from tunesmith.spec.task import MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
 from tunesmith.templates import chosen
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, MirrorRow, TaskRow
@@ -32,16 +30,20 @@ from tunesmith_platform.templates.service import TemplateService
 
 _NAME_CHARACTERS = 120
 _COPY = " (copy)"
-_OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
-"""Parameters that a new stage does not take over: where the task wrote, and what it started from."""
 
 
 class TaskVerbs:
     """Submit with a template, clone, continue, new stage, compare."""
 
     def __init__(
-        self, database: Database, hub: Hub, settings: Settings, tasks: TaskService, templates: TemplateService
+        self,
+        database: Database,
+        hub: Hub,
+        settings: Settings,
+        tasks: TaskService,
+        templates: TemplateService,
     ) -> None:
+        self._kinds = tasks.kinds
         self._database = database
         self._hub = hub
         self._settings = settings
@@ -70,12 +72,13 @@ class TaskVerbs:
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.trains(repository.require(session, task_id))
+            source = repository.supporting(repository.require(session, task_id), Feature.CLONE)
         name = changes.name or source.name[: _NAME_CHARACTERS - len(_COPY)] + _COPY
+        form = kind_of(source.kind).spec
         # Defaults that depend on others follow what is changed; with nothing changed it is the same to the letter.
-        under = chosen(source.spec) if changes.spec else _known(source.spec)
+        under = chosen(source.spec, source.kind) if changes.spec else _known(source.spec, form)
         output_dir = under.pop("output_dir", None)
-        new = _copied(source, changes, TrainSpec.merged(under, changes.spec), name)
+        new = _copied(source, changes, form.merged(under, changes.spec), name)
         notices: tuple[Notice, ...] = ()
         if output_dir is not None and "output_dir" not in new.spec.model_fields_set:
             message = (
@@ -99,7 +102,7 @@ class TaskVerbs:
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.trains(repository.require(session, task_id))
+            source = repository.supporting(repository.require(session, task_id), Feature.CHECKPOINTS)
             checkpoint = (
                 repository.newest_checkpoint(session, task_id)
                 if stage.step is None
@@ -112,17 +115,10 @@ class TaskVerbs:
                 f"Task `{source.name}` has no checkpoint {which}.",
                 hint=f"`tunesmith tasks checkpoints {task_id}` shows those there are.",
             )
-        weights = _weights(source, checkpoint, is_final=checkpoint.step == newest.step)
-        clash = sorted(set(weights) & set(TrainSpec.canonical(stage.spec)[0]))
-        if clash:
-            raise InvalidInput(
-                f"`{clash[0]}` is what a new stage sets by itself.",
-                field=f"spec.{clash[0]}",
-                hint="Leave it out, or clone the task.",
-            )
-        under = chosen(source.spec)
-        under = {name: value for name, value in under.items() if name not in _OF_ONE_TASK} | weights
-        new = _copied(source, stage, TrainSpec.merged(under, stage.spec), stage.name)
+        parameters = self._kinds.of(source.kind).stage(
+            source, checkpoint, stage.spec, is_newest=checkpoint.step == newest.step
+        )
+        new = _copied(source, stage, parameters, stage.name)
         origin = Origin(source.id, checkpoint.step)
         return self._tasks.create(new, principal, key, body=body, origin=origin)
 
@@ -135,24 +131,19 @@ class TaskVerbs:
         """
         with self._database.read() as session:
             seen = repository.require(session, task_id)
-        if seen.kind != Kind.TRAIN:
+        if Feature.CHECKPOINTS not in kind_of(seen.kind).supports:
             return self._again(seen, more)
-        spec = _with_more(seen, more)
-        new = TaskRequest(spec={}).complete(spec)
         with self._database.read() as session:
             has_state = repository.newest_checkpoint(session, task_id) is not None
-        # Its files may have gone meanwhile; what it once went on from may: it has a state of its own.
-        gone = {"resume_from_checkpoint": None} if has_state else {}
-        inputs = self._tasks.look_at(new.model_copy(update={"spec": new.spec.model_copy(update=gone)}))
-        refuse_taken(inputs.output_dir, task_id)
+        prepared = self._kinds.of(seen.kind).go_on(seen, more, has_state=has_state)
+        refuse_taken(prepared.output_dir, task_id, results=prepared.results)
         with self._database.write() as session:
             task = repository.locked(session, task_id)
             if (task.state, task.attempt, task.spec) != (seen.state, seen.attempt, seen.spec):
                 raise Conflict("The task was changed at this moment.", hint="Look at it, then try again.")
-            repository.refuse_shared_output(session, inputs.output_dir, but=task_id)
+            repository.refuse_shared_output(session, prepared.output_dir, but=task_id)
             newest = repository.newest_checkpoint(session, task_id)
-            task.spec = new.spec.model_dump(mode="json") | inputs.pinned()
-            task.inputs = inputs.model_dump(mode="json")
+            task.spec, task.inputs = prepared.spec, prepared.inputs
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
             task.attempts_before = task.attempt
@@ -164,15 +155,17 @@ class TaskVerbs:
         return view
 
     def _again(self, seen: TaskRow, more: MoreSteps) -> views.TaskView:
-        """Let a task on data that failed or was stopped work on its rows again, from the first one."""
+        """Let a task that saves no checkpoints, and failed or was stopped, do its work again from the beginning."""
         if more.model_dump(exclude_none=True):
-            raise InvalidInput("A task that does not train has no steps to add to.", hint="Leave them out.")
+            raise InvalidInput(
+                f"A task of kind `{seen.kind}` has no steps to add to.", hint="Leave them out."
+            )
         with self._database.write() as session:
             task = repository.locked(session, seen.id)
             if State(task.state) not in (State.FAILED, State.STOPPED):
                 raise Conflict(
                     f"Task `{task.name}` is {task.state}: only one that failed or was stopped is done again.",
-                    hint="Run the operation anew.",
+                    hint="Make a new one.",
                 )
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
@@ -186,10 +179,18 @@ class TaskVerbs:
     def diff(self, a: str, b: str) -> views.TaskDiff:
         """The parameters in which two tasks differ."""
         with self._database.read() as session:
-            tasks = [repository.trains(repository.require(session, task_id)) for task_id in (a, b)]
+            tasks = [
+                repository.supporting(repository.require(session, task_id), Feature.CLONE)
+                for task_id in (a, b)
+            ]
             shown = [task_view(task, session.get(MirrorRow, task.id), self._settings) for task in tasks]
+        if tasks[0].kind != tasks[1].kind:
+            raise Conflict(
+                f"One is of kind `{tasks[0].kind}`, the other of `{tasks[1].kind}`: they have other parameters."
+            )
+        form = kind_of(tasks[0].kind).spec
         # What one of them was made without has the default.
-        left, right = (TrainSpec.stored(task.spec).model_dump(mode="json") for task in tasks)
+        left, right = (form.stored(task.spec).model_dump(mode="json") for task in tasks)
         return views.TaskDiff(
             a=shown[0],
             b=shown[1],
@@ -201,7 +202,7 @@ class TaskVerbs:
                     a=left[name],
                     b=right[name],
                 )
-                for name, info in TrainSpec.model_fields.items()
+                for name, info in form.model_fields.items()
                 if left[name] != right[name]
             ],
         )
@@ -209,13 +210,17 @@ class TaskVerbs:
 
 def _body(verb: str, sent: BaseModel) -> str:
     """What was sent, in one form: what an `Idempotency-Key` is held against."""
-    return f"{verb} " + json.dumps(sent.model_dump(mode="json"), sort_keys=True)
+    try:
+        return f"{verb} " + json.dumps(sent.model_dump(mode="json"), sort_keys=True)
+    except (ValueError, RecursionError):
+        raise InvalidInput("What was sent is nested too deeply.", hint="Write it flatter.") from None
 
 
 def _copied(source: TaskRow, changes: TaskCopy, values: Mapping[str, Any], name: str | None) -> NewTask:
     """A new task in the image of another, with parameters of its own."""
     request = TaskRequest.model_validate(
         {
+            "kind": source.kind,
             "name": name,
             "project": changes.project or source.project,
             "priority": changes.priority,
@@ -228,61 +233,5 @@ def _copied(source: TaskRow, changes: TaskCopy, values: Mapping[str, Any], name:
     return request.complete(values)
 
 
-def _known(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in spec.items() if name in TrainSpec.model_fields}
-
-
-def _weights(source: TaskRow, checkpoint: CheckpointRow, *, is_final: bool) -> dict[str, Any]:
-    """The parameters that make a new task start from a checkpoint's weights."""
-    uri = checkpoint.uri
-    is_lora = bool(TrainSpec.stored(source.spec).use_lora)
-    if not is_lora and is_final and source.state == State.COMPLETED and source.model_uri:
-        uri = source.model_uri  # the same weights
-    folder = local_path(uri)
-    if folder is None:
-        raise Conflict(
-            f"The checkpoint lies at `{uri}`: a new stage starts from a folder.",
-            hint="Copy it into an allowed folder, and name that as the model or the adapter.",
-        )
-    if is_lora:
-        return {"attach_lora_path": str(folder)}
-    return {"model_name_or_path": str(folder)}
-
-
-def _with_more(task: TaskRow, more: MoreSteps) -> dict[str, Any]:
-    """An ended task's parameters with more steps."""
-    if not State(task.state).is_terminal:
-        raise Conflict(
-            f"Task `{task.name}` is {task.state}: only one that is over can be continued.",
-            hint=f"Stop it first: `tunesmith stop {task.id}`." if task.desired == Desired.RUN else None,
-        )
-    spec = TrainSpec.stored(task.spec)
-    done, total = int(task.progress.get("step", 0)), int(task.progress.get("total_steps", 0))
-    wanted = more.model_dump(exclude_none=True)
-    if len(wanted) > 1:
-        raise InvalidInput("`max_steps` wins over `num_train_epochs`: give one of them.", field="max_steps")
-    if "num_train_epochs" in wanted and spec.max_steps > 0:
-        raise InvalidInput(
-            f"The task trains for `max_steps` {spec.max_steps}; epochs have no effect.",
-            field="num_train_epochs",
-            hint="Give a larger `max_steps`.",
-        )
-    least: dict[str, float] = {
-        "num_train_epochs": spec.num_train_epochs,
-        "max_steps": max(total, spec.max_steps, done),
-    }
-    for name, value in wanted.items():
-        if value <= least[name]:
-            raise InvalidInput(
-                f"`{name}` is to be more than the task has: {least[name]:g} (given: {value:g}).",
-                field=name,
-                hint="Only more steps can be asked for; anything else is a clone or a new stage.",
-            )
-    if task.state == State.COMPLETED and not wanted:
-        raise Conflict(
-            f"Task `{task.name}` has completed its {total} steps.",
-            hint=f"Ask for more (`max_steps` over {total}"
-            + (f", or `num_train_epochs` over {spec.num_train_epochs:g}" if spec.max_steps <= 0 else "")
-            + "), or start a new stage from its weights.",
-        )
-    return _known(task.spec) | wanted
+def _known(spec: Mapping[str, Any], form: type[Spec]) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name in form.model_fields}

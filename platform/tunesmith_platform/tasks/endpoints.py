@@ -7,7 +7,8 @@ from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import Kind, MoreSteps, NewStage, TaskCopy, TaskRequest
+from tunesmith.spec.kinds import KindName
+from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, made_before, say_made
 from tunesmith_platform.routing import ApiRoute
@@ -61,7 +62,7 @@ def list_tasks(
     services: ServicesDep,
     _user: UserDep,
     state: Annotated[list[State] | None, Query(description="Only these states.")] = None,
-    kind: Annotated[Kind | None, Query(description="Only this kind.")] = None,
+    kind: Annotated[KindName | None, Query(description="Only this kind.")] = None,
     project: Annotated[str | None, Query(max_length=120)] = None,
     name: Annotated[str | None, Query(max_length=120, description="A part of the name.")] = None,
     tag: Annotated[str | None, Query(max_length=60)] = None,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 
 from tunesmith.events import StateChanged
 from tunesmith.lifecycle import Desired, State, WaitsFor
-from tunesmith.spec.task import Kind, NewDataTask, NewModelTask, NewTask
+from tunesmith.spec.task import NewTask
 from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
 from tunesmith_platform.events import repository as events
 
@@ -28,37 +28,24 @@ _AT_FIRST: dict[str, Any] = {
 }
 
 
-def new_row(
-    new: NewTask | NewDataTask | NewModelTask,
-    kind: Kind,
-    task_id: str,
-    moment: dt.datetime,
-    *,
-    spec: dict[str, Any],
-    inputs: dict[str, Any],
-    **more: Any,
-) -> TaskRow:
+def new_row(new: NewTask, task_id: str, moment: dt.datetime, **more: Any) -> TaskRow:
     """The row of a task that waits for its start.
 
     Args:
         new: What was asked for.
-        kind: What it does.
         task_id: Its id.
         moment: When it was asked for.
-        spec: Its parameters as they are shown.
-        inputs: What it is given, looked at.
-        more: Further columns.
+        more: Its parameters as they are shown (`spec`), what it is given (`inputs`), and further columns.
     """
     columns = _AT_FIRST | {
         "id": task_id,
-        "kind": kind,
+        "kind": new.kind,
         "name": new.name or new.default_name(moment),
         "project": new.project,
         "priority": new.priority,
         "tags": new.tags,
         "notes": new.notes,
-        "spec": spec,
-        "inputs": inputs,
+        "template": new.template,
         "notices": [],
         "progress": {},
         "created_at": moment,

@@ -13,11 +13,16 @@ from tunesmith.activity import Activity
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.task import IN_TRAIN_ROOM, Kind
+from tunesmith.spec.kinds import Feature, Room, in_room, kind_of
 from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
 ACTIVITY = "activity"
 """Where a task's progress holds what its job is busy with."""
+_WITHOUT = {
+    Feature.CHECKPOINTS: "it saves no checkpoints",
+    Feature.CLONE: "it is not made again from its parameters",
+    Feature.RUN: "it has no run in MLflow",
+}
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
 
@@ -63,17 +68,16 @@ def forget_activity(task: TaskRow) -> None:
         task.progress = {name: value for name, value in task.progress.items() if name != ACTIVITY}
 
 
-def trains(task: TaskRow) -> TaskRow:
-    """A task that trains a model.
+def supporting(task: TaskRow, feature: Feature) -> TaskRow:
+    """A task of a kind that supports something.
 
     Raises:
-        Conflict: It does something else.
+        Conflict: Its kind does not.
     """
-    if task.kind != Kind.TRAIN:
-        is_data = task.kind == Kind.DATASET
+    if feature not in kind_of(task.kind).supports:
         raise Conflict(
-            f"Task `{task.name}` {'works on data' if is_data else 'uses a model'}: that is for tasks that train.",
-            hint=f"Run its {'operation again: `tunesmith data run`' if is_data else 'step again: `tunesmith run`'}.",
+            f"Task `{task.name}` is of kind `{task.kind}`: {_WITHOUT[feature]}.",
+            hint="`tunesmith tasks list` says what kind each task is.",
         )
     return task
 
@@ -195,27 +199,46 @@ def newest_checkpoint(session: Session, task_id: str) -> CheckpointRow | None:
     return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(1)).one_or_none()
 
 
-def count_open(session: Session, kinds: Sequence[Kind] = IN_TRAIN_ROOM) -> int:
-    """How many attempts at tasks of some kinds are on Ray, or on their way there."""
-    query = select(func.count()).select_from(TaskRow).where(TaskRow.is_attempt_open, TaskRow.kind.in_(kinds))
+def count_open(session: Session, room: Room) -> int:
+    """How many attempts that share a room are on Ray, or on their way there."""
+    query = (
+        select(func.count())
+        .select_from(TaskRow)
+        .where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
+    )
     return session.scalar(query) or 0
 
 
-def open_ids(session: Session) -> frozenset[str]:
-    """The training tasks that are on Ray, or on their way there."""
-    query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind == Kind.TRAIN)
+def open_names(session: Session, room: Room, limit: int) -> Sequence[str]:
+    """What the tasks are called that hold a room's places."""
+    query = select(TaskRow.name).where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
+    return session.scalars(query.order_by(TaskRow.id).limit(limit)).all()
+
+
+def open_ids(session: Session, room: Room) -> frozenset[str]:
+    """The tasks of a room that are on Ray, or on their way there."""
+    query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
     return frozenset(session.scalars(query))
 
 
 def queue(
-    session: Session, moment: dt.datetime, limit: int, kinds: Sequence[Kind] = IN_TRAIN_ROOM
+    session: Session, moment: dt.datetime, limit: int, room: Room, *, but_message: str | None = None
 ) -> Sequence[str]:
-    """The tasks of some kinds that may start next: by priority, then by age."""
+    """The tasks of a room that may start next: by priority, then by age.
+
+    Args:
+        session: The caller's.
+        moment: Those that wait until later are left out.
+        limit: How many at the most.
+        room: Which room.
+        but_message: Leave out those whose message is this.
+    """
     query = (
         select(TaskRow.id)
         .where(
+            *([] if but_message is None else [TaskRow.message != but_message]),
             TaskRow.state == State.PENDING,
-            TaskRow.kind.in_(kinds),
+            TaskRow.kind.in_(in_room(room)),
             TaskRow.is_attempt_open.is_(False),
             TaskRow.desired == Desired.RUN,
             or_(TaskRow.retry_at.is_(None), TaskRow.retry_at <= moment),

@@ -1,7 +1,7 @@
 """What users do with tasks. Each method is one transaction; files are looked at before it begins."""
 
 import hashlib
-from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import Field
@@ -19,11 +19,12 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.idempotency import sent
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository, stop_markers
-from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.insert import enter, new_row
+from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.view import task_view
 
@@ -53,12 +54,12 @@ class TaskService:
         database: Database,
         hub: Hub,
         settings: Settings,
-        check: Callable[[NewTask], TrainInputs],
+        kinds: Kinds,
     ) -> None:
         self._database = database
         self._hub = hub
         self._settings = settings
-        self._check = check
+        self.kinds = kinds
 
     def replayed(self, principal: str, key: str | None, body: str) -> views.TaskView | None:
         """The task that this key and body made before.
@@ -79,6 +80,7 @@ class TaskService:
         *,
         body: str | None = None,
         origin: Origin = Origin(),  # noqa: B008  (a constant)
+        rows_dir: Path | None = None,
     ) -> tuple[views.TaskView, bool]:
         """Make a task; the same `key` and body again give the same task.
 
@@ -88,71 +90,51 @@ class TaskService:
             key: The `Idempotency-Key`.
             body: What was sent, where that is not `new` itself.
             origin: The task it was made from.
+            rows_dir: The folder for rows that it makes for a pipeline.
 
         Returns:
             The task, and whether it was made now.
 
         Raises:
-            InvalidInput: What it is given cannot be trained on.
+            InvalidInput: What it is given cannot be worked on.
             IdempotencyConflict: The key was used with another body.
             Conflict: Another task writes into its `output_dir` now.
             NotOurs: Something that is not its own stands where its results would go.
             QuotaExceeded: Its project's quota does not cover the checkpoints that it plans.
         """
-        body = new.model_dump_json() if body is None else body
+        body = sent(new) if body is None else body
         replayed = self.replayed(principal, key, body)
         if replayed is not None:
             return replayed, False
-        body_sha256 = _sha256(body)
-        inputs = self._check(new)  # reads files: no transaction is open
-        refuse_taken(inputs.output_dir)
+        body_sha256, task_id = _sha256(body), new_id("task")
+        prepared = self.kinds.of(new.kind).prepare(
+            new, task_id, rows_dir
+        )  # reads files: no transaction is open
+        refuse_taken(prepared.output_dir, results=prepared.results)
+        parent = prepared.parent or (origin.parent_id, origin.parent_step)
         moment = now()
         with self._database.write() as session:
             if key is not None:
                 replayed = self._replay(session, principal, key, body_sha256)
                 if replayed is not None:
                     return replayed, False
-            repository.refuse_shared_output(session, inputs.output_dir)
+            repository.refuse_shared_output(session, prepared.output_dir)
             task = new_row(
                 new,
-                new.kind,
-                new_id("task"),
+                task_id,
                 moment,
-                spec=new.spec.model_dump(mode="json") | inputs.pinned(),
-                inputs=inputs.model_dump(mode="json"),
-                notices=[notice.model_dump() for notice in (*new.spec.notices, *origin.notices)],
-                template=new.template,
-                parent_id=origin.parent_id,
-                parent_step=origin.parent_step,
+                spec=prepared.spec,
+                inputs=prepared.inputs,
+                notices=[notice.model_dump() for notice in (*prepared.notices, *origin.notices)],
+                parent_id=parent[0],
+                parent_step=parent[1],
+                artifact_uri=prepared.artifact_uri,
             )
             enter(session, task, principal, key, body_sha256)
             ledger.reserve(session, task, by=principal)
             view = self._view(task, None)
         self._hub.notify(task.id)
         return view, True
-
-    def add(self, task: TaskRow, principal: str, key: str | None, body: str) -> tuple[views.TaskView, bool]:
-        """Enter a task that was put together elsewhere, once for a `key`; else as `create`.
-
-        Raises:
-            IdempotencyConflict: The key was used with another body.
-        """
-        with self._database.write() as session:
-            replayed = self._replay(session, principal, key, _sha256(body)) if key is not None else None
-            if replayed is not None:
-                return replayed, False
-            enter(session, task, principal, key, _sha256(body))
-            view = self._view(task, None)
-        self._hub.notify(task.id)
-        return view, True
-
-    def look_at(self, new: NewTask) -> TrainInputs:
-        """What a task is given, looked at; no transaction may be open.
-
-        Raises:
-            InvalidInput: It cannot be trained on.
-        """
-        return self._check(new)
 
     def _replay(self, session: Session, principal: str, key: str, body_sha256: str) -> views.TaskView | None:
         used = repository.idempotent(session, principal, key)

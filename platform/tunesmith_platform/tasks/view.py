@@ -8,7 +8,7 @@ from tunesmith import views
 from tunesmith.activity import ActivityKind
 from tunesmith.lifecycle import REASONS, Desired, Reason, ReasonFacts, State, WaitsFor
 from tunesmith.spec.base import Notice
-from tunesmith.spec.task import Kind
+from tunesmith.spec.kinds import kinds
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
@@ -18,12 +18,6 @@ SILENT = "silent_workers"
 """In a task's progress: the workers that give no sign of life."""
 DRIVER_HEARD = "driver_heard_at"
 """In a task's progress: when its driver last spoke of them."""
-_AFTERWARDS = {
-    Kind.DATASET: "Look at its rows (`tunesmith data validate`), or train on them.",
-    Kind.EVALUATE: "Look at what it measured: `tunesmith tasks metrics TASK`.",
-    Kind.GENERATE: "Read its answers: the message says where they lie.",
-    Kind.PACKAGE: "Load the folder with transformers, or serve it.",
-}
 
 
 def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> views.TaskView:
@@ -35,7 +29,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         progress.percent = round(100 * progress.step / progress.total_steps, 2)
     return views.TaskView(
         id=task.id,
-        kind=Kind(task.kind),
+        kind=task.kind,
         name=task.name,
         project=task.project,
         state=State(task.state),
@@ -86,7 +80,8 @@ def _activity(task: TaskRow) -> views.ActivityView | None:
 
 def _next_step(task: TaskRow, facts: ReasonFacts) -> str:
     if facts.end is State.COMPLETED:
-        return _AFTERWARDS.get(Kind(task.kind), facts.next_step)
+        kind = kinds().get(task.kind)
+        return (kind.next_step if kind else None) or facts.next_step
     return facts.next_step
 
 

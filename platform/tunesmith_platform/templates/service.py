@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from tunesmith import templates as contract
 from tunesmith.errors import Conflict, InvalidInput, NotFound
 from tunesmith.spec.base import Notice
+from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.spec.task import NewTask, TaskRequest
-from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import NewTemplate, Template, TemplateChange, TemplateView
 from tunesmith.views import Page
 from tunesmith_platform.clock import new_id, now
@@ -62,9 +62,10 @@ class TemplateService:
         """
         if new.from_task is not None:
             with self._database.read() as session:
-                spec = tasks.trains(tasks.require(session, new.from_task)).spec
-            under = contract.as_template(spec, with_places=new.with_places)
-            new = new.model_copy(update={"parameters": TrainSpec.merged(under, new.parameters)})
+                source = tasks.supporting(tasks.require(session, new.from_task), Feature.CLONE)
+            under = contract.as_template(source.spec, source.kind, with_places=new.with_places)
+            parameters = kind_of(source.kind).spec.merged(under, new.parameters)
+            new = new.model_copy(update={"kind": source.kind, "parameters": parameters})
         elif new.with_places:
             raise InvalidInput("`with_places` goes with `from_task`.", field="with_places")
         parameters, notices = _checked(new)
@@ -96,7 +97,9 @@ class TemplateService:
         notices: list[Notice] = []
         updates = change.model_dump(mode="json", exclude_none=True)
         if change.parameters is not None:
-            updates["parameters"], notices = _checked(Template(name=_ANY_NAME, parameters=change.parameters))
+            updates["parameters"], notices = _checked(
+                Template(name=_ANY_NAME, kind=self.get(name).kind, parameters=change.parameters)
+            )
         if change.name is not None:
             _refuse_builtin_name(change.name)
         with self._database.write() as session:
@@ -127,13 +130,19 @@ class TemplateService:
         """
         if request.template is None:
             return request.complete(request.spec)
-        under = self.get(request.template).parameters
-        return request.complete(TrainSpec.merged(under, request.spec))
+        template = self.get(request.template)
+        if template.kind != request.kind:
+            raise InvalidInput(
+                f"The template `{template.name}` is for tasks of kind `{template.kind}`, not `{request.kind}`.",
+                hint="Take another one, or leave `template` out.",
+                field="template",
+            )
+        return request.complete(kind_of(request.kind).spec.merged(template.parameters, request.spec))
 
 
 def _checked(template: Template) -> tuple[dict[str, object], list[Notice]]:
     try:
-        return contract.check_parameters(template.parameters)
+        return contract.check_parameters(template.parameters, template.kind)
     except InvalidInput as error:
         for problem in error.problems:
             problem.field = f"parameters.{problem.field}" if problem.field else "parameters"

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from tunesmith.cli.watching_many import Boards, said
 from tunesmith.lifecycle import State
-from tunesmith.spec.task import Kind
 from tunesmith.views import ProgressView
 from tunesmith.workspace import Listed, TaskLine
 
@@ -21,7 +20,7 @@ def line(number: int, state: State, name: str = "微调 a long name of a task th
         progress = ProgressView(step=40, total_steps=100, percent=40, loss=0.05, seconds_left=3700)
     return TaskLine(
         id=f"task-{number:018}",
-        kind=Kind.TRAIN,
+        kind="train",
         name=name,
         project="default",
         state=state,

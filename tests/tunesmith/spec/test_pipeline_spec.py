@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.pipeline import Step, StepKind, plan
+from tunesmith.spec.pipeline import Step, plan
 from tunesmith.spec.pipeline_file import read_pipeline
 from tunesmith.spec.variables import resolve
 
@@ -77,11 +77,11 @@ def test_every_example_is_a_pipeline(file: Path) -> None:
 def test_the_chapters_alpaca_example_as_it_stands() -> None:
     load, train = steps((CONFIGS / "alpaca-lora.yml").read_text())
     assert (load.kind, load.method, load.parameters) == (
-        StepKind.DATASET,
+        "dataset",
         "load",
         {"provider": "huggingface", "path": "tatsu-lab/alpaca", "split": "train"},
     )
-    assert (train.kind, train.needs) == (StepKind.TRAIN, ["load-data"])
+    assert (train.kind, train.needs) == ("train", ["load-data"])
     assert train.parameters["train_file"] == "${jobs.load-data.output}"
     assert (train.parameters["r"], train.parameters["training_type"]) == (16, "sft")
 

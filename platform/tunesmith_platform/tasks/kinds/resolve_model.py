@@ -14,8 +14,8 @@ from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_step
 from tunesmith.errors import InvalidInput, InvalidModel, NotFound
 from tunesmith.lifecycle import State
 from tunesmith.model_step import ModelOrigin
+from tunesmith.spec.kinds import Feature, kind_of, supporting
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.task import Kind
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
@@ -121,7 +121,11 @@ class Finder:
         saved_there = [TaskRow.model_uri == place]
         if step is not None or name == FINAL_MODEL:
             saved_there.append(TaskRow.artifact_uri == folder)
-        query = select(TaskRow).where(TaskRow.kind == Kind.TRAIN, or_(*saved_there)).limit(1)
+        query = (
+            select(TaskRow)
+            .where(TaskRow.kind.in_(supporting(Feature.CHECKPOINTS)), or_(*saved_there))
+            .limit(1)
+        )
         with self._database.read() as session:
             task = session.scalars(query).one_or_none()
         if task is None:
@@ -195,7 +199,7 @@ def _task(session: Session, task_id: str) -> TaskRow:
         task = repository.require(session, task_id)
     except NotFound as error:
         raise InvalidInput(error.message, hint=error.hint, field="task_id") from error
-    if task.kind != Kind.TRAIN:
+    if Feature.CHECKPOINTS not in kind_of(task.kind).supports:
         raise InvalidInput(
             f"Task `{task.name}` trains no model: it is a task of kind `{task.kind}`.",
             hint="Name one that trains: `tunesmith tasks list`.",

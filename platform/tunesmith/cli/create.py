@@ -1,0 +1,74 @@
+"""`tunesmith tasks create KIND`: a task of any installed kind. `train` and `data run` have commands of their own."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pair
+from tunesmith.cli.output import out, say, show_json, show_notices
+from tunesmith.cli.train import read_config
+from tunesmith.cli.watching import watch_task, watched
+from tunesmith.spec.base import Spec
+from tunesmith.spec.kinds import kind_of, kinds
+from tunesmith.spec.parameter import about
+
+
+def create(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="What it does; without it the kinds are listed.")
+    ] = None,
+    *,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="A parameter; may be given again."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters; those of `--set` win."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="A template whose parameters lie under those given here.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
+    project: Annotated[
+        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
+    ] = "default",
+    watch: WatchFlag = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Submit a task of any kind: `tunesmith tasks create evaluate --set task_id=TASK --set eval_file=held-out`."""
+    if kind is None:
+        for known in kinds().values():
+            out().print(f"{known.name:<12}{known.label[0]} / {known.label[1]}")
+        return
+    spec = kind_of(kind).spec
+    parameters = spec.merged(read_config(config) if config else {}, dict(map(pair, settings or [])))
+    body: dict[str, Any] = {"kind": kind, "project": project, "spec": _absolute(spec, parameters)}
+    body |= {key: value for key, value in (("name", name), ("template", template)) if value is not None}
+    with connect() as client:
+        view = client.create_task(body)
+        show_notices(view.notices)
+        if as_json:
+            show_json(view)
+            return
+        say(f"Task `{view.name}` is {view.state}: {view.id}")
+        if is_followed(watch):
+            raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
+    sys.stdout.write(view.id + "\n")
+
+
+def _absolute(spec: type[Spec], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters with paths that do not depend on this process's folder."""
+    meant = {alias: name for name, info in spec.model_fields.items() for alias in about(info).aliases}
+    found = dict(parameters)
+    for given, value in parameters.items():
+        info = spec.model_fields.get(meant.get(given, given))
+        if info is None or about(info).path is None or not isinstance(value, str) or "://" in value:
+            continue
+        path = Path(value).expanduser()
+        is_no_name = about(info).path == "unless_name" and ("." in value or "/" in value)
+        if value and (about(info).path == "always" or is_no_name or path.exists()):
+            found[given] = str(path.absolute())
+    return found

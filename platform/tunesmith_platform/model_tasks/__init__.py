@@ -1,1 +1,0 @@
-"""Tasks that use a model: evaluate it, let it answer, package it."""

@@ -1,0 +1,149 @@
+"""Training, as the platform asks it: what it is given, what its attempts are handed, what goes on from it."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from tunesmith.errors import Conflict, InvalidInput
+from tunesmith.job import JobDocument
+from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.base import Spec
+from tunesmith.spec.parameter import names_with
+from tunesmith.spec.roles import Role
+from tunesmith.spec.task import MoreSteps, NewTask, new_task
+from tunesmith.spec.training import TrainSpec
+from tunesmith.storage import local_path
+from tunesmith.templates import chosen
+from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, find_model
+from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
+
+_OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
+"""Parameters that a new stage does not take over: where the task wrote, and what it started from."""
+
+
+class Training(KindBehaviour):
+    """Tasks that train a model."""
+
+    def look_at(self, spec: TrainSpec) -> TrainInputs:
+        """Look at what a training is given.
+
+        Raises:
+            InvalidInput: It cannot be trained on.
+        """
+        parts = self.parts
+        return check_train_inputs(
+            spec, parts.settings, parts.models, parts.datasets, compute=parts.compute.look()
+        )
+
+    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+        """Look at everything that a new training is given."""
+        return _prepared(new, self.look_at(cast(TrainSpec, new.spec)))
+
+    def document(self, task: TaskRow, number: int) -> JobDocument:
+        """What an attempt is handed."""
+        return JobDocument(**self.attempt(task, number), artifact_uri=str(task.artifact_uri), **task.inputs)
+
+    def go_on(self, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
+        """An ended training with what is left of it, or with more steps."""
+        new = new_task(task.kind, _with_more(task, more))
+        spec = cast(TrainSpec, new.spec)
+        # Its files may have gone meanwhile; what it once went on from may: it has a state of its own.
+        gone = {"resume_from_checkpoint": None} if has_state else {}
+        return _prepared(new, self.look_at(spec.model_copy(update=gone)))
+
+    def stage(
+        self, task: TaskRow, checkpoint: CheckpointRow, over: Mapping[str, Any], *, is_newest: bool
+    ) -> dict[str, Any]:
+        """The parameters of a training that starts from a checkpoint's weights."""
+        weights = _weights(task, checkpoint, is_final=is_newest)
+        clash = sorted(set(weights) & set(TrainSpec.canonical(over)[0]))
+        if clash:
+            raise InvalidInput(
+                f"`{clash[0]}` is what a new stage sets by itself.",
+                field=f"spec.{clash[0]}",
+                hint="Leave it out, or clone the task.",
+            )
+        under = {name: value for name, value in chosen(task.spec).items() if name not in _OF_ONE_TASK}
+        return TrainSpec.merged(under | weights, over)
+
+    def as_training(self, new: NewTask) -> TrainSpec:
+        """The training itself."""
+        return cast(TrainSpec, new.spec)
+
+    def pinned(self, spec: Spec, given: Mapping[str, Any]) -> Pinned:
+        """A training with the versions of its data sets, told by its model's files too."""
+        assert isinstance(spec, TrainSpec)
+        versions: dict[str, Any] = self.parts.datasets.pinned(spec, ("train_file", "eval_file"))
+        told_by = {**given, **versions}
+        with contextlib.suppress(InvalidInput):  # who makes the task says what is wrong
+            found = find_model(spec.model_name_or_path, self.parts.settings, self.parts.models)
+            told_by["model_name_or_path"] = str(found)
+        return Pinned(spec.model_copy(update=versions).model_dump(exclude_unset=True), told_by)
+
+
+def _prepared(new: NewTask, inputs: TrainInputs) -> Prepared:
+    return Prepared(
+        spec=new.spec.model_dump(mode="json") | inputs.pinned(),
+        inputs=inputs.model_dump(mode="json"),
+        notices=tuple(new.spec.notices),
+        output_dir=inputs.output_dir,
+    )
+
+
+def _weights(source: TaskRow, checkpoint: CheckpointRow, *, is_final: bool) -> dict[str, Any]:
+    """The parameters that make a new task start from a checkpoint's weights."""
+    uri = checkpoint.uri
+    is_lora = bool(TrainSpec.stored(source.spec).use_lora)
+    if not is_lora and is_final and source.state == State.COMPLETED and source.model_uri:
+        uri = source.model_uri  # the same weights
+    folder = local_path(uri)
+    if folder is None:
+        raise Conflict(
+            f"The checkpoint lies at `{uri}`: a new stage starts from a folder.",
+            hint="Copy it into an allowed folder, and name that as the model or the adapter.",
+        )
+    if is_lora:
+        return {"attach_lora_path": str(folder)}
+    return {"model_name_or_path": str(folder)}
+
+
+def _with_more(task: TaskRow, more: MoreSteps) -> dict[str, Any]:
+    """An ended task's parameters with more steps."""
+    if not State(task.state).is_terminal:
+        raise Conflict(
+            f"Task `{task.name}` is {task.state}: only one that is over can be continued.",
+            hint=f"Stop it first: `tunesmith stop {task.id}`." if task.desired == Desired.RUN else None,
+        )
+    spec = TrainSpec.stored(task.spec)
+    done, total = int(task.progress.get("step", 0)), int(task.progress.get("total_steps", 0))
+    wanted = more.model_dump(exclude_none=True)
+    if len(wanted) > 1:
+        raise InvalidInput("`max_steps` wins over `num_train_epochs`: give one of them.", field="max_steps")
+    if "num_train_epochs" in wanted and spec.max_steps > 0:
+        raise InvalidInput(
+            f"The task trains for `max_steps` {spec.max_steps}; epochs have no effect.",
+            field="num_train_epochs",
+            hint="Give a larger `max_steps`.",
+        )
+    least: dict[str, float] = {
+        "num_train_epochs": spec.num_train_epochs,
+        "max_steps": max(total, spec.max_steps, done),
+    }
+    for name, value in wanted.items():
+        if value <= least[name]:
+            raise InvalidInput(
+                f"`{name}` is to be more than the task has: {least[name]:g} (given: {value:g}).",
+                field=name,
+                hint="Only more steps can be asked for; anything else is a clone or a new stage.",
+            )
+    if task.state == State.COMPLETED and not wanted:
+        raise Conflict(
+            f"Task `{task.name}` has completed its {total} steps.",
+            hint=f"Ask for more (`max_steps` over {total}"
+            + (f", or `num_train_epochs` over {spec.num_train_epochs:g}" if spec.max_steps <= 0 else "")
+            + "), or start a new stage from its weights.",
+        )
+    known = {name: value for name, value in task.spec.items() if name in TrainSpec.model_fields}
+    return known | wanted

@@ -1,0 +1,33 @@
+"""What the platform does with it."""
+
+from pathlib import Path
+
+from toy_kind.program import CountDocument
+from tunesmith import views
+from tunesmith.spec.task import MoreSteps, NewTask, new_task
+from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.events import repository as events
+from tunesmith_platform.tasks.kinds.base import KindBehaviour, Prepared, Result
+
+
+class Counting(KindBehaviour):
+    """Tasks that count."""
+
+    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+        """There is nothing to look at."""
+        return Prepared(spec=new.spec.model_dump(mode="json"), inputs={}, notices=tuple(new.spec.notices))
+
+    def document(self, task: TaskRow, number: int) -> CountDocument:
+        """What an attempt is handed."""
+        return CountDocument(**self.attempt(task, number), artifact_uri=str(task.artifact_uri))
+
+    def go_on(self, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
+        """As far as it was to count, or further."""
+        further = {} if more.max_steps is None else {"to": more.max_steps}
+        return self.prepare(new_task(task.kind, task.spec | further), task.id)
+
+    def result(self, task: views.TaskView) -> Result:
+        """The last number that it reported."""
+        with self.parts.database.read() as session:
+            last = events.last_of_kind(session, task.id, "metrics", 1)
+        return Result({}, last[0].payload["values"]["number"] if last else None)
