@@ -310,6 +310,7 @@ class DatasetSpec(Spec):
         label=("Operation", "操作"),
         help=("What is done: `load`, `filter`, `split`, ...", "执行的操作：load、filter、split 等。"),
         group=Group.BASIC,
+        roles=(),
         min_length=1,
         max_length=40,
     )
@@ -320,6 +321,7 @@ class DatasetSpec(Spec):
             "该操作的参数。数据集可写为 name、name@number 或绝对路径。",
         ),
         group=Group.DATA,
+        roles=(),
         default_factory=dict,
     )
     into: str | None = param(
@@ -331,6 +333,7 @@ class DatasetSpec(Spec):
             "生成新版本的数据集；留空则按来源命名。split 为每个部分各生成一个（name-train）。",
         ),
         group=Group.BASIC,
+        roles=(),
         pattern=DATASET_NAME,
         max_length=100,
     )

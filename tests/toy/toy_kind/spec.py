@@ -12,6 +12,7 @@ class CountSpec(Spec):
         label=("Count to", "计数上限"),
         help=("The last number.", "最后一个数。"),
         group=Group.BASIC,
+        roles=(),
         ge=1,
         le=1000,
     )
@@ -20,6 +21,7 @@ class CountSpec(Spec):
         label=("Save every", "保存间隔"),
         help=("Numbers between two checkpoints.", "两个检查点之间的数。"),
         group=Group.BASIC,
+        roles=(),
         aliases=("every",),
         ge=1,
         le=1000,
@@ -29,6 +31,7 @@ class CountSpec(Spec):
         label=("Maximum restarts", "最大重启次数"),
         help=("How often a lost job is started again.", "作业丢失后自动重启的次数。"),
         group=Group.GENERAL,
+        roles=(),
         ge=0,
         le=10,
     )
