@@ -1,6 +1,6 @@
 """Outside the rooms of the kinds no source says which kind a task is: a new one is three files, and no other edit.
 
-What proves that it is enough is `tests/tunesmith_platform/test_kinds.py`, with a kind that lives in the tests.
+What proves that it is enough is `tests/tunesmith_platform/test_toy_kind.py`, with a kind that lives in the tests.
 """
 
 import ast

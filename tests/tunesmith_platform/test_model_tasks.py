@@ -177,7 +177,7 @@ def test_it_stops_restarts_and_is_done_again_as_any_task(bench: Steps) -> None:
     bench.runner.tick()
     view = bench.view(made)
     assert (view.state, states(view)) == (State.STOPPED, {"step": "stopped"})
-    assert bench.client.post(f"/v1/tasks/{task_id}:clone", json={}).status_code == 409
+    assert bench.client.post(f"/v1/tasks/{task_id}:new-stage", json={}).status_code == 409
     assert bench.client.post(f"/v1/pipelines/{made.id}:continue").status_code == 200
     (job,) = bench.pending()
     assert bench.do(job).reason == "completed"

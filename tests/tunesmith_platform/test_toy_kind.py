@@ -126,7 +126,7 @@ def test_a_stop_keeps_its_checkpoint_and_it_goes_on(plane: Plane, client: TestCl
     stopped = work(plane, task, desired=Desired.STOP)
     assert (stopped.state, stopped.progress.step) == (State.STOPPED, 2)
     more = client.post(f"/v1/tasks/{task.id}:continue", json={"max_steps": 6})
-    assert more.status_code == 200, more.text
+    assert more.status_code == 202, more.text
     done = work(plane, task, attempt=2, begin=2)
     assert (done.state, done.progress.step, done.attempt) == (State.COMPLETED, 6, 2)
 

@@ -1,1 +1,0 @@
-"""A kind of task in a package of its own: it counts, and saves how far it came."""
