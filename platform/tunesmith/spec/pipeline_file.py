@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunesmith.errors import InvalidInput, Problem, shortened
+from tunesmith.errors import InvalidInput, Problem
 from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.kinds import components, former_components
@@ -44,7 +44,7 @@ class _Listed:
 def _known_type(name: str) -> str:
     if name not in components():
         listed = ", ".join(f"`{known}`" for known in components())
-        raise ValueError(f"There is no type of component `{shortened(name)}`: there are {listed}.")
+        raise ValueError(f"A component is one of {listed}")
     return name
 
 

@@ -153,7 +153,7 @@ def test_eval_data_turns_evaluation_on() -> None:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("components: [{id: a, type: dataset}]", "components[a].type", "'datasets'"),
+        ("components: [{id: a, type: dataset}]", "components[a].type", "one of `datasets`"),
         ("components: [{id: a, type: datasets}]\nworkfows: []", "workfows", "not a known field"),
         (file_of("[{id: a, component: lod}]"), "workflows[flow].jobs[a].component", "Did you mean `load`?"),
         (
