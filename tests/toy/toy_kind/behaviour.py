@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from toy_kind.program import CountDocument
+
 from tunesmith import views
 from tunesmith.spec.task import MoreSteps, NewTask, new_task
 from tunesmith_platform.db.tables import TaskRow

@@ -1,6 +1,7 @@
 """The program that Ray runs: `python -m toy_kind.program <uri of its document>`."""
 
 from toy_kind.spec import CountSpec
+
 from tunesmith.events import CheckpointSaved, Finished, Metrics, Progress, TrainingStarted
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired, Reason, State
