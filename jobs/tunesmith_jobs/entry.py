@@ -118,11 +118,21 @@ def _ray_folder(document: AttemptDocument) -> Path:
     return Path(document.work_dir) / "ray"
 
 
-def resources_of(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> dict[str, float]:
-    """What a worker reserves: what was asked for, else one GPU, else an even share of a node's processors."""
+def resources_of(
+    spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]], spare_cpus: float = 0
+) -> dict[str, float]:
+    """What a worker reserves: what was asked for, else one GPU, else an even share of a node's processors.
+
+    Args:
+        spec: The training.
+        use_gpu: Whether its workers have a GPU each.
+        nodes: As `ray.nodes()` tells of them.
+        spare_cpus: How many processors of a node are left to others.
+    """
     if spec.resources_per_worker:
         return spec.resources_per_worker
     cpus = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=1.0)
+    cpus = max(1.0, cpus - spare_cpus)
     share = max(1.0, cpus // spec.workers[1])
     if not use_gpu:
         return {"CPU": share}
@@ -130,7 +140,7 @@ def resources_of(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) ->
     return {"GPU": 1.0, "CPU": max(1.0, cpus // max(1.0, gpus))}
 
 
-def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) -> Any:
+def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]], spare_cpus: float = 0) -> Any:
     """How many workers Ray starts, where, and with what. A range of workers is elastic: Ray takes what there is."""
     from ray.train import ScalingConfig
 
@@ -138,7 +148,7 @@ def scaling_config(spec: TrainSpec, use_gpu: bool, nodes: list[dict[str, Any]]) 
     return ScalingConfig(
         num_workers=most if least == most else (least, most),
         use_gpu=use_gpu,
-        resources_per_worker=resources_of(spec, use_gpu, nodes),
+        resources_per_worker=resources_of(spec, use_gpu, nodes, spare_cpus),
         placement_strategy=spec.placement.upper(),
     )
 
@@ -175,7 +185,7 @@ def with_ray_train(uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
     claim(_ray_folder(document), document.task_id)
     options: dict[str, Any] = {
         "train_loop_config": {"document": uri},
-        "scaling_config": scaling_config(spec, use_gpu, ray.nodes()),
+        "scaling_config": scaling_config(spec, use_gpu, ray.nodes(), document.spare_cpus),
         "run_config": RunConfig(
             name=ray_job_id(document.task_id, document.attempt),
             storage_path=str(_ray_folder(document)),

@@ -31,6 +31,9 @@ def with_ray(uri: str, document: ModelDocument) -> Outcome:
     has_gpu = connect(document, model_worker.spec_of(document).device)
     use_gpu = has_gpu and document.use_gpu
     resources = resources_of(TrainSpec.stored(document.training), use_gpu, ray.nodes())
+    if document.spare_cpus:
+        # Beside a training there is no more than what that leaves.
+        resources = resources | {"CPU": min(resources.get("CPU", 1.0), max(1.0, document.spare_cpus))}
     # Left to itself, Ray starts a task that ran out of memory again without end.
     worker = ray.remote(model_worker.run).options(
         num_cpus=resources.get("CPU", 1.0), num_gpus=resources.get("GPU", 0.0), max_retries=0

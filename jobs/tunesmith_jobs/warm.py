@@ -103,7 +103,7 @@ class WarmWorker:
         from ray.util.placement_group import remove_placement_group
 
         use_gpu = entry.connect(document, spec.device)
-        room = self._reserve(spec, use_gpu) if entry.is_single(spec) else None
+        room = self._reserve(spec, use_gpu, document.spare_cpus) if entry.is_single(spec) else None
         if room is None:
             self.end()
             return entry.with_ray_train(uri, document, spec)
@@ -140,12 +140,14 @@ class WarmWorker:
 
         return any(node["Alive"] and node["NodeID"] == self._node["NodeID"] for node in ray.nodes())
 
-    def _reserve(self, spec: TrainSpec, use_gpu: bool) -> tuple[dict[str, float], Any] | None:
+    def _reserve(
+        self, spec: TrainSpec, use_gpu: bool, spare_cpus: float
+    ) -> tuple[dict[str, float], Any] | None:
         """Reserve on the worker's node what a worker of Ray Train would; None when that cannot be had there."""
         import ray
         from ray.util.placement_group import placement_group, remove_placement_group
 
-        needs = entry.resources_of(spec, use_gpu, ray.nodes())
+        needs = entry.resources_of(spec, use_gpu, ray.nodes(), spare_cpus)
         here = self._node["Resources"]
         if any(here.get(name, 0.0) < count for name, count in needs.items()):
             return None

@@ -38,6 +38,9 @@ class AttemptDocument(BaseModel):
     documents_uri: str | None = Field(
         None, description="Where the task's documents lie: its stop is left there too, see `StopMarker`."
     )
+    spare_cpus: float = Field(
+        0, ge=0, description="Processors of each node that a training leaves to tasks of other rooms."
+    )
     silent_seconds: float = Field(
         12, gt=0, description="A worker that gave no sign of life for so long is reported."
     )

@@ -125,6 +125,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Tasks that use a model (evaluate, generate, package) at a time, beside those that train.",
     )
+    spare_cpus: float = Field(
+        0,
+        ge=0,
+        description="Processors of each node that a training leaves to what uses a model: it then runs beside it. With "
+        "0 a training takes all, and what else needs processors waits until it ends.",
+    )
     max_data_jobs: int = Field(2, ge=1, description="Tasks that work on data at a time.")
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],

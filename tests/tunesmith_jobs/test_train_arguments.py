@@ -188,3 +188,21 @@ def test_ray_receives_what_the_spec_says(
 
     made = scaling_config(spec(**more), use_gpu, NODES)
     assert {name: getattr(made, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "use_gpu", "spare", "expected"),
+    [
+        ({}, False, 2, {"CPU": 6.0}),
+        ({"num_workers": 3}, False, 2, {"CPU": 2.0}),
+        ({}, True, 2, {"GPU": 1.0, "CPU": 3.0}),
+        ({}, False, 8, {"CPU": 1.0}),
+        ({"resources_per_worker": {"CPU": 8}}, False, 2, {"CPU": 8}),
+    ],
+)
+def test_a_training_leaves_processors_to_others(
+    more: dict[str, Any], use_gpu: bool, spare: float, expected: dict[str, float]
+) -> None:
+    from tunesmith_jobs.entry import resources_of
+
+    assert resources_of(spec(**more), use_gpu, NODES, spare) == expected

@@ -47,6 +47,13 @@ def up(
     ray_cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs that Ray may use; all when not given.")
     ] = None,
+    spare_cpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="CPUs that a training leaves to tasks that use a model, which then run beside it; 0 when not given.",
+        ),
+    ] = None,
     foreground: Annotated[
         bool,
         typer.Option(
@@ -60,6 +67,8 @@ def up(
 
     home = Home()
     _make(home)
+    if spare_cpus is not None:
+        os.environ["TUNESMITH_SPARE_CPUS"] = f"{spare_cpus:g}"  # a setting of the API, which inherits it
     roots = _allow(home, allow or [Path.cwd()])
     note_ended(home, False)
     if foreground:

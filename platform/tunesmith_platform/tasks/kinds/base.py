@@ -123,6 +123,7 @@ class KindBehaviour:
             "spec": task.spec,
             "api_url": settings.api_url,
             "token": report_token(read_secret(settings.report_secret_file), task.id, number),
+            "spare_cpus": settings.spare_cpus,
             "silent_seconds": settings.silent_worker_seconds,
             "stuck_seconds": settings.stuck_worker_seconds,
             "work_dir": f"{settings.work_dir}/{task.id}",
