@@ -69,9 +69,9 @@ class ModelUse(KindBehaviour):
         """The folder of its user's in which it publishes, looked at."""
         return None
 
-    def complete(self, prepared: ModelInputs, _task_id: str, _rows_dir: Path | None) -> Prepared:
+    def complete(self, inputs: ModelInputs, _task_id: str, _rows_dir: Path | None) -> Prepared:
         """What a new task of this kind is, beyond its parameters."""
-        return Prepared(spec={}, inputs=prepared.model_dump(mode="json"))
+        return Prepared(spec={}, inputs=inputs.model_dump(mode="json"))
 
     # --- what is the same
 
