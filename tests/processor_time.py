@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,18 +27,32 @@ _HOME = "TUNESMITH_HOME"
 _HEAVY_MARKS = {"slow", "long", "e2e"}
 
 
+_Key = tuple[int, bytes]
+"""A process: its number, and when it was born."""
+
+
+class _Taken(NamedTuple):
+    parent: int
+    own: float
+    children: float
+    """What its children that ended took, as far as is known."""
+    waited_for: float
+    """The same as the system counts it."""
+
+
 class ProcessTimes:
     """The seconds of processor that this process and all that it started have taken, ended ones included.
 
-    An ended child that was waited for is in its parent's count. One whose parent ended before it counts as far as the
-    last look found it.
+    What an ended child took is in its parent's count only where the parent waited for it. So of each process's children
+    the larger counts, look by look: how much the parent's own count of them grew, or what those had taken that ended.
+    A process that begins and ends between two looks, and that nobody waits for, is not seen.
     """
 
     def __init__(self) -> None:
         self._me = os.getpid()
         self._words = [f"{_MARK}={self._me}\0".encode()]
-        self._ours: dict[tuple[int, bytes], tuple[int, float]] = {}
-        self._others: set[tuple[int, bytes]] = set()
+        self._ours: dict[_Key, _Taken] = {}
+        self._others: set[_Key] = set()
         self._ended = 0.0
         os.environ[_MARK] = str(self._me)
 
@@ -49,17 +63,36 @@ class ProcessTimes:
     def seconds(self) -> float:
         """Look at every process of the machine: some milliseconds."""
         every = dict(self._every())
-        ours = {pid for pid, (parent, born, _) in every.items() if self._is_ours(pid, parent, born)}
-        while new := {pid for pid, (parent, _, _) in every.items() if parent in ours and pid not in ours}:
+        ours = {pid for pid, (parent, born, *_) in every.items() if self._is_ours(pid, parent, born)}
+        while new := {pid for pid, (parent, *_) in every.items() if parent in ours and pid not in ours}:
             ours |= new
-        now = {(pid, every[pid][1]): (every[pid][0], every[pid][2]) for pid in ours}
-        self._others = {(pid, born) for pid, (_, born, _) in every.items() if pid not in ours}
-        before = {pid for pid, _ in self._ours}
-        for key, (parent, taken) in self._ours.items():
-            if key not in now and parent not in before:  # nobody of ours waited for it
-                self._ended += taken
-        self._ours = now
-        return self._ended + sum(taken for _, taken in now.values())
+        self._others = {(pid, born) for pid, (_, born, *_) in every.items() if pid not in ours}
+        now = {(pid, every[pid][1]): every[pid] for pid in ours}
+        known = {pid: (pid, born) for pid, born in self._ours}
+        ended: dict[_Key, float] = {}
+
+        def close(key: _Key) -> None:
+            """Hand on what an ended process took: to its parent, or to the sum where that is not ours."""
+            taken = self._ours.pop(key)
+            for child in [
+                other for other, one in self._ours.items() if one.parent == key[0] and other not in now
+            ]:
+                close(child)
+            above = known.get(taken.parent)
+            total = taken.own + taken.children + ended.pop(key, 0.0)
+            if above is None:
+                self._ended += total
+            else:
+                ended[above] = ended.get(above, 0.0) + total
+
+        while gone := next((key for key in self._ours if key not in now), None):
+            close(gone)
+        for key, (parent, _, own, waited_for) in now.items():
+            before = self._ours.get(key, _Taken(parent, 0.0, 0.0, 0.0))
+            grown = max(waited_for - before.waited_for, ended.pop(key, 0.0))
+            self._ours[key] = _Taken(parent, own, before.children + grown, waited_for)
+        self._ended += sum(ended.values())
+        return self._ended + sum(taken.own + taken.children for taken in self._ours.values())
 
     def _is_ours(self, pid: int, parent: int, born: bytes) -> bool:
         if pid == self._me or (pid, born) in self._ours:
@@ -73,15 +106,16 @@ class ProcessTimes:
         return any(word in environment for word in self._words)
 
     @staticmethod
-    def _every() -> Iterator[tuple[int, tuple[int, bytes, float]]]:
-        """Of each process: its parent, when it was born, and the seconds that it and those it waited for took."""
+    def _every() -> Iterator[tuple[int, tuple[int, bytes, float, float]]]:
+        """Of each process: its parent, when it was born, the seconds that it took, and those it waited for."""
         for folder in os.listdir("/proc"):  # noqa: PTH208  # names alone: this is done six times a test
             if folder.isdigit():
                 try:
                     fields = Path(f"/proc/{folder}/stat").read_bytes().rpartition(b")")[2].split()
                 except OSError:
                     continue
-                yield int(folder), (int(fields[1]), fields[19], sum(map(int, fields[11:15])) / _TICK)
+                own, waited_for = (sum(map(int, fields[at : at + 2])) / _TICK for at in (11, 13))
+                yield int(folder), (int(fields[1]), fields[19], own, waited_for)
 
 
 class Meter:
