@@ -33,10 +33,11 @@ _Key = tuple[int, bytes]
 
 class _Taken(NamedTuple):
     parent: int
-    own: float
-    children: float
+    own: int
+    """Of the system's ticks, as all that follows."""
+    children: int
     """What its children that ended took, as far as is known."""
-    waited_for: float
+    waited_for: int
     """The same as the system counts it."""
 
 
@@ -53,7 +54,7 @@ class ProcessTimes:
         self._words = [f"{_MARK}={self._me}\0".encode()]
         self._ours: dict[_Key, _Taken] = {}
         self._others: set[_Key] = set()
-        self._ended = 0.0
+        self._ended = 0
         os.environ[_MARK] = str(self._me)
 
     def count_homes(self, folder: Path) -> None:
@@ -69,7 +70,7 @@ class ProcessTimes:
         self._others = {(pid, born) for pid, (_, born, *_) in every.items() if pid not in ours}
         now = {(pid, every[pid][1]): every[pid] for pid in ours}
         known = {pid: (pid, born) for pid, born in self._ours}
-        ended: dict[_Key, float] = {}
+        ended: dict[_Key, int] = {}
 
         def close(key: _Key) -> None:
             """Hand on what an ended process took: to its parent, or to the sum where that is not ours."""
@@ -79,20 +80,20 @@ class ProcessTimes:
             ]:
                 close(child)
             above = known.get(taken.parent)
-            total = taken.own + taken.children + ended.pop(key, 0.0)
+            total = taken.own + taken.children + ended.pop(key, 0)
             if above is None:
                 self._ended += total
             else:
-                ended[above] = ended.get(above, 0.0) + total
+                ended[above] = ended.get(above, 0) + total
 
         while gone := next((key for key in self._ours if key not in now), None):
             close(gone)
         for key, (parent, _, own, waited_for) in now.items():
-            before = self._ours.get(key, _Taken(parent, 0.0, 0.0, 0.0))
-            grown = max(waited_for - before.waited_for, ended.pop(key, 0.0))
+            before = self._ours.get(key, _Taken(parent, 0, 0, 0))
+            grown = max(waited_for - before.waited_for, ended.pop(key, 0))
             self._ours[key] = _Taken(parent, own, before.children + grown, waited_for)
         self._ended += sum(ended.values())
-        return self._ended + sum(taken.own + taken.children for taken in self._ours.values())
+        return (self._ended + sum(taken.own + taken.children for taken in self._ours.values())) / _TICK
 
     def _is_ours(self, pid: int, parent: int, born: bytes) -> bool:
         if pid == self._me or (pid, born) in self._ours:
@@ -106,15 +107,15 @@ class ProcessTimes:
         return any(word in environment for word in self._words)
 
     @staticmethod
-    def _every() -> Iterator[tuple[int, tuple[int, bytes, float, float]]]:
-        """Of each process: its parent, when it was born, the seconds that it took, and those it waited for."""
+    def _every() -> Iterator[tuple[int, tuple[int, bytes, int, int]]]:
+        """Of each process: its parent, when it was born, the ticks that it took, and those it waited for."""
         for folder in os.listdir("/proc"):  # noqa: PTH208  # names alone: this is done six times a test
             if folder.isdigit():
                 try:
                     fields = Path(f"/proc/{folder}/stat").read_bytes().rpartition(b")")[2].split()
                 except OSError:
                     continue
-                own, waited_for = (sum(map(int, fields[at : at + 2])) / _TICK for at in (11, 13))
+                own, waited_for = (sum(map(int, fields[at : at + 2])) for at in (11, 13))
                 yield int(folder), (int(fields[1]), fields[19], own, waited_for)
 
 

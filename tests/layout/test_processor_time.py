@@ -1,54 +1,52 @@
 """Processor time is counted once, also that of children which nobody waits for; it never goes back."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+_LOOKS = """
+import json, signal, subprocess, sys
 from processor_time import ProcessTimes
 
-_BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
-_PARENT = """
+burn = "import sys, time\\nwhile time.process_time() < 0.3: pass\\nprint('done', flush=True)\\nsys.stdin.read()"
+start = '''
 import signal, subprocess, sys
-if {ignores}:
+if sys.argv[1] == "ignores":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for word in sys.stdin:
-    child = subprocess.Popen([sys.executable, "-c", {burn!r}], stdin=subprocess.PIPE)
-    print("begun", flush=True)
-    sys.stdin.readline()
-    child.stdin.close()
-    child.wait()
-    print("ended", flush=True)
+subprocess.Popen([sys.executable, "-c", sys.argv[2]]).wait()
+print("ended", flush=True)
+sys.stdin.read()
+'''
+times = ProcessTimes()
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+seen = [times.seconds()]
+parent = subprocess.Popen([sys.executable, "-c", start, sys.argv[1], burn], **pipes)
+assert parent.stdout.readline() == "done\\n"
+seen.append(times.seconds())
+parent.stdin.close()
+assert parent.stdout.readline() == "ended\\n"
+seen.append(times.seconds())
+parent.wait()
+seen.append(times.seconds())
+print(json.dumps(seen))
 """
-_HELD = _BURN.format(seconds=0.3) + "import sys\nsys.stdin.read()\n"
 
 
-@pytest.mark.parametrize("ignores", [True, False], ids=["nobody waits", "waited for"])
-def test_what_a_child_took_is_counted_once(ignores: bool) -> None:
-    times = ProcessTimes()
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT.format(ignores=ignores, burn=_HELD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+@pytest.mark.parametrize("parent", ["ignores", "waits"])
+def test_what_a_child_took_is_counted_once(parent: str) -> None:
+    """Looks before it began, after it computed for 0.3 s, after it ended, and after its parent did."""
+    said = subprocess.run(
+        [sys.executable, "-c", _LOOKS, parent],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
         text=True,
+        check=True,
+        timeout=120,
     )
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    seen = [times.seconds()]
-
-    def say(word: str) -> None:
-        parent.stdin.write(f"{word}\n")
-        parent.stdin.flush()
-
-    say("go")
-    assert parent.stdout.readline() == "begun\n"
-    while times.seconds() - seen[0] < 0.3:
-        pass
-    seen.append(times.seconds())
-    say("end")
-    assert parent.stdout.readline() == "ended\n"
-    seen.append(times.seconds())
-    parent.stdin.close()
-    parent.wait()
-    seen.append(times.seconds())
+    seen = json.loads(said.stdout)
     assert seen == sorted(seen), "it never goes back"
-    assert seen[2] - seen[1] < 0.25, "what it took is not counted again when it ends"
+    assert seen[1] - seen[0] >= 0.29
+    assert seen[3] - seen[1] < 0.25, "what it took is not counted again when it ends"
