@@ -62,6 +62,8 @@ def test_a_job_that_failed_says_so_in_a_line_and_its_log_has_no_colours(
 
 @pytest.mark.slow
 def test_a_cluster_says_what_it_has(jobs: Jobs) -> None:
+    # Ray names its node only some seconds after its start.
+    wait_until(lambda: jobs.cluster().nodes > 0, 60, "the node to be named")
     has = jobs.cluster()
     assert has.version.startswith("2.")
     assert has.nodes == 1

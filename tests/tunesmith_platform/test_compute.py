@@ -266,6 +266,20 @@ def test_a_ray_that_went_away_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     assert service.look().has_gpu is False
 
 
+def test_a_ray_that_names_no_node_yet_has_not_said_that_there_is_no_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So the real one answers for some seconds after its start."""
+    monkeypatch.setattr(module, "_FRESH_SECONDS", -1.0)
+    jobs = Counted()
+    service = ComputeService(jobs, RAY)
+    one = jobs.has
+    jobs.has = dataclasses.replace(one, nodes=0, cpus=0, memory_bytes=0, addresses=frozenset())
+    assert service.look().has_gpu is None
+    jobs.has = dataclasses.replace(one, gpus=1)
+    assert service.look().has_gpu is True
+
+
 def test_a_ray_that_hangs_is_asked_by_one_thread_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

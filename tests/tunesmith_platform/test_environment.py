@@ -135,7 +135,8 @@ def test_versions_that_do_not_fit(plane: Plane, client: TestClient, monkeypatch:
 
 def test_a_cluster_without_cpus(plane: Plane, client: TestClient) -> None:
     plane.jobs.has = Cluster(version="2.60.0", nodes=0, cpus=0, gpus=0, memory_bytes=0)
-    assert look(client)["ray"].status == "failed"
+    found = look(client, device="gpu")
+    assert (found["ray"].status, found["gpu"].status) == ("failed", "warning")
 
 
 def test_bad_questions(client: TestClient) -> None:

@@ -121,7 +121,10 @@ class ComputeService:
 
     def _ask(self) -> None:
         try:
-            self._seen = compute_of(self._jobs.cluster(), self._ray_url)
+            found = self._jobs.cluster()
+            # In its first seconds Ray answers, and names no node (2.60): that says nothing of what it will have.
+            if found.nodes:
+                self._seen = compute_of(found, self._ray_url)
         except TunesmithError:
             pass  # what was seen before is the best that is known
         finally:

@@ -167,9 +167,12 @@ class EnvironmentService:
         if device == "cpu":
             return Found(OK, "not asked for")
         try:
-            gpus = self._jobs.cluster().gpus
+            has = self._jobs.cluster()
         except TunesmithError:
             return Found(WARNING, "not known while Ray does not answer", _CURES["ray"])
+        if not has.nodes:
+            return Found(WARNING, "not known while Ray has no node", _CURES["ray"])
+        gpus = has.gpus
         names = ", ".join(gpu.name for gpu in hardware().gpus) if self._is_one_machine() else ""
         words = f"{gpus:g} in the cluster" + (f": {names}" if names else "")
         if not gpus:
