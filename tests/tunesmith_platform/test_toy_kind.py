@@ -224,6 +224,10 @@ def test_the_command_line_takes_it(plane: Plane, monkeypatch: pytest.MonkeyPatch
             app, ["tasks", "create", "count", "--set", "to=3", "--set", "every=1", "--detach"]
         )
         assert made.exit_code == 0, made.output
+        named = CliRunner().invoke(
+            app, ["tasks", "create", "evaluate", "--set", "task_id=nobody", "--detach"]
+        )
+        assert "There is no task `nobody`" in str(named.exception), "a task's name will do, if there is one"
         shown = CliRunner().invoke(app, ["tasks", "list", "--kind", "count", "--json"])
         assert '"to": 3' in shown.output
 

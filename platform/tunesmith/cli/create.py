@@ -48,6 +48,8 @@ def create(
     body: dict[str, Any] = {"kind": kind, "project": project, "spec": _absolute(spec, parameters)}
     body |= {key: value for key, value in (("name", name), ("template", template)) if value is not None}
     with connect() as client:
+        if isinstance(body["spec"].get("task_id"), str):
+            body["spec"]["task_id"] = client.task(body["spec"]["task_id"]).id  # its name will do here
         view = client.create_task(body)
         show_notices(view.notices)
         if as_json:
