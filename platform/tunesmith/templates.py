@@ -19,10 +19,7 @@ from tunesmith.spec.parameter import Group, default_of, names_with
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.roles import Role
 from tunesmith.spec.task import Name
-from tunesmith.spec.training import TrainSpec
 
-PLACES = frozenset(names_with(TrainSpec, Role.PLACE))
-"""Parameters that name the model, the data or a folder: a template leaves them out unless it is told to keep them."""
 MAX_YAML_CHARACTERS = 200_000
 _STAND_IN = "-"
 
@@ -99,20 +96,39 @@ def check_parameters(
         for name, info in form.model_fields.items()
         if info.is_required() and name not in named
     }
-    try:
-        spec = form.read({**stand_ins, **given})
-    except InvalidInput as error:
-        # What only lacks rows to evaluate on is no fault of a template: they come with the task.
-        if "eval_file" in named or "eval_file" not in form.model_fields:
-            raise
-        try:
-            spec = form.read({**stand_ins, "eval_file": _STAND_IN, **given})
-        except InvalidInput:
-            raise error from None
+    spec, more = _read_part(form, {**stand_ins, **given})
     values = spec.model_dump(mode="json")
     return {name: value for name, value in values.items() if name in named}, [
-        notice for notice in spec.notices if notice.field not in stand_ins and notice.field != "eval_file"
+        notice for notice in spec.notices if notice.field not in stand_ins and notice.field not in more
     ]
+
+
+def _read_part(form: type[Spec], given: Mapping[str, Any]) -> tuple[Spec, Mapping[str, str]]:
+    """Parameters, and what stood in for the model and the rows that they lack: those come with the task.
+
+    Raises:
+        InvalidInput: What is wrong with them is something else.
+    """
+    added: dict[str, str] = {}
+    try:
+        return form.read(given), added
+    except InvalidInput as error:
+        first = error
+    least = _count(first)
+    for name in names_with(form, Role.PLACE):
+        info = form.model_fields[name]
+        if name in given or str not in (info.annotation, *get_args(info.annotation)):
+            continue
+        try:
+            return form.read({**given, **added, name: _STAND_IN}), added | {name: _STAND_IN}
+        except InvalidInput as error:
+            if _count(error) < least:
+                added[name], least = _STAND_IN, _count(error)
+    raise first
+
+
+def _count(error: InvalidInput) -> int:
+    return len(error.problems) + error.more_problems
 
 
 def chosen(values: Mapping[str, Any], kind: str = DEFAULT_KIND) -> dict[str, Any]:
@@ -132,7 +148,8 @@ def as_template(
 ) -> dict[str, Any]:
     """A task's chosen parameters as a template keeps them."""
     found = chosen(values, kind)
-    return found if with_places else {name: value for name, value in found.items() if name not in PLACES}
+    places = () if with_places else names_with(kind_of(kind).spec, Role.PLACE)
+    return {name: value for name, value in found.items() if name not in places}
 
 
 # --- YAML

@@ -11,7 +11,7 @@ import yaml
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
 
-from tunesmith.errors import ErrorResponse
+from tunesmith.errors import ErrorResponse, InvalidInput
 from tunesmith.schema import rows
 from tunesmith.spec.task import TaskRequest
 from tunesmith.spec.training import TrainSpec
@@ -238,3 +238,34 @@ def test_the_wheel_carries_the_templates(tmp_path: Path) -> None:
     ).stdout.strip().split("|")  # fmt: skip
     assert Path(found[0]).is_relative_to(tmp_path)
     assert found[1:] == list(builtins())
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("train", {"learning_rate": 1e-3}),
+        ("evaluate", {"per_device_eval_batch_size": 4}),
+        ("generate", {"max_new_tokens": 16}),
+        ("package", {"device": "cpu"}),
+    ],
+)
+def test_a_template_of_each_kind_leaves_the_model_and_the_rows_open(
+    kind: str, parameters: dict[str, Any]
+) -> None:
+    assert check_parameters(parameters, kind) == (parameters, [])
+    with pytest.raises(InvalidInput):
+        check_parameters(parameters | {"device": "abacus"}, kind)
+
+
+def test_a_template_is_taken_by_tasks_of_its_kind(client: TestClient) -> None:
+    saved = {"name": "quick", "kind": "evaluate", "parameters": {"per_device_eval_batch_size": 4}}
+    assert client.post("/v1/templates", json=saved).status_code == 201
+    other = client.post("/v1/tasks", json={"kind": "train", "template": "quick", "spec": {}})
+    problem = other.json()["error"]
+    assert (other.status_code, problem["problems"][0]["field"]) == (422, "template")
+    assert "tasks of kind `evaluate`" in problem["message"]
+    own = client.post(
+        "/v1/tasks", json={"kind": "evaluate", "template": "quick", "spec": {"task_id": "task-0"}}
+    )
+    (found,) = own.json()["error"]["problems"]
+    assert (own.status_code, found["field"]) == (422, "spec.task_id"), "its parameters were complete"

@@ -1,6 +1,8 @@
 """What several commands take alike, and how they find the server."""
 
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +10,7 @@ import yaml
 
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput
+from tunesmith.spec.parameter import Parameter
 
 RETRY_SECONDS = 2.0
 """A command repeats a call no longer than somebody at a terminal likes to wait."""
@@ -32,6 +35,29 @@ def is_followed(watch: bool | None) -> bool:
 def connect() -> Client:
     """The client of the platform that `TUNESMITH_URL` or the state folder names."""
     return Client(retry_seconds=RETRY_SECONDS)
+
+
+def absolute_paths(
+    parameters: Mapping[str, Any], about_of: Callable[[str], Parameter | None]
+) -> dict[str, Any]:
+    """The same parameters with paths that do not depend on this process's folder.
+
+    A model that is no folder here is the name of a pulled one, and stays; so does a data set's name.
+
+    Args:
+        parameters: As they were given, under any spelling.
+        about_of: What is known of the parameter that a spelling stands for.
+    """
+    found = dict(parameters)
+    for name, value in parameters.items():
+        known = about_of(name)
+        if known is None or known.path is None or not isinstance(value, str) or not value or "://" in value:
+            continue
+        path = Path(value).expanduser()
+        is_no_name = known.path == "unless_name" and ("." in value or "/" in value)
+        if known.path == "always" or is_no_name or path.exists():
+            found[name] = str(path.absolute())
+    return found
 
 
 def pair(word: str) -> tuple[str, Any]:

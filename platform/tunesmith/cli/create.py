@@ -1,18 +1,19 @@
 """`tunesmith tasks create KIND`: a task of any installed kind. `train` and `data run` have commands of their own."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pair
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed, pair
 from tunesmith.cli.output import out, say, show_json, show_notices
 from tunesmith.cli.train import read_config
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.spec.base import Spec
 from tunesmith.spec.kinds import kind_of, kinds
-from tunesmith.spec.parameter import about
+from tunesmith.spec.parameter import Parameter, about
 
 
 def create(
@@ -45,7 +46,11 @@ def create(
         return
     spec = kind_of(kind).spec
     parameters = spec.merged(read_config(config) if config else {}, dict(map(pair, settings or [])))
-    body: dict[str, Any] = {"kind": kind, "project": project, "spec": _absolute(spec, parameters)}
+    body: dict[str, Any] = {
+        "kind": kind,
+        "project": project,
+        "spec": absolute_paths(parameters, partial(_about, spec)),
+    }
     body |= {key: value for key, value in (("name", name), ("template", template)) if value is not None}
     with connect() as client:
         if isinstance(body["spec"].get("task_id"), str):
@@ -61,16 +66,9 @@ def create(
     sys.stdout.write(view.id + "\n")
 
 
-def _absolute(spec: type[Spec], parameters: dict[str, Any]) -> dict[str, Any]:
-    """The same parameters with paths that do not depend on this process's folder."""
-    meant = {alias: name for name, info in spec.model_fields.items() for alias in about(info).aliases}
-    found = dict(parameters)
-    for given, value in parameters.items():
-        info = spec.model_fields.get(meant.get(given, given))
-        if info is None or about(info).path is None or not isinstance(value, str) or "://" in value:
-            continue
-        path = Path(value).expanduser()
-        is_no_name = about(info).path == "unless_name" and ("." in value or "/" in value)
-        if value and (about(info).path == "always" or is_no_name or path.exists()):
-            found[given] = str(path.absolute())
-    return found
+def _about(spec: type[Spec], name: str) -> Parameter | None:
+    """What is known of the parameter that a name or an alias stands for."""
+    known = (
+        about(info) for field, info in spec.model_fields.items() if name in (field, *about(info).aliases)
+    )
+    return next(known, None)

@@ -14,13 +14,14 @@ import yaml
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed
 from tunesmith.cli.output import out, say, show_json, show_notices
 from tunesmith.cli.parameters import Language, group_title, shown
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.schema import ParameterRow, rows
 from tunesmith.spec.compat import FOREIGN, trainer_block
+from tunesmith.spec.parameter import Parameter
 from tunesmith.spec.training import TrainSpec
 
 _ROWS = {row.name: row for row in rows(TrainSpec)}
@@ -152,20 +153,13 @@ def task_and_parameters(document: Mapping[str, Any]) -> tuple[dict[str, Any], di
 
 
 def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The same parameters with paths that do not depend on this process's folder.
+    """A training's parameters with absolute paths; see `absolute_paths`."""
 
-    A model that is no folder here is the name of a pulled one, and stays; so does a data set's name.
-    """
-    found = dict(parameters)
-    for name, value in parameters.items():
-        row = _ROWS.get(_CANONICAL.get(name, FOREIGN[name].stands_for[0] if name in FOREIGN else name))
-        if row is None or row.about.path is None or not isinstance(value, str) or not value or "://" in value:
-            continue
-        path = Path(value).expanduser()
-        is_no_name = row.about.path == "unless_name" and ("." in value or "/" in value)
-        if row.about.path == "always" or is_no_name or path.exists():
-            found[name] = str(path.absolute())
-    return found
+    def about_of(name: str) -> Parameter | None:
+        meant = _CANONICAL.get(name, FOREIGN[name].stands_for[0] if name in FOREIGN else name)
+        return _ROWS[meant].about if meant in _ROWS else None
+
+    return absolute_paths(parameters, about_of)
 
 
 def check(parameters: Mapping[str, Any]) -> None:

@@ -170,7 +170,7 @@ def _known(name: str) -> str:
     try:
         return kind_of(name).name
     except InvalidInput as error:
-        raise ValueError(f"{error.message} {error.hint or ''}".strip()) from None
+        raise ValueError(f"No such kind of task is installed. {error.hint}") from None
 
 
 KindName = Annotated[str, AfterValidator(_known), _Listed]

@@ -10,7 +10,6 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
@@ -28,6 +27,7 @@ from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.reconciler import admission
 from tunesmith_platform.reconciler.decisions import (
     AttemptPhase,
     Decision,
@@ -44,10 +44,8 @@ from tunesmith_platform.reconciler.decisions import (
 from tunesmith_platform.reconciler.facts import facts_of
 from tunesmith_platform.reconciler.last_heard import Listening
 from tunesmith_platform.services import Services
-from tunesmith_platform.settings import ROOM_SETTINGS
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.service import move
-from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +55,6 @@ _REST = 6
 _RESUBMIT_SECONDS = 2.0
 _LEAVE_AGAIN_SECONDS = 10.0
 _LOG_TAIL = 40
-_TOLD = 50
-"""How many of those that wait are told what for; the others come after them."""
-_NAMED = 4
-"""How many of those that hold the places are named, and one more."""
 _TROUBLE = (
     "The platform cannot look after this task just now and goes on trying; `tunesmith logs api` says more:"
 )
@@ -136,51 +130,18 @@ class Reconciler(Loop):
 
     def _admit_to(self, room: Room, limit: int) -> None:
         moment, database = now(), self._services.database
-        # Most rounds have nothing to admit: look before taking the write lock.
+        # Most rounds have nothing to write: look before taking the write lock.
         with database.read() as session:
-            is_full = repository.count_open(session, room) >= limit
-            if is_full:
-                why = _waits_for(repository.open_names(session, room, _NAMED), limit, ROOM_SETTINGS[room])
-            waiting = repository.queue(session, moment, _TOLD, room, but_message=why if is_full else None)
-        if is_full or not waiting:
-            self._tell_waiting(waiting, why if is_full else "")
+            todo = admission.look(session, room, limit, moment)
+        if not todo.tasks:
             return
         with database.write() as session:
             if not self._hold(session, "scheduler", moment):
                 return
-            free = limit - repository.count_open(session, room)
-            for task_id in repository.queue(session, moment, max(0, free), room):
-                task = repository.locked(session, task_id)
-                task.attempt += 1
-                task.is_attempt_open = True
-                task.retry_at = None
-                task.waits_for = WaitsFor.RESOURCES
-                task.message = "Being handed to Ray."
-                task.heartbeat_at = None
-                task.progress = {
-                    k: v
-                    for k, v in task.progress.items()
-                    if k not in (SILENT, DRIVER_HEARD, repository.ACTIVITY)
-                }
-                session.add(
-                    AttemptRow(
-                        task_id=task_id,
-                        number=task.attempt,
-                        phase=AttemptPhase.SUBMITTING,
-                        last_seq=0,
-                        created_at=moment,
-                    )
-                )
-
-    def _tell_waiting(self, task_ids: Sequence[str], why: str) -> None:
-        """Say what those wait for that come next; written only where it is not said yet."""
-        if not task_ids:
-            return
-        with self._services.database.write() as session:
-            for task_id in task_ids:
-                task = repository.locked(session, task_id)
-                if task.state == State.PENDING and not task.is_attempt_open:
-                    task.message = why
+            if todo.why is not None:
+                admission.tell(session, todo)
+            else:
+                admission.admit(session, room, limit, moment)
 
     def _hold(self, session: Session, name: str, moment: dt.datetime) -> bool:
         lease = session.get_one(LeaseRow, name, with_for_update=True)
@@ -347,11 +308,6 @@ class Reconciler(Loop):
             attempt = session.get_one(AttemptRow, (task_id, number))
             _apply(session, task, attempt, decision, tail)
         self._services.hub.notify(task_id)
-
-
-def _waits_for(names: Sequence[str], limit: int, setting: str) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[: _NAMED - 1]) + (" ..." if len(names) == _NAMED else "")
-    return f"Waiting for its turn: {limit} at a time (`{setting}`), and {shown} has not ended."
 
 
 def _take_back(task: TaskRow) -> None:

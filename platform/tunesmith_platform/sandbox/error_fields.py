@@ -18,3 +18,16 @@ def at(place: str) -> Iterator[None]:
             for problem in found
         ]
         raise
+
+
+@contextlib.contextmanager
+def at_spec() -> Iterator[None]:
+    """Say of every problem with a parameter that it is one of a task's, which are sent below `spec`."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.problems = [
+            problem.model_copy(update={"field": f"spec.{problem.field}"}) if problem.field else problem
+            for problem in error.problems or [Problem(message=error.message, hint=error.hint)]
+        ]
+        raise

@@ -1,5 +1,6 @@
 """Letting a model answer prompts, as the platform asks it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith import views
@@ -7,12 +8,13 @@ from tunesmith.data_step import DataOutput
 from tunesmith.errors import InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.spec.generate import GenerateSpec
+from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.tasks.kinds.base import Prepared, Result
-from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
+from tunesmith_platform.tasks.kinds.model_use import ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 
 
@@ -38,10 +40,11 @@ class Generation(ModelUse):
             with at("dataset"):
                 checks.check_asked(data, spec.prompt_column)
 
-    def complete(self, inputs: ModelInputs, task_id: str, rows_dir: Path | None) -> Prepared:
-        """Where the answers go."""
-        inputs.rows_dir = str(rows_dir or self.parts.settings.pipelines_dir / task_id)
-        return Prepared(spec={}, inputs=inputs.model_dump(mode="json"))
+    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+        """As of every model, with a place for the answers."""
+        made = super().prepare(new, task_id, rows_dir)
+        place = str(rows_dir or self.parts.settings.pipelines_dir / task_id)
+        return replace(made, inputs=made.inputs | {"rows_dir": place})
 
     def result(self, task: views.TaskView) -> Result:
         """The answers."""

@@ -19,7 +19,7 @@ from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.db.tables import TaskRow
-from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.tasks.inputs import check_further_paths, find_file
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
 from tunesmith_platform.tasks.kinds.resolve_model import Finder, FoundModel
@@ -45,7 +45,7 @@ class ModelInputs(BaseModel):
 
 
 class ModelUse(KindBehaviour):
-    """Tasks that use a model. A kind says which rows it reads, looks at them, and what it adds to its inputs."""
+    """Tasks that use a model. A kind says which rows it reads, and looks at them."""
 
     def __post_init__(self) -> None:
         """Make what finds models."""
@@ -69,24 +69,18 @@ class ModelUse(KindBehaviour):
         """The folder of its user's in which it publishes, looked at."""
         return None
 
-    def complete(self, inputs: ModelInputs, _task_id: str, _rows_dir: Path | None) -> Prepared:
-        """What a new task of this kind is, beyond its parameters."""
-        return Prepared(spec={}, inputs=inputs.model_dump(mode="json"))
-
     # --- what is the same
 
     def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new task is given."""
-        inputs = self.look_at(cast(ModelUseSpec, new.spec))
-        made = self.complete(inputs, task_id, rows_dir)
+        with at_spec():
+            inputs = self.look_at(cast(ModelUseSpec, new.spec))
         return Prepared(
             spec=new.spec.model_dump(mode="json"),
-            inputs=made.inputs,
+            inputs=inputs.model_dump(mode="json"),
             notices=tuple(new.spec.notices),
             parent=(inputs.origin.task_id, inputs.step) if inputs.origin.task_id else None,
-            artifact_uri=made.artifact_uri,
             output_dir=inputs.output_dir,
-            results=made.results,
         )
 
     def look_at(self, spec: ModelUseSpec) -> ModelInputs:

@@ -1,15 +1,17 @@
 """Packaging a model, as the platform asks it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.package import PackageSpec
+from tunesmith.spec.task import NewTask
 from tunesmith.storage import local_path
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.tasks.kinds.base import Prepared
-from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
+from tunesmith_platform.tasks.kinds.model_use import ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 
@@ -32,15 +34,11 @@ class Packaging(ModelUse):
             check_output(output, reads, self.parts.settings)
         return output
 
-    def complete(self, inputs: ModelInputs, task_id: str, _rows_dir: Path | None) -> Prepared:
-        """Where the model goes."""
+    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+        """As of every model, with a place for the one that is written."""
+        made = super().prepare(new, task_id, rows_dir)
         storage = self.parts.settings.storage_uri.rstrip("/")
-        return Prepared(
-            spec={},
-            inputs=inputs.model_dump(mode="json"),
-            artifact_uri=f"{storage}/tasks/{task_id}/artifacts",
-            results=(FINAL_MODEL,),
-        )
+        return replace(made, artifact_uri=f"{storage}/tasks/{task_id}/artifacts", results=(FINAL_MODEL,))
 
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """As of every model; weights are merged in main memory."""
