@@ -114,8 +114,10 @@ def _read_part(form: type[Spec], given: Mapping[str, Any]) -> tuple[Spec, Mappin
         return form.read(given), added
     except InvalidInput as error:
         first = error
-    least = _count(first)
-    for name in names_with(form, Role.PLACE):
+    least, places = _count(first), names_with(form, Role.PLACE)
+    if least > len(places):  # more than what may be missing: reading it again only costs
+        raise first
+    for name in places:
         info = form.model_fields[name]
         if name in given or str not in (info.annotation, *get_args(info.annotation)):
             continue
