@@ -43,9 +43,9 @@ def postgres_with_schema(postgres_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres_server: str, postgres_with_schema: str) -> Iterator[str]:
     """A database of the module's own: what others left behind would stand in its tasks' way."""
-    with own_database(postgres_server) as url:
+    with own_database(postgres_server, postgres_with_schema) as url:
         yield url
 
 

@@ -32,12 +32,15 @@ TIME = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
 class Plane:
     """The control plane, its fakes, and the steps that tests take."""
 
-    def __init__(self, home: Home, **overrides: Any) -> None:
+    def __init__(self, home: Home, beside: "Plane | None" = None, **overrides: Any) -> None:
+        """A plane; `beside` another one it shares its database, Ray and MLflow, as replicas do."""
         self.home = home
         if not overrides.get("database_url") and not home.database.exists():
             home.database.write_bytes(sqlite_file())
-        self.jobs = FakeJobs()
-        self.tracking = FakeTracking(artifact_root=str(home.files / "mlflow"))
+        self.jobs = beside.jobs if beside else FakeJobs()
+        self.tracking = beside.tracking if beside else FakeTracking(artifact_root=str(home.files / "mlflow"))
+        if beside:
+            overrides = {"database_url": beside.settings.database_url} | overrides
         self.settings = Settings(home=home.root, run_reconciler=False, **overrides)
         self.app = create_app(self.settings, self.jobs, self.tracking)
         self.services: Services = self.app.state.services

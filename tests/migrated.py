@@ -13,6 +13,7 @@ from real_postgres import own_database
 from sqlalchemy import make_url
 
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.schema import migrate
 
 
 @functools.cache
@@ -34,5 +35,5 @@ def postgres_template(server: str) -> Iterator[str]:
 
 def _migrate(url: str) -> None:
     database = Database(url)
-    database.migrate()
+    migrate(database)
     database.close()

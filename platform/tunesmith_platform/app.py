@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import tunesmith
+from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
@@ -31,6 +32,7 @@ from tunesmith_platform.datasets import endpoints as dataset_endpoints
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
+from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.watching import SupervisorWatch, inherited
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
@@ -152,11 +154,23 @@ def build_services(
     )
 
 
+def ready_schema(database: Database, settings: Settings) -> None:
+    """Bring the database's schema up to date where the settings say so, and refuse one that is not this version's.
+
+    Raises:
+        Unavailable: It is older or newer, or does not answer.
+    """
+    if settings.migrate_at_start:
+        schema.migrate(database)
+    else:
+        schema.require(database)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     settings = services.settings
-    services.database.migrate()
+    ready_schema(services.database, settings)
     services.keys.enroll(settings.api_key_file, name="local")
     loops: Loops = app.state.loops
     if settings.run_reconciler:
@@ -257,7 +271,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
-    server = ApiServer(create_app(settings), settings.host, settings.port)
+    app = create_app(settings)
+    try:
+        ready_schema(app.state.services.database, settings)
+    except TunesmithError as error:
+        logger.error("not started: %s %s", error.message, error.hint or "")
+        sys.exit(3)
+    server = ApiServer(app, settings.host, settings.port)
     gc.enable()
     gc.freeze()  # all that was imported and built stays: no collection need go through it while reports wait
     with contextlib.suppress(KeyboardInterrupt):

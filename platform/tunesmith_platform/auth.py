@@ -55,8 +55,8 @@ class Keys:
             known = session.get(ApiKeyRow, digest)
         if known is not None and (known.name, known.role) == (name, role):
             return
-        with self._database.write() as session:
-            session.merge(ApiKeyRow(sha256=digest, name=name, role=role, created_at=now()))
+        row = {"sha256": digest, "name": name, "role": role, "created_at": now()}
+        self._database.retry_on_conflict(lambda session: session.merge(ApiKeyRow(**row)))
 
     def remembered(self, key: str) -> Identity | None:
         """Whose key this is, where that was looked up a moment ago. Asks no database."""

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     port: int = 8265
     api_url: str = Field("", description="Where jobs report; derived from host and port when empty.")
     database_url: str = Field("", description="SQLAlchemy URL; SQLite in the state folder when empty.")
+    migrate_at_start: bool | None = Field(
+        None,
+        description="Whether a server brings the database's schema up to date when it starts; else it refuses an older "
+        "one. When not set: with SQLite, which serves one machine, it does.",
+    )
     storage_uri: str = Field("", description="Where files lie; a folder in the state folder when empty.")
     models_dir: Path = _DERIVED
     work_dir: Path = _DERIVED
@@ -166,6 +171,8 @@ class Settings(BaseSettings):
         self.public_url = self.public_url or self.api_url
         self.mlflow_public_url = self.mlflow_public_url or self.mlflow_url
         self.database_url = self.database_url or f"sqlite:///{home.database}"
+        if self.migrate_at_start is None:
+            self.migrate_at_start = self.database_url.startswith("sqlite")
         self.storage_uri = self.storage_uri or str(home.files)
         for field, path in (
             ("models_dir", home.models),

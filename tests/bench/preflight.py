@@ -141,6 +141,7 @@ def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     from tunesmith.home import Home
     from tunesmith.spec.training import TrainSpec
     from tunesmith_platform.db.engine import Database
+    from tunesmith_platform.db.schema import migrate
     from tunesmith_platform.estimates.service import EstimateService
     from tunesmith_platform.settings import Settings
     from tunesmith_platform.testing.fakes import FakeJobs
@@ -149,7 +150,7 @@ def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     home.create()
     settings = Settings(home=home.root, allowed_roots=[Path("/")])
     database = Database(settings.database_url)
-    database.migrate()
+    migrate(database)
     view = EstimateService(database, settings, FakeJobs()).estimate(TrainSpec.read(spec))
     return {
         "memory": view.memory.peak,

@@ -75,6 +75,7 @@ class Api:
             "TUNESMITH_HOME": str(self.home.root),
             "TUNESMITH_PORT": str(self.port),
             "TUNESMITH_DATABASE_URL": self.database_url,
+            "TUNESMITH_MIGRATE_AT_START": "true",
             "TUNESMITH_RUN_RECONCILER": "false",
         } | settings
         command = [sys.executable, "-m", "tunesmith_platform.app"]

@@ -23,6 +23,14 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def replicas(home: Home, plane: Plane) -> Iterator[tuple[Plane, Plane]]:
+    """Two control planes on one database, one Ray and one MLflow."""
+    second = Plane(home, beside=plane)
+    yield plane, second
+    second.services.database.close()
+
+
+@pytest.fixture
 def plane(home: Home, database_url: str) -> Iterator[Plane]:
     plane = Plane(home, database_url=database_url)
     yield plane

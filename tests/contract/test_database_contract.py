@@ -17,14 +17,15 @@ from tunesmith.events import JobEvent, Report
 from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.clock import now
-from tunesmith_platform.db.engine import MIGRATIONS
+from tunesmith_platform.db import schema
+from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import Base, PipelineRow, PipelineStepRow, RunnerRow
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 
 
 def test_the_migrations_make_what_the_tables_say(plane: Plane) -> None:
-    plane.services.database.migrate()  # again is nothing
+    assert not schema.migrate(plane.services.database)  # again is nothing
     with plane.services.database.engine.connect() as connection:
         here = connection.dialect.name
 
@@ -62,7 +63,7 @@ def test_what_was_stored_as_chat_is_read_as_generate(plane: Plane) -> None:
         command.downgrade(config, "0018")
         session.execute(text("UPDATE tasks SET kind = 'chat' WHERE id = :id"), {"id": old})
         session.execute(text("UPDATE pipeline_steps SET kind = 'chat', method = 'chat' WHERE name = 'ask'"))
-    database.migrate()
+    schema.migrate(database)
     assert [plane.task(task).kind for task in (old, other)] == ["generate", "train"]
     steps = plane.services.pipelines.get("pipe-1").steps
     assert [(step.kind, step.method) for step in steps] == [("generate", "generate"), ("dataset", "load")]

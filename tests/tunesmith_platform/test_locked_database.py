@@ -18,7 +18,6 @@ from conftest_platform import TIME, Plane
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 from sqlalchemy import event, insert
-from sqlalchemy.exc import IntegrityError
 
 import tunesmith_platform
 from tunesmith.errors import DatabaseBusy
@@ -26,8 +25,9 @@ from tunesmith.job import read_secret, runner_token
 from tunesmith.lifecycle import State
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.db import engine
-from tunesmith_platform.db.engine import MIGRATIONS, Database
+from tunesmith_platform.db import schema
+from tunesmith_platform.db.engine import Database, Raced
+from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import PipelineRow, RunnerRow, WebhookRow
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring.loop import Monitor
@@ -316,14 +316,14 @@ def test_a_fault_of_ours_is_not_called_the_databases(plane: Plane, client: TestC
 def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    assert engine._newest_revision() == ScriptDirectory.from_config(config).get_current_head()
+    assert schema.newest() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_a_start_writes_nothing_to_a_database_that_is_up_to_date(plane: Plane) -> None:
     plane.services.keys.enroll(plane.settings.api_key_file, name="local")
     again = Database(plane.settings.database_url)
     with locked(plane):
-        again.migrate()
+        schema.migrate(again)
         plane.services.keys.enroll(plane.settings.api_key_file, name="local")
     again.close()
 
@@ -331,6 +331,6 @@ def test_a_start_writes_nothing_to_a_database_that_is_up_to_date(plane: Plane) -
 def test_an_error_of_the_database_tells_nothing_of_what_was_stored(plane: Plane, client: TestClient) -> None:
     """It goes into the log."""
     row = {"id": "hook-a", "url": "https://there/?key=canary", "events": [], "by": "ann", "created_at": TIME}
-    with pytest.raises(IntegrityError) as caught, plane.services.database.write() as session:
+    with pytest.raises(Raced) as caught, plane.services.database.write() as session:
         session.execute(insert(WebhookRow), [row, row])
-    assert "canary" not in str(caught.value)
+    assert "canary" not in f"{caught.value} {caught.value.__cause__}"

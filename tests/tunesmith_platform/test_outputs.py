@@ -16,6 +16,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.lifecycle import Reason
 from tunesmith.spec.task import new_task
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.db.schema import migrate
 from tunesmith_platform.tasks.inputs import check_train_inputs
 
 GOOD = {"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Ember."}]}
@@ -68,7 +69,7 @@ def desk(home: Any, tmp_path: Path) -> Iterator[Desk]:
     plane = Plane(home, allowed_roots=[root, home.root])
     services = plane.services
     plane.training.look_at = lambda spec: check_train_inputs(spec, plane.settings)
-    services.database.migrate()
+    migrate(services.database)
     with TestClient(plane.app, raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {plane.api_key}"
         yield Desk(root, plane, client)

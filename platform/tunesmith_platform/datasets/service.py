@@ -13,7 +13,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith import views
@@ -264,12 +263,8 @@ class DatasetService:
             discard_file(part)
 
     def _enter(self, name: str, kept: Kept) -> tuple[DatasetView, bool]:
-        try:
-            with self._database.write() as session:
-                return enter(session, name, kept)
-        except IntegrityError:  # another process took the name or the number at the same moment
-            with self._database.write() as session:
-                return enter(session, name, kept)
+        # Another process may take the name, or the number, at the same moment.
+        return self._database.retry_on_conflict(lambda session: enter(session, name, kept))
 
     def _refuse_read(self, session: Session, row: DatasetRow, version: DatasetVersionRow) -> None:
         path = str(self._local_path(version)) if version.is_copied else version.path

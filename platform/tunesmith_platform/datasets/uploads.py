@@ -22,7 +22,7 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
 from tunesmith_platform.datasets.naming import name_of, safe_file_name
 from tunesmith_platform.datasets.service import DatasetService
-from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import UploadRow
 from tunesmith_platform.settings import Settings
 
@@ -70,6 +70,7 @@ class UploadService:
         self._give_up_old()
         free = shutil.disk_usage(self._datasets.scratch()).free - _SPARE_BYTES
         with self._database.write() as session:
+            advisory_lock(session, "uploads")
             waiting = repository.open_uploads(session)
             room = min(self._settings.max_dataset_bytes, free - sum(map(self._missing, waiting)))
             if new.bytes > room:

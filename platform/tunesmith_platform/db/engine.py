@@ -8,27 +8,27 @@ having stored nothing. Our own writers wait for each other longer, because each 
 """
 
 import contextlib
-import functools
+import hashlib
 import json
 import logging
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from tunesmith.errors import DatabaseBusy, DiskFull, Unavailable
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 BINARY = {"tunesmith_binary": True}
 """Execution options of a query that answers many bytes: PostgreSQL sends them as they are, not as text."""
 PATIENCE_SECONDS = 1.5
@@ -40,12 +40,46 @@ _HURRY_SECONDS = 0.2
 _SAID_AGAIN_SECONDS = 30.0
 _PATIENCE = "tunesmith_patience"
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-_REVISION = "revision = ['\"]([^'\"]+)['\"]"
 _AGAIN = "Nothing was stored; try again in a moment."
 _POSTGRES_LOCKED = "55P03"
 _POSTGRES_DISK_FULL = "53100"
+_TRIES = 5
+"""How often what raced with others is done: each time one of them has got on."""
+_POSTGRES_RACES = frozenset({"23503", "23505"})
+_SQLITE_RACES = frozenset(
+    {
+        sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
+        sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+        sqlite3.SQLITE_CONSTRAINT_ROWID,
+        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    }
+)
 AWAY = (OperationalError, PoolTimeout)
 """What SQLAlchemy raises where the database is locked, away or full."""
+
+
+class Raced(DatabaseBusy):
+    """Another transaction stored the same thing, or deleted what this one builds on, at the same moment.
+
+    Nothing was stored. Done again, a transaction sees what the other did: see `Database.retry_on_conflict`.
+    """
+
+
+def _refused_by(error: IntegrityError | StaleDataError) -> str:
+    """What refused it. PostgreSQL's own words would say the values too, and one may be a secret."""
+    cause = error.orig if isinstance(error, IntegrityError) else None
+    named = getattr(getattr(cause, "diag", None), "constraint_name", None)
+    return str(named or cause or "a row that is gone")
+
+
+def _is_race(error: IntegrityError | StaleDataError) -> bool:
+    """Whether a unique or foreign key, or a row that is gone, refused it; what else is refused is a fault of ours."""
+    cause = error.orig if isinstance(error, IntegrityError) else None
+    return (
+        isinstance(error, StaleDataError)
+        or getattr(cause, "sqlstate", None) in _POSTGRES_RACES
+        or getattr(cause, "sqlite_errorcode", None) in _SQLITE_RACES
+    )
 
 
 def why_away(error: BaseException) -> Unavailable | None:
@@ -151,28 +185,32 @@ class Database:
             if known is None:
                 raise
             raise known from error
+        except (IntegrityError, StaleDataError) as error:
+            if not _is_race(error):
+                raise
+            logger.warning("a transaction raced with another: %s", _refused_by(error))
+            raise Raced("Another call changed the same thing at the same moment.", hint=_AGAIN) from error
 
-    def migrate(self) -> None:
-        """Bring the schema up to date; only looks where it is, for a start takes no longer than it must."""
-        if self._revision() == _newest_revision():
-            return
-        from alembic import command
-        from alembic.config import Config
+    def retry_on_conflict(self, work: Callable[[Session], T]) -> T:
+        """What `work` answers in a transaction of its own; done again where another transaction raced with it.
 
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        with self.write(_OWN_PATIENCE_SECONDS) as session:
-            config.attributes["connection"] = session.connection()
-            command.upgrade(config, "head")
+        It looks for what is there before it stores anything: the second time it finds what the other stored. So a race
+        for a name ends as it does for one who comes a second later.
 
-    def _revision(self) -> str | None:
-        """Where the schema is; None where there is none yet."""
-        try:
-            with self.read() as session:
-                found = session.scalars(text("SELECT version_num FROM alembic_version")).all()
-        except DBAPIError:  # no such table
-            return None
-        return found[0] if len(found) == 1 else None
+        Args:
+            work: What is done in the transaction, and nothing that outlives one that is rolled back.
+
+        Raises:
+            DatabaseBusy: It raced each time, or the database is away.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except Raced:
+                continue
+        with self.write() as session:
+            return work(session)
 
     def close(self) -> None:
         """Close every connection."""
@@ -241,14 +279,19 @@ class _Turn:
         return is_waiting or moment - self._locked_at < PATIENCE_SECONDS
 
 
-@functools.cache
-def _newest_revision() -> str | None:
-    """The revision that nothing comes after, as Alembic finds it, whose import takes longer than all that is read."""
-    texts = [file.read_text() for file in (MIGRATIONS / "versions").glob("*.py")]
-    own = {name for text in texts for name in re.findall(_REVISION, text, re.MULTILINE)}
-    before = {name for text in texts for name in re.findall(f"down_{_REVISION}", text, re.MULTILINE)}
-    newest = own - before
-    return newest.pop() if len(newest) == 1 else None
+def advisory_lock(session: Session, name: str) -> None:
+    """Let one transaction at a time, of all processes, go on from here; it ends with the transaction.
+
+    For what a unique key cannot say: that nothing of the kind is there, or no more than so many. SQLite's transactions
+    that write are alone anyway.
+
+    Args:
+        session: The transaction, one of `Database.write`.
+        name: What they are alone with.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
 def storable(text: str) -> str:

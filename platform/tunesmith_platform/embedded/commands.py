@@ -22,6 +22,8 @@ app = typer.Typer(add_completion=False)
 talk = Console(stderr=True)
 
 _READY_SECONDS = 120.0
+_MIGRATE_SECONDS = 600.0
+"""How long to wait for another process that migrates."""
 _COLOURS = {"healthy": "green", "starting": "yellow", "restarting": "red", "unwell": "red", "stopped": "dim"}
 _NOTHING_RUNS = 3
 _LEAST_FREE_BYTES = 500 * 2**20
@@ -181,6 +183,26 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
                 out.print(f"         [dim]{finding.cure}[/dim]")
     if any(finding.verdict is Verdict.PROBLEM for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date. One process at a time; again: finds nothing to do."""
+    from tunesmith_platform.db import schema
+    from tunesmith_platform.db.engine import Database
+    from tunesmith_platform.settings import Settings
+
+    settings = Settings()
+    if settings.database_url.startswith("sqlite"):
+        _make(Home(settings.home))
+    database = Database(settings.database_url)
+    try:
+        is_done = schema.migrate(database, _MIGRATE_SECONDS)
+    finally:
+        database.close()
+    talk.print(
+        f"The schema is {schema.newest()} now." if is_done else f"The schema is {schema.newest()} already."
+    )
 
 
 def _make(home: Home) -> None:

@@ -211,6 +211,7 @@ def _api(home: Home, where: Connection, port: int, is_kept: bool) -> Part:
         healthy,
         {
             "TUNESMITH_PORT": str(port),
+            "TUNESMITH_MIGRATE_AT_START": "true",
             "TUNESMITH_RAY_URL": str(where.ray_url),
             "TUNESMITH_MLFLOW_URL": str(where.mlflow_url),
             "TUNESMITH_MLFLOW_TOKEN_FILE": str(home.mlflow_token_file),

@@ -23,7 +23,7 @@ from tunesmith.storage import open_storage
 from tunesmith_platform.backends.compute import Compute, ComputeService
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
-from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.estimates import repository
 from tunesmith_platform.file_state import state_of
@@ -80,6 +80,7 @@ class Measurements:
             ended_at=None,
         )
         with self._database.write() as session:
+            advisory_lock(session, "measurement")
             found = repository.newest(session, key, [MeasurementState.DONE, MeasurementState.MEASURING])
             if found is not None:
                 return _view(found)

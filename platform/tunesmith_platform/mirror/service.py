@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import Select, case, select
+from sqlalchemy.orm import Session
 
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import DatabaseBusy, Unavailable
@@ -217,7 +218,8 @@ class Mirror(Loop):
                 return Run(row.experiment_id, row.run_id, row.run_artifact_uri)
             started = task.started_at or task.created_at
             run = self._tracking.ensure_run(task.project, task.id, task.name, int(started.timestamp() * 1000))
-            with self._database.write() as session:
+
+            def enter(session: Session) -> None:
                 row = session.get(MirrorRow, task.id)
                 if row is None and session.get(TaskRow, task.id) is not None:
                     row = MirrorRow(task_id=task.id, n=0, steps={}, is_described=False)
@@ -225,6 +227,8 @@ class Mirror(Loop):
                 if row is not None:
                     row.experiment_id, row.run_id = run.experiment_id, run.run_id
                     row.run_artifact_uri = run.artifact_uri
+
+            self._database.retry_on_conflict(enter)
             return run
 
     def _copy(self, task_id: str) -> bool:

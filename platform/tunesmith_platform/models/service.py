@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import Field, StringConstraints
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError, Unavailable
@@ -148,13 +148,16 @@ class ModelService:
         Raises:
             Conflict: Another model has the name.
         """
-        with self._database.write() as session:
+
+        def rename(session: Session) -> ModelRow:
             row = repository.require(session, model)
             other = repository.by_name(session, change.name)
             if other is not None and other.id != row.id:
                 raise _name_is_taken(change.name)
             row.name = change.name
-        return self._detailed(self._fresh(row))
+            return row
+
+        return self._detailed(self._fresh(self._database.retry_on_conflict(rename)))
 
     def forget(self, model: str) -> None:
         """Take a model from the registry; its files stay.
@@ -270,35 +273,32 @@ class ModelService:
         Raises:
             Conflict: Another model has the wanted name, or the folder has another one.
         """
-        try:
-            with self._database.write() as session:
-                row = repository.by_path(session, str(folder))
-                if row is not None:
-                    if name not in (None, row.name):
-                        raise Conflict(
-                            f"`{folder}` is registered as `{row.name}` already.",
-                            hint=f"Rename it: `tunesmith models rename {row.name} {name}`.",
-                        )
-                    return row, False
-                if name is not None and repository.by_name(session, name) is not None:
-                    raise _name_is_taken(name)
-                row = ModelRow(
-                    id=new_id("model"),
-                    name=name or repository.free_name(session, folder.name or "model"),
-                    hub_id=hub_id(folder) or from_hub,
-                    path=str(folder),
-                    sums={},
-                    created_at=now(),
-                )
-                _note(row, look)
-                session.add(row)
+        of_hub = hub_id(folder) or from_hub
+
+        def store(session: Session) -> tuple[ModelRow, bool]:
+            row = repository.by_path(session, str(folder))
+            if row is not None:
+                if name not in (None, row.name):
+                    raise Conflict(
+                        f"`{folder}` is registered as `{row.name}` already.",
+                        hint=f"Rename it: `tunesmith models rename {row.name} {name}`.",
+                    )
+                return row, False
+            if name is not None and repository.by_name(session, name) is not None:
+                raise _name_is_taken(name)
+            row = ModelRow(
+                id=new_id("model"),
+                name=name or repository.free_name(session, folder.name or "model"),
+                hub_id=of_hub,
+                path=str(folder),
+                sums={},
+                created_at=now(),
+            )
+            _note(row, look)
+            session.add(row)
             return row, True
-        except IntegrityError:  # another process entered it, or took the name, at the same moment
-            with self._database.read() as session:
-                found = repository.by_path(session, str(folder))
-            if found is None:
-                raise
-            return found, False
+
+        return self._database.retry_on_conflict(store)
 
     def _fresh(self, row: ModelRow, at_once: int | None = None) -> ModelRow:
         """A model's row as its files are now; only what has changed is read.

@@ -34,7 +34,7 @@ from tunesmith.notifications import (
 )
 from tunesmith_platform.addresses import refusal
 from tunesmith_platform.clock import new_id, now
-from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, WebhookRow
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.notifications import messages, repository, sending
@@ -88,6 +88,7 @@ class NotificationService:
                 """`TUNESMITH_NOTIFY_ADDRESSES='["public", "private", "loopback"]'`.""",
             )
         with self._database.write() as session:
+            advisory_lock(session, "webhooks")
             if len(repository.every_webhook(session)) >= MAX_WEBHOOKS:
                 raise TooManyRequests(f"There are {MAX_WEBHOOKS} webhooks.", hint="Remove one first.")
             row = WebhookRow(

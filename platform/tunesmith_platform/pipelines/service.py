@@ -68,22 +68,9 @@ class PipelineService:
         workflow, steps = checks.pipeline(new)
         for step in steps:
             self._check(step, workflow, new.folder)
-        moment = now()
-        row = PipelineRow(
-            id=new_id("pipe"),
-            name=new.name or workflow,
-            project=new.project,
-            workflow=workflow,
-            principal=principal,
-            request=new.model_dump(mode="json"),
-            reuse=new.reuse,
-            state=State.RUNNING,
-            desired=Desired.RUN,
-            message="",
-            notices=_notices(steps),
-            created_at=moment,
-        )
-        with self._database.write() as session:
+        pipeline_id, moment = new_id("pipe"), now()
+
+        def enter(session: Session) -> tuple[PipelineView, bool]:
             if key is not None:
                 if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
                     return replayed, False
@@ -92,36 +79,34 @@ class PipelineService:
                         principal=principal,
                         key=key,
                         body_sha256=body_sha256,
-                        task_id=row.id,
+                        task_id=pipeline_id,
                         created_at=moment,
                     )
                 )
+            row = PipelineRow(
+                id=pipeline_id,
+                name=new.name or workflow,
+                project=new.project,
+                workflow=workflow,
+                principal=principal,
+                request=new.model_dump(mode="json"),
+                reuse=new.reuse,
+                state=State.RUNNING,
+                desired=Desired.RUN,
+                message="",
+                notices=_notices(steps),
+                created_at=moment,
+            )
             session.add(row)
             session.flush()
-            for position, step in enumerate(steps):
-                session.add(
-                    PipelineStepRow(
-                        pipeline_id=row.id,
-                        position=position,
-                        name=step.id,
-                        kind=step.kind,
-                        component=step.component,
-                        method=step.method,
-                        parameters=step.parameters,
-                        hands_on=step.output,
-                        needs=step.needs,
-                        state=State.PENDING,
-                        message="",
-                        attempt=0,
-                        outputs={},
-                        output=None,
-                        is_reused=False,
-                    )
-                )
+            session.add_all(_step_row(pipeline_id, position, step) for position, step in enumerate(steps))
             session.flush()
-            view = _view(session, row)
-        self._hub.notify(row.id)
-        return view, True
+            return _view(session, row), True
+
+        view, is_new = self._database.retry_on_conflict(enter)
+        if is_new:
+            self._hub.notify(pipeline_id)
+        return view, is_new
 
     def _check(self, step: Step, workflow: str, folder: str | None) -> None:
         place = f"workflows[{workflow}].jobs[{step.id}]"
@@ -233,6 +218,27 @@ def _replayed(session: Session, principal: str, key: str, body_sha256: str) -> P
             "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new pipeline."
         )
     return _view(session, repository.require(session, used.task_id))
+
+
+def _step_row(pipeline_id: str, position: int, step: Step) -> PipelineStepRow:
+    """A step as it stands before its pipeline begins."""
+    return PipelineStepRow(
+        pipeline_id=pipeline_id,
+        position=position,
+        name=step.id,
+        kind=step.kind,
+        component=step.component,
+        method=step.method,
+        parameters=step.parameters,
+        hands_on=step.output,
+        needs=step.needs,
+        state=State.PENDING,
+        message="",
+        attempt=0,
+        outputs={},
+        output=None,
+        is_reused=False,
+    )
 
 
 def step_of(row: PipelineStepRow) -> Step:

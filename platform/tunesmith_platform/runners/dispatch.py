@@ -10,6 +10,8 @@ import importlib.util
 import logging
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 import tunesmith
 from tunesmith.errors import Unavailable
 from tunesmith.job import ray_job_id
@@ -73,13 +75,19 @@ class WarmJobs:
             if not repository.count(session, RunnerState.STARTING, RunnerState.IDLE):
                 return None
         code = code_stamp()
-        with self._database.write() as session:
+
+        def assign(session: Session) -> RunnerRow | None:
+            known = repository.of_job(session, job_id)
+            if known is not None:
+                return known
             runner = repository.pick(session, code, now())
             if runner is not None:
                 logger.info("%s goes to %s (%s)", job_id, runner.id, runner.state)
                 runner.state = RunnerState.ASSIGNED
                 runner.job_id, runner.document_uri, runner.assigned_at = job_id, document_uri, now()
             return runner
+
+        return self._database.retry_on_conflict(assign)
 
     def observe(self, job_id: str) -> Observation:
         """See `Jobs.observe`."""

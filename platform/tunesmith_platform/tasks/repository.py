@@ -14,6 +14,7 @@ from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.kinds import Feature, Room, in_room, kind_of
+from tunesmith_platform.db.engine import advisory_lock
 from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
 
 ACTIVITY = "activity"
@@ -127,6 +128,7 @@ def refuse_shared_output(session: Session, output_dir: str | None, but: str | No
     """
     if output_dir is None:
         return
+    advisory_lock(session, "output_dir")  # two that come at once would each find nobody there
     above = [str(folder) for folder in (PurePath(output_dir), *PurePath(output_dir).parents)]
     theirs = TaskRow.inputs["output_dir"].as_string()
     is_near = or_(theirs.in_(above), theirs.startswith(f"{output_dir}/", autoescape=True))

@@ -113,7 +113,8 @@ class TaskService:
         refuse_taken(prepared.output_dir, results=prepared.results)
         parent = prepared.parent or (origin.parent_id, origin.parent_step)
         moment = now()
-        with self._database.write() as session:
+
+        def enter_task(session: Session) -> tuple[views.TaskView, bool]:
             if key is not None:
                 replayed = self._replay(session, principal, key, body_sha256)
                 if replayed is not None:
@@ -132,9 +133,12 @@ class TaskService:
             )
             enter(session, task, principal, key, body_sha256)
             ledger.reserve(session, task, by=principal)
-            view = self._view(task, None)
-        self._hub.notify(task.id)
-        return view, True
+            return self._view(task, None), True
+
+        view, is_new = self._database.retry_on_conflict(enter_task)
+        if is_new:
+            self._hub.notify(view.id)
+        return view, is_new
 
     def _replay(self, session: Session, principal: str, key: str, body_sha256: str) -> views.TaskView | None:
         used = repository.idempotent(session, principal, key)
