@@ -26,6 +26,7 @@ from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.caller import Callers
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets import endpoints as dataset_endpoints
@@ -39,9 +40,9 @@ from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
-from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import BodyLimit, Contained, install_errors
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.models import endpoints as model_endpoints
@@ -66,7 +67,6 @@ from tunesmith_platform.runners.dispatch import WarmJobs
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.caller import Callers
 from tunesmith_platform.sandbox.pool import MAX_WAITING
 from tunesmith_platform.series import endpoints as series_endpoints
 from tunesmith_platform.series.service import SeriesService

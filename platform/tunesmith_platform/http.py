@@ -26,11 +26,11 @@ from tunesmith.errors import (
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import Identity
+from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
 from tunesmith_platform.loops import Broken
 from tunesmith_platform.routing import admission
-from tunesmith_platform.sandbox.caller import name_owner
 from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)

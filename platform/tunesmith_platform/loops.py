@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from tunesmith.errors import TunesmithError
-from tunesmith_platform.events.hub import Hub
-from tunesmith_platform.sandbox.caller import serving_others
+from tunesmith_platform.caller import serving_others
+from tunesmith_platform.hub import Hub
 
 logger = logging.getLogger(__name__)
 

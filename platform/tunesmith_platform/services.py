@@ -12,8 +12,8 @@ from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.events.feeds import Feeds
-from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.service import EventService
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring.following import WorkspaceFeed
 from tunesmith_platform.monitoring.service import MonitoringService

@@ -12,7 +12,7 @@ from mlflow_server import MlflowServer, Proxy
 
 from tunesmith.home import Home
 from tunesmith_platform.backends.mlflow import MlflowTracking
-from tunesmith_platform.embedded.mlflow_link import ENTRANCE
+from tunesmith_platform.mlflow_link import ENTRANCE
 
 PATHS = (
     ("GET", "/"),

@@ -15,7 +15,7 @@ from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith_platform.app import create_app
 from tunesmith_platform.backends import compute
-from tunesmith_platform.embedded.hardware import Gpu, Hardware
+from tunesmith_platform.hardware import Gpu, Hardware
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 

@@ -20,9 +20,9 @@ from tunesmith_platform.app import create_app
 from tunesmith_platform.backends import compute as module
 from tunesmith_platform.backends.compute import Compute, ComputeService, compute_of
 from tunesmith_platform.backends.protocols import Cluster
-from tunesmith_platform.embedded.hardware import Gpu, Hardware
 from tunesmith_platform.estimates.measure import key_of
 from tunesmith_platform.estimates.shapes import precision_of
+from tunesmith_platform.hardware import Gpu, Hardware
 from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.testing.fakes import FakeJobs
 

@@ -14,8 +14,9 @@ from waiting import wait_until
 
 from tunesmith.home import Home
 from tunesmith_platform.app import create_app
+from tunesmith_platform.caller import current_caller
 from tunesmith_platform.db.tables import DeliveryRow, PipelineRow, PipelineStepRow, RunnerRow
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops, Troubles, contained
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.notifications import messages
@@ -24,7 +25,6 @@ from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.runners.pool import RunnerPool
-from tunesmith_platform.sandbox.caller import current_caller
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 

@@ -13,10 +13,10 @@ from waiting import wait_until
 
 from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.caller import LoopCaller, serving_others
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.caller import LoopCaller, serving_others
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tunesmith import zero
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.backends.compute import Compute
-from tunesmith_platform.embedded.hardware import Hardware
+from tunesmith_platform.hardware import Hardware
 from tunesmith_platform.tasks.preflight import check_fitness
 
 HERE = Compute(machine=Hardware(cpu_name="a CPU", cpus=2, cpu_flags=frozenset(), gpus=()))

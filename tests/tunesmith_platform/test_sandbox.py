@@ -21,8 +21,9 @@ from waiting import wait_until
 
 from tunesmith.errors import CheckFailed, InvalidInput, InvalidModel, NotFound, Unavailable
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.sandbox import awaiting, caller, pool
-from tunesmith_platform.sandbox.caller import Caller, LoopCaller
+from tunesmith_platform import caller
+from tunesmith_platform.caller import Caller, LoopCaller
+from tunesmith_platform.sandbox import awaiting, pool
 from tunesmith_platform.sandbox.pool import Limits, Sandbox
 
 MEMORY = 300 * 2**20

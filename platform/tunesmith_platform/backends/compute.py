@@ -13,7 +13,7 @@ import psutil
 
 from tunesmith.errors import TunesmithError
 from tunesmith_platform.backends.protocols import Cluster, Jobs
-from tunesmith_platform.embedded.hardware import Gpu, Hardware, hardware
+from tunesmith_platform.hardware import Gpu, Hardware, hardware
 
 _FRESH_SECONDS = 10.0
 """How long an answer holds: what is submitted one after the other costs one question."""

@@ -16,7 +16,7 @@ import psutil
 from pydantic import BaseModel
 
 from tunesmith.home import Home
-from tunesmith_platform.embedded.hardware import hardware
+from tunesmith_platform.hardware import hardware
 
 _GB = 2**30
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "lustre", "glusterfs")

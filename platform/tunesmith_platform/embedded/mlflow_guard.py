@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from tunesmith_platform.embedded.mlflow_link import COOKIE_SECONDS, ENTRANCE, Admissions
+from tunesmith_platform.mlflow_link import COOKIE_SECONDS, ENTRANCE, Admissions
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tunesmith.job import read_secret
 from tunesmith_platform.embedded.mlflow_guard import Guard
-from tunesmith_platform.embedded.mlflow_link import Admissions
+from tunesmith_platform.mlflow_link import Admissions
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from tunesmith.home import Home
 from tunesmith_platform.embedded.processes import MARK, mark, same_process
 from tunesmith_platform.embedded.record import is_ended, read_record
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 
 INHERITED = "TUNESMITH_SUPERVISOR_ENVIRONMENT"

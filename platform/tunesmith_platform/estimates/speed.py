@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tunesmith_platform.backends.compute import Compute
-from tunesmith_platform.embedded.hardware import Hardware, hardware
+from tunesmith_platform.hardware import Hardware, hardware
 
 _SIZE = 768
 _REPEATS = 4

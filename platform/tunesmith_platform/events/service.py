@@ -18,8 +18,8 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
 from tunesmith_platform.events import ingest, repository
 from tunesmith_platform.events.batching import Gathering
-from tunesmith_platform.events.hub import Hub
 from tunesmith_platform.events.ingest import Addressed
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.tasks import repository as tasks
 
 _MOST_KNOWN = 10_000

@@ -22,7 +22,7 @@ from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, 
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import artifact_links
 from tunesmith_platform.mirror.run_data import AGAIN, new_points, note, params, points_of, tags

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.workspace import Listed, WorkspaceChange
 from tunesmith_platform import sse
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.sse import Chunk

@@ -18,7 +18,7 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, TaskRow
 from tunesmith_platform.events import repository as events
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring import repository
 from tunesmith_platform.monitoring.detectors import EVENTS, Watch

@@ -3,7 +3,7 @@
 import concurrent.futures
 
 from tunesmith_platform.db.tables import DeliveryRow
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.notifications.service import NotificationService
 

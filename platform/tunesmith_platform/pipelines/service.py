@@ -20,7 +20,7 @@ from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineStepRow
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.resolve_paths import located

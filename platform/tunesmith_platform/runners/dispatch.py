@@ -19,7 +19,7 @@ from tunesmith_platform.backends.protocols import TRAINING, Cluster, Jobs, JobSt
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import RunnerRow
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.runners import repository
 from tunesmith_platform.runners.repository import RunnerState
 

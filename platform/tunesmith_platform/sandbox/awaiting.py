@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import Unavailable
+from tunesmith_platform.caller import Caller
 from tunesmith_platform.file_state import FileState, state_of
-from tunesmith_platform.sandbox.caller import Caller
 
 _MOST_RUNNING = 16
 _KEPT_BYTES = 64 * 2**20

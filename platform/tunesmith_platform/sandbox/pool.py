@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from tunesmith.errors import CheckFailed, ErrorBody, Unavailable, from_body
+from tunesmith_platform.caller import Caller, current_caller
 from tunesmith_platform.sandbox import process
 from tunesmith_platform.sandbox.awaiting import Awaited, key_of
-from tunesmith_platform.sandbox.caller import Caller, current_caller
 from tunesmith_platform.sandbox.process import AnswerTooLarge, Died, Frame, WorkerProcess
 
 logger = logging.getLogger(__name__)

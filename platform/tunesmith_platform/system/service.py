@@ -12,7 +12,7 @@ from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.embedded.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
+from tunesmith_platform.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks

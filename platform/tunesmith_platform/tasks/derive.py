@@ -20,7 +20,7 @@ from tunesmith.spec.task import MoreSteps, NewStage, NewTask, TaskCopy, TaskRequ
 from tunesmith.templates import chosen
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, MirrorRow, TaskRow
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.outputs import refuse_taken

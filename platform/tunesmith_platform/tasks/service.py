@@ -18,7 +18,7 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings

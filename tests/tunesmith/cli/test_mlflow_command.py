@@ -11,7 +11,7 @@ from served import served
 
 from tunesmith.home import Connection, Home
 from tunesmith.job import read_secret
-from tunesmith_platform.embedded.mlflow_link import ENTRANCE, Admissions
+from tunesmith_platform.mlflow_link import ENTRANCE, Admissions
 
 __all__ = ["home"]
 PUBLIC = "https://mlflow.example/lab"

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tunesmith_platform.embedded.mlflow_guard import Guard
-from tunesmith_platform.embedded.mlflow_link import (
+from tunesmith_platform.mlflow_link import (
     COOKIE_SECONDS,
     ENTRANCE,
     LINK_SECONDS,

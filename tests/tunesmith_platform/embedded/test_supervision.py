@@ -21,7 +21,7 @@ from tunesmith_platform.embedded.processes import MARK, end, mark, ours, same_pr
 from tunesmith_platform.embedded.record import Record, note_ended, read_record, write_record
 from tunesmith_platform.embedded.supervisor import ENDED
 from tunesmith_platform.embedded.watching import SupervisorWatch
-from tunesmith_platform.events.hub import Hub
+from tunesmith_platform.hub import Hub
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 NAMES = ("ray", "mlflow", "api")
