@@ -76,3 +76,8 @@ def _cure(roots: list[Path]) -> str:
         + (" or ".join(f"`{root}`" for root in roots) or "an allowed root")
         + ", or allow its folder with `tunesmith up --allow DIR`."
     )
+
+
+def existing(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return folder if folder.exists() or folder == folder.parent else existing(folder.parent)

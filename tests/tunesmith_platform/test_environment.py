@@ -8,8 +8,8 @@ from conftest_platform import Plane
 from fastapi.testclient import TestClient
 
 from tunesmith.environment import CheckStatus, Environment
+from tunesmith_platform import packages
 from tunesmith_platform.backends.protocols import Cluster
-from tunesmith_platform.embedded import doctor
 from tunesmith_platform.system import environment as module
 
 GIB = 2**30
@@ -124,9 +124,9 @@ def test_a_gpu_where_one_was_chosen(
 
 def test_versions_that_do_not_fit(plane: Plane, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     plane.jobs.has = Cluster(version="2.9.0", nodes=1, cpus=2, gpus=0, memory_bytes=GIB)
-    real = doctor.importlib.metadata.version
+    real = packages.importlib.metadata.version
     monkeypatch.setattr(
-        doctor.importlib.metadata, "version", lambda name: "0.1" if name == "uvicorn" else real(name)
+        packages.importlib.metadata, "version", lambda name: "0.1" if name == "uvicorn" else real(name)
     )
     found = look(client)
     assert found["ray"].status == "warning"

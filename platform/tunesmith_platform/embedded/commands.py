@@ -169,7 +169,8 @@ def logs(
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check this machine and name each cure. Exit code 1 when there is a problem."""
-    from tunesmith_platform.embedded.doctor import Verdict, examine
+    from tunesmith_platform.embedded.doctor import examine
+    from tunesmith_platform.packages import Verdict
 
     findings = examine(Home())
     if as_json:

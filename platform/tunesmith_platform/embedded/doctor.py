@@ -1,6 +1,5 @@
 """Looks at this machine and names each cure. Each check returns what it found; none changes anything."""
 
-import importlib.metadata
 import os
 import platform
 import resource
@@ -9,34 +8,17 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel
 
 from tunesmith.home import Home
 from tunesmith_platform.hardware import hardware
+from tunesmith_platform.packages import Finding, Verdict, finding, packages, version
+from tunesmith_platform.paths import existing
 
 _GB = 2**30
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "lustre", "glusterfs")
-
-
-class Verdict(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-class Finding(BaseModel):
-    """What one check found."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    cure: str = ""
 
 
 def examine(home: Home) -> list[Finding]:
@@ -55,42 +37,16 @@ def examine(home: Home) -> list[Finding]:
         _open_files,
         _environment,
     ]
-    return [finding for check in checks for finding in check(home)]
-
-
-def _finding(what: str, found: str, verdict: Verdict = Verdict.OK, cure: str = "") -> list[Finding]:
-    return [Finding(what=what, found=found, verdict=verdict, cure=cure)]
+    return [found for check in checks for found in check(home)]
 
 
 def _python(_home: Home) -> list[Finding]:
     found = platform.python_version()
     if (3, 11) <= sys.version_info[:2] < (3, 13):
-        return _finding("Python", found)
-    return _finding(
+        return finding("Python", found)
+    return finding(
         "Python", found, Verdict.PROBLEM, "Make the environment with Python 3.11: `python3.11 -m venv .venv`."
     )
-
-
-def packages(_home: Home | None = None, extras: tuple[str, ...] = ("platform", "jobs")) -> list[Finding]:
-    """What the distribution asks for, by its own metadata, against what is installed."""
-    from packaging.requirements import Requirement
-
-    findings = []
-    wanted = [Requirement(line) for line in importlib.metadata.requires("tunesmith") or []]
-    for need in wanted:
-        extra = next((e for e in extras if need.marker and need.marker.evaluate({"extra": e})), None)
-        if need.name == "tunesmith" or (need.marker and extra is None):
-            continue
-        cure = f'`pip install -c constraints.txt "tunesmith[{extra or "platform"}]"`'
-        try:
-            installed = importlib.metadata.version(need.name)
-        except importlib.metadata.PackageNotFoundError:
-            findings += _finding(need.name, "not installed", Verdict.PROBLEM, cure)
-            continue
-        # A local build (+cpu, +cu130) is the same version.
-        if not need.specifier.contains(installed.split("+")[0], prereleases=True):
-            findings += _finding(need.name, f"{installed}, needed {need.specifier}", Verdict.PROBLEM, cure)
-    return findings or _finding("Packages", f"{len(wanted)} needs met")
 
 
 def _cpu(_home: Home) -> list[Finding]:
@@ -98,13 +54,13 @@ def _cpu(_home: Home) -> list[Finding]:
     flags = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu.cpu_flags]
     found = f"{cpu.cpu_name}, {cpu.cpus} cores, {', '.join(flags) or 'no AVX2'}"
     if not cpu.cpu_supports_bf16 and not cpu.gpus:
-        return _finding(
+        return finding(
             "CPU",
             found,
             Verdict.WARNING,
             "It does not compute in bf16: training runs in fp32, about half as fast as on AMX. Nothing to fix.",
         )
-    return _finding("CPU", found)
+    return finding("CPU", found)
 
 
 def _gpu(_home: Home) -> list[Finding]:
@@ -115,36 +71,28 @@ def _gpu(_home: Home) -> list[Finding]:
             for g in gpus
         )
         if "+cpu" in version("torch"):
-            return _finding(
+            return finding(
                 "GPU",
                 words,
                 Verdict.WARNING,
                 "PyTorch is a CPU build: install the CUDA build to use the GPU.",
             )
-        return _finding("GPU", words)
+        return finding("GPU", words)
     if any(Path("/dev").glob("nvidia[0-9]*")):
-        return _finding(
+        return finding(
             "GPU",
             "a device, but `nvidia-smi` does not answer",
             Verdict.WARNING,
             "Install the NVIDIA driver's tools.",
         )
-    return _finding("GPU", "none: training runs on the CPU")
-
-
-def version(package: str) -> str:
-    """A package's installed version; empty without it."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return finding("GPU", "none: training runs on the CPU")
 
 
 def _memory(_home: Home) -> list[Finding]:
     memory = psutil.virtual_memory()
     found = f"{memory.available / _GB:.1f} of {memory.total / _GB:.1f} GiB free"
     if memory.available < 3 * _GB:
-        return _finding(
+        return finding(
             "Memory",
             found,
             Verdict.PROBLEM,
@@ -154,36 +102,31 @@ def _memory(_home: Home) -> list[Finding]:
         cure = (
             "Enough for models under 500M parameters. `TUNESMITH_WARM_RUNNERS=0` before `up` saves 0.8 GiB."
         )
-        return _finding("Memory", found, Verdict.WARNING, cure)
-    return _finding("Memory", found)
+        return finding("Memory", found, Verdict.WARNING, cure)
+    return finding("Memory", found)
 
 
 def _shared_memory(_home: Home) -> list[Finding]:
     folder = Path("/dev/shm")  # noqa: S108  (the kernel's own place)
     if not folder.is_dir():
-        return _finding(
+        return finding(
             "Shared memory", "no /dev/shm", Verdict.WARNING, "Ray falls back to /tmp, which is slower."
         )
     free = shutil.disk_usage(folder).free
     if free < 0.4 * _GB:
         cure = "Start the container with `--shm-size=2g`."
-        return _finding("Shared memory", f"{free / _GB:.1f} GiB free", Verdict.WARNING, cure)
-    return _finding("Shared memory", f"{free / _GB:.1f} GiB free")
-
-
-def existing(folder: Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
-    return folder if folder.exists() or folder == folder.parent else existing(folder.parent)
+        return finding("Shared memory", f"{free / _GB:.1f} GiB free", Verdict.WARNING, cure)
+    return finding("Shared memory", f"{free / _GB:.1f} GiB free")
 
 
 def _disk(home: Home) -> list[Finding]:
     free = shutil.disk_usage(existing(home.root)).free
     found = f"{free / _GB:.1f} GiB free for `{home.root}`"
     if free < 2 * _GB:
-        return _finding("Disk", found, Verdict.PROBLEM, "Free some, or set `TUNESMITH_HOME` to another disk.")
+        return finding("Disk", found, Verdict.PROBLEM, "Free some, or set `TUNESMITH_HOME` to another disk.")
     if free < 10 * _GB:
-        return _finding("Disk", found, Verdict.WARNING, "Checkpoints may fill it: lower `save_total_limit`.")
-    return _finding("Disk", found)
+        return finding("Disk", found, Verdict.WARNING, "Checkpoints may fill it: lower `save_total_limit`.")
+    return finding("Disk", found)
 
 
 def _home(home: Home) -> list[Finding]:
@@ -192,13 +135,13 @@ def _home(home: Home) -> list[Finding]:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"x")
     except OSError as error:
-        return _finding(
+        return finding(
             "State folder",
             f"`{folder}` cannot be written: {error.strerror}",
             Verdict.PROBLEM,
             "Set `TUNESMITH_HOME` to a folder of yours.",
         )
-    return _finding("State folder", f"`{home.root}`")
+    return finding("State folder", f"`{home.root}`")
 
 
 def _file_system(home: Home) -> list[Finding]:
@@ -210,7 +153,7 @@ def _file_system(home: Home) -> list[Finding]:
     ]
     kind = max(mounts, key=lambda mount: len(mount[0]))[1] if mounts else "unknown"
     if kind.startswith(_NETWORK_FILE_SYSTEMS):
-        return _finding(
+        return finding(
             "File system",
             f"`{kind}`, over a network",
             Verdict.WARNING,
@@ -218,8 +161,8 @@ def _file_system(home: Home) -> list[Finding]:
         )
     if kind == "tmpfs":
         cure = "It is gone at the next boot, and takes memory: set `TUNESMITH_HOME` to a disk."
-        return _finding("File system", f"`{kind}`", Verdict.WARNING, cure)
-    return _finding("File system", f"`{kind}`")
+        return finding("File system", f"`{kind}`", Verdict.WARNING, cure)
+    return finding("File system", f"`{kind}`")
 
 
 def _ports(_home: Home) -> list[Finding]:
@@ -229,17 +172,17 @@ def _ports(_home: Home) -> list[Finding]:
             probe.listen()
     except OSError as error:
         cure = "Allow programs to listen on 127.0.0.1."
-        return _finding("Ports", f"loopback cannot be bound: {error.strerror}", Verdict.PROBLEM, cure)
-    return _finding("Ports", "loopback can be bound; `up` chooses free ones")
+        return finding("Ports", f"loopback cannot be bound: {error.strerror}", Verdict.PROBLEM, cure)
+    return finding("Ports", "loopback can be bound; `up` chooses free ones")
 
 
 def _open_files(_home: Home) -> list[Finding]:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < 4096:
-        return _finding(
+        return finding(
             "Open files", f"limit {soft}", Verdict.WARNING, "Raise it before `up`: `ulimit -n 65536`."
         )
-    return _finding("Open files", f"limit {'none' if soft == resource.RLIM_INFINITY else soft}")
+    return finding("Open files", f"limit {'none' if soft == resource.RLIM_INFINITY else soft}")
 
 
 def _environment(_home: Home) -> list[Finding]:
@@ -249,10 +192,10 @@ def _environment(_home: Home) -> list[Finding]:
         if name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI") or name.startswith("RAY_AUTH")
     )
     if foreign:
-        return _finding(
+        return finding(
             "Environment",
             f"{', '.join(foreign)} set",
             Verdict.WARNING,
             "`up` passes them over; other programs of this shell may talk to another Ray or MLflow.",
         )
-    return _finding("Environment", "nothing of another Ray or MLflow is set")
+    return finding("Environment", "nothing of another Ray or MLflow is set")

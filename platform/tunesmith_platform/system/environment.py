@@ -23,8 +23,9 @@ from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.embedded.doctor import Verdict, existing, packages, version
 from tunesmith_platform.hardware import hardware
+from tunesmith_platform.packages import Verdict, packages, version
+from tunesmith_platform.paths import existing
 from tunesmith_platform.settings import Settings
 
 LIMIT_SECONDS = 4.0
