@@ -25,13 +25,12 @@ from tunesmith.errors import (
 )
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
-from tunesmith_platform.auth import Identity
+from tunesmith_platform.auth import Identity, Keys
 from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
 from tunesmith_platform.loops import Broken
 from tunesmith_platform.routing import admission
-from tunesmith_platform.services import Services
 
 logger = logging.getLogger(__name__)
 _scheme = HTTPBearer(auto_error=False, description="The API key: `Authorization: Bearer <key>`.")
@@ -40,9 +39,9 @@ _scheme = HTTPBearer(auto_error=False, description="The API key: `Authorization:
 # These are coroutines, because FastAPI sends plain functions through a thread: three hops a request for nothing.
 
 
-async def services_of(request: Request) -> Services:
-    """The control plane's parts."""
-    return cast(Services, request.app.state.services)
+async def services_of(request: Request) -> Any:
+    """The control plane's parts. Who asks for them says by a protocol of its own (`Services`) which it works with."""
+    return request.app.state.services
 
 
 def bearer(request: Request) -> str:
@@ -78,12 +77,11 @@ async def admin_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] =
 
 async def _identity(request: Request) -> Identity:
     """Whose key this is; only one that is new, or was not looked up for a while, takes the way to the database."""
-    keys, key = (await services_of(request)).keys, bearer(request)
+    keys, key = cast(Keys, request.app.state.services.keys), bearer(request)
     known = keys.remembered(key)
     return await run_in_threadpool(keys.identity, key) if known is None else known
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
 UserDep = Annotated[str, Depends(user_of)]
 AdminDep = Annotated[str, Depends(admin_of)]
 OptionalKey = Annotated[Any, Depends(_scheme)]

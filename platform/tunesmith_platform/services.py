@@ -1,4 +1,7 @@
-"""What the endpoints and loops work with, put together once in `app.py`."""
+"""The control plane's parts in one place, put together once in `app.py`.
+
+Known to the app alone: endpoints and loops say by a protocol of their own, `Services`, which of them they work with.
+"""
 
 from dataclasses import dataclass
 
@@ -34,7 +37,7 @@ from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates.service import TemplateService
 
 
-@dataclass(frozen=True)
+@dataclass
 class Services:
     """The control plane's parts."""
 

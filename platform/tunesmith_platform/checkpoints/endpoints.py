@@ -1,16 +1,26 @@
 """Checkpoints over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Path, Query, status
+from fastapi import APIRouter, Depends, Path, Query, status
 
 from tunesmith import views
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
-from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.http import Limit, TaskId, UserDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["checkpoints"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    checkpoints: CheckpointService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 Step = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The checkpoint's step.")]
 
 

@@ -1,8 +1,8 @@
 """Data sets over HTTP: the registry, resumable uploads, reports on files, and rows under the microscope."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith import views
@@ -11,15 +11,28 @@ from tunesmith.schema import form_schema
 from tunesmith.spec.dataset import OPERATIONS
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform import examples
-from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion
-from tunesmith_platform.datasets.service import NewDataset
-from tunesmith_platform.datasets.uploads import NewUpload
-from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
+from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion, ReportService
+from tunesmith_platform.datasets.service import DatasetService, NewDataset
+from tunesmith_platform.datasets.uploads import NewUpload, UploadService
+from tunesmith_platform.http import After, Limit, UserDep, answers, made_before, say_made, services_of
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.routing import ApiRoute, large_body
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
+from tunesmith_platform.tasks.service import TaskService
 
 router = APIRouter(tags=["datasets"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    tasks: TaskService
+    datasets: DatasetService
+    uploads: UploadService
+    reports: ReportService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 Dataset = Annotated[
     str,

@@ -25,8 +25,8 @@ from tunesmith.spec.dataset import DATASET_NAME
 from tunesmith.spec.given import Given
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
+from tunesmith_platform.dataset_names import file_name_of, is_name, name_of, split
 from tunesmith_platform.datasets import repository
-from tunesmith_platform.datasets.naming import file_name_of, is_name, name_of, split
 from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow

@@ -19,8 +19,8 @@ from tunesmith.removal import discard_file
 from tunesmith.spec.dataset import DATASET_NAME
 from tunesmith.spec.given import Given
 from tunesmith_platform.clock import new_id, now
+from tunesmith_platform.dataset_names import name_of, safe_file_name
 from tunesmith_platform.datasets import repository
-from tunesmith_platform.datasets.naming import name_of, safe_file_name
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import UploadRow

@@ -1,16 +1,30 @@
 """Estimates over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Response, status
 
 from tunesmith.estimate import EstimateView, MeasurementState
 from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.estimates.service import EstimateService
+from tunesmith_platform.http import UserDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.tasks.derive import Templates
+from tunesmith_platform.tasks.kinds.registry import Kinds
 
 router = APIRouter(tags=["estimates"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    kinds: Kinds
+    templates: Templates
+    estimates: EstimateService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 _MEASURING: dict[int | str, dict[str, Any]] = {
     202: {

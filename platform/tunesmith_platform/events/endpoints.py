@@ -1,7 +1,7 @@
 """Events over HTTP: reports in; the log, curves, log lines and the live stream out."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -12,11 +12,24 @@ from tunesmith.errors import InvalidInput
 from tunesmith.events import MAX_ATTEMPT, Report, ReportReceipt
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
-from tunesmith_platform.http import Limit, ServicesDep, TaskId, UserDep, answers, bearer, services_of
+from tunesmith_platform.events.feeds import Feeds
+from tunesmith_platform.events.service import EventService
+from tunesmith_platform.http import Limit, TaskId, UserDep, answers, bearer, services_of
 from tunesmith_platform.routing import SMALL_BYTES, ApiRoute, LargeRequest, admission
-from tunesmith_platform.sse import EventStream
+from tunesmith_platform.sse import EventStream, Streams
 
 router = APIRouter(tags=["events"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    events: EventService
+    feeds: Feeds
+    streams: Streams
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")

@@ -1,17 +1,26 @@
 """Base models over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import APIRouter, Depends, Path, Response, status
 
 from tunesmith import views
 from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers, made_before, say_made
-from tunesmith_platform.models.service import ModelChange, NewModel
+from tunesmith_platform.http import UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.models.service import ModelChange, ModelService, NewModel
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["models"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    models: ModelService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 Model = Annotated[
     str,

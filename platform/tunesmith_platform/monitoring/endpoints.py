@@ -1,7 +1,7 @@
 """Monitoring over HTTP: a task's log in full and its autopsy; the platform's gauges for Prometheus."""
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
@@ -11,14 +11,28 @@ from tunesmith import views
 from tunesmith.autopsy import Autopsy
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
-from tunesmith_platform.http import Limit, OptionalKey, ServicesDep, TaskId, UserDep, answers, bearer
-from tunesmith_platform.monitoring.following import WorkspaceReader
+from tunesmith_platform.auth import Keys
+from tunesmith_platform.http import Limit, OptionalKey, TaskId, UserDep, answers, bearer, services_of
+from tunesmith_platform.monitoring.following import WorkspaceFeed, WorkspaceReader
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
+from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.routing import ApiRoute
-from tunesmith_platform.sse import EventStream
+from tunesmith_platform.sse import EventStream, Streams
 
 router = APIRouter(tags=["monitoring"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    keys: Keys
+    streams: Streams
+    monitoring: MonitoringService
+    following: WorkspaceFeed
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 scrape = APIRouter(tags=["monitoring"], route_class=ApiRoute)
 
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")

@@ -1,16 +1,26 @@
 """Webhooks and the delivery log over HTTP. For administrators: whoever adds a webhook learns what every task does."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Path, Query, status
+from fastapi import APIRouter, Depends, Path, Query, status
 
 from tunesmith import views
 from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, WebhookView
 from tunesmith_platform import examples
-from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, ServicesDep, answers
+from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, answers, services_of
+from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["notifications"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    notifications: NotificationService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 WebhookId = Annotated[
     str, Path(description="The webhook's id.", min_length=3, max_length=40, pattern=r"^hook-[0-9a-z]+$")

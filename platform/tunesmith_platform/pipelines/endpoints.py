@@ -1,16 +1,26 @@
 """Pipelines over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Header, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
 
 from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers, made_before, say_made
+from tunesmith_platform.http import After, Limit, UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["pipelines"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    pipelines: PipelineService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The pipeline's id.")]
 

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
 from tunesmith.lifecycle import Desired, State
@@ -20,17 +20,33 @@ from tunesmith.spec.task import MoreSteps, new_task
 from tunesmith.spec.variables import resolve
 from tunesmith.storage import local_path
 from tunesmith_platform.clock import now
+from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
-from tunesmith_platform.pipelines.resolve_paths import content_key
 from tunesmith_platform.pipelines.service import output_folder, step_of
-from tunesmith_platform.services import Services
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.derive import TaskVerbs
+from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.service import TaskService
+from tunesmith_platform.tasks.step_paths import content_key
 
 logger = logging.getLogger(__name__)
 
 _LEASE = dt.timedelta(seconds=60)
+
+
+class Services(Protocol):
+    """The parts that the loop works with."""
+
+    database: Database
+    hub: Hub
+    kinds: Kinds
+    settings: Settings
+    tasks: TaskService
+    verbs: TaskVerbs
 
 
 class PipelineRunner(Loop):

@@ -23,10 +23,10 @@ from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineSt
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
-from tunesmith_platform.pipelines.resolve_paths import located
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.step_paths import located
 
 _STEP_FOLDER = re.compile(r"\d+-\d+|\.\d+-\d+\.[\w-]+\.part")
 """What a step's task calls the folder of its rows, and that of rows which it did not finish."""

@@ -1,8 +1,8 @@
 """Quotas over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Header, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
 
 from tunesmith import views
 from tunesmith_platform import examples
@@ -11,16 +11,25 @@ from tunesmith_platform.http import (
     After,
     AfterNumber,
     Limit,
-    ServicesDep,
     UserDep,
     answers,
     made_before,
     say_made,
+    services_of,
 )
-from tunesmith_platform.quota.service import NewGrant, QuotaChange
+from tunesmith_platform.quota.service import NewGrant, QuotaChange, QuotaService
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["quota"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    quota: QuotaService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 Project = Annotated[
     str, Path(description="The project's name.", min_length=1, max_length=120, pattern=r"^[^\x00-\x1f/\\]+$")

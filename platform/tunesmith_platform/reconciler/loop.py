@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from dataclasses import replace
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -21,10 +22,12 @@ from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.removal import claim_storage
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
-from tunesmith_platform.backends.protocols import JobStatus, Observation
+from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
+from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
 from tunesmith_platform.events import repository as events
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler import admission
@@ -43,8 +46,9 @@ from tunesmith_platform.reconciler.decisions import (
 )
 from tunesmith_platform.reconciler.facts import facts_of
 from tunesmith_platform.reconciler.last_heard import Listening
-from tunesmith_platform.services import Services
+from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository, stop_markers
+from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.service import move
 
 logger = logging.getLogger(__name__)
@@ -61,6 +65,16 @@ _TROUBLE = (
 _WARNINGS = 20
 """The newest warnings among which one is looked for that was given already."""
 SILENT_CODE = "silent"
+
+
+class Services(Protocol):
+    """The parts that the loop works with."""
+
+    database: Database
+    hub: Hub
+    jobs: Jobs
+    kinds: Kinds
+    settings: Settings
 
 
 class Reconciler(Loop):

@@ -3,17 +3,29 @@
 import asyncio
 import contextlib
 import time
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.job import RunnerAnswer, RunnerAsk
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, answers, bearer, services_of
+from tunesmith_platform.http import answers, bearer, services_of
+from tunesmith_platform.hub import Hub
 from tunesmith_platform.routing import ApiRoute, admission
+from tunesmith_platform.runners.service import RunnerService
 
 router = APIRouter(tags=["runners"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    hub: Hub
+    runners: RunnerService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 RunnerId = Annotated[str, Path(description="The runner's id.", max_length=40, pattern=r"^runner-[0-9a-z]+$")]
 _POLL_SECONDS = 1.0

@@ -1,19 +1,29 @@
 """Curves, comparisons and exports over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from tunesmith import curves as shapes
 from tunesmith import views
 from tunesmith.curves import MAX_POINTS, MAX_TASKS, Axis, ExportFormat, Mode
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers
+from tunesmith_platform.http import TaskId, UserDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.series.query import MAX_STEP, Span, Wish
+from tunesmith_platform.series.service import SeriesService
 
 router = APIRouter(tags=["curves"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    series: SeriesService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 Names = Annotated[
     list[str] | None,

@@ -1,8 +1,8 @@
 """The platform itself over HTTP."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel
 
 from tunesmith import views
@@ -12,10 +12,24 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
 from tunesmith.spec.kinds import kinds
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, UserDep, answers
+from tunesmith_platform.http import UserDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.system.environment import EnvironmentService
+from tunesmith_platform.system.service import SystemService
+from tunesmith_platform.tasks.service import TaskService
 
 router = APIRouter(tags=["system"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    tasks: TaskService
+    environment: EnvironmentService
+    system: SystemService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 health = APIRouter(tags=["system"], route_class=ApiRoute)
 
 

@@ -6,7 +6,7 @@ its log. Nothing here reads weights: a stage is two paths in a spec.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -26,10 +26,16 @@ from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.service import Origin, TaskService, move
 from tunesmith_platform.tasks.view import task_view
-from tunesmith_platform.templates.service import TemplateService
 
 _NAME_CHARACTERS = 120
 _COPY = " (copy)"
+
+
+class Templates(Protocol):
+    """The templates, as far as they are asked here."""
+
+    def complete(self, request: TaskRequest) -> NewTask:
+        """What a request asks for, with the parameters of the template that it names."""
 
 
 class TaskVerbs:
@@ -41,7 +47,7 @@ class TaskVerbs:
         hub: Hub,
         settings: Settings,
         tasks: TaskService,
-        templates: TemplateService,
+        templates: Templates,
     ) -> None:
         self._kinds = tasks.kinds
         self._database = database

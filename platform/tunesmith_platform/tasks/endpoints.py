@@ -1,8 +1,8 @@
 """Tasks over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Header, Query, Response, status
+from fastapi import APIRouter, Depends, Header, Query, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
@@ -10,12 +10,25 @@ from tunesmith.lifecycle import State
 from tunesmith.spec.kinds import KindName
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.http import ServicesDep, TaskId, UserDep, answers, made_before, say_made
+from tunesmith_platform.http import TaskId, UserDep, answers, made_before, say_made, services_of
 from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.repository import Filter
-from tunesmith_platform.tasks.service import TaskChange
+from tunesmith_platform.tasks.rows import RowService
+from tunesmith_platform.tasks.service import TaskChange, TaskService
 
 router = APIRouter(tags=["tasks"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    tasks: TaskService
+    verbs: TaskVerbs
+    rows: RowService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 IdempotencyKey = Annotated[
     str | None,

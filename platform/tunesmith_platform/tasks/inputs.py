@@ -26,7 +26,7 @@ from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.compute import Compute
-from tunesmith_platform.datasets.naming import is_name
+from tunesmith_platform.dataset_names import is_name
 from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri

@@ -1,8 +1,8 @@
 """Templates over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Body, Path, Response, status
+from fastapi import APIRouter, Body, Depends, Path, Response, status
 
 from tunesmith import views
 from tunesmith.templates import (
@@ -13,11 +13,21 @@ from tunesmith.templates import (
     to_yaml,
 )
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, ServicesDep, UserDep, answers
+from tunesmith_platform.http import After, Limit, UserDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.templates.service import TemplateService
 
 router = APIRouter(tags=["templates"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    templates: TemplateService
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 TemplateName = Annotated[
     str,

@@ -23,9 +23,9 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
-from tunesmith_platform.pipelines.resolve_paths import StepPaths
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import Models
+from tunesmith_platform.tasks.step_paths import StepPaths
 
 
 @dataclass(frozen=True)
