@@ -1,27 +1,15 @@
-"""What a task on data reads, and how a file that it made becomes a version that says what it was made of.
+"""How a file that a task on data made becomes a version that says what it was made of.
 
 Runs in the caller's transaction. Knows the registry's rows; knows nothing of jobs.
 """
 
-from typing import Any
-
-from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from tunesmith.events import DatasetMade
 from tunesmith.spec.dataset import INTO
 from tunesmith_platform.datasets.versions import Kept, enter
 from tunesmith_platform.db.tables import TaskRow
-
-
-class DataInputs(BaseModel):
-    """What a task on data reads and where its rows go, resolved."""
-
-    parameters: dict[str, Any] = Field(description="The operation's, every path absolute.")
-    into: str | None = Field(None, description="The data set whose next version is made; None makes none.")
-    rows_dir: str = Field(description="Folder for the rows.")
-    sources: list[str] = Field(default_factory=list, description="See `Lineage.sources`.")
-    reads: list[str] = Field(default_factory=list, description="Files that are there to be read.")
+from tunesmith_platform.tasks.inputs import DataInputs
 
 
 def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None:

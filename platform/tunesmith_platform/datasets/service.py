@@ -9,7 +9,6 @@ import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -33,6 +32,7 @@ from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
 from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.inputs import StoredFile
 
 _OWNER = "datasets"
 _PIECE = 4 * 1024**2
@@ -47,15 +47,6 @@ class NewDataset(Given):
         description="An absolute path, or `s3://bucket/key`, as the server sees it.",
     )
     name: str | None = Field(None, pattern=DATASET_NAME, description="The file's own name when left out.")
-
-
-class StoredFile(NamedTuple):
-    """A version's file on this machine."""
-
-    path: Path
-    version: str
-    """`name@number`."""
-    sha256: str
 
 
 class DatasetService:

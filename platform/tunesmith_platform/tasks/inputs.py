@@ -6,8 +6,9 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
@@ -21,13 +22,13 @@ from tunesmith.model_folder import (
 )
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
+from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import about
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.dataset_names import is_name
-from tunesmith_platform.datasets.service import StoredFile
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
@@ -67,6 +68,16 @@ class TrainInputs(BaseModel):
         return {field: version for field, version in named.items() if version}
 
 
+class DataInputs(BaseModel):
+    """What a task on data reads and where its rows go, resolved."""
+
+    parameters: dict[str, Any] = Field(description="The operation's, every path absolute.")
+    into: str | None = Field(None, description="The data set whose next version is made; None makes none.")
+    rows_dir: str = Field(description="Folder for the rows.")
+    sources: list[str] = Field(default_factory=list, description="See `Lineage.sources`.")
+    reads: list[str] = Field(default_factory=list, description="Files that are there to be read.")
+
+
 class Models(Protocol):
     """The registry of base models, as far as it is asked here."""
 
@@ -77,11 +88,23 @@ class Models(Protocol):
         """The fingerprint of a model's files as they are now; None while it is being computed."""
 
 
+class StoredFile(NamedTuple):
+    """A version's file on this machine."""
+
+    path: Path
+    version: str
+    """`name@number`."""
+    sha256: str
+
+
 class Datasets(Protocol):
     """The registry of data sets, as far as it is asked here."""
 
     def find(self, dataset: str) -> StoredFile:
         """The file of `name` or `name@number`."""
+
+    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
+        """Of those parameters that name a data set: the version that they mean now."""
 
 
 def check_train_inputs(

@@ -20,11 +20,10 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import resolve
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.clock import now
-from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import Models
+from tunesmith_platform.tasks.inputs import Datasets, Models
 from tunesmith_platform.tasks.step_paths import StepPaths
 
 
@@ -35,7 +34,7 @@ class Parts:
     database: Database
     settings: Settings
     models: Models
-    datasets: DatasetService
+    datasets: Datasets
     compute: ComputeService
 
 

@@ -21,11 +21,11 @@ from tunesmith.spec.task import NewTask
 from tunesmith.spec.variables import variables_in
 from tunesmith.storage import local_path
 from tunesmith_platform.dataset_names import name_of, split
-from tunesmith_platform.datasets.lineage import DataInputs
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.paths import allowed_uri
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.inputs import DataInputs
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, Result
 from tunesmith_platform.tasks.step_paths import StepPaths, flat, is_name, located
 
