@@ -43,7 +43,7 @@ ALLOWED = {
     # Its own logs, by their numbers; the last one goes.
     "platform/tunesmith_platform/embedded/supervisor.py": {"replace"},
     # Into a place that is named by the hash of what it holds.
-    "platform/tunesmith_platform/estimates/token_counts.py": {"replace"},
+    "platform/tunesmith_platform/sandbox/token_counts.py": {"replace"},
     "jobs/tunesmith_jobs/batches/token_cache.py": {"replace"},
     "jobs/tunesmith_jobs/data/entry.py": {"rename"},
     "platform/tunesmith_platform/datasets/service.py": {"rename", "replace"},

@@ -42,7 +42,7 @@ READERS = {
 }
 MAY = {
     "sandbox/work.py": "it is what the workers do",
-    "estimates/count_tokens.py": "its functions are called by `sandbox/work.py`; the API has `Counter` alone",
+    "sandbox/count_tokens.py": "its functions are called by `sandbox/work.py`; the API has `Source` alone",
     "templates/builtin.py": "the files come with the platform",
     "series/exporting.py": "writes our own curves, and reads nothing",
 }

@@ -222,7 +222,7 @@ def test_the_second_task_finds_the_tokens(tmp_path: Path, tiny_model: Path) -> N
 def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> None:
     from tunesmith.rows.report.checking import check_file
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_platform.estimates.count_tokens import Source, count_all, count_sample
+    from tunesmith_platform.sandbox.count_tokens import Source, count_all, count_sample
 
     file = lines(tmp_path, GOOD, BAD, GOOD, BROKEN, *[GOOD] * 6)
     outcome = tr.run(tmp_path, tiny_model, rows=file, allowed_bad_percent=20, max_steps=2)

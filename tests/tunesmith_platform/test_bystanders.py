@@ -18,9 +18,11 @@ from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets import uploads
-from tunesmith_platform.estimates import count_tokens, measure
+from tunesmith_platform.estimates import counter as counters
+from tunesmith_platform.estimates import measure
 from tunesmith_platform.mirror import artifact_links
 from tunesmith_platform.runners.pool import RunnerPool
+from tunesmith_platform.sandbox.count_tokens import Source
 from tunesmith_platform.tasks import stop_markers
 from tunesmith_platform.tasks.inputs import TrainInputs
 
@@ -173,7 +175,7 @@ def deletion_of_a_pipeline(scene: Scene) -> None:
 
 def counts_of_files(scene: Scene) -> None:
     kept = scene.root / "counts"
-    ours = [kept / f"{number:032x}.npz" for number in range(count_tokens._KEPT_FILES + 3)]
+    ours = [kept / f"{number:032x}.npz" for number in range(counters._KEPT_FILES + 3)]
     kept.mkdir()
     for number, file in enumerate(ours):
         file.write_text("x")
@@ -181,13 +183,13 @@ def counts_of_files(scene: Scene) -> None:
     scene.bystander(kept / "mine.npz", kept / "notes.txt")
     os.utime(kept / "mine.npz", (1, 1))
     scene.gone = ours[:3]
-    counter = count_tokens.Counter(kept)
+    counter = counters.Counter(kept)
     rows = scene.root / "rows.jsonl"
     rows.write_bytes(ROW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counter, "_count", lambda *_: None)
         spec = TrainSpec.read({"model_name_or_path": "m", "train_file": str(rows)})
-        counter._count_in_background(count_tokens.Source(rows, scene.root, spec), "k")
+        counter._count_in_background(Source(rows, scene.root, spec), "k")
     counter.close()
 
 

@@ -8,8 +8,9 @@ from tunesmith.rows.shapes import Shape
 from tunesmith.spec.parameter import Group, param
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.batches import token_cache
-from tunesmith_platform.estimates import count_tokens, measure
+from tunesmith_platform.estimates import measure
 from tunesmith_platform.file_state import FileState
+from tunesmith_platform.sandbox import count_tokens
 from tunesmith_platform.tasks import inputs
 
 ENCODING = (

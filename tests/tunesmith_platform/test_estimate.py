@@ -19,9 +19,10 @@ from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.tables import MeasurementRow
-from tunesmith_platform.estimates import count_tokens, measure
-from tunesmith_platform.estimates.count_tokens import Source, count_all, count_sample
-from tunesmith_platform.estimates.token_counts import Counts
+from tunesmith_platform.estimates import measure
+from tunesmith_platform.estimates.counter import Counter
+from tunesmith_platform.sandbox.count_tokens import SAMPLE_ROWS, Source, count_all, count_sample
+from tunesmith_platform.sandbox.token_counts import Counts
 
 
 @pytest.fixture
@@ -155,25 +156,25 @@ def test_a_large_file_is_answered_by_a_sample_then_exactly(
     )
     sample, whole = count_sample(source), count_all(source)
     assert sample.is_sample
-    assert (sample.rows, len(sample.lengths)) == (700, count_tokens.SAMPLE_ROWS)
+    assert (sample.rows, len(sample.lengths)) == (700, SAMPLE_ROWS)
     assert sample.lengths.mean() == pytest.approx(whole.lengths.mean(), rel=0.05)
-    counter = count_tokens.Counter(tmp_path / "counts")
+    counter = Counter(tmp_path / "counts")
     assert counter.counts(source).is_sample
     assert counter._busy is not None
     counter._busy.join(120)
     exact = counter.counts(source)
     assert not exact.is_sample
     assert exact.lengths.tolist() == whole.lengths.tolist()
-    again = count_tokens.Counter(tmp_path / "counts").counts(source)
+    again = Counter(tmp_path / "counts").counts(source)
     assert again.after(64).supervised == whole.after(64).supervised
 
 
 def test_counts_that_are_broken_are_counted_again(tmp_path: Path, tiny_model: Path, rows: Path) -> None:
     source = Source(rows, tiny_model, TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}))
-    count_tokens.Counter(tmp_path / "c").counts(source)
+    Counter(tmp_path / "c").counts(source)
     (kept,) = (tmp_path / "c").glob("*.npz")
     kept.write_bytes(b"PK")
-    assert len(count_tokens.Counter(tmp_path / "c").counts(source).lengths) == 40
+    assert len(Counter(tmp_path / "c").counts(source).lengths) == 40
     assert len(Counts.load(kept).lengths) == 40
 
 

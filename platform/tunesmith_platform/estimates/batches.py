@@ -5,11 +5,16 @@ Knows counts and parameters; knows nothing of memory or time.
 
 from typing import NamedTuple
 
+import numpy as np
+
 from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.estimate import DataView
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.estimates import formula
-from tunesmith_platform.estimates.token_counts import Counts, packs_of, padding_share
+from tunesmith_platform.sandbox.token_counts import Counts, Ints
+
+_PACKED_ROWS = 2000
+"""Rows that are packed to see how many sequences they come to."""
 
 
 class Rows(NamedTuple):
@@ -59,8 +64,8 @@ def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> Rows:
     tokens = float(after.lengths.sum()) * scale
     batch, size = spec.per_device_train_batch_size, spec.max_length
     batches = spec.gradient_accumulation_steps * spec.workers[1]
-    padding, places, length = padding_share(after.lengths, batch, batches, spec.seed)
-    packs, padding_packed = packs_of(after.lengths.clip(max=size), size, spec.seed)
+    padding, places, length = _padding_share(after.lengths, batch, batches, spec.seed)
+    packs, padding_packed = _packs_of(after.lengths.clip(max=size), size, spec.seed)
     units, longest = rows, int(after.lengths.max())
     if is_pretrain:
         units = formula.mean_ceiling(tokens, size)
@@ -86,3 +91,37 @@ def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> Rows:
         padding_share_packed=padding_packed,
     )
     return Rows(view, units, longest, places, length)
+
+
+def _padding_share(lengths: Ints, batch: int, batches: int, seed: int) -> tuple[float, float, float]:
+    """What a shuffled epoch's batches hold, drawn as the trainer draws them.
+
+    Args:
+        lengths: Of every row.
+        batch: Rows of a batch.
+        batches: Batches of a step, over all workers: their rows are dealt by length.
+        seed: Of the shuffle.
+
+    Returns:
+        The share of padding, the mean of places a batch, and the mean length of a batch's rows with padding.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(lengths))
+    shuffled = lengths[order]
+    missing = -len(shuffled) % (batch * batches)
+    steps = np.concatenate([shuffled, np.zeros(missing, np.int64)]).reshape(-1, batch * batches)
+    full = -np.sort(-steps, axis=1).reshape(-1, batch)
+    full = full[full[:, 0] > 0]
+    longest = full.max(axis=1)
+    rows = (full > 0).sum(axis=1)
+    places = float((longest * rows).sum())
+    share = 1 - float(lengths.sum()) / places if places else 0.0
+    return share, places / len(full), places / max(1.0, float(rows.sum()))
+
+
+def _packs_of(lengths: Ints, size: int, seed: int) -> tuple[float, float]:
+    """How many packed sequences a row becomes on average, and the share of padding in them; large files by a sample."""
+    some = lengths
+    if len(some) > _PACKED_ROWS:
+        some = np.random.default_rng(seed).choice(some, _PACKED_ROWS, replace=False)
+    packs = formula.packed_rows(some.tolist(), size)
+    return packs / max(1, len(some)), 1 - float(some.sum()) / max(1, packs * size)

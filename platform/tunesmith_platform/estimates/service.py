@@ -1,6 +1,6 @@
 """Estimates of runs: rows become tokens, tokens become steps, steps become memory, disk and time.
 
-Puts the parts together: `count_tokens`, `tunesmith.planning` (steps), `formula` (memory and operations), `speed`
+Puts the parts together: `counter` (tokens), `tunesmith.planning` (steps), `formula` (memory and operations), `speed`
 and past tasks (time), `measure` (what was measured). Changes nothing and starts nothing but a measurement.
 """
 
@@ -44,7 +44,7 @@ from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check
 
 if TYPE_CHECKING:
     from tunesmith_platform.estimates.batches import Rows
-    from tunesmith_platform.estimates.count_tokens import Counter
+    from tunesmith_platform.estimates.counter import Counter
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
@@ -153,7 +153,7 @@ class EstimateService:
 
     def _counting(self) -> "Counter":
         """What counts tokens, made when it is first asked: it needs numpy, which a start does without."""
-        from tunesmith_platform.estimates.count_tokens import Counter
+        from tunesmith_platform.estimates.counter import Counter
 
         with self._lock:
             if self._counter is None:
@@ -162,7 +162,7 @@ class EstimateService:
 
     def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> "Rows":
         from tunesmith_platform.estimates.batches import rows_of
-        from tunesmith_platform.estimates.count_tokens import Source
+        from tunesmith_platform.sandbox.count_tokens import Source
 
         source = Source(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
         counts = self._counting().counts(source)

@@ -34,6 +34,7 @@ from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import from_yaml
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
+from tunesmith_platform.sandbox import count_tokens
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.error_fields import at
 
@@ -186,15 +187,11 @@ def _facts(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFac
 
 def count_sample(given: Argument) -> bytes:
     """How many tokens rows have; of a large file, a sample of its rows."""
-    from tunesmith_platform.estimates import count_tokens
-
     return count_tokens.count_sample(count_tokens.Source.of(given)).as_json()
 
 
 def count_into(given: Argument) -> bytes:
     """Count all rows, and keep what was counted."""
-    from tunesmith_platform.estimates import count_tokens
-
     count_tokens.count_all(count_tokens.Source.of(given)).save(Path(given["target"]))
     return _json(None)
 

@@ -1,6 +1,6 @@
-"""How many tokens each row has and which of them are trained, as small arrays; and what batches of them come to.
+"""How many tokens each row has and which of them are trained, as small arrays.
 
-Knows encoded rows and numpy; knows nothing of files to read, memory or steps.
+Knows encoded rows and numpy; knows nothing of files to read, batches or memory.
 """
 
 import json
@@ -13,11 +13,9 @@ import numpy as np
 
 from tunesmith.removal import part_of
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded
-from tunesmith_platform.estimates.formula import packed_rows
 
 LONGEST = 2**20
 """Tokens of a row that are told apart; no model reads so many."""
-_PACKED_ROWS = 2000
 _ARRAYS = ("lengths", "row_of_run", "run_begins", "run_ends")
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -101,40 +99,6 @@ class Counts:
             return cls(rows=int(arrays.pop("rows")), **arrays)
         except (KeyError, TypeError) as error:
             raise ValueError(f"`{file}` holds no counts.") from error
-
-
-def padding_share(lengths: Ints, batch: int, batches: int, seed: int) -> tuple[float, float, float]:
-    """What a shuffled epoch's batches hold, drawn as the trainer draws them.
-
-    Args:
-        lengths: Of every row.
-        batch: Rows of a batch.
-        batches: Batches of a step, over all workers: their rows are dealt by length.
-        seed: Of the shuffle.
-
-    Returns:
-        The share of padding, the mean of places a batch, and the mean length of a batch's rows with padding.
-    """
-    order = np.random.default_rng([seed, 0]).permutation(len(lengths))
-    shuffled = lengths[order]
-    missing = -len(shuffled) % (batch * batches)
-    steps = np.concatenate([shuffled, np.zeros(missing, np.int64)]).reshape(-1, batch * batches)
-    full = -np.sort(-steps, axis=1).reshape(-1, batch)
-    full = full[full[:, 0] > 0]
-    longest = full.max(axis=1)
-    rows = (full > 0).sum(axis=1)
-    places = float((longest * rows).sum())
-    share = 1 - float(lengths.sum()) / places if places else 0.0
-    return share, places / len(full), places / max(1.0, float(rows.sum()))
-
-
-def packs_of(lengths: Ints, size: int, seed: int) -> tuple[float, float]:
-    """How many packed sequences a row becomes on average, and the share of padding in them; large files by a sample."""
-    some = lengths
-    if len(some) > _PACKED_ROWS:
-        some = np.random.default_rng(seed).choice(some, _PACKED_ROWS, replace=False)
-    packs = packed_rows(some.tolist(), size)
-    return packs / max(1, len(some)), 1 - float(some.sum()) / max(1, packs * size)
 
 
 def count_encoded(encoded: Iterable[Encoded], rows: int | None = None) -> Counts:
