@@ -28,8 +28,10 @@ from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.caller import Callers
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
+from tunesmith_platform.checkpoints import reported
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets import endpoints as dataset_endpoints
+from tunesmith_platform.datasets import lineage
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
@@ -38,6 +40,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.watching import SupervisorWatch, inherited
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
+from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
@@ -59,6 +62,7 @@ from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota import endpoints as quota_endpoints
+from tunesmith_platform.quota import ledger
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.routing import serve
@@ -69,7 +73,7 @@ from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.pool import MAX_WAITING
 from tunesmith_platform.series import endpoints as series_endpoints
-from tunesmith_platform.series.service import SeriesService
+from tunesmith_platform.series.service import SeriesService, folding
 from tunesmith_platform.services import Services
 from tunesmith_platform.serving import ApiServer
 from tunesmith_platform.settings import Settings
@@ -81,6 +85,7 @@ from tunesmith_platform.tasks import endpoints as task_endpoints
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.kinds.base import Parts
 from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.moves import Moves
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates import endpoints as template_endpoints
@@ -114,8 +119,11 @@ def build_services(
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)
     kinds = Kinds(Parts(database, settings, models, datasets, compute))
-    tasks, templates = TaskService(database, hub, settings, kinds), TemplateService(database)
-    events = EventService(database, hub, settings.report_secret_file)
+    moves = Moves(ledger)
+    tasks, templates = TaskService(database, hub, settings, kinds, moves), TemplateService(database)
+    # The quota hears last: it asks whether a job has finished, and how many checkpoints it has.
+    listeners = Listeners(reported.LISTENER, lineage.LISTENER, ledger.charging(moves))
+    events = EventService(database, hub, settings.report_secret_file, folding, listeners)
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
     workspace = Workspace(database, settings)
@@ -128,6 +136,7 @@ def build_services(
         compute=compute,
         runners=runners,
         tracking=tracking,
+        moves=moves,
         tasks=tasks,
         verbs=TaskVerbs(database, hub, settings, tasks, templates),
         templates=templates,

@@ -32,6 +32,7 @@ from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.moves import Moves
 from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates.service import TemplateService
@@ -49,6 +50,7 @@ class Services:
     compute: ComputeService
     runners: RunnerService
     tracking: Tracking | None
+    moves: Moves
     tasks: TaskService
     verbs: TaskVerbs
     templates: TemplateService

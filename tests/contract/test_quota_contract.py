@@ -18,7 +18,6 @@ from tunesmith_platform.quota import repository as quota
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 from tunesmith_platform.reconciler.decisions import AttemptPhase
 from tunesmith_platform.tasks import repository as tasks
-from tunesmith_platform.tasks.service import move
 
 
 class Training:
@@ -36,7 +35,7 @@ class Training:
                     task_id=self.id, number=1, phase=AttemptPhase.SUBMITTED, last_seq=0, created_at=now()
                 )
             )
-            move(session, task, State.RUNNING)
+            self.plane.services.moves.move(session, task, State.RUNNING)
         self.seq = 0
         self.saved: set[int] = set()
         self.is_told_to_stop = False
@@ -71,8 +70,9 @@ class Training:
             task = tasks.locked(session, self.id)
             task.is_attempt_open = False
             if task.state == State.RUNNING and not self.is_done:
-                move(session, task, State.STOPPING)
-            move(session, task, State.COMPLETED if self.is_done else State.STOPPED)
+                self.plane.services.moves.move(session, task, State.STOPPING)
+            state = State.COMPLETED if self.is_done else State.STOPPED
+            self.plane.services.moves.move(session, task, state)
 
 
 def ledger(plane: Plane, project: str) -> list[QuotaEntryRow]:

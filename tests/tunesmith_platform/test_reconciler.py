@@ -20,7 +20,6 @@ from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.tables import AttemptRow, Base, UtcDateTime
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.tasks import repository
-from tunesmith_platform.tasks.service import request_stop
 
 FINISHED = {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/x/model"}
 
@@ -301,7 +300,7 @@ def fail(*_: object) -> None:
 def test_a_stop_that_its_quota_asks_for_is_left_too(plane: Plane) -> None:
     task = plane.running()
     with plane.services.database.write() as session:
-        request_stop(session, repository.locked(session, task.id), Reason.QUOTA)
+        plane.services.moves.request_stop(session, repository.locked(session, task.id), Reason.QUOTA)
     plane.tick()
     assert len(stops_of(plane, task)) == 2
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
@@ -23,6 +23,11 @@ def newest(session: Session, task_id: str, before: int | None, limit: int) -> Se
     if before is not None:
         query = query.where(CheckpointRow.step < before)
     return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(limit)).all()
+
+
+def no_best(session: Session, task_id: str) -> None:
+    """Take from all of a task's checkpoints that they are the best."""
+    session.execute(update(CheckpointRow).where(CheckpointRow.task_id == task_id).values(is_best=False))
 
 
 def require(session: Session, task_id: str, step: int) -> CheckpointRow:

@@ -3,12 +3,15 @@
 Runs in the caller's transaction. Knows the registry's rows; knows nothing of jobs.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
-from tunesmith.events import DatasetMade
+from tunesmith.events import DatasetMade, JobEvent
 from tunesmith.spec.dataset import INTO
 from tunesmith_platform.datasets.versions import Kept, enter
-from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.db.tables import AttemptRow, TaskRow
+from tunesmith_platform.event_log.listeners import Listener
 from tunesmith_platform.tasks.inputs import DataInputs
 
 
@@ -41,3 +44,15 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
     )
     view, _ = enter(session, name, kept)
     return f"{name}@{view.latest}"
+
+
+def hear(session: Session, task: TaskRow, _attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+    """Enter the files that a job reports, and list the versions with their task."""
+    for event in events:
+        assert isinstance(event.payload, DatasetMade), "it registered for no other"
+        version, made = enter_made(session, task, event.payload), task.progress.get("datasets", [])
+        listed = [*made, version] if version and version not in made else made
+        task.progress = {**task.progress, "datasets": listed}
+
+
+LISTENER = Listener((DatasetMade,), hear)

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.errors import Unavailable
 from tunesmith.events import MAX_BATCH_EVENTS, ReportReceipt
-from tunesmith_platform.events.ingest import Addressed, is_weighty
+from tunesmith_platform.event_log.listeners import Listeners
+from tunesmith_platform.events.ingest import Addressed
 from tunesmith_platform.loops import contained
 
 MANY = 64
@@ -26,11 +27,15 @@ class Gathering:
     Args:
         store: Stores reports in one transaction, in a thread, and answers each in its place.
         lanes: How many of these may be at work at once.
+        listeners: Who hears of more than the log: such a report goes alone.
     """
 
-    def __init__(self, store: Callable[[Sequence[Addressed]], Answers], lanes: int) -> None:
+    def __init__(
+        self, store: Callable[[Sequence[Addressed]], Answers], lanes: int, listeners: Listeners
+    ) -> None:
         self._store = store
         self._lanes = lanes
+        self._listeners = listeners
         self._threads: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[Addressed, asyncio.Future[ReportReceipt]]] = deque()
@@ -73,13 +78,13 @@ class Gathering:
     def _next(self) -> Sequence[tuple[Addressed, asyncio.Future[ReportReceipt]]]:
         group = [self._waiting.popleft()]
         # What else a weighty one changes, its quota among it, belongs to a transaction of its own.
-        if is_weighty(group[0][0][1]):
+        if self._listeners.concern(group[0][0][1].events):
             return group
         room = MAX_BATCH_EVENTS - len(group[0][0][1].events)
         while self._waiting and len(group) < MANY:
             _, report = self._waiting[0][0]
             room -= len(report.events)
-            if room < 0 or is_weighty(report):
+            if room < 0 or self._listeners.concern(report.events):
                 break
             group.append(self._waiting.popleft())
         return group

@@ -1,20 +1,18 @@
 """What reports change: the log, where their tasks stand, and what follows from events that say more than a number.
 
-Knows the rows of tasks, attempts and checkpoints. Runs in the caller's transaction, which holds the tasks' rows.
+Knows the rows of tasks and attempts; hands events to those that registered for them. Runs in the caller's transaction,
+which holds the tasks' rows.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from tunesmith.activity import Activity
 from tunesmith.errors import NotFound, SequenceGap, StaleAttempt, TunesmithError
 from tunesmith.events import (
-    CheckpointRemoved,
     CheckpointSaved,
-    DatasetMade,
     Finished,
     JobEvent,
     JobPayload,
@@ -26,39 +24,33 @@ from tunesmith.events import (
     TrainingStarted,
     Warned,
 )
-from tunesmith.lifecycle import Desired, Reason, State
+from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
-from tunesmith_platform.datasets.lineage import enter_made
-from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
+from tunesmith_platform.db.tables import AttemptRow
+from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import repository
 from tunesmith_platform.events.repository import Entry, Standing
-from tunesmith_platform.quota import ledger
 from tunesmith_platform.tasks import repository as tasks
-from tunesmith_platform.tasks.service import request_stop
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
 _SHOWN_METRICS = ("loss", "tokens_per_second")
 Addressed = tuple[str, Report]
 """A report, and the id of its task."""
-_WEIGHTY = (TrainingStarted, CheckpointSaved, CheckpointRemoved, DatasetMade, Finished)
-
-
-def is_weighty(report: Report) -> bool:
-    """Whether a report changes more than the log and its task's progress."""
-    return any(isinstance(event.payload, _WEIGHTY) for event in report.events)
-
 
 Fold = Callable[[Session, Standing, int, Sequence[JobEvent]], None]
 
 
-def take(session: Session, reports: Sequence[Addressed], fold: Fold) -> list[ReportReceipt | TunesmithError]:
+def take(
+    session: Session, reports: Sequence[Addressed], fold: Fold, listeners: Listeners
+) -> list[ReportReceipt | TunesmithError]:
     """Store reports, and answer each in its place; one that is refused changes nothing and harms no other.
 
     Args:
         session: The transaction.
         reports: They.
-        fold: Folds what was measured into chunks, as `series.folding.fold` does.
+        fold: Folds what was measured into chunks.
+        listeners: Who hears of events that say more than a number.
     """
     standings = repository.standings(session, [task_id for task_id, _ in reports])
     last_seqs = repository.last_seqs(session, [(task_id, report.attempt) for task_id, report in reports])
@@ -88,6 +80,9 @@ def take(session: Session, reports: Sequence[Addressed], fold: Fold) -> list[Rep
     if fresh:
         written = [(standings[task_id], events) for task_id, events in fresh.items()]
         _write(session, written, last_seqs, advanced, fold)
+        for standing, events in written:
+            if listeners.concern(events):
+                _follow(session, standing, events, listeners)
     pinned = checkpoints.pinned_steps(session, list(fresh))
     return [
         refused.get(place)
@@ -156,10 +151,6 @@ def _write(
         if events or task.id in advanced
     }
     repository.move(session, [task for task, _ in fresh], spoken, now(), advanced)
-    for task, events in fresh:
-        weighty = [event for event in events if isinstance(event.payload, _WEIGHTY)]
-        if weighty:
-            _follow(session, task, weighty)
 
 
 def _silent(task: Standing, workers: Sequence[SilentWorker]) -> list[Entry]:
@@ -193,53 +184,19 @@ def _show(progress: dict[str, Any], payload: JobPayload) -> None:
             progress |= {"best_step": payload.step}
 
 
-def _follow(session: Session, standing: Standing, events: Sequence[JobEvent]) -> None:
+def _follow(session: Session, standing: Standing, events: Sequence[JobEvent], listeners: Listeners) -> None:
     """Do what follows from events beyond the log."""
     task = tasks.require(session, standing.id)
     attempt = session.get(AttemptRow, (task.id, standing.attempt))
     assert attempt is not None, "it was heard"
     for event in events:
-        _project(session, task, attempt, event)
-    saved = [event.payload.step for event in events if isinstance(event.payload, CheckpointSaved)]
-    if saved and ledger.charge(session, task, saved) and attempt.finished is None:
-        request_stop(session, task, Reason.QUOTA)
-        standing.desired = task.desired
+        match event.payload:
+            case TrainingStarted():
+                attempt.training_started_at = attempt.training_started_at or event.time
+            case Finished() as finished:
+                attempt.finished = finished.model_dump(mode="json")
+                attempt.finished_at = now()
+                task.model_uri = finished.model_uri or task.model_uri
+    listeners.tell(session, task, attempt, events)
+    standing.desired = task.desired
     session.flush()
-
-
-def _project(session: Session, task: TaskRow, attempt: AttemptRow, event: JobEvent) -> None:
-    payload = event.payload
-    match payload:
-        case TrainingStarted():
-            attempt.training_started_at = attempt.training_started_at or event.time
-        case CheckpointSaved():
-            if payload.best:
-                session.execute(
-                    update(CheckpointRow).where(CheckpointRow.task_id == task.id).values(is_best=False)
-                )
-            session.merge(
-                CheckpointRow(
-                    task_id=task.id,
-                    step=payload.step,
-                    attempt=attempt.number,
-                    uri=payload.uri,
-                    bytes=payload.bytes,
-                    files=payload.files,
-                    manifest_sha256=payload.manifest_sha256,
-                    metrics=payload.metrics,
-                    is_best=payload.best,
-                    created_at=event.time,
-                )
-            )
-        case CheckpointRemoved():
-            gone = session.get(CheckpointRow, (task.id, payload.step))
-            if gone is not None:
-                session.delete(gone)
-        case DatasetMade():
-            version, made = enter_made(session, task, payload), task.progress.get("datasets", [])
-            listed = [*made, version] if version and version not in made else made
-            task.progress = {**task.progress, "datasets": listed}
-        case Finished():
-            attempt.finished = payload.model_dump(mode="json")
-            attempt.finished_at = now()
-            task.model_uri = payload.model_uri or task.model_uri

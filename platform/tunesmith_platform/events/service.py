@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -16,9 +16,10 @@ from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
+from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import ingest, repository
 from tunesmith_platform.events.batching import Gathering
-from tunesmith_platform.events.ingest import Addressed
+from tunesmith_platform.events.ingest import Addressed, Fold
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.tasks import repository as tasks
 
@@ -31,15 +32,33 @@ _LANES = 4
 
 
 class EventService:
-    """The event log of every task."""
+    """The event log of every task.
 
-    def __init__(self, database: Database, hub: Hub, report_secret_file: Path) -> None:
+    Args:
+        database: Holds it.
+        hub: Is told of what is new.
+        report_secret_file: What the attempts' tokens are made of.
+        folding: Brings what folds measurements into chunks.
+        listeners: Who hears of events that say more than a number.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        hub: Hub,
+        report_secret_file: Path,
+        folding: Callable[[], Fold],
+        listeners: Listeners,
+    ) -> None:
         self._database = database
         self._hub = hub
         self._secret_file = report_secret_file
         self._known_secret: tuple[int, str] | None = None
         self._known_attempts: dict[str, int] = {}
-        self._gathering = Gathering(self._ingest, lanes=1 if database.is_sqlite else _LANES)
+        self._folding = folding
+        self._listeners = listeners
+        lanes = 1 if database.is_sqlite else _LANES
+        self._gathering = Gathering(self._ingest, lanes, listeners)
         self.lag_seconds: float | None = None
         """From the newest event of the last report, on the job's clock, until it was stored."""
 
@@ -104,10 +123,9 @@ class EventService:
         raise answer
 
     def _ingest(self, reports: Sequence[Addressed]) -> Sequence[ReportReceipt | Exception]:
-        from tunesmith_platform.series.chunks import fold  # numpy comes with it: not while a lock is held
-
+        fold = self._folding()  # numpy comes with it: not while a lock is held
         with self._database.write() as session:
-            answers = ingest.take(session, reports, fold)
+            answers = ingest.take(session, reports, fold, self._listeners)
         for (task_id, report), answer in zip(reports, answers, strict=True):
             if report.events and isinstance(answer, ReportReceipt):
                 self.lag_seconds = max(0.0, (now() - report.events[-1].time).total_seconds())

@@ -14,12 +14,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import QuotaExceeded
-from tunesmith.events import Warned
+from tunesmith.events import CheckpointSaved, JobEvent, Warned
+from tunesmith.lifecycle import Reason
 from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.views import QuotaKind
-from tunesmith_platform.db.tables import CheckpointRow, QuotaProjectRow, TaskRow
+from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, QuotaProjectRow, TaskRow
+from tunesmith_platform.event_log.listeners import Listener
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.quota import repository
+from tunesmith_platform.tasks.moves import Moves
 
 
 def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> None:
@@ -72,6 +75,21 @@ def charge(session: Session, task: TaskRow, steps: Sequence[int]) -> bool:
         held += more
     _watch_level(session, row, task)
     return planned > 0 and (row.available < 0 or (held < planned and held <= 1))
+
+
+def charging(moves: Moves) -> Listener:
+    """What charges checkpoints as jobs report them, and stops a task whose further ones are not covered.
+
+    Args:
+        moves: Asks for the stop.
+    """
+
+    def hear(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+        saved = [event.payload.step for event in events if isinstance(event.payload, CheckpointSaved)]
+        if charge(session, task, saved) and attempt.finished is None:
+            moves.request_stop(session, task, Reason.QUOTA)
+
+    return Listener((CheckpointSaved,), hear)
 
 
 def release(session: Session, task: TaskRow) -> None:

@@ -49,7 +49,7 @@ from tunesmith_platform.reconciler.last_heard import Listening
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.kinds.registry import Kinds
-from tunesmith_platform.tasks.service import move
+from tunesmith_platform.tasks.moves import Moves
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Services(Protocol):
     hub: Hub
     jobs: Jobs
     kinds: Kinds
+    moves: Moves
     settings: Settings
 
 
@@ -320,7 +321,7 @@ class Reconciler(Loop):
             if task.lease_owner != self._owner or task.attempt != number or not task.is_attempt_open:
                 return  # another took over, or it is over: what we saw is no longer ours to record
             attempt = session.get_one(AttemptRow, (task_id, number))
-            _apply(session, task, attempt, decision, tail)
+            _apply(self._services.moves, session, task, attempt, decision, tail=tail)
         self._services.hub.notify(task_id)
 
 
@@ -330,7 +331,9 @@ def _take_back(task: TaskRow) -> None:
         task.message = ""
 
 
-def _apply(session: Session, task: TaskRow, attempt: AttemptRow, decision: Decision, tail: str) -> None:
+def _apply(
+    moves: Moves, session: Session, task: TaskRow, attempt: AttemptRow, decision: Decision, *, tail: str
+) -> None:
     """Write a decision down."""
     moment = now()
     match decision:
@@ -340,7 +343,7 @@ def _apply(session: Session, task: TaskRow, attempt: AttemptRow, decision: Decis
             task.message = "Waiting for the cluster to start it."
         case NoteRunning():
             task.heartbeat_at = task.heartbeat_at or moment
-            move(session, task, State.RUNNING, message="Starting.")
+            moves.move(session, task, State.RUNNING, message="Starting.")
         case Kill():
             attempt.kill_sent_at = moment
             events.append_own(
@@ -353,16 +356,16 @@ def _apply(session: Session, task: TaskRow, attempt: AttemptRow, decision: Decis
             warning = Warned(code="restart", message=message)
             events.append_own(session, task, warning.model_dump(mode="json"))
             if task.state != State.PENDING:
-                move(session, task, State.PENDING, message=message)
+                moves.move(session, task, State.PENDING, message=message)
             task.message = message
             task.waits_for = WaitsFor.BACKOFF
         case End():
             _close(session, task, attempt, tail)
             if decision.state is State.STOPPED and task.state == State.RUNNING:
-                move(session, task, State.STOPPING)
+                moves.move(session, task, State.STOPPING)
             if task.state == State.PENDING and decision.state is State.COMPLETED:
-                move(session, task, State.RUNNING)  # it was quicker than our look
-            move(session, task, decision.state, decision.reason, decision.message)
+                moves.move(session, task, State.RUNNING)  # it was quicker than our look
+            moves.move(session, task, decision.state, decision.reason, decision.message)
         case Wait():
             pass
 

@@ -28,10 +28,18 @@ from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.view import task_view
 
 if TYPE_CHECKING:
+    from tunesmith_platform.events.ingest import Fold
     from tunesmith_platform.series.reading import Piece
 
 _SCORED = ("loss", "perplexity")
 _SCORE_POINTS = 64
+
+
+def folding() -> "Fold":
+    """What folds measurements into chunks."""
+    from tunesmith_platform.series.chunks import fold
+
+    return fold
 
 
 class SeriesService:

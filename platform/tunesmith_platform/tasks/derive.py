@@ -24,7 +24,7 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.outputs import refuse_taken
-from tunesmith_platform.tasks.service import Origin, TaskService, move
+from tunesmith_platform.tasks.service import Origin, TaskService
 from tunesmith_platform.tasks.view import task_view
 
 _NAME_CHARACTERS = 120
@@ -154,7 +154,9 @@ class TaskVerbs:
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
             task.attempts_before = task.attempt
             where = f"at step {newest.step}" if newest else "from the start: it has no checkpoint"
-            move(session, task, State.PENDING, message=f"Continued by its user, {where}.", is_continued=True)
+            self._tasks.moves.move(
+                session, task, State.PENDING, message=f"Continued by its user, {where}.", is_continued=True
+            )
             task.waits_for = WaitsFor.START
             view = task_view(task, session.get(MirrorRow, task_id), self._settings)
         self._hub.notify(task_id)
@@ -176,7 +178,9 @@ class TaskVerbs:
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
             task.attempts_before = task.attempt
-            move(session, task, State.PENDING, message="Done again for its user.", is_continued=True)
+            self._tasks.moves.move(
+                session, task, State.PENDING, message="Done again for its user.", is_continued=True
+            )
             task.waits_for = WaitsFor.START
             view = task_view(task, session.get(MirrorRow, task.id), self._settings)
         self._hub.notify(seen.id)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
-from tunesmith.events import LogLine, StateChanged
-from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
+from tunesmith.events import LogLine
+from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.task import Name, NewTask, Tag
@@ -20,11 +20,11 @@ from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.events import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent
-from tunesmith_platform.quota import ledger
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository, stop_markers
 from tunesmith_platform.tasks.insert import enter, new_row
 from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.moves import Moves
 from tunesmith_platform.tasks.outputs import refuse_taken
 from tunesmith_platform.tasks.view import task_view
 
@@ -55,11 +55,13 @@ class TaskService:
         hub: Hub,
         settings: Settings,
         kinds: Kinds,
+        moves: Moves,
     ) -> None:
         self._database = database
         self._hub = hub
         self._settings = settings
         self.kinds = kinds
+        self.moves = moves
 
     def replayed(self, principal: str, key: str | None, body: str) -> views.TaskView | None:
         """The task that this key and body made before.
@@ -132,7 +134,7 @@ class TaskService:
                 artifact_uri=prepared.artifact_uri,
             )
             enter(session, task, principal, key, body_sha256)
-            ledger.reserve(session, task, by=principal)
+            self.moves.reserve(session, task, by=principal)
             return self._view(task, None), True
 
         view, is_new = self._database.retry_on_conflict(enter_task)
@@ -201,7 +203,7 @@ class TaskService:
         """
         with self._database.write() as session:
             task = repository.locked(session, task_id)
-            request_stop(session, task)
+            self.moves.request_stop(session, task)
             is_open = task.is_attempt_open and task.desired == Desired.STOP
             view = self._view(task, session.get(MirrorRow, task_id))
         if is_open:
@@ -241,48 +243,3 @@ def _sha256(text: str) -> str:
 def say(session: Session, task: TaskRow, message: str) -> None:
     """Leave a line in a task's log."""
     events.append_own(session, task, LogLine(source="platform", message=message).model_dump(mode="json"))
-
-
-def request_stop(session: Session, task: TaskRow, reason: Reason = Reason.STOPPED_BY_USER) -> None:
-    """Want a task stopped, and remember why. The first reason stays; one that has ended is left as it is."""
-    state = State(task.state)
-    if state.is_terminal or task.desired == Desired.STOP:
-        return
-    task.desired = Desired.STOP
-    task.stop_requested_at = now()
-    task.stop_reason = reason
-    if state is State.PENDING and not task.is_attempt_open:
-        move(session, task, State.STOPPED, reason if task.attempt else Reason.STOPPED_BEFORE_START)
-    elif state is State.RUNNING:
-        why = "" if reason is Reason.STOPPED_BY_USER else f"{REASONS[reason].words} "
-        move(session, task, State.STOPPING, message=f"{why}Stopping: it saves a checkpoint, then leaves.")
-    else:
-        task.message = "Stopping before it has started."
-
-
-def move(
-    session: Session,
-    task: TaskRow,
-    state: State,
-    reason: Reason | None = None,
-    message: str = "",
-    *,
-    is_continued: bool = False,
-) -> None:
-    """Move a task to another state: the only place that does."""
-    is_legal = may_move(State(task.state), state, is_continued=is_continued)
-    assert is_legal, f"{task.state} -> {state}"
-    task.state = state
-    task.reason = reason
-    task.message = message or (REASONS[reason].words if reason else "")
-    task.waits_for = None
-    if state.is_terminal:
-        task.ended_at = now()
-    if state is State.RUNNING and task.started_at is None:
-        task.started_at = now()
-    events.append_state(session, task, StateChanged(state=state, reason=reason, message=task.message))
-    if state.is_terminal:
-        ledger.release(session, task)
-    elif is_continued:
-        task.stop_reason = None
-        ledger.reserve(session, task)

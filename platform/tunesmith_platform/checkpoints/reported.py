@@ -1,0 +1,40 @@
+"""Enters the checkpoints that jobs report, and forgets those that they removed. Runs in the caller's transaction."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobEvent
+from tunesmith_platform.checkpoints import repository
+from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
+from tunesmith_platform.event_log.listeners import Listener
+
+
+def hear(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+    """Enter and forget, in the order in which it was reported."""
+    for event in events:
+        match event.payload:
+            case CheckpointSaved() as saved:
+                if saved.best:
+                    repository.no_best(session, task.id)
+                session.merge(
+                    CheckpointRow(
+                        task_id=task.id,
+                        step=saved.step,
+                        attempt=attempt.number,
+                        uri=saved.uri,
+                        bytes=saved.bytes,
+                        files=saved.files,
+                        manifest_sha256=saved.manifest_sha256,
+                        metrics=saved.metrics,
+                        is_best=saved.best,
+                        created_at=event.time,
+                    )
+                )
+            case CheckpointRemoved() as removed:
+                gone = session.get(CheckpointRow, (task.id, removed.step))
+                if gone is not None:
+                    session.delete(gone)
+
+
+LISTENER = Listener((CheckpointSaved, CheckpointRemoved), hear)
