@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.mirror import service
 
 

@@ -26,7 +26,7 @@ from tunesmith.lifecycle import State
 from tunesmith.views import EventView
 from tunesmith_platform import sse
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.events import repository
+from tunesmith_platform.event_log import repository
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.sse import Chunk

@@ -28,9 +28,9 @@ from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow
+from tunesmith_platform.event_log import repository
 from tunesmith_platform.event_log.listeners import Listeners
-from tunesmith_platform.events import repository
-from tunesmith_platform.events.repository import Entry, Standing
+from tunesmith_platform.event_log.repository import Entry, Standing
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 

@@ -16,8 +16,9 @@ from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
+from tunesmith_platform.event_log import repository
 from tunesmith_platform.event_log.listeners import Listeners
-from tunesmith_platform.events import ingest, repository
+from tunesmith_platform.events import ingest
 from tunesmith_platform.events.batching import Gathering
 from tunesmith_platform.events.ingest import Addressed, Fold
 from tunesmith_platform.hub import Hub

@@ -21,7 +21,7 @@ from tunesmith.spec.kinds import Feature, supporting
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import artifact_links

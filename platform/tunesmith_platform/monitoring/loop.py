@@ -17,7 +17,7 @@ from tunesmith.lifecycle import State
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring import repository

@@ -12,7 +12,7 @@ from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.monitoring import gauges, repository
 from tunesmith_platform.monitoring.machines import machines, samples

@@ -19,8 +19,8 @@ from tunesmith.lifecycle import Reason
 from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.views import QuotaKind
 from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, QuotaProjectRow, TaskRow
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.event_log.listeners import Listener
-from tunesmith_platform.events import repository as events
 from tunesmith_platform.quota import repository
 from tunesmith_platform.tasks.moves import Moves
 

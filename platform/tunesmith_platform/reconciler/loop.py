@@ -26,7 +26,7 @@ from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror

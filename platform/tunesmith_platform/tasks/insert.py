@@ -10,7 +10,7 @@ from tunesmith.events import StateChanged
 from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 
 _TASKS = cast(Table, TaskRow.__table__)
 _AT_FIRST: dict[str, Any] = {

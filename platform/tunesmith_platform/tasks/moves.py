@@ -12,7 +12,7 @@ from tunesmith.events import StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 
 
 class Ledger(Protocol):

@@ -17,7 +17,7 @@ from tunesmith.spec.task import Name, NewTask, Tag
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent
 from tunesmith_platform.settings import Settings

@@ -7,7 +7,7 @@ from toy_kind.program import CountDocument
 from tunesmith import views
 from tunesmith.spec.task import MoreSteps, NewTask, new_task
 from tunesmith_platform.db.tables import TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Prepared, Result
 
 

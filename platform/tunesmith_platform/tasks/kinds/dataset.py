@@ -22,7 +22,7 @@ from tunesmith.spec.variables import variables_in
 from tunesmith.storage import local_path
 from tunesmith_platform.dataset_names import name_of, split
 from tunesmith_platform.db.tables import TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.paths import allowed_uri
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import DataInputs

@@ -8,7 +8,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.model_step import METRIC_PREFIX
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.tasks.inputs import look_at_rows

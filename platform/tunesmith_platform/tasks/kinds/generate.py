@@ -10,7 +10,7 @@ from tunesmith.events import DatasetMade
 from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.tasks.kinds.base import Prepared, Result

@@ -20,7 +20,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
-from tunesmith_platform.events import repository as events
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.settings import Settings
