@@ -8,7 +8,6 @@ called while a transaction is open.
 import datetime as dt
 import logging
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +18,10 @@ from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.spec.task import MoreSteps, new_task
 from tunesmith.spec.variables import resolve
 from tunesmith.storage import local_path
+from tunesmith_platform import leases
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import LeaseRow, PipelineRow, PipelineStepRow
+from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
@@ -58,7 +58,7 @@ class PipelineRunner(Loop):
         super().__init__(services.hub)
         self._services = services
         self._settings = services.settings
-        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = leases.new_holder()
 
     def tick(self) -> None:
         """One round."""
@@ -77,13 +77,8 @@ class PipelineRunner(Loop):
             repository.require(session, pipeline_id, locked=True).message = _trouble(error)
 
     def _hold(self) -> bool:
-        moment = now()
         with self._services.database.write() as session:
-            lease = session.get_one(LeaseRow, "pipelines", with_for_update=True)
-            if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
-                return False
-            lease.owner, lease.until = self._owner, moment + _LEASE
-            return True
+            return leases.hold(session, "pipelines", self._owner, now(), _LEASE)
 
     def advance(self, pipeline_id: str) -> None:
         """Bring one pipeline as far as it goes now."""

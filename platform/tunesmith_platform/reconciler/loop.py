@@ -7,8 +7,6 @@ a transaction is open, and nothing is recorded without the task's lease.
 import datetime as dt
 import logging
 import math
-import os
-import secrets
 import time
 from dataclasses import replace
 from typing import Protocol
@@ -22,10 +20,11 @@ from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.removal import claim_storage
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
+from tunesmith_platform import leases
 from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import AttemptRow, LeaseRow, TaskRow
+from tunesmith_platform.db.tables import AttemptRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
@@ -54,6 +53,9 @@ from tunesmith_platform.tasks.moves import Moves
 logger = logging.getLogger(__name__)
 
 _LEASE = dt.timedelta(seconds=30)
+"""Of one task."""
+_ADMISSION = dt.timedelta(seconds=5)
+"""The lease of the queue."""
 _REST = 6
 """How many times as long as a round took the next one waits, while events come without end."""
 _RESUBMIT_SECONDS = 2.0
@@ -90,7 +92,7 @@ class Reconciler(Loop):
         self._services = services
         self.mirror = mirror
         """What makes the tasks' runs; another one when it was started again."""
-        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = leases.new_holder()
         self._submit_after: dict[str, float] = {}
         self._listening_since = now()
         self._leave_stop_at: dict[str, tuple[int, float]] = {}
@@ -151,19 +153,12 @@ class Reconciler(Loop):
         if not todo.tasks:
             return
         with database.write() as session:
-            if not self._hold(session, "scheduler", moment):
+            if not leases.hold(session, "scheduler", self._owner, moment, _ADMISSION):
                 return
             if todo.why is not None:
                 admission.tell(session, todo)
             else:
                 admission.admit(session, room, limit, moment)
-
-    def _hold(self, session: Session, name: str, moment: dt.datetime) -> bool:
-        lease = session.get_one(LeaseRow, name, with_for_update=True)
-        if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
-            return False
-        lease.owner, lease.until = self._owner, moment + dt.timedelta(seconds=5)
-        return True
 
     # --- one task
 

@@ -8,8 +8,6 @@ the way leaves a row that is found to have no job, never a job that nobody knows
 
 import datetime as dt
 import logging
-import os
-import secrets
 import time
 
 from tunesmith.errors import TunesmithError, Unavailable
@@ -17,10 +15,11 @@ from tunesmith.job import RunnerDocument, read_secret, runner_token
 from tunesmith.removal import remove_names
 from tunesmith.spec.kinds import Room
 from tunesmith.storage import open_storage
+from tunesmith_platform import leases
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import LeaseRow, RunnerRow
+from tunesmith_platform.db.tables import RunnerRow
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.runners import repository
@@ -65,7 +64,7 @@ class RunnerPool(Loop):
         self._database = database
         self._settings = settings
         self._jobs = jobs
-        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = leases.new_holder()
         self._falls = 0
         self._start_after = 0.0
         self._crowd: frozenset[str] = frozenset()
@@ -107,13 +106,8 @@ class RunnerPool(Loop):
             self._start(code)
 
     def _hold(self) -> bool:
-        moment = now()
         with self._database.write() as session:
-            lease = session.get_one(LeaseRow, "runners", with_for_update=True)
-            if lease.owner not in (None, self._owner) and lease.until is not None and lease.until > moment:
-                return False
-            lease.owner, lease.until = self._owner, moment + _LEASE
-            return True
+            return leases.hold(session, "runners", self._owner, now(), _LEASE)
 
     def _look(self, row: RunnerRow, code: str) -> None:
         """Give a runner up that will not take a task."""
