@@ -33,7 +33,11 @@ class Listeners:
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
-        self._weighty = (TrainingStarted, Finished, *(kind for one in listeners for kind in one.kinds))
+        self._weighty: tuple[type[BaseModel], ...] = (
+            TrainingStarted,
+            Finished,
+            *(kind for one in listeners for kind in one.kinds),
+        )
 
     def concern(self, events: Sequence[JobEvent]) -> bool:
         """Whether events change more than the log and their task's progress."""

@@ -57,7 +57,7 @@ class _ReportRoute(ApiRoute):
 @admission
 async def attempt_of(request: Request) -> int:
     """Which attempt of the path's task the request's token belongs to."""
-    services = await services_of(request)
+    services: Services = await services_of(request)
     return await services.events.attempt_of(request.path_params["task_id"], bearer(request))
 
 
