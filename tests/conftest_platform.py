@@ -19,6 +19,7 @@ from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.services import Services
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import TrainInputs
@@ -26,6 +27,8 @@ from tunesmith_platform.testing.fakes import FakeJobs, FakeTracking
 
 checks.shared.configure(niceness=0)  # the machine may be busy with other tests
 
+LOCAL = Scope(owner="local")
+"""Whose what a test makes is: the first key's."""
 TIME = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
 
 
@@ -46,7 +49,7 @@ class Plane:
         self.services: Services = self.app.state.services
         # What tasks are given is looked at by its own tests.
         self.training: Any = self.services.kinds.of("train")
-        self.training.look_at = lambda spec: TrainInputs(model_path="/m", train_path="/t")
+        self.training.look_at = lambda scope, spec: TrainInputs(model_path="/m", train_path="/t")
         self.mirror = Mirror(self.services.database, self.tracking, self.services.hub)
         self.reconciler = Reconciler(self.services, self.mirror)
         self.seqs: dict[tuple[str, int], int] = {}
@@ -54,10 +57,10 @@ class Plane:
     def submit(self, key: str | None = None, **envelope: Any) -> TaskView:
         spec = {"model": "m", "train_file": "/t"} | envelope.pop("spec", {})
         new = NewTrainTask.model_validate({"spec": spec} | envelope)
-        return self.services.tasks.create(new, "local", key)[0]
+        return self.services.tasks.create(LOCAL, new, key)[0]
 
     def task(self, task_id: str) -> TaskView:
-        return self.services.tasks.get(task_id)
+        return self.services.tasks.get(LOCAL, task_id)
 
     def tick(self) -> None:
         self.reconciler.tick()

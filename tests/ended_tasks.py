@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import ErrorResponse
@@ -11,6 +11,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.spec.training import TrainSpec
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import TrainInputs
 
 SPEC = {"model_name_or_path": "m", "train_file": "/t"}
@@ -19,7 +20,7 @@ SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 def look_at_little(plane: Plane) -> None:
     """Let tasks be given what is not there; only the paths are taken over."""
 
-    def look(spec: TrainSpec) -> TrainInputs:
+    def look(_scope: Scope, spec: TrainSpec) -> TrainInputs:
         model = spec.model_name_or_path if spec.model_name_or_path.startswith("/") else "/m"
         return TrainInputs(model_path=model, train_path=spec.train_file, output_dir=spec.output_dir)
 
@@ -52,7 +53,7 @@ def end(
 ) -> None:
     outcome = {Reason.COMPLETED: "completed", Reason.STOPPED_BY_USER: "stopped"}.get(reason, "failed")
     if reason is Reason.STOPPED_BY_USER:
-        plane.services.tasks.stop(task.id)
+        plane.services.tasks.stop(LOCAL, task.id)
     plane.report(task, {"kind": "finished", "outcome": outcome, "reason": reason} | more, attempt=attempt)
     plane.job(task, JobStatus.SUCCEEDED, attempt)
     plane.tick()

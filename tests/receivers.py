@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 
 from tunesmith.notifications import NewWebhook
 from tunesmith.views import TaskView
@@ -74,13 +74,13 @@ def notifier(plane: Plane) -> Notifier:
 
 
 def add(plane: Plane, hook: Hook, **more: Any) -> Any:
-    return plane.services.notifications.add(NewWebhook(url=hook.url, **more), "local")
+    return plane.services.notifications.add(LOCAL, NewWebhook(url=hook.url, **more))
 
 
 def end(plane: Plane, outcome: str = "failed", reason: str = "numeric", **envelope: Any) -> TaskView:
     task = plane.running(**envelope)
     if outcome == "stopped":
-        plane.services.tasks.stop(task.id)
+        plane.services.tasks.stop(LOCAL, task.id)
     plane.report(task, {"kind": "finished", "outcome": outcome, "reason": reason, "message": "Step 3."})
     plane.job(task, JobStatus.SUCCEEDED)
     plane.tick()
@@ -88,7 +88,7 @@ def end(plane: Plane, outcome: str = "failed", reason: str = "numeric", **envelo
 
 
 def log_of(plane: Plane) -> list[Any]:
-    return list(reversed(plane.services.notifications.deliveries(None, None, 100).data))
+    return list(reversed(plane.services.notifications.deliveries(LOCAL, None, None, 100).data))
 
 
 def let_pass(plane: Plane) -> None:

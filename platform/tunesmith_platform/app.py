@@ -51,7 +51,7 @@ from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
-from tunesmith_platform.monitoring.following import WorkspaceFeed
+from tunesmith_platform.monitoring.following import WorkspaceFeeds
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
@@ -72,6 +72,7 @@ from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.pool import MAX_WAITING
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.series import endpoints as series_endpoints
 from tunesmith_platform.series.service import SeriesService, folding
 from tunesmith_platform.services import Services
@@ -126,7 +127,7 @@ def build_services(
     events = EventService(database, hub, settings.report_secret_file, folding, listeners)
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
-    workspace = Workspace(database, settings)
+    workspace = Workspace(database, settings, INSTALLATION)
     return Services(
         settings=settings,
         database=database,
@@ -152,11 +153,13 @@ def build_services(
         uploads=UploadService(database, settings, datasets),
         reports=ReportService(settings, models, datasets),
         kinds=kinds,
-        pipelines=PipelineService(database, hub, settings, lambda name: datasets.find(name).path, kinds),
+        pipelines=PipelineService(
+            database, hub, settings, lambda scope, name: datasets.find(scope, name).path, kinds
+        ),
         estimates=EstimateService(database, settings, jobs, models, datasets, compute=compute),
         monitoring=MonitoringService(database, settings, events, series, checkpoints),
         workspace=workspace,
-        following=WorkspaceFeed(workspace, hub),
+        following=WorkspaceFeeds(database, settings, hub, workspace),
         notifications=NotificationService(database, settings),
         environment=EnvironmentService(database, settings, jobs, tracking, compute),
         system=SystemService(database, settings, jobs, runners),

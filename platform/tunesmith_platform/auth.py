@@ -10,6 +10,7 @@ from tunesmith.job import read_secret
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ApiKeyRow
+from tunesmith_platform.scope import Scope
 
 ADMIN = "admin"
 """The role that may do everything; the key that `tunesmith up` generates has it."""
@@ -23,8 +24,15 @@ class Identity(NamedTuple):
     role: str
     looked_up: dt.datetime
 
-    def administrator(self) -> str:
-        """The name, if the key may do what administrators do.
+    def scope(self) -> Scope:
+        """Whose data it may see and change: the one place where who came in becomes a scope.
+
+        There are no roles yet: each key sees all that there is, and what it makes is its own.
+        """
+        return Scope(owner=self.name)
+
+    def expect_administrator(self) -> None:
+        """See that the key may do what administrators do.
 
         Raises:
             Forbidden: Its role is another.
@@ -34,7 +42,6 @@ class Identity(NamedTuple):
                 f"The key of `{self.name}` has the role `{self.role}`: this is for administrators.",
                 hint="Ask an administrator, or use an administrator's key.",
             )
-        return self.name
 
 
 class Keys:

@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
+from starlette import types as asgi
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import (
     ErrorBody,
@@ -31,6 +31,7 @@ from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
 from tunesmith_platform.loops import Broken
 from tunesmith_platform.routing import admission
+from tunesmith_platform.scope import Scope
 
 logger = logging.getLogger(__name__)
 _scheme = HTTPBearer(auto_error=False, description="The API key: `Authorization: Bearer <key>`.")
@@ -60,19 +61,22 @@ def bearer(request: Request) -> str:
 
 
 @admission
-async def user_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> str:
-    """Whose key the request carries. The scheme is named for the API's description alone."""
-    name = (await _identity(request)).name
-    name_owner(name)
-    return name
+async def scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
+    """Whose data the request may see and change. The scheme is named for the API's description alone."""
+    return _entered(await _identity(request))
 
 
 @admission
-async def admin_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> str:
-    """Whose administrator's key the request carries."""
-    name = (await _identity(request)).administrator()
-    name_owner(name)
-    return name
+async def admin_scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
+    """As `scope_of`, for those whose key is an administrator's."""
+    identity = await _identity(request)
+    identity.expect_administrator()
+    return _entered(identity)
+
+
+def _entered(identity: Identity) -> Scope:
+    name_owner(identity.name)
+    return identity.scope()
 
 
 async def _identity(request: Request) -> Identity:
@@ -82,8 +86,8 @@ async def _identity(request: Request) -> Identity:
     return await run_in_threadpool(keys.identity, key) if known is None else known
 
 
-UserDep = Annotated[str, Depends(user_of)]
-AdminDep = Annotated[str, Depends(admin_of)]
+ScopeDep = Annotated[Scope, Depends(scope_of)]
+AdminScopeDep = Annotated[Scope, Depends(admin_scope_of)]
 OptionalKey = Annotated[Any, Depends(_scheme)]
 """Names the scheme for the API's description; the endpoint itself decides whether a key is needed."""
 After = Annotated[str | None, Query(max_length=120, description="`next` of the page before.")]
@@ -228,10 +232,10 @@ class Contained:
     task without a word.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: asgi.ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Pass a request on."""
         try:
             await self._app(scope, receive, send)
@@ -248,12 +252,12 @@ MAX_ADDRESS_BYTES = 8 * 1024
 class BodyLimit:
     """Refuses bodies over a size, also those that do not say theirs; and addresses over one."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: asgi.ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max = max_bytes
         self._words = f"The body is over {max_bytes} bytes."
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Pass a request on, counting its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -267,7 +271,7 @@ class BodyLimit:
             return
         seen = 0
 
-        async def counted() -> Message:
+        async def counted() -> asgi.Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
@@ -277,6 +281,6 @@ class BodyLimit:
 
         await self._app(scope, counted, send)
 
-    async def _refuse(self, words: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, words: str, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         error = TooLarge(words)
         await _answer(error.status, error.body())(scope, receive, send)

@@ -18,7 +18,7 @@ from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.models.service import ModelService
-from tunesmith_platform.monitoring.following import WorkspaceFeed
+from tunesmith_platform.monitoring.following import WorkspaceFeeds
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications.service import NotificationService
@@ -70,7 +70,7 @@ class Services:
     estimates: EstimateService
     monitoring: MonitoringService
     workspace: Workspace
-    following: WorkspaceFeed
+    following: WorkspaceFeeds
     notifications: NotificationService
     environment: EnvironmentService
     system: SystemService

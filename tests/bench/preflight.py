@@ -143,6 +143,7 @@ def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     from tunesmith_platform.db.engine import Database
     from tunesmith_platform.db.schema import migrate
     from tunesmith_platform.estimates.service import EstimateService
+    from tunesmith_platform.scope import INSTALLATION
     from tunesmith_platform.settings import Settings
     from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -151,7 +152,7 @@ def formula(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     settings = Settings(home=home.root, allowed_roots=[Path("/")])
     database = Database(settings.database_url)
     migrate(database)
-    view = EstimateService(database, settings, FakeJobs()).estimate(TrainSpec.read(spec))
+    view = EstimateService(database, settings, FakeJobs()).estimate(INSTALLATION, TrainSpec.read(spec))
     return {
         "memory": view.memory.peak,
         "seconds": view.time.seconds_per_step,

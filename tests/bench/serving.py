@@ -96,8 +96,8 @@ def make_task(database: Database) -> str:
     with database.write() as session:
         session.add(
             TaskRow(
-                id=task_id, kind="train", name=task_id, project="bench", priority=0, tags=[], notes="", spec={},
-                inputs={}, notices=[], state="running", desired="run", attempt=1, is_attempt_open=True,
+                id=task_id, kind="train", name=task_id, owner="local", project="bench", priority=0, tags=[], notes="",
+                spec={}, inputs={}, notices=[], state="running", desired="run", attempt=1, is_attempt_open=True,
                 created_at=moment, started_at=moment,
             )
         )  # fmt: skip

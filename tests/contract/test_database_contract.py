@@ -9,7 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from sqlalchemy import text
 
 from tunesmith.errors import NotFound, SequenceGap
@@ -48,7 +48,7 @@ def test_what_was_stored_as_chat_is_read_as_generate(plane: Plane) -> None:
         "needs": [],
         "state": "pending",
     }
-    words = dict.fromkeys(("name", "project", "workflow", "principal"), "p")
+    words = dict.fromkeys(("name", "project", "workflow", "owner"), "p")
     with database.write() as session:
         session.add(
             PipelineRow(id="pipe-1", **words, request={}, state="running", desired="run", created_at=now())
@@ -65,7 +65,7 @@ def test_what_was_stored_as_chat_is_read_as_generate(plane: Plane) -> None:
         session.execute(text("UPDATE pipeline_steps SET kind = 'chat', method = 'chat' WHERE name = 'ask'"))
     schema.migrate(database)
     assert [plane.task(task).kind for task in (old, other)] == ["generate", "train"]
-    steps = plane.services.pipelines.get("pipe-1").steps
+    steps = plane.services.pipelines.get(LOCAL, "pipe-1").steps
     assert [(step.kind, step.method) for step in steps] == [("generate", "generate"), ("dataset", "load")]
 
 
@@ -78,10 +78,12 @@ def test_a_task_lives_through_it(plane: Plane) -> None:
     done = plane.task(task.id)
     assert done.state is State.COMPLETED
     assert done.created_at.tzinfo is not None
-    assert plane.services.series.metrics(task.id, None).series["loss"][0].value == 1.25
+    assert plane.services.series.metrics(LOCAL, task.id, None).series["loss"][0].value == 1.25
     from tunesmith_platform.tasks.repository import Filter
 
-    assert [t.id for t in plane.services.tasks.page(Filter(tag="标签", name="ünïcode")).data] == [task.id]
+    assert [t.id for t in plane.services.tasks.page(LOCAL, Filter(tag="标签", name="ünïcode")).data] == [
+        task.id
+    ]
 
 
 def test_batches_that_arrive_twice_late_and_side_by_side_are_stored_once(plane: Plane) -> None:
@@ -109,7 +111,7 @@ def test_batches_that_arrive_twice_late_and_side_by_side_are_stored_once(plane: 
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(send, sorted(batches, key=lambda b: b.start + random.Random(b.start).random() * 6)))
-    steps = [point.step for point in plane.services.series.metrics(task.id, None).series["loss"]]
+    steps = [point.step for point in plane.services.series.metrics(LOCAL, task.id, None).series["loss"]]
     assert steps == list(range(2, 121))
     with plane.services.database.read() as session:
         (count, newest) = session.execute(text("SELECT count(*), max(n) FROM events")).one()
@@ -141,9 +143,9 @@ def test_reports_of_many_tasks_that_arrive_at_once_are_each_stored_once(plane: P
     assert all(isinstance(answer, SequenceGap) for answer in gaps)
     assert all(isinstance(answer, NotFound) for answer in unknown)
     for task in tasks:
-        log = events.page(task.id, 0, 100, ["log"]).data
+        log = events.page(LOCAL, task.id, 0, 100, ["log"]).data
         assert [entry.payload.message for entry in log] == [str(seq) for seq in range(2, 10)]
-        assert plane.task(task.id).events == events.page(task.id, 0, 100).data[-1].n
+        assert plane.task(task.id).events == events.page(LOCAL, task.id, 0, 100).data[-1].n
 
 
 def test_two_reconcilers_start_each_task_once_and_keep_the_bound(plane: Plane) -> None:
@@ -176,4 +178,4 @@ def test_creates_side_by_side_are_all_there(plane: Plane) -> None:
         made = list(pool.map(lambda i: plane.submit(name=f"n{i}").id, range(40)))
     from tunesmith_platform.tasks.repository import Filter
 
-    assert {task.id for task in plane.services.tasks.page(Filter(limit=100)).data} == set(made)
+    assert {task.id for task in plane.services.tasks.page(LOCAL, Filter(limit=100)).data} == set(made)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane, home
+from conftest_platform import LOCAL, TIME, Plane, home
 from mlflow_server import MlflowServer, Proxy
 from waiting import wait_until
 
@@ -144,7 +144,7 @@ def test_a_task_lives_through_an_outage_and_mlflow_is_complete_after(
     for step in range(31, 41):
         plane.report(task, *steps(step, step))
         assert plane.task(task.id).events
-        assert len(plane.services.events.page(task.id, 0, 1000).data) >= step
+        assert len(plane.services.events.page(LOCAL, task.id, 0, 1000).data) >= step
     end(plane, task)
     took = time.monotonic() - began
     assert took < 8, "who waits for one call of a slow MLflow waits for ten seconds"
@@ -226,7 +226,7 @@ def test_a_continued_task_keeps_its_run_and_one_that_was_deleted_comes_back(
     assert is_caught_up(plane)
     run_id = check_complete(server, plane, task, 30, [30])
     server.call("runs/delete", {"run_id": run_id})
-    plane.services.verbs.carry_on(task.id, MoreSteps(max_steps=40))
+    plane.services.verbs.carry_on(LOCAL, task.id, MoreSteps(max_steps=40))
     plane.tick()
     plane.job(task, JobStatus.RUNNING, 2)
     plane.tick()
@@ -259,5 +259,5 @@ def test_a_step_that_is_measured_again_before_its_checkpoint_is_one_point(
     end(plane, task)
     assert is_caught_up(plane)
     run_id = check_complete(server, plane, task, 30, [28, 30])
-    shown = plane.services.series.metrics(task.id, ["loss"]).series["loss"]
+    shown = plane.services.series.metrics(LOCAL, task.id, ["loss"]).series["loss"]
     assert [(point.step, point.value) for point in shown] == server.points(run_id, "loss"), "as our own chart"

@@ -4,7 +4,7 @@ import concurrent.futures
 import itertools
 import random
 
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -17,6 +17,7 @@ from tunesmith_platform.db.tables import AttemptRow, QuotaEntryRow, TaskRow
 from tunesmith_platform.quota import repository as quota
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 from tunesmith_platform.reconciler.decisions import AttemptPhase
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks import repository as tasks
 
 
@@ -28,14 +29,14 @@ class Training:
         spec = {"max_steps": planned * 10, "save_strategy": "steps", "save_steps": 10}
         self.id = plane.submit(project=project, spec=spec).id
         with plane.services.database.write() as session:
-            task = tasks.locked(session, self.id)
+            task = tasks.locked(session, INSTALLATION, self.id)
             task.attempt, task.is_attempt_open = 1, True
             session.add(
                 AttemptRow(
                     task_id=self.id, number=1, phase=AttemptPhase.SUBMITTED, last_seq=0, created_at=now()
                 )
             )
-            self.plane.services.moves.move(session, task, State.RUNNING)
+            self.plane.services.moves.move(session, INSTALLATION, task, State.RUNNING)
         self.seq = 0
         self.saved: set[int] = set()
         self.is_told_to_stop = False
@@ -67,12 +68,12 @@ class Training:
 
     def end(self) -> None:
         with self.plane.services.database.write() as session:
-            task = tasks.locked(session, self.id)
+            task = tasks.locked(session, INSTALLATION, self.id)
             task.is_attempt_open = False
             if task.state == State.RUNNING and not self.is_done:
-                self.plane.services.moves.move(session, task, State.STOPPING)
+                self.plane.services.moves.move(session, INSTALLATION, task, State.STOPPING)
             state = State.COMPLETED if self.is_done else State.STOPPED
-            self.plane.services.moves.move(session, task, state)
+            self.plane.services.moves.move(session, INSTALLATION, task, state)
 
 
 def ledger(plane: Plane, project: str) -> list[QuotaEntryRow]:
@@ -82,7 +83,7 @@ def ledger(plane: Plane, project: str) -> list[QuotaEntryRow]:
 
 
 def assert_it_adds_up(plane: Plane, project: str, trainings: list[Training]) -> None:
-    view = plane.services.quota.get(project)
+    view = plane.services.quota.get(LOCAL, project)
     entries = ledger(plane, project)
     running = list(itertools.accumulate(entry.amount - entry.reserved for entry in entries))
     assert [entry.available for entry in entries] == running, "each line says what was left after it"
@@ -93,9 +94,9 @@ def assert_it_adds_up(plane: Plane, project: str, trainings: list[Training]) -> 
 
 
 def open_quota(plane: Plane, project: str, amount: int) -> None:
-    plane.services.quota.change(project, QuotaChange(enabled=True))
+    plane.services.quota.change(LOCAL, project, QuotaChange(enabled=True))
     if amount:
-        plane.services.quota.grant(project, NewGrant(amount=amount), "ann", None)
+        plane.services.quota.grant(LOCAL, project, NewGrant(amount=amount), None)
 
 
 OPERATION = st.one_of(
@@ -122,7 +123,7 @@ def test_any_order_of_submits_saves_grants_and_ends_adds_up(
     taken = clocked = 0
     for operation, number in operations:
         if operation == "submit":
-            before = plane.services.quota.get(project).available
+            before = plane.services.quota.get(LOCAL, project).available
             try:
                 training = Training(plane, project, number)
             except QuotaExceeded:
@@ -132,7 +133,7 @@ def test_any_order_of_submits_saves_grants_and_ends_adds_up(
                 trainings.append(training)
                 live.append(training)
         elif operation == "grant" and number:
-            plane.services.quota.grant(project, NewGrant(amount=number), "ann", None)
+            plane.services.quota.grant(LOCAL, project, NewGrant(amount=number), None)
             taken += max(0, -number)
         elif live and operation in ("planned", "clock", "end"):
             training = live[number % len(live)]
@@ -148,13 +149,15 @@ def test_any_order_of_submits_saves_grants_and_ends_adds_up(
                 live.remove(training)
         assert_it_adds_up(plane, project, trainings)
         # Only takings, and stops with nothing left for their own save, lead below zero.
-        assert plane.services.quota.get(project).available >= -taken - clocked
+        assert plane.services.quota.get(LOCAL, project).available >= -taken - clocked
         with plane.services.database.read() as session:
             for training in live:
-                assert (quota.reservation(session, training.id) or 0) >= 1, "a stop's save is covered"
+                assert (quota.reservation(session, INSTALLATION, training.id) or 0) >= 1, (
+                    "a stop's save is covered"
+                )
     for training in live:
         training.end()
-    assert plane.services.quota.get(project).reserved == 0
+    assert plane.services.quota.get(LOCAL, project).reserved == 0
 
 
 def test_submits_saves_and_ends_side_by_side_never_overdraw(plane: Plane) -> None:
@@ -183,7 +186,7 @@ def test_submits_saves_and_ends_side_by_side_never_overdraw(plane: Plane) -> Non
                 if choice >= 0.85 or training.is_done:
                     training.end()
                     live.remove(training)
-            lowest.append(plane.services.quota.get("default").available)
+            lowest.append(plane.services.quota.get(LOCAL, "default").available)
         for training in live:
             training.end()
 
@@ -192,7 +195,7 @@ def test_submits_saves_and_ends_side_by_side_never_overdraw(plane: Plane) -> Non
     assert min(lowest) >= 0
     assert next(refused) > 0, "the grant was smaller than what was asked for"
     assert_it_adds_up(plane, "default", made)
-    assert plane.services.quota.get("default").reserved == 0
+    assert plane.services.quota.get(LOCAL, "default").reserved == 0
     with plane.services.database.read() as session:
         submitted = len(list(session.scalars(select(TaskRow.id))))
     assert submitted == len(made), "a refused submit leaves no task"
@@ -200,8 +203,8 @@ def test_submits_saves_and_ends_side_by_side_never_overdraw(plane: Plane) -> Non
 
 def test_the_same_grant_sent_side_by_side_is_made_once(plane: Plane) -> None:
     def send(_: int) -> int:
-        return plane.services.quota.grant("new", NewGrant(amount=5), "ann", "key")[0].id
+        return plane.services.quota.grant(LOCAL, "new", NewGrant(amount=5), "key")[0].id
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(send, range(16)))) == 1
-    assert plane.services.quota.get("new").available == 5
+    assert plane.services.quota.get(LOCAL, "new").available == 5

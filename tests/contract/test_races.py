@@ -36,7 +36,7 @@ RACES = {
     "deliveries.receiver,task_id,n": "whoever writes it holds its task's cursor",
     "events.task_id,attempt,seq": _HELD,
     "events.task_id,n": _HELD,
-    "idempotency_keys.principal,key": "test_a_key_makes_one_task",
+    "idempotency_keys.owner,key": "test_a_key_makes_one_task",
     "leases.name": "the migrations make them",
     "measurements.id": _OWN_ID,
     "mirrors.task_id": "test_a_run_is_noted_once",
@@ -215,7 +215,7 @@ def test_one_of_two_tasks_writes_into_a_folder(
     """No unique key says it: a folder lies in another."""
     for plane in replicas:
         inputs = TrainInputs(model_path="/m", train_path="/t", output_dir=str(tmp_path / "out"))
-        plane.training.look_at = lambda spec, inputs=inputs: inputs
+        plane.training.look_at = lambda scope, spec, inputs=inputs: inputs
     meeting, look = Meeting(), repository.refuse_shared_output
 
     def look_and_meet(*given: Any, **named: Any) -> None:

@@ -4,7 +4,7 @@ import concurrent.futures
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from sqlalchemy import func, select
 
 from tunesmith.curves import Mode
@@ -37,7 +37,7 @@ def test_values_read_back_to_the_last_bit_and_are_there_once(plane: Plane, small
     for start in range(2, 602, 60):
         for _ in range(2):
             plane.services.events.ingest(task.id, report(start, start + 60))
-    found = plane.services.series.curves(task.id, None, Wish(points=4000, average=1)).curves
+    found = plane.services.series.curves(LOCAL, task.id, None, Wish(points=4000, average=1)).curves
     assert {curve.name: curve.value for curve in found} == {
         "learning_rate": [5e-324 * seq for seq in range(2, 602)],
         "loss": [1 / seq for seq in range(2, 602)],
@@ -59,7 +59,7 @@ def test_a_reader_sees_one_moment_while_events_are_folded(plane: Plane, small: N
         last = 0
         while not writing.done() or last < 1001:
             found = plane.services.series.curves(
-                task.id, ["loss"], Wish(points=4000, average=1, mode=Mode.SEGMENTS)
+                LOCAL, task.id, ["loss"], Wish(points=4000, average=1, mode=Mode.SEGMENTS)
             ).curves
             if not found:
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from tunesmith.job import JobDocument, RunnerDocument, read_secret, report_token
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.runners.pool import RunnerPool
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -42,7 +43,7 @@ def two(plane: Plane) -> tuple[str, str]:
     del plane.jobs.jobs[f"{second.id}-1"]
     plane.tick()
     with plane.services.database.write() as session:
-        repository.locked(session, second.id).retry_at = None
+        repository.locked(session, INSTALLATION, second.id).retry_at = None
     plane.tick()
     return first.id, second.id
 
@@ -102,7 +103,7 @@ def test_no_secret_is_where_jobs_or_users_look(plane: Plane, home: Home, two: tu
     rows.write_text('{"text": "a"}\n')
     new = NewDataTask(operation="shuffle", parameters={"dataset": str(rows)}, into="mixed")
     plane.services.settings.allowed_roots.append(home.root)
-    plane.services.tasks.create(new.as_task(), "local", None)
+    plane.services.tasks.create(LOCAL, new.as_task(), None)
     plane.tick()
     secrets = {
         read_secret(home.report_secret_file),

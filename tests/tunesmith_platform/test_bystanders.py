@@ -157,7 +157,7 @@ def deletion_of_a_pipeline(scene: Scene) -> None:
     bench = Bench(scene.plane, scene.client, data)
     for name in ("a.jsonl", "b.jsonl"):
         bench.write(name, range(4))
-    scene.plane.training.look_at = lambda spec: TrainInputs(model_path="/m", train_path="/t")
+    scene.plane.training.look_at = lambda scope, spec: TrainInputs(model_path="/m", train_path="/t")
     made = bench.made()
     view = bench.worked(made)
     bench.end_task(str(view.steps[5].task_id))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
@@ -104,7 +104,7 @@ def test_rows_that_stay_in_a_bucket(
     plane.jobs.documents[job] = str(local)
     assert carry_out(plane, job).outcome == "completed"
     plane.tick()
-    stored = plane.services.datasets.find("kept")
+    stored = plane.services.datasets.find(LOCAL, "kept")
     assert stored.path.read_text() == '{"text": "a"}\n'
     assert stored.path.is_relative_to(plane.settings.work_dir)
     assert client.delete("/v1/datasets/kept").status_code == 204

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
 from served import served
@@ -69,7 +69,7 @@ def test_a_filter_is_a_task_whose_rows_become_a_version(plane: Plane, client: Te
         "parameters": {"dataset": "support@1", "condition": "len(response) > 5"},
         "sources": ["support@1"],
     }
-    file = plane.services.datasets.find("support-filter").path
+    file = plane.services.datasets.find(LOCAL, "support-filter").path
     assert len(file.read_text().splitlines()) == 3
     kinds = [
         event["payload"]["kind"] for event in client.get(f"/v1/tasks/{made['id']}/events").json()["data"]
@@ -153,7 +153,7 @@ def test_the_jobs_own_process_reports_over_http(
     with served(plane.app, plane.api_key, monkeypatch) as url:
         plane.settings.api_url = url
         new = NewDataTask(operation="shuffle", parameters={"dataset": str(rows)}, into="mixed")
-        task, _ = plane.services.tasks.create(new.as_task(), "local", None)
+        task, _ = plane.services.tasks.create(LOCAL, new.as_task(), None)
         plane.tick()
         job = f"{task.id}-1"
         command = [sys.executable, "-m", plane.jobs.programs[job], plane.jobs.documents[job]]
@@ -163,7 +163,7 @@ def test_the_jobs_own_process_reports_over_http(
         plane.tick()
         ended = plane.task(task.id)
         assert (ended.state, ended.datasets) == (State.COMPLETED, ["mixed@1"])
-        assert len(plane.services.datasets.find("mixed").path.read_text().splitlines()) == 8
+        assert len(plane.services.datasets.find(LOCAL, "mixed").path.read_text().splitlines()) == 8
         assert not (plane.settings.work_dir / task.id).exists(), "nothing is left of its scratch"
 
 

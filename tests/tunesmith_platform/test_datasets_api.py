@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 
@@ -16,6 +16,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.datasets import uploads
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import check_train_inputs
 
 CHAT = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "an answer"}]}
@@ -127,10 +128,10 @@ def test_a_registered_path_stays_where_it_is_and_may_not_change(
     made = client.post("/v1/datasets", json={"source": str(file)})
     assert (made.status_code, made.json()["name"]) == (201, "rows")
     assert client.post("/v1/datasets", json={"source": str(file)}).status_code == 200
-    assert plane.services.datasets.find("rows").path == file
+    assert plane.services.datasets.find(LOCAL, "rows").path == file
     file.write_bytes(lines(CHAT, CHAT))
     with pytest.raises(InvalidInput, match="was changed since it was registered"):
-        plane.services.datasets.find("rows")
+        plane.services.datasets.find(LOCAL, "rows")
     assert client.post("/v1/datasets", json={"source": str(file)}).json()["latest"] == 2
     assert client.delete("/v1/datasets/rows").status_code == 204
     assert file.is_file(), "it is not ours"
@@ -175,8 +176,8 @@ def test_the_same_bytes_under_two_names_are_kept_until_the_last_goes(
 ) -> None:
     upload(client, lines(CHAT), name="one")
     upload(client, lines(CHAT), name="two")
-    path = plane.services.datasets.find("two").path
-    assert path == plane.services.datasets.find("one").path
+    path = plane.services.datasets.find(LOCAL, "two").path
+    assert path == plane.services.datasets.find(LOCAL, "one").path
     assert client.delete("/v1/datasets/one").status_code == 204
     assert path.is_file()
     assert client.delete("/v1/datasets/two@1").status_code == 204
@@ -190,15 +191,16 @@ def test_a_task_names_a_data_set_and_keeps_its_version(client: TestClient, plane
     upload(client, gzip.compress(lines(CHAT, CHAT)), "train.jsonl.gz", name="support", piece=10_000)
     services = plane.services
 
-    def check(spec: TrainSpec) -> Any:
-        return check_train_inputs(spec, plane.settings, services.models, services.datasets)
+    def check(scope: Scope, spec: TrainSpec) -> Any:
+        models, datasets = services.models.seen_by(scope), services.datasets.seen_by(scope)
+        return check_train_inputs(spec, plane.settings, models, datasets)
 
     plane.training.look_at = check
     body = {"spec": {"model": str(model), "train_file": "support", "use_lora": False}}
-    task = services.tasks.create(NewTrainTask.model_validate(body), "local", None)[0]
+    task = services.tasks.create(LOCAL, NewTrainTask.model_validate(body), None)[0]
     assert task.spec["train_file"] == "support@1", "a later version must not slip in when the task goes on"
-    inputs = check(TrainSpec.read(body["spec"]))
-    assert inputs.train_sha256 == services.datasets.get("support").versions[0].sha256
+    inputs = check(LOCAL, TrainSpec.read(body["spec"]))
+    assert inputs.train_sha256 == services.datasets.get(LOCAL, "support").versions[0].sha256
     assert (inputs.train_dataset, inputs.rows) == ("support@1", 2)
     refused = client.delete("/v1/datasets/support")
     assert refused.status_code == 409
@@ -207,8 +209,8 @@ def test_a_task_names_a_data_set_and_keeps_its_version(client: TestClient, plane
         check_train_inputs(
             TrainSpec.read(body["spec"] | {"train_file": "nobody"}),
             plane.settings,
-            services.models,
-            services.datasets,
+            services.models.seen_by(LOCAL),
+            services.datasets.seen_by(LOCAL),
         )
 
 
@@ -289,7 +291,7 @@ def test_a_piece_that_comes_after_the_end_of_its_upload_leaves_no_file(
 
     def end_first(name: str) -> Any:
         monkeypatch.setattr(service, "_own", own)
-        getattr(service, meanwhile)(name, "local")
+        getattr(service, meanwhile)(LOCAL, name)
         return own(name)
 
     monkeypatch.setattr(service, "_own", end_first)
@@ -310,13 +312,13 @@ def test_an_upload_that_is_being_finished_is_not_given_up_as_old(
     def taken(*given: Any, **options: Any) -> Any:
         made = take(*given, **options)
         monkeypatch.setattr(uploads, "KEPT", -uploads.KEPT)
-        service.open("local")
+        service.open(LOCAL)
         return made
 
     monkeypatch.setattr(plane.services.datasets, "take", taken)
-    dataset, made = service.finish(begun, "local")
+    dataset, made = service.finish(LOCAL, begun)
     assert made
-    assert service.finish(begun, "local") == (dataset, False), "asked again, it answers the same"
+    assert service.finish(LOCAL, begun) == (dataset, False), "asked again, it answers the same"
 
 
 def test_one_users_uploads_keep_nobody_else_from_uploading(

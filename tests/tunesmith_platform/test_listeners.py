@@ -5,6 +5,7 @@ from typing import Any
 
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, DatasetMade, JobEvent
 from tunesmith_platform.event_log.listeners import Listener, Listeners
+from tunesmith_platform.scope import INSTALLATION
 
 SAVED = {"kind": "checkpoint", "uri": "u", "bytes": 1, "files": 1, "manifest_sha256": "0"}
 TASK: Any = object()
@@ -25,8 +26,8 @@ class Ear:
     def __init__(self, name: str, heard: list[tuple[str, list[int]]]) -> None:
         self.name, self.heard = name, heard
 
-    def __call__(self, session: Any, task: Any, attempt: Any, heard: Sequence[JobEvent]) -> None:
-        assert (session, task, attempt) == (SESSION, TASK, ATTEMPT)
+    def __call__(self, session: Any, scope: Any, task: Any, attempt: Any, heard: Sequence[JobEvent]) -> None:
+        assert (session, scope, task, attempt) == (SESSION, INSTALLATION, TASK, ATTEMPT)
         self.heard.append((self.name, [event.seq for event in heard]))
 
 
@@ -43,7 +44,7 @@ def test_each_hears_of_its_kinds_in_order_and_once_a_report() -> None:
         {"kind": "checkpoint_removed", "step": 1},
         SAVED | {"step": 2},
     )
-    listeners.tell(SESSION, TASK, ATTEMPT, reported)
+    listeners.tell(SESSION, INSTALLATION, TASK, ATTEMPT, reported)
     assert heard == [("files", [1, 3, 4]), ("quota", [1, 4])]
 
 

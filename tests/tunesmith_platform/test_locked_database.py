@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 from sqlalchemy import event, insert
@@ -81,7 +81,7 @@ class Things:
         running, stopped = plane.running(), plane.running()
         plane.report(running, SAVED)
         plane.report(stopped, SAVED)
-        plane.services.tasks.stop(stopped.id)
+        plane.services.tasks.stop(LOCAL, stopped.id)
         plane.report(stopped, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
         plane.job(stopped, JobStatus.SUCCEEDED)
         plane.tick()
@@ -101,7 +101,7 @@ class Things:
         with plane.services.database.write() as session:
             session.add(RunnerRow(id="runner-a", state="starting", code=code_stamp(), created_at=TIME))
             for name, state in (("a", "running"), ("b", "failed"), ("c", "failed")):
-                texts = {"project": "p", "workflow": "w", "principal": "local", "desired": "run"}
+                texts = {"project": "p", "workflow": "w", "owner": "local", "desired": "run"}
                 ended = None if state == "running" else TIME
                 session.add(
                     PipelineRow(
@@ -231,7 +231,7 @@ def test_the_loops_go_on_when_the_database_is_free_again(impatient: Plane) -> No
         PipelineRunner(plane.services),
         RunnerPool(database, hub, settings, plane.services.jobs),
     ]
-    plane.services.tasks.stop(running.id)
+    plane.services.tasks.stop(LOCAL, running.id)
     plane.report(running, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
     plane.job(running, JobStatus.SUCCEEDED)
     with locked(plane):

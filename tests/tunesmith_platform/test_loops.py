@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from waiting import wait_until
 
@@ -223,7 +223,10 @@ def notifier(plane: Plane) -> Case:
     """More than are sent at once: the second handful comes in the same round too."""
     with plane.services.database.write() as session:
         facts = {"event": "test", "payload": {}, "state": "pending", "tries": 0, "message": ""}
-        rows = [DeliveryRow(receiver="email", next_at=_NOW, created_at=_NOW, **facts) for _ in range(6)]
+        rows = [
+            DeliveryRow(**LOCAL.stamp(), receiver="email", next_at=_NOW, created_at=_NOW, **facts)
+            for _ in range(6)
+        ]
         session.add_all(rows)
     service = plane.services.notifications
     return Case(
@@ -271,7 +274,7 @@ def running(plane: Plane) -> list[str]:
 
 def add_pipeline(plane: Plane, name: str, **steps: str) -> None:
     task = plane.submit().id if steps else None
-    texts = {"project": "p", "workflow": "w", "principal": "local", "desired": "run", "state": "running"}
+    texts = {"project": "p", "workflow": "w", "owner": "local", "desired": "run", "state": "running"}
     with plane.services.database.write() as session:
         session.add(PipelineRow(id=f"pipe-{name}", name=name, request={}, created_at=_NOW, **texts))
         session.flush()
@@ -370,7 +373,7 @@ def test_an_event_that_cannot_be_told_of_keeps_no_other_back(
 
     ids = [plane.submit().id for _ in range(3)]
     for task_id in ids:
-        plane.services.tasks.stop(task_id)
+        plane.services.tasks.stop(LOCAL, task_id)
     monkeypatch.setattr(messages, "payload", payload)
     sent: list[Any] = []
     in_a_thread(lambda: sent.append(plane.services.notifications.enqueue()))

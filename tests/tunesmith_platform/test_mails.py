@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from email import message_from_bytes, policy
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from pydantic import SecretStr
 from receivers import Authority, MailServer, end, let_pass, log_of, notifier
 
@@ -63,7 +63,7 @@ def test_a_mail_that_is_refused_comes_again(plane: Plane, post_office: MailServe
     let_pass(plane)
     notifier(plane).tick()
     assert len(post_office.mails) == 1
-    assert plane.services.notifications.test("email").state == "delivered"
+    assert plane.services.notifications.test(LOCAL, "email").state == "delivered"
 
 
 def test_a_mail_server_that_nobody_vouches_for_gets_nothing(

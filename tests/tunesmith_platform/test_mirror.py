@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from sqlalchemy.orm import Session
 
 from tunesmith.artifacts import Manifest, list_files
@@ -164,7 +164,7 @@ def test_a_run_shows_what_lies_elsewhere_until_it_is_removed(plane: Plane) -> No
         "model",
         "model/config.json",
     ]
-    plane.services.tasks.delete(task.id, with_files=True)
+    plane.services.tasks.delete(LOCAL, task.id, with_files=True)
     assert not shown.exists()
 
 

@@ -97,7 +97,9 @@ def bench(plane: Plane, client: TestClient, tmp_path: Path, tiny_model: Path) ->
     found = Steps(plane, client, bench.folder)
     found.model = tiny_model
     plane.settings.allowed_roots.append(tiny_model)
-    plane.training.look_at = lambda spec: TrainInputs(model_path=str(tiny_model), train_path=spec.train_file)
+    plane.training.look_at = lambda scope, spec: TrainInputs(
+        model_path=str(tiny_model), train_path=spec.train_file
+    )
     return found
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -114,7 +114,7 @@ def test_an_autopsy_counts_restarts_and_waits_for_no_end(plane: Plane) -> None:
     task = plane.running(spec={"max_restarts": 2})
     del plane.jobs.jobs[f"{task.id}-1"]
     plane.tick()
-    found = plane.services.monitoring.autopsy(task.id)
+    found = plane.services.monitoring.autopsy(LOCAL, task.id)
     assert (found.restarts, found.reason, found.fault) == (1, None, None)
     assert [warning.code for warning in found.warnings] == ["restart"]
     assert found.attempts[0].outcome is None, "it fell silent"

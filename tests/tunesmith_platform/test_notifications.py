@@ -6,7 +6,7 @@ import hashlib
 import logging
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from receivers import Hook, add, end, let_pass, log_of, notifier
 
@@ -73,8 +73,8 @@ def test_a_webhook_of_a_project_hears_of_that_project(plane: Plane, hook: Hook) 
 
 def test_a_low_quota_is_notified_of(plane: Plane, hook: Hook) -> None:
     add(plane, hook)
-    plane.services.quota.change("default", QuotaChange(enabled=True, low_threshold=5))
-    plane.services.quota.grant("default", NewGrant(amount=3), "local", None)
+    plane.services.quota.change(LOCAL, "default", QuotaChange(enabled=True, low_threshold=5))
+    plane.services.quota.grant(LOCAL, "default", NewGrant(amount=3), None)
     plane.submit(spec={"max_steps": 10})
     notifier(plane).tick()
     assert [posted.data["event"] for posted in hook.posts] == ["quota_low"]
@@ -147,8 +147,8 @@ def test_a_webhook_is_told_in_its_language(plane: Plane, hook: Hook) -> None:
     add(plane, hook, language="zh")
     add(plane, hook)
     end(plane, name="余烬", reason="out_of_memory")
-    plane.services.quota.change("default", QuotaChange(enabled=True, low_threshold=5))
-    plane.services.quota.grant("default", NewGrant(amount=3), "local", None)
+    plane.services.quota.change(LOCAL, "default", QuotaChange(enabled=True, low_threshold=5))
+    plane.services.quota.grant(LOCAL, "default", NewGrant(amount=3), None)
     plane.submit(spec={"max_steps": 10}, name="微光")
     notifier(plane).tick()
     said = {(posted.data["language"], posted.data["event"]): posted.data for posted in hook.posts}
@@ -157,9 +157,9 @@ def test_a_webhook_is_told_in_its_language(plane: Plane, hook: Hook) -> None:
     assert said["zh", "quota_low"]["text"].startswith("任务 微光 的训练配额即将用尽。")
     assert said["en", "failed"]["text"] == "Task 余烬 has failed. Step 3."
     assert said["en", "quota_low"]["task"]["warning"] == "quota_low"
-    hooks = plane.services.notifications.page(None, 10).data
+    hooks = plane.services.notifications.page(LOCAL, None, 10).data
     assert [item.language for item in hooks] == ["zh", "en"]
-    plane.services.notifications.test(hooks[0].id)
+    plane.services.notifications.test(LOCAL, hooks[0].id)
     assert hook.posts[-1].data["text"] == "这是 Tunesmith 通知的测试。"
 
 
@@ -211,7 +211,7 @@ def test_a_deleted_task_leaves_its_deliveries(plane: Plane, hook: Hook) -> None:
     add(plane, hook)
     task = end(plane)
     plane.services.notifications.enqueue()
-    plane.services.tasks.delete(task.id, with_files=False)
+    plane.services.tasks.delete(LOCAL, task.id, with_files=False)
     notifier(plane).tick()
     assert [posted.data["task"]["id"] for posted in hook.posts] == [task.id]
     with plane.services.database.read() as session:

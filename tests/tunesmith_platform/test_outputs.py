@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from ended_tasks import end, error_of
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
@@ -68,7 +68,7 @@ def desk(home: Any, tmp_path: Path) -> Iterator[Desk]:
     root.mkdir()
     plane = Plane(home, allowed_roots=[root, home.root])
     services = plane.services
-    plane.training.look_at = lambda spec: check_train_inputs(spec, plane.settings)
+    plane.training.look_at = lambda scope, spec: check_train_inputs(spec, plane.settings)
     migrate(services.database)
     with TestClient(plane.app, raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {plane.api_key}"
@@ -200,7 +200,7 @@ def test_a_packaged_model_replaces_nothing(desk: Desk) -> None:
     def package(out: Path) -> Any:
         parameters = {"model_name_or_path": str(desk.model), "output_dir": str(out)}
         new = new_task("package", parameters)
-        return desk.plane.services.tasks.create(new, "local", None)[0]
+        return desk.plane.services.tasks.create(LOCAL, new, None)[0]
 
     taken = desk.result(desk.root / "o" / "model", None).parent
     for out in (desk.root / "m2", desk.model, desk.model / "x", taken, desk.plane.home.files):

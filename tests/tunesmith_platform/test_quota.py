@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from tiny_model import make_tiny_model
 
@@ -21,6 +21,7 @@ from tunesmith_platform.backends.protocols import JobStatus, Observation
 from tunesmith_platform.db.tables import ApiKeyRow
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
 from tunesmith_platform.reconciler.decisions import AttemptPhase, End, Facts, decide
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.inputs import check_train_inputs
@@ -32,12 +33,12 @@ P = "default"
 
 
 def allow(plane: Plane, amount: int, **change: Any) -> None:
-    plane.services.quota.change(P, QuotaChange(enabled=True, **change))
+    plane.services.quota.change(LOCAL, P, QuotaChange(enabled=True, **change))
     grant(plane, amount)
 
 
 def grant(plane: Plane, amount: int) -> None:
-    plane.services.quota.grant(P, NewGrant(amount=amount), "ann", None)
+    plane.services.quota.grant(LOCAL, P, NewGrant(amount=amount), None)
 
 
 def training(plane: Plane, spec: dict[str, Any] = THREE) -> TaskView:
@@ -70,17 +71,17 @@ def finish(plane: Plane, task: TaskView, outcome: str = "completed", reason: str
 
 def counts(plane: Plane) -> tuple[int, int, int]:
     """Charged, reserved, available."""
-    view = plane.services.quota.get(P)
+    view = plane.services.quota.get(LOCAL, P)
     return view.charged, view.reserved, view.available
 
 
 def kinds(plane: Plane, task: TaskView) -> list[str]:
-    page = plane.services.quota.history(P, task.id, None, 100)
+    page = plane.services.quota.history(LOCAL, P, task.id, None, 100)
     return [str(entry.kind) for entry in reversed(page.data)]
 
 
 def warnings(plane: Plane, task: TaskView) -> list[Any]:
-    found = plane.services.events.page(task.id, 0, 1000, ["warning"]).data
+    found = plane.services.events.page(LOCAL, task.id, 0, 1000, ["warning"]).data
     return [event.payload for event in found if event.payload.code == "quota_low"]
 
 
@@ -100,12 +101,12 @@ def test_a_task_reserves_is_charged_and_gives_back_the_rest(plane: Plane) -> Non
     assert counts(plane) == (0, 3, 2)
     plane.report(task, saved(10), {"kind": "checkpoint_removed", "step": 10})
     assert counts(plane) == (1, 2, 2), "pruning refunds nothing"
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     done = finish(plane, task, "stopped", "stopped_by_user")
     assert done.reason is Reason.STOPPED_BY_USER
     assert counts(plane) == (1, 0, 4)
     assert kinds(plane, task) == ["reserve", "charge", "release"]
-    plane.services.tasks.delete(task.id, with_files=False)
+    plane.services.tasks.delete(LOCAL, task.id, with_files=False)
     assert kinds(plane, task) == ["reserve", "charge", "release"], "the ledger outlives its task"
 
 
@@ -126,7 +127,7 @@ def test_too_little_is_refused_with_the_numbers(plane: Plane) -> None:
     assert refused.value.details == {"project": P, "needed": 3, "available": 2, "reserved": 3}
     assert "3 checkpoints" in refused.value.message
     assert "a grant of 1" in (refused.value.hint or "")
-    assert len(plane.services.tasks.page(Filter()).data) == 1, "nothing was made"
+    assert len(plane.services.tasks.page(LOCAL, Filter()).data) == 1, "nothing was made"
     plane.submit(spec=THREE | {"save_steps": 15})
     plane.submit(spec=THREE, project="other")
 
@@ -134,7 +135,7 @@ def test_too_little_is_refused_with_the_numbers(plane: Plane) -> None:
 def test_a_task_that_is_stopped_before_it_starts_gives_all_back(plane: Plane) -> None:
     allow(plane, 3)
     task = plane.submit(spec=THREE)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     assert counts(plane) == (0, 0, 3)
 
 
@@ -146,7 +147,7 @@ def test_a_checkpoint_is_charged_once_however_often_it_is_reported(plane: Plane)
     del plane.jobs.jobs[f"{task.id}-1"]
     plane.tick()
     with plane.services.database.write() as session:
-        tasks.locked(session, task.id).retry_at = None
+        tasks.locked(session, INSTALLATION, task.id).retry_at = None
     plane.tick()
     plane.report(task, saved(10), saved(20), attempt=2)  # it hands in what the first one saved
     assert counts(plane) == (2, 1, 0)
@@ -162,13 +163,13 @@ def test_grants_taken_away_let_a_task_save_and_stop(plane: Plane) -> None:
     stopping = plane.task(task.id)
     assert stopping.state is State.STOPPING
     assert "quota ran out" in stopping.message
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     done = finish(plane, task, "stopped", "stopped_by_user")
     assert (done.state, done.reason) == (State.STOPPED, Reason.QUOTA), "a later click changes no reason"
     assert done.message == "The training quota ran out. Step 10."
     assert "grant" in (done.next_step or "")
     assert counts(plane) == (1, 0, 0)
-    assert [item.step for item in plane.services.checkpoints.page(task.id, None, 9).data] == [10]
+    assert [item.step for item in plane.services.checkpoints.page(LOCAL, task.id, None, 9).data] == [10]
 
 
 def test_a_job_that_dies_on_the_way_out_was_stopped_for_the_quota_too(plane: Plane) -> None:
@@ -221,12 +222,12 @@ def test_an_ended_task_that_goes_on_reserves_what_is_left(plane: Plane) -> None:
     finish(plane, task, "stopped", "stopped_by_user")
 
     with pytest.raises(QuotaExceeded):
-        plane.services.verbs.carry_on(task.id, MoreSteps())
+        plane.services.verbs.carry_on(LOCAL, task.id, MoreSteps())
     assert plane.task(task.id).state is State.STOPPED
     grant(plane, 2)
-    plane.services.verbs.carry_on(task.id, MoreSteps())
+    plane.services.verbs.carry_on(LOCAL, task.id, MoreSteps())
     assert counts(plane) == (1, 2, 0)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     assert plane.task(task.id).reason is Reason.STOPPED_BY_USER, "the old reason is forgotten"
 
 

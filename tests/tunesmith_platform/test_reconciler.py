@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from sqlalchemy import text
 
 from tunesmith.errors import Conflict, SequenceGap, StaleAttempt
@@ -19,6 +19,7 @@ from tunesmith_jobs.stopping import StopFiles
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.tables import AttemptRow, Base, UtcDateTime
 from tunesmith_platform.reconciler.loop import Reconciler
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks import repository
 
 FINISHED = {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/x/model"}
@@ -111,7 +112,7 @@ def test_a_lost_job_starts_again_with_a_new_attempt(plane: Plane) -> None:
     with plane.services.database.write() as session:
         from tunesmith_platform.tasks import repository
 
-        repository.locked(session, task.id).retry_at = None
+        repository.locked(session, INSTALLATION, task.id).retry_at = None
     plane.tick()
     assert plane.jobs.submits[-1] == f"{task.id}-2"
     plane.report(task, {"kind": "training_started", "step": 5, "total_steps": 10}, attempt=2)
@@ -119,7 +120,7 @@ def test_a_lost_job_starts_again_with_a_new_attempt(plane: Plane) -> None:
 
 def test_stop_before_start_is_at_once(plane: Plane) -> None:
     task = plane.submit()
-    stopped = plane.services.tasks.stop(task.id)
+    stopped = plane.services.tasks.stop(LOCAL, task.id)
     assert (stopped.state, stopped.reason) == (State.STOPPED, Reason.STOPPED_BEFORE_START)
     plane.tick()
     assert plane.jobs.submits == []
@@ -129,7 +130,7 @@ def test_stop_while_starting_kills_and_leaves_nothing(plane: Plane) -> None:
     task = plane.submit()
     plane.tick()
     plane.job(task, JobStatus.RUNNING)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.tick()
     assert plane.jobs.kills == [f"{task.id}-1"]
     plane.tick()
@@ -138,7 +139,7 @@ def test_stop_while_starting_kills_and_leaves_nothing(plane: Plane) -> None:
 
 def test_stop_while_training_asks_the_job_and_waits_for_its_processes(plane: Plane) -> None:
     task = plane.running()
-    assert plane.services.tasks.stop(task.id).state is State.STOPPING
+    assert plane.services.tasks.stop(LOCAL, task.id).state is State.STOPPING
     receipt = plane.report(task, {"kind": "progress", "step": 3, "total_steps": 10})
     assert receipt.desired == "stop"
     plane.report(task, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
@@ -148,12 +149,12 @@ def test_stop_while_training_asks_the_job_and_waits_for_its_processes(plane: Pla
     plane.job(task, JobStatus.SUCCEEDED)
     plane.tick()
     assert plane.task(task.id).state is State.STOPPED
-    assert plane.services.tasks.stop(task.id).state is State.STOPPED, "a second click changes nothing"
+    assert plane.services.tasks.stop(LOCAL, task.id).state is State.STOPPED, "a second click changes nothing"
 
 
 def test_a_task_that_does_not_heed_the_stop_is_killed(plane: Plane) -> None:
     task = plane.running()
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.services.settings.stop_grace_seconds = 1e-6
     plane.tick()
     plane.tick()
@@ -167,21 +168,21 @@ def test_a_bad_end_is_said_with_its_cause(plane: Plane) -> None:
     failed = plane.task(task.id)
     assert (failed.state, failed.reason, failed.fault) == (State.FAILED, Reason.JOB_LOST, "infrastructure")
     assert failed.next_step
-    lines = plane.services.events.logs(task.id, 10, None, None).data
+    lines = plane.services.events.logs(LOCAL, task.id, 10, None, None).data
     assert lines[-1].message == f"the last words of {task.id}-1"
 
 
 def test_running_tasks_cannot_be_deleted_and_ended_ones_can(plane: Plane) -> None:
     task = plane.running()
     with pytest.raises(Conflict):
-        plane.services.tasks.delete(task.id, with_files=True)
+        plane.services.tasks.delete(LOCAL, task.id, with_files=True)
     plane.report(task, FINISHED)
     plane.job(task, JobStatus.SUCCEEDED)
     plane.tick()
     artifacts = Path(plane.task(task.id).artifact_uri or "")
     (artifacts / "checkpoints" / "checkpoint-5").mkdir(parents=True)
     (artifacts / "checkpoints" / "checkpoint-5" / "cut-off").write_text("x")
-    plane.services.tasks.delete(task.id, with_files=True)
+    plane.services.tasks.delete(LOCAL, task.id, with_files=True)
     assert not artifacts.exists()
 
 
@@ -209,7 +210,7 @@ def test_reports_are_stored_exactly_once(plane: Plane) -> None:
     with pytest.raises(SequenceGap) as gap:
         ingest(task.id, batch(6))
     assert gap.value.details == {"expected_seq": 5}
-    loss = plane.services.series.metrics(task.id, ["loss"]).series["loss"]
+    loss = plane.services.series.metrics(LOCAL, task.id, ["loss"]).series["loss"]
     assert [point.step for point in loss] == [2, 3, 4]
 
 
@@ -261,7 +262,12 @@ def test_a_step_done_again_is_mirrored_and_drawn_once(plane: Plane) -> None:
         plane.report(task, {"kind": "metrics", "step": step, "values": {"loss": 1.0 / step}})
     plane.mirror.tick()
     assert sorted(p.step for p in plane.tracking.runs[f"run-{task.id}"].points) == [1, 2, 3, 4]
-    assert [p.step for p in plane.services.series.metrics(task.id, None).series["loss"]] == [1, 2, 3, 4]
+    assert [p.step for p in plane.services.series.metrics(LOCAL, task.id, None).series["loss"]] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def stops_of(plane: Plane, task: TaskView) -> list[str]:
@@ -275,7 +281,7 @@ def test_an_accepted_stop_lies_where_its_job_finds_it_while_the_api_is_away(plan
     document = JobDocument.model_validate_json(Path(plane.jobs.documents[f"{task.id}-1"]).read_text())
     files = StopFiles(document)
     assert (files.is_near(), files.is_far()) == (False, False)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     assert (files.is_near(), files.is_far()) == (True, True), "before its user is answered"
 
 
@@ -285,7 +291,7 @@ def test_a_stop_that_could_not_be_left_is_left_by_the_reconciler(
     task = plane.running()
     with monkeypatch.context() as patch:
         patch.setattr("tunesmith.storage.LocalStorage.write", fail)  # the disk is full
-        assert plane.services.tasks.stop(task.id).state is State.STOPPING
+        assert plane.services.tasks.stop(LOCAL, task.id).state is State.STOPPING
         assert stops_of(plane, task) == []
         plane.tick()
     plane.reconciler._leave_stop_at.clear()  # ten seconds later
@@ -300,22 +306,24 @@ def fail(*_: object) -> None:
 def test_a_stop_that_its_quota_asks_for_is_left_too(plane: Plane) -> None:
     task = plane.running()
     with plane.services.database.write() as session:
-        plane.services.moves.request_stop(session, repository.locked(session, task.id), Reason.QUOTA)
+        plane.services.moves.request_stop(
+            session, INSTALLATION, repository.locked(session, INSTALLATION, task.id), Reason.QUOTA
+        )
     plane.tick()
     assert len(stops_of(plane, task)) == 2
 
 
 def test_a_stop_that_was_left_stops_no_later_attempt(plane: Plane) -> None:
     task = plane.running()
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.report(task, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
     plane.job(task, JobStatus.SUCCEEDED)
     plane.tick()
     with plane.services.database.write() as session:  # a database restored from before its first attempt
-        repository.locked(session, task.id).attempt = 0
+        repository.locked(session, INSTALLATION, task.id).attempt = 0
         session.delete(session.get_one(AttemptRow, (task.id, 1)))
     plane.jobs.jobs.clear()
-    plane.services.verbs.carry_on(task.id, MoreSteps())
+    plane.services.verbs.carry_on(LOCAL, task.id, MoreSteps())
     plane.tick()
     assert plane.jobs.submits == [f"{task.id}-1", f"{task.id}-1"]
     assert stops_of(plane, task) == []
@@ -329,7 +337,7 @@ def test_a_save_that_gets_on_is_waited_for_and_shown_and_one_that_stands_still_i
     task = plane.running()
     plane.services.settings.stop_grace_seconds = 1e-6
     plane.report(task, {"kind": "metrics", "step": 3, "values": {"loss": 1.0}}, activity=saving(0))
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     for done in (1_200_000_000, 2_000_000_000):
         plane.report(task, activity=saving(done))
         plane.tick()
@@ -347,7 +355,7 @@ def test_a_save_that_gets_on_is_waited_for_and_shown_and_one_that_stands_still_i
     plane.tick()
     ended = plane.task(task.id)
     assert (ended.state, ended.activity) == (State.STOPPED, None)
-    warnings = [e.payload for e in plane.services.events.page(task.id, 0, 100, ["warning"]).data]
+    warnings = [e.payload for e in plane.services.events.page(LOCAL, task.id, 0, 100, ["warning"]).data]
     assert any("Saving: 2.0 of 3.4 GB" in getattr(warning, "message", "") for warning in warnings)
 
 
@@ -408,10 +416,10 @@ def test_a_platform_that_was_away_hears_a_job_out_before_it_ends_it(plane: Plane
     """The stop was asked for long ago, and what the job said since was heard by nobody."""
     task = plane.running()
     plane.report(task, activity=saving(1))
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     with plane.services.database.write() as session:
         long_ago = TIME.replace(year=2020)
-        repository.locked(session, task.id).stop_requested_at = long_ago
+        repository.locked(session, INSTALLATION, task.id).stop_requested_at = long_ago
         session.get_one(AttemptRow, (task.id, 1)).advanced_at = long_ago
     plane.tick()
     assert plane.jobs.kills == []
@@ -426,7 +434,7 @@ def test_a_new_attempt_is_not_busy_with_what_the_last_one_was(plane: Plane) -> N
     plane.job(task, JobStatus.FAILED)
     plane.tick()
     with plane.services.database.write() as session:
-        row = repository.locked(session, task.id)
+        row = repository.locked(session, INSTALLATION, task.id)
         assert repository.activity_of(row) is None
         row.retry_at = None
     plane.tick()

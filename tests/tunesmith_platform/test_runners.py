@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 
 from tunesmith.errors import NotFound
@@ -232,7 +232,7 @@ def test_a_stop_ends_the_right_job(plane: Plane, moment: str) -> None:
         ask(plane, runner)
     if moment == "returned":
         change(plane, runner, state="returned")
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     for _ in range(3):
         plane.tick()
     assert plane.task(task.id).state is State.STOPPED
@@ -267,7 +267,7 @@ def test_the_pool_keeps_one_while_there_is_room(plane: Plane, pool: RunnerPool) 
     ask(plane, runner)
     pool.tick()
     assert runners(plane) == {runner: "running"}, "the task's first steps come first"
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.jobs.jobs[job_of(runner)] = JobStatus.STOPPED
     plane.tick()
     pool.tick()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ from tunesmith.views import TaskView
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, ChunkRow
 from tunesmith_platform.reconciler.decisions import AttemptPhase
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.series import chunks, downsample, reading
 from tunesmith_platform.series.query import Span, Wish
 from tunesmith_platform.tasks import repository as tasks
@@ -31,7 +32,7 @@ Measurement = tuple[int, int, float]
 
 def begin_attempt(plane: Plane, task: TaskView, attempt: int) -> None:
     with plane.services.database.write() as session:
-        row = tasks.locked(session, task.id)
+        row = tasks.locked(session, INSTALLATION, task.id)
         row.attempt, row.is_attempt_open = attempt, True
         phase = AttemptPhase.SUBMITTED
         session.add(AttemptRow(task_id=task.id, number=attempt, phase=phase, last_seq=0, created_at=now()))
@@ -91,7 +92,7 @@ def drawn(curve: Curve) -> list[Measurement]:
 
 
 def one(plane: Plane, task: TaskView, **wish: Any) -> Curve:
-    (curve,) = plane.services.series.curves(task.id, ["loss"], Wish(**wish)).curves
+    (curve,) = plane.services.series.curves(LOCAL, task.id, ["loss"], Wish(**wish)).curves
     return curve
 
 
@@ -115,11 +116,13 @@ def test_whatever_restarts_the_curves_are_those_of_the_log(plane: Plane, small: 
     for window in (Span(0, 10**9), Span(top // 3, top // 2), Span(top, top)):
         inside = [m for m in merged(found) if window.first <= m[1] <= window.last]
         curves = plane.services.series.curves(
-            task.id, ["loss"], Wish(window=window, average=1, points=4000)
+            LOCAL, task.id, ["loss"], Wish(window=window, average=1, points=4000)
         ).curves
         assert [drawn(curve) for curve in curves] == ([inside] if inside else [])
         # Reduced: few points, of the very measurements, with the first, the last, the lowest and the highest.
-        for curve in plane.services.series.curves(task.id, ["loss"], Wish(window=window, points=60)).curves:
+        for curve in plane.services.series.curves(
+            LOCAL, task.id, ["loss"], Wish(window=window, points=60)
+        ).curves:
             assert len(curve.step) <= 60
             assert curve.count == len(inside)
             assert set(drawn(curve)) <= set(inside)
@@ -128,7 +131,7 @@ def test_whatever_restarts_the_curves_are_those_of_the_log(plane: Plane, small: 
             values = [value for _, _, value in inside]
             assert (min(curve.value), max(curve.value)) == (min(values), max(values))
     apart = plane.services.series.curves(
-        task.id, ["loss"], Wish(mode=Mode.SEGMENTS, average=1, points=4000)
+        LOCAL, task.id, ["loss"], Wish(mode=Mode.SEGMENTS, average=1, points=4000)
     ).curves
     assert [drawn(curve) for curve in apart] == segments(found)
     laid = one(plane, task, mode=Mode.ACCUMULATED, average=1, points=4000)
@@ -170,7 +173,7 @@ def test_what_is_sent_again_changes_nothing(plane: Plane, small: None) -> None:
     plane.report(task, *payloads)
     assert one(plane, task, points=4000) == before
     with plane.services.database.read() as session:
-        row = tasks.require(session, task.id)
+        row = tasks.require(session, INSTALLATION, task.id)
         assert row.folded > 0
         assert session.query(ChunkRow).filter_by(name="loss").count() == 2
 
@@ -181,7 +184,7 @@ def test_chunks_go_with_their_task(plane: Plane, small: None) -> None:
     plane.report(task, {"kind": "finished", "outcome": "completed", "reason": "completed"})
     with plane.services.database.write() as session:
         assert session.query(ChunkRow).count() == 2
-        session.delete(tasks.require(session, task.id))
+        session.delete(tasks.require(session, INSTALLATION, task.id))
     with plane.services.database.read() as session:
         assert session.query(ChunkRow).count() == 0
 
@@ -193,7 +196,7 @@ def test_odd_names_stay_in_the_log_and_odd_steps_are_refused(plane: Plane, small
     with pytest.raises(ValidationError):
         plane.report(task, odd)
     plane.report(task, *[long | {"step": step} for step in range(1, 99)])
-    curves = plane.services.series.curves(task.id, None, Wish()).curves
+    curves = plane.services.series.curves(LOCAL, task.id, None, Wish()).curves
     assert [curve.name for curve in curves] == ["", "loss", "损失"]
     assert one(plane, task, average=3).value[-1] == 1e300
 
@@ -259,7 +262,7 @@ def test_axes(plane: Plane, small: None) -> None:
     assert one(plane, task, x=Axis.TIME).x[0] == pytest.approx((TIME - started).total_seconds())
     with_none = plane.running()
     plane.report(with_none, {"kind": "metrics", "step": 1, "values": {"loss": 1.0}})
-    assert plane.services.series.curves(with_none.id, None, Wish(x=Axis.TOKENS)).curves == []
+    assert plane.services.series.curves(LOCAL, with_none.id, None, Wish(x=Axis.TOKENS)).curves == []
 
 
 def test_curves_over_http(plane: Plane, client: TestClient) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from waiting import wait_until
 
@@ -58,7 +58,7 @@ def report_silent(plane: Plane, task: TaskView, *workers: int, attempt: int = 1)
 def warnings(plane: Plane, task: TaskView) -> list[str]:
     return [
         str(event.payload.code)
-        for event in plane.services.events.page(task.id, 0, 1000).data
+        for event in plane.services.events.page(LOCAL, task.id, 0, 1000).data
         if event.payload.kind == "warning"
     ]
 
@@ -79,7 +79,7 @@ def test_a_silent_worker_is_shown_warned_of_once_and_forgotten_when_it_speaks(pl
     assert plane.task(task.id).health is Health.LIVE
     report_silent(plane, task, 1)
     assert warnings(plane, task) == ["worker_silent"] * 3
-    numbers = [event.n for event in plane.services.events.page(task.id, 0, 1000).data]
+    numbers = [event.n for event in plane.services.events.page(LOCAL, task.id, 0, 1000).data]
     assert numbers == list(range(1, len(numbers) + 1))
     plane.report(task, {"kind": "metrics", "step": 1, "values": {"loss": 1.0}})
 
@@ -213,7 +213,7 @@ def test_an_end_is_shown_when_the_processes_are_gone(
     """Ray calls an actor dead when it was told to go. A stopped process does not hear that, and is ended."""
     task = plane.running()
     write_down(plane.settings.work_dir / task.id, frozen, suffix)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     if status is None:
         plane.jobs.jobs.clear()  # Ray was started again, and knows of nothing
     else:
@@ -249,7 +249,7 @@ def test_a_process_that_is_not_provably_the_attempts_holds_up_nothing_and_lives(
     monkeypatch.setattr(clearing, "_MOMENT_SECONDS", 0.0)
     task = plane.running()
     write_down(plane.settings.work_dir / task.id, frozen, ".json", **other)
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.job(task, JobStatus.STOPPED)
     plane.tick()
     assert plane.task(task.id).state is State.STOPPED

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from waiting import free_port, wait_until
 
 from tunesmith.client import Client, transport
@@ -154,7 +154,7 @@ def test_many_streams_of_a_task_share_one_read_and_its_bytes(plane: Plane) -> No
     n = plane.task(task.id).events
 
     async def follow() -> list[sse.Chunk | None]:
-        readers = [await plane.services.feeds.reader(task.id, n) for _ in range(20)]
+        readers = [await plane.services.feeds.reader(LOCAL, task.id, n) for _ in range(20)]
         woken = [asyncio.Event() for _ in readers]
         for reader, event in zip(readers, woken, strict=True):
             reader.attach(event.set)
@@ -201,7 +201,7 @@ def test_streams_of_the_task_list_share_one_look_and_miss_nothing(plane: Plane) 
     old = plane.submit()
 
     async def follow() -> tuple[list[bytes], list[sse.Chunk | None]]:
-        readers = [WorkspaceReader(plane.services.following, None) for _ in range(3)]
+        readers = [WorkspaceReader(plane.services.following.of(LOCAL), None) for _ in range(3)]
         woken = asyncio.Event()
         for reader in readers:
             reader.attach(woken.set)

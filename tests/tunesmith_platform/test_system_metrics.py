@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
@@ -52,8 +52,8 @@ def lived(plane: Plane) -> TaskView:
 def test_curves_of_machines_are_shown_to_who_asks_for_them(plane: Plane) -> None:
     task = lived(plane)
     series = plane.services.series
-    assert series.metrics(task.id, None).series.keys() == {"loss"}
-    found = series.metrics(task.id, ["system/"]).series
+    assert series.metrics(LOCAL, task.id, None).series.keys() == {"loss"}
+    found = series.metrics(LOCAL, task.id, ["system/"]).series
     assert found.keys() == {
         "system/process_memory_megabytes",
         "system/system_memory_available_megabytes",
@@ -64,14 +64,14 @@ def test_curves_of_machines_are_shown_to_who_asks_for_them(plane: Plane) -> None
     # By step the last of a step counts.
     assert [(p.step, p.value) for p in found["system/process_memory_megabytes"]] == [(0, 1000), (1, 1100)]
     name = "system/worker-1/process_memory_megabytes"
-    assert series.metrics(task.id, [name, "loss"]).series.keys() == {name, "loss"}
+    assert series.metrics(LOCAL, task.id, [name, "loss"]).series.keys() == {name, "loss"}
 
 
 def test_folding_keeps_them(plane: Plane) -> None:
     task = plane.running()
     for start in range(0, 1200, 300):
         plane.report(task, *(measured(step, machine(0, float(step))) for step in range(start, start + 300)))
-    points = plane.services.series.metrics(task.id, ["system/process_memory_megabytes"], 4000).series
+    points = plane.services.series.metrics(LOCAL, task.id, ["system/process_memory_megabytes"], 4000).series
     assert [p.value for p in points["system/process_memory_megabytes"]] == [float(i) for i in range(1200)]
 
 
@@ -89,7 +89,7 @@ def test_mlflow_has_every_sample(plane: Plane) -> None:
 
 
 def test_an_autopsy_shows_the_memory_of_every_worker(plane: Plane) -> None:
-    first, second = plane.services.monitoring.autopsy(lived(plane).id).machines
+    first, second = plane.services.monitoring.autopsy(LOCAL, lived(plane).id).machines
     assert (second.source, second.node) == ("worker-1", "node-1")
     assert [point.value / 1e6 for point in second.memory] == [1000, 4000, 8000]
     assert [(point.time - TIME).total_seconds() for point in second.memory] == [0, 10, 20]
@@ -105,7 +105,7 @@ def test_a_machine_that_is_measured_is_no_step(plane: Plane) -> None:
     loop.look()
     plane.report(task, measured(9, machine(0, 1.0)))
     loop.look(130)
-    warned = plane.services.events.page(task.id, 0, 1000, ["warning"]).data
+    warned = plane.services.events.page(LOCAL, task.id, 0, 1000, ["warning"]).data
     assert [event.payload.code for event in warned] == ["stall"]  # type: ignore[union-attr]
 
 
@@ -120,7 +120,7 @@ def test_the_terminal_shows_the_newest_sample(plane: Plane) -> None:
         "gpu_0_power_usage_watts": 612.0,
     }
     plane.report(task, measured(2, machine(0, 1024 * 1.048576, **gpu), machine(1, 2048 * 1.048576, **gpu)))
-    for event in plane.services.events.page(task.id, 0, 1000).data:
+    for event in plane.services.events.page(LOCAL, task.id, 0, 1000).data:
         board.take(event)
     console = Console(width=140)
     with console.capture() as seen:
@@ -147,6 +147,6 @@ def test_prometheus_sees_the_machines_of_running_tasks(plane: Plane) -> None:
         ("tunesmith_node_free_memory_bytes", task.id, "1", "node-1", ""): 8993e6,
         ("tunesmith_gpu_power_watts", task.id, "1", "node-1", "3"): 612,
     }
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.tick()
     assert 'task="' not in plane.services.monitoring.exposition(None)

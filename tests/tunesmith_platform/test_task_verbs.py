@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from ended_tasks import SPEC, end, ended, error_of, folder, look_at_little, saved
 from fastapi.testclient import TestClient
 
@@ -27,7 +27,9 @@ def test_a_priority_means_something_while_a_task_waits(plane: Plane, client: Tes
     task = plane.submit()
     path = f"/v1/tasks/{task.id}"
     assert client.patch(path, json={"priority": 5, "name": "urgent"}).json()["priority"] == 5
-    said = [event.payload.message for event in plane.services.events.page(task.id, 0, 10, ["log"]).data]
+    said = [
+        event.payload.message for event in plane.services.events.page(LOCAL, task.id, 0, 10, ["log"]).data
+    ]
     assert any("`urgent`" in line for line in said)
     client.post(f"{path}:stop")
     refused = client.patch(path, json={"priority": 6})
@@ -113,9 +115,9 @@ def test_an_ended_task_goes_on_as_the_same_task(plane: Plane, client: TestClient
     plane.mirror.tick()
     assert run.status == "FINISHED"
     assert sorted(point.step for point in run.points if point.name == "loss") == [5, 6]
-    loss = plane.services.series.metrics(task.id, ["loss"]).series["loss"]
+    loss = plane.services.series.metrics(LOCAL, task.id, ["loss"]).series["loss"]
     assert [(point.step, point.attempt) for point in loss] == [(5, 1), (6, 2)]
-    states = [e.payload.state for e in plane.services.events.page(task.id, 0, 100, ["state"]).data]
+    states = [e.payload.state for e in plane.services.events.page(LOCAL, task.id, 0, 100, ["state"]).data]
     assert states[-3:] == [State.PENDING, State.RUNNING, State.COMPLETED]
     assert plane.task(task.id).attempt == 2
 

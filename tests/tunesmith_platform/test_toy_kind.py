@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from served import served
 from typer.testing import CliRunner
@@ -151,14 +151,14 @@ def test_it_has_a_run_in_mlflow(plane: Plane, client: TestClient) -> None:
 
 
 def test_its_checkpoints_count_against_the_quota(plane: Plane, client: TestClient) -> None:
-    plane.services.quota.change("default", QuotaChange(enabled=True))
+    plane.services.quota.change(LOCAL, "default", QuotaChange(enabled=True))
     refused = client.post("/v1/tasks", json={"kind": "count", "spec": {"to": 5}})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "quota_exceeded")
-    plane.services.quota.grant("default", NewGrant(amount=3), "ann", None)
+    plane.services.quota.grant(LOCAL, "default", NewGrant(amount=3), None)
     task = count(client)
-    assert plane.services.quota.get("default").reserved == 2
+    assert plane.services.quota.get(LOCAL, "default").reserved == 2
     work(plane, task)
-    left = plane.services.quota.get("default")
+    left = plane.services.quota.get(LOCAL, "default")
     assert (left.available, left.reserved) == (1, 0)
 
 
@@ -208,10 +208,12 @@ def test_it_is_a_step_of_a_pipeline(plane: Plane, client: TestClient) -> None:
     made = PipelineView.model_validate(client.post("/v1/pipelines", json=sent).json())
     for _ in range(2):
         runner.tick()
-        step = next(one for one in plane.services.pipelines.get(made.id).steps if one.state is State.RUNNING)
+        step = next(
+            one for one in plane.services.pipelines.get(LOCAL, made.id).steps if one.state is State.RUNNING
+        )
         work(plane, plane.task(str(step.task_id)))
     runner.tick()
-    done = plane.services.pipelines.get(made.id)
+    done = plane.services.pipelines.get(LOCAL, made.id)
     assert (done.state, [step.output for step in done.steps]) == (State.COMPLETED, [4, 3])
 
 

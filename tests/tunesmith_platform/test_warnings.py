@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from conftest_platform import TIME, Plane
+from conftest_platform import LOCAL, TIME, Plane
 
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.clock import now
 from tunesmith_platform.monitoring.detectors import Overfitting, Spikes, Stalls
 from tunesmith_platform.monitoring.loop import Monitor
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks import repository as tasks
 
 
@@ -91,7 +92,7 @@ def test_stalls(pauses: list[float], silence: float, is_stall: bool) -> None:
 
 
 def codes(plane: Plane, task: TaskView) -> list[str]:
-    found = plane.services.events.page(task.id, 0, 1000, ["warning"]).data
+    found = plane.services.events.page(LOCAL, task.id, 0, 1000, ["warning"]).data
     return [event.payload.code for event in found]  # type: ignore[union-attr]
 
 
@@ -113,7 +114,7 @@ def test_warnings_come_once_over_restarts_and_side_by_side(plane: Plane) -> None
     for loop in (one, two, one, monitor(plane)):
         loop.tick()
     assert codes(plane, task) == ["loss_spike"]
-    warning = plane.services.events.page(task.id, 0, 1000, ["warning"]).data[0].payload
+    warning = plane.services.events.page(LOCAL, task.id, 0, 1000, ["warning"]).data[0].payload
     assert "20" in warning.message  # type: ignore[union-attr]
     assert warning.hint  # type: ignore[union-attr]
     plane.report(task, {"kind": "training_started", "step": 30, "total_steps": 50, "restart": 1})
@@ -138,7 +139,7 @@ def test_a_stall_is_said_once_until_it_goes_on(plane: Plane) -> None:
 def test_a_task_that_does_not_run_is_not_warned(plane: Plane) -> None:
     task = plane.running()
     plane.report(task, *(measured(step, loss=2.0) for step in range(40)), measured(40, loss=90.0))
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     monitor(plane).tick()
     assert codes(plane, task) == []
 
@@ -154,23 +155,23 @@ def test_old_logs_go_and_everything_else_stays(plane: Plane) -> None:
         plane.job(task, JobStatus.SUCCEEDED)
         plane.tick()
         with plane.services.database.write() as session:
-            tasks.locked(session, task.id).ended_at = now() - dt.timedelta(days=days)
+            tasks.locked(session, INSTALLATION, task.id).ended_at = now() - dt.timedelta(days=days)
         ended.append(task)
     old, young = ended
     assert monitor(plane).sweep() == 0, "it is off until an administrator sets it"
     plane.settings.log_retention_days = 7
-    plane.services.tasks.change(old.id, _renamed())  # its newest event is a line of the log now
+    plane.services.tasks.change(LOCAL, old.id, _renamed())  # its newest event is a line of the log now
     assert monitor(plane).sweep() == 1500
     assert monitor(plane).sweep() == 0
-    assert len(plane.services.events.logs(old.id, 5000, None, None).data) == 1
-    assert len(plane.services.events.logs(young.id, 5000, None, None).data) == 1500
+    assert len(plane.services.events.logs(LOCAL, old.id, 5000, None, None).data) == 1
+    assert len(plane.services.events.logs(LOCAL, young.id, 5000, None, None).data) == 1500
     left = asyncio.run(_streamed(plane, old.id))
     assert left.endswith("event: end\r\ndata: {}\r\n\r\n"), "a stream must still see its end"
     assert "event: metrics" in left
 
 
 async def _streamed(plane: Plane, task_id: str) -> str:
-    reader = await plane.services.feeds.reader(task_id, 0)
+    reader = await plane.services.feeds.reader(LOCAL, task_id, 0)
     reader.attach(lambda: None)
     chunks = []
     while (chunk := await reader.next()) is not None:

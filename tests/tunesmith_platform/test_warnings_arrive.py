@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from receivers import Hook, add, notifier
 
@@ -61,8 +61,8 @@ def lost_job(plane: Plane, loop: Monitor) -> TaskView:
 
 
 def low_quota(plane: Plane, loop: Monitor) -> TaskView:
-    plane.services.quota.change("default", QuotaChange(enabled=True, low_threshold=5))
-    plane.services.quota.grant("default", NewGrant(amount=3), "local", None)
+    plane.services.quota.change(LOCAL, "default", QuotaChange(enabled=True, low_threshold=5))
+    plane.services.quota.grant(LOCAL, "default", NewGrant(amount=3), None)
     return plane.submit(spec={"max_steps": 10})
 
 
@@ -101,13 +101,13 @@ def test_a_warning_arrives_everywhere_once(
     (posted,) = hook.posts
     assert (posted.data["event"], posted.data["task"]["warning"]) == (event, code)
     board = Board(plane.task(task.id))
-    found = plane.services.events.page(task.id, 0, 1000).data
+    found = plane.services.events.page(LOCAL, task.id, 0, 1000).data
     lines = [str(line) for entry in found if (line := board.take(entry))]
     (warned,) = [line for line in lines if line.startswith("! ")]
     assert posted.data["task"]["message"] in warned
-    assert [warning.code for warning in plane.services.monitoring.autopsy(task.id).warnings] == [code]
+    assert [warning.code for warning in plane.services.monitoring.autopsy(LOCAL, task.id).warnings] == [code]
     # A stream ends with its task.
-    plane.services.tasks.stop(task.id)
+    plane.services.tasks.stop(LOCAL, task.id)
     plane.job(task, JobStatus.STOPPED)
     plane.tick()
     said = client.get(f"/v1/tasks/{task.id}/stream").text

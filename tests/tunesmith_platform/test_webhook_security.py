@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from receivers import Authority, Hook, add, end, let_pass, log_of, notifier
 
 from tunesmith.errors import InvalidInput
@@ -103,7 +103,7 @@ def test_a_host_with_one_address_inside_is_refused_whole() -> None:
 def test_a_url_that_leads_inside_is_refused(plane: Plane, url: str) -> None:
     plane.settings.notify_addresses = [AddressKind.PUBLIC]
     with pytest.raises(InvalidInput) as refused:
-        plane.services.notifications.add(NewWebhook(url=url), "local")
+        plane.services.notifications.add(LOCAL, NewWebhook(url=url))
     assert refused.value.problems[0].field == "url"
 
 
@@ -148,8 +148,8 @@ def test_a_name_that_leads_elsewhere_the_second_time_leads_nowhere(
     monkeypatch.setattr(sending, "resolve", lambda place: [answers.pop(0)])
     plane.settings.notify_addresses = [AddressKind.PUBLIC]
     url = f"http://hooks.invalid:{hook.server.server_port}/"
-    added = plane.services.notifications.add(NewWebhook(url=url), "local")
-    tested = plane.services.notifications.test(added.id)
+    added = plane.services.notifications.add(LOCAL, NewWebhook(url=url))
+    tested = plane.services.notifications.test(LOCAL, added.id)
     assert (tested.state, tested.sent_to, hook.posts) == ("failed", "", [])
     assert answers == [], "it is resolved once a try"
 
@@ -160,8 +160,8 @@ def test_a_dead_address_is_passed_over_for_the_next(
     both = [ipaddress.ip_address("::1"), ipaddress.ip_address("127.0.0.1")]
     monkeypatch.setattr(sending, "resolve", lambda place: both)
     port = hook.server.server_port
-    added = plane.services.notifications.add(NewWebhook(url=f"http://hooks.invalid:{port}/"), "local")
-    tested = plane.services.notifications.test(added.id)
+    added = plane.services.notifications.add(LOCAL, NewWebhook(url=f"http://hooks.invalid:{port}/"))
+    tested = plane.services.notifications.test(LOCAL, added.id)
     assert (tested.state, tested.sent_to) == ("delivered", f"127.0.0.1:{port}")
 
 
@@ -174,7 +174,7 @@ def test_a_test_goes_to_the_webhook_that_is_named_and_says_where_it_went(plane: 
         add(plane, other)
         added = add(plane, hook)
         end(plane)
-        tested = plane.services.notifications.test(added.id)
+        tested = plane.services.notifications.test(LOCAL, added.id)
         assert tested.sent_to == f"127.0.0.1:{hook.server.server_port}"
         assert [posted.data["event"] for posted in hook.posts] == ["test"]
         assert other.posts == []
@@ -194,7 +194,7 @@ def test_a_test_that_was_broken_off_is_not_sent_later(
     post = sending.post
     monkeypatch.setattr(sending, "post", dies)
     with pytest.raises(KeyboardInterrupt):
-        plane.services.notifications.test(added.id)
+        plane.services.notifications.test(LOCAL, added.id)
     monkeypatch.setattr(sending, "post", post)
     let_pass(plane)
     notifier(plane).tick()
@@ -248,8 +248,8 @@ def test_an_answer_is_bounded_in_seconds_and_bytes(
     drip = Drip(piece, pause)
     try:
         url = f"http://127.0.0.1:{drip.server.server_address[1]}/"
-        added = plane.services.notifications.add(NewWebhook(url=url), "local")
-        tested = plane.services.notifications.test(added.id)
+        added = plane.services.notifications.add(LOCAL, NewWebhook(url=url))
+        tested = plane.services.notifications.test(LOCAL, added.id)
     finally:
         drip.close()
     assert (tested.state, tested.status) == ("failed", None)
@@ -269,7 +269,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 
     monkeypatch.setattr(sending, "resolve", resolve)
     port = hook.server.server_port
-    plane.services.notifications.add(NewWebhook(url=f"http://hooks.invalid:{port}/a?b=c"), "local")
+    plane.services.notifications.add(LOCAL, NewWebhook(url=f"http://hooks.invalid:{port}/a?b=c"))
     end(plane)
     notifier(plane).tick()
     (posted,) = hook.posts
@@ -363,7 +363,7 @@ def test_the_certificate_is_the_names_and_the_connection_the_addresss(
     monkeypatch.setattr(sending, "resolve", lambda place: [ipaddress.ip_address("127.0.0.1")])
     hook = safe_hook(trusted.context("hooks.example"))
     port = hook.server.server_port
-    plane.services.notifications.add(NewWebhook(url=f"https://hooks.example:{port}/a"), "local")
+    plane.services.notifications.add(LOCAL, NewWebhook(url=f"https://hooks.example:{port}/a"))
     end(plane)
     notifier(plane).tick()
     assert [entry.state for entry in log_of(plane)] == ["delivered"]

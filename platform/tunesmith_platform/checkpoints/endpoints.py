@@ -8,7 +8,7 @@ from tunesmith import views
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.checkpoints.service import CheckpointService
-from tunesmith_platform.http import Limit, TaskId, UserDep, answers, services_of
+from tunesmith_platform.http import Limit, ScopeDep, TaskId, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 
 router = APIRouter(tags=["checkpoints"], route_class=ApiRoute)
@@ -32,14 +32,14 @@ Step = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The checkpoint's ste
 def checkpoints(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: Annotated[
         int | None, Query(ge=0, le=MAX_COUNT, description="Only checkpoints before this step.")
     ] = None,
     limit: Limit = 100,
 ) -> views.Page[views.CheckpointView]:
     """List a task's checkpoints, newest first. Listed means complete and verified."""
-    return services.checkpoints.page(task_id, after, limit)
+    return services.checkpoints.page(scope, task_id, after, limit)
 
 
 @router.post(
@@ -48,9 +48,9 @@ def checkpoints(
     status_code=status.HTTP_202_ACCEPTED,
     responses=answers(examples.SAVE_REQUEST, 401, 404, 409, 422, status=202),
 )
-def save_checkpoint(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.SaveRequestView:
+def save_checkpoint(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.SaveRequestView:
     """Ask a running task for a checkpoint after its next step. Asking twice before it answers makes one."""
-    return services.checkpoints.save(task_id)
+    return services.checkpoints.save(scope, task_id)
 
 
 @router.post(
@@ -59,10 +59,10 @@ def save_checkpoint(task_id: TaskId, services: ServicesDep, _user: UserDep) -> v
     responses=answers(examples.CHECKPOINT, 401, 404, 422),
 )
 def pin_checkpoint(
-    task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep
+    task_id: TaskId, step: Step, services: ServicesDep, scope: ScopeDep
 ) -> views.CheckpointView:
     """Pin a checkpoint: `save_total_limit` never removes it. Pinning twice changes nothing."""
-    return services.checkpoints.pin(task_id, step, True)
+    return services.checkpoints.pin(scope, task_id, step, True)
 
 
 @router.post(
@@ -71,7 +71,7 @@ def pin_checkpoint(
     responses=answers(examples.CHECKPOINT, 401, 404, 422),
 )
 def unpin_checkpoint(
-    task_id: TaskId, step: Step, services: ServicesDep, _user: UserDep
+    task_id: TaskId, step: Step, services: ServicesDep, scope: ScopeDep
 ) -> views.CheckpointView:
     """Let a pinned checkpoint go: the task may remove it again."""
-    return services.checkpoints.pin(task_id, step, False)
+    return services.checkpoints.pin(scope, task_id, step, False)

@@ -8,16 +8,21 @@ from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobEvent
 from tunesmith_platform.checkpoints import repository
 from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
 from tunesmith_platform.event_log.listeners import Listener
+from tunesmith_platform.scope import Scope
 
 
-def hear(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+def hear(
+    session: Session, scope: Scope, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]
+) -> None:
     """Enter and forget, in the order in which it was reported."""
     for event in events:
         match event.payload:
             case CheckpointSaved() as saved:
                 if saved.best:
-                    repository.no_best(session, task.id)
-                session.merge(
+                    repository.no_best(session, scope, task.id)
+                repository.put(
+                    session,
+                    scope,
                     CheckpointRow(
                         task_id=task.id,
                         step=saved.step,
@@ -29,10 +34,10 @@ def hear(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[
                         metrics=saved.metrics,
                         is_best=saved.best,
                         created_at=event.time,
-                    )
+                    ),
                 )
             case CheckpointRemoved() as removed:
-                gone = session.get(CheckpointRow, (task.id, removed.step))
+                gone = repository.find(session, scope, task.id, removed.step)
                 if gone is not None:
                     session.delete(gone)
 

@@ -14,7 +14,7 @@ from tunesmith_platform import examples
 from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion, ReportService
 from tunesmith_platform.datasets.service import DatasetService, NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload, UploadService
-from tunesmith_platform.http import After, Limit, UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_before, say_made, services_of
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.routing import ApiRoute, large_body
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
@@ -55,12 +55,12 @@ _FOUND = made_before(examples.DATASET, "Its newest version has these bytes alrea
 )
 def list_datasets(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: After = None,
     limit: Limit = 100,
 ) -> views.Page[DatasetView]:
     """List data sets by name, each with its newest version."""
-    return services.datasets.page(after, limit)
+    return services.datasets.page(scope, after, limit)
 
 
 @router.post(
@@ -73,13 +73,13 @@ def register_dataset(
     new: Annotated[NewDataset, examples.new_dataset_body()],
     response: Response,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> DatasetView:
     """Register a file by its path or URI, as a new data set or the next version of one.
 
     A path stays where it is, and is refused when its bytes have changed; what a URI names is copied into the storage.
     """
-    dataset, made = services.datasets.register(new)
+    dataset, made = services.datasets.register(scope, new)
     return _entered(dataset, made, response)
 
 
@@ -96,7 +96,7 @@ def run_operation(
     new: Annotated[NewDataTask, examples.new_data_task_body()],
     response: Response,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     idempotency_key: IdempotencyKey = None,
 ) -> views.TaskView:
     """Run an operation on data sets as a task: load (files, a folder, a bucket, the Hub), filter, map, split, ...
@@ -104,7 +104,7 @@ def run_operation(
     Its rows become the next version of a data set, which says what it was made of. The task is listed, followed,
     stopped and done again (`:continue`) like any other. Nothing that comes with a data set is ever run.
     """
-    task, is_new = services.tasks.create(new.as_task(), user, idempotency_key, body=sent_as("data", new))
+    task, is_new = services.tasks.create(scope, new.as_task(), idempotency_key, body=sent_as("data", new))
     say_made(response, is_new, f"/v1/tasks/{task.id}")
     return task
 
@@ -113,7 +113,7 @@ def run_operation(
     "/schema/datasets",
     responses=answers({"filter": {"title": "FilterSpec", "type": "object", "properties": {}}}, 401),
 )
-def schema_datasets(_user: UserDep) -> dict[str, dict[str, Any]]:
+def schema_datasets(scope: ScopeDep) -> dict[str, dict[str, Any]]:
     """JSON Schema of each operation's parameters, with labels, groups, folds and visibility rules."""
     return {name: form_schema(spec) for name, spec in OPERATIONS.items()}
 
@@ -124,14 +124,14 @@ def schema_datasets(_user: UserDep) -> dict[str, dict[str, Any]]:
     responses=answers(examples.DATA_REPORT, 401, 404, 422),
 )
 def validate_data(
-    question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, _user: UserDep
+    question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, scope: ScopeDep
 ) -> Response:
     """Read a file, and say what it holds and what is wrong with it: each bad row with its place, reason and beginning.
 
     Takes 20 seconds at most; what was not read by then is said to be missing. `tunesmith data validate` reads a file of
     any size on its own machine.
     """
-    return Response(services.reports.validate(question), media_type=_JSON)
+    return Response(services.reports.validate(scope, question), media_type=_JSON)
 
 
 @router.post(
@@ -142,18 +142,18 @@ def validate_data(
 def preview_data(
     question: Annotated[PreviewQuestion, examples.preview_question_body()],
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> Response:
     """Show rows as they would be trained: what the chat template writes, and what becomes of each token."""
-    return Response(services.reports.preview(question), media_type=_JSON)
+    return Response(services.reports.preview(scope, question), media_type=_JSON)
 
 
 @router.get(
     "/datasets/{dataset}", response_model=DatasetView, responses=answers(examples.DATASET, 401, 404, 422)
 )
-def show_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> DatasetView:
+def show_dataset(dataset: Dataset, services: ServicesDep, scope: ScopeDep) -> DatasetView:
     """Show a data set with its versions."""
-    return services.datasets.get(dataset)
+    return services.datasets.get(scope, dataset)
 
 
 @router.delete(
@@ -161,15 +161,15 @@ def show_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> Dat
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 404, 409, 422),
 )
-def remove_dataset(dataset: Dataset, services: ServicesDep, _user: UserDep) -> None:
+def remove_dataset(dataset: Dataset, services: ServicesDep, scope: ScopeDep) -> None:
     """Remove a data set, or one version. Bytes that were uploaded go with the last version that has them."""
-    services.datasets.remove(dataset)
+    services.datasets.remove(scope, dataset)
 
 
 @router.get("/uploads", response_model=views.Page[UploadView], responses=answers(examples.UPLOADS, 401))
-def list_uploads(services: ServicesDep, user: UserDep) -> views.Page[UploadView]:
+def list_uploads(services: ServicesDep, scope: ScopeDep) -> views.Page[UploadView]:
     """List your own uploads that are under way, oldest first."""
-    return views.Page(data=services.uploads.open(user), has_more=False, next=None)
+    return views.Page(data=services.uploads.open(scope), has_more=False, next=None)
 
 
 @router.post(
@@ -179,16 +179,16 @@ def list_uploads(services: ServicesDep, user: UserDep) -> views.Page[UploadView]
     responses=answers(examples.UPLOAD, 401, 422, 429, status=201),
 )
 def begin_upload(
-    new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, user: UserDep
+    new: Annotated[NewUpload, examples.new_upload_body()], services: ServicesDep, scope: ScopeDep
 ) -> UploadView:
     """Begin to send a file. Its pieces follow with `PUT`, and `:finish` makes it a version of a data set."""
-    return services.uploads.begin(new, user)
+    return services.uploads.begin(scope, new)
 
 
 @router.get("/uploads/{upload}", response_model=UploadView, responses=answers(examples.UPLOAD, 401, 404, 422))
-def show_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> UploadView:
+def show_upload(upload: UploadId, services: ServicesDep, scope: ScopeDep) -> UploadView:
     """How much of an upload has arrived: it goes on there after a broken line."""
-    return services.uploads.get(upload, user)
+    return services.uploads.get(scope, upload)
 
 
 @router.put(
@@ -212,12 +212,12 @@ async def send_piece(
     upload: UploadId,
     request: Request,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     offset: Annotated[int, Query(ge=0, le=2**53, description="Where in the file the piece begins.")],
 ) -> UploadView:
     """Send a piece of a file, of 32 MB at most. The same piece again changes nothing."""
     data = await request.body()
-    return await run_in_threadpool(services.uploads.put, upload, user, offset, data)
+    return await run_in_threadpool(services.uploads.put, scope, upload, offset, data)
 
 
 @router.post(
@@ -226,9 +226,11 @@ async def send_piece(
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.DATASET, 401, 404, 409, 422, status=201) | _FOUND,
 )
-def finish_upload(upload: UploadId, response: Response, services: ServicesDep, user: UserDep) -> DatasetView:
+def finish_upload(
+    upload: UploadId, response: Response, services: ServicesDep, scope: ScopeDep
+) -> DatasetView:
     """Make a file that has arrived whole a version of its data set. Asked again, it answers the same."""
-    dataset, made = services.uploads.finish(upload, user)
+    dataset, made = services.uploads.finish(scope, upload)
     return _entered(dataset, made, response)
 
 
@@ -237,9 +239,9 @@ def finish_upload(upload: UploadId, response: Response, services: ServicesDep, u
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 404, 422),
 )
-def give_up_upload(upload: UploadId, services: ServicesDep, user: UserDep) -> None:
+def give_up_upload(upload: UploadId, services: ServicesDep, scope: ScopeDep) -> None:
     """Give an upload up; what has arrived of it is removed."""
-    services.uploads.give_up(upload, user)
+    services.uploads.give_up(scope, upload)
 
 
 def _entered(dataset: DatasetView, made: bool, response: Response) -> DatasetView:

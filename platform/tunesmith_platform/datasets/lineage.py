@@ -12,6 +12,7 @@ from tunesmith.spec.dataset import INTO
 from tunesmith_platform.datasets.versions import Kept, enter
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
 from tunesmith_platform.event_log.listeners import Listener
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import DataInputs
 
 
@@ -42,11 +43,13 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
     kept = Kept(
         made.path, made.sha256, [made.bytes, 0], True, f"task {task.id}", made.file_name, facts, lineage
     )
-    view, _ = enter(session, name, kept)
+    view, _ = enter(session, Scope.acting_for(task), name, kept)
     return f"{name}@{view.latest}"
 
 
-def hear(session: Session, task: TaskRow, _attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+def hear(
+    session: Session, _scope: Scope, task: TaskRow, _attempt: AttemptRow, events: Sequence[JobEvent]
+) -> None:
     """Enter the files that a job reports, and list the versions with their task."""
     for event in events:
         assert isinstance(event.payload, DatasetMade), "it registered for no other"

@@ -14,10 +14,11 @@ from tunesmith.rows.report.preview import MAX_ROWS
 from tunesmith.spec.given import Given
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import (
-    Datasets,
-    Models,
+    AllDatasets,
+    AllModels,
     check_further_paths,
     facts_of,
     find_file,
@@ -67,30 +68,30 @@ class PreviewQuestion(Given):
 class ReportService:
     """Reports and previews."""
 
-    def __init__(self, settings: Settings, models: Models, datasets: Datasets) -> None:
+    def __init__(self, settings: Settings, models: AllModels, datasets: AllDatasets) -> None:
         self._settings = settings
         self._models = models
         self._datasets = datasets
 
-    def validate(self, question: DataQuestion) -> bytes:
+    def validate(self, scope: Scope, question: DataQuestion) -> bytes:
         """What a file holds, and what is wrong with it: a `DataReport` as JSON.
 
         Raises:
             InvalidInput: Something that is named is not there, may not be read, or is of no use as a whole.
         """
         spec = self._spec(question.parameters)
-        evaluation = self._file(question.eval_file) if question.eval_file else None
+        evaluation = self._file(scope, question.eval_file) if question.eval_file else None
         return checks.validated(
-            self._file(question.file),
+            self._file(scope, question.file),
             spec,
             evaluation=evaluation,
-            model=self._model(question.model) if question.model else None,
-            tokenizer=self._tokenizer(spec),
+            model=self._model(scope, question.model) if question.model else None,
+            tokenizer=self._tokenizer(scope, spec),
             allowed_bad_percent=question.allowed_bad_percent,
             max_seconds=MAX_SECONDS,
         )
 
-    def preview(self, question: PreviewQuestion) -> bytes:
+    def preview(self, scope: Scope, question: PreviewQuestion) -> bytes:
         """Rows as they would be trained: a `DataPreview` as JSON.
 
         Raises:
@@ -99,10 +100,10 @@ class ReportService:
         """
         spec = self._spec(question.parameters)
         return checks.previewed(
-            self._file(question.file),
+            self._file(scope, question.file),
             spec,
-            self._model(question.model),
-            tokenizer=self._tokenizer(spec),
+            self._model(scope, question.model),
+            tokenizer=self._tokenizer(scope, spec),
             rows=question.rows,
             first=question.first,
         )
@@ -120,14 +121,14 @@ class ReportService:
         check_further_paths(spec, self._settings)
         return spec
 
-    def _file(self, given: str) -> Path:
-        return find_file(given, self._settings, self._datasets)[0]
+    def _file(self, scope: Scope, given: str) -> Path:
+        return find_file(given, self._settings, self._datasets.seen_by(scope))[0]
 
-    def _model(self, given: str) -> Path:
-        folder = find_model(given, self._settings, self._models)
+    def _model(self, scope: Scope, given: str) -> Path:
+        folder = find_model(given, self._settings, self._models.seen_by(scope))
         facts_of(folder)  # refuses what is no model
         return folder
 
-    def _tokenizer(self, spec: TrainSpec) -> Path | None:
+    def _tokenizer(self, scope: Scope, spec: TrainSpec) -> Path | None:
         named = spec.tokenizer_name_or_path
-        return find_model(named, self._settings, self._models) if named else None
+        return find_model(named, self._settings, self._models.seen_by(scope)) if named else None

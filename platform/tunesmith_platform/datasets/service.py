@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -31,6 +32,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
 from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import StoredFile
 
@@ -49,6 +51,21 @@ class NewDataset(Given):
     name: str | None = Field(None, pattern=DATASET_NAME, description="The file's own name when left out.")
 
 
+class SeenDatasets(NamedTuple):
+    """The registry as a scope sees it."""
+
+    registry: "DatasetService"
+    scope: Scope
+
+    def find(self, dataset: str) -> StoredFile:
+        """See `DatasetService.find`."""
+        return self.registry.find(self.scope, dataset)
+
+    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
+        """See `DatasetService.pinned`."""
+        return self.registry.pinned(self.scope, spec, fields)
+
+
 class DatasetService:
     """Data sets: register, list, show, remove, and find the file that a task names."""
 
@@ -59,16 +76,16 @@ class DatasetService:
 
     # --- what users do
 
-    def page(self, after: str | None = None, limit: int = 100) -> views.Page[DatasetView]:
+    def page(self, scope: Scope, after: str | None = None, limit: int = 100) -> views.Page[DatasetView]:
         """Data sets by name, each with its newest version."""
         with self._database.read() as session:
-            rows = repository.page(session, after, limit + 1)
-            newest = repository.newest(session, [row.id for row in rows])
+            rows = repository.page(session, scope, after, limit + 1)
+            newest = repository.newest(session, scope, [row.id for row in rows])
         shown = [dataset_view(row, [newest[row.id]]) for row in rows[:limit] if row.id in newest]
         more = len(rows) > limit
         return views.Page(data=shown, has_more=more, next=rows[limit - 1].name if more else None)
 
-    def get(self, dataset: str) -> DatasetView:
+    def get(self, scope: Scope, dataset: str) -> DatasetView:
         """A data set with all its versions, by id or name; `name@number` shows that version alone.
 
         Raises:
@@ -76,13 +93,15 @@ class DatasetService:
         """
         name, number = split(dataset)
         with self._database.read() as session:
-            row = repository.require(session, name)
-            found = repository.versions(session, row.id)
+            row = repository.require(session, scope, name)
+            found = repository.versions(session, scope, row.id)
             if number is not None:
-                return dataset_view(row, [repository.require_version(session, row, number)], found[0].number)
+                return dataset_view(
+                    row, [repository.require_version(session, scope, row, number)], found[0].number
+                )
         return dataset_view(row, list(found))
 
-    def register(self, new: NewDataset) -> tuple[DatasetView, bool]:
+    def register(self, scope: Scope, new: NewDataset) -> tuple[DatasetView, bool]:
         """Make a file the newest version of a data set; one with the same bytes as the newest is found, not made.
 
         Raises:
@@ -91,7 +110,7 @@ class DatasetService:
             TooLarge: It is larger than allowed.
         """
         if urlsplit(new.source).scheme not in ("", "file"):
-            return self._register_uri(new)
+            return self._register_uri(scope, new)
         path = allowed_path(str(local_path(new.source) or ""), self._settings.roots())
         if path.is_dir():
             raise InvalidData(
@@ -103,14 +122,15 @@ class DatasetService:
         self._refuse_large(path.stat().st_size)
         sha256, stamp = _sum(path)
         kept = Kept(str(path), sha256, stamp, False, str(path), file_name_of(path.name), kind.model_dump())
-        return self._enter(new.name or name_of(path.name), kept)
+        return self._enter(scope, new.name or name_of(path.name), kept)
 
     def take(
-        self, name: str, file: Path, file_name: str, sha256: str | None, source: str
+        self, scope: Scope, name: str, file: Path, file_name: str, sha256: str | None, source: str
     ) -> tuple[DatasetView, bool]:
         """Make a file that we hold the newest version of a data set; it is moved into the storage.
 
         Args:
+            scope: Whose it becomes.
             name: The data set's name.
             file: The file; consumed unless it is refused.
             file_name: What its user calls it: the ending tells CSV and text.
@@ -137,7 +157,7 @@ class DatasetService:
                 path = self._store(named.parent, found, file_name)
                 try:
                     entered = self._enter(
-                        name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
+                        scope, name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
                     )
                 except Exception:
                     _bring_back(path, named)
@@ -150,7 +170,7 @@ class DatasetService:
             discard(folder, _OWNER)
         return entered
 
-    def remove(self, dataset: str) -> None:
+    def remove(self, scope: Scope, dataset: str) -> None:
         """Take a data set, or one version of it, from the registry; bytes that only it had are removed.
 
         Raises:
@@ -159,22 +179,22 @@ class DatasetService:
         """
         name, number = split(dataset)
         with self._lock:
-            for place, file_name in self._take_out(name, number):
+            for place, file_name in self._take_out(scope, name, number):
                 # The place is named by the hash of what it holds: the one file that the version had.
                 remove_names(open_storage(self._settings.storage_uri), f"{FOLDER}/{place}", file_name)
                 discard_file(self._cache(place) / file_name)
                 remove_empty(self._cache(place))
 
-    def _take_out(self, name: str, number: int | None) -> list[tuple[str, str]]:
+    def _take_out(self, scope: Scope, name: str, number: int | None) -> list[tuple[str, str]]:
         """Remove rows; answers the places, and the names, of bytes that nobody has any more."""
         orphans: list[tuple[str, str]] = []
         with self._database.write() as session:
-            row = repository.require(session, name)
-            every = list(repository.versions(session, row.id))
-            going = every if number is None else [repository.require_version(session, row, number)]
+            row = repository.require(session, scope, name)
+            every = list(repository.versions(session, scope, row.id))
+            going = every if number is None else [repository.require_version(session, scope, row, number)]
             for version in going:
-                self._refuse_read(session, row, version)
-                if version.is_copied and not repository.is_shared(session, version):
+                self._refuse_read(session, scope, row, version)
+                if version.is_copied and not repository.is_shared(session, scope, version):
                     orphans.append((place_of(version.sha256, version.file_name), version.file_name))
                 session.delete(version)
                 session.flush()
@@ -184,16 +204,22 @@ class DatasetService:
 
     # --- what tasks ask
 
-    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
+    def seen_by(self, scope: Scope) -> "SeenDatasets":
+        """The registry as a scope sees it, for those who look for files and know nothing of scopes."""
+        return SeenDatasets(self, scope)
+
+    def pinned(self, scope: Scope, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
         """Of those parameters that name a data set: the version that they mean now, which may be another one later.
 
         Raises:
             InvalidInput: There is no such data set.
         """
         given = {name: getattr(spec, name, None) for name in fields}
-        return {name: self.find(value).version for name, value in given.items() if value and is_name(value)}
+        return {
+            name: self.find(scope, value).version for name, value in given.items() if value and is_name(value)
+        }
 
-    def find(self, dataset: str) -> StoredFile:
+    def find(self, scope: Scope, dataset: str) -> StoredFile:
         """The file of `name`, `name@number` or an id, on this machine and with its own bytes.
 
         Raises:
@@ -202,8 +228,8 @@ class DatasetService:
         name, number = split(dataset)
         try:
             with self._database.read() as session:
-                row = repository.require(session, name)
-                version = repository.require_version(session, row, number)
+                row = repository.require(session, scope, name)
+                version = repository.require_version(session, scope, row, number)
         except NotFound as error:
             raise InvalidData(
                 error.message,
@@ -238,7 +264,7 @@ class DatasetService:
         root = local_path(self._settings.storage_uri)
         return str(root / place / file_name) if root else f"{self._settings.storage_uri}/{place}/{file_name}"
 
-    def _register_uri(self, new: NewDataset) -> tuple[DatasetView, bool]:
+    def _register_uri(self, scope: Scope, new: NewDataset) -> tuple[DatasetView, bool]:
         uri = allowed_uri(new.source, self._settings.allowed_uris)
         folder, _, file_name = uri.rpartition("/")
         part = self.scratch() / new_id("fetch")
@@ -246,24 +272,30 @@ class DatasetService:
             open_storage(folder).get_file(file_name, part)
             self._refuse_large(part.stat().st_size)
             return self.take(
-                new.name or name_of(file_name), part, file_name_of(file_name), sha256=None, source=uri
+                scope, new.name or name_of(file_name), part, file_name_of(file_name), sha256=None, source=uri
             )
         except FileNotFoundError:
             raise InvalidData(f"There is no file `{uri}`.", hint="Check the bucket and the key.") from None
         finally:
             discard_file(part)
 
-    def _enter(self, name: str, kept: Kept) -> tuple[DatasetView, bool]:
+    def _enter(self, scope: Scope, name: str, kept: Kept) -> tuple[DatasetView, bool]:
         # Another process may take the name, or the number, at the same moment.
-        return self._database.retry_on_conflict(lambda session: enter(session, name, kept))
+        return self._database.retry_on_conflict(lambda session: enter(session, scope, name, kept))
 
-    def _refuse_read(self, session: Session, row: DatasetRow, version: DatasetVersionRow) -> None:
+    def _refuse_read(
+        self, session: Session, scope: Scope, row: DatasetRow, version: DatasetVersionRow
+    ) -> None:
         path = str(self._local_path(version)) if version.is_copied else version.path
-        task = repository.live_task_reading(session, path)
+        task = repository.live_task_reading(session, scope, path)
         if task is not None:
             raise Conflict(
-                f"Task `{task.name}` reads `{row.name}@{version.number}` and is {task.state}.",
-                hint=f"Wait for it, or stop it first: `tunesmith stop {task.id}`.",
+                f"Task `{task.name}` reads `{row.name}@{version.number}` and is {task.state}."
+                if scope.sees(task.owner, task.project)
+                else f"A task of another user reads `{row.name}@{version.number}`.",
+                hint=f"Wait for it, or stop it first: `tunesmith stop {task.id}`."
+                if scope.sees(task.owner, task.project)
+                else "Wait for it.",
             )
 
     def _refuse_large(self, size: int) -> None:

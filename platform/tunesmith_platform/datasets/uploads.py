@@ -24,6 +24,7 @@ from tunesmith_platform.datasets import repository
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import UploadRow
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
 
 MAX_OPEN = 16
@@ -59,7 +60,7 @@ class UploadService:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
-    def begin(self, new: NewUpload, owner: str) -> UploadView:
+    def begin(self, scope: Scope, new: NewUpload) -> UploadView:
         """Begin an upload of a user's.
 
         Raises:
@@ -71,14 +72,14 @@ class UploadService:
         free = shutil.disk_usage(self._datasets.scratch()).free - _SPARE_BYTES
         with self._database.write() as session:
             advisory_lock(session, "uploads")
-            waiting = repository.open_uploads(session)
+            waiting = repository.open_uploads(session, INSTALLATION)  # they share one disk
             room = min(self._settings.max_dataset_bytes, free - sum(map(self._missing, waiting)))
             if new.bytes > room:
                 raise TooLarge(
                     f"The file has {new.bytes} bytes; at most {max(0, room)} can be taken now.",
                     hint="Lay it into an allowed folder of the server, and register its path.",
                 )
-            own = [row for row in waiting if row.owner == owner]
+            own = repository.open_uploads(session, scope.own())
             if len(own) >= MAX_OPEN:
                 raise TooManyRequests(f"You have {MAX_OPEN} uploads open already.", hint=_WAY_OUT)
             promised = new.bytes + sum(row.bytes for row in own)
@@ -89,36 +90,36 @@ class UploadService:
                     hint=_WAY_OUT,
                 )
             row = UploadRow(
+                **scope.stamp(),
                 id=new_id("upload"),
                 name=new.name or name_of(file_name),
                 file_name=file_name,
                 bytes=new.bytes,
                 sha256=new.sha256,
-                owner=owner,
                 created_at=now(),
             )
             session.add(row)
         self._part(row.id).touch(mode=0o600)
         return self._view(row)
 
-    def open(self, owner: str) -> list[UploadView]:
+    def open(self, scope: Scope) -> list[UploadView]:
         """A user's uploads that became nothing yet, oldest first."""
         self._give_up_old()
         with self._database.read() as session:
-            return [self._view(row) for row in repository.open_uploads(session) if row.owner == owner]
+            return [self._view(row) for row in repository.open_uploads(session, scope.own())]
 
-    def get(self, upload_id: str, owner: str) -> UploadView:
+    def get(self, scope: Scope, upload_id: str) -> UploadView:
         """How far an upload is. Others' are as if they were not there: here, and wherever one is named."""
-        return self._view(self._require(upload_id, owner))
+        return self._view(self._require(scope, upload_id))
 
-    def put(self, upload_id: str, owner: str, offset: int, data: bytes) -> UploadView:
+    def put(self, scope: Scope, upload_id: str, offset: int, data: bytes) -> UploadView:
         """Take a piece; the same piece again changes nothing.
 
         Raises:
             Conflict: Bytes before it are missing; `details` has the `offset` to go on at.
             InvalidInput: It reaches beyond the promised size.
         """
-        row = self._require(upload_id, owner)
+        row = self._require(scope, upload_id)
         if offset + len(data) > row.bytes:
             raise InvalidInput(
                 f"The piece ends at byte {offset + len(data)}; the file was promised to have {row.bytes}.",
@@ -126,7 +127,7 @@ class UploadService:
                 hint="Begin a new upload when the file has grown.",
             )
         with self._own(upload_id):
-            row = self._require(upload_id, owner)  # it may have been finished or given up meanwhile
+            row = self._require(scope, upload_id)  # it may have been finished or given up meanwhile
             if row.dataset_id is not None:
                 return self._view(row)
             part = self._part(upload_id)
@@ -148,18 +149,18 @@ class UploadService:
                 os.close(handle)
         return self._view(row)
 
-    def finish(self, upload_id: str, owner: str) -> tuple[DatasetView, bool]:
+    def finish(self, scope: Scope, upload_id: str) -> tuple[DatasetView, bool]:
         """Make what has arrived a version of its data set; asked again, it answers the same.
 
         Raises:
             Conflict: Bytes are missing.
             InvalidData: The bytes are not those that were promised, or hold no rows that can be read.
         """
-        row = self._require(upload_id, owner)
+        row = self._require(scope, upload_id)
         with self._own(upload_id):
-            row = self._require(upload_id, owner)
+            row = self._require(scope, upload_id)
             if row.dataset_id is not None:
-                return self._datasets.get(row.dataset_id), False
+                return self._datasets.get(scope, row.dataset_id), False
             part = self._part(upload_id)
             arrived = _size(part)
             if arrived < row.bytes:
@@ -168,16 +169,18 @@ class UploadService:
                     hint="Go on at `details.offset`.",
                     details={"offset": arrived},
                 )
-            view, made = self._datasets.take(row.name, part, row.file_name, row.sha256, source="upload")
+            view, made = self._datasets.take(
+                scope, row.name, part, row.file_name, row.sha256, source="upload"
+            )
             with self._database.write() as session:
-                stored = session.get(UploadRow, upload_id)
+                stored = repository.upload(session, scope.own(), upload_id)
                 if stored is not None:
                     stored.dataset_id = view.id
             return view, made
 
-    def give_up(self, upload_id: str, owner: str) -> None:
+    def give_up(self, scope: Scope, upload_id: str) -> None:
         """Remove what has arrived."""
-        self._require(upload_id, owner)
+        self._require(scope, upload_id)
         with self._own(upload_id):  # a piece that is being written would leave a file that is nobody's
             self._remove(upload_id)
 
@@ -185,7 +188,7 @@ class UploadService:
 
     def _give_up_old(self) -> None:
         with self._database.read() as session:
-            old = repository.uploads_before(session, now() - KEPT)
+            old = repository.uploads_before(session, INSTALLATION, now() - KEPT)
         for row in old:
             moved = self._moved_at(row)
             if row.dataset_id is None and moved >= now() - KEPT:
@@ -199,7 +202,7 @@ class UploadService:
 
     def _remove(self, upload_id: str) -> None:
         with self._database.write() as session:
-            row = session.get(UploadRow, upload_id)
+            row = repository.upload(session, INSTALLATION, upload_id)
             if row is not None:
                 session.delete(row)
         discard_file(self._part(upload_id))
@@ -209,10 +212,10 @@ class UploadService:
     def _missing(self, row: UploadRow) -> int:
         return max(0, row.bytes - _size(self._part(row.id)))
 
-    def _require(self, upload_id: str, owner: str) -> UploadRow:
+    def _require(self, scope: Scope, upload_id: str) -> UploadRow:
         with self._database.read() as session:
-            row = session.get(UploadRow, upload_id)
-        if row is None or row.owner != owner:
+            row = repository.upload(session, scope.own(), upload_id)
+        if row is None:
             raise NotFound(f"There is no upload `{upload_id}`.", hint="Begin it again.")
         return row
 

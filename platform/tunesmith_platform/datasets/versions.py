@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import Session
 
 from tunesmith.dataset_views import DatasetView, VersionView
+from tunesmith.errors import Conflict
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
+from tunesmith_platform.scope import Scope
 
 
 class Kept(NamedTuple):
@@ -26,19 +28,33 @@ class Kept(NamedTuple):
     lineage: dict[str, Any] | None = None
 
 
-def enter(session: Session, name: str, kept: Kept) -> tuple[DatasetView, bool]:
+def enter(session: Session, scope: Scope, name: str, kept: Kept) -> tuple[DatasetView, bool]:
     """Make a file the newest version of a data set; one with the same bytes as the newest is found, not made.
 
     Returns:
         The data set, and whether the version is new.
+
+    Raises:
+        Conflict: The name is another user's.
     """
     moment = now()
-    row = repository.by_name(session, name)
+    row = repository.by_name(session, scope, name)
     if row is None:
-        row = DatasetRow(id=new_id("dataset"), name=name, numbers=0, created_at=moment, updated_at=moment)
+        if repository.by_name(session, scope.everything(), name) is not None:
+            raise Conflict(
+                f"Another user has a data set named `{name}`.", hint="Choose another name: `--name NAME`."
+            )
+        row = DatasetRow(
+            **scope.stamp(),
+            id=new_id("dataset"),
+            name=name,
+            numbers=0,
+            created_at=moment,
+            updated_at=moment,
+        )
         session.add(row)
         session.flush()
-    every = list(repository.versions(session, row.id))
+    every = list(repository.versions(session, scope, row.id))
     if every and every[0].sha256 == kept.sha256 and every[0].is_copied == kept.is_copied:
         return dataset_view(row, every), False
     row.numbers += 1

@@ -8,7 +8,7 @@ from tunesmith.estimate import EstimateView, MeasurementState
 from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.estimates.service import EstimateService
-from tunesmith_platform.http import UserDep, answers, services_of
+from tunesmith_platform.http import ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.derive import Templates
 from tunesmith_platform.tasks.kinds.registry import Kinds
@@ -44,7 +44,7 @@ def estimate_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     measure: Annotated[
         bool, Query(description="Take two real steps on the longest batch; answers 202 until they are taken.")
     ] = False,
@@ -53,8 +53,8 @@ def estimate_task(
 
     Takes the same body as a submit.
     """
-    training = services.kinds.of(new.kind).as_training(services.templates.complete(new))
-    return _answer(services.estimates.estimate(training, measure), response)
+    training = services.kinds.of(new.kind).as_training(services.templates.complete(scope, new))
+    return _answer(services.estimates.estimate(scope, training, measure), response)
 
 
 @router.get(
@@ -68,10 +68,10 @@ def show_estimate(
     ],
     response: Response,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> EstimateView:
     """Show an estimate that is measured, as far as it is."""
-    return _answer(services.estimates.measured(estimate_id), response)
+    return _answer(services.estimates.measured(scope, estimate_id), response)
 
 
 def _answer(view: EstimateView, response: Response) -> EstimateView:

@@ -1,7 +1,7 @@
 """Measured preflights: started, looked after when somebody asks, and kept for whatever would measure the same.
 
-One at a time, outside the tasks and their queue. The job ends itself at its limit; whoever asks next records what it
-left, or that it left nothing. Knows jobs and storage; knows nothing of formulas.
+One at a time on the whole installation, outside the tasks and their queue. The job ends itself at its limit; whoever
+asks next records what it left, or that it left nothing. Knows jobs and storage; knows nothing of formulas.
 """
 
 import datetime as dt
@@ -27,6 +27,7 @@ from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.estimates import repository
 from tunesmith_platform.file_state import state_of
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.inputs import TrainInputs
@@ -48,14 +49,16 @@ class Measurements:
         self._jobs = jobs
         self._compute = compute
 
-    def find(self, spec: TrainSpec, inputs: TrainInputs) -> MeasurementView | None:
+    def find(self, scope: Scope, spec: TrainSpec, inputs: TrainInputs) -> MeasurementView | None:
         """What was measured of the same before; None when nothing was."""
         key = key_of(spec, inputs, self._compute.look())
         with self._database.read() as session:
-            row = repository.newest(session, key, [MeasurementState.DONE])
+            row = repository.newest(session, scope, key, [MeasurementState.DONE])
             return _view(row) if row else None
 
-    def measure(self, spec: TrainSpec, inputs: TrainInputs, tokenizer_path: str | None) -> MeasurementView:
+    def measure(
+        self, scope: Scope, spec: TrainSpec, inputs: TrainInputs, tokenizer_path: str | None
+    ) -> MeasurementView:
         """The measurement of a run: one that was made before, one under way, or a new one.
 
         Raises:
@@ -64,11 +67,12 @@ class Measurements:
         """
         key = key_of(spec, inputs, self._compute.look())
         with self._database.read() as session:
-            under_way = [row.id for row in repository.running(session)]
+            under_way = [row.id for row in repository.running(session, INSTALLATION)]
         for measurement_id in under_way:
-            self.get(measurement_id)  # it may be over and nobody asked
+            self.get(INSTALLATION, measurement_id)  # it may be over and nobody asked
         moment = now()
         row = MeasurementRow(
+            **scope.stamp(),
             id=new_id("measure"),
             key=key,
             state=MeasurementState.MEASURING.value,
@@ -81,15 +85,19 @@ class Measurements:
         )
         with self._database.write() as session:
             advisory_lock(session, "measurement")
-            found = repository.newest(session, key, [MeasurementState.DONE, MeasurementState.MEASURING])
+            found = repository.newest(
+                session, scope, key, [MeasurementState.DONE, MeasurementState.MEASURING]
+            )
             if found is not None:
                 return _view(found)
-            if others := repository.running(session):
+            if others := repository.running(session, INSTALLATION):
                 raise Conflict(
                     f"Another measurement, `{others[0].id}`, is under way.",
                     hint="Ask again when it has ended; it takes a few minutes at most.",
                 )
-            if tasks.count_open(session, Room.TRAIN) or tasks.count_open(session, Room.MODEL):
+            if tasks.count_open(session, INSTALLATION, Room.TRAIN) or tasks.count_open(
+                session, INSTALLATION, Room.MODEL
+            ):
                 raise Conflict(
                     "A task is running: a measurement beside it would measure both.",
                     hint="Ask again when it has ended, or take the estimate by formula.",
@@ -99,17 +107,17 @@ class Measurements:
         try:
             self._submit(row, tokenizer_path)
         except (TunesmithError, OSError) as error:
-            self._end(row.id, MeasurementState.FAILED, f"It could not be started: {error}")
+            self._end(scope, row.id, MeasurementState.FAILED, f"It could not be started: {error}")
             raise
         return view
 
-    def get(self, measurement_id: str) -> MeasurementView:
+    def get(self, scope: Scope, measurement_id: str) -> MeasurementView:
         """A measurement as it stands now.
 
         Raises:
             NotFound: There is none with this id.
         """
-        row = self.row(measurement_id)
+        row = self.row(scope, measurement_id)
         if row.state != MeasurementState.MEASURING:
             return _view(row)
         result = self._result(row)
@@ -119,23 +127,23 @@ class Measurements:
             result = self._result(row)  # it may have come while we looked
         if result is not None:
             state = MeasurementState.FAILED if result.error else MeasurementState.DONE
-            return self._end(row.id, state, result.error, result)
+            return self._end(scope, row.id, state, result.error, result)
         if is_late:
             self._kill(row.id)
             return self._end(
-                row.id, MeasurementState.FAILED, f"It took longer than {LIMIT.seconds // 60} minutes."
+                scope, row.id, MeasurementState.FAILED, f"It took longer than {LIMIT.seconds // 60} minutes."
             )
         is_gone = seen.status is JobStatus.ABSENT and now() - row.created_at > _GRACE
         if seen.status.is_over or is_gone:
             tail = self._jobs.log_tail(ray_job_id(row.id, 1), 5)
             words = seen.message or "the job ended without a result"
-            return self._end(row.id, MeasurementState.FAILED, f"{words}. {tail}".strip()[:2000])
+            return self._end(scope, row.id, MeasurementState.FAILED, f"{words}. {tail}".strip()[:2000])
         return _view(row)
 
-    def row(self, measurement_id: str) -> MeasurementRow:
+    def row(self, scope: Scope, measurement_id: str) -> MeasurementRow:
         """A measurement's own record."""
         with self._database.read() as session:
-            return repository.require(session, measurement_id)
+            return repository.require(session, scope, measurement_id)
 
     def _submit(self, row: MeasurementRow, tokenizer_path: str | None) -> None:
         document = ProbeDocument(
@@ -164,10 +172,15 @@ class Measurements:
             return  # it ends itself at its limit
 
     def _end(
-        self, measurement_id: str, state: MeasurementState, message: str, result: ProbeResult | None = None
+        self,
+        scope: Scope,
+        measurement_id: str,
+        state: MeasurementState,
+        message: str,
+        result: ProbeResult | None = None,
     ) -> MeasurementView:
         with self._database.write() as session:
-            row = repository.require(session, measurement_id)
+            row = repository.require(session, scope, measurement_id)
             if row.state == MeasurementState.MEASURING:
                 row.state, row.message, row.ended_at = state.value, message, now()
                 row.result = result.model_dump(mode="json") if result and not result.error else None

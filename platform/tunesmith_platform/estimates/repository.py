@@ -9,16 +9,18 @@ from tunesmith.errors import NotFound
 from tunesmith.estimate import MeasurementState
 from tunesmith.lifecycle import State
 from tunesmith.spec.kinds import Feature, supporting
+from tunesmith_platform.db.scoping import get, within
 from tunesmith_platform.db.tables import AttemptRow, MeasurementRow, TaskRow
+from tunesmith_platform.scope import Scope
 
 
-def require(session: Session, measurement_id: str) -> MeasurementRow:
+def require(session: Session, scope: Scope, measurement_id: str) -> MeasurementRow:
     """A measurement.
 
     Raises:
         NotFound: There is none with this id.
     """
-    row = session.get(MeasurementRow, measurement_id)
+    row = get(session, scope, MeasurementRow, measurement_id)
     if row is None:
         raise NotFound(
             f"There is no estimate `{measurement_id}`.", hint="Ask again with `tunesmith estimate --measure`."
@@ -26,7 +28,9 @@ def require(session: Session, measurement_id: str) -> MeasurementRow:
     return row
 
 
-def newest(session: Session, key: str, states: Sequence[MeasurementState]) -> MeasurementRow | None:
+def newest(
+    session: Session, scope: Scope, key: str, states: Sequence[MeasurementState]
+) -> MeasurementRow | None:
     """The newest measurement of a key in some states."""
     query = (
         select(MeasurementRow)
@@ -34,16 +38,16 @@ def newest(session: Session, key: str, states: Sequence[MeasurementState]) -> Me
         .order_by(MeasurementRow.id.desc())
         .limit(1)
     )
-    return session.scalars(query).first()
+    return session.scalars(within(query, scope, MeasurementRow)).first()
 
 
-def running(session: Session) -> Sequence[MeasurementRow]:
+def running(session: Session, scope: Scope) -> Sequence[MeasurementRow]:
     """The measurements under way: one at the most."""
     query = select(MeasurementRow).where(MeasurementRow.state == MeasurementState.MEASURING.value)
-    return session.scalars(query).all()
+    return session.scalars(within(query, scope, MeasurementRow)).all()
 
 
-def past_tasks(session: Session, model_path: str, limit: int = 20) -> Sequence[TaskRow]:
+def past_tasks(session: Session, scope: Scope, model_path: str, limit: int = 20) -> Sequence[TaskRow]:
     """The newest finished training tasks that started from a model."""
     query = (
         select(TaskRow)
@@ -55,10 +59,10 @@ def past_tasks(session: Session, model_path: str, limit: int = 20) -> Sequence[T
         .order_by(TaskRow.id.desc())
         .limit(limit)
     )
-    return session.scalars(query).all()
+    return session.scalars(within(query, scope, TaskRow)).all()
 
 
-def past_starts(session: Session, limit: int = 10) -> list[float]:
+def past_starts(session: Session, scope: Scope, limit: int = 10) -> list[float]:
     """Seconds from the submit to the first step of the newest attempts that came so far."""
     query = (
         select(AttemptRow.submitted_at, AttemptRow.training_started_at)
@@ -68,6 +72,6 @@ def past_starts(session: Session, limit: int = 10) -> list[float]:
     )
     return [
         (started - submitted).total_seconds()
-        for submitted, started in session.execute(query)
+        for submitted, started in session.execute(within(query, scope, AttemptRow))
         if submitted and started
     ]

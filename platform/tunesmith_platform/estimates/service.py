@@ -39,8 +39,9 @@ from tunesmith_platform.estimates.recommend import cheaper, sentence
 from tunesmith_platform.estimates.shapes import model_shape, setting_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import Datasets, Models, TrainInputs, check_train_inputs, facts_of
+from tunesmith_platform.tasks.inputs import AllDatasets, AllModels, TrainInputs, check_train_inputs, facts_of
 
 if TYPE_CHECKING:
     from tunesmith_platform.estimates.batches import Rows
@@ -75,8 +76,8 @@ class EstimateService:
         database: Database,
         settings: Settings,
         jobs: Jobs,
-        models: Models | None = None,
-        datasets: Datasets | None = None,
+        models: AllModels | None = None,
+        datasets: AllDatasets | None = None,
         *,
         compute: ComputeService | None = None,
     ) -> None:
@@ -90,10 +91,11 @@ class EstimateService:
         self._compute = compute or ComputeService(jobs, settings.ray_url)
         self._measurements = Measurements(database, settings, jobs, self._compute)
 
-    def estimate(self, spec: TrainSpec, measure: bool = False) -> EstimateView:
+    def estimate(self, scope: Scope, spec: TrainSpec, measure: bool = False) -> EstimateView:
         """What a task will take.
 
         Args:
+            scope: Whose models, data sets and past tasks it goes by.
             spec: The training that would be submitted.
             measure: Whether to measure it; the answer comes at once and says how far the measurement is.
 
@@ -104,30 +106,30 @@ class EstimateService:
         inputs = check_train_inputs(
             spec,
             self._settings,
-            self._models,
-            self._datasets,
+            self._models.seen_by(scope) if self._models else None,
+            self._datasets.seen_by(scope) if self._datasets else None,
             compute=self._compute.look(),
             with_rows=False,
         )
         run = self._run(spec, inputs)
         if measure:
             found: MeasurementView | None = self._measurements.measure(
-                spec, inputs, str(self._tokenizer(spec)) if self._tokenizer(spec) else None
+                scope, spec, inputs, str(self._tokenizer(spec)) if self._tokenizer(spec) else None
             )
         else:
-            found = self._measurements.find(spec, inputs)
-        return self._view(run, found)
+            found = self._measurements.find(scope, spec, inputs)
+        return self._view(scope, run, found)
 
-    def measured(self, measurement_id: str) -> EstimateView:
+    def measured(self, scope: Scope, measurement_id: str) -> EstimateView:
         """The estimate that a measurement belongs to, with what was measured as far as it is.
 
         Raises:
             NotFound: There is no measurement with this id.
         """
-        found = self._measurements.get(measurement_id)
-        row = self._measurements.row(measurement_id)
+        found = self._measurements.get(scope, measurement_id)
+        row = self._measurements.row(scope, measurement_id)
         run = self._run(TrainSpec.stored(row.spec), TrainInputs.model_validate(row.inputs))
-        return self._view(run, found)
+        return self._view(scope, run, found)
 
     def close(self) -> None:
         """End what counts in the background."""
@@ -171,13 +173,13 @@ class EstimateService:
             evaluation = self._counting().counts(replace(source, file=Path(inputs.eval_path))).rows
         return rows_of(spec, counts, evaluation, Path(inputs.train_path).name)
 
-    def _view(self, run: _Run, found: MeasurementView | None) -> EstimateView:
+    def _view(self, scope: Scope, run: _Run, found: MeasurementView | None) -> EstimateView:
         is_done = found is not None and found.state is MeasurementState.DONE
         memory = _memory_view(formula.memory(run.shape, run.setting))
         ratio = 1.0
         if is_done and found is not None and found.peak_bytes:
             ratio = found.peak_bytes / memory.peak
-        time, factor = self._time(run, found if is_done else None)
+        time, factor = self._time(scope, run, found if is_done else None)
         settings = []
         for name, change, changed in cheaper(run.spec):
             other = setting_of(
@@ -253,12 +255,12 @@ class EstimateService:
         overhead = _STEP_OVERHEAD[setting.device] * run.shape.layers * setting.accumulation
         return operations / operations_a_second + moved / speed.moved_bytes(setting.device) + overhead
 
-    def _time(self, run: _Run, found: MeasurementView | None) -> tuple[SpeedView, float]:
+    def _time(self, scope: Scope, run: _Run, found: MeasurementView | None) -> tuple[SpeedView, float]:
         """The time, and by what the formula's own is to be multiplied for other settings."""
         by_formula = self._step_seconds(run, run.setting)
         with self._database.read() as session:
-            past = repository.past_tasks(session, run.inputs.model_path)
-            starts = repository.past_starts(session)
+            past = repository.past_tasks(session, scope, run.inputs.model_path)
+            starts = repository.past_starts(session, scope)
             facts = [(task.name, task.spec, task.progress or {}) for task in past]
         seconds, source = by_formula, speed.source_of(run.compute, run.setting.device)
         for name, spec, progress in facts:

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from tunesmith.events import Finished, JobEvent, TrainingStarted
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
+from tunesmith_platform.scope import Scope
 
-Hear = Callable[[Session, TaskRow, AttemptRow, Sequence[JobEvent]], None]
+Hear = Callable[[Session, Scope, TaskRow, AttemptRow, Sequence[JobEvent]], None]
 
 
 class Listener(NamedTuple):
@@ -43,9 +44,16 @@ class Listeners:
         """Whether events change more than the log and their task's progress."""
         return any(isinstance(event.payload, self._weighty) for event in events)
 
-    def tell(self, session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+    def tell(
+        self,
+        session: Session,
+        scope: Scope,
+        task: TaskRow,
+        attempt: AttemptRow,
+        events: Sequence[JobEvent],
+    ) -> None:
         """Hand each listener those of an attempt's new events that it registered for."""
         for one in self._listeners:
             heard = [event for event in events if isinstance(event.payload, one.kinds)]
             if heard:
-                one.hear(session, task, attempt, heard)
+                one.hear(session, scope, task, attempt, heard)

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from tunesmith.events import StateChanged
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import storable
+from tunesmith_platform.db.scoping import OutOfScope, expect, seen, within
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
+from tunesmith_platform.scope import Scope
 
 _EVENTS = cast(Table, EventRow.__table__)
 _TASKS = cast(Table, TaskRow.__table__)
@@ -115,24 +117,28 @@ _MOVE_ATTEMPT = (
 )
 
 
-def standings(session: Session, task_ids: Iterable[str]) -> dict[str, Standing]:
+def standings(session: Session, scope: Scope, task_ids: Iterable[str]) -> dict[str, Standing]:
     """Where tasks stand, their rows held until the transaction ends; those that are not there are left out."""
     # Always in one order: two transactions that hold several rows never wait for each other.
-    rows = session.connection().execute(_STANDING, {"ids": sorted(set(task_ids))})
+    rows = session.connection().execute(within(_STANDING, scope, TaskRow), {"ids": sorted(set(task_ids))})
     return {row.id: Standing(*row) for row in rows}
 
 
-def last_seqs(session: Session, attempts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def last_seqs(
+    session: Session, scope: Scope, attempts: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
     """How far attempts' reports are stored; attempts that are not there are left out.
 
     A query of its own: PostgreSQL reads only the rows that it locks as they are once it has them.
     """
-    rows = session.connection().execute(_LAST_SEQ, {"attempts": sorted(set(attempts))})
+    query = within(_LAST_SEQ, scope, AttemptRow)
+    rows = session.connection().execute(query, {"attempts": sorted(set(attempts))})
     return {(task_id, number): last_seq for task_id, number, last_seq in rows}
 
 
 def move(
     session: Session,
+    scope: Scope,
     tasks: Iterable[Standing],
     attempts: Mapping[tuple[str, int], int],
     moment: dt.datetime,
@@ -160,27 +166,35 @@ def move(
         }
         for task in tasks
     ]
-    connection.execute(_MOVE, moved)
+    connection.execute(within(_MOVE, scope, TaskRow), moved)
     if attempts:
         further = [
             {"of": of, "which": which, "last_seq": seq, "advanced": moment if of in advanced else None}
             for (of, which), seq in attempts.items()
         ]
-        connection.execute(_MOVE_ATTEMPT, further)
+        connection.execute(within(_MOVE_ATTEMPT, scope, AttemptRow), further)
 
 
-def move_unheard(session: Session, tasks: Sequence[Standing]) -> None:
+def move_unheard(session: Session, scope: Scope, tasks: Sequence[Standing]) -> None:
     """Write down where tasks stand of which somebody else spoke; see `move`."""
     moved = [
         {"of": task.id, "events": task.events, "folded": task.folded, "progress": task.progress}
         for task in tasks
     ]
     if moved:
-        session.connection().execute(_MOVE_UNHEARD, moved)
+        session.connection().execute(within(_MOVE_UNHEARD, scope, TaskRow), moved)
 
 
-def store(session: Session, entries: Sequence[Entry]) -> None:
-    """Put entries into the log."""
+def store(session: Session, scope: Scope, entries: Sequence[Entry]) -> None:
+    """Put entries into the log.
+
+    Raises:
+        OutOfScope: The task of one is another's.
+    """
+    if not scope.is_whole and {e.task_id for e in entries} - seen(
+        session, scope, TaskRow, (e.task_id for e in entries)
+    ):
+        raise OutOfScope
     # The payloads are JSON already: SQLAlchemy's types would parse and write them again, and psycopg would send
     # each row by itself. That is two thirds of a full batch's time.
     connection = session.connection()
@@ -202,30 +216,31 @@ def _sqlite_time(time: dt.datetime) -> str:
     return time.astimezone(dt.UTC).isoformat(" ", "microseconds")[:26]  # without its zone
 
 
-def append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
+def append_own(session: Session, scope: Scope, task: TaskRow, payload: dict[str, Any]) -> None:
     """Append something that the control plane itself says."""
+    expect(session, scope, task)
     task.events += 1
     session.flush()  # a new task's row comes before its first event
-    _append_own(session, task, payload)
+    _append_own(session, scope, task, payload)
 
 
-def append_first(session: Session, task: TaskRow, payload: StateChanged) -> None:
+def append_first(session: Session, scope: Scope, task: TaskRow, payload: StateChanged) -> None:
     """Append the first event of a task whose row counts it already."""
-    _append_own(session, task, payload.model_dump(mode="json"))
+    _append_own(session, scope, task, payload.model_dump(mode="json"))
 
 
-def _append_own(session: Session, task: TaskRow, payload: dict[str, Any]) -> None:
+def _append_own(session: Session, scope: Scope, task: TaskRow, payload: dict[str, Any]) -> None:
     text = storable(json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
-    store(session, [Entry(task.id, task.events, task.attempt, None, payload["kind"], now(), text)])
+    store(session, scope, [Entry(task.id, task.events, task.attempt, None, payload["kind"], now(), text)])
 
 
-def append_state(session: Session, task: TaskRow, payload: StateChanged) -> None:
+def append_state(session: Session, scope: Scope, task: TaskRow, payload: StateChanged) -> None:
     """Append a move to another state."""
-    append_own(session, task, payload.model_dump(mode="json"))
+    append_own(session, scope, task, payload.model_dump(mode="json"))
 
 
 def after(
-    session: Session, task_id: str, n: int, limit: int, kinds: Iterable[str] | None = None
+    session: Session, scope: Scope, task_id: str, n: int, limit: int, kinds: Iterable[str] | None = None
 ) -> Sequence[EventRow]:
     """Events with a number above `n`, oldest first."""
     query = (
@@ -233,34 +248,41 @@ def after(
     )
     if kinds:
         query = query.where(EventRow.kind.in_(list(kinds)))
-    return session.scalars(query).all()
+    return session.scalars(within(query, scope, EventRow)).all()
 
 
-def marks(session: Session, task_ids: Sequence[str]) -> list[Mark]:
+def marks(session: Session, scope: Scope, task_ids: Sequence[str]) -> list[Mark]:
     """How far the logs of tasks go; those that are not there are left out."""
-    rows = session.connection().execute(_MARKS, {"ids": list(task_ids)})
+    rows = session.connection().execute(within(_MARKS, scope, TaskRow), {"ids": list(task_ids)})
     return [Mark(*row) for row in rows]
 
 
-def stored_after(session: Session, task_id: str, n: int, limit: int, up_to: int) -> Iterator[Stored]:
+def stored_after(
+    session: Session, scope: Scope, task_id: str, n: int, limit: int, up_to: int
+) -> Iterator[Stored]:
     """Events with a number above `n` (and none above `up_to`), oldest first, read as they are asked for."""
     asked = {"of": task_id, "after": n, "up_to": up_to, "many": limit}
-    for row in session.connection().execute(_STORED_AFTER, asked, execution_options={"yield_per": 64}):
+    query = within(_STORED_AFTER, scope, EventRow)
+    for row in session.connection().execute(query, asked, execution_options={"yield_per": 64}):
         yield Stored(*row)
 
 
-def metrics_at(session: Session, task_id: str, steps: Collection[int], before: int) -> Sequence[EventRow]:
+def metrics_at(
+    session: Session, scope: Scope, task_id: str, steps: Collection[int], before: int
+) -> Sequence[EventRow]:
     """The metric events of some steps with numbers below `before`, oldest first. Looks at all that there are."""
-    return session.scalars(
+    query = (
         select(EventRow)
         .where(EventRow.task_id == task_id, EventRow.kind == "metrics", EventRow.n < before)
         .where(EventRow.payload["step"].as_integer().in_(list(steps)))
         .order_by(EventRow.n)
-    ).all()
+    )
+    return session.scalars(within(query, scope, EventRow)).all()
 
 
 def last_of_kind(
     session: Session,
+    scope: Scope,
     task_id: str,
     kind: str,
     limit: int,
@@ -279,4 +301,4 @@ def last_of_kind(
         query = query.where(EventRow.payload["level"].as_string().in_(list(level)))
     if before is not None:
         query = query.where(EventRow.n < before)
-    return list(reversed(session.scalars(query).all()))
+    return list(reversed(session.scalars(within(query, scope, EventRow)).all()))

@@ -14,7 +14,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.http import Limit, TaskId, UserDep, answers, bearer, services_of
+from tunesmith_platform.http import Limit, ScopeDep, TaskId, answers, bearer, services_of
 from tunesmith_platform.routing import SMALL_BYTES, ApiRoute, LargeRequest, admission
 from tunesmith_platform.sse import EventStream, Streams
 
@@ -107,7 +107,7 @@ def received(
 def events(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: Annotated[
         int, Query(ge=0, le=MAX_COUNT, description="Number of the last event already read.")
     ] = 0,
@@ -115,7 +115,7 @@ def events(
     kind: Annotated[list[str] | None, Query(description="Only these kinds of event.")] = None,
 ) -> views.Page[views.EventView]:
     """Read a task's event log, oldest first."""
-    return services.events.page(task_id, after, limit, kind)
+    return services.events.page(scope, task_id, after, limit, kind)
 
 
 @router.get(
@@ -126,7 +126,7 @@ def events(
 def logs(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     tail: Annotated[int, Query(ge=1, le=5000, description="Lines at the most.")] = 200,
     level: Annotated[
         list[Literal["debug", "info", "warning", "error"]] | None, Query(description="Only these levels.")
@@ -136,7 +136,7 @@ def logs(
     ] = None,
 ) -> views.Page[views.LogView]:
     """Read a task's log: its last lines, or those after an event."""
-    return services.events.logs(task_id, tail, level, after)
+    return services.events.logs(scope, task_id, tail, level, after)
 
 
 @router.get(
@@ -154,7 +154,7 @@ def logs(
 async def stream(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
     after: Annotated[
         int, Query(ge=0, le=MAX_COUNT, description="As `Last-Event-ID`, for clients that cannot set headers.")
@@ -164,5 +164,5 @@ async def stream(
     """Follow a task live. Reconnect with `Last-Event-ID` and nothing is missed or doubled."""
     if last_event_id is not None and not last_event_id.isdecimal():
         raise InvalidInput("`Last-Event-ID` is the number of an event.", field="Last-Event-ID")
-    reader = await services.feeds.reader(task_id, int(last_event_id) if last_event_id else after)
+    reader = await services.feeds.reader(scope, task_id, int(last_event_id) if last_event_id else after)
     return EventStream(reader, services.streams, accept_encoding)

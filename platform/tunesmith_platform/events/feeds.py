@@ -29,6 +29,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.event_log import repository
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Troubles, contained
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.sse import Chunk
 
 HELD_EVENTS = 256
@@ -205,7 +206,7 @@ class Feeds:
         self._troubles = Troubles(type(self).__name__)
         hub.tell(self._hear)
 
-    async def reader(self, task_id: str, after: int) -> Reader:
+    async def reader(self, scope: Scope, task_id: str, after: int) -> Reader:
         """A source of a task's events after a number.
 
         Raises:
@@ -218,9 +219,20 @@ class Feeds:
                 await feed.seen.wait()
         except TimeoutError:
             raise Unavailable("The database does not answer.", hint="Try again in a moment.") from None
-        if feed.is_gone:
+        if feed.is_gone or not await self._is_seen(scope, task_id):
             raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
         return Reader(self, task_id, after)
+
+    async def _is_seen(self, scope: Scope, task_id: str) -> bool:
+        """Whether a scope sees a task. A feed is read once for all who follow it, so each is asked at the door."""
+        if scope.is_whole:
+            return True
+        read = asyncio.get_running_loop().run_in_executor
+        return await read(self._historians, contained, functools.partial(self._marked, scope, task_id))
+
+    def _marked(self, scope: Scope, task_id: str) -> bool:
+        with self._database.read() as session:
+            return bool(repository.marks(session, scope, [task_id]))
 
     def feed(self, task_id: str) -> Feed:
         """A task's feed; it is read from now on."""
@@ -319,7 +331,7 @@ class Feeds:
 
             for start in range(0, len(task_ids), _MANY):
                 some = task_ids[start : start + _MANY]
-                found = repository.marks(session, some)
+                found = repository.marks(session, INSTALLATION, some)
                 looks |= {task_id: Look(is_gone=True) for task_id in some}
                 self._troubles.each(found, look, name=lambda row: f"{row.id}'s events")
         return looks
@@ -344,7 +356,7 @@ def _look_at(session: Session, task: repository.Mark, last: int | None) -> Look:
 def _frames(session: Session, task_id: str, after: int, up_to: int, max_bytes: int) -> list[Frame]:
     frames: list[Frame] = []
     size = 0
-    for row in repository.stored_after(session, task_id, after, _LOOK_EVENTS, up_to):
+    for row in repository.stored_after(session, INSTALLATION, task_id, after, _LOOK_EVENTS, up_to):
         frames.append(Frame(row.n, sse.frame(row.payload["kind"], row.n, _json(row))))
         size += len(frames[-1].data)
         if size >= max_bytes:

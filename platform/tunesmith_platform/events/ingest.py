@@ -27,10 +27,10 @@ from tunesmith.events import (
 from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
-from tunesmith_platform.db.tables import AttemptRow
 from tunesmith_platform.event_log import repository
 from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.event_log.repository import Entry, Standing
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
 
@@ -38,22 +38,25 @@ _SHOWN_METRICS = ("loss", "tokens_per_second")
 Addressed = tuple[str, Report]
 """A report, and the id of its task."""
 
-Fold = Callable[[Session, Standing, int, Sequence[JobEvent]], None]
+Fold = Callable[[Session, Scope, Standing, int, Sequence[JobEvent]], None]
 
 
 def take(
-    session: Session, reports: Sequence[Addressed], fold: Fold, listeners: Listeners
+    session: Session, scope: Scope, reports: Sequence[Addressed], fold: Fold, listeners: Listeners
 ) -> list[ReportReceipt | TunesmithError]:
     """Store reports, and answer each in its place; one that is refused changes nothing and harms no other.
 
     Args:
         session: The transaction.
+        scope: Of those who took the reports: their tokens were looked at.
         reports: They.
         fold: Folds what was measured into chunks.
         listeners: Who hears of events that say more than a number.
     """
-    standings = repository.standings(session, [task_id for task_id, _ in reports])
-    last_seqs = repository.last_seqs(session, [(task_id, report.attempt) for task_id, report in reports])
+    standings = repository.standings(session, scope, [task_id for task_id, _ in reports])
+    last_seqs = repository.last_seqs(
+        session, scope, [(task_id, report.attempt) for task_id, report in reports]
+    )
     refused: dict[int, TunesmithError] = {}
     fresh: dict[str, list[JobEvent]] = {}
     silent: dict[str, list[SilentWorker]] = {}
@@ -75,15 +78,17 @@ def take(
             advanced.add(task_id)
     told = [entry for task_id, workers in silent.items() for entry in _silent(standings[task_id], workers)]
     if told:
-        repository.store(session, told)
-    repository.move_unheard(session, [standings[task_id] for task_id in silent if task_id not in fresh])
+        repository.store(session, scope, told)
+    repository.move_unheard(
+        session, scope, [standings[task_id] for task_id in silent if task_id not in fresh]
+    )
     if fresh:
         written = [(standings[task_id], events) for task_id, events in fresh.items()]
-        _write(session, written, last_seqs, advanced, fold)
+        _write(session, scope, written, last_seqs, advanced, fold)
         for standing, events in written:
             if listeners.concern(events):
-                _follow(session, standing, events, listeners)
-    pinned = checkpoints.pinned_steps(session, list(fresh))
+                _follow(session, scope, standing, events, listeners)
+    pinned = checkpoints.pinned_steps(session, scope, list(fresh))
     return [
         refused.get(place)
         or ReportReceipt(
@@ -127,6 +132,7 @@ def _note_activity(progress: dict[str, Any], activity: Activity | None) -> bool:
 
 def _write(
     session: Session,
+    scope: Scope,
     fresh: Sequence[tuple[Standing, Sequence[JobEvent]]],
     last_seqs: Mapping[tuple[str, int], int],
     advanced: Collection[str],
@@ -140,17 +146,17 @@ def _write(
             entries.append(Entry(task.id, n, task.attempt, event.seq, payload.kind, event.time, text))
             _show(task.progress, payload)
     if entries:
-        repository.store(session, entries)
+        repository.store(session, scope, entries)
     for task, events in fresh:
         before = task.events
         task.events += len(events)
-        fold(session, task, before, events)
+        fold(session, scope, task, before, events)
     spoken = {
         (task.id, task.attempt): last_seqs[task.id, task.attempt]
         for task, events in fresh
         if events or task.id in advanced
     }
-    repository.move(session, [task for task, _ in fresh], spoken, now(), advanced)
+    repository.move(session, scope, [task for task, _ in fresh], spoken, now(), advanced)
 
 
 def _silent(task: Standing, workers: Sequence[SilentWorker]) -> list[Entry]:
@@ -184,10 +190,16 @@ def _show(progress: dict[str, Any], payload: JobPayload) -> None:
             progress |= {"best_step": payload.step}
 
 
-def _follow(session: Session, standing: Standing, events: Sequence[JobEvent], listeners: Listeners) -> None:
+def _follow(
+    session: Session,
+    scope: Scope,
+    standing: Standing,
+    events: Sequence[JobEvent],
+    listeners: Listeners,
+) -> None:
     """Do what follows from events beyond the log."""
-    task = tasks.require(session, standing.id)
-    attempt = session.get(AttemptRow, (task.id, standing.attempt))
+    task = tasks.require(session, scope, standing.id)
+    attempt = tasks.attempt_of(session, scope, task.id, standing.attempt)
     assert attempt is not None, "it was heard"
     for event in events:
         match event.payload:
@@ -197,6 +209,6 @@ def _follow(session: Session, standing: Standing, events: Sequence[JobEvent], li
                 attempt.finished = finished.model_dump(mode="json")
                 attempt.finished_at = now()
                 task.model_uri = finished.model_uri or task.model_uri
-    listeners.tell(session, task, attempt, events)
+    listeners.tell(session, scope, task, attempt, events)
     standing.desired = task.desired
     session.flush()

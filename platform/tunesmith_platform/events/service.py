@@ -15,13 +15,14 @@ from tunesmith.lifecycle import Desired
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
+from tunesmith_platform.db.tables import EventRow
 from tunesmith_platform.event_log import repository
 from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import ingest
 from tunesmith_platform.events.batching import Gathering
 from tunesmith_platform.events.ingest import Addressed, Fold
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.tasks import repository as tasks
 
 _MOST_KNOWN = 10_000
@@ -81,7 +82,7 @@ class EventService:
 
     def _find_attempt(self, secret: str, task_id: str, token: str) -> int:
         with self._database.read() as session:
-            task = session.get(TaskRow, task_id)
+            task = tasks.known(session, INSTALLATION, task_id)
             newest = task.attempt if task is not None else 0
         # A deleted task's job, too, is told that its task is gone, not that its token is wrong.
         for attempt in range(max(newest, _TRIED_ANYHOW), 0, -1):
@@ -126,7 +127,7 @@ class EventService:
     def _ingest(self, reports: Sequence[Addressed]) -> Sequence[ReportReceipt | Exception]:
         fold = self._folding()  # numpy comes with it: not while a lock is held
         with self._database.write() as session:
-            answers = ingest.take(session, reports, fold, self._listeners)
+            answers = ingest.take(session, INSTALLATION, reports, fold, self._listeners)
         for (task_id, report), answer in zip(reports, answers, strict=True):
             if report.events and isinstance(answer, ReportReceipt):
                 self.lag_seconds = max(0.0, (now() - report.events[-1].time).total_seconds())
@@ -151,9 +152,9 @@ class EventService:
             NotFound: No such task or attempt.
         """
         with self._database.read() as session:
-            task = tasks.require(session, task_id)
-            row = session.get(AttemptRow, (task_id, attempt))
-            pinned = checkpoints.pinned_steps(session, [task_id])
+            task = tasks.require(session, INSTALLATION, task_id)
+            row = tasks.attempt_of(session, INSTALLATION, task_id, attempt)
+            pinned = checkpoints.pinned_steps(session, INSTALLATION, [task_id])
         if own not in (attempt, task.attempt):
             raise _not_this_attempts()
         if row is None:
@@ -166,27 +167,27 @@ class EventService:
         )
 
     def page(
-        self, task_id: str, after: int, limit: int, kinds: Sequence[str] | None = None
+        self, scope: Scope, task_id: str, after: int, limit: int, kinds: Sequence[str] | None = None
     ) -> views.Page[views.EventView]:
         """Part of a task's log, oldest first."""
         with self._database.read() as session:
-            tasks.require(session, task_id)
-            rows = repository.after(session, task_id, after, limit + 1, kinds)
+            tasks.require(session, scope, task_id)
+            rows = repository.after(session, scope, task_id, after, limit + 1, kinds)
         return views.Page.of([event_view(row) for row in rows], limit, lambda event: event.n)
 
     def logs(
-        self, task_id: str, tail: int, levels: Sequence[str] | None, after: int | None
+        self, scope: Scope, task_id: str, tail: int, levels: Sequence[str] | None, after: int | None
     ) -> views.Page[views.LogView]:
         """Log lines: the last `tail`, or those after a number."""
         with self._database.read() as session:
-            tasks.require(session, task_id)
+            tasks.require(session, scope, task_id)
             if after is None:
                 rows: Sequence[EventRow] = repository.last_of_kind(
-                    session, task_id, "log", tail, level=levels
+                    session, scope, task_id, "log", tail, level=levels
                 )
                 more = False
             else:
-                found = repository.after(session, task_id, after, tail + 1, ["log"])
+                found = repository.after(session, scope, task_id, after, tail + 1, ["log"])
                 rows, more = found[:tail], len(found) > tail
         data = [
             views.LogView(

@@ -11,21 +11,21 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Select, case, select
 from sqlalchemy.orm import Session
 
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import DatabaseBusy, Unavailable
-from tunesmith.lifecycle import ENDS, State
-from tunesmith.spec.kinds import Feature, supporting
+from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, within
-from tunesmith_platform.mirror import artifact_links
+from tunesmith_platform.mirror import artifact_links, repository
 from tunesmith_platform.mirror.run_data import AGAIN, new_points, note, params, points_of, tags
+from tunesmith_platform.scope import INSTALLATION
+from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +123,12 @@ class Mirror(Loop):
         """See whether MLflow still knows its runs, and begin anew with those that it does not know."""
         if time.monotonic() - self._checked_at >= _CHECK_SECONDS and not self._doubted:
             with self._database.read() as session:
-                known = [*session.scalars(_known(oldest_first=False).limit(1))]
+                known = [*repository.with_run(session, INSTALLATION, oldest_first=False, limit=1)]
                 # The last one that is made again: while it is not there, the work is not done.
-                known += session.scalars(_known(oldest_first=True).limit(1))
+                known += repository.with_run(session, INSTALLATION, oldest_first=True, limit=1)
             if not all(self._is_known(task_id) for task_id in dict.fromkeys(known)):
                 with self._database.read() as session:
-                    self._doubted.extend(session.scalars(_known(oldest_first=False)))
+                    self._doubted.extend(repository.with_run(session, INSTALLATION, oldest_first=False))
                 logger.warning("MLflow has lost runs: looking through %s", len(self._doubted))
             self._worked(_SERVER)
             self._checked_at = time.monotonic()
@@ -147,14 +147,14 @@ class Mirror(Loop):
 
     def _is_known(self, task_id: str) -> bool:
         with self._database.read() as session:
-            row = session.get(MirrorRow, task_id)
+            row = repository.of_task(session, INSTALLATION, task_id)
         return row is None or row.run_id is None or self._tracking.knows(row.run_id)
 
     def _forget(self, task_id: str) -> None:
         """Begin a task's run anew."""
         logger.warning("%s: MLflow does not know its run; it is made again", task_id)
         with self._database.write() as session:
-            row = session.get(MirrorRow, task_id)
+            row = repository.of_task(session, INSTALLATION, task_id)
             if row is not None:
                 row.n, row.steps, row.is_described = 0, {}, False
                 row.experiment_id = row.run_id = row.run_artifact_uri = None
@@ -163,15 +163,8 @@ class Mirror(Loop):
 
     def _round(self) -> bool:
         """Bring every task that is behind forward; whether there is more to do at once."""
-        behind = (
-            select(TaskRow.id)
-            .join(MirrorRow, MirrorRow.task_id == TaskRow.id, isouter=True)
-            .where(TaskRow.kind.in_(supporting(Feature.RUN)), TaskRow.attempt > 0)
-            .where((MirrorRow.n.is_(None)) | (MirrorRow.n < TaskRow.events))
-            .order_by(case((TaskRow.state.in_(ENDS), 1), else_=0), TaskRow.id)
-        )
         with self._database.read() as session:
-            todo = session.scalars(behind).all()
+            todo = repository.behind(session, INSTALLATION)
         more = False
         for task_id in todo:
             if self._stop.is_set():
@@ -213,15 +206,15 @@ class Mirror(Loop):
     def _ensure_run(self, task: TaskRow) -> Run:
         with self._lock:
             with self._database.read() as session:
-                row = session.get(MirrorRow, task.id)
+                row = repository.of_task(session, INSTALLATION, task.id)
             if row is not None and row.run_id and row.experiment_id and row.run_artifact_uri:
                 return Run(row.experiment_id, row.run_id, row.run_artifact_uri)
             started = task.started_at or task.created_at
             run = self._tracking.ensure_run(task.project, task.id, task.name, int(started.timestamp() * 1000))
 
             def enter(session: Session) -> None:
-                row = session.get(MirrorRow, task.id)
-                if row is None and session.get(TaskRow, task.id) is not None:
+                row = repository.of_task(session, INSTALLATION, task.id)
+                if row is None and tasks.known(session, INSTALLATION, task.id) is not None:
                     row = MirrorRow(task_id=task.id, n=0, steps={}, is_described=False)
                     session.add(row)
                 if row is not None:
@@ -234,15 +227,18 @@ class Mirror(Loop):
     def _copy(self, task_id: str) -> bool:
         """Copy the next batch of a task's events; whether there may be more."""
         with self._database.read() as session:
-            task = session.get(TaskRow, task_id)
+            task = tasks.known(session, INSTALLATION, task_id)
         if task is None:
             return False
         run = self._ensure_run(task)
         with self._database.read() as session:
-            row, task = session.get(MirrorRow, task_id), session.get(TaskRow, task_id)
+            row, task = (
+                repository.of_task(session, INSTALLATION, task_id),
+                tasks.known(session, INSTALLATION, task_id),
+            )
             if row is None or task is None:  # deleted meanwhile
                 return False
-            batch = events.after(session, task_id, row.n, _BATCH)
+            batch = events.after(session, INSTALLATION, task_id, row.n, _BATCH)
         if not row.is_described:
             self._tracking.describe(run.run_id, params(task), tags(task) | note(task, self._platform_url))
         steps = dict(row.steps)
@@ -254,7 +250,7 @@ class Mirror(Loop):
                 artifact_links.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
-            kept = session.get(MirrorRow, task_id)
+            kept = repository.of_task(session, INSTALLATION, task_id)
             if kept is None or kept.run_id != run.run_id:  # deleted, or begun anew
                 return False
             kept.is_described = True
@@ -283,7 +279,7 @@ class Mirror(Loop):
         """
         payload = entry.payload
         with self._database.read() as session:
-            recent = events.last_of_kind(session, task.id, "metrics", _RECENT, before=entry.n)
+            recent = events.last_of_kind(session, INSTALLATION, task.id, "metrics", _RECENT, before=entry.n)
         # A model's metric is a point of its run too: the very point that is there, or the curve would get a second one.
         latest: dict[str, Point] = {}
         for measured in recent:
@@ -303,16 +299,10 @@ class Mirror(Loop):
     ) -> dict[str, Point]:
         """Those of `points` at some steps, as they were measured for the first time: those are in MLflow."""
         with self._database.read() as session:
-            measured = events.metrics_at(session, task_id, steps, before)
+            measured = events.metrics_at(session, INSTALLATION, task_id, steps, before)
         found: dict[str, Point] = {}
         for event in measured:
             for point in points_of(event):
                 if point.name in points and point.step == points[point.name].step:
                     found.setdefault(point.name, point)
         return found
-
-
-def _known(*, oldest_first: bool) -> Select[str]:
-    """The tasks whose runs MLflow was told of."""
-    order = MirrorRow.task_id if oldest_first else MirrorRow.task_id.desc()
-    return select(MirrorRow.task_id).where(MirrorRow.run_id.is_not(None)).order_by(order)

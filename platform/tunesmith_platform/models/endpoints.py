@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Response, status
 from tunesmith import views
 from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
-from tunesmith_platform.http import UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import ScopeDep, answers, made_before, say_made, services_of
 from tunesmith_platform.models.service import ModelChange, ModelService, NewModel
 from tunesmith_platform.routing import ApiRoute
 
@@ -29,9 +29,9 @@ Model = Annotated[
 
 
 @router.get("/models", response_model=views.Page[ModelView], responses=answers(examples.MODELS, 401))
-def list_models(services: ServicesDep, _user: UserDep) -> views.Page[ModelView]:
+def list_models(services: ServicesDep, scope: ScopeDep) -> views.Page[ModelView]:
     """List base models by name: those in the models folder, found by themselves, and those that were registered."""
-    return services.models.page()
+    return services.models.page(scope)
 
 
 @router.post(
@@ -45,26 +45,26 @@ def register_model(
     new: Annotated[NewModel, examples.new_model_body()],
     response: Response,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> ModelView:
     """Register a folder, or a pulled model by its hub id. What cannot be trained is refused, with the way out."""
-    model, made = services.models.register(new)
+    model, made = services.models.register(scope, new)
     say_made(response, made, f"/v1/models/{model.id}", is_keyed=False)
     return model
 
 
 @router.get("/models/{model}", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422))
-def show_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
+def show_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelView:
     """Show what a model's files say, its license, and the tasks that start from it."""
-    return services.models.get(model)
+    return services.models.get(scope, model)
 
 
 @router.post(
     "/models/{model}:check", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422)
 )
-def check_model(model: Model, services: ServicesDep, _user: UserDep) -> ModelView:
+def check_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelView:
     """Read all files of a model again. A changed size or time of change is noticed without this."""
-    return services.models.check(model)
+    return services.models.check(scope, model)
 
 
 @router.patch(
@@ -76,10 +76,10 @@ def change_model(
     model: Model,
     change: Annotated[ModelChange, examples.model_change_body()],
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> ModelView:
     """Rename a model. Tasks keep the folder they were given."""
-    return services.models.rename(model, change)
+    return services.models.rename(scope, model, change)
 
 
 @router.delete(
@@ -87,6 +87,6 @@ def change_model(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 404, 409, 422),
 )
-def forget_model(model: Model, services: ServicesDep, _user: UserDep) -> None:
+def forget_model(model: Model, services: ServicesDep, scope: ScopeDep) -> None:
     """Take a model from the registry. No file is deleted, ever."""
-    services.models.forget(model)
+    services.models.forget(scope, model)

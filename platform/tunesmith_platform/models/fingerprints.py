@@ -15,6 +15,7 @@ from tunesmith.fingerprint import FileSum, Stamp, changed, fingerprint, stamps, 
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ModelRow
 from tunesmith_platform.models import repository
+from tunesmith_platform.scope import INSTALLATION
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Fingerprints:
     def _read(self, model_id: str) -> ModelRow | None:
         """Read a model's files for its fingerprint, and note it; None when it was forgotten, or changes just now."""
         with self._database.read() as session:
-            row = session.get(ModelRow, model_id)
+            row = repository.find(session, INSTALLATION, model_id)
         if row is None:
             return None
         try:
@@ -82,7 +83,7 @@ class Fingerprints:
             logger.warning("%s: %s", row.path, error)
             return None
         with self._database.write() as session:
-            row = session.get(ModelRow, model_id)
+            row = repository.find(session, INSTALLATION, model_id)
             if row is None:
                 return None
             row.sums = {name: file.model_dump() for name, file in found.items()}
@@ -121,7 +122,7 @@ class Fingerprints:
     def _tell_late_tasks(self, *model_ids: str) -> None:
         """Tell the tasks that asked before their model was read, and were entered after it."""
         with self._database.write() as session:
-            for row in (session.get(ModelRow, model_id) for model_id in model_ids):
+            for row in (repository.find(session, INSTALLATION, model_id) for model_id in model_ids):
                 if row is not None and row.sha256 is not None:
                     _tell_tasks(session, row)
 
@@ -150,5 +151,5 @@ def _known_sums(row: ModelRow) -> dict[str, FileSum]:
 
 
 def _tell_tasks(session: Session, row: ModelRow) -> None:
-    for task in repository.live_tasks_without_sum(session, row.path):
+    for task in repository.live_tasks_without_sum(session, INSTALLATION, row.path):
         task.inputs = {**task.inputs, "model_sha256": row.sha256}

@@ -32,6 +32,7 @@ from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,21 @@ class _Look(NamedTuple):
     stamps: dict[str, Stamp]
 
 
+class SeenModels(NamedTuple):
+    """The registry as a scope sees it."""
+
+    registry: "ModelService"
+    scope: Scope
+
+    def find(self, name: str) -> Path | None:
+        """See `ModelService.find`."""
+        return self.registry.find(self.scope, name)
+
+    def sha256(self, folder: Path) -> str | None:
+        """See `ModelService.sha256`."""
+        return self.registry.sha256(self.scope, folder)
+
+
 class ModelService:
     """Base models: list, show, register, check, rename, forget. Never deletes a file."""
 
@@ -84,26 +100,26 @@ class ModelService:
         self._fingerprints = Fingerprints(database)
         self._answered: dict[Path, tuple[dict[str, Stamp], str]] = {}
 
-    def page(self) -> views.Page[ModelView]:
+    def page(self, scope: Scope) -> views.Page[ModelView]:
         """Every model by name, those in the models folder included."""
         self._find_new()
         with self._database.read() as session:
-            rows = repository.every(session)
-            counts = repository.count_tasks(session)
+            rows = repository.every(session, scope)
+            counts = repository.count_tasks(session, scope)
         data = []
         for found in rows:
-            row = self._fresh(found, at_once=0)
+            row = self._fresh(scope, found, at_once=0)
             data.append(self._view(row).model_copy(update={"task_count": counts.get(row.path, 0)}))
         return views.Page(data=data, has_more=False)
 
-    def get(self, model: str) -> ModelView:
+    def get(self, scope: Scope, model: str) -> ModelView:
         """A model by its id or name, with its license and the tasks that start from it."""
         self._find_new()
         with self._database.read() as session:
-            row = repository.require(session, model)
-        return self._detailed(self._fresh(row))
+            row = repository.require(session, scope, model)
+        return self._detailed(scope, self._fresh(scope, row))
 
-    def register(self, new: NewModel) -> tuple[ModelView, bool]:
+    def register(self, scope: Scope, new: NewModel) -> tuple[ModelView, bool]:
         """Register a folder, or a pulled model by its hub id; the same one again is found, not made twice.
 
         Returns:
@@ -128,21 +144,21 @@ class ModelService:
                 ],
             )
         self._find_new()
-        row, made = self._store(folder, look, name=new.name, from_hub=from_hub)
-        return self._detailed(self._fresh(row)), made
+        row, made = self._store(scope, folder, look, name=new.name, from_hub=from_hub)
+        return self._detailed(scope, self._fresh(scope, row)), made
 
-    def check(self, model: str) -> ModelView:
+    def check(self, scope: Scope, model: str) -> ModelView:
         """Read all files of a model again, whether they seem changed or not."""
         with self._database.read() as session:
-            found = repository.require(session, model)
+            found = repository.require(session, scope, model)
         look = self._look(Path(found.path), is_fresh=True)
         with self._database.write() as session:
-            row = repository.require(session, found.id)
+            row = repository.require(session, scope, found.id)
             row.sums = {}
             _note(row, look)
-        return self._detailed(self._fresh(row))
+        return self._detailed(scope, self._fresh(scope, row))
 
-    def rename(self, model: str, change: ModelChange) -> ModelView:
+    def rename(self, scope: Scope, model: str, change: ModelChange) -> ModelView:
         """Give a model another name. Tasks keep the folder they were given.
 
         Raises:
@@ -150,23 +166,23 @@ class ModelService:
         """
 
         def rename(session: Session) -> ModelRow:
-            row = repository.require(session, model)
-            other = repository.by_name(session, change.name)
+            row = repository.require(session, scope, model)
+            other = repository.by_name(session, scope.everything(), change.name)
             if other is not None and other.id != row.id:
                 raise _name_is_taken(change.name)
             row.name = change.name
             return row
 
-        return self._detailed(self._fresh(self._database.retry_on_conflict(rename)))
+        return self._detailed(scope, self._fresh(scope, self._database.retry_on_conflict(rename)))
 
-    def forget(self, model: str) -> None:
+    def forget(self, scope: Scope, model: str) -> None:
         """Take a model from the registry; its files stay.
 
         Raises:
             Conflict: It lies in the models folder, where it would be found again.
         """
         with self._database.write() as session:
-            row = repository.require(session, model)
+            row = repository.require(session, scope, model)
             if self._is_found(row.path) and Path(row.path).is_dir():
                 raise Conflict(
                     f"`{row.name}` lies in the models folder, where every model is found by itself.",
@@ -178,15 +194,19 @@ class ModelService:
 
     # --- what submits ask
 
-    def find(self, name: str) -> Path | None:
+    def seen_by(self, scope: Scope) -> "SeenModels":
+        """The registry as a scope sees it, for those who look for folders and know nothing of scopes."""
+        return SeenModels(self, scope)
+
+    def find(self, scope: Scope, name: str) -> Path | None:
         """The folder of the model with a name or a hub id; None when there is none."""
         if "\x00" in name:
             return None
         with self._database.read() as session:
-            row = repository.by_name(session, name) or repository.by_hub_id(session, name)
+            row = repository.by_name(session, scope, name) or repository.by_hub_id(session, scope, name)
         return Path(row.path) if row else None
 
-    def sha256(self, folder: Path) -> str | None:
+    def sha256(self, scope: Scope, folder: Path) -> str | None:
         """The fingerprint of a model's files as they are now; None while large ones are being read.
 
         A folder that is not registered is entered, so that its files are read once and not for every task; but what a
@@ -196,12 +216,12 @@ class ModelService:
         if answered is not None and answered[0] == stamps_of(folder):
             return answered[1]  # a thousand tasks of one model ask the database once
         with self._database.read() as session:
-            row = repository.by_path(session, str(folder))
+            row = repository.by_path(session, scope, str(folder))
         if row is None and not any(folder.is_relative_to(root) for root in self._settings.roots()):
             return self._fingerprints.of_result(folder)
         if row is None:
-            row, _ = self._store(folder, self._look(folder))
-        row = self._fresh(row)
+            row, _ = self._store(scope, folder, self._look(folder))
+        row = self._fresh(scope, row)
         if row.sha256 is not None:
             self._answered[folder] = known_stamps(row), row.sha256
         return row.sha256
@@ -253,20 +273,20 @@ class ModelService:
             return _Look(None, gone.body(), {})
 
     def _find_new(self) -> None:
-        """Enter the folders of the models folder that are not registered yet."""
+        """Enter the folders of the models folder that are not registered yet; they are the platform's own."""
         try:
             folders = [Path(entry.path) for entry in os.scandir(self._settings.models_dir) if entry.is_dir()]
         except OSError:
             return
         with self._database.read() as session:
-            known = {row.path for row in repository.every(session)}
+            known = {row.path for row in repository.every(session, INSTALLATION)}
         for folder in sorted(folders):
             real = Path(os.path.realpath(folder))
             if not folder.name.startswith(".") and str(real) not in known:
-                self._store(real, self._look(real))
+                self._store(INSTALLATION, real, self._look(real))
 
     def _store(
-        self, folder: Path, look: _Look, name: str | None = None, from_hub: str | None = None
+        self, scope: Scope, folder: Path, look: _Look, name: str | None = None, from_hub: str | None = None
     ) -> tuple[ModelRow, bool]:
         """The row of a folder, made when there is none.
 
@@ -276,7 +296,12 @@ class ModelService:
         of_hub = hub_id(folder) or from_hub
 
         def store(session: Session) -> tuple[ModelRow, bool]:
-            row = repository.by_path(session, str(folder))
+            row = repository.by_path(session, scope, str(folder))
+            if row is None and repository.by_path(session, scope.everything(), str(folder)) is not None:
+                raise Conflict(
+                    f"`{folder}` is registered by another user.",
+                    hint="Ask an administrator to share the model.",
+                )
             if row is not None:
                 if name not in (None, row.name):
                     raise Conflict(
@@ -284,11 +309,12 @@ class ModelService:
                         hint=f"Rename it: `tunesmith models rename {row.name} {name}`.",
                     )
                 return row, False
-            if name is not None and repository.by_name(session, name) is not None:
+            if name is not None and repository.by_name(session, scope.everything(), name) is not None:
                 raise _name_is_taken(name)
             row = ModelRow(
+                **scope.stamp(),
                 id=new_id("model"),
-                name=name or repository.free_name(session, folder.name or "model"),
+                name=name or repository.free_name(session, scope, folder.name or "model"),
                 hub_id=of_hub,
                 path=str(folder),
                 sums={},
@@ -300,7 +326,7 @@ class ModelService:
 
         return self._database.retry_on_conflict(store)
 
-    def _fresh(self, row: ModelRow, at_once: int | None = None) -> ModelRow:
+    def _fresh(self, scope: Scope, row: ModelRow, at_once: int | None = None) -> ModelRow:
         """A model's row as its files are now; only what has changed is read.
 
         Args:
@@ -314,7 +340,7 @@ class ModelService:
         if here != known_stamps(row):
             look = self._look(folder)
             with self._database.write() as session:
-                row = repository.require(session, row.id)
+                row = repository.require(session, scope, row.id)
                 _note(row, look)
         if row.facts is not None and row.sha256 is None:
             return self._fingerprints.complete(row, here, at_once)
@@ -350,11 +376,11 @@ class ModelService:
             checked_at=row.checked_at,
         )
 
-    def _detailed(self, row: ModelRow) -> ModelView:
+    def _detailed(self, scope: Scope, row: ModelRow) -> ModelView:
         view = self._view(row)
         with self._database.read() as session:
-            count = repository.count_tasks_of(session, row.path)
-            tasks = repository.tasks_of(session, row.path, _SHOWN_TASKS)
+            count = repository.count_tasks_of(session, scope, row.path)
+            tasks = repository.tasks_of(session, scope, row.path, _SHOWN_TASKS)
         uses = [ModelUse(id=task.id, name=task.name, state=State(task.state)) for task in tasks]
         text = license_text(Path(row.path)) if view.state is ModelState.READY else None
         return view.model_copy(update={"task_count": count, "tasks": uses, "license_text": text})

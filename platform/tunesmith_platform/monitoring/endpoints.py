@@ -12,8 +12,8 @@ from tunesmith.autopsy import Autopsy
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.auth import Keys
-from tunesmith_platform.http import Limit, OptionalKey, TaskId, UserDep, answers, bearer, services_of
-from tunesmith_platform.monitoring.following import WorkspaceFeed, WorkspaceReader
+from tunesmith_platform.http import Limit, OptionalKey, ScopeDep, TaskId, answers, bearer, services_of
+from tunesmith_platform.monitoring.following import WorkspaceFeeds, WorkspaceReader
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.monitoring.service import MonitoringService
@@ -29,7 +29,7 @@ class Services(Protocol):
     keys: Keys
     streams: Streams
     monitoring: MonitoringService
-    following: WorkspaceFeed
+    following: WorkspaceFeeds
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -71,13 +71,13 @@ Wanted = Annotated[LogQuery, Depends(_wanted)]
 def search_logs(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     wanted: Wanted,
     after: Annotated[int, Query(ge=0, le=MAX_COUNT, description="`next` of the page before.")] = 0,
     limit: Limit = 200,
 ) -> views.Page[views.LogView]:
     """Search a task's whole log, oldest line first."""
-    return services.monitoring.search(task_id, wanted, after, limit)
+    return services.monitoring.search(scope, task_id, wanted, after, limit)
 
 
 @router.get(
@@ -92,10 +92,10 @@ def search_logs(
     },
 )
 def download_logs(
-    task_id: TaskId, services: ServicesDep, _user: UserDep, wanted: Wanted
+    task_id: TaskId, services: ServicesDep, scope: ScopeDep, wanted: Wanted
 ) -> StreamingResponse:
     """Download a task's log as text: all of it, or what matches."""
-    parts = services.monitoring.download(task_id, wanted)
+    parts = services.monitoring.download(scope, task_id, wanted)
     attachment = f'attachment; filename="{task_id}.log"'
     return StreamingResponse(
         parts, media_type="text/plain; charset=utf-8", headers={"Content-Disposition": attachment}
@@ -107,9 +107,9 @@ def download_logs(
     response_model=Autopsy,
     responses=answers(examples.AUTOPSY, 401, 404, 422),
 )
-def autopsy(task_id: TaskId, services: ServicesDep, _user: UserDep) -> Autopsy:
+def autopsy(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> Autopsy:
     """Say why a task ended, whose fault it was, what its workers said last, and what to do next."""
-    return services.monitoring.autopsy(task_id)
+    return services.monitoring.autopsy(scope, task_id)
 
 
 @router.get(
@@ -126,7 +126,7 @@ def autopsy(task_id: TaskId, services: ServicesDep, _user: UserDep) -> Autopsy:
 )
 async def workspace(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     last_event_id: Annotated[
         str | None, Header(max_length=60, description="Go on after this position; else from the whole list.")
     ] = None,
@@ -141,7 +141,7 @@ async def workspace(
     Reconnect with `Last-Event-ID` and nothing is missed: where the position is not known any more (another server, too
     long ago), the whole list comes again.
     """
-    reader = WorkspaceReader(services.following, last_event_id or after)
+    reader = WorkspaceReader(services.following.of(scope), last_event_id or after)
     return EventStream(reader, services.streams, accept_encoding)
 
 

@@ -8,17 +8,23 @@ connection.
 import asyncio
 import contextlib
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.workspace import Listed, WorkspaceChange
 from tunesmith_platform import sse
+from tunesmith_platform.db.engine import Database
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.monitoring.workspace import Workspace
+from tunesmith_platform.scope import Scope
+from tunesmith_platform.settings import Settings
 from tunesmith_platform.sse import Chunk
 
+_Seen = tuple[frozenset[str] | None, frozenset[str] | None]
+"""Whose tasks a scope sees: `Scope.owners` and `Scope.projects`."""
 _HELD = 1000
 _POLL_SECONDS = 1.0
 """How often the feed looks by itself: another API process may have changed something."""
@@ -156,6 +162,38 @@ class WorkspaceFeed:
         self._chunks.clear()
         for reader in self._readers:
             reader.wake()
+
+
+class WorkspaceFeeds:
+    """The feeds of one process: one for all scopes that see the same tasks.
+
+    Args:
+        database: Knows the tasks.
+        settings: When a task is silent.
+        hub: Says that something has changed.
+        whole: The list of all tasks, for who sees everything.
+    """
+
+    def __init__(self, database: Database, settings: Settings, hub: Hub, whole: Workspace) -> None:
+        self._database = database
+        self._settings = settings
+        self._hub = hub
+        self._feeds: dict[_Seen, WorkspaceFeed] = {(None, None): WorkspaceFeed(whole, hub)}
+        self._lock = threading.Lock()
+
+    def of(self, scope: Scope) -> WorkspaceFeed:
+        """What a scope follows."""
+        seen = (scope.owners, scope.projects)
+        with self._lock:
+            if seen not in self._feeds:
+                workspace = Workspace(self._database, self._settings, scope)
+                self._feeds[seen] = WorkspaceFeed(workspace, self._hub)
+            return self._feeds[seen]
+
+    def close(self) -> None:
+        """End the threads."""
+        for feed in self._feeds.values():
+            feed.close()
 
 
 def _number(position: str) -> int:

@@ -16,14 +16,16 @@ from tunesmith.events import AnyPayload, Warned
 from tunesmith.lifecycle import State
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import EventRow, TaskRow
+from tunesmith_platform.db.tables import EventRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring import repository
 from tunesmith_platform.monitoring.detectors import EVENTS, Watch
 from tunesmith_platform.notifications import repository as notifications
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
@@ -78,20 +80,20 @@ class Monitor(Loop):
             silence: Seconds that passed besides those that did; for tests.
         """
         with self._database.read() as session:
-            running = dict(repository.running(session))
+            running = dict(repository.running(session, INSTALLATION))
         self._tasks = {task_id: task for task_id, task in self._tasks.items() if task_id in running}
         self.each(running, lambda task_id: self._look(task_id, running[task_id], silence))
 
     def _look(self, task_id: str, newest: int, silence: float) -> None:
         if task_id not in self._tasks:
             with self._database.read() as session:
-                start = repository.newest_before(session, task_id, EVENTS, _REPLAYED)
+                start = repository.newest_before(session, INSTALLATION, task_id, EVENTS, _REPLAYED)
             self._tasks[task_id] = _Task(n=start)
         task = self._tasks[task_id]
         warnings: list[tuple[int, Warned]] = []
         while task.n < newest:
             with self._database.read() as session:
-                batch = events.after(session, task_id, task.n, _BATCH, EVENTS)
+                batch = events.after(session, INSTALLATION, task_id, task.n, _BATCH, EVENTS)
             for row in batch:
                 # First of all: an event that cannot be looked at is not looked at again.
                 task.n = task.step_n = row.n
@@ -109,16 +111,16 @@ class Monitor(Loop):
 
     def _warn(self, task_id: str, warnings: list[tuple[int, Warned]]) -> None:
         with self._database.write() as session:
-            task = session.get(TaskRow, task_id, with_for_update=True)
+            task = tasks.known(session, INSTALLATION, task_id, locked=True)
             if task is None or task.state != State.RUNNING:
                 return
             new = [
                 warning
                 for n, warning in warnings
-                if not repository.is_warned(session, task_id, warning.code, after=n)
+                if not repository.is_warned(session, INSTALLATION, task_id, warning.code, after=n)
             ]
             for warning in new:
-                events.append_own(session, task, warning.model_dump(mode="json"))
+                events.append_own(session, INSTALLATION, task, warning.model_dump(mode="json"))
         for warning in new:
             logger.info("%s: %s", task_id, warning.code)
         self._hub.notify(task_id)
@@ -133,17 +135,19 @@ class Monitor(Loop):
         """
         moment, deleted = now(), 0
         with self._database.write() as session:
-            notifications.forget(session, moment - _DELIVERIES_KEPT, _SWEEP_BATCH)
+            notifications.forget(session, INSTALLATION, moment - _DELIVERIES_KEPT, _SWEEP_BATCH)
         days = self._settings.log_retention_days
         while days and not self._stop.is_set():
             with self._database.read() as session:
-                old = repository.old_log(session, moment - dt.timedelta(days=days), _SWEEP_BATCH)
+                old = repository.old_log(
+                    session, INSTALLATION, moment - dt.timedelta(days=days), _SWEEP_BATCH
+                )
             by_task: dict[str, list[int]] = {}
             for task_id, n in old:
                 by_task.setdefault(task_id, []).append(n)
             with self._database.write() as session:
                 for task_id, numbers in by_task.items():
-                    repository.remove(session, task_id, numbers)
+                    repository.remove(session, INSTALLATION, task_id, numbers)
             deleted += len(old)
             self._go_on()
             if len(old) < _SWEEP_BATCH:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import RowMapping, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from tunesmith.lifecycle import ENDS, Desired, State
+from tunesmith_platform.db.scoping import within
 from tunesmith_platform.db.tables import (
     AttemptRow,
     CheckpointRow,
@@ -16,7 +17,14 @@ from tunesmith_platform.db.tables import (
     MirrorRow,
     TaskRow,
 )
+from tunesmith_platform.scope import Scope
 
+_LISTED = (
+    TaskRow.id, TaskRow.kind, TaskRow.name, TaskRow.project, TaskRow.state, TaskRow.reason, TaskRow.message,
+    TaskRow.waits_for, TaskRow.priority, TaskRow.tags, TaskRow.attempt, TaskRow.events, TaskRow.progress,
+    TaskRow.heartbeat_at, TaskRow.created_at, TaskRow.started_at, TaskRow.ended_at,
+)  # fmt: skip
+_LIVE = [state.value for state in State if not state.is_terminal]
 _ENDED = [state.value for state in ENDS]
 
 
@@ -43,36 +51,37 @@ class LogQuery:
     until: dt.datetime | None = None
 
 
-def counts(session: Session) -> Counts:
+def counts(session: Session, scope: Scope) -> Counts:
     """What there is to measure, as it stands."""
-    queue, since = session.execute(
-        select(func.count(), func.min(TaskRow.created_at)).where(
-            TaskRow.state == State.PENDING, TaskRow.is_attempt_open.is_(False), TaskRow.desired == Desired.RUN
-        )
-    ).one()
-    heard = session.scalar(
-        select(func.min(TaskRow.heartbeat_at)).where(TaskRow.state.in_([State.RUNNING, State.STOPPING]))
+    waiting = select(func.count(), func.min(TaskRow.created_at)).where(
+        TaskRow.state == State.PENDING, TaskRow.is_attempt_open.is_(False), TaskRow.desired == Desired.RUN
     )
-    checkpoints, size = session.execute(select(func.count(), func.sum(CheckpointRow.bytes))).one()
-    behind = session.scalar(
+    queue, since = session.execute(within(waiting, scope, TaskRow)).one()
+    beats = select(func.min(TaskRow.heartbeat_at)).where(TaskRow.state.in_([State.RUNNING, State.STOPPING]))
+    saved = select(func.count(), func.sum(CheckpointRow.bytes))
+    checkpoints, size = session.execute(within(saved, scope, CheckpointRow)).one()
+    behind = (
         select(func.sum(TaskRow.events - func.coalesce(MirrorRow.n, 0)))
         .join(MirrorRow, MirrorRow.task_id == TaskRow.id, isouter=True)
         .where(TaskRow.attempt > 0)
     )
+    events = select(func.sum(TaskRow.events))
     return Counts(
         queue=queue,
         queued_since=since,
-        heard_least=heard,
-        events=int(session.scalar(select(func.sum(TaskRow.events))) or 0),
+        heard_least=session.scalar(within(beats, scope, TaskRow)),
+        events=int(session.scalar(within(events, scope, TaskRow)) or 0),
         checkpoints=checkpoints,
         checkpoint_bytes=int(size or 0),
-        mirror_behind=int(behind or 0),
+        mirror_behind=int(session.scalar(within(behind, scope, TaskRow)) or 0),
     )
 
 
-def log(session: Session, task_id: str, wanted: LogQuery, after: int, limit: int) -> Sequence[EventRow]:
+def log(
+    session: Session, scope: Scope, task_id: str, wanted: LogQuery, after: int, limit: int
+) -> Sequence[EventRow]:
     """The lines of a task's log after a number, oldest first."""
-    query = _lines(task_id, wanted).where(EventRow.n > after)
+    query = within(_lines(task_id, wanted).where(EventRow.n > after), scope, EventRow)
     return session.scalars(query.order_by(EventRow.n).limit(limit)).all()
 
 
@@ -91,28 +100,45 @@ def _lines(task_id: str, wanted: LogQuery) -> Select[EventRow]:
     return query
 
 
-def last_lines(session: Session, task_id: str, each: int, most: int) -> Iterator[tuple[str, list[EventRow]]]:
+def last_lines(
+    session: Session, scope: Scope, task_id: str, each: int, most: int
+) -> Iterator[tuple[str, list[EventRow]]]:
     """Who spoke in a task's log, and the last lines of each, oldest first."""
     source = EventRow.payload["source"].as_string()
     found = select(source).where(EventRow.task_id == task_id, EventRow.kind == "log").distinct()
-    for name in sorted(filter(None, session.scalars(found.limit(most)).all())):
+    found = within(found.limit(most), scope, EventRow)
+    for name in sorted(filter(None, session.scalars(found).all())):
         query = _lines(task_id, LogQuery(sources=(name,))).order_by(EventRow.n.desc()).limit(each)
-        yield name, list(reversed(session.scalars(query).all()))
+        yield name, list(reversed(session.scalars(within(query, scope, EventRow)).all()))
 
 
-def attempts(session: Session, task_id: str) -> Sequence[AttemptRow]:
+def attempts(session: Session, scope: Scope, task_id: str) -> Sequence[AttemptRow]:
     """A task's starts, oldest first."""
     query = select(AttemptRow).where(AttemptRow.task_id == task_id).order_by(AttemptRow.number)
-    return session.scalars(query).all()
+    return session.scalars(within(query, scope, AttemptRow)).all()
 
 
-def running(session: Session) -> Sequence[tuple[str, int]]:
+def running(session: Session, scope: Scope) -> Sequence[tuple[str, int]]:
     """The tasks that train now, with the number of their newest event."""
     query = select(TaskRow.id, TaskRow.events).where(TaskRow.state == State.RUNNING)
-    return [(task_id, n) for task_id, n in session.execute(query.order_by(TaskRow.id)).all()]
+    query = within(query.order_by(TaskRow.id), scope, TaskRow)
+    return [(task_id, n) for task_id, n in session.execute(query).all()]
 
 
-def newest_samples(session: Session) -> Sequence[EventRow]:
+def listed(session: Session, scope: Scope, newest: int) -> Sequence[RowMapping]:
+    """What the list shows of the tasks that are not over, and of so many of the newest."""
+    recent = within(select(TaskRow.id).order_by(TaskRow.id.desc()).limit(newest), scope, TaskRow).subquery()
+    query = select(*_LISTED).where(TaskRow.state.in_(_LIVE) | TaskRow.id.in_(select(recent.c.id)))
+    return session.execute(within(query.order_by(TaskRow.id), scope, TaskRow)).mappings().all()
+
+
+def there(session: Session, scope: Scope, task_ids: Sequence[str]) -> set[str]:
+    """Those of some tasks that were not deleted."""
+    query = select(TaskRow.id).where(TaskRow.id.in_(task_ids))
+    return set(session.scalars(within(query, scope, TaskRow)))
+
+
+def newest_samples(session: Session, scope: Scope) -> Sequence[EventRow]:
     """The newest sample of the machines of each task that trains now."""
     newest = (
         select(EventRow.task_id, func.max(EventRow.n).label("n"))
@@ -122,10 +148,10 @@ def newest_samples(session: Session) -> Sequence[EventRow]:
         .subquery()
     )
     query = select(EventRow).join(newest, (EventRow.task_id == newest.c.task_id) & (EventRow.n == newest.c.n))
-    return session.scalars(query.order_by(EventRow.task_id)).all()
+    return session.scalars(within(query.order_by(EventRow.task_id), scope, EventRow)).all()
 
 
-def newest_before(session: Session, task_id: str, kinds: Iterable[str], count: int) -> int:
+def newest_before(session: Session, scope: Scope, task_id: str, kinds: Iterable[str], count: int) -> int:
     """The number of the event before the newest so many of some kinds; 0 where there are fewer."""
     query = (
         select(EventRow.n)
@@ -134,10 +160,10 @@ def newest_before(session: Session, task_id: str, kinds: Iterable[str], count: i
         .offset(count)
         .limit(1)
     )
-    return session.scalar(query) or 0
+    return session.scalar(within(query, scope, EventRow)) or 0
 
 
-def is_warned(session: Session, task_id: str, code: str, after: int) -> bool:
+def is_warned(session: Session, scope: Scope, task_id: str, code: str, after: int) -> bool:
     """Whether a task was warned with a code after an event."""
     query = select(EventRow.n).where(
         EventRow.task_id == task_id,
@@ -145,10 +171,12 @@ def is_warned(session: Session, task_id: str, code: str, after: int) -> bool:
         EventRow.n > after,
         EventRow.payload["code"].as_string() == code,
     )
-    return session.scalar(query.limit(1)) is not None
+    return session.scalar(within(query.limit(1), scope, EventRow)) is not None
 
 
-def old_log(session: Session, ended_before: dt.datetime, limit: int) -> Sequence[tuple[str, int]]:
+def old_log(
+    session: Session, scope: Scope, ended_before: dt.datetime, limit: int
+) -> Sequence[tuple[str, int]]:
     """Log entries of tasks that ended before a moment.
 
     A task's newest event is never among them: streams and mirrors know by it that they have read everything.
@@ -164,11 +192,12 @@ def old_log(session: Session, ended_before: dt.datetime, limit: int) -> Sequence
         )
         .limit(limit)
     )
-    return [(task_id, n) for task_id, n in session.execute(query).all()]
+    return [(task_id, n) for task_id, n in session.execute(within(query, scope, TaskRow)).all()]
 
 
-def remove(session: Session, task_id: str, numbers: Sequence[int]) -> None:
+def remove(session: Session, scope: Scope, task_id: str, numbers: Sequence[int]) -> None:
     """Delete log entries of a task."""
-    session.execute(
-        delete(EventRow).where(EventRow.task_id == task_id, EventRow.kind == "log", EventRow.n.in_(numbers))
+    entries = delete(EventRow).where(
+        EventRow.task_id == task_id, EventRow.kind == "log", EventRow.n.in_(numbers)
     )
+    session.execute(within(entries, scope, EventRow))

@@ -18,6 +18,7 @@ from tunesmith_platform.monitoring import gauges, repository
 from tunesmith_platform.monitoring.machines import machines, samples
 from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.notifications import repository as notifications
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
@@ -56,10 +57,10 @@ class MonitoringService:
             reconcile_seconds: How long the reconciler's last round took; None where this process runs none.
         """
         with self._database.read() as session:
-            found = repository.counts(session)
-            by_state = {state.value: 0 for state in State} | tasks.count_by_state(session)
-            deliveries = notifications.count_by_state(session)
-            measured = list(samples(repository.newest_samples(session)))
+            found = repository.counts(session, INSTALLATION)
+            by_state = {state.value: 0 for state in State} | tasks.count_by_state(session, INSTALLATION)
+            deliveries = notifications.count_by_state(session, INSTALLATION)
+            measured = list(samples(repository.newest_samples(session, INSTALLATION)))
         moment = now()
         single = {
             "tunesmith_queue_length": float(found.queue),
@@ -102,24 +103,26 @@ class MonitoringService:
 
     # --- a task's log
 
-    def search(self, task_id: str, wanted: LogQuery, after: int, limit: int) -> views.Page[views.LogView]:
+    def search(
+        self, scope: Scope, task_id: str, wanted: LogQuery, after: int, limit: int
+    ) -> views.Page[views.LogView]:
         """The lines of a task's log that match, oldest first."""
         with self._database.read() as session:
-            tasks.require(session, task_id)
-            rows = repository.log(session, task_id, wanted, after, limit + 1)
+            tasks.require(session, scope, task_id)
+            rows = repository.log(session, scope, task_id, wanted, after, limit + 1)
         return views.Page.of([_line(row) for row in rows], limit, lambda line: line.n)
 
-    def download(self, task_id: str, wanted: LogQuery) -> Iterator[bytes]:
+    def download(self, scope: Scope, task_id: str, wanted: LogQuery) -> Iterator[bytes]:
         """A task's log as text, part by part; no transaction is open while a part travels."""
         with self._database.read() as session:
-            tasks.require(session, task_id)  # before the first byte: an unknown task is a 404
-        return self._parts(task_id, wanted)
+            tasks.require(session, scope, task_id)  # before the first byte: an unknown task is a 404
+        return self._parts(scope, task_id, wanted)
 
-    def _parts(self, task_id: str, wanted: LogQuery) -> Iterator[bytes]:
+    def _parts(self, scope: Scope, task_id: str, wanted: LogQuery) -> Iterator[bytes]:
         after = 0
         while True:
             with self._database.read() as session:
-                rows = repository.log(session, task_id, wanted, after, _DOWNLOAD_PAGE)
+                rows = repository.log(session, scope, task_id, wanted, after, _DOWNLOAD_PAGE)
             yield "".join(map(_text, rows)).encode()
             if len(rows) < _DOWNLOAD_PAGE:
                 return
@@ -127,20 +130,20 @@ class MonitoringService:
 
     # --- the end of a task
 
-    def autopsy(self, task_id: str) -> Autopsy:
+    def autopsy(self, scope: Scope, task_id: str) -> Autopsy:
         """The facts of a task's end; of a task that is not over, as they stand."""
-        memory = self._series.metrics(task_id, ["memory_bytes"], _MEMORY_POINTS).series.get(
+        memory = self._series.metrics(scope, task_id, ["memory_bytes"], _MEMORY_POINTS).series.get(
             "memory_bytes", []
         )
-        newest = self._checkpoints.page(task_id, None, 1).data
+        newest = self._checkpoints.page(scope, task_id, None, 1).data
         with self._database.read() as session:
-            task = tasks.require(session, task_id)
-            attempts = repository.attempts(session, task_id)
-            warned = events.last_of_kind(session, task_id, "warning", _MOST_WARNINGS)
-            measured = events.last_of_kind(session, task_id, "system", _MEMORY_POINTS)
+            task = tasks.require(session, scope, task_id)
+            attempts = repository.attempts(session, scope, task_id)
+            warned = events.last_of_kind(session, scope, task_id, "warning", _MOST_WARNINGS)
+            measured = events.last_of_kind(session, scope, task_id, "system", _MEMORY_POINTS)
             workers = [
                 WorkerLines(source=source, lines=[_line(row) for row in rows])
-                for source, rows in repository.last_lines(session, task_id, _LINES_EACH, _MOST_WORKERS)
+                for source, rows in repository.last_lines(session, scope, task_id, _LINES_EACH, _MOST_WORKERS)
             ]
         step = int(task.progress.get("step") or 0)
         facts = REASONS[Reason(task.reason)] if task.reason else None

@@ -1,4 +1,4 @@
-"""The list of tasks as it changes, for everybody who looks at it: one reader of the database a process.
+"""The list of tasks as it changes, for everybody who sees the same tasks: one reader of the database a process.
 
 Level-triggered: it compares what is with what it saw before, and numbers the differences. A reader that knows the
 number it has read goes on after it; one that knows none, or comes from another process, gets the whole list first.
@@ -10,14 +10,12 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
-
 from tunesmith.lifecycle import State
 from tunesmith.workspace import Changed, Deleted, Listed, TaskLine, WorkspaceChange
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.monitoring import repository
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.view import health
 
 NEWEST = 500
@@ -25,12 +23,6 @@ NEWEST = 500
 KEPT = 5000
 """Changes that a reader may have missed; one that missed more gets the whole list."""
 _FRESH_SECONDS = 0.15
-
-_COLUMNS = (
-    TaskRow.id, TaskRow.kind, TaskRow.name, TaskRow.project, TaskRow.state, TaskRow.reason, TaskRow.message,
-    TaskRow.waits_for, TaskRow.priority, TaskRow.tags, TaskRow.attempt, TaskRow.events, TaskRow.progress,
-    TaskRow.heartbeat_at, TaskRow.created_at, TaskRow.started_at, TaskRow.ended_at,
-)  # fmt: skip
 
 
 class Change(NamedTuple):
@@ -41,9 +33,10 @@ class Change(NamedTuple):
 
 
 class Workspace:
-    """The list of tasks and its last changes. Any thread may call it."""
+    """The list of the tasks that a scope sees, and its last changes. Any thread may call it."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, scope: Scope) -> None:
+        self._scope = scope
         self._database = database
         self._settings = settings
         self._lock = threading.Lock()
@@ -88,7 +81,7 @@ class Workspace:
         gone = [task_id for task_id in self._lines if task_id not in found]
         if gone:
             with self._database.read() as session:
-                left = set(session.scalars(select(TaskRow.id).where(TaskRow.id.in_(gone))).all())
+                left = repository.there(session, self._scope, gone)
             for task_id in gone:
                 del self._lines[task_id]
                 if task_id not in left:  # else newer tasks took its place in the list
@@ -105,11 +98,8 @@ class Workspace:
         )
 
     def _read(self) -> dict[str, TaskLine]:
-        live = [state.value for state in repository.LIVE]
-        newest = select(TaskRow.id).order_by(TaskRow.id.desc()).limit(NEWEST).subquery()
-        query = select(*_COLUMNS).where(TaskRow.state.in_(live) | TaskRow.id.in_(select(newest.c.id)))
         with self._database.read() as session:
-            rows = session.execute(query.order_by(TaskRow.id)).mappings().all()
+            rows = repository.listed(session, self._scope, NEWEST)
         return {row["id"]: self._line(dict(row)) for row in rows}
 
     def _line(self, values: dict[str, Any]) -> TaskLine:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, status
 from tunesmith import views
 from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, WebhookView
 from tunesmith_platform import examples
-from tunesmith_platform.http import AdminDep, After, AfterNumber, Limit, answers, services_of
+from tunesmith_platform.http import AdminScopeDep, After, AfterNumber, Limit, answers, services_of
 from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.routing import ApiRoute
 
@@ -38,12 +38,12 @@ Receiver = Annotated[
 )
 def list_webhooks(
     services: ServicesDep,
-    _admin: AdminDep,
+    scope: AdminScopeDep,
     after: After = None,
     limit: Limit = 50,
 ) -> views.Page[WebhookView]:
     """List the webhooks, oldest first. For administrators."""
-    return services.notifications.page(after, limit)
+    return services.notifications.page(scope, after, limit)
 
 
 @router.post(
@@ -53,13 +53,13 @@ def list_webhooks(
     responses=answers(examples.ADDED_WEBHOOK, 401, 403, 422, 429, status=201),
 )
 def add_webhook(
-    new: Annotated[NewWebhook, examples.new_webhook_body()], services: ServicesDep, admin: AdminDep
+    new: Annotated[NewWebhook, examples.new_webhook_body()], services: ServicesDep, scope: AdminScopeDep
 ) -> AddedWebhook:
     """Add a webhook: what happens to tasks is posted to its URL, signed. For administrators.
 
     The answer has the secret that checks the signature; it is shown here alone.
     """
-    return services.notifications.add(new, admin)
+    return services.notifications.add(scope, new)
 
 
 @router.delete(
@@ -67,9 +67,9 @@ def add_webhook(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 403, 404, 422),
 )
-def remove_webhook(webhook_id: WebhookId, services: ServicesDep, _admin: AdminDep) -> None:
+def remove_webhook(webhook_id: WebhookId, services: ServicesDep, scope: AdminScopeDep) -> None:
     """Remove a webhook with its delivery log. For administrators."""
-    services.notifications.remove(webhook_id)
+    services.notifications.remove(scope, webhook_id)
 
 
 @router.post(
@@ -77,9 +77,9 @@ def remove_webhook(webhook_id: WebhookId, services: ServicesDep, _admin: AdminDe
     response_model=DeliveryView,
     responses=answers(examples.DELIVERY, 401, 403, 404, 422),
 )
-def try_webhook(receiver: Receiver, services: ServicesDep, _admin: AdminDep) -> DeliveryView:
+def try_webhook(receiver: Receiver, services: ServicesDep, scope: AdminScopeDep) -> DeliveryView:
     """Send a test to a webhook, or by mail to those whom the settings name, and say how it went."""
-    return services.notifications.test(receiver)
+    return services.notifications.test(scope, receiver)
 
 
 @router.get(
@@ -89,7 +89,7 @@ def try_webhook(receiver: Receiver, services: ServicesDep, _admin: AdminDep) -> 
 )
 def list_deliveries(
     services: ServicesDep,
-    _admin: AdminDep,
+    scope: AdminScopeDep,
     receiver: Annotated[
         str | None, Query(max_length=40, description="Only this webhook's; `email` for mails.")
     ] = None,
@@ -97,4 +97,4 @@ def list_deliveries(
     limit: Limit = 100,
 ) -> views.Page[DeliveryView]:
     """Read the delivery log, newest first. For administrators."""
-    return services.notifications.deliveries(receiver, after, limit)
+    return services.notifications.deliveries(scope, receiver, after, limit)

@@ -39,7 +39,9 @@ from tunesmith_platform.db.tables import DeliveryRow, EventRow, TaskRow, Webhook
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.notifications import messages, repository, sending
 from tunesmith_platform.notifications.sending import Answer
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class NotificationService:
 
     # --- what administrators do
 
-    def add(self, new: NewWebhook, principal: str) -> AddedWebhook:
+    def add(self, scope: Scope, new: NewWebhook) -> AddedWebhook:
         """Add a webhook.
 
         Raises:
@@ -89,41 +91,43 @@ class NotificationService:
             )
         with self._database.write() as session:
             advisory_lock(session, "webhooks")
-            if len(repository.every_webhook(session)) >= MAX_WEBHOOKS:
+            if len(repository.every_webhook(session, INSTALLATION)) >= MAX_WEBHOOKS:
                 raise TooManyRequests(f"There are {MAX_WEBHOOKS} webhooks.", hint="Remove one first.")
             row = WebhookRow(
+                **scope.stamp(),
                 id=new_id("hook"),
                 url=new.url,
-                project=new.project,
+                only_project=new.project,
                 events=[event.value for event in dict.fromkeys(new.events)],
                 language=new.language,
-                by=principal,
                 created_at=now(),
             )
             session.add(row)
         secret = _secret(self._settings.report_secret_file, row.id)
         return AddedWebhook(**_webhook(row).model_dump(), secret=secret)
 
-    def page(self, after: str | None, limit: int) -> views.Page[WebhookView]:
+    def page(self, scope: Scope, after: str | None, limit: int) -> views.Page[WebhookView]:
         """Webhooks, oldest first."""
         with self._database.read() as session:
-            rows = repository.webhooks(session, after, limit)
+            rows = repository.webhooks(session, scope, after, limit)
         return views.Page.of([_webhook(row) for row in rows], limit, lambda webhook: webhook.id)
 
-    def remove(self, webhook_id: str) -> None:
+    def remove(self, scope: Scope, webhook_id: str) -> None:
         """Remove a webhook with its delivery log; what is on its way is dropped."""
         with self._database.write() as session:
-            repository.remove_webhook(session, repository.require(session, webhook_id))
+            repository.remove_webhook(session, scope, repository.require(session, scope, webhook_id))
 
-    def deliveries(self, receiver: str | None, after: int | None, limit: int) -> views.Page[DeliveryView]:
+    def deliveries(
+        self, scope: Scope, receiver: str | None, after: int | None, limit: int
+    ) -> views.Page[DeliveryView]:
         """The delivery log, newest first."""
         with self._database.read() as session:
             if receiver is not None and receiver != EMAIL:
-                repository.require(session, receiver)
-            rows = repository.deliveries(session, receiver, after, limit)
+                repository.require(session, scope, receiver)
+            rows = repository.deliveries(session, scope, receiver, after, limit)
         return views.Page.of([_delivery(row) for row in rows], limit, lambda delivery: delivery.id)
 
-    def test(self, receiver: str) -> DeliveryView:
+    def test(self, scope: Scope, receiver: str) -> DeliveryView:
         """Send a notification that says it is a test, now and once.
 
         Args:
@@ -139,17 +143,18 @@ class NotificationService:
             )
         moment = now()
         with self._database.write() as session:
-            language = self._settings.smtp_language
+            language, whose = self._settings.smtp_language, scope
             if receiver != EMAIL:
-                language = Language(repository.require(session, receiver).language)
+                webhook = repository.require(session, scope, receiver)
+                language, whose = Language(webhook.language), Scope.acting_for(webhook)
             payload = messages.trial(moment.isoformat(), language)
-            row = _row(receiver, NoticeEvent.TEST, payload, moment)
+            row = _row(whose, receiver, NoticeEvent.TEST, payload, moment)
             # From the start: should this process die now, no loop sends later what was asked for now.
             row.state, row.message, row.ended_at = DeliveryState.FAILED, "It was not sent to its end.", moment
             session.add(row)
         answer = self._send(row)
         with self._database.write() as session:
-            kept = session.get_one(DeliveryRow, row.id)
+            kept = repository.require_delivery(session, scope, row.id)
             _record(kept, answer, pauses=())
             return _delivery(kept)
 
@@ -164,7 +169,7 @@ class NotificationService:
         enqueued = 0
         while True:
             with self._database.read() as session:
-                behind = repository.behind(session, _BATCH)
+                behind = repository.behind(session, INSTALLATION, _BATCH)
             if behind:
                 enqueued += self._enqueue(behind)
             if len(behind) < _BATCH:
@@ -173,10 +178,10 @@ class NotificationService:
     def _enqueue(self, task_ids: Sequence[str]) -> int:
         """Many tasks in one transaction: most have nothing to tell, and a burst of submits is no burst of writes."""
         with self._database.write() as session:
-            cursors = repository.held_cursors(session, task_ids)
-            newest = repository.newest(session, list(cursors))
+            cursors = repository.held_cursors(session, INSTALLATION, task_ids)
+            newest = repository.newest(session, INSTALLATION, list(cursors))
             rows: list[DeliveryRow] = []
-            for entry in repository.unseen(session, list(newest)):
+            for entry in repository.unseen(session, INSTALLATION, list(newest)):
                 events: list[NoticeEvent | None] = []
                 # What cannot be told of must not keep the rest back: the cursor moves over it too. Only what needs no
                 # database is tried so, for what that cannot do now it can later.
@@ -184,20 +189,20 @@ class NotificationService:
                 self._troubles.attempt(name, functools.partial(_read_event, entry, events))
                 if not events or events[0] is None or entry.n > newest[entry.task_id]:
                     continue
-                task = session.get_one(TaskRow, entry.task_id)
+                task = tasks.require(session, INSTALLATION, entry.task_id)
                 receivers = self._receivers(session, task.project, events[0])
                 self._troubles.attempt(
                     name, functools.partial(_word, task, entry, events[0], receivers, rows)
                 )
             session.add_all(rows)
-            repository.move_cursors(session, newest)
+            repository.move_cursors(session, INSTALLATION, newest)
             return len(rows)
 
     def _receivers(self, session: Session, project: str, event: NoticeEvent) -> list[tuple[str, Language]]:
         found = [
             (row.id, Language(row.language))
-            for row in repository.every_webhook(session)
-            if row.project in (None, project) and event in row.events
+            for row in repository.every_webhook(session, INSTALLATION)
+            if row.only_project in (None, project) and event in row.events
         ]
         if self._mails and event is not NoticeEvent.WARNING:
             found.append((EMAIL, self._settings.smtp_language))
@@ -207,11 +212,11 @@ class NotificationService:
         """Take deliveries that are to be tried now; no other process takes the same ones."""
         moment = now()
         with self._database.read() as session:
-            due = repository.due(session, moment, limit)
+            due = repository.due(session, INSTALLATION, moment, limit)
         if not due:
             return []
         with self._database.write() as session:
-            return [row for row in due if repository.claim(session, row, moment + _CLAIM)]
+            return [row for row in due if repository.claim(session, INSTALLATION, row, moment + _CLAIM)]
 
     def deliver(self, row: DeliveryRow) -> None:
         """Try a delivery that was claimed, and record how it went."""
@@ -223,7 +228,7 @@ class NotificationService:
             logger.exception("delivery %s could not be sent", row.id)
             answer = Answer(False, message=f"It could not be sent: {type(error).__name__}.")
         with self._database.write() as session:
-            kept = session.get(DeliveryRow, row.id)
+            kept = repository.delivery(session, INSTALLATION, row.id)
             if kept is not None and kept.state == DeliveryState.PENDING:
                 _record(kept, answer, PAUSES)
 
@@ -232,7 +237,7 @@ class NotificationService:
             subject, letter = messages.subject(row.payload), messages.letter(row.payload)
             return sending.mail(self._settings, subject, letter, row.id)
         with self._database.read() as session:
-            webhook = session.get(WebhookRow, row.receiver)
+            webhook = repository.find(session, INSTALLATION, row.receiver)
         if webhook is None:
             return Answer(False, message="The webhook was removed.")
         return sending.post(
@@ -252,6 +257,7 @@ def _secret(secret_file: Path, webhook_id: str) -> str:
 
 
 def _row(
+    scope: Scope,
     receiver: str,
     event: NoticeEvent,
     payload: dict[str, Any],
@@ -261,6 +267,7 @@ def _row(
     n: int | None = None,
 ) -> DeliveryRow:
     return DeliveryRow(
+        **scope.stamp(),
         receiver=receiver,
         event=event,
         task_id=task_id,
@@ -299,7 +306,13 @@ def _word(
 ) -> None:
     into += [
         _row(
-            receiver, event, messages.payload(task, entry, event, language), now(), task_id=task.id, n=entry.n
+            Scope.acting_for(task),
+            receiver,
+            event,
+            messages.payload(task, entry, event, language),
+            now(),
+            task_id=task.id,
+            n=entry.n,
         )
         for receiver, language in receivers
     ]
@@ -322,10 +335,10 @@ def _webhook(row: WebhookRow) -> WebhookView:
     return WebhookView(
         id=row.id,
         url=shown,
-        project=row.project,
+        project=row.only_project,
         events=[NoticeEvent(event) for event in row.events],
         language=Language(row.language),
-        by=row.by,
+        by=row.owner,
         created_at=row.created_at,
     )
 

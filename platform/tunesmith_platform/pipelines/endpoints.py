@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
 from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_before, say_made, services_of
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.routing import ApiRoute
 
@@ -36,7 +36,7 @@ def run_pipeline(
     new: Annotated[NewPipeline, examples.new_pipeline_body()],
     response: Response,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -51,7 +51,7 @@ def run_pipeline(
     Everything that can be known before it runs is checked first. Jobs that do not need each other run side by side,
     and what an identical earlier step made is taken instead of being made again.
     """
-    pipeline, is_new = services.pipelines.create(new, user, idempotency_key)
+    pipeline, is_new = services.pipelines.create(scope, new, idempotency_key)
     say_made(response, is_new, f"/v1/pipelines/{pipeline.id}")
     return pipeline
 
@@ -63,12 +63,12 @@ def run_pipeline(
 )
 def list_pipelines(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: After = None,
     limit: Limit = 50,
 ) -> views.Page[PipelineView]:
     """List pipelines, the newest first."""
-    return services.pipelines.page(after, limit)
+    return services.pipelines.page(scope, after, limit)
 
 
 @router.get(
@@ -76,9 +76,9 @@ def list_pipelines(
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 422),
 )
-def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep) -> PipelineView:
+def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Show a pipeline and its steps as they stand."""
-    return services.pipelines.get(pipeline_id)
+    return services.pipelines.get(scope, pipeline_id)
 
 
 @router.post(
@@ -86,9 +86,9 @@ def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 422),
 )
-def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep) -> PipelineView:
+def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Stop a pipeline: what runs is stopped, and nothing further starts."""
-    return services.pipelines.stop(pipeline_id)
+    return services.pipelines.stop(scope, pipeline_id)
 
 
 @router.post(
@@ -96,9 +96,9 @@ def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 409, 422),
 )
-def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: UserDep) -> PipelineView:
+def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Continue a pipeline from the step that failed or was stopped; what is done stays done."""
-    return services.pipelines.carry_on(pipeline_id)
+    return services.pipelines.carry_on(scope, pipeline_id)
 
 
 @router.delete(
@@ -109,8 +109,8 @@ def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, _user: Use
 def delete_pipeline(
     pipeline_id: PipelineId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     with_files: Annotated[bool, Query(description="Delete the rows that it made too.")] = False,
 ) -> None:
     """Delete a pipeline that is over. The tasks that it made stay."""
-    services.pipelines.delete(pipeline_id, with_files)
+    services.pipelines.delete(scope, pipeline_id, with_files)

@@ -27,6 +27,7 @@ from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.service import output_folder, step_of
+from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.kinds.registry import Kinds
@@ -63,7 +64,7 @@ class PipelineRunner(Loop):
     def tick(self) -> None:
         """One round."""
         with self._services.database.read() as session:
-            if not (todo := repository.open_ones(session)):
+            if not (todo := repository.open_ones(session, INSTALLATION)):
                 return
         if not self._hold():
             return
@@ -74,7 +75,7 @@ class PipelineRunner(Loop):
         if error is None:
             return
         with self._services.database.write() as session:
-            repository.require(session, pipeline_id, locked=True).message = _trouble(error)
+            repository.require(session, INSTALLATION, pipeline_id, locked=True).message = _trouble(error)
 
     def _hold(self) -> bool:
         with self._services.database.write() as session:
@@ -84,13 +85,18 @@ class PipelineRunner(Loop):
         """Bring one pipeline as far as it goes now."""
         row, steps = self._read(pipeline_id)
         under_way = [step for step in steps if step.state in (State.RUNNING, State.STOPPING)]
-        self.each(under_way, self._observe_task, name=_called, told=self._tell_step)
+        scope = Scope.acting_for(row)
+        self.each(under_way, lambda row: self._observe_task(row, scope), name=_called, told=self._tell_step)
         while True:
             row, steps = self._read(pipeline_id)
             by_name = {step.name: step for step in steps}
             facts = [StepFacts(step.name, State(step.state), step.needs) for step in steps]
             wanted = decide(facts, Desired(row.desired))
-            self.each([by_name[name] for name in wanted.stop], self._stop_step, name=_called)
+            self.each(
+                [by_name[name] for name in wanted.stop],
+                lambda row: self._stop_step(row, scope),
+                name=_called,
+            )
             # A step whose result was there already may let others start at once.
             if not self._start_each(row, wanted.start, by_name):
                 break
@@ -116,12 +122,14 @@ class PipelineRunner(Loop):
 
     def _read(self, pipeline_id: str) -> tuple[PipelineRow, list[PipelineStepRow]]:
         with self._services.database.read() as session:
-            return repository.require(session, pipeline_id), list(repository.steps(session, pipeline_id))
+            return repository.require(session, INSTALLATION, pipeline_id), list(
+                repository.steps(session, INSTALLATION, pipeline_id)
+            )
 
     def _record(self, pipeline_id: str, state: State) -> None:
         with self._services.database.write() as session:
-            row = repository.require(session, pipeline_id, locked=True)
-            steps = repository.steps(session, pipeline_id)
+            row = repository.require(session, INSTALLATION, pipeline_id, locked=True)
+            steps = repository.steps(session, INSTALLATION, pipeline_id)
             row.state = state if row.desired == Desired.RUN or state.is_terminal else State.STOPPING
             done = sum(step.state == State.COMPLETED for step in steps)
             row.message = f"{done} of {len(steps)} steps are done."
@@ -136,17 +144,18 @@ class PipelineRunner(Loop):
         self, pipeline: PipelineRow, row: PipelineStepRow, by_name: dict[str, PipelineStepRow]
     ) -> bool:
         """Start a step, or take what an identical one made. True when it is done at once."""
+        scope = Scope.acting_for(pipeline)
         step = step_of(row)
         try:
             kind = self._services.kinds.of(row.kind)
             if row.task_id is not None and _goes_on(row):
-                self._carry_on_task(row)
+                self._carry_on_task(scope, row)
                 return False
             outputs = {"jobs": {name: {"output": other.output} for name, other in by_name.items()}}
             step.parameters = resolve(step.parameters, outputs)
-            kind.look_again(step, row.parameters)
+            kind.look_again(scope, step, row.parameters)
             spec = kind.read_step(step, self._environment())
-            pinned = kind.pinned(spec, step.parameters)
+            pinned = kind.pinned(scope, spec, step.parameters)
             sums = {
                 output["path"]: output["sha256"]
                 for other in by_name.values()
@@ -155,11 +164,11 @@ class PipelineRunner(Loop):
             key = content_key(step, kind.paths, pinned.told_by, sums)
             if key is not None and pipeline.reuse:
                 with self._services.database.read() as session:
-                    found = list(repository.same(session, key))
-                    if not found and repository.is_running(session, key):
+                    found = list(repository.same(session, scope, key))
+                    if not found and repository.is_running(session, scope, key):
                         return False  # what it waits for is being made
                 for other in found:
-                    if self._is_there(other):
+                    if self._is_there(scope, other):
                         self._finish(row, other.outputs, other.task_id, other.output, key=key, is_reused=True)
                         return True
             self._start_task(pipeline, row, kind.of_step(step, pinned.parameters), key)
@@ -172,14 +181,14 @@ class PipelineRunner(Loop):
     def _environment(self) -> dict[str, str | None]:
         return {name: os.environ.get(name) for name in self._settings.pipeline_environment}
 
-    def _is_there(self, row: PipelineStepRow) -> bool:
+    def _is_there(self, scope: Scope, row: PipelineStepRow) -> bool:
         """Whether what a step made is still there."""
         if not all(Path(output["path"]).is_file() for output in row.outputs.values()):
             return False
         if row.outputs:
             return True
         try:
-            task = self._services.tasks.get(str(row.task_id))
+            task = self._services.tasks.get(scope, str(row.task_id))
         except NotFound:
             return False
         place = local_path(task.model_uri) if task.model_uri else None
@@ -197,28 +206,28 @@ class PipelineRunner(Loop):
             "notes": f"Step `{row.name}` of the pipeline {pipeline.id}.",
         }
         task, _ = self._services.tasks.create(
+            Scope.acting_for(pipeline),
             new_task(row.kind, parameters, envelope),
-            pipeline.principal,
             f"{pipeline.id}.{row.position}.{number}",
             rows_dir=output_folder(self._settings, row, number),
         )
         self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
 
-    def _carry_on_task(self, row: PipelineStepRow) -> None:
+    def _carry_on_task(self, scope: Scope, row: PipelineStepRow) -> None:
         """Continue the task of a step that failed, from its last checkpoint."""
-        task = self._services.tasks.get(str(row.task_id))
+        task = self._services.tasks.get(scope, str(row.task_id))
         if task.state in (State.FAILED, State.STOPPED):
-            self._services.verbs.carry_on(task.id, MoreSteps())
+            self._services.verbs.carry_on(scope, task.id, MoreSteps())
         self._begin(row, row.key, task_id=task.id)
 
-    def _observe_task(self, row: PipelineStepRow) -> None:
+    def _observe_task(self, row: PipelineStepRow, scope: Scope) -> None:
         try:
-            task = self._services.tasks.get(str(row.task_id))
+            task = self._services.tasks.get(scope, str(row.task_id))
         except NotFound as error:
             self._fail(row, error, forget_task=True)
             return
         if task.state is State.COMPLETED:
-            made = self._services.kinds.of(row.kind).result(task)
+            made = self._services.kinds.of(row.kind).result(scope, task)
             outputs = {name: output.model_dump(mode="json") for name, output in made.rows.items()}
             self._finish(row, outputs, task.id, made.handed_on)
         elif task.state is State.FAILED:
@@ -228,9 +237,9 @@ class PipelineRunner(Loop):
         elif task.message != row.message:
             self._note(row, task.message)
 
-    def _stop_step(self, row: PipelineStepRow) -> None:
+    def _stop_step(self, row: PipelineStepRow, scope: Scope) -> None:
         try:
-            self._services.tasks.stop(str(row.task_id))
+            self._services.tasks.stop(scope, str(row.task_id))
         except (NotFound, Conflict, Unavailable) as error:
             logger.warning("%s could not be stopped yet: %s", row.name, error.message)
             return
@@ -240,7 +249,7 @@ class PipelineRunner(Loop):
 
     def _change(self, row: PipelineStepRow, **values: Any) -> None:
         with self._services.database.write() as session:
-            stored = repository.step(session, row.pipeline_id, row.position)
+            stored = repository.step(session, INSTALLATION, row.pipeline_id, row.position)
             for name, value in values.items():
                 setattr(stored, name, value)
 

@@ -1,5 +1,6 @@
 """What users do with pipelines. Each method is one transaction; what is sent is checked whole before it begins."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.step_paths import located
@@ -40,7 +42,7 @@ class PipelineService:
         database: Database,
         hub: Hub,
         settings: Settings,
-        registered: Callable[[str], Path],
+        registered: Callable[[Scope, str], Path],
         kinds: Kinds,
     ) -> None:
         self._registered = registered
@@ -49,7 +51,7 @@ class PipelineService:
         self._hub = hub
         self._settings = settings
 
-    def create(self, new: NewPipeline, principal: str, key: str | None = None) -> tuple[PipelineView, bool]:
+    def create(self, scope: Scope, new: NewPipeline, key: str | None = None) -> tuple[PipelineView, bool]:
         """Check a pipeline and begin with it; the same `key` and body again give the same pipeline.
 
         Returns:
@@ -63,20 +65,20 @@ class PipelineService:
         body_sha256 = hashlib.sha256(sent_as("pipeline", new).encode()).hexdigest()
         if key is not None:
             with self._database.read() as session:
-                if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
+                if (replayed := _replayed(session, scope, key, body_sha256)) is not None:
                     return replayed, False
         workflow, steps = checks.pipeline(new)
         for step in steps:
-            self._check(step, workflow, new.folder)
-        pipeline_id, moment = new_id("pipe"), now()
+            self._check(scope, step, workflow, new.folder)
+        pipeline_id, moment, whose = new_id("pipe"), now(), scope.stamp(new.project)
 
         def enter(session: Session) -> tuple[PipelineView, bool]:
             if key is not None:
-                if (replayed := _replayed(session, principal, key, body_sha256)) is not None:
+                if (replayed := _replayed(session, scope, key, body_sha256)) is not None:
                     return replayed, False
                 session.add(
                     IdempotencyRow(
-                        principal=principal,
+                        **whose,
                         key=key,
                         body_sha256=body_sha256,
                         task_id=pipeline_id,
@@ -84,11 +86,10 @@ class PipelineService:
                     )
                 )
             row = PipelineRow(
+                **whose,
                 id=pipeline_id,
                 name=new.name or workflow,
-                project=new.project,
                 workflow=workflow,
-                principal=principal,
                 request=new.model_dump(mode="json"),
                 reuse=new.reuse,
                 state=State.RUNNING,
@@ -101,14 +102,14 @@ class PipelineService:
             session.flush()
             session.add_all(_step_row(pipeline_id, position, step) for position, step in enumerate(steps))
             session.flush()
-            return _view(session, row), True
+            return _view(session, scope, row), True
 
         view, is_new = self._database.retry_on_conflict(enter)
         if is_new:
             self._hub.notify(pipeline_id)
         return view, is_new
 
-    def _check(self, step: Step, workflow: str, folder: str | None) -> None:
+    def _check(self, scope: Scope, step: Step, workflow: str, folder: str | None) -> None:
         place = f"workflows[{workflow}].jobs[{step.id}]"
         for variable in variables_in(step.parameters):
             if variable.source == "env" and variable.path[0] not in self._settings.pipeline_environment:
@@ -118,10 +119,11 @@ class PipelineService:
                     hint=f"Readable: {listed}. `TUNESMITH_PIPELINE_ENVIRONMENT` sets them.",
                     field=place,
                 )
+        registered = functools.partial(self._registered, scope)
         try:
             kind = self._kinds.of(step.kind)
-            step.parameters = located(step, kind.paths, self._settings, self._registered, folder=folder)
-            kind.look_ahead(step)
+            step.parameters = located(step, kind.paths, self._settings, registered, folder=folder)
+            kind.look_ahead(scope, step)
         except InvalidInput as error:
             found = error.problems or [Problem(message=error.message, hint=error.hint)]
             error.problems = [
@@ -130,51 +132,51 @@ class PipelineService:
             ]
             raise
 
-    def page(self, after: str | None, limit: int) -> views.Page[PipelineView]:
+    def page(self, scope: Scope, after: str | None, limit: int) -> views.Page[PipelineView]:
         """Pipelines, the newest first."""
         with self._database.read() as session:
-            found = [_view(session, row) for row in repository.find(session, after, limit + 1)]
+            found = [_view(session, scope, row) for row in repository.find(session, scope, after, limit + 1)]
         return views.Page.of(found, limit, lambda pipeline: pipeline.id)
 
-    def get(self, pipeline_id: str) -> PipelineView:
+    def get(self, scope: Scope, pipeline_id: str) -> PipelineView:
         """A pipeline as it stands."""
         with self._database.read() as session:
-            return _view(session, repository.require(session, pipeline_id))
+            return _view(session, scope, repository.require(session, scope, pipeline_id))
 
-    def stop(self, pipeline_id: str) -> PipelineView:
+    def stop(self, scope: Scope, pipeline_id: str) -> PipelineView:
         """Ask for a pipeline's stop; of one that is over nothing changes."""
         with self._database.write() as session:
-            row = repository.require(session, pipeline_id, locked=True)
+            row = repository.require(session, scope, pipeline_id, locked=True)
             if row.ended_at is None and row.desired != Desired.STOP:
                 row.desired, row.state, row.message = Desired.STOP, State.STOPPING, "Stopping."
-            view = _view(session, row)
+            view = _view(session, scope, row)
         self._hub.notify(pipeline_id)
         return view
 
-    def carry_on(self, pipeline_id: str) -> PipelineView:
+    def carry_on(self, scope: Scope, pipeline_id: str) -> PipelineView:
         """Continue a pipeline from the step that failed or was stopped; what is done stays done.
 
         Raises:
             Conflict: It runs, or has nothing left to do.
         """
         with self._database.write() as session:
-            row = repository.require(session, pipeline_id, locked=True)
+            row = repository.require(session, scope, pipeline_id, locked=True)
             state = State(row.state)
             if state not in (State.FAILED, State.STOPPED):
                 raise Conflict(
                     f"A {state} pipeline cannot be continued.",
                     hint="Only one that failed or was stopped can.",
                 )
-            for step in repository.steps(session, pipeline_id):
+            for step in repository.steps(session, scope, pipeline_id):
                 if step.state in (State.FAILED, State.STOPPED):
                     step.state, step.message, step.ended_at = State.PENDING, "", None
             row.state, row.desired, row.message, row.ended_at = State.RUNNING, Desired.RUN, "", None
             session.flush()
-            view = _view(session, row)
+            view = _view(session, scope, row)
         self._hub.notify(pipeline_id)
         return view
 
-    def delete(self, pipeline_id: str, with_files: bool) -> None:
+    def delete(self, scope: Scope, pipeline_id: str, with_files: bool) -> None:
         """Delete a pipeline's records and, if asked, the rows that it made. Its tasks stay.
 
         Raises:
@@ -182,10 +184,10 @@ class PipelineService:
         """
         folder = self._settings.pipelines_dir / pipeline_id
         with self._database.write() as session:
-            row = repository.require(session, pipeline_id, locked=True)
+            row = repository.require(session, scope, pipeline_id, locked=True)
             if row.ended_at is None:
                 raise Conflict(f"A {row.state} pipeline cannot be deleted.", hint="Stop it first.")
-            user = repository.users_of(session, f"{folder}/", pipeline_id) if with_files else None
+            user = repository.users_of(session, scope, f"{folder}/", pipeline_id) if with_files else None
             if user is not None:
                 raise Conflict(
                     f"`{user}` reads rows that this pipeline made.",
@@ -208,16 +210,16 @@ def _remove_rows(folder: Path) -> None:
     remove_empty(folder)
 
 
-def _replayed(session: Session, principal: str, key: str, body_sha256: str) -> PipelineView | None:
+def _replayed(session: Session, scope: Scope, key: str, body_sha256: str) -> PipelineView | None:
     """The pipeline that a key and body began before."""
-    used = session.get(IdempotencyRow, (principal, key))
+    used = repository.idempotent(session, scope, key)
     if used is None:
         return None
     if used.body_sha256 != body_sha256:
         raise IdempotencyConflict(
             "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new pipeline."
         )
-    return _view(session, repository.require(session, used.task_id))
+    return _view(session, scope, repository.require(session, scope, used.task_id))
 
 
 def _step_row(pipeline_id: str, position: int, step: Step) -> PipelineStepRow:
@@ -269,7 +271,7 @@ def _notices(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [notice.model_dump() for at, notice in enumerate(placed) if notice not in placed[:at]]
 
 
-def _view(session: Session, row: PipelineRow) -> PipelineView:
+def _view(session: Session, scope: Scope, row: PipelineRow) -> PipelineView:
     return PipelineView(
         id=row.id,
         name=row.name,
@@ -278,7 +280,7 @@ def _view(session: Session, row: PipelineRow) -> PipelineView:
         state=State(row.state),
         message=row.message,
         notices=[Notice.model_validate(notice) for notice in row.notices],
-        steps=[_step_view(step) for step in repository.steps(session, row.id)],
+        steps=[_step_view(step) for step in repository.steps(session, scope, row.id)],
         created_at=row.created_at,
         ended_at=row.ended_at,
     )

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
 from tunesmith import views
 from tunesmith_platform import examples
 from tunesmith_platform.http import (
-    AdminDep,
+    AdminScopeDep,
     After,
     AfterNumber,
     Limit,
-    UserDep,
+    ScopeDep,
     answers,
     made_before,
     say_made,
@@ -41,18 +41,18 @@ Project = Annotated[
 )
 def list_quotas(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: After = None,
     limit: Limit = 50,
 ) -> views.Page[views.QuotaView]:
     """List the projects that have a training quota, by name."""
-    return services.quota.page(after, limit)
+    return services.quota.page(scope, after, limit)
 
 
 @router.get("/quota/{project}", response_model=views.QuotaView, responses=answers(examples.QUOTA, 401, 422))
-def show_quota(project: Project, services: ServicesDep, _user: UserDep) -> views.QuotaView:
+def show_quota(project: Project, services: ServicesDep, scope: ScopeDep) -> views.QuotaView:
     """Show a project's training quota: granted, charged, held for tasks, and available."""
-    return services.quota.get(project)
+    return services.quota.get(scope, project)
 
 
 @router.put(
@@ -64,13 +64,13 @@ def change_quota(
     project: Project,
     change: Annotated[QuotaChange, examples.quota_change_body()],
     services: ServicesDep,
-    _admin: AdminDep,
+    scope: AdminScopeDep,
 ) -> views.QuotaView:
     """Switch a project's quota on or off, or set the level it warns at. For administrators.
 
     On, it holds for the tasks that are submitted from then on.
     """
-    return services.quota.change(project, change)
+    return services.quota.change(scope, project, change)
 
 
 @router.get(
@@ -81,13 +81,13 @@ def change_quota(
 def quota_history(
     project: Project,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     task: Annotated[str | None, Query(max_length=40, description="Only this task's entries.")] = None,
     after: AfterNumber = None,
     limit: Limit = 100,
 ) -> views.Page[views.QuotaEntryView]:
     """Read a project's quota ledger, newest first."""
-    return services.quota.history(project, task, after, limit)
+    return services.quota.history(scope, project, task, after, limit)
 
 
 @router.post(
@@ -102,7 +102,7 @@ def grant_quota(
     new: Annotated[NewGrant, examples.grant_body()],
     response: Response,
     services: ServicesDep,
-    admin: AdminDep,
+    scope: AdminScopeDep,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -114,6 +114,6 @@ def grant_quota(
 
     Taking away stops no task at once: a task that is no longer covered saves, then stops, at its next checkpoint.
     """
-    entry, made = services.quota.grant(project, new, admin, idempotency_key)
+    entry, made = services.quota.grant(scope, project, new, idempotency_key)
     say_made(response, made)
     return entry

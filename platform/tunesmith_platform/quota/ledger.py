@@ -10,7 +10,6 @@ a job that saved several times before it could hear of its stop. What was saved 
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import QuotaExceeded
@@ -18,45 +17,51 @@ from tunesmith.events import CheckpointSaved, JobEvent, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.views import QuotaKind
-from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, QuotaProjectRow, TaskRow
+from tunesmith_platform.checkpoints import repository as checkpoints
+from tunesmith_platform.db.scoping import expect
+from tunesmith_platform.db.tables import AttemptRow, QuotaProjectRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.event_log.listeners import Listener
 from tunesmith_platform.quota import repository
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.moves import Moves
 
 
-def reserve(session: Session, task: TaskRow, by: str = repository.PLATFORM) -> None:
+def reserve(session: Session, scope: Scope, task: TaskRow, by: str = repository.PLATFORM) -> None:
     """Hold what a task that is about to start, or to go on, plans to save.
 
     Raises:
         QuotaExceeded: Less is available; nothing is held then.
     """
-    if Feature.CHECKPOINTS not in kind_of(task.kind).supports or not repository.is_on(session, task.project):
+    expect(session, scope, task)
+    if Feature.CHECKPOINTS not in kind_of(task.kind).supports or not repository.is_on(
+        session, scope, task.project
+    ):
         return
-    newest = session.scalar(select(func.max(CheckpointRow.step)).where(CheckpointRow.task_id == task.id))
-    needed = _planned_after(task, newest or 0)
-    row = repository.held(session, task.project)
+    needed = _planned_after(task, checkpoints.newest_step(session, scope, task.id))
+    row = repository.held(session, scope, task.project)
     assert row is not None, "a project's row is never deleted"
     if not row.enabled:
         return
     if needed > row.available:
         raise _exceeded(row, needed)
-    repository.append(session, row, QuotaKind.RESERVE, reserved=needed, task_id=task.id, by=by)
-    _watch_level(session, row, task)
+    repository.append(session, scope, row, QuotaKind.RESERVE, reserved=needed, task_id=task.id, by=by)
+    _watch_level(session, scope, row, task)
 
 
-def charge(session: Session, task: TaskRow, steps: Sequence[int]) -> bool:
+def charge(session: Session, scope: Scope, task: TaskRow, steps: Sequence[int]) -> bool:
     """Charge a task's saved checkpoints, each step once.
 
     Returns:
         Whether the task has to save once more and stop, because what it plans beyond that is not covered.
     """
-    if not repository.is_on(session, task.project):
+    expect(session, scope, task)
+    if not repository.is_on(session, scope, task.project):
         return False
-    row = repository.held(session, task.project)
+    row = repository.held(session, scope, task.project)
     assert row is not None, "a project's row is never deleted"
-    held = repository.reservation(session, task.id)
-    new = sorted(step for step in set(steps) if not repository.is_charged(session, task.id, step))
+    held = repository.reservation(session, scope, task.id)
+    new = sorted(step for step in set(steps) if not repository.is_charged(session, scope, task.id, step))
     if held is None or not row.enabled or not new:
         return False
     planned = 0
@@ -66,14 +71,14 @@ def charge(session: Session, task: TaskRow, steps: Sequence[int]) -> bool:
         takes_held = held > planned or (held > 0 and row.available < 1)
         held -= takes_held
         repository.append(
-            session, row, QuotaKind.CHARGE, amount=-1, reserved=-takes_held, task_id=task.id, step=step
+            session, scope, row, QuotaKind.CHARGE, amount=-1, reserved=-takes_held, task_id=task.id, step=step
         )
     more = min(planned - held, row.available)
     if more > 0:
         note = "More saves are to come than were planned."
-        repository.append(session, row, QuotaKind.RESERVE, reserved=more, task_id=task.id, note=note)
+        repository.append(session, scope, row, QuotaKind.RESERVE, reserved=more, task_id=task.id, note=note)
         held += more
-    _watch_level(session, row, task)
+    _watch_level(session, scope, row, task)
     return planned > 0 and (row.available < 0 or (held < planned and held <= 1))
 
 
@@ -84,22 +89,25 @@ def charging(moves: Moves) -> Listener:
         moves: Asks for the stop.
     """
 
-    def hear(session: Session, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]) -> None:
+    def hear(
+        session: Session, scope: Scope, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]
+    ) -> None:
         saved = [event.payload.step for event in events if isinstance(event.payload, CheckpointSaved)]
-        if charge(session, task, saved) and attempt.finished is None:
-            moves.request_stop(session, task, Reason.QUOTA)
+        if charge(session, scope, task, saved) and attempt.finished is None:
+            moves.request_stop(session, scope, task, Reason.QUOTA)
 
     return Listener((CheckpointSaved,), hear)
 
 
-def release(session: Session, task: TaskRow) -> None:
+def release(session: Session, scope: Scope, task: TaskRow) -> None:
     """Give back what is still held for a task that is over."""
-    held = repository.reservation(session, task.id)
+    expect(session, scope, task)
+    held = repository.reservation(session, scope, task.id)
     if not held:
         return
-    row = repository.held(session, task.project)
+    row = repository.held(session, scope, task.project)
     assert row is not None, "a project's row is never deleted"
-    repository.append(session, row, QuotaKind.RELEASE, reserved=-held, task_id=task.id)
+    repository.append(session, scope, row, QuotaKind.RELEASE, reserved=-held, task_id=task.id)
     reset_level(row)
 
 
@@ -109,7 +117,7 @@ def reset_level(row: QuotaProjectRow) -> None:
         row.is_low = False
 
 
-def _watch_level(session: Session, row: QuotaProjectRow, task: TaskRow) -> None:
+def _watch_level(session: Session, scope: Scope, row: QuotaProjectRow, task: TaskRow) -> None:
     reset_level(row)
     if row.is_low or row.available > row.low_threshold:
         return
@@ -119,7 +127,7 @@ def _watch_level(session: Session, row: QuotaProjectRow, task: TaskRow) -> None:
         message=f"Project `{row.project}` has {row.available} of its training quota available.",
         hint="Ask an administrator for a grant.",
     )
-    events.append_own(session, task, warning.model_dump(mode="json"))
+    events.append_own(session, scope, task, warning.model_dump(mode="json"))
 
 
 def _planned_after(task: TaskRow, step: int, *, said: bool = False) -> int:

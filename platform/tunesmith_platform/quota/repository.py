@@ -9,33 +9,41 @@ from sqlalchemy.orm import Session
 
 from tunesmith.views import QuotaKind
 from tunesmith_platform.clock import now
+from tunesmith_platform.db.scoping import expect, get, within
 from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
+from tunesmith_platform.scope import Scope
 
 _PROJECTS = cast(Table, QuotaProjectRow.__table__)
 PLATFORM = "platform"
 """Whose entries those are that no key asked for."""
 
 
-def find(session: Session, project: str) -> QuotaProjectRow | None:
+def find(session: Session, scope: Scope, project: str) -> QuotaProjectRow | None:
     """A project's quota as it stands; None where nobody has ever set one."""
-    return session.get(QuotaProjectRow, project)
+    return get(session, scope, QuotaProjectRow, project)
 
 
-def is_on(session: Session, project: str) -> bool:
+def is_on(session: Session, scope: Scope, project: str) -> bool:
     """Whether a project's quota is on: asked at each submit, so without making an object of the row."""
     query = select(_PROJECTS.c.enabled).where(_PROJECTS.c.project == project)
-    return bool(session.connection().execute(query).scalar())
+    return bool(session.connection().execute(within(query, scope, QuotaProjectRow)).scalar())
 
 
-def held(session: Session, project: str) -> QuotaProjectRow | None:
+def held(session: Session, scope: Scope, project: str) -> QuotaProjectRow | None:
     """A project's quota, its row held until the transaction ends."""
     query = select(QuotaProjectRow).where(QuotaProjectRow.project == project).with_for_update()
+    query = within(query, scope, QuotaProjectRow)
     return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
 
-def ensured(session: Session, project: str) -> QuotaProjectRow:
-    """A project's quota, made if there is none, its row held until the transaction ends."""
-    row = held(session, project)
+def ensured(session: Session, scope: Scope, project: str) -> QuotaProjectRow:
+    """A project's quota, made if there is none, its row held until the transaction ends.
+
+    Raises:
+        Forbidden: The project is none of the scope's.
+    """
+    project = scope.stamp(project)["project"]
+    row = held(session, scope, project)
     if row is None:
         try:
             with session.begin_nested():
@@ -52,21 +60,22 @@ def ensured(session: Session, project: str) -> QuotaProjectRow:
                 )
         except IntegrityError:  # another made it at the same moment
             session.expire_all()
-        row = held(session, project)
+        row = held(session, scope, project)
         assert row is not None
     return row
 
 
-def projects(session: Session, after: str | None, limit: int) -> Sequence[QuotaProjectRow]:
+def projects(session: Session, scope: Scope, after: str | None, limit: int) -> Sequence[QuotaProjectRow]:
     """The projects that have a quota, by name; one more than the limit."""
     query = select(QuotaProjectRow).order_by(QuotaProjectRow.project).limit(limit + 1)
+    query = within(query, scope, QuotaProjectRow)
     if after is not None:
         query = query.where(QuotaProjectRow.project > after)
     return session.scalars(query).all()
 
 
 def entries(
-    session: Session, project: str, task_id: str | None, after: int | None, limit: int
+    session: Session, scope: Scope, project: str, task_id: str | None, after: int | None, limit: int
 ) -> Sequence[QuotaEntryRow]:
     """A project's ledger, newest first; one more than the limit."""
     query = select(QuotaEntryRow).where(QuotaEntryRow.project == project)
@@ -74,32 +83,34 @@ def entries(
         query = query.where(QuotaEntryRow.task_id == task_id)
     if after is not None:
         query = query.where(QuotaEntryRow.id < after)
-    return session.scalars(query.order_by(QuotaEntryRow.id.desc()).limit(limit + 1)).all()
+    query = within(query.order_by(QuotaEntryRow.id.desc()).limit(limit + 1), scope, QuotaEntryRow)
+    return session.scalars(query).all()
 
 
-def reservation(session: Session, task_id: str) -> int | None:
+def reservation(session: Session, scope: Scope, task_id: str) -> int | None:
     """What is held for a task; None when it was never under a quota."""
     query = select(func.count(), func.sum(QuotaEntryRow.reserved)).where(QuotaEntryRow.task_id == task_id)
-    count, total = session.execute(query).one()
+    count, total = session.execute(within(query, scope, QuotaEntryRow)).one()
     return int(total) if count else None
 
 
-def is_charged(session: Session, task_id: str, step: int) -> bool:
+def is_charged(session: Session, scope: Scope, task_id: str, step: int) -> bool:
     """Whether the checkpoint of a step was charged before."""
     query = select(QuotaEntryRow.id).where(QuotaEntryRow.task_id == task_id, QuotaEntryRow.step == step)
-    return session.scalar(query) is not None
+    return session.scalar(within(query, scope, QuotaEntryRow)) is not None
 
 
-def by_key(session: Session, project: str, by: str, key: str) -> QuotaEntryRow | None:
-    """The grant that an `Idempotency-Key` made before."""
+def by_key(session: Session, scope: Scope, project: str, key: str) -> QuotaEntryRow | None:
+    """The grant that the caller's own `Idempotency-Key` made before."""
     query = select(QuotaEntryRow).where(
-        QuotaEntryRow.project == project, QuotaEntryRow.by == by, QuotaEntryRow.key == key
+        QuotaEntryRow.project == project, QuotaEntryRow.by == scope.owner, QuotaEntryRow.key == key
     )
-    return session.scalars(query).one_or_none()
+    return session.scalars(within(query, scope, QuotaEntryRow)).one_or_none()
 
 
 def append(
     session: Session,
+    scope: Scope,
     row: QuotaProjectRow,
     kind: QuotaKind,
     *,
@@ -112,6 +123,7 @@ def append(
     key: str | None = None,
 ) -> QuotaEntryRow:
     """Append to the ledger of a project whose row is held, and bring up its sums: the only place that does."""
+    expect(session, scope, row)
     row.granted += amount if kind is QuotaKind.GRANT else 0
     row.charged -= amount if kind is QuotaKind.CHARGE else 0
     row.reserved += reserved

@@ -10,6 +10,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
 from tunesmith_platform.quota import repository
 from tunesmith_platform.quota.ledger import reset_level
+from tunesmith_platform.scope import Scope
 
 _MOST = 10**9
 
@@ -43,36 +44,36 @@ class QuotaService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get(self, project: str) -> views.QuotaView:
+    def get(self, scope: Scope, project: str) -> views.QuotaView:
         """A project's quota; one that nobody has set is off and empty."""
         with self._database.read() as session:
-            row = repository.find(session, project)
+            row = repository.find(session, scope, project)
         if row is None:
             return views.QuotaView(
                 project=project, enabled=False, low_threshold=0, granted=0, charged=0, reserved=0, available=0
             )
         return _view(row)
 
-    def page(self, after: str | None, limit: int) -> views.Page[views.QuotaView]:
+    def page(self, scope: Scope, after: str | None, limit: int) -> views.Page[views.QuotaView]:
         """The projects that have a quota, by name."""
         with self._database.read() as session:
-            rows = repository.projects(session, after, limit)
+            rows = repository.projects(session, scope, after, limit)
         return views.Page.of([_view(row) for row in rows], limit, lambda quota: quota.project)
 
-    def change(self, project: str, change: QuotaChange) -> views.QuotaView:
+    def change(self, scope: Scope, project: str, change: QuotaChange) -> views.QuotaView:
         """Switch a project's quota on or off, or set its threshold.
 
         Switched on, it holds for the tasks that are submitted from then on. Switched off, nothing more is charged.
         """
         with self._database.write() as session:
-            row = repository.ensured(session, project)
+            row = repository.ensured(session, scope, project)
             for field, value in change.model_dump(exclude_none=True).items():
                 setattr(row, field, value)
             reset_level(row)
             return _view(row)
 
     def grant(
-        self, project: str, new: NewGrant, principal: str, key: str | None
+        self, scope: Scope, project: str, new: NewGrant, key: str | None
     ) -> tuple[views.QuotaEntryView, bool]:
         """Grant a project so many checkpoints; the same `key` and body again answer the same entry.
 
@@ -83,8 +84,8 @@ class QuotaService:
             IdempotencyConflict: The key was used with another body.
         """
         with self._database.write() as session:
-            row = repository.ensured(session, project)
-            used = repository.by_key(session, project, principal, key) if key is not None else None
+            row = repository.ensured(session, scope, project)
+            used = repository.by_key(session, scope, project, key) if key is not None else None
             if used is not None:
                 if (used.amount, used.note) != (new.amount, new.note):
                     raise IdempotencyConflict(
@@ -93,17 +94,24 @@ class QuotaService:
                     )
                 return _entry(used), False
             entry = repository.append(
-                session, row, QuotaKind.GRANT, amount=new.amount, note=new.note, by=principal, key=key
+                session,
+                scope,
+                row,
+                QuotaKind.GRANT,
+                amount=new.amount,
+                note=new.note,
+                by=scope.owner,
+                key=key,
             )
             reset_level(row)
             return _entry(entry), True
 
     def history(
-        self, project: str, task_id: str | None, after: int | None, limit: int
+        self, scope: Scope, project: str, task_id: str | None, after: int | None, limit: int
     ) -> views.Page[views.QuotaEntryView]:
         """A project's ledger, newest first."""
         with self._database.read() as session:
-            rows = repository.entries(session, project, task_id, after, limit)
+            rows = repository.entries(session, scope, project, task_id, after, limit)
         return views.Page.of([_entry(row) for row in rows], limit, lambda entry: entry.id)
 
 

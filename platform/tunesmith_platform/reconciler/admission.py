@@ -13,6 +13,7 @@ from tunesmith.lifecycle import State, WaitsFor
 from tunesmith.spec.kinds import Room
 from tunesmith_platform.db.tables import AttemptRow
 from tunesmith_platform.reconciler.decisions import AttemptPhase
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import ROOM_SETTINGS
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.view import DRIVER_HEARD, SILENT
@@ -32,27 +33,27 @@ class Todo(NamedTuple):
 
 def look(session: Session, room: Room, limit: int, moment: dt.datetime) -> Todo:
     """Whether somebody can be admitted, or has not been told what it waits for."""
-    if repository.count_open(session, room) < limit:
-        return Todo(repository.queue(session, moment, 1, room))
-    names = repository.open_names(session, room, _NAMED + 1)
+    if repository.count_open(session, INSTALLATION, room) < limit:
+        return Todo(repository.queue(session, INSTALLATION, moment, 1, room))
+    names = repository.open_names(session, INSTALLATION, room, _NAMED + 1)
     shown = ", ".join(f"`{name}`" for name in names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
     why = f"Waiting for its turn: {limit} at a time (`{ROOM_SETTINGS[room]}`), and {shown} has not ended."
-    return Todo(repository.queue(session, moment, _TOLD, room, but_message=why), why)
+    return Todo(repository.queue(session, INSTALLATION, moment, _TOLD, room, but_message=why), why)
 
 
 def tell(session: Session, todo: Todo) -> None:
     """Say to those that come next what they wait for."""
     for task_id in todo.tasks:
-        task = repository.locked(session, task_id)
+        task = repository.locked(session, INSTALLATION, task_id)
         if task.state == State.PENDING and not task.is_attempt_open:
             task.message = str(todo.why)
 
 
 def admit(session: Session, room: Room, limit: int, moment: dt.datetime) -> None:
     """Begin an attempt for as many as find place."""
-    free = limit - repository.count_open(session, room)
-    for task_id in repository.queue(session, moment, max(0, free), room):
-        task = repository.locked(session, task_id)
+    free = limit - repository.count_open(session, INSTALLATION, room)
+    for task_id in repository.queue(session, INSTALLATION, moment, max(0, free), room):
+        task = repository.locked(session, INSTALLATION, task_id)
         task.attempt += 1
         task.is_attempt_open = True
         task.retry_at = None

@@ -45,6 +45,7 @@ from tunesmith_platform.reconciler.decisions import (
 )
 from tunesmith_platform.reconciler.facts import facts_of
 from tunesmith_platform.reconciler.last_heard import Listening
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.kinds.registry import Kinds
@@ -103,13 +104,13 @@ class Reconciler(Loop):
         """Say which tasks were under way before; what troubled an earlier loop is said again if it still does."""
         self._listening_since = now()
         with self._services.database.read() as session:
-            for task_id in repository.to_reconcile(session):
+            for task_id in repository.to_reconcile(session, INSTALLATION):
                 logger.info("taking up %s where it was", task_id)
-            troubled = repository.live_with_message(session, _TROUBLE)
+            troubled = repository.live_with_message(session, INSTALLATION, _TROUBLE)
         if troubled:
             with self._services.database.write() as session:
                 for task_id in troubled:
-                    _take_back(repository.locked(session, task_id))
+                    _take_back(repository.locked(session, INSTALLATION, task_id))
 
     def pause(self) -> None:
         """Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once."""
@@ -121,7 +122,7 @@ class Reconciler(Loop):
         """One round."""
         self._admit()
         with self._services.database.read() as session:
-            todo = frozenset(repository.to_reconcile(session))
+            todo = frozenset(repository.to_reconcile(session, INSTALLATION))
         self._listening.keep(todo)
         self._leave_stop_at = {name: left for name, left in self._leave_stop_at.items() if name in todo}
         self.each(todo, self.reconcile, told=self._tell_trouble)
@@ -129,7 +130,7 @@ class Reconciler(Loop):
     def _tell_trouble(self, task_id: str, error: BaseException | None) -> None:
         """Say in a task's message that we cannot look after it, and take that back once we can."""
         with self._services.database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, INSTALLATION, task_id)
             if error is not None:
                 why = error.message if isinstance(error, TunesmithError) else type(error).__name__
                 task.message = f"{_TROUBLE} {why}"[:4000]
@@ -166,12 +167,12 @@ class Reconciler(Loop):
         """Claim, observe, decide, act, record."""
         moment = now()
         with self._services.database.write() as session:
-            if not repository.claim(session, task_id, self._owner, moment, moment + _LEASE):
+            if not repository.claim(session, INSTALLATION, task_id, self._owner, moment, moment + _LEASE):
                 return
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, INSTALLATION, task_id)
             if not task.is_attempt_open:
                 return
-            attempt = session.get_one(AttemptRow, (task_id, task.attempt))
+            attempt = repository.require_attempt(session, INSTALLATION, task_id, task.attempt)
             facts = self._facts(task, attempt)
         if facts.desired is Desired.STOP and facts.finished is None:
             self._leave_stop(task_id, facts.attempt)
@@ -181,8 +182,8 @@ class Reconciler(Loop):
             # Its last reports may have arrived while we looked.
             with self._services.database.read() as session:
                 facts = self._facts(
-                    repository.require(session, task_id),
-                    session.get_one(AttemptRow, (task_id, facts.attempt)),
+                    repository.require(session, INSTALLATION, task_id),
+                    repository.require_attempt(session, INSTALLATION, task_id, facts.attempt),
                 )
         settings = self._services.settings
         facts = self._listen(task_id, facts, seen)
@@ -224,7 +225,7 @@ class Reconciler(Loop):
             # A database that was restored gives a number again: a stop that was left for it is none of this attempt's.
             stop_markers.take_up(self._services.settings, task_id, number)
             with self._services.database.read() as session:
-                if repository.require(session, task_id).desired == Desired.STOP:
+                if repository.require(session, INSTALLATION, task_id).desired == Desired.STOP:
                     return False
             storage = open_storage(self._services.settings.storage_uri)
             documents = f"{storage.uri}/tasks/{task_id}"
@@ -240,7 +241,7 @@ class Reconciler(Loop):
             logger.warning("%s could not be submitted: %s", task_id, error)
             self._submit_after[task_id] = time.monotonic() + _RESUBMIT_SECONDS
             with self._services.database.write() as session:
-                task = repository.locked(session, task_id)
+                task = repository.locked(session, INSTALLATION, task_id)
                 task.message = f"Waiting: {error}"
             return False
         self._submit_after.pop(task_id, None)
@@ -248,7 +249,7 @@ class Reconciler(Loop):
 
     def _document(self, task_id: str, number: int) -> AttemptDocument:
         with self._services.database.read() as session:
-            task = repository.require(session, task_id)
+            task = repository.require(session, INSTALLATION, task_id)
         if task.artifact_uri is None and Feature.CHECKPOINTS in kind_of(task.kind).supports:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
             # nothing: the files then lie in the task's own folder, and the mirror says where.
@@ -256,7 +257,7 @@ class Reconciler(Loop):
             place = self.mirror.artifact_uri(task) if self.mirror else None
             task.artifact_uri = place or f"{storage}/tasks/{task_id}/artifacts"
             with self._services.database.write() as session:
-                repository.locked(session, task_id).artifact_uri = task.artifact_uri
+                repository.locked(session, INSTALLATION, task_id).artifact_uri = task.artifact_uri
         return self._services.kinds.of(task.kind).document(task, number)
 
     # --- listening
@@ -273,15 +274,15 @@ class Reconciler(Loop):
 
     def _warn_silent(self, task_id: str, number: int, silent: float) -> None:
         with self._services.database.read() as session:
-            task = repository.require(session, task_id)
-            said = events.last_of_kind(session, task_id, "warning", _WARNINGS)
+            task = repository.require(session, INSTALLATION, task_id)
+            said = events.last_of_kind(session, INSTALLATION, task_id, "warning", _WARNINGS)
             heard = task.heartbeat_at
             if any(
                 row.payload["code"] == SILENT_CODE and (heard is None or row.time >= heard) for row in said
             ):
                 return
         with self._services.database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, INSTALLATION, task_id)
             if task.attempt != number or task.heartbeat_at != heard:
                 return
             warning = Warned(
@@ -289,7 +290,7 @@ class Reconciler(Loop):
                 message=f"Nothing has been heard of its job for {silent:.0f} s.",
                 hint="Its node may be away or overloaded. If it goes on like that, the job is ended and started again.",
             )
-            events.append_own(session, task, warning.model_dump(mode="json"))
+            events.append_own(session, INSTALLATION, task, warning.model_dump(mode="json"))
         self._services.hub.notify(task_id)
 
     # --- recording
@@ -305,17 +306,17 @@ class Reconciler(Loop):
         else:
             message = "Waiting for the cluster to start it."
         with self._services.database.read() as session:
-            if repository.require(session, task_id).message == message:
+            if repository.require(session, INSTALLATION, task_id).message == message:
                 return
         with self._services.database.write() as session:
-            repository.locked(session, task_id).message = message
+            repository.locked(session, INSTALLATION, task_id).message = message
 
     def _record(self, task_id: str, number: int, decision: Decision, tail: str) -> None:
         with self._services.database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, INSTALLATION, task_id)
             if task.lease_owner != self._owner or task.attempt != number or not task.is_attempt_open:
                 return  # another took over, or it is over: what we saw is no longer ours to record
-            attempt = session.get_one(AttemptRow, (task_id, number))
+            attempt = repository.require_attempt(session, INSTALLATION, task_id, number)
             _apply(self._services.moves, session, task, attempt, decision, tail=tail)
         self._services.hub.notify(task_id)
 
@@ -338,29 +339,32 @@ def _apply(
             task.message = "Waiting for the cluster to start it."
         case NoteRunning():
             task.heartbeat_at = task.heartbeat_at or moment
-            moves.move(session, task, State.RUNNING, message="Starting.")
+            moves.move(session, INSTALLATION, task, State.RUNNING, message="Starting.")
         case Kill():
             attempt.kill_sent_at = moment
             events.append_own(
-                session, task, Warned(code="killed", message=decision.why).model_dump(mode="json")
+                session,
+                INSTALLATION,
+                task,
+                Warned(code="killed", message=decision.why).model_dump(mode="json"),
             )
         case Retry():
             _close(session, task, attempt, tail)
             task.retry_at = moment + decision.after
             message = f"Starting again in {decision.after.total_seconds():.0f} s: {decision.message}"
             warning = Warned(code="restart", message=message)
-            events.append_own(session, task, warning.model_dump(mode="json"))
+            events.append_own(session, INSTALLATION, task, warning.model_dump(mode="json"))
             if task.state != State.PENDING:
-                moves.move(session, task, State.PENDING, message=message)
+                moves.move(session, INSTALLATION, task, State.PENDING, message=message)
             task.message = message
             task.waits_for = WaitsFor.BACKOFF
         case End():
             _close(session, task, attempt, tail)
             if decision.state is State.STOPPED and task.state == State.RUNNING:
-                moves.move(session, task, State.STOPPING)
+                moves.move(session, INSTALLATION, task, State.STOPPING)
             if task.state == State.PENDING and decision.state is State.COMPLETED:
-                moves.move(session, task, State.RUNNING)  # it was quicker than our look
-            moves.move(session, task, decision.state, decision.reason, decision.message)
+                moves.move(session, INSTALLATION, task, State.RUNNING)  # it was quicker than our look
+            moves.move(session, INSTALLATION, task, decision.state, decision.reason, decision.message)
         case Wait():
             pass
 
@@ -372,4 +376,4 @@ def _close(session: Session, task: TaskRow, attempt: AttemptRow, tail: str) -> N
     repository.forget_activity(task)
     if tail:
         line = LogLine(level="error", source="driver", message=tail[-8000:])
-        events.append_own(session, task, line.model_dump(mode="json"))
+        events.append_own(session, INSTALLATION, task, line.model_dump(mode="json"))

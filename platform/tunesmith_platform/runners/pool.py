@@ -25,6 +25,7 @@ from tunesmith_platform.loops import Loop
 from tunesmith_platform.runners import repository
 from tunesmith_platform.runners.dispatch import code_stamp, job_of
 from tunesmith_platform.runners.repository import RunnerState
+from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 
@@ -93,7 +94,7 @@ class RunnerPool(Loop):
         self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
-            running = tasks.open_ids(session, Room.TRAIN)
+            running = tasks.open_ids(session, INSTALLATION, Room.TRAIN)
             given_at = repository.newest_assignment(session)
         spare = free[self._settings.warm_runners :]
         why = "there are more than the settings say"
@@ -120,7 +121,7 @@ class RunnerPool(Loop):
             return
         if seen.status is JobStatus.SUCCEEDED:
             with self._database.read() as session:
-                self._crowd = tasks.open_ids(session, Room.TRAIN)
+                self._crowd = tasks.open_ids(session, INSTALLATION, Room.TRAIN)
             self._start_after = time.monotonic() + _MAX_PAUSE
             self._give_up(row, "there is no memory to spare on its node")
         elif seen.status.is_over:

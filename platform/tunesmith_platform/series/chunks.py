@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.events import JobEvent, Metrics, SystemMeasured
 from tunesmith_platform.db.tables import ChunkRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.codec import CHUNK_POINTS, POINT, Points, pack, roll_up, unpack
 from tunesmith_platform.series.query import MAX_STEP
@@ -46,7 +47,7 @@ class Logged(Protocol):
     folded: int
 
 
-def fold(session: Session, task: Logged, before: int, fresh: Sequence[JobEvent]) -> None:
+def fold(session: Session, scope: Scope, task: Logged, before: int, fresh: Sequence[JobEvent]) -> None:
     """Fold what was measured since the last time, once that is enough. The caller holds the task's row.
 
     Args:
@@ -57,9 +58,9 @@ def fold(session: Session, task: Logged, before: int, fresh: Sequence[JobEvent])
     """
     if task.events - task.folded < FOLD_EVENTS:
         return
-    chunks = repository.last_chunks(session, task.id)
+    chunks = repository.last_chunks(session, scope, task.id)
     while task.folded < before:
-        batch = repository.measured(session, task.id, task.folded, before, _BATCH)
+        batch = repository.measured(session, scope, task.id, task.folded, before, _BATCH)
         _append_all(session, task.id, chunks, batch)
         task.folded = batch[-1].n if len(batch) == _BATCH else before
     batch = [

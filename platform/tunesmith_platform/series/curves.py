@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tunesmith.curves import Axis, Curve, Mode
 from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series import downsample
 from tunesmith_platform.series.downsample import Numbers, Places
 from tunesmith_platform.series.query import EVERYTHING, Span, Wish
@@ -20,22 +21,25 @@ from tunesmith_platform.series.reading import Piece, Read, Tokens, is_named, pie
 TOKENS = "supervised_tokens"
 
 
-def curves(session: Session, task: TaskRow, names: Sequence[str] | None, wish: Wish) -> list[Curve]:
+def curves(
+    session: Session, scope: Scope, task: TaskRow, names: Sequence[str] | None, wish: Wish
+) -> list[Curve]:
     """A task's curves.
 
     Args:
         session: As for `reading.pieces`.
+        scope: Whose tasks the caller sees.
         task: Whose.
         names: Only these metrics; `system/` stands for all that begin so, and without names those are left out.
         wish: How they are wanted.
     """
     wanted = None if names is None else {*names} | ({TOKENS} if wish.x is Axis.TOKENS else set())
-    found = pieces(session, task, wanted)
+    found = pieces(session, scope, task, wanted)
     tokens = None
     if wish.x is Axis.TOKENS and TOKENS in found:
-        every = read(session, task.id, TOKENS, found[TOKENS], EVERYTHING, merged=False, exact=True)
+        every = read(session, scope, task.id, TOKENS, found[TOKENS], EVERYTHING, merged=False, exact=True)
         tokens = Tokens(found[TOKENS], every)
-    pen = _Pen(session, task, wish, tokens)
+    pen = _Pen(session, scope, task, wish, tokens)
     return [
         curve for name, parts in found.items() if _is_drawn(name, names) for curve in pen.draw(name, parts)
     ]
@@ -48,6 +52,7 @@ def _is_drawn(name: str, names: Sequence[str] | None) -> bool:
 @dataclass(frozen=True)
 class _Pen:
     session: Session
+    scope: Scope
     task: TaskRow
     wish: Wish
     tokens: Tokens | None
@@ -57,7 +62,16 @@ class _Pen:
         # A smoothed value knows of all before it: a window must not change it.
         window = Span(0, self.wish.window.last) if self.wish.smooths else self.wish.window
         merged = self.wish.mode is Mode.MERGED
-        got = read(self.session, self.task.id, name, parts, window, merged=merged, exact=self.wish.smooths)
+        got = read(
+            self.session,
+            self.scope,
+            self.task.id,
+            name,
+            parts,
+            window,
+            merged=merged,
+            exact=self.wish.smooths,
+        )
         attempts = _by_segment(got.segments, {segment: piece.attempt for segment, piece in whole.items()})
         x = self._x(got, attempts, whole)
         order = np.argsort(got.points["step"], kind="stable") if merged else np.arange(len(got.points))

@@ -9,7 +9,7 @@ from tunesmith import curves as shapes
 from tunesmith import views
 from tunesmith.curves import MAX_POINTS, MAX_TASKS, Axis, ExportFormat, Mode
 from tunesmith_platform import examples
-from tunesmith_platform.http import TaskId, UserDep, answers, services_of
+from tunesmith_platform.http import ScopeDep, TaskId, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.series.query import MAX_STEP, Span, Wish
 from tunesmith_platform.series.service import SeriesService
@@ -60,7 +60,7 @@ _FILES = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.PARQUET: "ap
 def metrics(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     name: Names = None,
     points: Points = MAX_POINTS,
 ) -> views.Metrics:
@@ -68,7 +68,7 @@ def metrics(
 
     A long curve is reduced; `metrics:export` has every point.
     """
-    return services.series.metrics(task_id, name, points)
+    return services.series.metrics(scope, task_id, name, points)
 
 
 @router.get(
@@ -79,7 +79,7 @@ def metrics(
 def curves(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     name: Names = None,
     points: Points = 1000,
     from_step: From = 0,
@@ -95,7 +95,7 @@ def curves(
     window too, so zooming moves no curve.
     """
     wish = Wish(Span(from_step, to), points, x, mode, ema, average)
-    return services.series.curves(task_id, name, wish)
+    return services.series.curves(scope, task_id, name, wish)
 
 
 @router.get(
@@ -105,7 +105,7 @@ def curves(
 )
 def compare_metrics(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     task: Annotated[
         list[str], Query(min_length=1, max_length=MAX_TASKS, description="The tasks, by their ids.")
     ],
@@ -119,7 +119,7 @@ def compare_metrics(
 ) -> shapes.Comparison:
     """Lay the curves of several tasks over each other, with what each of them reached."""
     wish = Wish(Span(from_step, to), points, x, Mode.MERGED, ema, average)
-    return services.series.compare(task, name or ["loss"], wish)
+    return services.series.compare(scope, task, name or ["loss"], wish)
 
 
 @router.get(
@@ -139,12 +139,12 @@ def compare_metrics(
 def export_metrics(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     file_format: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.CSV,
     name: Names = None,
 ) -> StreamingResponse:
     """Download everything a task measured, as CSV or Parquet."""
-    parts = services.series.export(task_id, file_format, name)
+    parts = services.series.export(scope, task_id, file_format, name)
     attachment = f'attachment; filename="{task_id}-metrics.{file_format.value}"'
     return StreamingResponse(
         parts, media_type=_FILES[file_format], headers={"Content-Disposition": attachment}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.codec import Points
 from tunesmith_platform.series.reading import Piece
@@ -21,10 +22,12 @@ _IN_MEMORY = 16 * 2**20
 _BLOCK = 2**18
 
 
-def csv_parts(database: Database, task_id: str, found: dict[str, list[Piece]]) -> Iterator[bytes]:
+def csv_parts(
+    scope: Scope, database: Database, task_id: str, found: dict[str, list[Piece]]
+) -> Iterator[bytes]:
     """A CSV file (UTF-8, a header line) in parts. Values read back as the very numbers; times are UTC."""
     yield (",".join(COLUMNS) + "\r\n").encode()
-    for name, piece, points in _bodies(database, task_id, found):
+    for name, piece, points in _bodies(scope, database, task_id, found):
         text = io.StringIO()
         rows = csv.writer(text)
         for step, value, time in points.tolist():
@@ -35,10 +38,12 @@ def csv_parts(database: Database, task_id: str, found: dict[str, list[Piece]]) -
         yield text.getvalue().encode()
 
 
-def parquet_parts(database: Database, task_id: str, found: dict[str, list[Piece]]) -> Iterator[bytes]:
+def parquet_parts(
+    scope: Scope, database: Database, task_id: str, found: dict[str, list[Piece]]
+) -> Iterator[bytes]:
     """A Parquet file in parts: a row group a chunk, written into a temporary file first."""
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        _write_parquet(file, _bodies(database, task_id, found))
+        _write_parquet(file, _bodies(scope, database, task_id, found))
         file.seek(0)
         while block := file.read(_BLOCK):
             yield block
@@ -73,7 +78,7 @@ def _write_parquet(file: IO[bytes], bodies: Iterator[tuple[str, Piece, Points]])
 
 
 def _bodies(
-    database: Database, task_id: str, found: dict[str, list[Piece]]
+    scope: Scope, database: Database, task_id: str, found: dict[str, list[Piece]]
 ) -> Iterator[tuple[str, Piece, Points]]:
     for name, parts in found.items():
         for piece in parts:
@@ -81,7 +86,7 @@ def _bodies(
             if points is None:
                 assert piece.number is not None, "a piece is a chunk or has its points"
                 with database.read() as session:
-                    held = repository.data(session, task_id, name, [piece.number])
+                    held = repository.data(session, scope, task_id, name, [piece.number])
                 if piece.number not in held:  # the task was deleted meanwhile
                     return
                 points = held[piece.number][: piece.count]

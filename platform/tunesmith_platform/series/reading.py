@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.metrics import SYSTEM
 from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series import repository
 from tunesmith_platform.series.chunks import Stretch, stretches
 from tunesmith_platform.series.codec import CHUNK_POINTS, GROUP_POINTS, Points, joined
@@ -55,7 +56,9 @@ class Read:
     grouped: bool
 
 
-def pieces(session: Session, task: TaskRow, names: Iterable[str] | None) -> dict[str, list[Piece]]:
+def pieces(
+    session: Session, scope: Scope, task: TaskRow, names: Iterable[str] | None
+) -> dict[str, list[Piece]]:
     """The pieces of each metric, in the order they were measured.
 
     Args:
@@ -65,13 +68,13 @@ def pieces(session: Session, task: TaskRow, names: Iterable[str] | None) -> dict
     """
     named = None if names is None else set(names)
     wanted = None if named is None or SYSTEM in named else named
-    tail = stretches(repository.measured(session, task.id, task.folded, task.events), wanted)
+    tail = stretches(repository.measured(session, scope, task.id, task.folded, task.events), wanted)
     found = {
         name: [
             Piece(c.segment, c.attempt, c.start, c.points, Span(c.first_step, c.last_step), c.number)
             for c in chunks
         ]
-        for name, chunks in repository.headers(session, task.id, wanted).items()
+        for name, chunks in repository.headers(session, scope, task.id, wanted).items()
     }
     for name, parts in tail.items():
         found[name] = _extended(found.get(name, []), parts)
@@ -120,6 +123,7 @@ def segments_of(found: Sequence[Piece]) -> dict[int, Piece]:
 
 def read(
     session: Session,
+    scope: Scope,
     task_id: str,
     name: str,
     found: Sequence[Piece],
@@ -143,7 +147,7 @@ def read(
     shared = overlaps([whole.span for whole in segments_of(touched).values()]) if merged else []
     whole = exact or sum(piece.count for piece in touched) <= EXACT_POINTS
     grouped = [False] * len(touched) if whole else _by_roll_up(touched, window, shared)
-    bodies = _bodies(session, task_id, name, touched, grouped)
+    bodies = _bodies(session, scope, task_id, name, touched, grouped)
     points = [body for body, _ in bodies]
     segments = np.repeat(
         np.array([piece.segment for piece in touched], np.int64), [len(body) for body in points]
@@ -178,7 +182,7 @@ def _by_roll_up(touched: Sequence[Piece], window: Span, shared: Sequence[Span]) 
 
 
 def _bodies(
-    session: Session, task_id: str, name: str, touched: Sequence[Piece], grouped: Sequence[bool]
+    session: Session, scope: Scope, task_id: str, name: str, touched: Sequence[Piece], grouped: Sequence[bool]
 ) -> list[tuple[Points, Places]]:
     """Of each piece what is read, and the places of that within its segment."""
 
@@ -190,8 +194,8 @@ def _bodies(
         ]
 
     stored: Mapping[bool, Mapping[int, Points]] = {
-        False: repository.data(session, task_id, name, numbers(False)),
-        True: repository.roll_ups(session, task_id, name, numbers(True)),
+        False: repository.data(session, scope, task_id, name, numbers(False)),
+        True: repository.roll_ups(session, scope, task_id, name, numbers(True)),
     }
     found = []
     for piece, is_grouped in zip(touched, grouped, strict=True):

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from tunesmith.metrics import system_values
 from tunesmith_platform.db.engine import BINARY
+from tunesmith_platform.db.scoping import within
 from tunesmith_platform.db.tables import ChunkRow, EventRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series.codec import Points, unpack
 
 _MANY = 100
@@ -51,18 +53,21 @@ _HEADER = (
 )
 
 
-def headers(session: Session, task_id: str, names: Iterable[str] | None = None) -> dict[str, list[Header]]:
+def headers(
+    session: Session, scope: Scope, task_id: str, names: Iterable[str] | None = None
+) -> dict[str, list[Header]]:
     """The chunks of a task's metrics, by name, each in the order they were measured."""
     query = select(ChunkRow.name, *_HEADER).where(ChunkRow.task_id == task_id)
     if names is not None:
         query = query.where(ChunkRow.name.in_(list(names)))
     found: dict[str, list[Header]] = {}
-    for name, *values in session.execute(query.order_by(ChunkRow.name, ChunkRow.number)):
+    query = within(query.order_by(ChunkRow.name, ChunkRow.number), scope, ChunkRow)
+    for name, *values in session.execute(query):
         found.setdefault(name, []).append(Header(*values))
     return found
 
 
-def last_chunks(session: Session, task_id: str) -> dict[str, ChunkRow]:
+def last_chunks(session: Session, scope: Scope, task_id: str) -> dict[str, ChunkRow]:
     """The newest chunk of each metric."""
     newest = (
         select(ChunkRow.name, func.max(ChunkRow.number).label("number"))
@@ -72,21 +77,25 @@ def last_chunks(session: Session, task_id: str) -> dict[str, ChunkRow]:
     )
     query = select(ChunkRow).where(ChunkRow.task_id == task_id)
     query = query.join(newest, (ChunkRow.name == newest.c.name) & (ChunkRow.number == newest.c.number))
-    return {chunk.name: chunk for chunk in session.scalars(query)}
+    return {chunk.name: chunk for chunk in session.scalars(within(query, scope, ChunkRow))}
 
 
-def data(session: Session, task_id: str, name: str, numbers: Sequence[int]) -> dict[int, Points]:
+def data(
+    session: Session, scope: Scope, task_id: str, name: str, numbers: Sequence[int]
+) -> dict[int, Points]:
     """The points of chunks, by number."""
-    return _blobs(session, task_id, name, numbers, ChunkRow.data)
+    return _blobs(session, scope, task_id, name, numbers, ChunkRow.data)
 
 
-def roll_ups(session: Session, task_id: str, name: str, numbers: Sequence[int]) -> dict[int, Points]:
+def roll_ups(
+    session: Session, scope: Scope, task_id: str, name: str, numbers: Sequence[int]
+) -> dict[int, Points]:
     """The roll-ups of chunks, by number."""
-    return _blobs(session, task_id, name, numbers, ChunkRow.rollup)
+    return _blobs(session, scope, task_id, name, numbers, ChunkRow.rollup)
 
 
 def _blobs(
-    session: Session, task_id: str, name: str, numbers: Sequence[int], column: Any
+    session: Session, scope: Scope, task_id: str, name: str, numbers: Sequence[int], column: Any
 ) -> dict[int, Points]:
     found: dict[int, Points] = {}
     runs = _runs(numbers)
@@ -95,7 +104,7 @@ def _blobs(
         query = select(ChunkRow.number, column).where(
             ChunkRow.task_id == task_id, ChunkRow.name == name, or_(*asked)
         )
-        rows = session.execute(query, execution_options=BINARY)
+        rows = session.execute(within(query, scope, ChunkRow), execution_options=BINARY)
         found |= {number: unpack(blob) for number, blob in rows}
     return found
 
@@ -112,7 +121,7 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def measured(
-    session: Session, task_id: str, after: int, up_to: int, limit: int | None = None
+    session: Session, scope: Scope, task_id: str, after: int, up_to: int, limit: int | None = None
 ) -> list[Measured]:
     """The metric events with numbers above `after`, oldest first."""
     query = (
@@ -128,7 +137,7 @@ def measured(
     )
     return [
         Measured(n, attempt, time, payload["step"], _values(payload))
-        for n, attempt, time, payload in session.execute(query)
+        for n, attempt, time, payload in session.execute(within(query, scope, EventRow))
     ]
 
 

@@ -21,7 +21,8 @@ from tunesmith.curves import (
 )
 from tunesmith.errors import InvalidInput
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import MirrorRow, TaskRow
+from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.series.query import EVERYTHING, Wish
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
@@ -49,7 +50,7 @@ class SeriesService:
         self._database = database
         self._settings = settings
 
-    def curves(self, task_id: str, names: Sequence[str] | None, wish: Wish) -> Curves:
+    def curves(self, scope: Scope, task_id: str, names: Sequence[str] | None, wish: Wish) -> Curves:
         """A task's curves.
 
         Raises:
@@ -59,12 +60,14 @@ class SeriesService:
 
         _check(wish)
         with self._moment() as session:
-            task = tasks.require(session, task_id)
-            return Curves(x=wish.x, mode=wish.mode, curves=curves_of(session, task, names, wish))
+            task = tasks.require(session, scope, task_id)
+            return Curves(x=wish.x, mode=wish.mode, curves=curves_of(session, scope, task, names, wish))
 
-    def metrics(self, task_id: str, names: Sequence[str] | None, points: int = MAX_POINTS) -> views.Metrics:
+    def metrics(
+        self, scope: Scope, task_id: str, names: Sequence[str] | None, points: int = MAX_POINTS
+    ) -> views.Metrics:
         """A task's curves point by point; of each step what was measured last."""
-        found = self.curves(task_id, names, Wish(points=points)).curves
+        found = self.curves(scope, task_id, names, Wish(points=points)).curves
         return views.Metrics(
             series={
                 curve.name: [
@@ -79,7 +82,7 @@ class SeriesService:
             }
         )
 
-    def compare(self, task_ids: Sequence[str], names: Sequence[str], wish: Wish) -> Comparison:
+    def compare(self, scope: Scope, task_ids: Sequence[str], names: Sequence[str], wish: Wish) -> Comparison:
         """Several tasks' curves, and what each of them reached.
 
         Raises:
@@ -92,13 +95,15 @@ class SeriesService:
         curves: list[Curve] = []
         for task_id in dict.fromkeys(task_ids):
             with self._moment() as session:
-                task = tasks.require(session, task_id)
-                shown = task_view(task, session.get(MirrorRow, task.id), self._settings)
-                compared.append(ComparedTask(task=shown, scores=_scores(session, task, names)))
-                curves += curves_of(session, task, names, wish)
+                task = tasks.require(session, scope, task_id)
+                shown = task_view(task, tasks.mirror_of(session, scope, task.id), self._settings)
+                compared.append(ComparedTask(task=shown, scores=_scores(session, scope, task, names)))
+                curves += curves_of(session, scope, task, names, wish)
         return Comparison(x=wish.x, tasks=compared, curves=curves)
 
-    def export(self, task_id: str, kind: ExportFormat, names: Sequence[str] | None) -> Iterator[bytes]:
+    def export(
+        self, scope: Scope, task_id: str, kind: ExportFormat, names: Sequence[str] | None
+    ) -> Iterator[bytes]:
         """Everything a task measured as a file, in parts.
 
         Raises:
@@ -108,9 +113,9 @@ class SeriesService:
         from tunesmith_platform.series.reading import pieces
 
         with self._moment() as session:
-            found = pieces(session, tasks.require(session, task_id), names)
+            found = pieces(session, scope, tasks.require(session, scope, task_id), names)
         write = exporting.parquet_parts if kind is ExportFormat.PARQUET else exporting.csv_parts
-        return write(self._database, task_id, found)
+        return write(scope, self._database, task_id, found)
 
     @contextlib.contextmanager
     def _moment(self) -> Iterator[Session]:
@@ -130,23 +135,23 @@ def _check(wish: Wish) -> None:
         )
 
 
-def _scores(session: Session, task: TaskRow, names: Sequence[str]) -> list[Score]:
+def _scores(session: Session, scope: Scope, task: TaskRow, names: Sequence[str]) -> list[Score]:
     from tunesmith_platform.series.reading import pieces
 
-    found = pieces(session, task, None)
+    found = pieces(session, scope, task, None)
     return [
-        _score(session, task.id, name, parts)
+        _score(session, scope, task.id, name, parts)
         for name, parts in found.items()
         if name in names or name in _SCORED or name.startswith("eval_")
     ]
 
 
-def _score(session: Session, task_id: str, name: str, parts: "Sequence[Piece]") -> Score:
+def _score(session: Session, scope: Scope, task_id: str, name: str, parts: "Sequence[Piece]") -> Score:
     import numpy as np
 
     from tunesmith_platform.series.reading import read
 
-    got = read(session, task_id, name, parts, EVERYTHING, merged=True)
+    got = read(session, scope, task_id, name, parts, EVERYTHING, merged=True)
     points = got.points[np.argsort(got.points["step"], kind="stable")]
     lowest, highest = points[points["value"].argmin()], points[points["value"].argmax()]
     return Score(

@@ -12,7 +12,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
 from tunesmith.spec.kinds import kinds
 from tunesmith_platform import examples
-from tunesmith_platform.http import UserDep, answers, services_of
+from tunesmith_platform.http import ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
@@ -58,9 +58,9 @@ async def healthz(request: Request) -> Alive:
 
 
 @router.get("/system", response_model=views.SystemView, responses=answers(examples.SYSTEM, 401))
-def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
+def system(services: ServicesDep, scope: ScopeDep) -> views.SystemView:
     """Show the platform's parts, limits and counts."""
-    return services.system.view()
+    return services.system.view(scope)
 
 
 @router.post(
@@ -70,7 +70,7 @@ def system(services: ServicesDep, _user: UserDep) -> views.SystemView:
 )
 def mlflow_link(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     task_id: Annotated[
         str | None,
         Query(
@@ -82,7 +82,7 @@ def mlflow_link(
     ] = None,
 ) -> views.MlflowLink:
     """Make a link that lets one browser into MLflow, once, within a minute."""
-    return services.system.mlflow_link(services.tasks.get(task_id) if task_id else None)
+    return services.system.mlflow_link(services.tasks.get(scope, task_id) if task_id else None)
 
 
 @router.get(
@@ -92,7 +92,7 @@ def mlflow_link(
 )
 def environment(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     device: Annotated[
         Literal["auto", "cpu", "gpu"], Query(description="What the task would train on.")
     ] = "auto",
@@ -109,7 +109,7 @@ def environment(
     responses=answers({"title": "TrainSpec", "type": "object", "properties": {}}, 401, 404, 422),
 )
 def schema_of_kind(
-    kind: Annotated[str, Path(min_length=1, max_length=40, description="A kind of task.")], _user: UserDep
+    kind: Annotated[str, Path(min_length=1, max_length=40, description="A kind of task.")], scope: ScopeDep
 ) -> dict[str, Any]:
     """JSON Schema of the parameters of a kind of task, with labels, groups, folds and visibility rules."""
     found = kinds().get(kind)

@@ -14,6 +14,7 @@ from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
 from tunesmith_platform.runners.service import RunnerService
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
 
@@ -27,11 +28,11 @@ class SystemService:
         self._jobs = jobs
         self._runners = runners
 
-    def view(self) -> views.SystemView:
+    def view(self, scope: Scope) -> views.SystemView:
         """The platform as it stands."""
         with self._database.read() as session:
             session.execute(text("SELECT 1"))
-            counts = tasks.count_by_state(session)
+            counts = tasks.count_by_state(session, scope)
         seen = self._jobs.observe("tunesmith-probe")
         ray_ok = seen.status is not JobStatus.UNREACHABLE
         return views.SystemView(

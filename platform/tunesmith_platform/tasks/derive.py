@@ -19,8 +19,9 @@ from tunesmith.spec.parameter import about
 from tunesmith.spec.task import MoreSteps, NewStage, NewTask, TaskCopy, TaskRequest
 from tunesmith.templates import chosen
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import CheckpointRow, MirrorRow, TaskRow
+from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.outputs import refuse_taken
@@ -34,7 +35,7 @@ _COPY = " (copy)"
 class Templates(Protocol):
     """The templates, as far as they are asked here."""
 
-    def complete(self, request: TaskRequest) -> NewTask:
+    def complete(self, scope: Scope, request: TaskRequest) -> NewTask:
         """What a request asks for, with the parameters of the template that it names."""
 
 
@@ -56,7 +57,7 @@ class TaskVerbs:
         self._tasks = tasks
         self._templates = templates
 
-    def submit(self, request: TaskRequest, principal: str, key: str | None) -> tuple[views.TaskView, bool]:
+    def submit(self, scope: Scope, request: TaskRequest, key: str | None) -> tuple[views.TaskView, bool]:
         """Make a task; of a template it takes a copy. See `TaskService.create`.
 
         Raises:
@@ -64,21 +65,21 @@ class TaskVerbs:
         """
         body = _body("submit", request)
         # A repeat answers the same task, whatever became of its template.
-        replayed = self._tasks.replayed(principal, key, body)
+        replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
-        return self._tasks.create(self._templates.complete(request), principal, key, body=body)
+        return self._tasks.create(scope, self._templates.complete(scope, request), key, body=body)
 
     def clone(
-        self, task_id: str, changes: TaskCopy, principal: str, key: str | None
+        self, scope: Scope, task_id: str, changes: TaskCopy, key: str | None
     ) -> tuple[views.TaskView, bool]:
         """Make a task with another one's parameters, some of them changed. See `TaskService.create`."""
         body = _body(f"clone {task_id}", changes)
-        replayed = self._tasks.replayed(principal, key, body)
+        replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.supporting(repository.require(session, task_id), Feature.CLONE)
+            source = repository.supporting(repository.require(session, scope, task_id), Feature.CLONE)
         name = changes.name or source.name[: _NAME_CHARACTERS - len(_COPY)] + _COPY
         form = kind_of(source.kind).spec
         # Defaults that depend on others follow what is changed; with nothing changed it is the same to the letter.
@@ -92,10 +93,10 @@ class TaskVerbs:
             )
             notices = (Notice(field="output_dir", message=message),)
         origin = Origin(source.id, notices=notices)
-        return self._tasks.create(new, principal, key, body=body, origin=origin)
+        return self._tasks.create(scope, new, key, body=body, origin=origin)
 
     def new_stage(
-        self, task_id: str, stage: NewStage, principal: str, key: str | None
+        self, scope: Scope, task_id: str, stage: NewStage, key: str | None
     ) -> tuple[views.TaskView, bool]:
         """Make a task that starts from the weights of another one's checkpoint. See `TaskService.create`.
 
@@ -104,17 +105,17 @@ class TaskVerbs:
             Conflict: The checkpoint lies where a job cannot take it from.
         """
         body = _body(f"new-stage {task_id}", stage)
-        replayed = self._tasks.replayed(principal, key, body)
+        replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
         with self._database.read() as session:
-            source = repository.supporting(repository.require(session, task_id), Feature.CHECKPOINTS)
+            source = repository.supporting(repository.require(session, scope, task_id), Feature.CHECKPOINTS)
             checkpoint = (
-                repository.newest_checkpoint(session, task_id)
+                repository.newest_checkpoint(session, scope, task_id)
                 if stage.step is None
-                else session.get(CheckpointRow, (task_id, stage.step))
+                else repository.checkpoint_of(session, scope, task_id, stage.step)
             )
-            newest = repository.newest_checkpoint(session, task_id)
+            newest = repository.newest_checkpoint(session, scope, task_id)
         if checkpoint is None or newest is None:
             which = f"of step {stage.step}" if stage.step is not None else "yet"
             raise NotFound(
@@ -126,9 +127,9 @@ class TaskVerbs:
         )
         new = _copied(source, stage, parameters, stage.name)
         origin = Origin(source.id, checkpoint.step)
-        return self._tasks.create(new, principal, key, body=body, origin=origin)
+        return self._tasks.create(scope, new, key, body=body, origin=origin)
 
-    def carry_on(self, task_id: str, more: MoreSteps) -> views.TaskView:
+    def carry_on(self, scope: Scope, task_id: str, more: MoreSteps) -> views.TaskView:
         """Let an ended task go on at its newest checkpoint, as a further attempt of the same task.
 
         Raises:
@@ -136,40 +137,45 @@ class TaskVerbs:
             InvalidInput: Not more steps than it had.
         """
         with self._database.read() as session:
-            seen = repository.require(session, task_id)
+            seen = repository.require(session, scope, task_id)
         if Feature.CHECKPOINTS not in kind_of(seen.kind).supports:
-            return self._again(seen, more)
+            return self._again(scope, seen, more)
         with self._database.read() as session:
-            has_state = repository.newest_checkpoint(session, task_id) is not None
-        prepared = self._kinds.of(seen.kind).go_on(seen, more, has_state=has_state)
+            has_state = repository.newest_checkpoint(session, scope, task_id) is not None
+        prepared = self._kinds.of(seen.kind).go_on(scope, seen, more, has_state=has_state)
         refuse_taken(prepared.output_dir, task_id, results=prepared.results)
         with self._database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, scope, task_id)
             if (task.state, task.attempt, task.spec) != (seen.state, seen.attempt, seen.spec):
                 raise Conflict("The task was changed at this moment.", hint="Look at it, then try again.")
-            repository.refuse_shared_output(session, prepared.output_dir, but=task_id)
-            newest = repository.newest_checkpoint(session, task_id)
+            repository.refuse_shared_output(session, scope, prepared.output_dir, but=task_id)
+            newest = repository.newest_checkpoint(session, scope, task_id)
             task.spec, task.inputs = prepared.spec, prepared.inputs
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
             task.attempts_before = task.attempt
             where = f"at step {newest.step}" if newest else "from the start: it has no checkpoint"
             self._tasks.moves.move(
-                session, task, State.PENDING, message=f"Continued by its user, {where}.", is_continued=True
+                session,
+                scope,
+                task,
+                State.PENDING,
+                message=f"Continued by its user, {where}.",
+                is_continued=True,
             )
             task.waits_for = WaitsFor.START
-            view = task_view(task, session.get(MirrorRow, task_id), self._settings)
+            view = task_view(task, repository.mirror_of(session, scope, task_id), self._settings)
         self._hub.notify(task_id)
         return view
 
-    def _again(self, seen: TaskRow, more: MoreSteps) -> views.TaskView:
+    def _again(self, scope: Scope, seen: TaskRow, more: MoreSteps) -> views.TaskView:
         """Let a task that saves no checkpoints, and failed or was stopped, do its work again from the beginning."""
         if more.model_dump(exclude_none=True):
             raise InvalidInput(
                 f"A task of kind `{seen.kind}` has no steps to add to.", hint="Leave them out."
             )
         with self._database.write() as session:
-            task = repository.locked(session, seen.id)
+            task = repository.locked(session, scope, seen.id)
             if State(task.state) not in (State.FAILED, State.STOPPED):
                 raise Conflict(
                     f"Task `{task.name}` is {task.state}: only one that failed or was stopped is done again.",
@@ -179,21 +185,24 @@ class TaskVerbs:
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
             task.attempts_before = task.attempt
             self._tasks.moves.move(
-                session, task, State.PENDING, message="Done again for its user.", is_continued=True
+                session, scope, task, State.PENDING, message="Done again for its user.", is_continued=True
             )
             task.waits_for = WaitsFor.START
-            view = task_view(task, session.get(MirrorRow, task.id), self._settings)
+            view = task_view(task, repository.mirror_of(session, scope, task.id), self._settings)
         self._hub.notify(seen.id)
         return view
 
-    def diff(self, a: str, b: str) -> views.TaskDiff:
+    def diff(self, scope: Scope, a: str, b: str) -> views.TaskDiff:
         """The parameters in which two tasks differ."""
         with self._database.read() as session:
             tasks = [
-                repository.supporting(repository.require(session, task_id), Feature.CLONE)
+                repository.supporting(repository.require(session, scope, task_id), Feature.CLONE)
                 for task_id in (a, b)
             ]
-            shown = [task_view(task, session.get(MirrorRow, task.id), self._settings) for task in tasks]
+            shown = [
+                task_view(task, repository.mirror_of(session, scope, task.id), self._settings)
+                for task in tasks
+            ]
         if tasks[0].kind != tasks[1].kind:
             raise Conflict(
                 f"One is of kind `{tasks[0].kind}`, the other of `{tasks[1].kind}`: they have other parameters."

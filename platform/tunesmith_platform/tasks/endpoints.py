@@ -10,7 +10,7 @@ from tunesmith.lifecycle import State
 from tunesmith.spec.kinds import KindName
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.http import TaskId, UserDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import ScopeDep, TaskId, answers, made_before, say_made, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.repository import Filter
@@ -55,7 +55,7 @@ async def create_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     idempotency_key: IdempotencyKey = None,
 ) -> views.TaskView:
     """Submit a task. What it is given is looked at first; what cannot be trained on is refused with place and cure.
@@ -63,7 +63,7 @@ async def create_task(
     With `template`, its parameters lie under those of `spec`; the task keeps a copy of its own.
     """
     # A coroutine with one hop to a thread: FastAPI makes a second one for the answer of a plain function.
-    return _made(*await run_in_threadpool(services.verbs.submit, new, user, idempotency_key), response)
+    return _made(*await run_in_threadpool(services.verbs.submit, scope, new, idempotency_key), response)
 
 
 @router.get(
@@ -73,7 +73,7 @@ async def create_task(
 )
 def list_tasks(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     state: Annotated[list[State] | None, Query(description="Only these states.")] = None,
     kind: Annotated[KindName | None, Query(description="Only this kind.")] = None,
     project: Annotated[str | None, Query(max_length=120)] = None,
@@ -84,7 +84,8 @@ def list_tasks(
 ) -> views.Page[views.TaskView]:
     """List tasks, newest first."""
     return services.tasks.page(
-        Filter(states=state or (), kind=kind, project=project, name=name, tag=tag, after=after, limit=limit)
+        scope,
+        Filter(states=state or (), kind=kind, project=project, name=name, tag=tag, after=after, limit=limit),
     )
 
 
@@ -93,20 +94,20 @@ def list_tasks(
 )
 def diff_tasks(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     a: Annotated[str, Query(max_length=40, description="The first task's id.")],
     b: Annotated[str, Query(max_length=40, description="The second task's id.")],
 ) -> views.TaskDiff:
     """Show in which parameters two tasks differ."""
-    return services.verbs.diff(a, b)
+    return services.verbs.diff(scope, a, b)
 
 
 @router.get(
     "/tasks/{task_id}", response_model=views.TaskView, responses=answers(examples.TASK, 401, 404, 422)
 )
-def show_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.TaskView:
+def show_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.TaskView:
     """Show a task as it stands."""
-    return services.tasks.get(task_id)
+    return services.tasks.get(scope, task_id)
 
 
 @router.patch(
@@ -118,10 +119,10 @@ def change_task(
     task_id: TaskId,
     change: Annotated[TaskChange, examples.task_change_body()],
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> views.TaskView:
     """Change a task's name, notes or tags, and its priority while it is pending. Its parameters are frozen."""
-    return services.tasks.change(task_id, change)
+    return services.tasks.change(scope, task_id, change)
 
 
 @router.post(
@@ -130,9 +131,9 @@ def change_task(
     status_code=status.HTTP_202_ACCEPTED,
     responses=answers(examples.TASK, 401, 404, 422, status=202),
 )
-def stop_task(task_id: TaskId, services: ServicesDep, _user: UserDep) -> views.TaskView:
+def stop_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.TaskView:
     """Stop a task. A running one saves a checkpoint first. Stopping twice, or one that has ended, changes nothing."""
-    return services.tasks.stop(task_id)
+    return services.tasks.stop(scope, task_id)
 
 
 @router.post(
@@ -145,12 +146,12 @@ def clone_task(
     task_id: TaskId,
     response: Response,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     changes: Annotated[TaskCopy | None, examples.copy_body()] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> views.TaskView:
     """Submit a new task with the parameters of this one; those in `spec` are changed."""
-    made = services.verbs.clone(task_id, changes or TaskCopy(), user, idempotency_key)
+    made = services.verbs.clone(scope, task_id, changes or TaskCopy(), idempotency_key)
     return _made(*made, response)
 
 
@@ -164,7 +165,7 @@ def new_stage(
     task_id: TaskId,
     response: Response,
     services: ServicesDep,
-    user: UserDep,
+    scope: ScopeDep,
     stage: Annotated[NewStage | None, examples.stage_body()] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> views.TaskView:
@@ -172,7 +173,7 @@ def new_stage(
 
     It has this task's parameters and data but for what `spec` changes, and counts its steps from 0.
     """
-    made = services.verbs.new_stage(task_id, stage or NewStage(), user, idempotency_key)
+    made = services.verbs.new_stage(scope, task_id, stage or NewStage(), idempotency_key)
     return _made(*made, response)
 
 
@@ -185,7 +186,7 @@ def new_stage(
 def continue_task(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     more: Annotated[MoreSteps | None, examples.more_steps_body()] = None,
 ) -> views.TaskView:
     """Let this task go on at its newest checkpoint: the same task, the step count goes on.
@@ -193,7 +194,7 @@ def continue_task(
     For tasks that are over. Nothing may change but the number of steps or epochs, and that upwards; a completed
     task needs more.
     """
-    return services.verbs.carry_on(task_id, more or MoreSteps())
+    return services.verbs.carry_on(scope, task_id, more or MoreSteps())
 
 
 @router.get(
@@ -204,11 +205,11 @@ def continue_task(
 def rows_of_step(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     step: Annotated[int, Query(ge=1, le=2**53, description="The optimizer step, from 1.")],
 ) -> views.StepRows:
     """Which rows of the training file an optimizer step took, or will take: a spike leads to its rows."""
-    return services.rows.of_step(task_id, step)
+    return services.rows.of_step(scope, task_id, step)
 
 
 @router.delete(
@@ -219,8 +220,8 @@ def rows_of_step(
 def delete_task(
     task_id: TaskId,
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     files: Annotated[bool, Query(description="Delete its checkpoints and final model too.")] = False,
 ) -> None:
     """Delete a task that is over. The base model is never touched."""
-    services.tasks.delete(task_id, files)
+    services.tasks.delete(scope, task_id, files)

@@ -34,6 +34,7 @@ from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 from tunesmith_platform.tasks.preflight import check_fitness
@@ -79,7 +80,7 @@ class DataInputs(BaseModel):
 
 
 class Models(Protocol):
-    """The registry of base models, as far as it is asked here."""
+    """The registry of base models as somebody sees it, as far as it is asked here."""
 
     def find(self, name: str) -> Path | None:
         """The folder of the model with this name or hub id; None when there is none."""
@@ -98,13 +99,27 @@ class StoredFile(NamedTuple):
 
 
 class Datasets(Protocol):
-    """The registry of data sets, as far as it is asked here."""
+    """The registry of data sets as somebody sees it, as far as it is asked here."""
 
     def find(self, dataset: str) -> StoredFile:
         """The file of `name` or `name@number`."""
 
     def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
         """Of those parameters that name a data set: the version that they mean now."""
+
+
+class AllModels(Protocol):
+    """The registry of base models."""
+
+    def seen_by(self, scope: Scope) -> Models:
+        """As a scope sees it."""
+
+
+class AllDatasets(Protocol):
+    """The registry of data sets."""
+
+    def seen_by(self, scope: Scope) -> Datasets:
+        """As a scope sees it."""
 
 
 def check_train_inputs(

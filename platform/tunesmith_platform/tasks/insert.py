@@ -11,6 +11,7 @@ from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.db.tables import IdempotencyRow, TaskRow
 from tunesmith_platform.event_log import repository as events
+from tunesmith_platform.scope import Scope
 
 _TASKS = cast(Table, TaskRow.__table__)
 _AT_FIRST: dict[str, Any] = {
@@ -35,13 +36,12 @@ def new_row(new: NewTask, task_id: str, moment: dt.datetime, **more: Any) -> Tas
         new: What was asked for.
         task_id: Its id.
         moment: When it was asked for.
-        more: Its parameters as they are shown (`spec`), what it is given (`inputs`), and further columns.
+        more: Whose it is, its parameters as they are shown (`spec`), what it is given (`inputs`), and further columns.
     """
     columns = _AT_FIRST | {
         "id": task_id,
         "kind": new.kind,
         "name": new.name or new.default_name(moment),
-        "project": new.project,
         "priority": new.priority,
         "tags": new.tags,
         "notes": new.notes,
@@ -53,7 +53,7 @@ def new_row(new: NewTask, task_id: str, moment: dt.datetime, **more: Any) -> Tas
     return TaskRow(**(columns | more))
 
 
-def enter(session: Session, task: TaskRow, principal: str, key: str | None, body_sha256: str) -> None:
+def enter(session: Session, scope: Scope, task: TaskRow, key: str | None, body_sha256: str) -> None:
     """Enter a new task, its first event, and the key that it was sent with.
 
     Past the unit of work, which takes several times as long for one row; the row is in the session afterwards.
@@ -63,11 +63,12 @@ def enter(session: Session, task: TaskRow, principal: str, key: str | None, body
     session.connection().execute(insert(_TASKS), values)
     make_transient_to_detached(task)
     session.add(task)
-    events.append_first(session, task, StateChanged(state=State.PENDING, message=task.message))
+    events.append_first(session, scope, task, StateChanged(state=State.PENDING, message=task.message))
     if key is not None:
         session.add(
             IdempotencyRow(
-                principal=principal,
+                owner=scope.owner,
+                project=task.project,
                 key=key,
                 body_sha256=body_sha256,
                 task_id=task.id,

@@ -13,19 +13,20 @@ from tunesmith.lifecycle import REASONS, Desired, Reason, State, may_move
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
+from tunesmith_platform.scope import Scope
 
 
 class Ledger(Protocol):
     """Books what tasks hold, as far as it is asked here."""
 
-    def reserve(self, session: Session, task: TaskRow, by: str = ...) -> None:
+    def reserve(self, session: Session, scope: Scope, task: TaskRow, by: str = ...) -> None:
         """Hold what a task that is about to start, or to go on, plans to save.
 
         Raises:
             QuotaExceeded: Less is available; nothing is held then.
         """
 
-    def release(self, session: Session, task: TaskRow) -> None:
+    def release(self, session: Session, scope: Scope, task: TaskRow) -> None:
         """Give back what is still held for a task that is over."""
 
 
@@ -39,11 +40,13 @@ class Moves:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def reserve(self, session: Session, task: TaskRow, by: str) -> None:
+    def reserve(self, session: Session, scope: Scope, task: TaskRow, by: str) -> None:
         """Hold what a new task plans to save; see `Ledger.reserve`."""
-        self._ledger.reserve(session, task, by)
+        self._ledger.reserve(session, scope, task, by)
 
-    def request_stop(self, session: Session, task: TaskRow, reason: Reason = Reason.STOPPED_BY_USER) -> None:
+    def request_stop(
+        self, session: Session, scope: Scope, task: TaskRow, reason: Reason = Reason.STOPPED_BY_USER
+    ) -> None:
         """Want a task stopped, and remember why. The first reason stays; one that has ended is left as it is."""
         state = State(task.state)
         if state.is_terminal or task.desired == Desired.STOP:
@@ -52,11 +55,17 @@ class Moves:
         task.stop_requested_at = now()
         task.stop_reason = reason
         if state is State.PENDING and not task.is_attempt_open:
-            self.move(session, task, State.STOPPED, reason if task.attempt else Reason.STOPPED_BEFORE_START)
+            self.move(
+                session, scope, task, State.STOPPED, reason if task.attempt else Reason.STOPPED_BEFORE_START
+            )
         elif state is State.RUNNING:
             why = "" if reason is Reason.STOPPED_BY_USER else f"{REASONS[reason].words} "
             self.move(
-                session, task, State.STOPPING, message=f"{why}Stopping: it saves a checkpoint, then leaves."
+                session,
+                scope,
+                task,
+                State.STOPPING,
+                message=f"{why}Stopping: it saves a checkpoint, then leaves.",
             )
         else:
             task.message = "Stopping before it has started."
@@ -64,6 +73,7 @@ class Moves:
     def move(
         self,
         session: Session,
+        scope: Scope,
         task: TaskRow,
         state: State,
         reason: Reason | None = None,
@@ -82,9 +92,11 @@ class Moves:
             task.ended_at = now()
         if state is State.RUNNING and task.started_at is None:
             task.started_at = now()
-        events.append_state(session, task, StateChanged(state=state, reason=reason, message=task.message))
+        events.append_state(
+            session, scope, task, StateChanged(state=state, reason=reason, message=task.message)
+        )
         if state.is_terminal:
-            self._ledger.release(session, task)
+            self._ledger.release(session, scope, task)
         elif is_continued:
             task.stop_reason = None
-            self._ledger.reserve(session, task)
+            self._ledger.reserve(session, scope, task)

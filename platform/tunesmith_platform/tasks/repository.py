@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 from sqlalchemy import ColumnElement, String, and_, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -14,8 +15,11 @@ from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.kinds import Feature, Room, in_room, kind_of
+from tunesmith.spec.kinds import supporting as of_feature
 from tunesmith_platform.db.engine import advisory_lock
-from tunesmith_platform.db.tables import CheckpointRow, IdempotencyRow, TaskRow
+from tunesmith_platform.db.scoping import expect, get, within
+from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
+from tunesmith_platform.scope import Scope
 
 ACTIVITY = "activity"
 """Where a task's progress holds what its job is busy with."""
@@ -24,6 +28,7 @@ _WITHOUT = {
     Feature.CLONE: "it is not made again from its parameters",
     Feature.RUN: "it has no run in MLflow",
 }
+_WHOSE = (TaskRow.owner, TaskRow.project)
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
 
@@ -40,13 +45,18 @@ class Filter:
     limit: int = field(default=50)
 
 
-def require(session: Session, task_id: str) -> TaskRow:
+def known(session: Session, scope: Scope, task_id: str, *, locked: bool = False) -> TaskRow | None:
+    """A task, its row held until the transaction ends where it is `locked`; None where there is none."""
+    return get(session, scope, TaskRow, task_id, with_for_update=locked)
+
+
+def require(session: Session, scope: Scope, task_id: str) -> TaskRow:
     """A task.
 
     Raises:
         NotFound: There is none with this id.
     """
-    task = session.get(TaskRow, task_id)
+    task = known(session, scope, task_id)
     if task is None:
         raise missing(task_id)
     return task
@@ -83,18 +93,19 @@ def supporting(task: TaskRow, feature: Feature) -> TaskRow:
     return task
 
 
-def locked(session: Session, task_id: str, *options: ORMOption) -> TaskRow:
+def locked(session: Session, scope: Scope, task_id: str, *options: ORMOption) -> TaskRow:
     """A task, its row held until the transaction ends."""
-    task = session.get(TaskRow, task_id, options=options, with_for_update=True)
+    task = get(session, scope, TaskRow, task_id, options=options, with_for_update=True)
     if task is None:
         raise missing(task_id)
     return task
 
 
-def find(session: Session, wanted: Filter) -> Sequence[TaskRow]:
+def find(session: Session, scope: Scope, wanted: Filter) -> Sequence[TaskRow]:
     """Tasks, newest first; one more than the limit, to tell whether there are more."""
     # The ids first, from the index alone: sorting or passing over whole rows reads all their parameters too.
     ids = select(TaskRow.id).order_by(TaskRow.id.desc()).limit(wanted.limit + 1)
+    ids = within(ids, scope, TaskRow)
     if wanted.states:
         ids = ids.where(TaskRow.state.in_([state.value for state in wanted.states]))
     if wanted.kind:
@@ -115,13 +126,46 @@ def find(session: Session, wanted: Filter) -> Sequence[TaskRow]:
     return session.scalars(select(TaskRow).where(TaskRow.id.in_(found)).order_by(TaskRow.id.desc())).all()
 
 
-def idempotent(session: Session, principal: str, key: str) -> IdempotencyRow | None:
-    """What an `Idempotency-Key` made before."""
-    return session.get(IdempotencyRow, (principal, key))
+def mirror_of(session: Session, scope: Scope, task_id: str) -> MirrorRow | None:
+    """How far the mirror of a task is; None where it was not begun."""
+    return get(session, scope, MirrorRow, task_id)
 
 
-def refuse_shared_output(session: Session, output_dir: str | None, but: str | None = None) -> None:
-    """Let one task at a time write into a folder, and none into what another saves.
+def attempt_of(session: Session, scope: Scope, task_id: str, number: int) -> AttemptRow | None:
+    """A start of a task; None where there is none with this number."""
+    return get(session, scope, AttemptRow, (task_id, number))
+
+
+def require_attempt(session: Session, scope: Scope, task_id: str, number: int) -> AttemptRow:
+    """A start of a task.
+
+    Raises:
+        NotFound: There is none with this number.
+    """
+    row = attempt_of(session, scope, task_id, number)
+    if row is None:
+        raise NotFound(f"Task `{task_id}` has no attempt {number}.")
+    return row
+
+
+def that_saved(session: Session, scope: Scope, place: str, folder: str | None) -> TaskRow | None:
+    """A task whose model lies at a place, or whose files lie in a folder; of a kind that saves checkpoints."""
+    there = [TaskRow.model_uri == place]
+    if folder is not None:
+        there.append(TaskRow.artifact_uri == folder)
+    query = select(TaskRow).where(TaskRow.kind.in_(of_feature(Feature.CHECKPOINTS)), or_(*there)).limit(1)
+    return session.scalars(within(query, scope, TaskRow)).one_or_none()
+
+
+def idempotent(session: Session, scope: Scope, key: str) -> IdempotencyRow | None:
+    """What the caller's own `Idempotency-Key` made before."""
+    return get(session, scope, IdempotencyRow, (scope.owner, key))
+
+
+def refuse_shared_output(
+    session: Session, scope: Scope, output_dir: str | None, but: str | None = None
+) -> None:
+    """Let one task at a time write into a folder, and none into what another saves; others' are not named.
 
     Raises:
         Conflict: A task that is not over writes there, or inside of what it will save; or a task's files lie above.
@@ -132,25 +176,31 @@ def refuse_shared_output(session: Session, output_dir: str | None, but: str | No
     above = [str(folder) for folder in (PurePath(output_dir), *PurePath(output_dir).parents)]
     theirs = TaskRow.inputs["output_dir"].as_string()
     is_near = or_(theirs.in_(above), theirs.startswith(f"{output_dir}/", autoescape=True))
-    live = select(TaskRow.id, TaskRow.name, theirs.label("output_dir")).where(
+    live = select(TaskRow.id, TaskRow.name, theirs.label("output_dir"), *_WHOSE).where(
         TaskRow.state.in_([state.value for state in LIVE]), is_near, TaskRow.id != (but or "")
     )
     for other in session.execute(live):
         if _lands_in(output_dir, other.output_dir) or _lands_in(other.output_dir, output_dir):
             raise Conflict(
-                f"Task `{other.name}` ({other.id}) writes into `{other.output_dir}` and is not over.",
+                f"{_named('Task', other, scope)} writes into `{other.output_dir}` and is not over.",
                 hint="Give another `output_dir`, or wait until that task is over.",
                 field="spec.output_dir",
             )
-    owner = session.execute(
-        select(TaskRow.id, TaskRow.name, TaskRow.artifact_uri).where(TaskRow.artifact_uri.in_(above)).limit(1)
-    ).first()
-    if owner is not None:
+    saved = select(TaskRow.id, TaskRow.name, *_WHOSE).where(TaskRow.artifact_uri.in_(above)).limit(1)
+    holder = session.execute(saved).first()
+    if holder is not None:
         raise Conflict(
-            f"`{output_dir}` lies in the files of task `{owner.name}` ({owner.id}).",
+            f"`{output_dir}` lies in the files of {_named('task', holder, scope)}.",
             hint="Give another `output_dir`.",
             field="spec.output_dir",
         )
+
+
+def _named(noun: str, other: Any, scope: Scope) -> str:
+    """A task that was found on behalf of all, as it is called to a caller who may not see it."""
+    if not scope.sees(other.owner, other.project):
+        return f"{noun} of another user"
+    return f"{noun} `{other.name}` ({other.id})"
 
 
 def _lands_in(inner: str, outer: str) -> bool:
@@ -161,12 +211,13 @@ def _lands_in(inner: str, outer: str) -> bool:
     )
 
 
-def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str]) -> None:
-    """Keep files on which other tasks are built.
+def refuse_needed_files(session: Session, scope: Scope, task: TaskRow, folders: Sequence[str]) -> None:
+    """Keep files on which other tasks are built; others' are not named.
 
     Raises:
         Conflict: Another task's base model or adapter lies there, or it has yet to start from there.
     """
+    expect(session, scope, task)
     places = (TaskRow.inputs["model_path"].as_string(), TaskRow.spec["attach_lora_path"].as_string())
     lies_there = [condition for place in places for condition in _inside(place, folders)]
     if not lies_there:
@@ -176,8 +227,9 @@ def refuse_needed_files(session: Session, task: TaskRow, folders: Sequence[str])
         TaskRow.state.in_([state.value for state in LIVE]),
         or_(*_inside(TaskRow.inputs["model_uri"].as_string(), folders)),
     )
-    query = select(TaskRow.name).where(TaskRow.id != task.id, or_(*lies_there, in_use)).order_by(TaskRow.id)
-    names = session.scalars(query.limit(4)).all()
+    query = select(TaskRow.name, *_WHOSE).where(TaskRow.id != task.id, or_(*lies_there, in_use))
+    users = session.execute(query.order_by(TaskRow.id).limit(4)).all()
+    names = [row.name if scope.sees(row.owner, row.project) else "another user's" for row in users]
     if names:
         shown = ", ".join(f"`{name}`" for name in names[:3]) + (" and more" if len(names) > 3 else "")
         raise Conflict(
@@ -195,41 +247,60 @@ def _inside(place: ColumnElement[str], folders: Sequence[str]) -> list[ColumnEle
     ]
 
 
-def newest_checkpoint(session: Session, task_id: str) -> CheckpointRow | None:
+def checkpoint_of(session: Session, scope: Scope, task_id: str, step: int) -> CheckpointRow | None:
+    """A task's checkpoint of a step; None where there is none."""
+    return get(session, scope, CheckpointRow, (task_id, step))
+
+
+def checkpoints_of(session: Session, scope: Scope, task_id: str) -> Sequence[CheckpointRow]:
+    """A task's checkpoints in the order of their steps."""
+    query = select(CheckpointRow).where(CheckpointRow.task_id == task_id).order_by(CheckpointRow.step)
+    return session.scalars(within(query, scope, CheckpointRow)).all()
+
+
+def newest_checkpoint(session: Session, scope: Scope, task_id: str) -> CheckpointRow | None:
     """A task's newest checkpoint."""
     query = select(CheckpointRow).where(CheckpointRow.task_id == task_id)
-    return session.scalars(query.order_by(CheckpointRow.step.desc()).limit(1)).one_or_none()
+    query = within(query.order_by(CheckpointRow.step.desc()).limit(1), scope, CheckpointRow)
+    return session.scalars(query).one_or_none()
 
 
-def count_open(session: Session, room: Room) -> int:
+def count_open(session: Session, scope: Scope, room: Room) -> int:
     """How many attempts that share a room are on Ray, or on their way there."""
     query = (
         select(func.count())
         .select_from(TaskRow)
         .where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
     )
-    return session.scalar(query) or 0
+    return session.scalar(within(query, scope, TaskRow)) or 0
 
 
-def open_names(session: Session, room: Room, limit: int) -> Sequence[str]:
+def open_names(session: Session, scope: Scope, room: Room, limit: int) -> Sequence[str]:
     """What the tasks are called that hold a room's places."""
     query = select(TaskRow.name).where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
-    return session.scalars(query.order_by(TaskRow.id).limit(limit)).all()
+    return session.scalars(within(query.order_by(TaskRow.id).limit(limit), scope, TaskRow)).all()
 
 
-def open_ids(session: Session, room: Room) -> frozenset[str]:
+def open_ids(session: Session, scope: Scope, room: Room) -> frozenset[str]:
     """The tasks of a room that are on Ray, or on their way there."""
     query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
-    return frozenset(session.scalars(query))
+    return frozenset(session.scalars(within(query, scope, TaskRow)))
 
 
 def queue(
-    session: Session, moment: dt.datetime, limit: int, room: Room, *, but_message: str | None = None
+    session: Session,
+    scope: Scope,
+    moment: dt.datetime,
+    limit: int,
+    room: Room,
+    *,
+    but_message: str | None = None,
 ) -> Sequence[str]:
     """The tasks of a room that may start next: by priority, then by age.
 
     Args:
         session: The caller's.
+        scope: Whose.
         moment: Those that wait until later are left out.
         limit: How many at the most.
         room: Which room.
@@ -248,41 +319,45 @@ def queue(
         .order_by(TaskRow.priority.desc(), TaskRow.id)
         .limit(limit)
     )
-    return session.scalars(query).all()
+    return session.scalars(within(query, scope, TaskRow)).all()
 
 
-def to_reconcile(session: Session) -> Sequence[str]:
+def to_reconcile(session: Session, scope: Scope) -> Sequence[str]:
     """The tasks that have something to look after: an open attempt, or a stop that has not happened yet."""
     open_attempts = select(TaskRow.id).where(TaskRow.is_attempt_open)
     stops = select(TaskRow.id).where(
         TaskRow.state.in_([s.value for s in LIVE]), TaskRow.desired == Desired.STOP
     )
-    return session.scalars(open_attempts.union(stops)).all()
+    both = within(open_attempts, scope, TaskRow).union(within(stops, scope, TaskRow))
+    return session.scalars(both).all()
 
 
-def live_with_message(session: Session, beginning: str) -> Sequence[str]:
+def live_with_message(session: Session, scope: Scope, beginning: str) -> Sequence[str]:
     """The tasks that are not over and whose message begins so."""
-    return session.scalars(
-        select(TaskRow.id).where(
-            TaskRow.state.in_([s.value for s in LIVE]), TaskRow.message.startswith(beginning, autoescape=True)
-        )
-    ).all()
+    query = select(TaskRow.id).where(
+        TaskRow.state.in_([s.value for s in LIVE]), TaskRow.message.startswith(beginning, autoescape=True)
+    )
+    return session.scalars(within(query, scope, TaskRow)).all()
 
 
-def claim(session: Session, task_id: str, owner: str, moment: dt.datetime, until: dt.datetime) -> bool:
+def claim(
+    session: Session, scope: Scope, task_id: str, holder: str, moment: dt.datetime, until: dt.datetime
+) -> bool:
     """Take a task's lease, unless another holds it."""
-    result = session.execute(
+    taken = (
         update(TaskRow)
         .where(
             TaskRow.id == task_id,
-            or_(TaskRow.lease_owner.is_(None), TaskRow.lease_owner == owner, TaskRow.lease_until < moment),
+            or_(TaskRow.lease_owner.is_(None), TaskRow.lease_owner == holder, TaskRow.lease_until < moment),
         )
-        .values(lease_owner=owner, lease_until=until)
+        .values(lease_owner=holder, lease_until=until)
     )
+    result = session.execute(within(taken, scope, TaskRow))
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
-def count_by_state(session: Session) -> dict[str, int]:
+def count_by_state(session: Session, scope: Scope) -> dict[str, int]:
     """How many tasks are in each state."""
-    rows = session.execute(select(TaskRow.state, func.count()).group_by(TaskRow.state)).all()
+    query = select(TaskRow.state, func.count()).group_by(TaskRow.state)
+    rows = session.execute(within(query, scope, TaskRow)).all()
     return {str(state): int(number) for state, number in rows}

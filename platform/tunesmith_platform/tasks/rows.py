@@ -8,6 +8,7 @@ from tunesmith.errors import NotFound
 from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.storage import open_storage
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository
 
 
@@ -17,14 +18,14 @@ class RowService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of_step(self, task_id: str, step: int) -> views.StepRows:
+    def of_step(self, scope: Scope, task_id: str, step: int) -> views.StepRows:
         """The rows that a step took, or will take.
 
         Raises:
             NotFound: The task has read no rows yet, or wrote no order.
         """
         with self._database.read() as session:
-            task = repository.require(session, task_id)
+            task = repository.require(session, scope, task_id)
             uri, file = task.artifact_uri, str(task.spec.get("train_file", ""))
         data = open_storage(uri).read(ORDER_FILE) if uri else None
         order = RowOrder.decode(data) if data is not None else None

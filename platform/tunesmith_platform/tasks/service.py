@@ -20,6 +20,7 @@ from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.idempotency import sent
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository, stop_markers
 from tunesmith_platform.tasks.insert import enter, new_row
@@ -63,7 +64,7 @@ class TaskService:
         self.kinds = kinds
         self.moves = moves
 
-    def replayed(self, principal: str, key: str | None, body: str) -> views.TaskView | None:
+    def replayed(self, scope: Scope, key: str | None, body: str) -> views.TaskView | None:
         """The task that this key and body made before.
 
         Raises:
@@ -72,12 +73,12 @@ class TaskService:
         if key is None:
             return None
         with self._database.read() as session:
-            return self._replay(session, principal, key, _sha256(body))
+            return self._replay(session, scope, key, _sha256(body))
 
     def create(
         self,
+        scope: Scope,
         new: NewTask,
-        principal: str,
         key: str | None,
         *,
         body: str | None = None,
@@ -87,8 +88,8 @@ class TaskService:
         """Make a task; the same `key` and body again give the same task.
 
         Args:
+            scope: Who asks.
             new: What to do.
-            principal: Who asks.
             key: The `Idempotency-Key`.
             body: What was sent, where that is not `new` itself.
             origin: The task it was made from.
@@ -105,27 +106,27 @@ class TaskService:
             QuotaExceeded: Its project's quota does not cover the checkpoints that it plans.
         """
         body = sent(new) if body is None else body
-        replayed = self.replayed(principal, key, body)
+        replayed = self.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
         body_sha256, task_id = _sha256(body), new_id("task")
-        prepared = self.kinds.of(new.kind).prepare(
-            new, task_id, rows_dir
-        )  # reads files: no transaction is open
+        # Reads files: no transaction is open.
+        prepared = self.kinds.of(new.kind).prepare(scope, new, task_id, rows_dir)
         refuse_taken(prepared.output_dir, results=prepared.results)
         parent = prepared.parent or (origin.parent_id, origin.parent_step)
         moment = now()
 
         def enter_task(session: Session) -> tuple[views.TaskView, bool]:
             if key is not None:
-                replayed = self._replay(session, principal, key, body_sha256)
+                replayed = self._replay(session, scope, key, body_sha256)
                 if replayed is not None:
                     return replayed, False
-            repository.refuse_shared_output(session, prepared.output_dir)
+            repository.refuse_shared_output(session, scope, prepared.output_dir)
             task = new_row(
                 new,
                 task_id,
                 moment,
+                **scope.stamp(new.project),
                 spec=prepared.spec,
                 inputs=prepared.inputs,
                 notices=[notice.model_dump() for notice in (*prepared.notices, *origin.notices)],
@@ -133,8 +134,8 @@ class TaskService:
                 parent_step=parent[1],
                 artifact_uri=prepared.artifact_uri,
             )
-            enter(session, task, principal, key, body_sha256)
-            self.moves.reserve(session, task, by=principal)
+            enter(session, scope, task, key, body_sha256)
+            self.moves.reserve(session, scope, task, by=scope.owner)
             return self._view(task, None), True
 
         view, is_new = self._database.retry_on_conflict(enter_task)
@@ -142,43 +143,43 @@ class TaskService:
             self._hub.notify(view.id)
         return view, is_new
 
-    def _replay(self, session: Session, principal: str, key: str, body_sha256: str) -> views.TaskView | None:
-        used = repository.idempotent(session, principal, key)
+    def _replay(self, session: Session, scope: Scope, key: str, body_sha256: str) -> views.TaskView | None:
+        used = repository.idempotent(session, scope, key)
         if used is None:
             return None
         if used.body_sha256 != body_sha256:
             raise IdempotencyConflict(
                 "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new task."
             )
-        task = session.get(TaskRow, used.task_id)
+        task = repository.known(session, scope, used.task_id)
         if task is None:
             raise NotFound(f"The task `{used.task_id}` that this key made was deleted.")
-        return self._view(task, session.get(MirrorRow, task.id))
+        return self._view(task, repository.mirror_of(session, scope, task.id))
 
     def _view(self, task: TaskRow, mirror: MirrorRow | None) -> views.TaskView:
         return task_view(task, mirror, self._settings)
 
-    def page(self, wanted: repository.Filter) -> views.Page[views.TaskView]:
+    def page(self, scope: Scope, wanted: repository.Filter) -> views.Page[views.TaskView]:
         """Tasks, newest first."""
         with self._database.read() as session:
-            rows = repository.find(session, wanted)
+            rows = repository.find(session, scope, wanted)
             found = [self._view(row, None) for row in rows]
         return views.Page.of(found, wanted.limit, lambda task: task.id)
 
-    def get(self, task_id: str) -> views.TaskView:
+    def get(self, scope: Scope, task_id: str) -> views.TaskView:
         """A task as it stands."""
         with self._database.read() as session:
-            task = repository.require(session, task_id)
-            return self._view(task, session.get(MirrorRow, task_id))
+            task = repository.require(session, scope, task_id)
+            return self._view(task, repository.mirror_of(session, scope, task_id))
 
-    def change(self, task_id: str, change: TaskChange) -> views.TaskView:
+    def change(self, scope: Scope, task_id: str, change: TaskChange) -> views.TaskView:
         """Change a task's name, notes, tags or priority.
 
         Raises:
             Conflict: Another priority, and it is past the queue.
         """
         with self._database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, scope, task_id)
             for field, value in change.model_dump(exclude_none=True).items():
                 before = getattr(task, field)
                 if value == before:
@@ -190,45 +191,45 @@ class TaskService:
                     )
                 setattr(task, field, value)
                 if field in ("name", "priority"):
-                    say(session, task, f"Its {field} is `{value}` now; it was `{before}`.")
-            view = self._view(task, session.get(MirrorRow, task_id))
+                    say(session, scope, task, f"Its {field} is `{value}` now; it was `{before}`.")
+            view = self._view(task, repository.mirror_of(session, scope, task_id))
         self._hub.notify(task_id)
         return view
 
-    def stop(self, task_id: str) -> views.TaskView:
+    def stop(self, scope: Scope, task_id: str) -> views.TaskView:
         """Ask for a task's stop. Asking again, or for one that has ended, changes nothing.
 
         A task that waits is stopped at once; of a running one, the reconciler sees to it. Once this returns, its job
         finds the stop also where it does not reach the API.
         """
         with self._database.write() as session:
-            task = repository.locked(session, task_id)
-            self.moves.request_stop(session, task)
+            task = repository.locked(session, scope, task_id)
+            self.moves.request_stop(session, scope, task)
             is_open = task.is_attempt_open and task.desired == Desired.STOP
-            view = self._view(task, session.get(MirrorRow, task_id))
+            view = self._view(task, repository.mirror_of(session, scope, task_id))
         if is_open:
             stop_markers.leave(self._settings, task_id, view.attempt)
         self._hub.notify(task_id)
         return view
 
-    def delete(self, task_id: str, with_files: bool) -> None:
+    def delete(self, scope: Scope, task_id: str, with_files: bool) -> None:
         """Delete a task's records and, if asked, its files; never its base model.
 
         Raises:
             Conflict: It is not over, or another task needs the files.
         """
         with self._database.read() as session:
-            task = repository.require(session, task_id)
-            left = files.of_task(task, session.get(MirrorRow, task_id), self._settings)
+            task = repository.require(session, scope, task_id)
+            left = files.of_task(task, repository.mirror_of(session, scope, task_id), self._settings)
         folders = left.folders() if with_files else []  # looks at files: no transaction is open
         with self._database.write() as session:
-            task = repository.locked(session, task_id)
+            task = repository.locked(session, scope, task_id)
             if not State(task.state).is_terminal:
                 raise Conflict(
                     f"A {task.state} task cannot be deleted.",
                     hint=f"Stop it first: `tunesmith stop {task_id}`.",
                 )
-            repository.refuse_needed_files(session, task, folders)
+            repository.refuse_needed_files(session, scope, task, folders)
             session.delete(task)
         files.remove_records(left)
         if with_files:
@@ -240,6 +241,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def say(session: Session, task: TaskRow, message: str) -> None:
+def say(session: Session, scope: Scope, task: TaskRow, message: str) -> None:
     """Leave a line in a task's log."""
-    events.append_own(session, task, LogLine(source="platform", message=message).model_dump(mode="json"))
+    line = LogLine(source="platform", message=message)
+    events.append_own(session, scope, task, line.model_dump(mode="json"))

@@ -13,7 +13,7 @@ from tunesmith.templates import (
     to_yaml,
 )
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, UserDep, answers, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.templates.service import TemplateService
@@ -43,12 +43,12 @@ _YAML = "application/yaml"
 )
 def list_templates(
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
     after: After = None,
     limit: Limit = 100,
 ) -> views.Page[TemplateView]:
     """List templates: those that came with the platform, then the users' by name."""
-    return services.templates.page(after, limit)
+    return services.templates.page(scope, after, limit)
 
 
 @router.post(
@@ -58,10 +58,10 @@ def list_templates(
     responses=answers(examples.TEMPLATE, 401, 404, 409, 422, status=201),
 )
 def save_template(
-    new: Annotated[NewTemplate, examples.new_template_body()], services: ServicesDep, _user: UserDep
+    new: Annotated[NewTemplate, examples.new_template_body()], services: ServicesDep, scope: ScopeDep
 ) -> TemplateView:
     """Save parameters, or those of a task (`from_task`), as a template."""
-    return services.templates.save(new)
+    return services.templates.save(scope, new)
 
 
 @router.post(
@@ -73,18 +73,18 @@ def save_template(
 def import_template(
     text: Annotated[str, Body(media_type=_YAML, max_length=MAX_YAML_CHARACTERS)],
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> TemplateView:
     """Save a template from YAML, as `GET /v1/templates/{name}/yaml` shows it."""
-    return services.templates.save(NewTemplate(**checks.template(text).model_dump()))
+    return services.templates.save(scope, NewTemplate(**checks.template(text).model_dump()))
 
 
 @router.get(
     "/templates/{name}", response_model=TemplateView, responses=answers(examples.TEMPLATE, 401, 404, 422)
 )
-def show_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> TemplateView:
+def show_template(name: TemplateName, services: ServicesDep, scope: ScopeDep) -> TemplateView:
     """Show a template."""
-    return services.templates.get(name)
+    return services.templates.get(scope, name)
 
 
 @router.get(
@@ -98,9 +98,9 @@ def show_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> 
         }
     },
 )
-def export_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> Response:
+def export_template(name: TemplateName, services: ServicesDep, scope: ScopeDep) -> Response:
     """Show a template as YAML, to keep in a file and import elsewhere."""
-    return Response(to_yaml(services.templates.get(name)), media_type=_YAML)
+    return Response(to_yaml(services.templates.get(scope, name)), media_type=_YAML)
 
 
 @router.patch(
@@ -112,10 +112,10 @@ def change_template(
     name: TemplateName,
     change: Annotated[TemplateChange, examples.template_change_body()],
     services: ServicesDep,
-    _user: UserDep,
+    scope: ScopeDep,
 ) -> TemplateView:
     """Rename a template, or change what it holds. Tasks made from it keep their own parameters."""
-    return services.templates.change(name, change)
+    return services.templates.change(scope, name, change)
 
 
 @router.delete(
@@ -123,6 +123,6 @@ def change_template(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=answers(None, 401, 404, 409, 422),
 )
-def delete_template(name: TemplateName, services: ServicesDep, _user: UserDep) -> None:
+def delete_template(name: TemplateName, services: ServicesDep, scope: ScopeDep) -> None:
     """Delete a template. Tasks made from it keep their own parameters; built-in ones stay."""
-    services.templates.delete(name)
+    services.templates.delete(scope, name)

@@ -15,6 +15,7 @@ from tunesmith.views import Page
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TemplateRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.templates import repository
 from tunesmith_platform.templates.builtin import builtins
@@ -29,7 +30,7 @@ class TemplateService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, after: str | None, limit: int) -> Page[TemplateView]:
+    def page(self, scope: Scope, after: str | None, limit: int) -> Page[TemplateView]:
         """The built-in templates, then the users' by name; `after` is the name of the last one already read."""
         own = list(builtins().values())
         names = [view.name for view in own]
@@ -37,12 +38,12 @@ class TemplateService:
         found = first[: limit + 1]
         with self._database.read() as session:
             rows = repository.find(
-                session, None if first or after in names else after, limit + 1 - len(found)
+                session, scope, None if first or after in names else after, limit + 1 - len(found)
             )
         found += [_view(row) for row in rows]
         return Page.of(found, limit, lambda template: template.name)
 
-    def get(self, name: str) -> TemplateView:
+    def get(self, scope: Scope, name: str) -> TemplateView:
         """A template.
 
         Raises:
@@ -51,9 +52,9 @@ class TemplateService:
         if name in builtins():
             return builtins()[name]
         with self._database.read() as session:
-            return _view(_require(session, name))
+            return _view(_require(session, scope, name))
 
-    def save(self, new: NewTemplate) -> TemplateView:
+    def save(self, scope: Scope, new: NewTemplate) -> TemplateView:
         """Save a template from parameters, or from a task's.
 
         Raises:
@@ -62,7 +63,7 @@ class TemplateService:
         """
         if new.from_task is not None:
             with self._database.read() as session:
-                source = tasks.supporting(tasks.require(session, new.from_task), Feature.CLONE)
+                source = tasks.supporting(tasks.require(session, scope, new.from_task), Feature.CLONE)
             under = contract.as_template(source.spec, source.kind, with_places=new.with_places)
             parameters = kind_of(source.kind).spec.merged(under, new.parameters)
             new = new.model_copy(update={"kind": source.kind, "parameters": parameters})
@@ -72,6 +73,7 @@ class TemplateService:
         _refuse_builtin_name(new.name)
         moment = now()
         row = TemplateRow(
+            **scope.stamp(),
             id=new_id("template"),
             name=new.name,
             kind=new.kind,
@@ -83,10 +85,10 @@ class TemplateService:
             updated_at=moment,
         )
         with self._database.write() as session:
-            repository.put(session, row)
+            repository.put(session, scope, row)
             return _view(row, notices)
 
-    def change(self, name: str, change: TemplateChange) -> TemplateView:
+    def change(self, scope: Scope, name: str, change: TemplateChange) -> TemplateView:
         """Rename a template, or change what it holds. Tasks made from it keep what they have.
 
         Raises:
@@ -98,19 +100,19 @@ class TemplateService:
         updates = change.model_dump(mode="json", exclude_none=True)
         if change.parameters is not None:
             updates["parameters"], notices = _checked(
-                Template(name=_ANY_NAME, kind=self.get(name).kind, parameters=change.parameters)
+                Template(name=_ANY_NAME, kind=self.get(scope, name).kind, parameters=change.parameters)
             )
         if change.name is not None:
             _refuse_builtin_name(change.name)
         with self._database.write() as session:
-            row = _require(session, name)
+            row = _require(session, scope, name)
             for field, value in updates.items():
                 setattr(row, field, value)
             row.updated_at = now()
-            repository.put(session, row)
+            repository.put(session, scope, row)
             return _view(row, notices)
 
-    def delete(self, name: str) -> None:
+    def delete(self, scope: Scope, name: str) -> None:
         """Delete a template. Tasks made from it keep what they have.
 
         Raises:
@@ -119,9 +121,9 @@ class TemplateService:
         """
         _refuse_builtin(name)
         with self._database.write() as session:
-            session.delete(_require(session, name))
+            session.delete(_require(session, scope, name))
 
-    def complete(self, request: TaskRequest) -> NewTask:
+    def complete(self, scope: Scope, request: TaskRequest) -> NewTask:
         """A new task with the parameters of the template it names under its own.
 
         Raises:
@@ -130,7 +132,7 @@ class TemplateService:
         """
         if request.template is None:
             return request.complete(request.spec)
-        template = self.get(request.template)
+        template = self.get(scope, request.template)
         if template.kind != request.kind:
             raise InvalidInput(
                 f"The template `{template.name}` is for tasks of kind `{template.kind}`, not `{request.kind}`.",
@@ -149,8 +151,8 @@ def _checked(template: Template) -> tuple[dict[str, object], list[Notice]]:
         raise
 
 
-def _require(session: Session, name: str) -> TemplateRow:
-    row = repository.by_name(session, name)
+def _require(session: Session, scope: Scope, name: str) -> TemplateRow:
+    row = repository.by_name(session, scope, name)
     if row is None:
         raise NotFound(f"There is no template `{name}`.", hint="`tunesmith templates list` shows them.")
     return row

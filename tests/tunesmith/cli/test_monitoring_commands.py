@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane, home
+from conftest_platform import LOCAL, Plane, home
 from served import served
 from waiting import free_port
 
@@ -111,8 +111,8 @@ def test_the_list_of_tasks_is_followed_over_a_lost_position(
         plane.report(first, {"kind": "progress", "step": 5, "total_steps": 10})
         while not (isinstance(change := next(changes), Changed) and change.task.progress.percent == 50):
             pass
-        plane.services.tasks.stop(second.id)
-        plane.services.tasks.delete(second.id, with_files=False)
+        plane.services.tasks.stop(LOCAL, second.id)
+        plane.services.tasks.delete(LOCAL, second.id, with_files=False)
         while not isinstance(change := next(changes), Deleted):
             pass
         assert change.id == second.id
@@ -121,7 +121,7 @@ def test_the_list_of_tasks_is_followed_over_a_lost_position(
     assert reader.after(change.position) == [], "it goes on after what was read"
     (again,) = reader.after("another-7")
     assert isinstance(again, Listed), "a position of another process begins anew"
-    other = workspace.Workspace(plane.services.database, plane.settings)
+    other = workspace.Workspace(plane.services.database, plane.settings, LOCAL)
     assert isinstance(other.after(change.position)[0], Listed)
 
 
@@ -130,7 +130,7 @@ def test_positions_lose_nothing_and_old_ones_begin_anew(
 ) -> None:
     monkeypatch.setattr(workspace, "_FRESH_SECONDS", -1.0)
     monkeypatch.setattr(workspace, "KEPT", 3)
-    reader = workspace.Workspace(plane.services.database, plane.settings)
+    reader = workspace.Workspace(plane.services.database, plane.settings, LOCAL)
     start = reader.after(None)[0].position
     tasks = [plane.submit() for _ in range(3)]
     changes = reader.after(start)

@@ -2,11 +2,11 @@
 
 import datetime as dt
 
-from sqlalchemy import JSON, BigInteger, Integer
+from sqlalchemy import JSON, BigInteger, Integer, String
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 Json = JSON().with_variant(JSONB(), "postgresql")
@@ -37,3 +37,10 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 
 class Base(DeclarativeBase):
     """Every table's base."""
+
+
+class OwnedRow:
+    """What says whose a row is. Who makes one stamps it from its scope (`Scope.stamp`); there is no default."""
+
+    owner: Mapped[str] = mapped_column(String(120))
+    project: Mapped[str] = mapped_column(String(120))

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Big, Json, OwnedRow, UtcDateTime
 
 
-class DatasetRow(Base):
+class DatasetRow(OwnedRow, Base):
     """A data set. `numbers` is the highest version number that was ever given: none is given twice."""
 
     __tablename__ = "datasets"
@@ -44,8 +44,8 @@ class DatasetVersionRow(Base):
     __table_args__ = (Index("ix_dataset_versions_path", "path"),)
 
 
-class UploadRow(Base):
-    """An upload: what was promised, by whom, and what became of it. What has arrived is the size of its file."""
+class UploadRow(OwnedRow, Base):
+    """An upload: what was promised, and what became of it. What has arrived is the size of its file."""
 
     __tablename__ = "uploads"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -54,6 +54,5 @@ class UploadRow(Base):
     bytes: Mapped[int] = mapped_column(Big)
     sha256: Mapped[str | None] = mapped_column(String(64))
     dataset_id: Mapped[str | None] = mapped_column(String(40))
-    owner: Mapped[str] = mapped_column(String(120), server_default="local")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     __table_args__ = (Index("ix_uploads_owner", "owner"),)

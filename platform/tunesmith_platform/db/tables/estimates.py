@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Json, OwnedRow, UtcDateTime
 
 
-class MeasurementRow(Base):
+class MeasurementRow(OwnedRow, Base):
     """A measured preflight. `key` is the same for what would measure the same."""
 
     __tablename__ = "measurements"

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Json, OwnedRow, UtcDateTime
 
 
-class ModelRow(Base):
+class ModelRow(OwnedRow, Base):
     """A base model and what was read of it. `stamps` (size, time of change) tell when to read again.
 
     `sums` keeps each file's SHA-256 with its stamp, so that a changed file is read again, and no other.

@@ -6,19 +6,21 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Big, Json, OwnedRow, UtcDateTime
 
 
-class WebhookRow(Base):
-    """Where notifications are posted to. Its secret is nowhere stored: it is derived from the platform's own."""
+class WebhookRow(OwnedRow, Base):
+    """Where notifications are posted to, of one project's tasks or of all.
+
+    Its secret is nowhere stored: it is derived from the platform's own.
+    """
 
     __tablename__ = "webhooks"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     url: Mapped[str] = mapped_column(Text)
-    project: Mapped[str | None] = mapped_column(String(120))
+    only_project: Mapped[str | None] = mapped_column(String(120))
     events: Mapped[list[str]] = mapped_column(Json)
     language: Mapped[str] = mapped_column(String(8), server_default="en")
-    by: Mapped[str] = mapped_column(String(80))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
@@ -30,7 +32,7 @@ class NoticeCursorRow(Base):
     n: Mapped[int] = mapped_column(Big, default=0)
 
 
-class DeliveryRow(Base):
+class DeliveryRow(OwnedRow, Base):
     """One notification on its way to one receiver: a webhook's id, or `email`. It outlives its task.
 
     An event has one delivery a receiver at most. `next_at` is when it is tried next, or again if the one that tries it

@@ -6,18 +6,16 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Json, OwnedRow, UtcDateTime
 
 
-class PipelineRow(Base):
+class PipelineRow(OwnedRow, Base):
     """A pipeline. `request` is what was sent; what it does lies in its steps."""
 
     __tablename__ = "pipelines"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(120))
-    project: Mapped[str] = mapped_column(String(120))
     workflow: Mapped[str] = mapped_column(String(120))
-    principal: Mapped[str] = mapped_column(String(40))
     request: Mapped[dict[str, Any]] = mapped_column(Json)
     reuse: Mapped[bool] = mapped_column(default=True)
     state: Mapped[str] = mapped_column(String(20))

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import SQLITE_ONLY, Base, Big, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import SQLITE_ONLY, Base, Big, Json, OwnedRow, UtcDateTime
 
 
-class TaskRow(Base):
+class TaskRow(OwnedRow, Base):
     """A task. `events` numbers its event log; `attempt` fences reports.
 
     `attempts_before` were made before its user continued it: they do not count against `max_restarts`.
@@ -21,7 +21,6 @@ class TaskRow(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
     name: Mapped[str] = mapped_column(String(120))
-    project: Mapped[str] = mapped_column(String(120))
     priority: Mapped[int] = mapped_column(Integer)
     tags: Mapped[list[str]] = mapped_column(Json)
     notes: Mapped[str] = mapped_column(Text)
@@ -103,11 +102,11 @@ class CheckpointRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
-class IdempotencyRow(Base):
+class IdempotencyRow(OwnedRow, Base):
     """Which task an `Idempotency-Key` made, and of what body."""
 
     __tablename__ = "idempotency_keys"
-    principal: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(120), primary_key=True)
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     body_sha256: Mapped[str] = mapped_column(String(64))
     task_id: Mapped[str] = mapped_column(String(40))

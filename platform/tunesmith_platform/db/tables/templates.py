@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Json, OwnedRow, UtcDateTime
 
 
-class TemplateRow(Base):
+class TemplateRow(OwnedRow, Base):
     """A user's template. Tasks keep a copy of its parameters: nothing refers to it."""
 
     __tablename__ = "templates"

@@ -22,8 +22,9 @@ from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import Datasets, Models
+from tunesmith_platform.tasks.inputs import AllDatasets, AllModels
 from tunesmith_platform.tasks.step_paths import StepPaths
 
 
@@ -33,8 +34,8 @@ class Parts:
 
     database: Database
     settings: Settings
-    models: Models
-    datasets: Datasets
+    models: AllModels
+    datasets: AllDatasets
     compute: ComputeService
 
 
@@ -94,10 +95,11 @@ class KindBehaviour:
 
     # --- a task's life
 
-    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+    def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new task is given. No transaction is open.
 
         Args:
+            scope: Whose models, data sets and tasks it may use.
             new: What to do.
             task_id: Its id.
             rows_dir: The folder for rows that it makes for a pipeline; the task's own when None.
@@ -129,16 +131,17 @@ class KindBehaviour:
             "submitted_at": now(),
         }
 
-    def result(self, task: views.TaskView) -> Result:
+    def result(self, scope: Scope, task: views.TaskView) -> Result:
         """What a completed task made."""
         return Result({}, task.model_uri)
 
     # --- what is made from a task
 
-    def go_on(self, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
+    def go_on(self, scope: Scope, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
         """An ended task that saves checkpoints, looked at once more and with more to do.
 
         Args:
+            scope: As of `prepare`.
             task: As it ended.
             more: How much more.
             has_state: Whether it has a checkpoint to go on from.
@@ -192,21 +195,21 @@ class KindBehaviour:
         step.parameters = resolve(step.parameters, {"env": environment})
         return self.kind.spec.read(step.parameters)
 
-    def look_ahead(self, step: Step) -> None:
+    def look_ahead(self, scope: Scope, step: Step) -> None:
         """Look at a step of which nothing is made by another one, when its pipeline is sent.
 
         Raises:
             InvalidInput: It cannot be done.
         """
 
-    def look_again(self, step: Step, before: Mapping[str, Any]) -> None:
+    def look_again(self, scope: Scope, step: Step, before: Mapping[str, Any]) -> None:
         """Look at a step's paths now that what it takes from other steps is known. Its task looks at them too.
 
         Raises:
             InvalidInput: One leads out of the folders that may be used.
         """
 
-    def pinned(self, spec: Spec, given: Mapping[str, Any]) -> Pinned:
+    def pinned(self, scope: Scope, spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """A step with the versions of its data sets and all else that may change named for good.
 
         Args:

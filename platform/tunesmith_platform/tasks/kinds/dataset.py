@@ -24,6 +24,7 @@ from tunesmith_platform.dataset_names import name_of, split
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.paths import allowed_uri
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import DataInputs
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, Result
@@ -95,11 +96,11 @@ class DataWork(KindBehaviour):
         """Take up which of an operation's parameters are paths."""
         self.paths = DataPaths(self.kind.spec)
 
-    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+    def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at an operation; with `rows_dir` its rows go there, make no version of a data set, and were located."""
         given = cast(DatasetSpec, new.spec)
         if rows_dir is None:
-            spec, inputs = self._look_at(given, str(self.parts.settings.work_dir / task_id / "rows"))
+            spec, inputs = self._look_at(scope, given, str(self.parts.settings.work_dir / task_id / "rows"))
         else:
             read = read_operation(given.operation, given.parameters)
             spec = read.model_dump(mode="json", exclude_unset=True)
@@ -109,7 +110,7 @@ class DataWork(KindBehaviour):
         shown = {"operation": given.operation, **spec, **({"into": inputs.into} if inputs.into else {})}
         return Prepared(spec=shown, inputs=inputs.model_dump(mode="json"))
 
-    def _look_at(self, new: DatasetSpec, rows_dir: str) -> tuple[dict[str, Any], DataInputs]:
+    def _look_at(self, scope: Scope, new: DatasetSpec, rows_dir: str) -> tuple[dict[str, Any], DataInputs]:
         """The parameters as they are shown, each data set with its version; and all that the job needs."""
         parameters = dict(new.parameters)
         given = {"provider", "driver"} & parameters.keys()
@@ -127,7 +128,7 @@ class DataWork(KindBehaviour):
         versions: dict[str, str] = {}
 
         def registered(name: str) -> Path:
-            stored = self.parts.datasets.find(name)
+            stored = self.parts.datasets.seen_by(scope).find(name)
             versions[name] = stored.version
             return stored.path
 
@@ -163,10 +164,10 @@ class DataWork(KindBehaviour):
             file_name=inputs.into or "rows",
         )
 
-    def result(self, task: views.TaskView) -> Result:
+    def result(self, scope: Scope, task: views.TaskView) -> Result:
         """The files that a task made, by their names, those of its last attempt; and the file, or each part's."""
         with self.parts.database.read() as session:
-            rows = events.last_of_kind(session, task.id, "dataset_made", 10)
+            rows = events.last_of_kind(session, scope, task.id, "dataset_made", 10)
         made = [DatasetMade.model_validate(row.payload) for row in rows]
         outputs = {one.output: DataOutput.model_validate(one.model_dump()) for one in made}
         if list(outputs) == ["data"]:
@@ -177,9 +178,9 @@ class DataWork(KindBehaviour):
         """The operation's parameters, checked once more; its job reads the environment where it runs."""
         return read_operation(step.method, step.parameters)
 
-    def look_again(self, step: Step, before: Mapping[str, Any]) -> None:
+    def look_again(self, scope: Scope, step: Step, before: Mapping[str, Any]) -> None:
         """See that no path leads out, now that what the step takes from others is known: its task looks no more."""
-        datasets = self.parts.datasets
+        datasets = self.parts.datasets.seen_by(scope)
         step.parameters = located(
             step,
             self.paths,
@@ -188,7 +189,7 @@ class DataWork(KindBehaviour):
             known=flat(before),
         )
 
-    def pinned(self, _spec: Spec, given: Mapping[str, Any]) -> Pinned:
+    def pinned(self, _scope: Scope, _spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """The parameters as they were located: names stand for files by now."""
         return Pinned(dict(given), dict(given))
 

@@ -11,6 +11,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import look_at_rows
 from tunesmith_platform.tasks.kinds.base import Result
 from tunesmith_platform.tasks.kinds.model_use import ModelUse
@@ -20,10 +21,10 @@ from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 class Evaluation(ModelUse):
     """Tasks that measure a model's loss on rows."""
 
-    def rows_of(self, spec: EvaluateSpec, found: FoundModel) -> tuple[Path | None, str | None]:
+    def rows_of(self, scope: Scope, spec: EvaluateSpec, found: FoundModel) -> tuple[Path | None, str | None]:
         """The rows that are measured: those that the model was trained to be evaluated on where none are given."""
         if spec.eval_file is not None:
-            return self.file_of("eval_file", spec.eval_file)
+            return self.file_of(scope, "eval_file", spec.eval_file)
         if found.eval_path is not None:
             return Path(found.eval_path), found.eval_dataset
         with at("eval_file"):
@@ -38,10 +39,10 @@ class Evaluation(ModelUse):
         tokenizer = state_of_folder(found.tokenizer) if found.tokenizer else None
         look_at_rows("eval_file", data, training, state_of_folder(found.encoder), tokenizer)
 
-    def result(self, task: views.TaskView) -> Result:
+    def result(self, scope: Scope, task: views.TaskView) -> Result:
         """What was measured, under the names that charts have without their prefix."""
         with self.parts.database.read() as session:
-            last = events.last_of_kind(session, task.id, "metrics", 1)
+            last = events.last_of_kind(session, scope, task.id, "metrics", 1)
         values = last[0].payload["values"] if last else {}
         measured = {name.removeprefix(METRIC_PREFIX): value for name, value in values.items()}
         return Result({}, {"metrics": measured})

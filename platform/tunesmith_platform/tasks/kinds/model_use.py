@@ -20,6 +20,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.sandbox.error_fields import at, at_spec
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import check_further_paths, find_file
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
 from tunesmith_platform.tasks.kinds.resolve_model import Finder, FoundModel
@@ -54,7 +55,7 @@ class ModelUse(KindBehaviour):
 
     # --- what differs
 
-    def rows_of(self, _spec: Any, _found: FoundModel) -> tuple[Path | None, str | None]:
+    def rows_of(self, _scope: Scope, _spec: Any, _found: FoundModel) -> tuple[Path | None, str | None]:
         """The file that a task reads, and its data set's version where it was named by one."""
         return None, None
 
@@ -71,10 +72,10 @@ class ModelUse(KindBehaviour):
 
     # --- what is the same
 
-    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+    def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new task is given."""
         with at_spec():
-            inputs = self.look_at(cast(ModelUseSpec, new.spec))
+            inputs = self.look_at(scope, cast(ModelUseSpec, new.spec))
         return Prepared(
             spec=new.spec.model_dump(mode="json"),
             inputs=inputs.model_dump(mode="json"),
@@ -83,14 +84,14 @@ class ModelUse(KindBehaviour):
             output_dir=inputs.output_dir,
         )
 
-    def look_at(self, spec: ModelUseSpec) -> ModelInputs:
+    def look_at(self, scope: Scope, spec: ModelUseSpec) -> ModelInputs:
         """Look at everything that a step is given. No transaction may be open.
 
         Raises:
             InvalidInput: With the problem, its place and cure.
         """
-        found = self._finder.find(spec)
-        data, dataset = self.rows_of(spec, found)
+        found = self._finder.find(scope, spec)
+        data, dataset = self.rows_of(scope, spec, found)
         adapter = found.uri if found.base is not None else None
         training = spec.as_training(
             found.trained, base=str(found.base or found.uri), adapter=adapter, data=str(data or "-")
@@ -112,33 +113,33 @@ class ModelUse(KindBehaviour):
             reads=[path for path in (found.uri, str(found.base or ""), str(data or "")) if path],
         )
 
-    def file_of(self, field: str, given: str) -> tuple[Path, str | None]:
+    def file_of(self, scope: Scope, field: str, given: str) -> tuple[Path, str | None]:
         """The file of a path or a data set's name, and the version that the name stands for.
 
         Raises:
             InvalidInput: There is none.
         """
         with at(field):
-            path, stored = find_file(given, self.parts.settings, self.parts.datasets)
+            path, stored = find_file(given, self.parts.settings, self.parts.datasets.seen_by(scope))
             if not path.is_file():
                 raise InvalidData(f"There is no file `{given}`.", hint="Check the path.")
         return path, stored.version if stored else None
 
-    def look_ahead(self, step: Step) -> None:
+    def look_ahead(self, scope: Scope, step: Step) -> None:
         """Look at a step whose model and rows no other step makes."""
         if not any(variables_in(step.parameters)):
-            self.look_at(cast(ModelUseSpec, self.kind.spec.read(step.parameters)))
+            self.look_at(scope, cast(ModelUseSpec, self.kind.spec.read(step.parameters)))
 
-    def pinned(self, spec: Spec, given: Mapping[str, Any]) -> Pinned:
+    def pinned(self, scope: Scope, spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """A step with its checkpoint and its data set's version; told by where a task's model lies today."""
         assert isinstance(spec, ModelUseSpec)
         fixed: dict[str, Any] = {}
         if spec.task_id is not None and spec.checkpoint is None:
-            newest = self._finder.newest_step(spec.task_id)
+            newest = self._finder.newest_step(scope, spec.task_id)
             if newest is not None:
                 fixed["checkpoint"] = newest
-        fixed |= self.parts.datasets.pinned(spec, ("eval_file", "dataset"))
-        place = {"model_name_or_path": self._finder.find(spec).uri} if spec.task_id is not None else {}
+        fixed |= self.parts.datasets.seen_by(scope).pinned(spec, ("eval_file", "dataset"))
+        place = {"model_name_or_path": self._finder.find(scope, spec).uri} if spec.task_id is not None else {}
         parameters = {**given, **fixed}
         return Pinned(parameters, parameters | place)
 

@@ -10,6 +10,7 @@ from tunesmith.spec.task import NewTask
 from tunesmith.storage import local_path
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.kinds.base import Prepared
 from tunesmith_platform.tasks.kinds.model_use import ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
@@ -34,9 +35,9 @@ class Packaging(ModelUse):
             check_output(output, reads, self.parts.settings)
         return output
 
-    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+    def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """As of every model, with a place for the one that is written."""
-        made = super().prepare(new, task_id, rows_dir)
+        made = super().prepare(scope, new, task_id, rows_dir)
         storage = self.parts.settings.storage_uri.rstrip("/")
         return replace(made, artifact_uri=f"{storage}/tasks/{task_id}/artifacts", results=(FINAL_MODEL,))
 

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_step
 from tunesmith.errors import InvalidInput, InvalidModel, NotFound
 from tunesmith.lifecycle import State
 from tunesmith.model_step import ModelOrigin
-from tunesmith.spec.kinds import Feature, kind_of, supporting
+from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
-from tunesmith_platform.tasks.inputs import Models, facts_of, find_model
+from tunesmith_platform.tasks.inputs import AllModels, facts_of, find_model
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -56,22 +56,22 @@ class Finder:
         models: The registry of base models.
     """
 
-    def __init__(self, database: Database, settings: Settings, models: Models) -> None:
+    def __init__(self, database: Database, settings: Settings, models: AllModels) -> None:
         self._database = database
         self._settings = settings
         self._models = models
 
-    def find(self, spec: ModelUseSpec) -> FoundModel:
+    def find(self, scope: Scope, spec: ModelUseSpec) -> FoundModel:
         """The model that a step means.
 
         Raises:
             InvalidInput: There is none, it lies where it may not be read, or its base is not known.
         """
         if spec.task_id is not None:
-            return self._of_task(spec.task_id, spec.checkpoint, spec.base_model_path)
+            return self._of_task(scope, spec.task_id, spec.checkpoint, spec.base_model_path)
         given = str(spec.model_name_or_path)
         if local_path(given) is None or Path(given).is_absolute():
-            found = self._saved_by_task(given, spec.base_model_path)
+            found = self._saved_by_task(scope, given, spec.base_model_path)
             if found is not None:
                 return found
         if local_path(given) is None:
@@ -82,59 +82,61 @@ class Finder:
             )
         with at("model_name_or_path"):
             return self._in_folder(
-                find_model(given, self._settings, self._models), given, spec.base_model_path
+                scope,
+                find_model(given, self._settings, self._models.seen_by(scope)),
+                given,
+                spec.base_model_path,
             )
 
-    def newest_step(self, task_id: str) -> int | None:
+    def newest_step(self, scope: Scope, task_id: str) -> int | None:
         """The step of the checkpoint that a task's model is now; None where its final model stands for good."""
         with self._database.read() as session:
-            task = _task(session, task_id)
+            task = _task(session, scope, task_id)
             if task.state == State.COMPLETED and task.model_uri:
                 return None
-            newest = repository.newest_checkpoint(session, task_id)
+            newest = repository.newest_checkpoint(session, scope, task_id)
         if newest is None:
             raise _no_checkpoint(task, None, [])
         return newest.step
 
-    def _of_task(self, task_id: str, step: int | None, base: str | None) -> FoundModel:
+    def _of_task(self, scope: Scope, task_id: str, step: int | None, base: str | None) -> FoundModel:
         with self._database.read() as session:
-            task = _task(session, task_id)
-            query = select(CheckpointRow).where(CheckpointRow.task_id == task_id)
-            saved = {row.step: row for row in session.scalars(query.order_by(CheckpointRow.step))}
+            task = _task(session, scope, task_id)
+            saved = {row.step: row for row in repository.checkpoints_of(session, scope, task_id)}
         if step is None and task.state == State.COMPLETED and task.model_uri:
             return self._found(
-                task, task.model_uri, max(saved, default=_last_step(task)), is_final=True, base=base
+                scope, task, task.model_uri, max(saved, default=_last_step(task)), is_final=True, base=base
             )
         if step is None and saved:
             step = max(saved)
         if step not in saved:
             raise _no_checkpoint(task, step, list(saved))
-        return self._found(task, saved[step].uri, step, is_final=False, base=base)
+        return self._found(scope, task, saved[step].uri, step, is_final=False, base=base)
 
-    def _saved_by_task(self, given: str, base: str | None) -> FoundModel | None:
+    def _saved_by_task(self, scope: Scope, given: str, base: str | None) -> FoundModel | None:
         """The model at a place that a task saved into; None where no task did."""
         place = given.rstrip("/")
         folder, _, name = place.rpartition("/")
         step = checkpoint_step(name)
         if step is not None:
             folder = folder.removesuffix(f"/{CHECKPOINTS}")
-        saved_there = [TaskRow.model_uri == place]
-        if step is not None or name == FINAL_MODEL:
-            saved_there.append(TaskRow.artifact_uri == folder)
-        query = (
-            select(TaskRow)
-            .where(TaskRow.kind.in_(supporting(Feature.CHECKPOINTS)), or_(*saved_there))
-            .limit(1)
-        )
+        is_in_files = step is not None or name == FINAL_MODEL
         with self._database.read() as session:
-            task = session.scalars(query).one_or_none()
+            task = repository.that_saved(session, scope, place, folder if is_in_files else None)
         if task is None:
             return None
         return self._found(
-            task, place, step if step is not None else _last_step(task), is_final=step is None, base=base
+            scope,
+            task,
+            place,
+            step if step is not None else _last_step(task),
+            is_final=step is None,
+            base=base,
         )
 
-    def _found(self, task: TaskRow, uri: str, step: int, *, is_final: bool, base: str | None) -> FoundModel:
+    def _found(
+        self, scope: Scope, task: TaskRow, uri: str, step: int, *, is_final: bool, base: str | None
+    ) -> FoundModel:
         trained = TrainSpec.stored(task.spec)
         is_merged = is_final and trained.merge_lora_after_training
         is_adapter = trained.use_lora and not is_merged
@@ -142,7 +144,7 @@ class Finder:
         folder = local_path(uri)
         if base is not None:
             with at("base_model_path"):
-                model = find_model(base, self._settings, self._models)
+                model = find_model(base, self._settings, self._models.seen_by(scope))
         for needed in (folder, model if is_adapter else None):
             if needed is not None and not needed.is_dir():
                 raise InvalidModel(
@@ -156,7 +158,7 @@ class Finder:
             encoder, tokenizer = folder, None
             parameters["chat_template"] = None
         with self._database.read() as session:
-            started = events.last_of_kind(session, task.id, "training_started", 1)
+            started = events.last_of_kind(session, scope, task.id, "training_started", 1)
         facts = started[0].payload.get("facts", {}) if started else {}
         named = [task.inputs.get("train_dataset") or Path(str(task.inputs.get("train_path", ""))).name]
         return FoundModel(
@@ -177,7 +179,7 @@ class Finder:
             ),
         )
 
-    def _in_folder(self, folder: Path, given: str, base: str | None) -> FoundModel:
+    def _in_folder(self, scope: Scope, folder: Path, given: str, base: str | None) -> FoundModel:
         """A model that no task of ours made."""
         if not (folder / _ADAPTER_CONFIG).is_file():
             facts_of(folder)
@@ -189,14 +191,14 @@ class Finder:
                 f"`{given}` is an adapter and does not say of which model.", hint="Give `base_model_path`."
             )
         with at("base_model_path"):
-            model = find_model(named, self._settings, self._models)
+            model = find_model(named, self._settings, self._models.seen_by(scope))
             facts_of(model)
         return FoundModel(uri=str(folder), base=model, encoder=model, origin=ModelOrigin(base=named))
 
 
-def _task(session: Session, task_id: str) -> TaskRow:
+def _task(session: Session, scope: Scope, task_id: str) -> TaskRow:
     try:
-        task = repository.require(session, task_id)
+        task = repository.require(session, scope, task_id)
     except NotFound as error:
         raise InvalidInput(error.message, hint=error.hint, field="task_id") from error
     if Feature.CHECKPOINTS not in kind_of(task.kind).supports:

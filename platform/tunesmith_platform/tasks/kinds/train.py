@@ -16,6 +16,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith.templates import chosen
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, find_model
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
 
@@ -26,7 +27,7 @@ _OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
 class Training(KindBehaviour):
     """Tasks that train a model."""
 
-    def look_at(self, spec: TrainSpec) -> TrainInputs:
+    def look_at(self, scope: Scope, spec: TrainSpec) -> TrainInputs:
         """Look at what a training is given.
 
         Raises:
@@ -34,24 +35,28 @@ class Training(KindBehaviour):
         """
         parts = self.parts
         return check_train_inputs(
-            spec, parts.settings, parts.models, parts.datasets, compute=parts.compute.look()
+            spec,
+            parts.settings,
+            parts.models.seen_by(scope),
+            parts.datasets.seen_by(scope),
+            compute=parts.compute.look(),
         )
 
-    def prepare(self, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
+    def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new training is given."""
-        return _prepared(new, self.look_at(cast(TrainSpec, new.spec)))
+        return _prepared(new, self.look_at(scope, cast(TrainSpec, new.spec)))
 
     def document(self, task: TaskRow, number: int) -> JobDocument:
         """What an attempt is handed."""
         return JobDocument(**self.attempt(task, number), artifact_uri=str(task.artifact_uri), **task.inputs)
 
-    def go_on(self, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
+    def go_on(self, scope: Scope, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
         """An ended training with what is left of it, or with more steps."""
         new = new_task(task.kind, _with_more(task, more))
         spec = cast(TrainSpec, new.spec)
         # Its files may have gone meanwhile; what it once went on from may: it has a state of its own.
         gone = {"resume_from_checkpoint": None} if has_state else {}
-        return _prepared(new, self.look_at(spec.model_copy(update=gone)))
+        return _prepared(new, self.look_at(scope, spec.model_copy(update=gone)))
 
     def stage(
         self, task: TaskRow, checkpoint: CheckpointRow, over: Mapping[str, Any], *, is_newest: bool
@@ -72,13 +77,15 @@ class Training(KindBehaviour):
         """The training itself."""
         return cast(TrainSpec, new.spec)
 
-    def pinned(self, spec: Spec, given: Mapping[str, Any]) -> Pinned:
+    def pinned(self, scope: Scope, spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """A training with the versions of its data sets, told by its model's files too."""
         assert isinstance(spec, TrainSpec)
-        versions: dict[str, Any] = self.parts.datasets.pinned(spec, ("train_file", "eval_file"))
+        versions: dict[str, Any] = self.parts.datasets.seen_by(scope).pinned(
+            spec, ("train_file", "eval_file")
+        )
         told_by = {**given, **versions}
         with contextlib.suppress(InvalidInput):  # who makes the task says what is wrong
-            found = find_model(spec.model_name_or_path, self.parts.settings, self.parts.models)
+            found = find_model(spec.model_name_or_path, self.parts.settings, self.parts.models.seen_by(scope))
             told_by["model_name_or_path"] = str(found)
         return Pinned(spec.model_copy(update=versions).model_dump(exclude_unset=True), told_by)
 
