@@ -5,6 +5,7 @@ The trainer, the estimate and the quota count by this one rule. Knows nothing of
 
 from dataclasses import dataclass
 
+from tunesmith.errors import InvalidInput
 from tunesmith.scaling import accumulation_at
 from tunesmith.spec.groups.steps import COLD_SCHEDULES
 from tunesmith.spec.training import TrainSpec
@@ -67,6 +68,39 @@ def checkpoints_left(spec: TrainSpec, rows: int, step: int, total_steps: int | N
     counts = [_count(*_saves(spec), plan.steps_per_epoch, n) for n in (total, step + 1)]
     # The one that the next step opens is still to come.
     return counts[0] - counts[1] + 1
+
+
+def decay_steps(spec: TrainSpec, total: int) -> int:
+    """Over how many of the last steps the learning rate falls, where the schedule has such a part."""
+    if spec.lr_scheduler_type != "warmup_stable_decay":
+        return 0
+    return spec.num_decay_steps or max(1, round(0.1 * total))
+
+
+def check_schedule(spec: TrainSpec, total: int) -> None:
+    """See that the learning rate reaches what was asked for.
+
+    Args:
+        spec: The parameters.
+        total: The run's steps, or the most that they can be.
+
+    Raises:
+        InvalidInput: Its rise, or rise and fall together, take longer than the run.
+    """
+    warmup, decay = _warmup(spec, total), decay_steps(spec, total)
+    if warmup >= total and spec.warmup_steps:
+        raise InvalidInput(
+            f"`warmup_steps={warmup}`: the run has {total} steps, so that the learning rate would never reach "
+            f"`learning_rate={spec.learning_rate:g}`.",
+            hint="Lower `warmup_steps`; `warmup_steps=0` with `warmup_ratio=0.1` takes a tenth of the run.",
+            field="warmup_steps",
+        )
+    if warmup + decay > total:
+        raise InvalidInput(
+            f"{warmup} warmup and {decay} decay steps are more than the run's {total}.",
+            hint="Lower `num_decay_steps` or `warmup_steps`.",
+            field="num_decay_steps",
+        )
 
 
 def _warmup(spec: TrainSpec, total: int) -> int:

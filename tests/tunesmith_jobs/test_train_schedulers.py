@@ -104,6 +104,9 @@ def test_the_plateau_scheduler_lowers_the_rate_when_the_evaluation_stands_still(
         ({"lr_scheduler_type": "cosine_with_min_lr", "min_lr": 0.01, "learning_rate": 1e-4}, "min_lr"),
         ({"lr_scheduler_type": "warmup_stable_decay", "num_decay_steps": 18, "max_steps": 20, "warmup_steps": 4},
          "num_decay_steps"),
+        ({"max_steps": 4, "warmup_steps": 100}, "warmup_steps"),
+        ({"max_steps": 4, "warmup_steps": 4, "lr_scheduler_type": "linear"}, "warmup_steps"),
+        ({"num_train_epochs": 1, "warmup_steps": 100}, "warmup_steps"),
     ],
 )  # fmt: skip
 def test_a_schedule_that_cannot_be_is_refused(more: dict[str, Any], word: str) -> None:

@@ -14,6 +14,7 @@ from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import InvalidInput, PathNotAllowed
 from tunesmith.home import Home
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import STATE_OF_FILE, StateOf
 from tunesmith.storage import open_storage
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import check_further_paths, check_starts, check_train_inputs
@@ -73,7 +74,8 @@ def test_a_storage_elsewhere_is_read_where_it_is_allowed(home: Home, given: str,
 def made_checkpoint(folder: Path, kind: str = "checkpoint", **files: str) -> Path:
     """A LoRA's checkpoint, whole."""
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}')
+    shape = {"peft_type": "LORA", "r": 16, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(shape))
     (folder / "adapter_model.safetensors").write_bytes(
         safetensors({"base_model.model.q.lora_A.weight": [8, 2]})
     )
@@ -182,3 +184,26 @@ def test_what_lies_in_a_bucket_is_looked_at_too(home: Home, tmp_path: Path, s3_u
         with pytest.raises(InvalidInput, match="checkpoint-6") as caught:
             look(**{name: f"{place}/checkpoint-6"})
         assert caught.value.problems[0].field == f"spec.{name}"
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({}, []),
+        ({"lora_alpha": 32, "use_rslora": True}, ["spec.lora_alpha", "spec.use_rslora"]),
+        ({"r": 8}, ["spec.r"]),
+        ({"optim": "sgd"}, ["spec.optim"]),
+        ({"load_in_4bit": True}, ["spec.load_in_4bit"]),
+    ],
+)
+def test_a_state_of_other_parameters_is_refused_at_submit(
+    home: Home, tmp_path: Path, given: dict[str, Any], fields: list[str]
+) -> None:
+    saved = StateOf.of(TrainSpec.read({"model": "m", "train_file": "t.jsonl"})).encode().decode()
+    checkpoint = made_checkpoint(home.files / "checkpoint-5", **{STATE_OF_FILE: saved})
+    found: list[str] = []
+    try:
+        check(home, tmp_path, resume_from_checkpoint=str(checkpoint), **given)
+    except InvalidInput as error:
+        found = [problem.field or "" for problem in error.problems]
+    assert sorted(found) == fields

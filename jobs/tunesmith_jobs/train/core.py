@@ -18,9 +18,11 @@ from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import InvalidInput
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.model_folder import weights_print
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import StateOf
 from tunesmith_jobs.attempt import guarded
 from tunesmith_jobs.failures import BadCheckpoint, NonFinite, Stopped, StorageFailed, Superseded
 from tunesmith_jobs.models.libraries import prepare_libraries, speed_up
@@ -204,9 +206,11 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     if identity.rank == 0:
         write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
-    start = find_state(store, spec, resume, emit, model=model, passed=job.passed)
+    state_of = StateOf.of(spec, weights_print(paths.model) if spec.use_lora else None, data.classes)
+    start = find_state(store, spec, resume, emit, model=model, state_of=state_of, passed=job.passed)
     plan = Plan(
         spec=spec,
+        state_of=state_of,
         total_steps=arguments.plan.total_steps,
         steps_per_epoch=arguments.plan.steps_per_epoch,
         evaluates=evaluates,

@@ -18,6 +18,7 @@ from tunesmith.model_folder.license import license_name, license_text
 from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub
 from tunesmith.model_folder.problems import refuse_weight_file
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
+from tunesmith.model_folder.weights_print import weights_print
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -46,4 +47,5 @@ __all__ = [
     "refuse_contents",
     "refuse_weight_file",
     "weight_files",
+    "weights_print",
 ]

@@ -40,6 +40,10 @@ class Role(StrEnum):
     """Changes neither the memory nor the time of a training step: a measurement holds whatever its value. Every other
     parameter is part of a measurement's key."""
 
+    STATE = "state"
+    """Decides what the state in a checkpoint is a state of: a run under another value is another model, or another
+    optimizer, and does not go on from it. LoRA's shape says nothing here: a checkpoint's own configuration has it."""
+
     PLACE = "place"
     """Names the model, the data or a folder of the task at hand. A template leaves it out unless it is told not to."""
 

@@ -6,7 +6,7 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from tunesmith.model_folder import (
     is_from_hub,
     refuse_weight_file,
 )
+from tunesmith.planning import check_schedule, plan_steps
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
 from tunesmith.spec.base import Spec
@@ -33,12 +34,17 @@ from tunesmith_platform.file_state import FileState, state_of_file, state_of_fol
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.cache_key import Asked
-from tunesmith_platform.sandbox.error_fields import at
+from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 from tunesmith_platform.tasks.preflight import check_fitness
-from tunesmith_platform.tasks.starts import check_adapter, check_checkpoint, started_from
+from tunesmith_platform.tasks.starts import (
+    check_adapter,
+    check_checkpoint,
+    check_same_parameters,
+    started_from,
+)
 
 
 class TrainInputs(BaseModel):
@@ -194,12 +200,11 @@ def check_train_inputs(
         }
         with _at("output_dir"):
             check_output(output, reads | started_from(spec), settings)
+    counted = found["train_file"].rows if with_rows else None
+    with at_spec():
+        _check_length(spec, counted)
     if spec.training_type == "classification" and with_rows:
-        with _at("train_file"):
-            check_classes(found["train_file"].classes)
-        if evaluation is not None:
-            with _at("eval_file"):
-                check_known(found["eval_file"].classes, found["train_file"].classes, evaluation.name)
+        _check_labels(found, evaluation)
     training, held_out = stored.get("train_file"), stored.get("eval_file")
     return TrainInputs(
         train_dataset=training.version if training else None,
@@ -212,8 +217,22 @@ def check_train_inputs(
         train_path=str(train),
         eval_path=str(evaluation) if evaluation else None,
         output_dir=str(output) if output else None,
-        rows=found["train_file"].rows if with_rows else None,
+        rows=counted,
     )
+
+
+def _check_length(spec: TrainSpec, rows: int | None) -> None:
+    """See that the run is long enough for its schedule: packing and rows that are held out only make it shorter."""
+    if spec.max_steps > 0 or rows:
+        check_schedule(spec, plan_steps(spec, rows or 1).total_steps)
+
+
+def _check_labels(found: Mapping[str, FileFacts], evaluation: Path | None) -> None:
+    with _at("train_file"):
+        check_classes(found["train_file"].classes)
+    if evaluation is not None:
+        with _at("eval_file"):
+            check_known(found["eval_file"].classes, found["train_file"].classes, evaluation.name)
 
 
 def look_at_rows(
@@ -276,6 +295,8 @@ def check_starts(spec: TrainSpec) -> None:
     if spec.resume_from_checkpoint:
         with _at("resume_from_checkpoint"):
             check_checkpoint(spec.resume_from_checkpoint, spec)
+        with at_spec():
+            check_same_parameters(spec.resume_from_checkpoint, spec)
     if spec.use_lora and spec.attach_lora and spec.attach_lora_path:
         with _at("attach_lora_path"):
             check_adapter(spec.attach_lora_path)

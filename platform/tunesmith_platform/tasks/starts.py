@@ -4,12 +4,15 @@ Looked at at submit, so that a task does not wait for its turn and a model to be
 wrong. Whether every byte is what was saved, and whether it fits the model, the job tells. Knows files and storages.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 from tunesmith.artifacts import MANIFEST, Manifest
 from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import STATE_OF_FILE, StateOf, refuse, shape_differences, wanted_shape
 from tunesmith.storage import Storage, local_path, open_storage
 from tunesmith_platform.sandbox import checks
 
@@ -64,6 +67,32 @@ def check_checkpoint(given: str, spec: TrainSpec) -> None:
             hint=f"Use `use_lora={str(has_adapter).lower()}`, or start from its weights with "
             "`attach_lora_path` or `model_name_or_path`.",
         )
+
+
+def check_same_parameters(given: str, spec: TrainSpec) -> None:
+    """See that a checkpoint was saved under the parameters under which it is gone on from, as far as it says.
+
+    Raises:
+        InvalidInput: It was not; names each parameter.
+        Unavailable: The storage that it lies in does not answer.
+    """
+    storage = open_storage(given)
+    saved = StateOf.decode(_read(storage, STATE_OF_FILE, _MANIFEST_BYTES))
+    problems = list(StateOf.of(spec).differences(saved)) if saved else []
+    wanted = wanted_shape(spec)
+    shape = _read(storage, ADAPTER_CONFIG, _MANIFEST_BYTES) if wanted else None
+    if wanted and shape is not None:
+        problems += shape_differences(wanted, _object(shape))
+    refuse(given, problems)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one where it is something else, which the job finds."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def check_adapter(given: str) -> None:

@@ -4,6 +4,7 @@ Every hash of a checkpoint, whose it is, and whether it fits the model is looked
 that does not pass is told of, and the one before is taken. Knows storage and manifests; knows nothing of models.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,6 +16,7 @@ from tunesmith.events import Warned
 from tunesmith.model_folder import ADAPTER_CONFIG
 from tunesmith.removal import remove_own
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import STATE_OF_FILE, StateOf, refuse, shape_differences, target_difference
 from tunesmith.storage import open_storage
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.artifact_store import ArtifactStore
@@ -39,6 +41,7 @@ def find_state(
     warn: Callable[[Warned], None],
     *,
     model: Any,
+    state_of: StateOf,
     passed: Collection[int] = (),
 ) -> StartState | None:
     """The state that a run goes on from; None where it starts anew.
@@ -49,10 +52,12 @@ def find_state(
         scratch: Takes copies.
         warn: Told of each checkpoint that is passed over.
         model: The model that is trained.
+        state_of: What this run is.
         passed: Steps whose checkpoints were tried already.
 
     Raises:
-        InvalidInput: The checkpoint that was named is not whole, holds the other kind of weights, or does not fit.
+        InvalidInput: The checkpoint that was named is not whole, holds the other kind of weights, or does not fit;
+            or the base of this task's own adapter is another one now.
     """
     shown = None if uses_zero(spec) else model  # DeepSpeed holds its weights in parts
 
@@ -61,6 +66,8 @@ def find_state(
 
     own = store.newest(scratch, warn, look, passed)
     if own is not None:
+        problems = list(state_of.differences(_saved_state_of(own[1])))
+        refuse(f"{own[1].name}", [problem for problem in problems if problem.field == "model_name_or_path"])
         return StartState(*own, is_own=True)
     if not spec.resume_from_checkpoint:
         return None
@@ -74,7 +81,13 @@ def find_state(
             "`attach_lora_path` or `model_name_or_path`.",
             field=_FIELD,
         )
+    field = _shape_from(spec)
+    wanted, saved = _shapes(model, folder) if has_adapter else ({}, {})
+    problems = [*state_of.differences(_saved_state_of(folder)), *shape_differences(wanted, saved, field)]
+    refuse(spec.resume_from_checkpoint, problems)
     faults = [f"it holds `{name}`, a pickle" for name in pickles_in(folder)] or look(folder, step)
+    if faults and (other := target_difference(wanted, saved, field)):
+        refuse(spec.resume_from_checkpoint, [other])
     if faults:
         raise InvalidInput(
             f"`{spec.resume_from_checkpoint}` cannot be gone on from: {faults[0]}.",
@@ -83,6 +96,34 @@ def find_state(
             field=_FIELD,
         )
     return StartState(step, folder, is_own=False)
+
+
+def _saved_state_of(folder: Path) -> StateOf:
+    """What the state in a checkpoint is of, as far as it says so: one of an older version does not."""
+    file = folder / STATE_OF_FILE
+    return (StateOf.decode(file.read_bytes()) if file.is_file() else None) or StateOf()
+
+
+def _shape_from(spec: TrainSpec) -> str | None:
+    """The parameter that gave the adapter's shape, where that was no parameter of its own."""
+    if spec.attach_lora and spec.attach_lora_path:
+        return "attach_lora_path"
+    return "peft_config_path" if spec.peft_config_path else None
+
+
+def _shapes(model: Any, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The adapter that is trained and the one in a checkpoint, as peft writes them down."""
+    config = next(iter(model.peft_config.values())).to_dict()
+    for name, value in config.items():
+        if isinstance(value, set):
+            config[name] = sorted(value)
+    try:
+        saved = json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        saved = None
+    # An enumeration is equal to its own text; what else is no JSON compares by it.
+    wanted = json.loads(json.dumps(config, default=str))
+    return wanted, saved if isinstance(saved, dict) else wanted
 
 
 def fetch_checkpoint(uri: str, scratch: Path) -> tuple[int, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidInput
-from tunesmith.planning import StepPlan, plan_steps
+from tunesmith.planning import StepPlan, check_schedule, decay_steps, plan_steps
 from tunesmith.scaling import accumulation_at
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
 from tunesmith.spec.training import TrainSpec
@@ -49,6 +49,7 @@ def trainer_arguments(
     build_optimizer.refuse(spec, choice)
     # By the most workers that are allowed: fewer take more batches each, the steps stay the same.
     plan = plan_steps(spec, rows, spec.workers[1])
+    check_schedule(spec, plan.total_steps)
     is_gone_by_step = build_optimizer.moves_in_backward(spec)
     values = {
         "output_dir": str(scratch),
@@ -98,13 +99,7 @@ def _schedule(spec: TrainSpec, plan: StepPlan, *, evaluates: bool) -> dict[str, 
     elif kind == "cosine_with_min_lr":
         options["min_lr"] = spec.min_lr
     elif kind == "warmup_stable_decay":
-        decay = spec.num_decay_steps or max(1, round(0.1 * plan.total_steps))
-        if plan.warmup_steps + decay > plan.total_steps:
-            raise InvalidInput(
-                f"{plan.warmup_steps} warmup and {decay} decay steps are more than the run's {plan.total_steps}.",
-                hint="Lower `num_decay_steps` or `warmup_steps`.",
-                field="num_decay_steps",
-            )
+        decay = decay_steps(spec, plan.total_steps)
         options |= {"num_decay_steps": decay, "min_lr_ratio": spec.min_lr / spec.learning_rate}
     elif kind == "reduce_lr_on_plateau":
         if not evaluates:

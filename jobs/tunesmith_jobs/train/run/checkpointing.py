@@ -3,6 +3,7 @@
 Knows the Trainer's hooks and the formats; knows nothing of where a checkpoint is stored.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tunesmith_jobs.train.run import build_optimizer
 from tunesmith_jobs.train.run.state import RunState
 
 ARGUMENTS_FILE = "training_args.json"
+_ASKED = ("initial_lr", "weight_decay", "betas", "eps", "momentum")
+"""What of an optimizer's groups its user sets; another task's checkpoint brings its own, which nobody asked for."""
 
 
 class CheckpointingTrainer(Trainer):  # type: ignore[misc]
@@ -136,9 +139,15 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
         scheduler = self.lr_scheduler
         with restore.as_bad_checkpoint(checkpoint):
             if not self.is_deepspeed_enabled:  # which has loaded its own
+                asked = [dict(group) for group in self.optimizer.param_groups]
                 self.optimizer.load_state_dict(restore.optimizer_state(Path(checkpoint), self.run.is_own))
+                if not self.run.is_own:
+                    _ask_again(self.optimizer.param_groups, asked)
             if not restore.is_deepspeeds(scheduler):
+                rates = getattr(scheduler, "base_lrs", None)
                 scheduler.load_state_dict(restore.schedule_state(Path(checkpoint), self.run.is_own))
+                if not self.run.is_own and rates is not None:
+                    scheduler.base_lrs = rates
         if self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
             return
         # The optimizer comes back with the rate of the schedule as it was; a run that its user lets go on for
@@ -146,6 +155,7 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
         rates = zip(self.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
         for group, base, at in rates:
             group["lr"] = base * at(scheduler.last_epoch)
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # what is logged
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         scaler = getattr(self.accelerator, "scaler", None)
@@ -164,3 +174,9 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
             )
             if found is not None:  # else as many workers saved as do not train now
                 states.set_random_states(found)
+
+
+def _ask_again(groups: Sequence[dict[str, Any]], asked: Sequence[Mapping[str, Any]]) -> None:
+    """Put back what this run's parameters say of the optimizer."""
+    for group, own in zip(groups, asked, strict=True):
+        group.update({name: own[name] for name in _ASKED if name in own})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import StateOf
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Plan:
     """What the run will do, in numbers."""
 
     spec: TrainSpec
+    state_of: StateOf
+    """What the states in this run's checkpoints are of."""
     total_steps: int
     steps_per_epoch: int
     evaluates: bool

@@ -13,6 +13,7 @@ from transformers import TrainerState, TrainingArguments
 
 from tunesmith.events import Progress
 from tunesmith.lifecycle import Desired
+from tunesmith.state_of import STATE_OF_FILE
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.activities import Doing
 from tunesmith_jobs.failures import Superseded
@@ -75,8 +76,9 @@ class RunState:
         self.evaluation.measured = dict(self.latest)
 
     def write(self, folder: Path) -> None:
-        """Write the sums and the evaluations into a checkpoint."""
+        """Write the sums, the evaluations and what the state is of into a checkpoint."""
         (folder / WINDOW_FILE).write_text(json.dumps(asdict(self.window)))
+        (folder / STATE_OF_FILE).write_bytes(self.plan.state_of.encode())
         self.evaluation.write(folder)
 
     # --- whether the run may go on

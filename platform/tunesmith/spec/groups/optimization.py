@@ -75,7 +75,7 @@ class OptimizationParameters(Spec):
             "以 4 位保存基础模型并训练 LoRA：显存约为四分之一，速度稍慢。",
         ),
         group=Group.OPTIMIZATION,
-        roles={Role.NUMERICS, Role.QUANTIZES},
+        roles={Role.NUMERICS, Role.QUANTIZES, Role.STATE},
         aliases=("use_qlora",),
         offered_when=when_not(device="cpu"),
         visible_when=when(use_lora=True),
@@ -89,7 +89,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
-        roles={Role.NUMERICS, Role.QUANTIZES},
+        roles={Role.NUMERICS, Role.QUANTIZES, Role.STATE},
         visible_when=when(use_lora=True, load_in_4bit=False),
     )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = param(
@@ -101,7 +101,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
-        roles={Role.NUMERICS},
+        roles={Role.NUMERICS, Role.STATE},
         visible_when=QUANTISED,
     )
     bnb_4bit_compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = param(
@@ -133,7 +133,7 @@ class OptimizationParameters(Spec):
         ),
         group=Group.OPTIMIZATION,
         fold=Fold.ADVANCED,
-        roles={Role.NUMERICS},
+        roles={Role.NUMERICS, Role.STATE},
         visible_when=QUANTISED,
     )
     use_8bit_optimizer: bool = param(

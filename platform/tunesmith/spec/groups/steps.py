@@ -110,7 +110,7 @@ class TrainingParameters(Spec):
             "优化算法。*_8bit 状态占用小，paged_* 可换出到内存，galore_*、apollo_*、lomo 适合低显存全量微调。",
         ),
         group=Group.TRAINING,
-        roles=(),
+        roles={Role.STATE},
         aliases=("optimizer",),
         value_aliases={
             "adamw_bnb_8bit": "adamw_8bit",
