@@ -1,6 +1,7 @@
 """Which columns are trained: found by themselves, named by the user, or refused with the names that are there."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,33 @@ def test_a_text_is_trained_whole_and_ends(folder: Path) -> None:
     assert not isinstance(classed, RowProblem)
     assert (len(classed.input_ids), classed.label, classed.cut > 0) == (4, "x", True)
     assert end not in classed.input_ids
+
+
+@pytest.mark.parametrize(
+    ("single", "marks"),
+    [("<|im_start|> $A", (1, None)), ("<|im_start|> $A <|im_end|>", (1, 2)), ("$A <|im_end|>", (None, 2))],
+)
+@pytest.mark.parametrize("text", ["Hi", "<|im_start|>Hi", "Hi<|im_end|>", "<|im_start|>Hi<|im_end|>"])
+@pytest.mark.parametrize("classify", [False, True])
+def test_a_text_has_each_mark_once(
+    tmp_path: Path, folder: Path, single: str, marks: tuple[int | None, int | None], text: str, classify: bool
+) -> None:
+    """A row that was rendered elsewhere has the marks that the tokenizer puts around every text."""
+    from tokenizers import Tokenizer, processors
+
+    shutil.copytree(folder, tmp_path / "model")
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = [(name, made.token_to_id(name)) for name in ("<|im_start|>", "<|im_end|>")]
+    made.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    made.save(str(tmp_path / "model" / "tokenizer.json"))
+    (found,) = TextEncoder.from_folder(tmp_path / "model", 20, classify=classify).try_batch([Text(text)])
+    assert not isinstance(found, RowProblem)
+    ids = dict(special)
+    plain = made.encode("Hi", add_special_tokens=False).ids
+    begins = marks[0] is not None or text.startswith("<")
+    ends = marks[1] is not None or text.endswith(">") or not classify
+    expected = [ids["<|im_start|>"]] * begins + plain + [ids["<|im_end|>"]] * ends
+    assert found.input_ids == expected
 
 
 def test_each_type_gets_its_encoder(tmp_path: Path, folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_csv_with_quotes_newlines_and_blank_lines(tmp_path: Path, delimiter: str
     [
         (b"a,b\n1,2,3\n", "rows.csv:2|rows.csv:2: The row has 3 fields, the first line names 2"),
         (b"a,a\n1,2\n", "rows.csv:1|The first line of `rows.csv` names `a` twice"),
-        (b"a,\n1,2\n", "rows.csv:1|The first line of `rows.csv` leaves a column without a name"),
+        (b",\n1,2\n", "rows.csv:1|The first line of `rows.csv` names no column"),
         (b'a,b\n"1,2\n' + b"x\n" * 100, "rows.csv:2|"),
         (b"a,b\n1,\xff\n", "rows.csv:2|rows.csv:2: The text is not UTF-8: byte 6 "),
         (b"a,b\n1,x\x00\n", "rows.csv:2|rows.csv:2: The row holds the character"),
@@ -75,6 +75,22 @@ def test_csv_with_quotes_newlines_and_blank_lines(tmp_path: Path, delimiter: str
 )
 def test_csv_refusals(tmp_path: Path, data: bytes, said: str) -> None:
     assert refused(write(tmp_path, data, "rows.csv")).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        (",a,b", "0,1,2"),
+        ('"","a","b"', '"1",1,2'),
+        (",,a,b", "x,0,1,2"),
+        ("a,b,,", "1,2,,"),
+        (" ,a,b,", "0,1,2,"),
+    ],
+    ids=["pandas", "R", "two levels", "spreadsheet", "both"],
+)
+def test_a_column_without_a_name_is_passed_over(tmp_path: Path, header: str, line: str) -> None:
+    """Row numbers, as pandas and R write them first, and the empty columns at the end of a spreadsheet."""
+    assert list(read_rows(write(tmp_path, f"{header}\n{line}\n", "rows.csv"))) == [(2, {"a": "1", "b": "2"})]
 
 
 def test_a_csv_row_without_end_is_refused_before_it_fills_memory(

@@ -1,7 +1,7 @@
 """Rows out of a table: CSV (also with `;` or tabs), told by the name's ending, and Parquet, told by its content.
 
-A table's first line names its columns; every value of a CSV file is text. Rows are streamed, and what one of them may
-take of memory is bounded. Knows CSV and Parquet; knows nothing of what a row means.
+A table's first line names its columns, and one without a name is passed over; every value of a CSV file is text. Rows
+are streamed, and what one of them may take of memory is bounded. Knows CSV and Parquet; knows nothing of what a row means.
 """
 
 import csv
@@ -72,7 +72,9 @@ def read_csv(
                 ),
             )
         else:
-            yield begin, dict(zip(header, values, strict=True))
+            row = dict(zip(header, values, strict=True))
+            row.pop("", None)
+            yield begin, row
 
 
 class _Lines:
@@ -115,14 +117,16 @@ class _Lines:
 def _header(file_name: str, names: list[str]) -> list[str]:
     names = [column.strip() for column in names]
     is_wide = len(names) > MAX_COLUMNS  # first: counting millions of names would never end
-    twice = None if is_wide else next((name for name in names if names.count(name) > 1 or not name), None)
-    if twice is not None or is_wide:
+    # Columns without a name hold row numbers, as pandas and R write them, or nothing, as spreadsheets do.
+    named = [name for name in names if name]
+    twice = None if is_wide else next((name for name in named if named.count(name) > 1), None)
+    if twice is not None or is_wide or not named:
         what = f"names more than {MAX_COLUMNS} columns" if is_wide else ""
-        what = what or ("leaves a column without a name" if not twice else f"names `{twice[:40]}` twice")
+        what = what or (f"names `{twice[:40]}` twice" if twice else "names no column")
         raise bad_file(
             f"{file_name}:1",
             f"The first line of `{file_name}` {what}.",
-            "Its first line must name every column, each differently.",
+            "Its first line must name the columns, each differently.",
         )
     return names
 

@@ -1,7 +1,8 @@
 """From plain texts to token ids and labels: documents for pre-training, texts for SFT, texts with a class.
 
 A text is read as the tokenizer reads it: control tokens in it are the writer's own (a text may be a conversation that
-was rendered elsewhere), and the tokenizer's own begin mark is kept. A document ends with the model's end of text.
+was rendered elsewhere), and the tokenizer's own begin mark is kept: one, also where the writer put it there already. A
+document ends with the model's end of text.
 
 Knows the `tokenizers` library; knows nothing of conversations or templates.
 """
@@ -45,6 +46,7 @@ class TextEncoder:
         self._tokenizer: Any = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._before, self._after = _marks(self._tokenizer)
         if end is None and max_length is not None:
             # The tokenizer itself keeps the marks that a classifier reads (`[SEP]`) when it cuts.
             self._tokenizer.enable_truncation(max_length)
@@ -81,7 +83,7 @@ class TextEncoder:
         return results
 
     def _finish(self, text: Text, encoding: Any) -> Encoded:
-        ids: list[int] = encoding.ids
+        ids = self._once(encoding.ids)
         check_ids(ids, self._vocab_size)
         if not ids:
             raise RowProblem("The tokenizer makes no token of the text.", "Remove the row.")
@@ -92,6 +94,24 @@ class TextEncoder:
             ids = [*ids, self._end]
         kept = len(ids) if self.max_length is None else self.max_length
         return Encoded(ids[:kept], [(1, len(ids))], max(0, len(ids) - kept), 2, text.label)
+
+    def _once(self, ids: list[int]) -> list[int]:
+        """The same without the marks that the tokenizer put around a text that has them itself."""
+        before, after = len(self._before), len(self._after)
+        if before and ids[before : 2 * before] == self._before:
+            ids = ids[before:]
+        if after and len(ids) >= 2 * after and ids[-2 * after : -after] == self._after:
+            ids = ids[:-after]
+        return ids
+
+
+def _marks(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The tokens that a tokenizer puts before and behind every text."""
+    plain, marked = (tokenizer.encode("a", add_special_tokens=flag).ids for flag in (False, True))
+    for begin in range(len(marked) - len(plain) + 1 if plain else 0):
+        if marked[begin : begin + len(plain)] == plain:
+            return marked[:begin], marked[begin + len(plain) :]
+    return [], []
 
 
 def _end_of_text(tokenizer: "Tokenizer", folder: Path, model: Path) -> int:
