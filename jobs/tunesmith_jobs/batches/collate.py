@@ -2,12 +2,15 @@
 
 No batch of a causal model carries an attention mask: padding stands behind every real token, so none sees it, and
 attention takes its fast causal path. Where rows hold several documents, `position_ids` tells transformers which tokens
-may see each other. Knows nothing of files or the model.
+may see each other; for a model that does not heed it, each document becomes a row. Knows nothing of files or the
+model.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
@@ -37,11 +40,16 @@ def take_counts(inputs: dict[str, Any]) -> Counts:
 class Collator:
     """Batches for a causal model: `input_ids` and `labels` of shape (rows, longest), `position_ids` where packed."""
 
+    is_unpacked = False
+    """Whether each document of a packed row becomes a row of the batch."""
+
     def __init__(self, pad_id: int) -> None:
         self._pad = pad_id
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """One batch."""
+        if self.is_unpacked:
+            rows = [document for row in rows for document in documents_of(row)]
         batch = {
             "input_ids": _padded([row.input_ids for row in rows], self._pad),
             "labels": _padded([row.labels for row in rows], IGNORE_INDEX),
@@ -51,6 +59,14 @@ class Collator:
         if any(row.examples > 1 for row in rows):
             batch["position_ids"] = _positions(rows, batch["input_ids"].shape[1])
         return batch
+
+
+def documents_of(row: Row) -> list[Row]:
+    """The documents of a packed row, each as a row."""
+    if row.positions is None or row.examples == 1:
+        return [row]
+    begins = [*np.flatnonzero(row.positions == 0).tolist(), len(row.input_ids)]
+    return [Row(row.input_ids[a:b], row.labels[a:b]) for a, b in pairwise(begins)]
 
 
 class ClassCollator:

@@ -50,6 +50,11 @@ class Data:
     chosen_template: str | None = None
     """The text of that template, where it is not the one that lies beside the tokenizer."""
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether a row may hold several documents."""
+        return isinstance(self.rows, PackedRows | BlockRows)
+
     def collator(self, pad_id: int) -> Collator | ClassCollator:
         """Makes the batches."""
         return ClassCollator(pad_id) if self.classes else Collator(pad_id)

@@ -24,10 +24,13 @@ from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith_jobs.batches.collate import ClassCollator, Collator, take_counts
 from tunesmith_jobs.batches.encoded import Loaded
 from tunesmith_jobs.batches.inputs import load_held_out
+from tunesmith_jobs.batches.microbatch import split
+from tunesmith_jobs.batches.packing import BlockRows, PackedRows
 from tunesmith_jobs.batches.rows import Samples
 from tunesmith_jobs.batches.token_cache import TokenCache
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import build as models
+from tunesmith_jobs.models.isolation import sees_neighbours
 from tunesmith_jobs.models.libraries import speed_up
 from tunesmith_jobs.models.loading import UsedModel, load
 from tunesmith_jobs.models.scores import ClassScores, Scores, TokenScores
@@ -117,6 +120,8 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     )
     pad = models.pad_id(used.model)
     collate = ClassCollator(pad) if used.classes else Collator(pad)
+    if isinstance(collate, Collator) and isinstance(rows, PackedRows | BlockRows):
+        collate.is_unpacked = sees_neighbours(used.model, min(2, size))
     lengths = rows.lengths
     # As the trainer deals them: like lengths beside each other.
     order = sorted(range(len(rows)), key=lambda row: -int(lengths[row]))
@@ -127,13 +132,14 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     ):
         for first in range(0, len(order), size):
             batch = collate([rows[row] for row in order[first : first + size]])
-            take_counts(batch)
+            lengths = take_counts(batch).lengths
             inputs = {
                 name: value.to(used.device) if isinstance(value, torch.Tensor) else value
                 for name, value in batch.items()
             }
-            with used.autocast():
-                scores.add(used.model, inputs)
+            for part in split(inputs, lengths) if getattr(collate, "is_unpacked", False) else [inputs]:
+                with used.autocast():
+                    scores.add(used.model, part)
             doing.done = min(first + size, len(order))
             work.report(min(first + size, len(order)), len(order))
     return scores.values()

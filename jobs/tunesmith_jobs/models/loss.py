@@ -5,12 +5,15 @@ questions half of them are thrown away. So the hidden states of trained position
 made piece by piece, and turned into gradients at once (as in Liger and Apple's cut cross-entropy; the idea, not the
 code).
 
-Used only where it was seen to give the model's own logits. Knows torch and what transformers calls things; knows
-nothing of rows.
+Used only where it was seen to give the model's own logits. Where a mixture of experts trains its router's balance too,
+that is computed here for each row by itself: of a whole batch, as transformers does it, a step's gradient would depend
+on how the step is cut into batches. Knows torch and what transformers calls things; knows nothing of rows.
 """
 
+import sys
 import types
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, linear
@@ -32,6 +35,10 @@ def use_supervised_loss(model: Any) -> str | None:
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     why = _hindrance(causal)
+    balance = _balance_of(causal)
+    if why is not None and balance is not None:
+        _leave_out_balance(causal)
+        return f"{why}; the balance of its experts is not trained"
     if why is None:
         plain = causal.forward
         decoder, head = causal.get_decoder(), causal.get_output_embeddings()
@@ -48,11 +55,18 @@ def use_supervised_loss(model: Any) -> str | None:
                 return plain(*args, **inputs, **more)
             from transformers.modeling_outputs import CausalLMOutputWithPast
 
-            hidden = decoder(**inputs).last_hidden_state
-            total, count = supervised_loss(hidden, labels, head.weight, head.bias)
-            return CausalLMOutputWithPast(
-                loss=total / (num_items_in_batch if num_items_in_batch is not None else max(count, 1))
-            )
+            if balance is not None:
+                inputs["output_router_logits"] = True
+            found = decoder(**inputs)
+            total, count = supervised_loss(found.last_hidden_state, labels, head.weight, head.bias)
+            items = num_items_in_batch if num_items_in_batch is not None else max(count, 1)
+            loss = total / items
+            if balance is not None and causal.training:
+                extra = balance.loss(found.router_logits, labels, items)
+                loss = loss + (
+                    extra - extra.detach()
+                )  # it moves the weights; what is shown is of the tokens alone
+            return CausalLMOutputWithPast(loss=loss)
 
         causal.forward = types.MethodType(forward, causal)
     return why
@@ -130,6 +144,55 @@ class _SumOfLosses(torch.autograd.Function):
         )
 
 
+class _Balance(NamedTuple):
+    """How evenly a router spreads tokens over its experts (Fedus et al. 2021, arXiv:2101.03961, equations 4 to 6)."""
+
+    measure: Callable[..., torch.Tensor]
+    """transformers' own, of the model's module."""
+    experts: int
+    chosen: int
+    coefficient: float
+
+    def loss(self, router_logits: Sequence[torch.Tensor], labels: torch.Tensor, items: Any) -> torch.Tensor:
+        """The rows' losses by their share of the step's labels: a sum over rows, however they are put into batches.
+
+        Args:
+            router_logits: Of each layer, of shape (rows * length, experts).
+            labels: Of shape (rows, length); a row counts up to its last label, so that padding does not.
+            items: Labels of the whole step.
+        """
+        places = torch.arange(1, labels.shape[1] + 1, device=labels.device)
+        trained = labels != IGNORE_INDEX
+        ends = (trained * places).amax(dim=1).tolist()
+        counts = trained[:, 1:].sum(dim=1).tolist()
+        layers = [layer.view(*labels.shape, -1) for layer in router_logits]
+        total = torch.zeros((), device=labels.device)
+        for row, (end, count) in enumerate(zip(ends, counts, strict=True)):
+            if count:
+                own = tuple(layer[row, :end] for layer in layers)
+                total = total + count * self.measure(own, self.experts, self.chosen)
+        return self.coefficient * total / items
+
+
+def _balance_of(causal: Any) -> _Balance | None:
+    """What a model trains besides its tokens' loss; None where its configuration asks for nothing."""
+    measure = getattr(sys.modules[type(causal).__module__], "load_balancing_loss_func", None)
+    coefficient = getattr(causal, "router_aux_loss_coef", getattr(causal, "aux_loss_coef", None))
+    if not getattr(causal.config, "output_router_logits", False) or measure is None or not coefficient:
+        return None
+    return _Balance(measure, causal.num_experts, causal.num_experts_per_tok, coefficient)
+
+
+def _leave_out_balance(causal: Any) -> None:
+    """Let the model's own loss be that of its tokens; its configuration stays as it is, since it is saved."""
+    plain = causal.forward
+
+    def forward(_: Any, *args: Any, **inputs: Any) -> Any:
+        return plain(*args, **inputs, output_router_logits=False)
+
+    causal.forward = types.MethodType(forward, causal)
+
+
 def _hindrance(causal: Any) -> str | None:
     """Why a model's loss cannot be computed from its decoder and its head; None when it can."""
     from transformers.integrations import is_deepspeed_zero3_enabled
@@ -139,8 +202,6 @@ def _hindrance(causal: Any) -> str | None:
         return "the head's weight is spread over the workers"
     if LOSS_MAPPING.get(getattr(causal, "loss_type", None)) is not ForCausalLMLoss:
         return "the model has a loss of its own"
-    if getattr(causal.config, "output_router_logits", False):
-        return "the experts' balance is part of the loss"
     head = causal.get_output_embeddings()
     if type(head) is not torch.nn.Linear:
         return "the head is no plain linear layer"

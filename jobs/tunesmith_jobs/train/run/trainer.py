@@ -19,11 +19,12 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.events import Metrics, Warned
 from tunesmith.zero import uses_zero
-from tunesmith_jobs.batches.collate import take_counts
+from tunesmith_jobs.batches.collate import Collator, take_counts
 from tunesmith_jobs.batches.inputs import Data
 from tunesmith_jobs.batches.microbatch import split
 from tunesmith_jobs.batches.rows import Order, Samples
 from tunesmith_jobs.failures import NonFinite, is_out_of_memory
+from tunesmith_jobs.models.isolation import NOT_ASKED, SEEN, sees_neighbours
 from tunesmith_jobs.models.scores import class_loss, perplexity
 from tunesmith_jobs.train.checkpoint.snapshots import Snapshots
 from tunesmith_jobs.train.checkpoint.states import random_file
@@ -110,6 +111,25 @@ class TuneTrainer(CheckpointingTrainer):
             callbacks=[RunCallback(run, self)],
         )
         self.remove_callback(PrinterCallback)
+        if data.is_packed:
+            self._keep_documents_apart()
+
+    def _keep_documents_apart(self) -> None:
+        """See that no document of a packed row sees another one: by their positions, or else as rows."""
+        spec = self.run.plan.spec
+        is_whole = (
+            zero.stage_of(self.args) != 3
+        )  # the weights of one that is shared out cannot be asked before
+        if is_whole and not sees_neighbours(self.model, min(2, spec.per_device_train_batch_size)):
+            return
+        assert isinstance(self._collator, Collator), "classes are not packed"
+        self._collator.is_unpacked = True
+        self._splits = not (
+            spec.torch_compile or uses_zero(spec) or build_optimizer.moves_in_backward(spec)
+        )  # the rows have many lengths now
+        self.run.plan.facts["documents"] = "each as a row"
+        if self.is_world_process_zero() and not self.run.plan.restart:
+            self.run.outlet.emit(SEEN if is_whole else NOT_ASKED)
 
     def _prepare_for_training(self, *arguments: Any, **more: Any) -> Any:
         prepared = super()._prepare_for_training(*arguments, **more)
@@ -320,10 +340,12 @@ class TuneTrainer(CheckpointingTrainer):
                 for number, batch in enumerate(self._loader(rows, batches)):
                     self.run.check_evaluated_batch(is_common=number < common)
                     inputs = self._prepare_inputs(batch)
-                    take_counts(inputs)
+                    lengths = take_counts(inputs).lengths
                     counted = scores.sums.clone()
-                    with self.compute_loss_context_manager():
-                        scores.add(self.model, inputs)
+                    is_unpacked = getattr(self._collator, "is_unpacked", False)
+                    for part in split(inputs, lengths) if is_unpacked and self._splits else [inputs]:
+                        with self.compute_loss_context_manager():
+                            scores.add(self.model, part)
                     if number >= own:
                         scores.sums = counted
                     doing.advance()

@@ -1,7 +1,8 @@
 """Rows out of a table: CSV (also with `;` or tabs), told by the name's ending, and Parquet, told by its content.
 
 A table's first line names its columns, and one without a name is passed over; every value of a CSV file is text. Rows
-are streamed, and what one of them may take of memory is bounded. Knows CSV and Parquet; knows nothing of what a row means.
+are streamed, and what one of them may take of memory is bounded. Knows CSV and Parquet; knows nothing of what a row
+means.
 """
 
 import csv
