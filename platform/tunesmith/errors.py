@@ -60,6 +60,15 @@ class Problem(BaseModel):
     message: str = Field(description="What is wrong, as a sentence.")
     hint: str | None = Field(None, description="What to do next.")
 
+    def under(self, place: str, sign: str = ".") -> "Problem":
+        """The problem with another place before its own.
+
+        Args:
+            place: Where what was looked at is to be found.
+            sign: What stands between the two.
+        """
+        return self.model_copy(update={"field": f"{place}{sign}{self.field}" if self.field else place})
+
 
 class ErrorBody(BaseModel):
     """An error as the API answers it."""
@@ -107,6 +116,10 @@ class TunesmithError(Exception):
         self.problems = found[:MAX_PROBLEMS]
         self.more_problems = more_problems + len(found) - len(self.problems)
         self.details = dict(details or {})
+
+    def each_problem(self) -> list[Problem]:
+        """Each thing that is wrong; the error itself where it names none."""
+        return self.problems or [Problem(message=self.message, hint=self.hint)]
 
     def body(self) -> ErrorBody:
         """The error as the API answers it; what it repeats of a request is cut, however long that was."""

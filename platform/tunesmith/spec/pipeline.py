@@ -314,9 +314,4 @@ def _unknown(place: str, what: str, name: str, known: Any) -> Problem:
 
 
 def _placed(place: str, error: InvalidInput) -> list[Problem]:
-    if not error.problems:
-        return [Problem(field=place, message=error.message, hint=error.hint)]
-    return [
-        problem.model_copy(update={"field": f"{place}.{problem.field}" if problem.field else place})
-        for problem in error.problems
-    ]
+    return [problem.under(place) for problem in error.each_problem()]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from tunesmith.errors import NotFound, Unavailable
+from tunesmith.errors import Unavailable
 from tunesmith.lifecycle import State
 from tunesmith.views import EventView
 from tunesmith_platform import sse
@@ -31,6 +31,7 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Troubles, contained
 from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.sse import Chunk
+from tunesmith_platform.tasks import repository as tasks
 
 HELD_EVENTS = 256
 HELD_BYTES = 256 * 1024
@@ -220,7 +221,7 @@ class Feeds:
         except TimeoutError:
             raise Unavailable("The database does not answer.", hint="Try again in a moment.") from None
         if feed.is_gone or not await self._is_seen(scope, task_id):
-            raise NotFound(f"There is no task `{task_id}`.", hint="`tunesmith tasks list` shows them.")
+            raise tasks.missing(task_id)
         return Reader(self, task_id, after)
 
     async def _is_seen(self, scope: Scope, task_id: str) -> bool:

@@ -136,12 +136,7 @@ class ModelService:
             raise InvalidModel(
                 look.problem.message,
                 hint=look.problem.hint,
-                problems=[
-                    problem.model_copy(
-                        update={"field": f"source: {problem.field}" if problem.field else "source"}
-                    )
-                    for problem in look.problem.problems
-                ],
+                problems=[problem.under("source", ": ") for problem in look.problem.problems],
             )
         self._find_new()
         row, made = self._store(scope, folder, look, name=new.name, from_hub=from_hub)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.data_step import DataOutput
-from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput, Problem
+from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
 from tunesmith.removal import discard, owner_of, remove_empty
@@ -125,11 +125,7 @@ class PipelineService:
             step.parameters = located(step, kind.paths, self._settings, registered, folder=folder)
             kind.look_ahead(scope, step)
         except InvalidInput as error:
-            found = error.problems or [Problem(message=error.message, hint=error.hint)]
-            error.problems = [
-                problem.model_copy(update={"field": f"{place}.{problem.field}" if problem.field else place})
-                for problem in found
-            ]
+            error.problems = [problem.under(place) for problem in error.each_problem()]
             raise
 
     def page(self, scope: Scope, after: str | None, limit: int) -> views.Page[PipelineView]:

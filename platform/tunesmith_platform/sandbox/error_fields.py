@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from tunesmith.errors import InvalidInput, Problem
+from tunesmith.errors import InvalidInput
 
 
 @contextlib.contextmanager
@@ -12,11 +12,7 @@ def at(place: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        found = error.problems or [Problem(message=error.message, hint=error.hint)]
-        error.problems = [
-            problem.model_copy(update={"field": f"{place}: {problem.field}" if problem.field else place})
-            for problem in found
-        ]
+        error.problems = [problem.under(place, ": ") for problem in error.each_problem()]
         raise
 
 
@@ -27,7 +23,6 @@ def at_spec() -> Iterator[None]:
         yield
     except InvalidInput as error:
         error.problems = [
-            problem.model_copy(update={"field": f"spec.{problem.field}"}) if problem.field else problem
-            for problem in error.problems or [Problem(message=error.message, hint=error.hint)]
+            problem.under("spec") if problem.field else problem for problem in error.each_problem()
         ]
         raise

@@ -49,7 +49,7 @@ def check_fitness(spec: TrainSpec, compute: Compute, installed: Callable[[str], 
         )
     if problems:
         first = problems[0]
-        placed = [problem.model_copy(update={"field": f"spec.{problem.field}"}) for problem in problems]
+        placed = [problem.under("spec") for problem in problems]
         raise InvalidInput(first.message, hint=first.hint, problems=placed)
 
 

@@ -146,8 +146,7 @@ def _checked(template: Template) -> tuple[dict[str, object], list[Notice]]:
     try:
         return contract.check_parameters(template.parameters, template.kind)
     except InvalidInput as error:
-        for problem in error.problems:
-            problem.field = f"parameters.{problem.field}" if problem.field else "parameters"
+        error.problems = [problem.under("parameters") for problem in error.problems]
         raise
 
 
