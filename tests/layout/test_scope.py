@@ -18,9 +18,6 @@ READS_ITSELF = {
     "db/schema.py": "The schema's revision.",
     "db/scoping.py": "It is what limits the others.",
     "series/service.py": "Only sets how its transaction is kept apart.",
-    "system/service.py": "Whether the database answers at all.",
-    "system/environment.py": "As of the system.",
-    "tasks/insert.py": "A new task's row, with what its scope stamped.",
 }
 """Sources outside the repositories that ask the database, with why."""
 SEES_EVERYTHING = {

@@ -212,6 +212,15 @@ class Database:
         with self.write() as session:
             return work(session)
 
+    def ping(self) -> None:
+        """Ask whether the database answers at all.
+
+        Raises:
+            DatabaseBusy: It does not.
+        """
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from tunesmith.errors import NotFound
 from tunesmith.lifecycle import State
 from tunesmith_platform.db.scoping import get, sees, within
-from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineStepRow, TaskRow
+from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow, TaskRow
 from tunesmith_platform.scope import Scope
 
 _ANOTHERS = "another user's task"
@@ -29,11 +29,6 @@ def require(session: Session, scope: Scope, pipeline_id: str, *, locked: bool = 
 
 def _missing(pipeline_id: str) -> NotFound:
     return NotFound(f"There is no pipeline `{pipeline_id}`.", hint="`tunesmith pipelines list` shows them.")
-
-
-def idempotent(session: Session, scope: Scope, key: str) -> IdempotencyRow | None:
-    """What the caller's own `Idempotency-Key` began before."""
-    return get(session, scope, IdempotencyRow, (scope.owner, key))
 
 
 def find(session: Session, scope: Scope, after: str | None, limit: int) -> Sequence[PipelineRow]:

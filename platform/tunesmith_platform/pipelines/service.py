@@ -1,7 +1,6 @@
 """What users do with pipelines. Each method is one transaction; what is sent is checked whole before it begins."""
 
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.data_step import DataOutput
-from tunesmith.errors import Conflict, IdempotencyConflict, InvalidInput
+from tunesmith.errors import Conflict, InvalidInput
 from tunesmith.lifecycle import Desired, State
 from tunesmith.pipelines import NewPipeline, PipelineView, StepView
 from tunesmith.removal import discard, owner_of, remove_empty
@@ -20,9 +19,9 @@ from tunesmith.spec.pipeline import Step
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import IdempotencyRow, PipelineRow, PipelineStepRow
+from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow
 from tunesmith_platform.hub import Hub
-from tunesmith_platform.idempotency import sent_as
+from tunesmith_platform.idempotency import Keyed, sent_as
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
@@ -62,10 +61,11 @@ class PipelineService:
             PathNotAllowed: It names a file outside the allowed roots.
             IdempotencyConflict: The key was used with another body.
         """
-        body_sha256 = hashlib.sha256(sent_as("pipeline", new).encode()).hexdigest()
+        shown = functools.partial(_shown, scope)
+        call = Keyed(scope, key, sent_as("pipeline", new), what="pipeline", shown=shown)
         if key is not None:
             with self._database.read() as session:
-                if (replayed := _replayed(session, scope, key, body_sha256)) is not None:
+                if (replayed := call.before(session)) is not None:
                     return replayed, False
         workflow, steps = checks.pipeline(new)
         for step in steps:
@@ -73,18 +73,9 @@ class PipelineService:
         pipeline_id, moment, whose = new_id("pipe"), now(), scope.stamp(new.project)
 
         def enter(session: Session) -> tuple[PipelineView, bool]:
-            if key is not None:
-                if (replayed := _replayed(session, scope, key, body_sha256)) is not None:
-                    return replayed, False
-                session.add(
-                    IdempotencyRow(
-                        **whose,
-                        key=key,
-                        body_sha256=body_sha256,
-                        task_id=pipeline_id,
-                        created_at=moment,
-                    )
-                )
+            if (replayed := call.before(session)) is not None:
+                return replayed, False
+            call.remember(session, pipeline_id, whose["project"], moment)
             row = PipelineRow(
                 **whose,
                 id=pipeline_id,
@@ -206,16 +197,9 @@ def _remove_rows(folder: Path) -> None:
     remove_empty(folder)
 
 
-def _replayed(session: Session, scope: Scope, key: str, body_sha256: str) -> PipelineView | None:
-    """The pipeline that a key and body began before."""
-    used = repository.idempotent(session, scope, key)
-    if used is None:
-        return None
-    if used.body_sha256 != body_sha256:
-        raise IdempotencyConflict(
-            "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new pipeline."
-        )
-    return _view(session, scope, repository.require(session, scope, used.task_id))
+def _shown(scope: Scope, session: Session, pipeline_id: str) -> PipelineView:
+    """A pipeline that was begun before."""
+    return _view(session, scope, repository.require(session, scope, pipeline_id))
 
 
 def _step_row(pipeline_id: str, position: int, step: Step) -> PipelineStepRow:

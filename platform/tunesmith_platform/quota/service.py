@@ -3,11 +3,11 @@
 from pydantic import Field, field_validator
 
 from tunesmith import views
-from tunesmith.errors import IdempotencyConflict
 from tunesmith.spec.given import Given
 from tunesmith.views import QuotaKind
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
+from tunesmith_platform.idempotency import conflict
 from tunesmith_platform.quota import repository
 from tunesmith_platform.quota.ledger import reset_level
 from tunesmith_platform.scope import Scope
@@ -88,10 +88,7 @@ class QuotaService:
             used = repository.by_key(session, scope, project, key) if key is not None else None
             if used is not None:
                 if (used.amount, used.note) != (new.amount, new.note):
-                    raise IdempotencyConflict(
-                        "This `Idempotency-Key` was used with another body.",
-                        hint="Use a new key for a new grant.",
-                    )
+                    raise conflict("grant")
                 return _entry(used), False
             entry = repository.append(
                 session,

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
-from sqlalchemy import text
 
 from tunesmith.availability import NO_GPU, NO_GPU_CURE_ZH
 from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
@@ -242,8 +241,7 @@ class EnvironmentService:
         return Found(OK, words)
 
     def _read_database(self) -> Found:
-        with self._database.read() as session:
-            session.execute(text("SELECT 1"))
+        self._database.ping()
         return Found(OK, "SQLite" if self._database.is_sqlite else "PostgreSQL")
 
 

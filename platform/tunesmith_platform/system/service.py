@@ -3,8 +3,6 @@
 import os
 from urllib.parse import urlsplit
 
-from sqlalchemy import text
-
 import tunesmith
 from tunesmith import views
 from tunesmith.errors import NotFound, Unavailable
@@ -31,7 +29,6 @@ class SystemService:
     def view(self, scope: Scope) -> views.SystemView:
         """The platform as it stands."""
         with self._database.read() as session:
-            session.execute(text("SELECT 1"))
             counts = tasks.count_by_state(session, scope)
         seen = self._jobs.observe("tunesmith-probe")
         ray_ok = seen.status is not JobStatus.UNREACHABLE

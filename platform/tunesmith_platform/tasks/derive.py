@@ -4,11 +4,8 @@ A clone and a new stage are new tasks and go the way of every new task; a contin
 its log. Nothing here reads weights: a stage is two paths in a spec.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Protocol
-
-from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.errors import Conflict, InvalidInput, NotFound
@@ -21,6 +18,7 @@ from tunesmith.templates import chosen
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.idempotency import sent_in_order
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
@@ -63,7 +61,7 @@ class TaskVerbs:
         Raises:
             NotFound: There is no such template.
         """
-        body = _body("submit", request)
+        body = sent_in_order("submit", request)
         # A repeat answers the same task, whatever became of its template.
         replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
@@ -74,7 +72,7 @@ class TaskVerbs:
         self, scope: Scope, task_id: str, changes: TaskCopy, key: str | None
     ) -> tuple[views.TaskView, bool]:
         """Make a task with another one's parameters, some of them changed. See `TaskService.create`."""
-        body = _body(f"clone {task_id}", changes)
+        body = sent_in_order(f"clone {task_id}", changes)
         replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
@@ -104,7 +102,7 @@ class TaskVerbs:
             NotFound: There is no such checkpoint.
             Conflict: The checkpoint lies where a job cannot take it from.
         """
-        body = _body(f"new-stage {task_id}", stage)
+        body = sent_in_order(f"new-stage {task_id}", stage)
         replayed = self._tasks.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
@@ -225,14 +223,6 @@ class TaskVerbs:
                 if left[name] != right[name]
             ],
         )
-
-
-def _body(verb: str, sent: BaseModel) -> str:
-    """What was sent, in one form: what an `Idempotency-Key` is held against."""
-    try:
-        return f"{verb} " + json.dumps(sent.model_dump(mode="json"), sort_keys=True)
-    except (ValueError, RecursionError):
-        raise InvalidInput("What was sent is nested too deeply.", hint="Write it flatter.") from None
 
 
 def _copied(source: TaskRow, changes: TaskCopy, values: Mapping[str, Any], name: str | None) -> NewTask:

@@ -4,10 +4,10 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, String, and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, String, Table, and_, func, insert, or_, select, update
+from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.orm.interfaces import ORMOption
 
 from tunesmith.activity import Activity
@@ -18,7 +18,7 @@ from tunesmith.spec.kinds import Feature, Room, in_room, kind_of
 from tunesmith.spec.kinds import supporting as of_feature
 from tunesmith_platform.db.engine import advisory_lock
 from tunesmith_platform.db.scoping import expect, get, within
-from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
+from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, MirrorRow, TaskRow
 from tunesmith_platform.scope import Scope
 
 ACTIVITY = "activity"
@@ -28,6 +28,8 @@ _WITHOUT = {
     Feature.CLONE: "it is not made again from its parameters",
     Feature.RUN: "it has no run in MLflow",
 }
+_TASKS = cast(Table, TaskRow.__table__)
+_COLUMNS = tuple(_TASKS.columns.keys())
 _WHOSE = (TaskRow.owner, TaskRow.project)
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
@@ -157,9 +159,15 @@ def that_saved(session: Session, scope: Scope, place: str, folder: str | None) -
     return session.scalars(within(query, scope, TaskRow)).one_or_none()
 
 
-def idempotent(session: Session, scope: Scope, key: str) -> IdempotencyRow | None:
-    """What the caller's own `Idempotency-Key` made before."""
-    return get(session, scope, IdempotencyRow, (scope.owner, key))
+def add(session: Session, scope: Scope, task: TaskRow) -> None:
+    """Store a new task's row, of which every column is set; the row is in the session afterwards.
+
+    Past the unit of work, which takes several times as long for one row.
+    """
+    expect(session, scope, task)
+    session.connection().execute(insert(_TASKS), {name: getattr(task, name) for name in _COLUMNS})
+    make_transient_to_detached(task)
+    session.add(task)
 
 
 def refuse_shared_output(

@@ -1,6 +1,5 @@
 """What users do with tasks. Each method is one transaction; files are looked at before it begins."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from tunesmith import views
-from tunesmith.errors import Conflict, IdempotencyConflict, NotFound
+from tunesmith.errors import Conflict, NotFound
 from tunesmith.events import LogLine
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Notice
@@ -19,7 +18,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
-from tunesmith_platform.idempotency import sent
+from tunesmith_platform.idempotency import Keyed, sent
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files, repository, stop_markers
@@ -73,7 +72,7 @@ class TaskService:
         if key is None:
             return None
         with self._database.read() as session:
-            return self._replay(session, scope, key, _sha256(body))
+            return self._call(scope, key, body).before(session)
 
     def create(
         self,
@@ -109,7 +108,7 @@ class TaskService:
         replayed = self.replayed(scope, key, body)
         if replayed is not None:
             return replayed, False
-        body_sha256, task_id = _sha256(body), new_id("task")
+        call, task_id = self._call(scope, key, body), new_id("task")
         # Reads files: no transaction is open.
         prepared = self.kinds.of(new.kind).prepare(scope, new, task_id, rows_dir)
         refuse_taken(prepared.output_dir, results=prepared.results)
@@ -117,10 +116,9 @@ class TaskService:
         moment = now()
 
         def enter_task(session: Session) -> tuple[views.TaskView, bool]:
-            if key is not None:
-                replayed = self._replay(session, scope, key, body_sha256)
-                if replayed is not None:
-                    return replayed, False
+            replayed = call.before(session)
+            if replayed is not None:
+                return replayed, False
             repository.refuse_shared_output(session, scope, prepared.output_dir)
             task = new_row(
                 new,
@@ -134,7 +132,8 @@ class TaskService:
                 parent_step=parent[1],
                 artifact_uri=prepared.artifact_uri,
             )
-            enter(session, scope, task, key, body_sha256)
+            enter(session, scope, task)
+            call.remember(session, task_id, task.project, moment)
             self.moves.reserve(session, scope, task, by=scope.owner)
             return self._view(task, None), True
 
@@ -143,18 +142,14 @@ class TaskService:
             self._hub.notify(view.id)
         return view, is_new
 
-    def _replay(self, session: Session, scope: Scope, key: str, body_sha256: str) -> views.TaskView | None:
-        used = repository.idempotent(session, scope, key)
-        if used is None:
-            return None
-        if used.body_sha256 != body_sha256:
-            raise IdempotencyConflict(
-                "This `Idempotency-Key` was used with another body.", hint="Use a new key for a new task."
-            )
-        task = repository.known(session, scope, used.task_id)
-        if task is None:
-            raise NotFound(f"The task `{used.task_id}` that this key made was deleted.")
-        return self._view(task, repository.mirror_of(session, scope, task.id))
+    def _call(self, scope: Scope, key: str | None, body: str) -> Keyed[views.TaskView]:
+        def shown(session: Session, task_id: str) -> views.TaskView:
+            task = repository.known(session, scope, task_id)
+            if task is None:
+                raise NotFound(f"The task `{task_id}` that this key made was deleted.")
+            return self._view(task, repository.mirror_of(session, scope, task_id))
+
+        return Keyed(scope, key, body, what="task", shown=shown)
 
     def _view(self, task: TaskRow, mirror: MirrorRow | None) -> views.TaskView:
         return task_view(task, mirror, self._settings)
@@ -235,10 +230,6 @@ class TaskService:
         if with_files:
             files.remove(left)
         self._hub.notify(task_id)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def say(session: Session, scope: Scope, task: TaskRow, message: str) -> None:
