@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from tunesmith.lifecycle import ENDS, Reason, State, may_move
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.scope import INSTALLATION
+from tunesmith_platform.tasks import repository
 
 
 @pytest.fixture(autouse=True)
@@ -180,9 +182,7 @@ def test_attempts_before_do_not_count_as_restarts(plane: Plane, client: TestClie
     plane.tick()
     assert plane.task(task.id).state is State.PENDING, "its one restart"
     with plane.services.database.write() as session:
-        from tunesmith_platform.tasks import repository
-
-        repository.locked(session, task.id).retry_at = None
+        repository.locked(session, INSTALLATION, task.id).retry_at = None
     plane.tick()
     plane.job(task, JobStatus.FAILED, 3)
     plane.tick()
