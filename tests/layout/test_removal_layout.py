@@ -41,7 +41,7 @@ ALLOWED = {
     "jobs/tunesmith_jobs/train/checkpoint/states.py": {"replace"},
     "jobs/tunesmith_jobs/spool.py": {"replace"},
     # Its own logs, by their numbers; the last one goes.
-    "platform/tunesmith_platform/embedded/supervisor.py": {"replace"},
+    "platform/tunesmith_platform/embedded/rotating.py": {"replace"},
     # Into a place that is named by the hash of what it holds.
     "platform/tunesmith_platform/sandbox/token_counts.py": {"replace"},
     "jobs/tunesmith_jobs/batches/token_cache.py": {"replace"},

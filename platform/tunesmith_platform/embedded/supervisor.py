@@ -24,6 +24,7 @@ from tunesmith.home import Home
 from tunesmith_platform.embedded.parts import Part, choose_ports, connection, environment, parts, ray_folder
 from tunesmith_platform.embedded.processes import end, same_process, ticks_of
 from tunesmith_platform.embedded.record import PartRecord, is_ended, read_record, write_record
+from tunesmith_platform.embedded.rotating import rotate
 from tunesmith_platform.loops import Troubles
 
 logger = logging.getLogger("supervisor")
@@ -34,22 +35,9 @@ LOOK_SECONDS = 2.0
 _IMPATIENT_SECONDS = 0.25
 """How often a part is looked at that is not well yet."""
 SICK_SECONDS = 30.0
-_LOG_BYTES = 20 * 2**20
-_LOG_KEPT = 3
 _MAX_BACKOFF = 30.0
 _RAN_WELL_SECONDS = 60.0
 """A part that ran so long before it fell is started again at once; one that falls again sooner waits, ever longer."""
-
-
-def rotate(log: Path) -> None:
-    """Put a log that has grown large aside, keeping the newest few."""
-    if not log.exists() or log.stat().st_size < _LOG_BYTES:
-        return
-    for number in range(_LOG_KEPT - 1, 0, -1):
-        older = log.with_name(f"{log.name}.{number}")
-        if older.exists():
-            older.replace(log.with_name(f"{log.name}.{number + 1}"))
-    log.replace(log.with_name(f"{log.name}.1"))
 
 
 class Keeper:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from tunesmith.home import Home
 from tunesmith_platform.embedded.processes import MARK, mark, same_process
 from tunesmith_platform.embedded.record import is_ended, read_record
+from tunesmith_platform.embedded.rotating import rotate
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop
 
@@ -80,8 +81,6 @@ def start_supervisor(home: Home, shell: Mapping[str, str], ray_cpus: int | None 
         shell: The variables of which it gets those that its parts need.
         ray_cpus: CPUs that Ray may use; as before when None.
     """
-    from tunesmith_platform.embedded.supervisor import rotate
-
     log = home.logs / "supervisor.log"
     rotate(log)
     with log.open("ab") as stream:

@@ -16,7 +16,7 @@ from tunesmith_platform.embedded.commands import app
 from tunesmith_platform.embedded.parts import PORT_NAMES, choose_ports, environment, parts, ray_folder
 from tunesmith_platform.embedded.processes import MARK, mark
 from tunesmith_platform.embedded.record import is_ended
-from tunesmith_platform.embedded.supervisor import rotate
+from tunesmith_platform.embedded.rotating import rotate
 from tunesmith_platform.hardware import Gpu, Hardware
 
 
