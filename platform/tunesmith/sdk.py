@@ -96,7 +96,7 @@ def finetune(
     given = {"model_name_or_path": model, "train_file": train_file, "eval_file": eval_file}
     spec = parameters | {name: _text(value) for name, value in given.items() if value is not None}
     task = {name: spec.pop(name) for name in _TASK_FIELDS & spec.keys()}
-    return _run(_with_evaluation(spec), task, client, progress)
+    return _run(spec, task, client, progress)
 
 
 class TrainingConfig:
@@ -116,9 +116,7 @@ class TrainingConfig:
         self._given = parameters
         mapped, _ = TrainSpec.canonical(parameters)
         # Files come only with `train`; until then something stands in, so that the rest can be checked.
-        self._spec = TrainSpec.read(
-            _with_evaluation({"train_file": _STAND_IN, "eval_file": _STAND_IN} | mapped)
-        )
+        self._spec = TrainSpec.read({"train_file": _STAND_IN, "eval_file": _STAND_IN} | mapped)
 
     @classmethod
     def from_file(cls, file: str | PathLike[str], **parameters: Any) -> Self:
@@ -179,7 +177,7 @@ class ModelTrainer:
         files = {"train_file": train_file, "eval_file": eval_file}
         over = {name: _text(value) for name, value in files.items() if value is not None}
         spec = TrainSpec.merged(self.config._given, over)
-        self.task = _run(_with_evaluation(spec), self.config._task, self._client, progress)
+        self.task = _run(spec, self.config._task, self._client, progress)
         return self.task.checkpoint
 
 
@@ -189,14 +187,6 @@ def _spellings(parameter: str) -> tuple[str, ...]:
 
 def _text(path: str | PathLike[str]) -> str:
     return str(path) if isinstance(path, str) else str(Path(path))
-
-
-def _with_evaluation(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate where there are rows for it and nothing else was said."""
-    said, _ = TrainSpec.canonical(parameters)
-    if said.get("eval_file") is None or "eval_strategy" in said:
-        return parameters
-    return parameters | {"eval_strategy": "steps"}
 
 
 def _run(

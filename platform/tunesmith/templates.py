@@ -19,6 +19,7 @@ from tunesmith.spec.parameter import Group, default_of, names_with
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.roles import Role
 from tunesmith.spec.task import Name
+from tunesmith.yaml_text import load_yaml
 
 MAX_YAML_CHARACTERS = 200_000
 _STAND_IN = "-"
@@ -176,7 +177,7 @@ def from_yaml(text: str) -> Template:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise InvalidInput("A template holds no YAML aliases (`*name`).", hint="Write the values out.")
-        data = yaml.safe_load(text)
+        data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = str(error).splitlines()[0] if str(error) else "it is nested too deeply"
         raise InvalidInput(f"The template is not YAML: {where}.") from error

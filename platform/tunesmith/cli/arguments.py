@@ -1,7 +1,7 @@
 """What several commands take alike, and how they find the server."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,13 +60,24 @@ def absolute_paths(
     return found
 
 
-def pair(word: str) -> tuple[str, Any]:
-    """A name and its value, which reads as in YAML (numbers, booleans, lists)."""
-    name, sign, value = word.partition("=")
-    if not sign or not name.strip():
-        raise InvalidInput(f"`{word}` sets nothing.", field="--set", hint="As in `--set seed=1`.")
-    try:
-        found = yaml.safe_load(value) if value[:1] not in ("{", "*", "&", "!") else value
-    except yaml.YAMLError:
-        found = value
-    return name.strip(), found if isinstance(found, str | int | float | bool | list) else value
+def pairs(words: Iterable[str] | None, option: str = "--set", example: str = "seed=1") -> dict[str, Any]:
+    """Names and values, each given as `name=value`, which reads as in YAML (numbers, booleans, lists).
+
+    Raises:
+        InvalidInput: One sets nothing, or a name is given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in words or ():
+        name, sign, text = word.partition("=")
+        name = name.strip()
+        if not sign or not name:
+            raise InvalidInput(f"`{word}` sets nothing.", field=option, hint=f"As in `{option} {example}`.")
+        if name in found:
+            raise InvalidInput(f"`{name}` is given twice.", field=option, hint="Give it once.")
+        try:
+            value = yaml.safe_load(text) if text[:1] not in ("{", "*", "&", "!") else text
+        except yaml.YAMLError:
+            value = text
+        is_plain = isinstance(value, str | int | float | bool | list) or text == "null"
+        found[name] = value if is_plain else text
+    return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed, pair
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed, pairs
 from tunesmith.cli.output import out, say, show_json, show_notices
 from tunesmith.cli.train import read_config
 from tunesmith.cli.watching import watch_task, watched
@@ -45,7 +45,7 @@ def create(
             out().print(f"{known.name:<12}{known.label[0]} / {known.label[1]}")
         return
     spec = kind_of(kind).spec
-    parameters = spec.merged(read_config(config) if config else {}, dict(map(pair, settings or [])))
+    parameters = spec.merged(read_config(config) if config else {}, pairs(settings))
     body: dict[str, Any] = {
         "kind": kind,
         "project": project,

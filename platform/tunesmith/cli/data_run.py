@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pair
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pairs
 from tunesmith.cli.output import out, say, show_json
 from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput
@@ -46,7 +46,7 @@ def run(
     `tunesmith data run filter support --set 'condition=len(response) > 10' --into support-long`
     """
     spec = operation(name)
-    parameters = dict(pair(word) for word in settings or [])
+    parameters = pairs(settings)
     parameters |= _sources(name, sources or [])
     for given in parameters:
         if given == "token" and not str(parameters[given]).startswith("${env."):

@@ -22,6 +22,7 @@ from tunesmith.cli import (
     estimate,
     mlflow,
     models,
+    once,
     parameters,
     pipelines,
     plugins,
@@ -90,7 +91,9 @@ def run(args: list[str] | None = None) -> int:
         args: The arguments; those of the process when None.
     """
     try:
-        code = get_command(build_app()).main(args=args, prog_name="tunesmith", standalone_mode=False)
+        command = get_command(build_app())
+        once.refuse_repeats(command)
+        code = command.main(args=args, prog_name="tunesmith", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except TunesmithError as error:
         show_error(error)

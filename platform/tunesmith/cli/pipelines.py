@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pairs
 from tunesmith.cli.format import age, plain
 from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, show_notices, state_text, table
 from tunesmith.errors import InvalidInput
@@ -57,7 +56,7 @@ def run(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"`{file}` cannot be read: {error}.", field="FILE") from error
-    given = dict(_pair(word, "--input", "dataset=train.jsonl") for word in inputs or [])
+    given = pairs(inputs, "--input", "dataset=train.jsonl")
     overrides = _overrides(settings or [])
     steps = plan(read_pipeline(text), workflow=workflow, inputs=given, overrides=overrides, model=model)
     if check:
@@ -212,27 +211,13 @@ def _show(view: PipelineView, as_json: bool) -> None:
     console.print(grid)
 
 
-def _pair(word: str, option: str, example: str) -> tuple[str, Any]:
-    """A name and its value, which reads as in YAML (numbers, booleans, lists)."""
-    name, sign, value = word.partition("=")
-    if not sign or not name.strip():
-        raise InvalidInput(f"`{word}` sets nothing.", field=option, hint=f"As in `{option} {example}`.")
-    try:
-        found = yaml.safe_load(value) if value[:1] not in ("{", "*", "&", "!") else value
-    except yaml.YAMLError:
-        found = value
-    is_plain = isinstance(found, str | int | float | bool | list) or value == "null"
-    return name.strip(), found if is_plain else value
-
-
 def _overrides(words: list[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for word in words:
-        path, value = _pair(word, "--set", "trainer.num_epochs=1")
+    for path, value in pairs(words, "--set", "trainer.num_epochs=1").items():
         component, dot, name = path.partition(".")
         if not dot or not name:
             raise InvalidInput(
-                f"`{word}` names no component.", field="--set", hint="As in `--set trainer.num_epochs=1`."
+                f"`{path}` names no component.", field="--set", hint="As in `--set trainer.num_epochs=1`."
             )
         found.setdefault(component, {})[name] = value
     return found

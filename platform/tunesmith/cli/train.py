@@ -23,6 +23,7 @@ from tunesmith.schema import ParameterRow, rows
 from tunesmith.spec.compat import FOREIGN, trainer_block
 from tunesmith.spec.parameter import Parameter
 from tunesmith.spec.training import TrainSpec
+from tunesmith.yaml_text import load_yaml
 
 _ROWS = {row.name: row for row in rows(TrainSpec)}
 _CANONICAL = {name: name for name in _ROWS} | {
@@ -128,7 +129,7 @@ def read_config(file: Path) -> dict[str, Any]:
         InvalidInput: It cannot be read, or is no mapping of names to values.
     """
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"`{file}` cannot be read: {error}.", field="--config") from error
     except yaml.YAMLError as error:

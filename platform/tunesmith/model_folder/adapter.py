@@ -18,6 +18,7 @@ from tunesmith.model_folder.files import MAX_CONFIG_BYTES
 from tunesmith.model_folder.safetensors import read_safetensors_header
 from tunesmith.rows.files.json_file import read_object
 from tunesmith.spec.problems import did_you_mean
+from tunesmith.yaml_text import load_yaml
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -105,7 +106,7 @@ def read_lora_file(file: Path, field: str = "peft_config_path") -> dict[str, Any
         if file.stat().st_size > MAX_LORA_FILE_BYTES:
             raise ValueError("it is larger than 1 MiB")
         text = file.read_text(encoding="utf-8")
-        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        values = json.loads(text) if file.suffix == ".json" else load_yaml(text)
         if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
             raise ValueError("it is no mapping of names to values")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -26,6 +26,7 @@ from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.kinds import components, former_components
 from tunesmith.spec.problems import as_error, did_you_mean, invalid_input
+from tunesmith.yaml_text import load_yaml
 
 MAX_YAML_CHARACTERS = 200_000
 MAX_STEPS = 100
@@ -125,7 +126,7 @@ def read_pipeline(text: str) -> Pipeline:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise InvalidInput("A pipeline holds no YAML aliases (`*name`).", hint="Write the values out.")
-        data = yaml.safe_load(text)
+        data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = " ".join(str(error).split())[:300] if str(error) else "it is nested too deeply"
         raise InvalidInput(f"The pipeline is not YAML: {where}.") from error

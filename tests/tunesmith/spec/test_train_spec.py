@@ -223,7 +223,7 @@ def test_parameters_lie_over_others_however_either_spells_them(
         ({"use_lora": False, "merge_adapter": True}, "merge_lora_after_training", "use_lora is true"),
         ({"peft_config_path": "/c.json", "lora_alpha": 8}, "lora_alpha", "peft_config_path is empty"),
         ({"eval_steps": 7}, "eval_steps", "eval_strategy is 'steps'"),
-        ({"eval_file": "/e"}, "eval_file", "eval_strategy=steps"),
+        ({"eval_file": "/e", "eval_strategy": "no"}, "eval_file", "eval_strategy=steps"),
         ({"eval_file": "/e", "eval_sampling_ratio": 0.1}, "eval_sampling_ratio", "eval_file is empty"),
         ({"wandb_name": "n"}, "wandb_name", "report_to holds wandb"),
         ({"max_steps": 5, "num_train_epochs": 3}, "num_train_epochs", "max_steps <= 0"),
@@ -296,3 +296,10 @@ def test_the_form_can_be_drawn_from_the_schema() -> None:
 def test_no_name_means_two_parameters() -> None:
     found = [spelling for row in rows(TrainSpec) for spelling in (row.name, *row.about.aliases)]
     assert len(found) == len(set(found))
+
+
+def test_rows_to_evaluate_are_evaluated_and_a_rate_has_its_short_name() -> None:
+    assert read(eval_file="/e").eval_strategy == "steps"
+    assert read(eval_file="/e", eval_strategy="epoch").eval_strategy == "epoch"
+    assert read().eval_strategy == "no"
+    assert read(lr=1e-3).learning_rate == 1e-3

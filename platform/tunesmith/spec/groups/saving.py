@@ -79,6 +79,7 @@ class SavingParameters(Spec):
         fold=Fold.EVAL,
         roles={Role.NO_STEP_COST},
         aliases=("evaluation_strategy",),
+        default_when=[(when_not(eval_file=None), "steps")],
         offered_when=(
             *when_not(eval_file=None),
             Condition(field="eval_sampling_ratio", op="gt", value=0),

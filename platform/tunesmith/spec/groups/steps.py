@@ -97,6 +97,7 @@ class TrainingParameters(Spec):
         ),
         group=Group.TRAINING,
         roles={Role.NO_STEP_COST},
+        aliases=("lr",),
         default_when=[(when(training_type="pretrain"), 1e-4), (when(use_lora=False), 2e-5)],
         ge=1e-6,
         le=1e-1,
