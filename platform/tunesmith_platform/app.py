@@ -184,6 +184,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = services.settings
     ready_schema(services.database, settings)
     services.keys.enroll(settings.api_key_file, name="local")
+    services.models.resume()
     loops: Loops = app.state.loops
     if settings.run_reconciler:
         loops.start(_loops(app, services))

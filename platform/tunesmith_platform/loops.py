@@ -181,6 +181,9 @@ class Loop:
     def begin(self) -> None:
         """What comes before the first round."""
 
+    def end(self) -> None:
+        """What comes after the last round: leases are given up, so that another process need not wait for them."""
+
     def pause(self) -> None:
         """What comes between two rounds: let others happen, then wait until something does."""
         self._stop.wait(self.gather_seconds)
@@ -214,6 +217,7 @@ class Loop:
             self._go_on()
             if not self.troubles.attempt("its pause", self.pause):
                 self._stop.wait(1.0)
+        self.troubles.attempt("its end", self.end)
 
     def close(self) -> None:
         """End the loop after the item it is at."""

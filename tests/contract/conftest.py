@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from conftest_platform import Plane, home
 from real_postgres import own_database
+from receivers import Hook
 
 from tunesmith.home import Home
 
@@ -23,9 +24,19 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A receiver of webhooks."""
+    hook = Hook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
 def replicas(home: Home, plane: Plane) -> Iterator[tuple[Plane, Plane]]:
     """Two control planes on one database, one Ray and one MLflow."""
     second = Plane(home, beside=plane)
+    for one in (plane, second):
+        one.services.database.patience = 30  # how long SQLite's writers wait for each other is no matter here
     yield plane, second
     second.services.database.close()
 

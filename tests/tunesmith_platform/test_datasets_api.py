@@ -287,14 +287,14 @@ def test_a_piece_that_comes_after_the_end_of_its_upload_leaves_no_file(
     place = f"/v1/uploads/{client.post('/v1/uploads', json={'file_name': 'a.jsonl', 'bytes': len(data)}).json()['id']}"
     upload_id = place.rpartition("/")[2]
     assert client.put(place, params={"offset": 0}, content=data).status_code == 200
-    own = service._own
+    own = service._alone
 
     def end_first(name: str) -> Any:
-        monkeypatch.setattr(service, "_own", own)
+        monkeypatch.setattr(service, "_alone", own)
         getattr(service, meanwhile)(LOCAL, name)
         return own(name)
 
-    monkeypatch.setattr(service, "_own", end_first)
+    monkeypatch.setattr(service, "_alone", end_first)
     answer = client.put(f"/v1/uploads/{upload_id}", params={"offset": 0}, content=data)
     assert answer.status_code == (404 if meanwhile == "give_up" else 200), answer.text
     assert not list((plane.home.root / "uploads").iterdir())

@@ -73,6 +73,7 @@ def test_work_that_was_cut_off_in_an_emptied_mlflow_goes_on_after_a_restart(
     plane.mirror.tick()
     for task in tasks[:2]:  # the newest is there already: it was made again before the API died
         del plane.tracking.runs[f"run-{task.id}"]
+    plane.mirror.end()
     service.Mirror(plane.services.database, plane.tracking, plane.services.hub).tick()
     assert [mirrored(plane, task) for task in tasks] == [[1]] * 3
 

@@ -83,6 +83,16 @@ def is_shared(session: Session, scope: Scope, version: DatasetVersionRow) -> boo
     return (session.scalar(query) or 0) > 1
 
 
+def is_copied(session: Session, scope: Scope, sha256: str, file_name: str) -> bool:
+    """Whether a version, of any data set, has these bytes in our storage: anybody's, within the scope or not."""
+    query = select(DatasetVersionRow.number).where(
+        DatasetVersionRow.sha256 == sha256,
+        DatasetVersionRow.file_name == file_name,
+        DatasetVersionRow.is_copied,
+    )
+    return session.scalars(within(query.limit(1), scope.everything(), DatasetVersionRow)).first() is not None
+
+
 def live_task_reading(session: Session, scope: Scope, path: str) -> TaskRow | None:
     """A task that is not over and reads a file: anybody's, within the scope or not."""
     scope = scope.everything()

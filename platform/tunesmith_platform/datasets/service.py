@@ -4,9 +4,9 @@ An uploaded file, or one from a bucket, is kept in the platform's storage under 
 stays where it is, and is refused once its bytes are others. Files are read before a transaction begins.
 """
 
+import contextlib
 import hashlib
 import shutil
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from tunesmith_platform.datasets import repository
 from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
+from tunesmith_platform.leases import held
 from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
@@ -38,6 +39,8 @@ from tunesmith_platform.tasks.inputs import StoredFile
 
 _OWNER = "datasets"
 _PIECE = 4 * 1024**2
+_BYTES_SECONDS = 600.0
+"""How long one waits for another that stores the same bytes, perhaps in a bucket far away."""
 
 
 class NewDataset(Given):
@@ -72,7 +75,6 @@ class DatasetService:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._lock = threading.Lock()
 
     # --- what users do
 
@@ -153,7 +155,7 @@ class DatasetService:
         file.rename(named)  # its ending tells what it is
         try:
             kind = checks.recognised(named)
-            with self._lock:  # nobody removes what is found to be stored
+            with self._bytes_of(place_of(found, file_name)):  # nobody removes what is found to be stored
                 path = self._store(named.parent, found, file_name)
                 try:
                     entered = self._enter(
@@ -178,8 +180,10 @@ class DatasetService:
             Conflict: A task that is not over reads it.
         """
         name, number = split(dataset)
-        with self._lock:
-            for place, file_name in self._take_out(scope, name, number):
+        for place, file_name in self._take_out(scope, name, number):
+            with self._bytes_of(place):
+                if self._is_registered(scope, place):
+                    continue  # the same bytes came again meanwhile
                 # The place is named by the hash of what it holds: the one file that the version had.
                 remove_names(open_storage(self._settings.storage_uri), f"{FOLDER}/{place}", file_name)
                 discard_file(self._cache(place) / file_name)
@@ -254,6 +258,16 @@ class DatasetService:
         return StoredFile(path, full, version.sha256)
 
     # --- the parts
+
+    def _bytes_of(self, place: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only one, of all processes, that stores or removes these bytes; other bytes wait for nothing."""
+        name = f"bytes {hashlib.sha256(place.encode()).hexdigest()[:32]}"
+        return held(self._database, name, _BYTES_SECONDS)
+
+    def _is_registered(self, scope: Scope, place: str) -> bool:
+        sha256, _, file_name = place.partition("-")
+        with self._database.read() as session:
+            return repository.is_copied(session, scope, sha256, file_name)
 
     def _store(self, folder: Path, sha256: str, file_name: str) -> str:
         """Keep a folder with one file; answers where the file is."""

@@ -4,10 +4,12 @@ What has arrived is the size of a file on disk, so that nothing else can be out 
 becomes of them is the registry's matter.
 """
 
+import contextlib
 import datetime as dt
+import fcntl
 import os
 import shutil
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
@@ -57,8 +59,6 @@ class UploadService:
         self._database = database
         self._settings = settings
         self._datasets = datasets
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
 
     def begin(self, scope: Scope, new: NewUpload) -> UploadView:
         """Begin an upload of a user's.
@@ -126,7 +126,7 @@ class UploadService:
                 field="offset",
                 hint="Begin a new upload when the file has grown.",
             )
-        with self._own(upload_id):
+        with self._alone(upload_id):
             row = self._require(scope, upload_id)  # it may have been finished or given up meanwhile
             if row.dataset_id is not None:
                 return self._view(row)
@@ -157,7 +157,7 @@ class UploadService:
             InvalidData: The bytes are not those that were promised, or hold no rows that can be read.
         """
         row = self._require(scope, upload_id)
-        with self._own(upload_id):
+        with self._alone(upload_id):
             row = self._require(scope, upload_id)
             if row.dataset_id is not None:
                 return self._datasets.get(scope, row.dataset_id), False
@@ -181,7 +181,7 @@ class UploadService:
     def give_up(self, scope: Scope, upload_id: str) -> None:
         """Remove what has arrived."""
         self._require(scope, upload_id)
-        with self._own(upload_id):  # a piece that is being written would leave a file that is nobody's
+        with self._alone(upload_id):  # a piece that is being written would leave a file that is nobody's
             self._remove(upload_id)
 
     # --- the parts
@@ -193,12 +193,9 @@ class UploadService:
             moved = self._moved_at(row)
             if row.dataset_id is None and moved >= now() - KEPT:
                 continue
-            own = self._own(row.id)
-            if own.acquire(blocking=False):  # one that is being sent or finished is not given up
-                try:
-                    self._remove(row.id)
-                finally:
-                    own.release()
+            # One that is being sent or finished is not given up.
+            with contextlib.suppress(BlockingIOError), self._alone(row.id, wait=False):
+                self._remove(row.id)
 
     def _remove(self, upload_id: str) -> None:
         with self._database.write() as session:
@@ -206,8 +203,6 @@ class UploadService:
             if row is not None:
                 session.delete(row)
         discard_file(self._part(upload_id))
-        with self._lock:
-            self._locks.pop(upload_id, None)
 
     def _missing(self, row: UploadRow) -> int:
         return max(0, row.bytes - _size(self._part(row.id)))
@@ -219,9 +214,32 @@ class UploadService:
             raise NotFound(f"There is no upload `{upload_id}`.", hint="Begin it again.")
         return row
 
-    def _own(self, upload_id: str) -> threading.Lock:
-        with self._lock:
-            return self._locks.setdefault(upload_id, threading.Lock())
+    @contextlib.contextmanager
+    def _alone(self, upload_id: str, *, wait: bool = True) -> Iterator[None]:
+        """Be the only one, of all processes on the state folder, that touches what has arrived of an upload.
+
+        The system's own lock on a file beside it, which ends with its process, however that ends.
+
+        Raises:
+            BlockingIOError: Another does, and `wait` is off.
+        """
+        file = self._lock_file(upload_id)
+        while True:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if not _is_at(file, handle):
+                    continue  # who had it removed the file: a lock on that keeps nobody out
+                try:
+                    yield
+                finally:
+                    discard_file(file)
+                return
+            finally:
+                os.close(handle)
+
+    def _lock_file(self, upload_id: str) -> Path:
+        return self._datasets.scratch() / f"{upload_id}.lock"
 
     def _part(self, upload_id: str) -> Path:
         return self._datasets.scratch() / f"{upload_id}.part"
@@ -241,6 +259,14 @@ class UploadService:
             offset=row.bytes if row.dataset_id else _size(self._part(row.id)),
             expires_at=self._moved_at(row) + KEPT,
         )
+
+
+def _is_at(file: Path, handle: int) -> bool:
+    """Whether an open file is still the one at its place."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _size(part: Path) -> int:

@@ -5,8 +5,8 @@ that was done again after a restart is mirrored once, as it was measured first (
 same). A run that MLflow does not know any more is made again from the log.
 """
 
+import datetime as dt
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -21,6 +21,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.leases import Lease, held
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import artifact_links, repository
 from tunesmith_platform.mirror.run_data import AGAIN, new_points, note, params, points_of, tags
@@ -42,6 +43,9 @@ _CHECKS = 100
 """Runs asked for in one round where it does not."""
 _SERVER = ""
 """Stands for MLflow itself among the tasks that failed."""
+_LEASE = dt.timedelta(seconds=60)
+_RUN_SECONDS = 40.0
+"""How long one waits for another that makes a task's run: longer than the lease of one that was killed."""
 _MAX_PAUSE = 60.0
 _MAX_SERVER_PAUSE = 15.0
 _RUN_STATUS = {State.COMPLETED: "FINISHED", State.FAILED: "FAILED", State.STOPPED: "KILLED"}
@@ -56,13 +60,19 @@ class Mirror(Loop):
         self._tracking = tracking
         self._platform_url = platform_url
         self._failures: dict[str, tuple[int, float]] = {}
-        self._lock = threading.Lock()  # one thread makes a task's run
+        self._lease = Lease(database, "mirror", _LEASE)
         self._checked_at = float("-inf")
         self._doubted: deque[str] = deque()
+
+    def end(self) -> None:
+        """Let another process take over at once."""
+        self._lease.release()
 
     def tick(self) -> None:
         """One round over every task whose log has grown."""
         if self._is_paused(_SERVER):
+            return
+        if not self._lease.take():
             return
         is_away: list[Unavailable] = []
 
@@ -171,6 +181,8 @@ class Mirror(Loop):
                 break
             if self._is_paused(task_id):
                 continue
+            if not self._lease.take():
+                return False
             try:
                 more |= self._bring_up(task_id)
                 self._worked(task_id)
@@ -204,11 +216,12 @@ class Mirror(Loop):
         return True
 
     def _ensure_run(self, task: TaskRow) -> Run:
-        with self._lock:
-            with self._database.read() as session:
-                row = repository.of_task(session, INSTALLATION, task.id)
-            if row is not None and row.run_id and row.experiment_id and row.run_artifact_uri:
-                return Run(row.experiment_id, row.run_id, row.run_artifact_uri)
+        if (known := self._run_of(task.id)) is not None:
+            return known
+        # The mirror and a start may both want it, each in a process of its own; MLflow would make two.
+        with held(self._database, f"run {task.id}", _RUN_SECONDS):
+            if (known := self._run_of(task.id)) is not None:
+                return known
             started = task.started_at or task.created_at
             run = self._tracking.ensure_run(task.project, task.id, task.name, int(started.timestamp() * 1000))
 
@@ -223,6 +236,14 @@ class Mirror(Loop):
 
             self._database.retry_on_conflict(enter)
             return run
+
+    def _run_of(self, task_id: str) -> Run | None:
+        """The run that was made for a task."""
+        with self._database.read() as session:
+            row = repository.of_task(session, INSTALLATION, task_id)
+        if row is None or not (row.run_id and row.experiment_id and row.run_artifact_uri):
+            return None
+        return Run(row.experiment_id, row.run_id, row.run_artifact_uri)
 
     def _copy(self, task_id: str) -> bool:
         """Copy the next batch of a task's events; whether there may be more."""
@@ -251,8 +272,8 @@ class Mirror(Loop):
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
             kept = repository.of_task(session, INSTALLATION, task_id)
-            if kept is None or kept.run_id != run.run_id:  # deleted, or begun anew
-                return False
+            if kept is None or kept.run_id != run.run_id or kept.n != row.n:
+                return False  # deleted, begun anew, or copied by another meanwhile
             kept.is_described = True
             kept.steps = steps
             kept.n = batch[-1].n if batch else kept.n

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from tunesmith.errors import Unavailable
 from tunesmith.fingerprint import FileSum, Stamp, changed, fingerprint, stamps, sums
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ModelRow
+from tunesmith_platform.leases import held
 from tunesmith_platform.models import repository
 from tunesmith_platform.scope import INSTALLATION
 
@@ -23,6 +25,8 @@ AT_ONCE_BYTES = 512 * 2**20
 """What a call may wait for being read (about a second); more is read in the background."""
 SUBMIT_SECONDS = 5.0
 """How long a task may take from asking for a fingerprint to being entered."""
+_OTHER_SECONDS = 1.0
+"""How long after a look one looks again whether another process has read a model."""
 _KNOWN_RESULTS = 256
 """Models that tasks made and whose sums are kept in memory."""
 
@@ -37,6 +41,7 @@ class Fingerprints:
         self._waiting: set[str] = set()
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
+        self._is_closed = threading.Event()
 
     def complete(self, row: ModelRow, here: Mapping[str, Stamp], at_once: int | None = None) -> ModelRow:
         """A model's row with its fingerprint; without one while large files are being read.
@@ -53,6 +58,13 @@ class Fingerprints:
         self._later(row.id)
         return row
 
+    def resume(self) -> None:
+        """Read the models that somebody was reading, or was about to, when its process ended."""
+        with self._database.read() as session:
+            unread = repository.unread(session, INSTALLATION)
+        for model_id in unread:
+            self._later(model_id)
+
     def of_result(self, folder: Path) -> str | None:
         """The fingerprint of a model that a task made; None when it is too large to be read at once."""
         here = stamps_of(folder) or {}
@@ -68,6 +80,7 @@ class Fingerprints:
     def close(self) -> None:
         """End the background reader once it has read what it is reading."""
         if self._reader is not None:
+            self._is_closed.set()
             self._queue.put("")
             self._reader.join(timeout=5)
 
@@ -112,12 +125,24 @@ class Fingerprints:
                 self._guarded(self._tell_late_tasks, *read)
                 read.clear()
                 continue
-            if not model_id:
+            if not model_id or self._is_closed.is_set():
                 return
-            self._guarded(self._read, model_id)
+            if not self._read_alone(model_id):
+                self._queue.put(model_id)  # its turn comes again, should the other be killed
+                self._is_closed.wait(_OTHER_SECONDS)
+                continue
             read.append(model_id)
             with self._lock:
                 self._waiting.discard(model_id)
+
+    def _read_alone(self, model_id: str) -> bool:
+        """Read a large model, unless another process does just now; whether it is done with."""
+        try:
+            with held(self._database, f"read {model_id}", 0):
+                self._guarded(self._read, model_id)
+        except Unavailable:
+            return False
+        return True
 
     def _tell_late_tasks(self, *model_ids: str) -> None:
         """Tell the tasks that asked before their model was read, and were entered after it."""

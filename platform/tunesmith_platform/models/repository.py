@@ -54,6 +54,12 @@ def every(session: Session, scope: Scope) -> Sequence[ModelRow]:
     return session.scalars(within(select(ModelRow).order_by(ModelRow.name), scope, ModelRow)).all()
 
 
+def unread(session: Session, scope: Scope) -> Sequence[str]:
+    """The models that can be read and whose fingerprint is not known yet."""
+    rows = session.scalars(within(select(ModelRow).where(ModelRow.sha256.is_(None)), scope, ModelRow))
+    return [row.id for row in rows if row.facts]
+
+
 def free_name(session: Session, scope: Scope, wanted: str) -> str:
     """A name that no model has, anybody's: the wanted one, or that with a number."""
     scope = scope.everything()

@@ -221,6 +221,10 @@ class ModelService:
             self._answered[folder] = known_stamps(row), row.sha256
         return row.sha256
 
+    def resume(self) -> None:
+        """Go on with what was being read when a process ended."""
+        self._fingerprints.resume()
+
     def close(self) -> None:
         """End the background reader once it has read what it is reading."""
         self._fingerprints.close()

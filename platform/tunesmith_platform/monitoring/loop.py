@@ -1,7 +1,7 @@
 """Looks at what running tasks measure and warns of what their users should know; deletes old logs.
 
 Remembers nothing that a restart would lose: it reads the log again, and a warning that is in the log already is not
-given twice. So two of them, in two processes, warn once too.
+given twice. Of two, in two processes, one works, under a lease; and should it stand still, both warn once.
 """
 
 import datetime as dt
@@ -19,6 +19,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.leases import Lease
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring import repository
 from tunesmith_platform.monitoring.detectors import EVENTS, Watch
@@ -29,6 +30,7 @@ from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
+_LEASE = dt.timedelta(seconds=60)
 _BATCH = 1000
 _REPLAYED = 2000
 """Events of a running task that are read again after a restart."""
@@ -63,9 +65,16 @@ class Monitor(Loop):
         self._settings = settings
         self._tasks: dict[str, _Task] = {}
         self._swept_at = float("-inf")
+        self._lease = Lease(database, "monitor", _LEASE)
+
+    def end(self) -> None:
+        """Let another process take over at once."""
+        self._lease.release()
 
     def tick(self) -> None:
         """One round: look at every running task; once an hour, delete what is old."""
+        if not self._lease.take():
+            return
         self.each(("looking",), lambda _: self.look())
         if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = time.monotonic()

@@ -18,11 +18,11 @@ from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.spec.task import MoreSteps, new_task
 from tunesmith.spec.variables import resolve
 from tunesmith.storage import local_path
-from tunesmith_platform import leases
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import PipelineRow, PipelineStepRow
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.leases import Lease
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.pipelines import repository
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
@@ -59,14 +59,18 @@ class PipelineRunner(Loop):
         super().__init__(services.hub)
         self._services = services
         self._settings = services.settings
-        self._owner = leases.new_holder()
+        self._lease = Lease(services.database, "pipelines", _LEASE)
+
+    def end(self) -> None:
+        """Let another process take over at once."""
+        self._lease.release()
 
     def tick(self) -> None:
         """One round."""
         with self._services.database.read() as session:
             if not (todo := repository.open_ones(session, INSTALLATION)):
                 return
-        if not self._hold():
+        if not self._lease.take():
             return
         self.each(todo, self.advance, told=self._tell_trouble)
 
@@ -77,12 +81,14 @@ class PipelineRunner(Loop):
         with self._services.database.write() as session:
             repository.require(session, INSTALLATION, pipeline_id, locked=True).message = _trouble(error)
 
-    def _hold(self) -> bool:
-        with self._services.database.write() as session:
-            return leases.hold(session, "pipelines", self._owner, now(), _LEASE)
-
     def advance(self, pipeline_id: str) -> None:
-        """Bring one pipeline as far as it goes now."""
+        """Bring one pipeline as far as it goes now.
+
+        Raises:
+            LeaseLost: Another process brings it on: this one stood still for too long.
+        """
+        if not self._lease.take():
+            return  # the pipelines before this one took long
         row, steps = self._read(pipeline_id)
         under_way = [step for step in steps if step.state in (State.RUNNING, State.STOPPING)]
         scope = Scope.acting_for(row)
@@ -128,6 +134,7 @@ class PipelineRunner(Loop):
 
     def _record(self, pipeline_id: str, state: State) -> None:
         with self._services.database.write() as session:
+            self._lease.require(session)
             row = repository.require(session, INSTALLATION, pipeline_id, locked=True)
             steps = repository.steps(session, INSTALLATION, pipeline_id)
             row.state = state if row.desired == Desired.RUN or state.is_terminal else State.STOPPING
@@ -249,6 +256,7 @@ class PipelineRunner(Loop):
 
     def _change(self, row: PipelineStepRow, **values: Any) -> None:
         with self._services.database.write() as session:
+            self._lease.require(session)
             stored = repository.step(session, INSTALLATION, row.pipeline_id, row.position)
             for name, value in values.items():
                 setattr(stored, name, value)

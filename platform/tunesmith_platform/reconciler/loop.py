@@ -20,13 +20,13 @@ from tunesmith.lifecycle import Desired, State, WaitsFor
 from tunesmith.removal import claim_storage
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
-from tunesmith_platform import leases
 from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.leases import Lease, is_gone, new_owner, term
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler import admission
@@ -93,7 +93,8 @@ class Reconciler(Loop):
         self._services = services
         self.mirror = mirror
         """What makes the tasks' runs; another one when it was started again."""
-        self._owner = leases.new_holder()
+        self._owner = new_owner()
+        self._scheduler = Lease(services.database, "scheduler", _ADMISSION, self._owner)
         self._submit_after: dict[str, float] = {}
         self._listening_since = now()
         self._leave_stop_at: dict[str, tuple[int, float]] = {}
@@ -103,6 +104,7 @@ class Reconciler(Loop):
     def begin(self) -> None:
         """Say which tasks were under way before; what troubled an earlier loop is said again if it still does."""
         self._listening_since = now()
+        self._take_over()
         with self._services.database.read() as session:
             for task_id in repository.to_reconcile(session, INSTALLATION):
                 logger.info("taking up %s where it was", task_id)
@@ -111,6 +113,20 @@ class Reconciler(Loop):
             with self._services.database.write() as session:
                 for task_id in troubled:
                     _take_back(repository.locked(session, INSTALLATION, task_id))
+
+    def _take_over(self) -> None:
+        """Free the tasks of processes of this machine that are gone: nobody need wait for their leases."""
+        with self._services.database.read() as session:
+            gone = [owner for owner in repository.lease_owners(session, INSTALLATION) if is_gone(owner)]
+        if gone:
+            with self._services.database.write() as session:
+                repository.free_leases(session, INSTALLATION, gone)
+
+    def end(self) -> None:
+        """Let another process look after the tasks at once."""
+        self._scheduler.release()
+        with self._services.database.write() as session:
+            repository.free_leases(session, INSTALLATION, [self._owner])
 
     def pause(self) -> None:
         """Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once."""
@@ -154,7 +170,7 @@ class Reconciler(Loop):
         if not todo.tasks:
             return
         with database.write() as session:
-            if not leases.hold(session, "scheduler", self._owner, moment, _ADMISSION):
+            if not self._scheduler.take_in(session):
                 return
             if todo.why is not None:
                 admission.tell(session, todo)
@@ -165,9 +181,8 @@ class Reconciler(Loop):
 
     def reconcile(self, task_id: str) -> None:
         """Claim, observe, decide, act, record."""
-        moment = now()
         with self._services.database.write() as session:
-            if not repository.claim(session, INSTALLATION, task_id, self._owner, moment, moment + _LEASE):
+            if not repository.claim(session, INSTALLATION, task_id, self._owner, *term(session, _LEASE)):
                 return
             task = repository.locked(session, INSTALLATION, task_id)
             if not task.is_attempt_open:

@@ -15,12 +15,12 @@ from tunesmith.job import RunnerDocument, read_secret, runner_token
 from tunesmith.removal import remove_names
 from tunesmith.spec.kinds import Room
 from tunesmith.storage import open_storage
-from tunesmith_platform import leases
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import RunnerRow
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.leases import Lease
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.runners import repository
 from tunesmith_platform.runners.dispatch import code_stamp, job_of
@@ -65,12 +65,16 @@ class RunnerPool(Loop):
         self._database = database
         self._settings = settings
         self._jobs = jobs
-        self._owner = leases.new_holder()
+        self._lease = Lease(database, "runners", _LEASE)
         self._falls = 0
         self._start_after = 0.0
         self._crowd: frozenset[str] = frozenset()
         """The tasks that ran when a runner found no memory to spare."""
         self._sweep_after = 0.0
+
+    def end(self) -> None:
+        """Let another process take over at once."""
+        self._lease.release()
 
     def tick(self) -> None:
         """One round."""
@@ -88,7 +92,7 @@ class RunnerPool(Loop):
             free = repository.in_states(session, *_FREE)
         if not free and not self._settings.warm_runners:
             return
-        if not self._hold():
+        if not self._lease.take():
             return
         code = code_stamp()
         self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
@@ -105,10 +109,6 @@ class RunnerPool(Loop):
             return
         for _ in range(self._settings.warm_runners - len(free)):
             self._start(code)
-
-    def _hold(self) -> bool:
-        with self._database.write() as session:
-            return leases.hold(session, "runners", self._owner, now(), _LEASE)
 
     def _look(self, row: RunnerRow, code: str) -> None:
         """Give a runner up that will not take a task."""

@@ -348,10 +348,8 @@ def live_with_message(session: Session, scope: Scope, beginning: str) -> Sequenc
     return session.scalars(within(query, scope, TaskRow)).all()
 
 
-def claim(
-    session: Session, scope: Scope, task_id: str, holder: str, moment: dt.datetime, until: dt.datetime
-) -> bool:
-    """Take a task's lease, unless another holds it."""
+def claim(session: Session, scope: Scope, task_id: str, holder: str, moment: Any, until: Any) -> bool:
+    """Take a task's lease, unless another holds it; `moment` and `until` are those of `leases.term`."""
     taken = (
         update(TaskRow)
         .where(
@@ -362,6 +360,20 @@ def claim(
     )
     result = session.execute(within(taken, scope, TaskRow))
     return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def lease_owners(session: Session, scope: Scope) -> Sequence[str]:
+    """Who has leases of tasks."""
+    query = select(TaskRow.lease_owner).where(TaskRow.is_attempt_open, TaskRow.lease_owner.is_not(None))
+    return [owner for owner in session.scalars(within(query.distinct(), scope, TaskRow)) if owner]
+
+
+def free_leases(session: Session, scope: Scope, owners: Sequence[str]) -> None:
+    """Let go of the tasks of some owners."""
+    held = TaskRow.is_attempt_open & TaskRow.lease_owner.in_(owners)
+    session.execute(
+        within(update(TaskRow).where(held).values(lease_owner=None, lease_until=None), scope, TaskRow)
+    )
 
 
 def count_by_state(session: Session, scope: Scope) -> dict[str, int]:
