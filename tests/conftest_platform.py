@@ -44,7 +44,7 @@ class Plane:
         self.tracking = beside.tracking if beside else FakeTracking(artifact_root=str(home.files / "mlflow"))
         if beside:
             overrides = {"database_url": beside.settings.database_url} | overrides
-        self.settings = Settings(home=home.root, run_reconciler=False, **overrides)
+        self.settings = Settings(home=home.root, run_loops=False, **overrides)
         self.app = create_app(self.settings, self.jobs, self.tracking)
         self.services: Services = self.app.state.services
         # What tasks are given is looked at by its own tests.

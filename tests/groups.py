@@ -28,7 +28,8 @@ TOGETHER = {
     ),
     "postgres": (
         "contract/test_database_contract.py", "contract/test_monitoring_contract.py",
-        "contract/test_leases.py", "contract/test_races.py", "contract/test_replicas.py", "contract/test_schema.py",
+        "contract/test_controller.py", "contract/test_leases.py", "contract/test_races.py",
+        "contract/test_replicas.py", "contract/test_schema.py",
         "contract/test_quota_contract.py", "contract/test_series_contract.py",
         "tunesmith_platform/test_nul.py", "tunesmith_platform/test_models_api.py",
     ),

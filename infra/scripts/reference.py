@@ -127,7 +127,7 @@ def openapi_page() -> str | None:
         # Settings of this machine's environment must not show in the page.
         for name in [name for name in os.environ if name.startswith("TUNESMITH_")]:
             del os.environ[name]
-        schema = create_app(Settings(home=Path(home), run_reconciler=False)).openapi()
+        schema = create_app(Settings(home=Path(home), run_loops=False)).openapi()
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 if __name__ == "__main__":
     gc.disable()  # what a start makes stays: looking through it again and again takes a fifth of the start
@@ -61,6 +62,7 @@ from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.pipelines.service import PipelineService
+from tunesmith_platform.presence import CONTROLLER, Presence
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.quota.service import QuotaService
@@ -186,8 +188,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.keys.enroll(settings.api_key_file, name="local")
     services.models.resume()
     loops: Loops = app.state.loops
-    if settings.run_reconciler:
-        loops.start(_loops(app, services))
+    if settings.run_loops:
+        loops.start(background_loops(services))
         checks.shared.get().warm()
     # Whoever waits for a check holds a thread that no other call lacks.
     anyio.to_thread.current_default_thread_limiter().total_tokens += MAX_WAITING
@@ -203,31 +205,39 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.database.close()
 
 
-def _loops(app: FastAPI, services: Services) -> dict[str, Callable[[], Loop]]:
-    """How each background loop is made, also anew."""
+def background_loops(
+    services: Services, hears: Callable[[], bool] = lambda: True
+) -> dict[str, Callable[[], Loop]]:
+    """How each background loop is made, also anew.
+
+    Args:
+        services: The parts that they work with.
+        hears: Whether somebody hears what jobs report: this process does where it serves the API.
+    """
     database, hub, settings, tracking = services.database, services.hub, services.settings, services.tracking
+    made: dict[str, Any] = {"reconciler": None, "mirror": None}
 
     def reconciler() -> Reconciler:
-        made = app.state.reconciler = Reconciler(services, app.state.mirror)
-        return made
+        found = made["reconciler"] = Reconciler(services, made["mirror"], hears)
+        return found
 
     def mirror() -> Mirror:
         assert tracking is not None
-        made = app.state.mirror = Mirror(database, tracking, hub, settings.public_url)
-        if app.state.reconciler is not None:
-            app.state.reconciler.mirror = made
-        return made
+        found = made["mirror"] = Mirror(database, tracking, hub, settings.public_url)
+        if made["reconciler"] is not None:
+            made["reconciler"].mirror = found
+        return found
 
-    app.state.reconciler = app.state.mirror = None
     makers: dict[str, Callable[[], Loop]] = {} if tracking is None else {"Mirror": mirror}
     if (environment := inherited()) is not None:
         makers["SupervisorWatch"] = lambda: SupervisorWatch(Home(settings.home), hub, environment)
     return makers | {
         "Reconciler": reconciler,
         "RunnerPool": lambda: RunnerPool(database, hub, settings, services.jobs),
-        "Monitor": lambda: Monitor(database, hub, settings),
+        "Monitor": lambda: Monitor(database, hub, settings, hears),
         "Notifier": lambda: Notifier(services.notifications, hub),
         "PipelineRunner": lambda: PipelineRunner(services),
+        "Presence": lambda: Presence(database, hub, CONTROLLER),
     }
 
 

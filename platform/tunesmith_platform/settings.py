@@ -141,7 +141,10 @@ class Settings(BaseSettings):
         default_factory=lambda: ["HF_TOKEN"],
         description="Variables of the environment that pipelines may read as `${env.NAME}`.",
     )
-    run_reconciler: bool = True
+    run_loops: bool = Field(
+        True,
+        description="Whether a server runs the background loops too; else `tunesmith controller` runs them.",
+    )
     metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
     log_retention_days: float = Field(
         0, ge=0, description="Log lines of tasks that ended so long ago are deleted; 0 keeps them."

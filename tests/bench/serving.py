@@ -20,7 +20,7 @@ from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
 
-WITH_LOOPS = {"TUNESMITH_RUN_RECONCILER": "true", "TUNESMITH_RAY_URL": "http://127.0.0.1:9"}
+WITH_LOOPS = {"TUNESMITH_RUN_LOOPS": "true", "TUNESMITH_RAY_URL": "http://127.0.0.1:9"}
 """Settings of an API with all its loops, and with no Ray: every task stays queued."""
 
 
@@ -76,7 +76,7 @@ class Api:
             "TUNESMITH_PORT": str(self.port),
             "TUNESMITH_DATABASE_URL": self.database_url,
             "TUNESMITH_MIGRATE_AT_START": "true",
-            "TUNESMITH_RUN_RECONCILER": "false",
+            "TUNESMITH_RUN_LOOPS": "false",
         } | settings
         command = [sys.executable, "-m", "tunesmith_platform.app"]
         return serving(command, environment, f"{self.url}/healthz", self.root / "api.log")

@@ -75,9 +75,7 @@ def set_back(plane: Plane, revision: str) -> None:
 
 def served(plane: Plane, home: Home, **settings: Any) -> TestClient:
     """A server on the plane's database."""
-    made = Settings(
-        home=home.root, database_url=plane.settings.database_url, run_reconciler=False, **settings
-    )
+    made = Settings(home=home.root, database_url=plane.settings.database_url, run_loops=False, **settings)
     return TestClient(create_app(made, FakeJobs()))
 
 

@@ -58,7 +58,7 @@ class World:
 
 @pytest.fixture
 def world(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    settings = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "allowed"])
+    settings = Settings(home=home.root, run_loops=False, allowed_roots=[tmp_path / "allowed"])
     jobs = FakeJobs()
     with TestClient(create_app(settings, jobs), raise_server_exceptions=False) as api:
         api.headers["Authorization"] = f"Bearer {read_secret(home.api_key_file)}"

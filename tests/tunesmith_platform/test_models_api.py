@@ -61,7 +61,7 @@ class Registry:
 
 @contextlib.contextmanager
 def served(home: Home, tmp_path: Path, **settings: Any) -> Iterator[Registry]:
-    made = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "mine"], **settings)
+    made = Settings(home=home.root, run_loops=False, allowed_roots=[tmp_path / "mine"], **settings)
     with TestClient(create_app(made, FakeJobs()), raise_server_exceptions=False) as api:
         api.headers["Authorization"] = f"Bearer {read_secret(home.api_key_file)}"
         yield Registry(tmp_path, home, api)

@@ -206,6 +206,13 @@ def migrate() -> None:
     )
 
 
+@app.command()
+def controller() -> None:
+    """Run the background loops in a process of their own, beside servers with `TUNESMITH_RUN_LOOPS=false`."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "tunesmith_platform.controller"])  # noqa: S606  (our own words)
+
+
 def _make(home: Home) -> None:
     try:
         home.create()

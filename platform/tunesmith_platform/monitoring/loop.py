@@ -8,6 +8,7 @@ import datetime as dt
 import functools
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
@@ -58,8 +59,11 @@ def _take(task: _Task, row: EventRow, warnings: list[tuple[int, Warned]]) -> Non
 class Monitor(Loop):
     """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say."""
 
-    def __init__(self, database: Database, hub: Hub, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, hub: Hub, settings: Settings, hears: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__(hub)
+        self._hears = hears
         self._database = database
         self._hub = hub
         self._settings = settings
@@ -91,6 +95,9 @@ class Monitor(Loop):
         with self._database.read() as session:
             running = dict(repository.running(session, INSTALLATION))
         self._tasks = {task_id: task for task_id, task in self._tasks.items() if task_id in running}
+        if not self._hears():  # no step is reported then, whatever the job does
+            for task in self._tasks.values():
+                task.heard = time.monotonic()
         self.each(running, lambda task_id: self._look(task_id, running[task_id], silence))
 
     def _look(self, task_id: str, newest: int, silence: float) -> None:

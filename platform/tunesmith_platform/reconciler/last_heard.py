@@ -45,6 +45,12 @@ class Listening:
         ear.looked = now
         return ear.silent
 
+    def pause(self) -> None:
+        """Nobody listens now: what passes until the next look is no silence."""
+        now = self._clock()
+        for ear in self._ears.values():
+            ear.looked = now
+
     def forget(self, name: str) -> None:
         """Begin anew with a job: it could not be listened to."""
         self._ears.pop(name, None)

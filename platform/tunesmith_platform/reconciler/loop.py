@@ -8,6 +8,7 @@ import datetime as dt
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -82,14 +83,23 @@ class Services(Protocol):
 
 
 class Reconciler(Loop):
-    """Brings every task to what its user wants of it."""
+    """Brings every task to what its user wants of it.
+
+    Args:
+        services: The parts that it works with.
+        mirror: What makes the tasks' runs.
+        hears: Whether somebody hears what jobs report; what is silent meanwhile is not.
+    """
 
     gather_seconds = 0.05
     idle_seconds = 0.5
     failed_seconds = 2.0
 
-    def __init__(self, services: Services, mirror: Mirror | None) -> None:
+    def __init__(
+        self, services: Services, mirror: Mirror | None, hears: Callable[[], bool] = lambda: True
+    ) -> None:
         super().__init__(services.hub)
+        self._hears = hears
         self._services = services
         self.mirror = mirror
         """What makes the tasks' runs; another one when it was started again."""
@@ -140,6 +150,9 @@ class Reconciler(Loop):
         with self._services.database.read() as session:
             todo = frozenset(repository.to_reconcile(session, INSTALLATION))
         self._listening.keep(todo)
+        if not self._hears():
+            self._listening_since = now()
+            self._listening.pause()
         self._leave_stop_at = {name: left for name, left in self._leave_stop_at.items() if name in todo}
         self.each(todo, self.reconcile, told=self._tell_trouble)
 

@@ -10,7 +10,9 @@ from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.leases import is_taken
 from tunesmith_platform.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
+from tunesmith_platform.presence import CONTROLLER
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
@@ -38,6 +40,7 @@ class SystemService:
                 views.PartHealth(name="database", ok=True),
                 views.PartHealth(name="ray", ok=ray_ok, message=seen.message),
                 self._storage(),
+                *self._controller(),
             ],
             tasks_by_state=counts,
             max_concurrent_jobs=self._settings.max_concurrent_jobs,
@@ -74,6 +77,16 @@ class SystemService:
             raise Unavailable(f"MLflow's token cannot be read: {error.strerror}.") from error
         code = make_code(token, to)
         return views.MlflowLink(url=f"{public}{ENTRANCE}?code={code}", valid_seconds=LINK_SECONDS)
+
+    def _controller(self) -> list[views.PartHealth]:
+        """Whether somebody runs the background loops, where this process does not."""
+        if self._settings.run_loops:
+            return []
+        ok = is_taken(self._database, CONTROLLER)
+        message = (
+            "" if ok else "No process runs the background loops: nothing starts. Run `tunesmith controller`."
+        )
+        return [views.PartHealth(name=CONTROLLER, ok=ok, message=message)]
 
     def _storage(self) -> views.PartHealth:
         folder = local_path(self._settings.storage_uri)

@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: FakeJobs) -> Ite
     """A served control plane that the command line finds, over an allowed folder `mine`."""
     home = Home(tmp_path / "home")
     home.create()
-    settings = Settings(home=home.root, run_reconciler=False, allowed_roots=[tmp_path / "mine"])
+    settings = Settings(home=home.root, run_loops=False, allowed_roots=[tmp_path / "mine"])
     with served(create_app(settings, jobs), read_secret(home.api_key_file), monkeypatch):
         yield home
 

@@ -1,0 +1,103 @@
+"""The background loops in a process of their own, beside servers that run none: `tunesmith controller`.
+
+A job speaks to the API. While nobody hears it there, its silence says nothing: so the controller asks whether somebody
+answers where jobs report, and counts silence only then.
+"""
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+
+import httpx
+
+from tunesmith.errors import TunesmithError
+from tunesmith_platform.app import background_loops, build_services, ready_schema
+from tunesmith_platform.hub import Hub
+from tunesmith_platform.loops import Loop, Loops
+from tunesmith_platform.settings import Settings
+from tunesmith_platform.tls import trust
+
+logger = logging.getLogger(__name__)
+
+_ASKED_SECONDS = 3.0
+_HEARD_SECONDS = 10.0
+"""An answer holds for so long."""
+_SAID_SECONDS = 5.0
+_FAILED = 3
+"""The exit code of one that was not started, as that of a server."""
+
+
+class Listeners(Loop):
+    """Knows whether somebody answers where jobs report.
+
+    Args:
+        hub: Of the process.
+        api_url: Where jobs report.
+    """
+
+    def __init__(self, hub: Hub, api_url: str) -> None:
+        super().__init__(hub)
+        # No proxy of the environment stands between parts of one platform.
+        self._client = httpx.Client(base_url=api_url, timeout=2, trust_env=False, verify=trust())
+        self._answered_at = float("-inf")
+
+    def tick(self) -> None:
+        """Ask once."""
+        with contextlib.suppress(httpx.HTTPError):
+            self._client.get("/healthz")  # whatever it says of itself, it hears
+            self._answered_at = time.monotonic()
+
+    def pause(self) -> None:
+        """Nothing that happens makes it come earlier."""
+        self._stop.wait(_ASKED_SECONDS)
+
+    def hears(self) -> bool:
+        """Whether somebody answered a moment ago."""
+        return time.monotonic() - self._answered_at < _HEARD_SECONDS
+
+
+def run(settings: Settings, ended: threading.Event) -> None:
+    """Run the loops until `ended` is set.
+
+    Raises:
+        Unavailable: The database is of another version, or does not answer.
+    """
+    services = build_services(settings)
+    loops = Loops()
+    try:
+        ready_schema(services.database, settings)
+        listeners = Listeners(services.hub, settings.api_url)
+        loops.start({"Listeners": lambda: listeners} | background_loops(services, listeners.hears))
+        logger.info("the background loops run")
+        said: dict[str, str] = {}
+        while not ended.wait(_SAID_SECONDS):
+            unwell = loops.unwell()
+            if unwell != said:
+                logger.warning("loops that do not do their work: %s", unwell or "none any more")
+            said = unwell
+    finally:
+        loops.close()
+        services.models.close()
+        services.estimates.close()
+        services.database.close()
+
+
+def main() -> None:
+    """Run the loops as the settings say, until SIGTERM or Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        run(Settings(), ended)
+    except TunesmithError as error:
+        logger.error("not started: %s %s", error.message, error.hint or "")
+        sys.exit(_FAILED)
+
+
+if __name__ == "__main__":
+    main()
