@@ -8,6 +8,7 @@ from real_postgres import own_database
 from receivers import Hook
 
 from tunesmith.home import Home
+from tunesmith_platform.db import engine
 
 __all__ = ["home"]
 
@@ -32,11 +33,16 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
-def replicas(home: Home, plane: Plane) -> Iterator[tuple[Plane, Plane]]:
-    """Two control planes on one database, one Ray and one MLflow."""
+def replicas(home: Home, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Plane, Plane]]:
+    """Two control planes on one database, one Ray and one MLflow.
+
+    They wait for each other's locks for as long as a busy machine may take: when to give up is tested elsewhere.
+    """
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 30.0)
     second = Plane(home, beside=plane)
     for one in (plane, second):
-        one.services.database.patience = 30  # how long SQLite's writers wait for each other is no matter here
+        one.services.database.patience = 30.0
+        one.services.database.engine.dispose()  # connections keep the patience that they were made with
     yield plane, second
     second.services.database.close()
 
