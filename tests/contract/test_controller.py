@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from waiting import wait_until
 
@@ -72,7 +72,7 @@ def test_a_server_without_loops_and_the_loops_bring_a_task_to_its_end(replicas: 
 
 
 def test_a_server_says_that_nobody_runs_the_loops(plane: Plane) -> None:
-    (part,) = [part for part in plane.services.system.view().parts if part.name == "controller"]
+    (part,) = [part for part in plane.services.system.view(LOCAL).parts if part.name == "controller"]
     assert not part.ok
     assert "`tunesmith controller`" in part.message
 
@@ -103,7 +103,7 @@ def test_silence_that_nobody_could_hear_ends_nothing(plane: Plane, monkeypatch: 
 
 
 def said(plane: Plane, task_id: str) -> list[dict[str, Any]]:
-    page = plane.services.events.page(task_id, 0, 100, ["warning"])
+    page = plane.services.events.page(LOCAL, task_id, 0, 100, ["warning"])
     return [json.loads(event.payload.model_dump_json()) for event in page.data]
 
 
@@ -154,7 +154,7 @@ def test_the_command_runs_the_loops_until_it_is_told_to_end(plane: Plane) -> Non
         reader.start()
         try:
             assert runs.wait(60), "".join(lines)
-            wait_until(lambda: plane.services.system.view().parts[-1].ok, 30, "the server knows of it")
+            wait_until(lambda: plane.services.system.view(LOCAL).parts[-1].ok, 30, "the server knows of it")
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, "".join(lines)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 from receivers import Hook
@@ -93,7 +93,7 @@ def test_a_tasks_stream_shows_what_was_reported_to_another(replicas: Replicas) -
     task = first.running()
 
     async def follow() -> None:
-        reader = await second.services.feeds.reader(task.id, first.task(task.id).events)
+        reader = await second.services.feeds.reader(LOCAL, task.id, first.task(task.id).events)
         report = {"kind": "log", "message": "said to the first"}
         await until_said(reader, b"said to the first", lambda: first.report(task, report))
 
@@ -104,7 +104,7 @@ def test_the_lists_stream_shows_what_was_made_at_another(replicas: Replicas) -> 
     first, second = replicas
 
     async def follow() -> None:
-        reader = WorkspaceReader(second.services.following, None)
+        reader = WorkspaceReader(second.services.following.of(LOCAL), None)
         await until_said(reader, b"made-at-the-first", lambda: first.submit(name="made-at-the-first"))
 
     asyncio.run(follow())
@@ -208,8 +208,8 @@ def test_one_monitor_looks(replicas: Replicas) -> None:
 def test_a_webhook_is_told_once(replicas: Replicas, hook: Hook) -> None:
     for plane in replicas:
         plane.settings.notify_addresses = [*AddressKind]
-    replicas[0].services.notifications.add(NewWebhook(url=hook.url, events=["stopped"]), "ann")
-    replicas[0].services.tasks.stop(replicas[0].submit().id)
+    replicas[0].services.notifications.add(LOCAL, NewWebhook(url=hook.url, events=["stopped"]))
+    replicas[0].services.tasks.stop(LOCAL, replicas[0].submit().id)
     both = [plane.services.notifications for plane in replicas]
     assert sum(side_by_side(*(service.enqueue for service in both))) == 1
     claimed = side_by_side(*(lambda service=service: service.claim_due(4) for service in both))
@@ -229,10 +229,10 @@ def test_one_runner_brings_a_pipeline_on_and_a_late_one_records_nothing(
     for plane in replicas:
         plane.settings.allowed_roots.append(tmp_path)
     (tmp_path / "a.jsonl").write_text('{"prompt": "p", "response": "r"}\n')
-    made, _ = first.services.pipelines.create(NewPipeline(yaml=FLOW, folder=str(tmp_path)), "local")
+    made, _ = first.services.pipelines.create(LOCAL, NewPipeline(yaml=FLOW, folder=str(tmp_path)))
     runners = [PipelineRunner(plane.services) for plane in replicas]
     side_by_side(*(runner.tick for runner in runners))
-    (step,) = first.services.pipelines.get(made.id).steps
+    (step,) = first.services.pipelines.get(LOCAL, made.id).steps
     assert step.state == "running"
     with first.services.database.read() as session:
         assert len(session.scalars(select(TaskRow.id)).all()) == 1
@@ -244,7 +244,7 @@ def test_one_runner_brings_a_pipeline_on_and_a_late_one_records_nothing(
         late._end(stored, step.state, "seen long ago")
     with pytest.raises(LeaseLost):
         late._record(row.id, step.state)
-    assert second.services.pipelines.get(made.id).steps[0].message != "seen long ago"
+    assert second.services.pipelines.get(LOCAL, made.id).steps[0].message != "seen long ago"
 
 
 def test_a_task_of_a_process_that_was_killed_is_taken_up(replicas: Replicas) -> None:
@@ -289,10 +289,10 @@ def test_a_large_model_is_read_once(
 
     monkeypatch.setattr(fingerprints, "sums", count)
     make_model_folder(replicas[0].settings.models_dir / "m")
-    assert [plane.services.models.get("m").sha256 for plane in replicas] == [None, None]
+    assert [plane.services.models.get(LOCAL, "m").sha256 for plane in replicas] == [None, None]
     wait_until(lambda: read, SOON, "one reads")
     go_on.set()
-    wait_until(lambda: replicas[1].services.models.get("m").sha256, SOON, "the fingerprint")
+    wait_until(lambda: replicas[1].services.models.get(LOCAL, "m").sha256, SOON, "the fingerprint")
     wait_until(
         lambda: not any(plane.services.models._fingerprints._waiting for plane in replicas), SOON, "both know"
     )
@@ -306,9 +306,9 @@ def test_what_was_being_read_when_a_process_ended_is_read(
     first, second = replicas
     monkeypatch.setattr(first.services.models._fingerprints, "_later", lambda _: None)  # it was killed
     make_model_folder(first.settings.models_dir / "m")
-    assert first.services.models.get("m").sha256 is None
+    assert first.services.models.get(LOCAL, "m").sha256 is None
     second.services.models.resume()
-    wait_until(lambda: first.services.models.get("m").sha256, SOON, "the fingerprint")
+    wait_until(lambda: first.services.models.get(LOCAL, "m").sha256, SOON, "the fingerprint")
 
 
 # --- files
@@ -325,7 +325,7 @@ def file_of(plane: Plane, name: str, data: bytes = ROWS) -> Path:
 
 def take(plane: Plane, name: str, data: bytes = ROWS) -> Any:
     service = plane.services.datasets
-    return service.take(name, file_of(plane, name, data), "rows.jsonl", None, source="upload")[0]
+    return service.take(LOCAL, name, file_of(plane, name, data), "rows.jsonl", None, source="upload")[0]
 
 
 def test_a_slow_storage_holds_up_no_other_bytes(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +345,7 @@ def test_a_slow_storage_holds_up_no_other_bytes(replicas: Replicas, monkeypatch:
         assert is_slow.wait(SOON)
         assert take(first, "quick", ROWS * 2).latest == 1
         assert take(second, "quick", ROWS * 3).latest == 2
-        second.services.datasets.remove("quick")
+        second.services.datasets.remove(LOCAL, "quick")
         assert not slow.done()
         go_on.set()
         assert slow.result().latest == 1
@@ -375,44 +375,44 @@ def test_bytes_that_come_again_while_they_are_removed_are_kept(
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         again = pool.submit(take, first, "new")
         assert is_found.wait(SOON)
-        removed = pool.submit(second.services.datasets.remove, "old")
+        removed = pool.submit(second.services.datasets.remove, LOCAL, "old")
         wait_until(is_out, SOON, "its row is gone")
         go_on.set()
         again.result()
         removed.result()
-    assert second.services.datasets.find("new").path.read_bytes() == ROWS
+    assert second.services.datasets.find(LOCAL, "new").path.read_bytes() == ROWS
     with pytest.raises(NotFound):
-        second.services.datasets.get("old")
-    second.services.datasets.remove("new")
+        second.services.datasets.get(LOCAL, "old")
+    second.services.datasets.remove(LOCAL, "new")
     assert not list((first.home.files / "datasets").rglob("rows.jsonl"))
 
 
 def test_an_upload_goes_on_at_another_and_is_finished_once(replicas: Replicas) -> None:
     first, second = (plane.services.uploads for plane in replicas)
     data = ROWS * 50
-    begun = first.begin(NewUpload(file_name="rows.jsonl", bytes=len(data)), "ann")
+    begun = first.begin(LOCAL, NewUpload(file_name="rows.jsonl", bytes=len(data)))
     half = len(data) // 2
-    side_by_side(*(lambda one=one: one.put(begun.id, "ann", 0, data[:half]) for one in (first, second)))
-    assert second.put(begun.id, "ann", half, data[half:]).offset == len(data)
-    calls = [lambda one=one: one.finish(begun.id, "ann") for one in (first, second)]
+    side_by_side(*(lambda one=one: one.put(LOCAL, begun.id, 0, data[:half]) for one in (first, second)))
+    assert second.put(LOCAL, begun.id, half, data[half:]).offset == len(data)
+    calls = [lambda one=one: one.finish(LOCAL, begun.id) for one in (first, second)]
     found = side_by_side(*calls)
     assert sorted(is_new for _, is_new in found) == [False, True]
     assert len({view.id for view, _ in found}) == 1
-    assert Path(replicas[0].services.datasets.find("rows").path).read_bytes() == data
+    assert Path(replicas[0].services.datasets.find(LOCAL, "rows").path).read_bytes() == data
 
 
 def test_an_upload_that_another_sends_is_not_given_up(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (plane.services.uploads for plane in replicas)
-    begun = first.begin(NewUpload(file_name="rows.jsonl", bytes=len(ROWS)), "ann")
+    begun = first.begin(LOCAL, NewUpload(file_name="rows.jsonl", bytes=len(ROWS)))
     monkeypatch.setattr("tunesmith_platform.datasets.uploads.KEPT", dt.timedelta(seconds=-1))
     with first._alone(begun.id):
         second._give_up_old()
-        assert second.get(begun.id, "ann").id == begun.id
+        assert second.get(LOCAL, begun.id).id == begun.id
     second._give_up_old()
     with pytest.raises(NotFound):
-        first.get(begun.id, "ann")
+        first.get(LOCAL, begun.id)
     assert [file.name for file in first._datasets.scratch().iterdir()] == []
 
 
@@ -420,5 +420,5 @@ def test_a_data_set_of_one_is_found_by_the_other(replicas: Replicas, tmp_path: P
     for plane in replicas:
         plane.settings.allowed_roots.append(tmp_path)
     (tmp_path / "own.jsonl").write_bytes(ROWS)
-    replicas[0].services.datasets.register(NewDataset(source=str(tmp_path / "own.jsonl"), name=None))
-    assert replicas[1].services.datasets.find("own").version == "own@1"
+    replicas[0].services.datasets.register(LOCAL, NewDataset(source=str(tmp_path / "own.jsonl"), name=None))
+    assert replicas[1].services.datasets.find(LOCAL, "own").version == "own@1"

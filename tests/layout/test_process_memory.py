@@ -62,6 +62,7 @@ MEMORY = {
         STREAM,
         "_chunks _first _held _looking _loop _noticed _pool _position _readers",
     ),
+    "monitoring.following.WorkspaceFeeds": (STREAM, "_feeds _lock"),
     "monitoring.following.WorkspaceReader": (STREAM, "_number _position wake"),
     "monitoring.loop.Monitor": (LEASED, "_swept_at _tasks"),
     "monitoring.workspace.Workspace": (STREAM, "_changes _lines _lock _number _read_at"),
