@@ -13,6 +13,7 @@ PLATFORM = Path(__file__).resolve().parents[2] / "platform" / "tunesmith_platfor
 OF_NOBODY = {"runners/repository.py": "A warm runner is the cluster's, and takes anybody's task."}
 """Repositories whose functions take no scope, with why."""
 READS_ITSELF = {
+    "leases.py": "leases are the platform's own, and nobody's",
     "auth.py": "Keys are looked up before there is a scope.",
     "db/engine.py": "How transactions begin and what they wait for.",
     "db/schema.py": "The schema's revision.",
