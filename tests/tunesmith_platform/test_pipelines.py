@@ -125,9 +125,9 @@ def test_a_step_whose_check_takes_long_starts_and_keeps_nobody_waiting(
     os.mkfifo(pipe)
     usual = bench.plane.training.look_at
 
-    def check(spec: Any) -> Any:
+    def check(scope: Any, spec: Any) -> Any:
         checks.adapter_base(pipe)  # it takes as long as the test wants
-        return usual(spec)
+        return usual(scope, spec)
 
     def tick() -> None:
         with serving_others():
