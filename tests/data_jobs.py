@@ -1,6 +1,7 @@
 """Carries out the jobs on data that a test's control plane handed to its fake Ray."""
 
 import datetime as dt
+import json
 from pathlib import Path
 
 from conftest_platform import Plane
@@ -9,10 +10,11 @@ from tunesmith.data_step import DataDocument
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
 from tunesmith.outcome import Outcome
-from tunesmith.spec.dataset import DATASET
+from tunesmith.spec.kinds import Room, kind_of
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.data import entry
-from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.worker import do
+from tunesmith_platform.backends.protocols import ATTEMPT, JobStatus
 
 
 class Ear:
@@ -31,13 +33,14 @@ class Ear:
         self.heard.append(payload)
 
 
-def waiting(plane: Plane) -> list[str]:
-    """The jobs on data that nobody has begun with."""
+def waiting(plane: Plane, room: Room = Room.DATA) -> list[str]:
+    """The attempts of a room that nobody has begun with."""
     jobs = plane.jobs
     return [
         job
         for job, status in jobs.jobs.items()
-        if status is JobStatus.PENDING and jobs.programs.get(job) == DATASET.program
+        if status is JobStatus.PENDING and jobs.programs[job] == ATTEMPT
+        if kind_of(json.loads(Path(jobs.documents[job]).read_bytes())["kind"]).room is room
     ]
 
 
@@ -45,7 +48,7 @@ def carry_out(plane: Plane, job: str) -> Outcome:
     """Do a job's work here, and report as it would."""
     document = DataDocument.model_validate_json(Path(plane.jobs.documents[job]).read_bytes())
     ear = Ear()
-    outcome = entry.work(document, ear)
+    outcome = do(Attempt.of(document), ear)
     said = [payload.model_dump(mode="json") for payload in (*ear.heard, outcome.finished())]
     plane.report(plane.task(document.task_id), *said, attempt=document.attempt)
     plane.jobs.jobs[job] = JobStatus.SUCCEEDED

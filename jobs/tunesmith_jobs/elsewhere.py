@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunesmith.job import AttemptDocument, JobDocument
+from tunesmith.job import AttemptDocument
 from tunesmith.processes import ProcessRecord
-from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.silence import Here, Silence
 
 _PATIENCE_SECONDS = 15.0
@@ -47,13 +46,14 @@ class Elsewhere:
 
     Args:
         document: Of the attempt.
+        workers: How many it has at the most.
         clock: Seconds that rise, by which an actor is late.
     """
 
-    def __init__(self, document: AttemptDocument, clock: Callable[[], float] = time.monotonic) -> None:
-        self._document, self._clock = document, clock
-        is_training = isinstance(document, JobDocument)
-        self._workers = TrainSpec.stored(document.spec).workers[1] if is_training else 1
+    def __init__(
+        self, document: AttemptDocument, workers: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._document, self._workers, self._clock = document, workers, clock
         self._missing = 0.0
         self._eyes: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}

@@ -1,17 +1,24 @@
 """What every job that uses a model works with: what it was handed, whom it reports to, and when it is to stop.
 
-Knows the document and the outlet; knows nothing of models.
+Knows the document and the outlet; knows nothing of models, and imports no torch before there is work.
 """
 
+import pkgutil
 import time
 from pathlib import Path
+from typing import ClassVar, cast
 
 from tunesmith.events import Phase, PhaseDone, Progress
 from tunesmith.lifecycle import Desired
 from tunesmith.model_step import ModelDocument
+from tunesmith.outcome import Outcome
+from tunesmith.spec.kinds import kind_of
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.failures import Stopped, Superseded
+from tunesmith_jobs.models.libraries import prepare_libraries
+from tunesmith_jobs.program import Needs, Program, WorkerContext
 from tunesmith_jobs.report import Outlet
 
 _REPORT_SECONDS = 1.0
@@ -61,3 +68,43 @@ class Work:
             self._reported_at = now
             self.outlet.emit(Progress(step=done, total_steps=total))
         self.check()
+
+
+class ModelProgram(Program[ModelDocument]):
+    """What the attempts of a kind that uses a model do: a worker loads it, and a function of the kind uses it.
+
+    A worker that is lost ends the attempt: it has nothing to go on from.
+    """
+
+    document = ModelDocument
+    function: ClassVar[str]
+    """What does the work, as `module:function`; takes `Work` and the task's parameters. Imported by the work alone."""
+
+    def needs(self, document: ModelDocument) -> Needs:
+        """See `Program.needs`."""
+        training = TrainSpec.stored(document.training)
+        return Needs(
+            device=spec_of(document).device,
+            can_use_gpu=document.use_gpu,
+            per_worker=training.resources_per_worker,
+            is_beside=True,
+        )
+
+    def warm_up(self, folder: Path, *, can_compute: bool) -> None:
+        """See `Program.warm_up`."""
+        pkgutil.resolve_name(self.function)
+
+    def work(self, document: ModelDocument, outlet: Outlet, context: WorkerContext) -> Outcome:
+        """See `Program.work`."""
+        work = Work(document, outlet, context.scratch)
+        work.check()
+        prepare_libraries()
+        use = pkgutil.resolve_name(self.function)
+        work.phase_done(Phase.IMPORTS)
+        outcome: Outcome = use(work, spec_of(document))
+        return outcome
+
+
+def spec_of(document: ModelDocument) -> ModelUseSpec:
+    """The parameters of a document's task."""
+    return cast(ModelUseSpec, kind_of(document.kind).spec.stored(document.spec))

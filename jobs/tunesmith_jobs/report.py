@@ -113,6 +113,21 @@ class Relay:
         self._outlet.emit(payload, time)
 
 
+class Silent:
+    """The outlet of a worker that is not the first: it says nothing and follows the others."""
+
+    desired = Desired.RUN
+    superseded = False
+    save_now = 0
+    pinned: frozenset[int] | None = frozenset()
+
+    def __init__(self) -> None:
+        self.activities = Activities()
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        """Say nothing."""
+
+
 class Gone(Exception):
     """The control plane knows this attempt no more (another one runs, or the task was deleted)."""
 

@@ -1,9 +1,9 @@
 """The driver of a warm runner: `python -m tunesmith_jobs.warm <uri of its document>`.
 
-Starts one worker whose imports are done before there is anything to train, asks the control plane for an attempt, runs
-it as any driver would, and ends: one task a process. While it waits it reserves nothing; for the task it reserves what
-a worker of Ray Train would. Where that cannot be had on the worker's node, and where several workers are wanted, Ray
-Train starts the workers. Imports Ray; never torch.
+Starts one worker whose imports are done before there is anything to do, asks the control plane for an attempt of any
+kind, runs it as any driver would, and ends: one task a process. While it waits it reserves nothing; for the task it
+reserves what a worker that Ray starts would. Where that cannot be had on the worker's node, and where several workers
+are wanted, they are started as in any other job. Imports Ray; never torch.
 """
 
 import logging
@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 
-from tunesmith.job import JobDocument, RunnerAnswer, RunnerAsk, RunnerDocument
+from tunesmith.job import RunnerAnswer, RunnerAsk, RunnerDocument
 from tunesmith.outcome import Outcome
-from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
-from tunesmith_jobs import entry
+from tunesmith_jobs import entry, placement
 from tunesmith_jobs.document import read_outcome
+from tunesmith_jobs.program import Attempt, Needs
 
 _WAIT_SECONDS = 2.0
 """Short: a control plane that is told to end waits for its answers."""
@@ -30,7 +30,7 @@ _ROOM_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0
 """How long a worker that has nothing to do may take to answer."""
 _NICENESS = 10
-"""Of this process, which never trains: what trains beside it comes first."""
+"""Of this process, which never computes: what computes beside it comes first."""
 _log = logging.getLogger("tunesmith_jobs.warm")
 
 
@@ -43,7 +43,7 @@ class _Orphaned(Exception):
 
 
 class WarmWorker:
-    """The process that trains, on its node, with what the driver knows of it.
+    """The process that works, on its node, with what the driver knows of it.
 
     Args:
         node: Ray's record of the node it is to be on.
@@ -93,70 +93,91 @@ class WarmWorker:
 
         ray.kill(self._actor)
 
-    def fit(self, uri: str, document: JobDocument, spec: TrainSpec) -> Outcome:
-        """Train in this worker; with Ray Train's where that cannot be. An `entry.Fit`.
+    def start(self, attempt: Attempt) -> Outcome:
+        """Have an attempt's work done by this worker, or as in any other job where that cannot be. A `placement.Start`.
 
         Raises:
-            InvalidInput: See `entry.connect`.
+            InvalidInput: See `placement.connect`.
         """
-        import ray
-        from ray.util.placement_group import remove_placement_group
-
-        use_gpu = entry.connect(document, spec.device)
-        room = self._reserve(spec, use_gpu, document.spare_cpus) if entry.is_single(spec) else None
+        needs = attempt.needs
+        if needs is None:
+            self.end()
+            return placement.start(attempt)
+        use_gpu = placement.connect(attempt.document, needs)
+        room = self._reserve(needs, use_gpu, attempt.document.spare_cpus) if needs.is_single else None
         if room is None:
             self.end()
-            return entry.with_ray_train(uri, document, spec)
-        needs, group = room
+            return placement.in_workers(attempt, needs, use_gpu)
+        return self._work(attempt, needs, use_gpu, *room)
+
+    def _work(
+        self, attempt: Attempt, needs: Needs, use_gpu: bool, reserved: dict[str, float], group: Any
+    ) -> Outcome:
+        """Have the work done by this worker and, when it is lost, by others that take its place."""
+        from ray.exceptions import RayError
+
         try:
             if self.is_warm():
                 self.has_room()  # asked of one that was lost while it waited, which costs the task nothing
-            devices = _devices_of(group) if needs.get("GPU") else None
-            for restarts_left in range(spec.max_restarts, -1, -1):
+            devices = _devices_of(group) if reserved.get("GPU") else None
+            for restarts_left in range(needs.restarts or 0, -1, -1):
                 try:
-                    if ray.get(self._actor.work.remote(uri, needs.get("CPU", 0.0), devices)):
-                        return entry.what_was_left(document)
+                    if self._has_done(attempt, reserved.get("CPU", 0.0), devices):
+                        return placement.what_was_left(attempt.document)
                     break
-                except ray.exceptions.RayError as error:
-                    found = read_outcome(document)
+                except RayError as error:
+                    found = read_outcome(attempt.document)
                     if found is not None:
                         return found
                     if not restarts_left:
-                        return entry.lost(error)
+                        return placement.lost(error, needs)
                     _log.warning("the worker is lost; another is started: %s", error)
-                    spec = spec.model_copy(update={"max_restarts": restarts_left - 1})
+                    needs = placement.with_restarts(needs, restarts_left - 1)
                 if not self._is_node_there():
                     break
                 self._actor = self._start()
-        except ray.exceptions.RayError:
+        except RayError:
             _log.exception("the warm worker cannot be used")
         finally:
             self.end()
-            remove_placement_group(group)
-        return entry.with_ray_train(uri, document, spec)
+            self._release(group)
+        return placement.in_workers(attempt, needs, use_gpu)
+
+    def _has_done(self, attempt: Attempt, cpus: float, devices: str | None) -> bool:
+        """Have the worker do an attempt's work; see `warm_worker.Worker.work`.
+
+        Raises:
+            RayError: It is lost.
+        """
+        import ray
+
+        return bool(ray.get(self._actor.work.remote(attempt.uri, cpus, devices)))
 
     def _is_node_there(self) -> bool:
         import ray
 
         return any(node["Alive"] and node["NodeID"] == self._node["NodeID"] for node in ray.nodes())
 
-    def _reserve(
-        self, spec: TrainSpec, use_gpu: bool, spare_cpus: float
-    ) -> tuple[dict[str, float], Any] | None:
-        """Reserve on the worker's node what a worker of Ray Train would; None when that cannot be had there."""
+    def _reserve(self, needs: Needs, use_gpu: bool, spare_cpus: float) -> tuple[dict[str, float], Any] | None:
+        """Reserve on the worker's node what a worker that Ray starts would; None when that cannot be had there."""
         import ray
-        from ray.util.placement_group import placement_group, remove_placement_group
+        from ray.util.placement_group import placement_group
 
-        needs = entry.resources_of(spec, use_gpu, ray.nodes(), spare_cpus)
+        wanted = placement.resources_of(needs, use_gpu, ray.nodes(), spare_cpus)
         here = self._node["Resources"]
-        if any(here.get(name, 0.0) < count for name, count in needs.items()):
+        if any(here.get(name, 0.0) < count for name, count in wanted.items()):
             return None
-        bundle = {name: count for name, count in needs.items() if count}
+        bundle = {name: count for name, count in wanted.items() if count}
         group = placement_group([bundle | {f"node:{self._node['NodeManagerAddress']}": 0.001}])
         if group.wait(_ROOM_SECONDS):
-            return needs, group
-        remove_placement_group(group)
+            return wanted, group
+        self._release(group)
         return None
+
+    def _release(self, group: Any) -> None:
+        from ray.util.placement_group import remove_placement_group
+
+        remove_placement_group(group)
 
 
 def _devices_of(group: Any) -> str:
@@ -244,7 +265,7 @@ def main(uri: str) -> int:
     if attempt is None:
         return 0
     _log.info("running %s", attempt)
-    return entry.main(attempt, worker.fit)
+    return entry.main(attempt, worker.start)
 
 
 if __name__ == "__main__":

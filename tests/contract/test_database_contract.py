@@ -166,7 +166,7 @@ def test_a_runner_is_given_to_one_of_many_who_want_it(plane: Plane) -> None:
             session.add(RunnerRow(**row, created_at=now(), seen_at=now()))
     jobs = [f"task-{i}-1" for i in range(8)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda job: plane.services.jobs.submit(job, f"/{job}"), jobs))
+        list(pool.map(lambda job: plane.services.jobs.submit(job, f"/{job}", can_be_warm=True), jobs))
     given = [plane.services.runners.take(f"runner-{name}").document_uri for name in ("a", "b")]
     assert sorted([*(f"/{job}" for job in plane.jobs.submits), *map(str, given)]) == [
         f"/{job}" for job in jobs

@@ -45,7 +45,7 @@ ALLOWED = {
     # Into a place that is named by the hash of what it holds.
     "platform/tunesmith_platform/sandbox/token_counts.py": {"replace"},
     "jobs/tunesmith_jobs/batches/token_cache.py": {"replace"},
-    "jobs/tunesmith_jobs/data/entry.py": {"rename"},
+    "jobs/tunesmith_jobs/data/program.py": {"rename"},
     "platform/tunesmith_platform/datasets/service.py": {"rename", "replace"},
 }
 """Who else calls what, each with its reason."""

@@ -28,10 +28,13 @@ class FakeControlPlane:
         self.refuse_value: float | None = None
         self.bad_tokens = 0
         self.closed = False
+        self.attempt: str | None = None  # what a warm runner is given when it asks
+        self.warm = threading.Event()  # set once a warm runner has said that it is
         plane = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            server_is_closing = threading.Event()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -59,6 +62,12 @@ class FakeControlPlane:
 
             def do_POST(self) -> None:
                 report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path.endswith("/next"):
+                    if report["is_warm"]:
+                        plane.warm.set()
+                    if plane.attempt is None:
+                        self.server_is_closing.wait(0.1)
+                    return self.answer(200, {"document_uri": plane.attempt})
                 if plane.closed:  # a kept-alive connection outlives the listening socket
                     self.close_connection = True
                     return None

@@ -5,39 +5,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attempts import DOCUMENTS, NOBODY
 from data_jobs import Ear
 from fake_plane import make_document
 
-from tunesmith.data_step import DataDocument
 from tunesmith.errors import InvalidData, InvalidInput, NotFound, NotOurs, Unavailable
-from tunesmith.job import JobDocument
+from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Reason
-from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.row_problem import RowProblem
-from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs import attempt, model_worker
-from tunesmith_jobs.data import entry as data_entry
+from tunesmith.spec.kinds import kinds
+from tunesmith_jobs import attempt, model_work, worker
+from tunesmith_jobs.data import program as data_program
 from tunesmith_jobs.document import read_outcome
 from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
+from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.train import core
+from tunesmith_jobs.worker import do
 
 DONE = Outcome.because(Reason.COMPLETED, "done")
-
-
-def model_document(folder: Path, kind: str) -> ModelDocument:
-    spec = {"prompts": ["q"]} if kind == "generate" else {}
-    shared = make_document(folder, "http://127.0.0.1:9").model_dump()
-    more = {
-        "model_uri": "/m",
-        "training": {"model_name_or_path": "/m", "train_file": "/t"},
-        "encoder_path": "/m",
-        "origin": {"base": "m"},
-    }
-    return ModelDocument.model_validate(
-        shared | more | {"kind": kind, "spec": {"model_name_or_path": "/m"} | spec}
-    )
 
 
 def raises(error: Exception) -> Callable[..., Outcome]:
@@ -47,34 +34,16 @@ def raises(error: Exception) -> Callable[..., Outcome]:
     return work
 
 
-def a_training(folder: Path, error: Exception, patch: pytest.MonkeyPatch) -> Outcome:
+def fails(kind: str, folder: Path, error: Exception, patch: pytest.MonkeyPatch) -> Outcome:
+    """What an attempt ends with whose work raises something, as deep inside as its kind looks at it."""
     patch.setattr(core, "_run", raises(error))
-    spec = TrainSpec.read({"model_name_or_path": "/m", "train_file": "/t"})
-    paths = core.Paths(folder, folder, None, str(folder / "artifacts"), folder / "scratch")
-    return core.train(spec, paths, Ear(), core.Identity("task-1"))
+    patch.setattr(data_program, "run", raises(error))
+    patch.setattr(model_work, "prepare_libraries", raises(error))
+    return do(Attempt.of(DOCUMENTS[kind](folder, NOBODY)), Ear())
 
 
-def a_step_with_a_model(folder: Path, error: Exception, patch: pytest.MonkeyPatch) -> Outcome:
-    patch.setattr(model_worker, "_work", raises(error))
-    return model_worker.work(model_document(folder, "generate"), Ear())
-
-
-def an_operation(folder: Path, error: Exception, patch: pytest.MonkeyPatch) -> Outcome:
-    patch.setattr(data_entry, "run", raises(error))
-    patch.setattr(data_entry, "read_operation", lambda *_: None)
-    document = DataDocument.model_construct(
-        task_id="task-1",
-        operation="shuffle",
-        parameters={},
-        environment=[],
-        rows_dir=str(folder),
-        work_dir=str(folder / "work"),
-        attempt=1,
-    )
-    return data_entry.work(document, Ear())
-
-
-KINDS = [a_training, a_step_with_a_model, an_operation]
+def test_each_installed_kind_is_held_to_what_follows() -> None:
+    assert set(DOCUMENTS) == set(kinds())
 
 
 @pytest.mark.parametrize(
@@ -98,38 +67,35 @@ KINDS = [a_training, a_step_with_a_model, an_operation]
 def test_every_kind_ends_the_same_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: Reason, words: str
 ) -> None:
-    for kind in KINDS:
-        folder = tmp_path / kind.__name__
-        folder.mkdir()
-        outcome = kind(folder, error, monkeypatch)
-        assert (outcome.reason, outcome.message, outcome.superseded) == (reason, words, False), kind.__name__
+    for kind in DOCUMENTS:
+        outcome = fails(kind, tmp_path / kind, error, monkeypatch)
+        assert (outcome.reason, outcome.message, outcome.superseded) == (reason, words, False), kind
 
 
 def test_an_attempt_that_is_over_has_nothing_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in KINDS:
-        folder = tmp_path / kind.__name__
-        folder.mkdir()
-        assert kind(folder, Superseded(), monkeypatch).superseded, kind.__name__
+    for kind in DOCUMENTS:
+        assert fails(kind, tmp_path / kind, Superseded(), monkeypatch).superseded, kind
 
 
+@pytest.mark.parametrize("kind", DOCUMENTS)
 def test_who_works_leaves_the_outcome_before_another_may_speak(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Else the driver, which sees a stop and no outcome, would call what was completed stopped."""
     monkeypatch.setattr(attempt, "_DRAIN_SECONDS", 0.0)
     taken: list[bool] = []
     write = attempt.write_outcome
 
-    def looked_at(document: JobDocument, outcome: Outcome) -> None:
+    def looked_at(document: AttemptDocument, outcome: Outcome) -> None:
         taken.append(not SpoolLock(Path(document.work_dir), document.attempt).acquire())
         write(document, outcome)
 
     monkeypatch.setattr(attempt, "write_outcome", looked_at)
-    document = model_document(tmp_path, "generate")
+    document = DOCUMENTS[kind](tmp_path, NOBODY)
     file = tmp_path / "job.json"
     file.write_text(document.model_dump_json())
-    monkeypatch.setattr(model_worker, "work", lambda *_: DONE)
-    assert Outcome.model_validate_json(model_worker.run(str(file))) == DONE
+    monkeypatch.setattr(worker, "do", lambda *_: DONE)
+    assert Outcome.model_validate_json(worker.run_task(str(file))) == DONE
     assert taken == [True]
     assert read_outcome(document) == DONE
 

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 import training_run as tr
-from data_jobs import Ear
+from attempts import DOCUMENTS, NOBODY
 from fake_plane import make_document
 
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import NotOurs, Unavailable
 from tunesmith.lifecycle import Reason, State
-from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.probe import ProbeDocument
 from tunesmith.removal import claim
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs import entry, model_worker, probe
+from tunesmith_jobs import attempt, entry, probe, worker
 from tunesmith_jobs.batches.token_cache import TokenCache
 from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.models import pull as pulling
+from tunesmith_jobs.program import Attempt, program_of
 from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.train.checkpoint.resume import fetch_checkpoint
 
@@ -66,7 +66,7 @@ def test_the_end_of_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     elsewhere = by_hand(tmp_path / "elsewhere" / "x")
     before = by_hand(work / "scratch" / "1" / "weights")
     (work / "ray").symlink_to(elsewhere[0].parent)
-    assert entry.run_attempt(document, document.submitted_at, lambda: DONE) == 0
+    assert entry.run_attempt(Attempt.of(document), document.submitted_at, lambda _: DONE) == 0
     survive(theirs + elsewhere)
     if name == "task-1":
         survive(before)
@@ -74,25 +74,20 @@ def test_the_end_of_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert not (work / "scratch" / "1").exists()
 
 
-def test_the_scratch_of_a_step_that_uses_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = ModelDocument.model_validate(
-        make_document(tmp_path, "").model_dump()
-        | {
-            "kind": "generate",
-            "spec": {"model_name_or_path": "/m", "prompts": ["q"]},
-            "model_uri": "/m",
-            "training": {},
-        }
-        | {"encoder_path": "/m", "origin": {"base": "m"}}
-    )
+@pytest.mark.parametrize("kind", ["train", "generate"])
+def test_the_scratch_of_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(attempt, "_DRAIN_SECONDS", 0.0)
+    document = DOCUMENTS[kind](tmp_path, NOBODY)
+    document = document.model_copy(update={"work_dir": str(tmp_path / "work" / document.task_id)})
+    (tmp_path / "job.json").write_text(document.model_dump_json())
     scratch = Path(document.work_dir) / "scratch" / "1"
     theirs = by_hand(scratch / "weights")
-    monkeypatch.setattr(model_worker, "_work", lambda *_: DONE)
-    monkeypatch.setattr(model_worker, "Work", lambda *_: None)
-    assert model_worker.work(document, Ear()).outcome is State.COMPLETED
+    monkeypatch.setattr(program_of(kind).__class__, "work", lambda *_: DONE)
+    assert worker.work(str(tmp_path / "job.json")).outcome is State.COMPLETED
     survive(theirs)
     theirs[0].unlink()
-    model_worker.work(document, Ear())
+    (Path(document.work_dir) / "outcome-1.json").unlink()
+    worker.work(str(tmp_path / "job.json"))
     assert not scratch.exists(), "its own goes"
 
 
@@ -207,7 +202,6 @@ def test_a_state_that_is_fetched(tmp_path: Path) -> None:
 
 def test_a_data_jobs_work_folder(tmp_path: Path) -> None:
     from tunesmith.data_step import DataDocument
-    from tunesmith_jobs.data import entry as data_entry
 
     rows = tr.write_lines(tmp_path / "a.jsonl", [{"n": 1}])
     base: dict[str, Any] = make_document(tmp_path, "http://127.0.0.1:9").model_dump()
@@ -219,7 +213,8 @@ def test_a_data_jobs_work_folder(tmp_path: Path) -> None:
     theirs = by_hand(tmp_path / "work" / "notes.txt")
     (tmp_path / "job.json").write_text(document.model_dump_json())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_entry, "Reporter", Heard)
-        assert data_entry.main(str(tmp_path / "job.json")) == 0
+        patch.setattr(entry, "Reporter", Heard)
+        patch.setattr(attempt, "Reporter", Heard)
+        assert entry.main(str(tmp_path / "job.json")) == 0
     survive(theirs)
     assert (tmp_path / "rows" / "data.jsonl").is_file()

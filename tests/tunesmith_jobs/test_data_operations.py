@@ -19,8 +19,10 @@ from tunesmith.events import DatasetMade
 from tunesmith.lifecycle import Reason, State
 from tunesmith.outcome import Outcome
 from tunesmith.spec.dataset import read_operation
-from tunesmith_jobs.data import disk_hash_table, duplicates, entry, meter
+from tunesmith_jobs.data import disk_hash_table, duplicates, meter
 from tunesmith_jobs.data.operations import run
+from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.worker import do
 
 ROWS: list[dict[str, Any]] = [{"n": n, "text": f"row {n}", "even": n % 2 == 0} for n in range(20)]
 
@@ -284,7 +286,7 @@ def test_the_job_has_a_last_word_whatever_comes(
         )
         assert "hf_secret" not in document.model_dump_json()
         ear = Ear()
-        finished = entry.work(document, ear)
+        finished = do(Attempt.of(document), ear)
         assert "hf_secret" not in f"{finished} {ear.heard}"
         return finished, [payload for payload in ear.heard if isinstance(payload, DatasetMade)]
 

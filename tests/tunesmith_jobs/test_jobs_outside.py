@@ -12,8 +12,10 @@ from recording_proxy import recording_proxy
 from tunesmith import proxies
 from tunesmith.data_step import DataDocument
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.data import entry
+from tunesmith_jobs.data import program
+from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.train.telemetry import trackers
+from tunesmith_jobs.worker import do
 
 
 def test_an_operation_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +27,7 @@ def test_an_operation_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: 
 
     document = DataDocument.model_construct(
         task_id="task-1",
+        kind="dataset",
         operation="shuffle",
         parameters={"seed": 1},
         environment=[],
@@ -32,12 +35,12 @@ def test_an_operation_takes_the_proxy_of_the_shell(tmp_path: Path, monkeypatch: 
         work_dir=str(tmp_path),
         attempt=1,
     )
-    monkeypatch.setattr(entry, "run", asks_the_hub)
-    monkeypatch.setattr(entry, "read_operation", lambda *_: None)
+    monkeypatch.setattr(program, "run", asks_the_hub)
+    monkeypatch.setattr(program, "read_operation", lambda *_: None)
     with recording_proxy() as proxy:
         for name, value in proxies.put_aside(proxy.environment).items():
             monkeypatch.setenv(name, value)
-        entry.work(document, Ear())
+        do(Attempt.of(document), Ear())
         assert replies == [502], "the proxy's answer"
         assert proxy.heard[0].startswith(b"GET http://hub.invalid/api/datasets/x")
     assert "http_proxy" not in os.environ

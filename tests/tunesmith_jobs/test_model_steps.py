@@ -14,7 +14,8 @@ from tunesmith.lifecycle import Desired, Reason
 from tunesmith.model_step import ModelDocument
 from tunesmith.outcome import Outcome
 from tunesmith.spec.kinds import kind_of
-from tunesmith_jobs import model_worker
+from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.worker import do
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +68,7 @@ class Trained:
             classes=self.classes,
         )
         ear = ear or Ear()
-        return model_worker.work(document, ear), ear, document
+        return do(Attempt.of(document), ear), ear, document
 
     @property
     def classes(self) -> list[str]:

@@ -168,7 +168,7 @@ def test_a_machine_that_cannot_be_measured_ends_no_run(
 
 def test_a_worker_that_trains_is_measured(tmp_path: Path, no_gpu: None) -> None:
     """Through the very function that Ray runs on a worker."""
-    from tunesmith_jobs.train import worker
+    from tunesmith_jobs import worker
 
     model = make_tiny_model(tmp_path / "model")
     plane = FakeControlPlane()
@@ -182,7 +182,7 @@ def test_a_worker_that_trains_is_measured(tmp_path: Path, no_gpu: None) -> None:
         )
         (tmp_path / "work").mkdir()  # the driver makes it
         (tmp_path / "job.json").write_text(document.model_dump_json())
-        worker.work(str(tmp_path / "job.json"), 0, 1)
+        worker.work(str(tmp_path / "job.json"))
     finally:
         plane.close()
     payloads = [event["payload"] for event in plane.events[1]]

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from tunesmith.errors import InvalidInput
+from tunesmith.job import JobDocument
 from tunesmith.scaling import accumulation_at, check_elastic
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models import precision
 from tunesmith_jobs.models.precision import Choice, choose
+from tunesmith_jobs.program import Needs
+from tunesmith_jobs.train.program import Training
 from tunesmith_jobs.train.run.arguments import trainer_arguments
 
 GIVEN = {"model_name_or_path": "/m", "train_file": "/t.jsonl"}
@@ -18,6 +21,11 @@ CPU = Choice("cpu", "fp32", "")
 
 def spec(**more: Any) -> TrainSpec:
     return TrainSpec.read(GIVEN | more)
+
+
+def needs(**more: Any) -> Needs:
+    document = JobDocument.model_construct(spec=spec(**more).model_dump(mode="json"))
+    return Training().needs(document)
 
 
 def received(choice: Choice = CPU, rows: int = 100, **more: Any) -> dict[str, Any]:
@@ -184,9 +192,9 @@ NODES = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}]
 def test_ray_receives_what_the_spec_says(
     more: dict[str, Any], use_gpu: bool, expected: dict[str, Any]
 ) -> None:
-    from tunesmith_jobs.entry import scaling_config
+    from tunesmith_jobs.placement import scaling_config
 
-    made = scaling_config(spec(**more), use_gpu, NODES)
+    made = scaling_config(needs(**more), use_gpu, NODES)
     assert {name: getattr(made, name) for name in expected} == expected
 
 
@@ -203,6 +211,6 @@ def test_ray_receives_what_the_spec_says(
 def test_a_training_leaves_processors_to_others(
     more: dict[str, Any], use_gpu: bool, spare: float, expected: dict[str, float]
 ) -> None:
-    from tunesmith_jobs.entry import resources_of
+    from tunesmith_jobs.placement import resources_of
 
-    assert resources_of(spec(**more), use_gpu, NODES, spare) == expected
+    assert resources_of(needs(**more), use_gpu, NODES, spare) == expected

@@ -82,10 +82,10 @@ def test_the_callback_needs_no_trainer() -> None:
     import torch
     from transformers import TrainerControl, TrainerState
 
+    from tunesmith_jobs.report import Silent
     from tunesmith_jobs.train.run.interruption import Notices
     from tunesmith_jobs.train.run.plan import Plan
     from tunesmith_jobs.train.run.state import RunState
-    from tunesmith_jobs.train.worker import Silent
 
     spec = TrainSpec.read(
         {"model_name_or_path": "m", "train_file": "d", "eval_strategy": "steps", "eval_steps": 2}

@@ -8,9 +8,9 @@ from fake_plane import make_document
 
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
-from tunesmith_jobs import attempt
+from tunesmith_jobs import attempt, worker
 from tunesmith_jobs.document import read_outcome, write_outcome
-from tunesmith_jobs.train import worker
+from tunesmith_jobs.train.program import Training
 
 FULL = Outcome.because(Reason.DISK_FULL, "the disk is full")
 LOST = Outcome.because(Reason.USER_CODE, "connection closed by peer")
@@ -51,7 +51,7 @@ def test_of_several_workers_one_that_failed_has_ray_end_the_others(
     (tmp_path / "job.json").write_text(document.model_dump_json())
     monkeypatch.setattr(attempt, "_DRAIN_SECONDS", 0.0)
     ends: list[Any] = [FULL]
-    monkeypatch.setattr(worker, "_train", lambda *_: ends.pop())
+    monkeypatch.setattr(Training, "work", lambda *_: ends.pop())
     uri = str(tmp_path / "job.json")
     if raises:
         with pytest.raises(RuntimeError, match="the disk is full"):

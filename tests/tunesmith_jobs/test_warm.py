@@ -1,7 +1,9 @@
-"""What a warm runner does before it has a task: it asks until it is given one or told to leave, and rehearses."""
+"""A warm runner: it asks until it is given a task or told to leave, loads for every kind, and does one of any kind."""
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,10 +11,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from attempts import DOCUMENTS, NOBODY
 
 from tunesmith.job import RunnerDocument
-from tunesmith.lifecycle import State
-from tunesmith_jobs import warm
+from tunesmith.lifecycle import Reason, State
+from tunesmith.outcome import Outcome
+from tunesmith.spec.kinds import Feature, supporting
+from tunesmith_jobs import placement, warm
+from tunesmith_jobs.document import write_outcome
+from tunesmith_jobs.program import Attempt, Needs, program_of
 
 
 class Plane:
@@ -113,25 +120,64 @@ def test_it_leaves_when_memory_becomes_short(
         await_attempt(plane, tmp_path, monkeypatch, room=3)
 
 
-def test_it_warms_up_behind_what_trains_and_trains_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+WARM = supporting(Feature.WARM)
+
+
+def test_it_warms_up_for_each_kind_behind_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose loading fails keeps none from being ready, and from the first on no library asks the hub."""
     from tunesmith_jobs import warm_worker
 
-    seen: list[int] = []
+    seen: list[tuple[str, int, str | None, bool]] = []
 
-    def rehearse(_: Path) -> None:
-        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    def warms_up(kind: str) -> Any:
+        def act(_: object, folder: Path, *, can_compute: bool) -> None:
+            priority = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            seen.append((kind, priority, os.environ.get("HF_HUB_OFFLINE"), folder.is_dir() and can_compute))
+            raise RuntimeError("a package is missing")
 
-    monkeypatch.setattr(warm_worker, "rehearse", rehearse)
+        return act
+
+    def of(kind: str) -> Any:
+        return type(kind, (), {"warm_up": warms_up(kind)})()
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(warm_worker, "program_of", of)
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     warm_worker.Worker().warm(1, has_gpus=False)
-    assert seen[0] > ours == os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert [one[0] for one in seen] == [*WARM]
+    assert all(one[1] > ours and one[2:] == ("1", True) for one in seen), seen
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
+
+
+def test_a_driver_asks_what_is_needed_and_imports_nothing_heavy() -> None:
+    """A driver holds no torch in memory beside the process that computes; without workers it needs no Ray."""
+    program = """
+import sys
+from tunesmith.spec.kinds import kinds
+from tunesmith_jobs.entry import main
+from tunesmith_jobs.program import program_of
+for kind in kinds():
+    program_of(kind)
+print({"torch", "ray", "transformers"} & set(sys.modules))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.stdout == "set()\n", ran.stderr
+
+
+@pytest.mark.parametrize("kind", WARM)
+def test_what_was_loaded_is_what_the_work_loads(kind: str, tmp_path: Path) -> None:
+    """Where a GPU is still to be given nothing is computed, and all is imported even so."""
+    program = program_of(kind)
+    program.warm_up(tmp_path, can_compute=False)
+    assert getattr(program, "function", "peft:").partition(":")[0] in sys.modules
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_does_not_warm_up_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     from tunesmith_jobs import warm_worker
 
     monkeypatch.setattr(warm_worker, "spare_share", lambda beside: 0.5 if not beside else 0.01)
-    monkeypatch.setattr(warm_worker, "rehearse", lambda _: pytest.fail("it warmed up"))
+    monkeypatch.setattr(warm_worker, "prepare_libraries", lambda: pytest.fail("it warmed up"))
     worker = warm_worker.Worker()
     worker.warm(1, has_gpus=False)
     assert worker.has_room()
@@ -139,7 +185,113 @@ def test_it_does_not_warm_up_where_memory_is_short(monkeypatch: pytest.MonkeyPat
 
 def test_the_rehearsal_trains(tmp_path: Path) -> None:
     """When it fails a runner goes on without it, and nobody would notice that tasks start slowly."""
-    from tunesmith_jobs.warm_worker import rehearse
+    from tunesmith_jobs.train.rehearsal import rehearse
 
     outcome = rehearse(tmp_path)
     assert outcome.outcome is State.COMPLETED, outcome.message
+
+
+# --- an attempt in the worker that waited: the worker is a stand-in, its driver is not
+
+
+class Worker(warm.WarmWorker):
+    """On a node that has room: works, cannot use its GPUs, or is lost, as it is told."""
+
+    def __init__(self, answers: list[bool | Exception], *, has_place: bool = True) -> None:
+        self.answers, self.has_place = answers, has_place
+        self.asked: list[float] = []
+        self.started, self.is_over = 1, False
+
+    def is_warm(self) -> bool:
+        return True
+
+    def has_room(self) -> bool:
+        return True
+
+    def end(self) -> None:
+        self.is_over = True
+
+    def _start(self) -> Any:
+        self.started += 1
+
+    def _is_node_there(self) -> bool:
+        return True
+
+    def _release(self, group: Any) -> None:
+        assert group == "reserved"
+
+    def _reserve(self, needs: Needs, use_gpu: bool, spare_cpus: float) -> tuple[dict[str, float], Any] | None:
+        return ({"CPU": 3.0}, "reserved") if self.has_place else None
+
+    def _has_done(self, attempt: Attempt, cpus: float, devices: str | None) -> bool:
+        self.asked.append(cpus)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer:
+            write_outcome(attempt.document, DONE)
+        return answer
+
+
+DONE = Outcome.because(Reason.COMPLETED, "done")
+COLD = Outcome.because(Reason.COMPLETED, "done by others")
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """How many restarts the workers had left that took the warm one's place, each time."""
+    found: list[int | None] = []
+
+    def in_workers(_: Attempt, needs: Needs, use_gpu: bool) -> Outcome:
+        found.append(needs.restarts)
+        return COLD
+
+    monkeypatch.setattr(placement, "connect", lambda *_: False)
+    monkeypatch.setattr(placement, "in_workers", in_workers)
+    return found
+
+
+def attempt_of(kind: str, folder: Path) -> Attempt:
+    document = DOCUMENTS[kind](folder, NOBODY)
+    Path(document.work_dir).mkdir(parents=True)
+    return Attempt.of(document)
+
+
+@pytest.mark.parametrize("kind", WARM)
+def test_an_attempt_of_each_kind_is_done_by_the_worker_that_waited(
+    kind: str, tmp_path: Path, cold: list[int | None]
+) -> None:
+    worker = Worker([True])
+    assert worker.start(attempt_of(kind, tmp_path)) == DONE
+    assert (worker.asked, worker.is_over, cold) == ([3.0], True, [])
+
+
+@pytest.mark.parametrize("kind", WARM)
+def test_where_the_worker_cannot_be_used_others_are_started(
+    kind: str, tmp_path: Path, cold: list[int | None]
+) -> None:
+    restarts = program_of(kind).needs(DOCUMENTS[kind](tmp_path, NOBODY)).restarts
+    for name, worker in {"gpu": Worker([False]), "place": Worker([], has_place=False)}.items():
+        assert worker.start(attempt_of(kind, tmp_path / name)) == COLD, name
+        assert worker.is_over, name
+    assert cold == [restarts, restarts]
+
+
+@pytest.mark.parametrize("kind", WARM)
+def test_a_worker_that_is_lost_is_replaced_as_often_as_in_any_other_job(
+    kind: str, tmp_path: Path, cold: list[int | None]
+) -> None:
+    from ray.exceptions import RayError
+
+    restarts = program_of(kind).needs(DOCUMENTS[kind](tmp_path, NOBODY)).restarts
+    lost = [RayError("lost") for _ in range((restarts or 0) + 1)]
+    worker = Worker([*lost])
+    found = worker.start(attempt_of(kind, tmp_path / "lost"))
+    assert found.reason is (Reason.JOB_LOST if restarts is None else Reason.WORKER_LOST)
+    assert (len(worker.asked), worker.started) == (len(lost), len(lost))
+    if restarts:
+        assert Worker([lost[0], True]).start(attempt_of(kind, tmp_path / "again")) == DONE
+    attempt = attempt_of(kind, tmp_path / "ended")
+    write_outcome(attempt.document, DONE)
+    assert Worker([lost[0]]).start(attempt) == DONE, "it was lost when all was done"
+    assert cold == []

@@ -16,9 +16,8 @@ from fastapi.testclient import TestClient
 from served import served
 
 from tunesmith.lifecycle import State
-from tunesmith.spec.dataset import DATASET
 from tunesmith.spec.task import NewDataTask
-from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.backends.protocols import ATTEMPT, JobStatus
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_a_filter_is_a_task_whose_rows_become_a_version(plane: Plane, client: Te
     assert client.delete("/v1/datasets/support").status_code == 409, "it reads it"
     plane.tick()
     job = f"{made['id']}-1"
-    assert plane.jobs.programs[job] == DATASET.program
+    assert plane.jobs.programs[job] == ATTEMPT
     assert plane.tracking.runs == {}, "no run of MLflow"
     ended = done(plane, client, made)
     assert (ended["state"], ended["datasets"]) == ("completed", ["support-filter@1"])

@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 from conftest_platform import Plane
-from data_jobs import Ear
+from data_jobs import Ear, waiting
 from fastapi.testclient import TestClient
 from pipeline_bench import Bench, bench_of, states
 
 from tunesmith.lifecycle import State
 from tunesmith.model_step import ModelDocument
 from tunesmith.pipelines import PipelineView
+from tunesmith.spec.kinds import Room
+from tunesmith.spec.task import NewDataTask
 from tunesmith.views import TaskView
-from tunesmith_jobs import model_worker
+from tunesmith_jobs.model_work import spec_of
+from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.worker import do
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import RunnerRow
+from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.tasks.inputs import TrainInputs
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -52,18 +59,13 @@ class Steps(Bench):
         """The jobs that use a model and wait to be worked on."""
         self.runner.tick()
         self.plane.tick()
-        jobs = self.plane.jobs
-        return [
-            job
-            for job, status in jobs.jobs.items()
-            if status is JobStatus.PENDING and jobs.programs[job] == "tunesmith_jobs.model_entry"
-        ]
+        return waiting(self.plane, Room.MODEL)
 
     def do(self, job: str) -> Any:
         """Do a job's work here, and report as it would."""
         document = ModelDocument.model_validate_json(Path(self.plane.jobs.documents[job]).read_bytes())
         ear = Ear()
-        outcome = model_worker.work(document, ear)
+        outcome = do(Attempt.of(document), ear)
         said = [payload.model_dump(mode="json") for payload in ear.heard]
         last = {"kind": "finished"} | outcome.model_dump(mode="json", exclude={"superseded"})
         self.plane.report(self.plane.task(document.task_id), *said, last, attempt=document.attempt)
@@ -186,6 +188,25 @@ def test_it_stops_restarts_and_is_done_again_as_any_task(bench: Steps) -> None:
     assert bench.view(made).state is State.COMPLETED
 
 
+def test_a_warm_runner_is_given_what_uses_a_model_and_no_work_on_data(bench: Steps) -> None:
+    database, jobs = bench.plane.services.database, bench.plane.jobs
+    with database.write() as session:
+        row = {"id": "runner-a", "state": "idle", "code": code_stamp(), "created_at": now(), "seen_at": now()}
+        session.add(RunnerRow(**row))
+    rows = str(bench.folder / "a.jsonl")
+    data = NewDataTask(operation="shuffle", parameters={"dataset": rows})
+    bench.plane.services.tasks.create(data.as_task(), "local", None)
+    bench.plane.tick()
+    assert len(jobs.submits) == 1, "it waits for work that it has made itself ready for"
+    bench.made(lone(type="model-evaluator", model=str(bench.model), dataset=rows))
+    bench.runner.tick()
+    bench.plane.tick()
+    with database.read() as session:
+        given = session.get_one(RunnerRow, "runner-a")
+    assert (given.state, len(jobs.submits)) == ("assigned", 1)
+    assert Attempt.read(str(given.document_uri)).document.kind == "evaluate"
+
+
 @pytest.mark.parametrize(
     ("component", "field", "words"),
     [
@@ -254,7 +275,7 @@ def test_an_attempt_that_was_queued_before_an_update_runs(bench: Steps) -> None:
     written = json.loads(Path(bench.plane.jobs.documents[job]).read_bytes())
     assert written["kind"] == "generate"
     document = ModelDocument.model_validate(written | {"kind": "chat"})
-    assert type(model_worker.spec_of(document)).__name__ == "GenerateSpec"
+    assert type(spec_of(document)).__name__ == "GenerateSpec"
 
 
 @pytest.fixture

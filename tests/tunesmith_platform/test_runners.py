@@ -22,6 +22,7 @@ from tunesmith_platform.runners.repository import RunnerState
 
 LONG = dt.timedelta(minutes=10)
 AWHILE = dt.timedelta(seconds=5)
+WARM = {"can_be_warm": True}
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_who_is_given_a_task(plane: Plane) -> None:
     ]
     for i, (state, values, is_taken) in enumerate(cases):
         runner = add(plane, f"r{i}", state, **values)
-        plane.services.jobs.submit(f"task-{i}-1", "/d")
+        plane.services.jobs.submit(f"task-{i}-1", "/d", can_be_warm=True)
         assert (f"task-{i}-1" not in submitted(plane)) == is_taken, (state, values)
         forget(plane, runner)
 
@@ -117,16 +118,18 @@ def test_one_that_waits_comes_before_one_that_starts(plane: Plane) -> None:
     assert runners(plane) == {"runner-a": "starting", "runner-b": "assigned"}
 
 
-def test_work_on_data_is_no_runners_business(plane: Plane) -> None:
+def test_what_no_runner_does_goes_past_them(plane: Plane) -> None:
     add(plane)
-    plane.services.jobs.submit("data-1", "/d", "tunesmith_jobs.data.entry")
+    plane.services.jobs.submit("data-1", "/d")
     assert submitted(plane) == ["data-1"]
 
 
 def test_one_runner_is_given_to_one_of_many_who_want_it(plane: Plane) -> None:
     add(plane)
     jobs = [f"task-{i}-1" for i in range(6)]
-    threads = [threading.Thread(target=plane.services.jobs.submit, args=(job, "/d")) for job in jobs]
+    threads = [
+        threading.Thread(target=plane.services.jobs.submit, args=(job, "/d"), kwargs=WARM) for job in jobs
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -140,7 +143,7 @@ def test_picking_up_and_taking_back_at_once_gives_one_run(plane: Plane) -> None:
     for i in range(10):
         name, job = f"r{i}", f"task-{i}-1"
         runner = add(plane, name)
-        plane.services.jobs.submit(job, "/d")
+        plane.services.jobs.submit(job, "/d", can_be_warm=True)
         change(plane, runner, assigned_at=now() - LONG)
         given: list[str | None] = []
 
@@ -183,7 +186,7 @@ def test_what_is_not_picked_up_goes_to_ray_once(plane: Plane) -> None:
 
 def test_what_is_taken_back_while_ray_is_away_is_not_lost(plane: Plane) -> None:
     runner = add(plane)
-    plane.services.jobs.submit("task-a-1", "/d")
+    plane.services.jobs.submit("task-a-1", "/d", can_be_warm=True)
     change(plane, runner, assigned_at=now() - LONG)
     plane.jobs.is_away = True
     assert plane.services.jobs.observe("task-a-1").status is JobStatus.UNREACHABLE
@@ -210,13 +213,13 @@ def test_a_control_plane_that_dies_finds_one_job(plane: Plane) -> None:
     again = WarmJobs(plane.jobs, plane.services.database, plane.services.hub)
     for moment in ("assigned", "running", "returned"):
         runner, job = add(plane, moment), f"task-{moment}-1"
-        plane.services.jobs.submit(job, "/d")
+        plane.services.jobs.submit(job, "/d", can_be_warm=True)
         if moment == "running":
             ask(plane, runner)
         if moment == "returned":
             change(plane, runner, state="returned")
-        again.submit(job, "/d")
-        again.submit(job, "/d")
+        again.submit(job, "/d", can_be_warm=True)
+        again.submit(job, "/d", can_be_warm=True)
         assert again.observe(job).status in (JobStatus.PENDING, JobStatus.RUNNING)
         if moment == "assigned":
             assert ask(plane, runner) == "/d"
@@ -364,7 +367,7 @@ def test_a_runner_asks_with_its_own_token(plane: Plane, client: TestClient, home
     token = runner_token(read_secret(home.report_secret_file), runner)
     headers = {"Authorization": f"Bearer {token}"}
     assert client.post(url, json=body, headers=headers).json() == {"document_uri": None}
-    plane.services.jobs.submit("task-a-1", "/d")
+    plane.services.jobs.submit("task-a-1", "/d", can_be_warm=True)
     assert client.post(url, json=body, headers=headers).json() == {"document_uri": "/d"}
     other = client.post("/v1/runners/runner-b/next", json=body, headers=headers)
     assert other.status_code == 401
@@ -377,7 +380,7 @@ def test_a_waiting_answer_comes_as_soon_as_there_is_work(
 ) -> None:
     runner = add(plane)
     token = runner_token(read_secret(home.report_secret_file), runner)
-    timer = threading.Timer(0.2, plane.services.jobs.submit, args=("task-a-1", "/d"))
+    timer = threading.Timer(0.2, plane.services.jobs.submit, args=("task-a-1", "/d"), kwargs=WARM)
     timer.start()
     began = now()
     answer = client.post(

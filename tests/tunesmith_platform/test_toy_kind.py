@@ -24,6 +24,8 @@ from tunesmith.pipelines import PipelineView
 from tunesmith.spec.kinds import Feature, kinds
 from tunesmith.spec.task import TaskRequest
 from tunesmith.views import TaskView
+from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.worker import do
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
@@ -72,16 +74,16 @@ def work(
     """Carry out what was handed to Ray, as the package's program does."""
     from data_jobs import Ear
     from toy_kind.program import CountDocument
-    from toy_kind.program import work as program
 
     plane.tick()
     job = f"{task.id}-{attempt}"
-    assert plane.jobs.programs[job] == "toy_kind.program"
-    document = CountDocument.model_validate_json(Path(plane.jobs.documents[job]).read_bytes())
+    found = Attempt.read(plane.jobs.documents[job])
+    assert isinstance(found.document, CountDocument)
+    document = found.document.model_copy(update={"begin": begin})
     plane.job(task, JobStatus.RUNNING, attempt)
     plane.tick()
     ear = Ear(desired)
-    last = program(document, ear, begin=begin)
+    last = do(Attempt.of(document), ear).finished()
     plane.report(task, *(said.model_dump(mode="json") for said in (*ear.heard, last)), attempt=attempt)
     plane.job(task, JobStatus.SUCCEEDED, attempt)
     plane.tick()

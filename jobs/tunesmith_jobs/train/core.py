@@ -1,7 +1,7 @@
 """Fine-tuning as one plain function of (spec, paths, outlet). Needs no Ray and no control plane.
 
-`train` never raises for what a user can cause: it returns an `Outcome` with the reason. What it leaves behind is
-complete checkpoints and, when it completes, the final model.
+`train` never raises for what a user can cause: it returns an `Outcome` with the reason; `run` raises, for who has that
+done for it. What they leave behind is complete checkpoints and, when they complete, the final model.
 """
 
 import contextlib
@@ -17,14 +17,21 @@ from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.errors import InvalidInput
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
-from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.model_folder import weights_print
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
 from tunesmith.state_of import StateOf
 from tunesmith_jobs.attempt import guarded
-from tunesmith_jobs.failures import BadCheckpoint, NonFinite, Stopped, StorageFailed, Superseded
+from tunesmith_jobs.failures import (
+    BadCheckpoint,
+    NonFinite,
+    Stopped,
+    StorageFailed,
+    Superseded,
+    words_of,
+)
 from tunesmith_jobs.models.libraries import prepare_libraries, speed_up
 from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.run.facts import facts_of, free_memory, write_order
@@ -72,6 +79,17 @@ class Identity:
 def train(
     spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity, notices: Notices | None = None
 ) -> Outcome:
+    """Train as a whole attempt does, and raise for nothing that a user can cause; see `run`."""
+    return guarded(
+        outlet,
+        lambda: run(spec, paths, outlet, identity, notices or Notices()),
+        source=f"worker-{identity.rank}",
+        scratch=paths.scratch,
+        level=spec.log_level,
+    )
+
+
+def run(spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity, notices: Notices) -> Outcome:
     """Train, from the newest good checkpoint where there is one.
 
     Args:
@@ -79,32 +97,28 @@ def train(
         paths: Where everything lies.
         outlet: Takes the events; says what the user wants.
         identity: Which run this is.
-        notices: What the machine asks; SIGTERM alone when not given.
+        notices: What the machine asks.
+
+    Raises:
+        Stopped: A stop was wanted before a step was taken, or the machine's signal ended something that it needs.
+        Superseded: The attempt is over for the control plane.
+        Exception: Whatever `failures` makes an outcome of.
     """
-    scratch = paths.scratch / f"rank-{identity.rank}" if identity.rank else paths.scratch
     emit = outlet.emit if identity.rank == 0 else _say_nothing
-    asked = notices or Notices()
-    source = f"worker-{identity.rank}"
-
-    def work() -> Outcome:
-        claim(paths.scratch, identity.task_id)
+    with notices.handling_sigterm():
         try:
-            return _run(_Job(spec, paths, outlet, emit, identity, asked))
-        except NonFinite as error:
-            emit(Warned(code="numeric", message=str(error), hint=REASONS[Reason.NUMERIC].next_step))
-            raise
-
-    with asked.handling_sigterm():
-        outcome = guarded(outlet, work, source=source, scratch=scratch, level=spec.log_level)
-        if asked.must_stop and identity.rank == 0 and _has_failed(outcome):
+            claim(paths.scratch, identity.task_id)
+            return _run(_Job(spec, paths, outlet, emit, identity, notices))
+        except Exception as error:
+            if isinstance(error, NonFinite):
+                emit(Warned(code="numeric", message=str(error), hint=REASONS[Reason.NUMERIC].next_step))
+            ends_in_order = isinstance(error, Stopped | Superseded)
+            if identity.rank or ends_in_order or not notices.must_stop:
+                raise
             # The signal also ended something that it needs, such as a process that reads rows.
-            words = f"Asked to stop by the machine; the last steps are not saved. {outcome.message}"
-            return Outcome.because(Reason.STOPPED_BY_USER, words[:2000])
-        return outcome
-
-
-def _has_failed(outcome: Outcome) -> bool:
-    return outcome.outcome is State.FAILED and not outcome.superseded
+            _log.exception("failed while being asked to stop")
+            words = f"Asked to stop by the machine; the last steps are not saved. {words_of(error)}"
+            raise Stopped(words[:2000]) from error
 
 
 def _say_nothing(payload: JobPayload) -> None:

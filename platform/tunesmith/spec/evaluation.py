@@ -56,10 +56,9 @@ EVALUATE = Kind(
     label=("Evaluation", "评估"),
     spec=EvaluateSpec,
     behaviour="tunesmith_platform.tasks.kinds.evaluate:Evaluation",
-    program="tunesmith_jobs.model_entry",
+    program="tunesmith_jobs.evaluate.program:Evaluation",
     room=Room.MODEL,
-    supports=frozenset({Feature.CLONE, Feature.RUN}),
+    supports=frozenset({Feature.CLONE, Feature.RUN, Feature.WARM}),
     component="model-evaluator",
     next_step="Look at what it measured: `tunesmith tasks metrics TASK`.",
-    work="tunesmith_jobs.evaluate.scoring:evaluate",
 )

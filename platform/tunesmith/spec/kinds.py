@@ -1,8 +1,8 @@
 """What a kind of task is, and which kinds are installed.
 
 A kind is declared once, in the module of its parameters: its name, its room on the cluster, what it supports, and where
-its other two parts lie, what the platform does with it (`behaviour`) and the program that does the work. Packages name
-their declarations in the entry-point group `GROUP`; what is named there is a kind. Knows no kind.
+its other two parts lie: what the platform does with it (`behaviour`) and what its attempts do (`program`). Packages
+name their declarations in the entry-point group `GROUP`; what is named there is a kind. Knows no kind.
 """
 
 import datetime as dt
@@ -44,6 +44,8 @@ class Feature(StrEnum):
     """A task is its parameters: another one can be made from them, and two can be compared."""
     RUN = "run"
     """It is shown in MLflow, as a run."""
+    WARM = "warm"
+    """A warm runner may do its work: it begins with importing what such a process has imported already."""
 
 
 def _no_saves(_spec: Any, _rows: int, _step: int, _total: int | None) -> int:
@@ -59,12 +61,11 @@ class Kind:
         label: Its name in English and Chinese.
         spec: Its parameters.
         behaviour: The class that the platform asks about it, as `module:class` (`KindBehaviour`).
-        program: The module that Ray runs (`python -m MODULE DOCUMENT_URI`).
+        program: The class that the one runner asks what its attempts do, as `module:class` (`tunesmith_jobs.program`).
         room: Where its jobs find place.
         supports: What it supports.
         component: The type of a pipeline's component that makes such a task; None for none.
         next_step: What its user may do when one has completed; the platform's own words when None.
-        work: What a worker of a program that several kinds share calls, as `module:function`.
         former: What it was called before; pipelines and queued attempts that say so are still read.
         former_component: The same of its component.
         stem: What a task without a name is called after.
@@ -81,7 +82,6 @@ class Kind:
     supports: frozenset[Feature] = frozenset()
     component: str | None = None
     next_step: str | None = None
-    work: str | None = None
     former: tuple[str, ...] = ()
     former_component: tuple[str, ...] = ()
     stem: Callable[[Any], str] | None = None

@@ -50,10 +50,9 @@ PACKAGE = Kind(
     label=("Package", "打包"),
     spec=PackageSpec,
     behaviour="tunesmith_platform.tasks.kinds.package:Packaging",
-    program="tunesmith_jobs.model_entry",
+    program="tunesmith_jobs.package.program:Packaging",
     room=Room.MODEL,
-    supports=frozenset({Feature.CLONE, Feature.RUN}),
+    supports=frozenset({Feature.CLONE, Feature.RUN, Feature.WARM}),
     component="model-packager",
     next_step="Load the folder with transformers, or serve it.",
-    work="tunesmith_jobs.package.merging:package",
 )

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tunesmith.processes import ProcessRecord, end, pulse_of_record, records_in
-from tunesmith_platform.backends.protocols import TRAINING, Cluster, Jobs, JobStatus, Observation
+from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, Jobs, JobStatus, Observation
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,11 @@ class ClearedJobs:
         self._work_dir = work_dir
         self._over_since: dict[str, float] = {}
 
-    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
+    def submit(
+        self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
+    ) -> None:
         """See `Jobs.submit`."""
-        self._jobs.submit(job_id, document_uri, program)
+        self._jobs.submit(job_id, document_uri, program, can_be_warm=can_be_warm)
 
     def observe(self, job_id: str) -> Observation:
         """See `Jobs.observe`. A job is over, or not there, only when its processes on this machine are gone."""

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from tunesmith.errors import Unavailable
 
-TRAINING = "tunesmith_jobs.entry"
-"""The module that runs a task's attempt."""
+ATTEMPT = "tunesmith_jobs.entry"
+"""The module that runs a task's attempt, whatever its kind."""
 RUNNER = "tunesmith_jobs.warm"
 """The module that waits, all imports done, for a task's attempt to run."""
 
@@ -53,13 +53,16 @@ class Cluster:
 class Jobs(Protocol):
     """Where attempts run."""
 
-    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
+    def submit(
+        self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
+    ) -> None:
         """Start a job; a job with this id being there already is success.
 
         Args:
             job_id: Its id.
             document_uri: What it is to do.
             program: The module that does it.
+            can_be_warm: Whether a warm runner may do it instead.
 
         Raises:
             Unavailable: It cannot be reached, or did not take the job.

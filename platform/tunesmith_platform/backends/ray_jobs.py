@@ -15,7 +15,7 @@ import psutil
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
-from tunesmith_platform.backends.protocols import TRAINING, Cluster, JobStatus, Observation
+from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, Observation
 from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
@@ -55,7 +55,9 @@ class RayJobs:
         except httpx.HTTPError as error:
             raise Unavailable(f"Ray does not answer: {type(error).__name__}.") from error
 
-    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
+    def submit(
+        self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
+    ) -> None:
         """See `Jobs.submit`."""
         reply = self._call(
             "POST",

@@ -263,8 +263,10 @@ class Reconciler(Loop):
                 claim_storage(open_storage(document.artifact_uri), task_id)
             path = f"tasks/{task_id}/attempt-{number}.json"
             storage.write(path, document.model_dump_json(indent=1).encode(), private=True)
-            program = kind_of(document.kind).program
-            self._services.jobs.submit(ray_job_id(task_id, number), f"{storage.uri}/{path}", program)
+            can_be_warm = Feature.WARM in kind_of(document.kind).supports
+            self._services.jobs.submit(
+                ray_job_id(task_id, number), f"{storage.uri}/{path}", can_be_warm=can_be_warm
+            )
         except (TunesmithError, OSError) as error:
             logger.warning("%s could not be submitted: %s", task_id, error)
             self._submit_after[task_id] = time.monotonic() + _RESUBMIT_SECONDS

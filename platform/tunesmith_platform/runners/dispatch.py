@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 import tunesmith
 from tunesmith.errors import Unavailable
 from tunesmith.job import ray_job_id
-from tunesmith_platform.backends.protocols import TRAINING, Cluster, Jobs, JobStatus, Observation
+from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import RunnerRow
@@ -59,9 +59,11 @@ class WarmJobs:
         self._database = database
         self._hub = hub
 
-    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
+    def submit(
+        self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
+    ) -> None:
         """See `Jobs.submit`."""
-        runner = self._assign(job_id, document_uri) if program == TRAINING else None
+        runner = self._assign(job_id, document_uri) if can_be_warm else None
         if runner is None or runner.state == RunnerState.RETURNED:
             self._jobs.submit(job_id, document_uri, program)
         else:

@@ -13,7 +13,7 @@ import time
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.job import RunnerDocument, read_secret, runner_token
 from tunesmith.removal import remove_names
-from tunesmith.spec.kinds import Room
+from tunesmith.spec.kinds import Feature, supporting
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import RUNNER, Jobs, JobStatus
 from tunesmith_platform.clock import new_id, now
@@ -98,7 +98,7 @@ class RunnerPool(Loop):
         self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
-            running = tasks.open_ids(session, INSTALLATION, Room.TRAIN)
+            running = tasks.open_ids(session, INSTALLATION, supporting(Feature.WARM))
             given_at = repository.newest_assignment(session)
         spare = free[self._settings.warm_runners :]
         why = "there are more than the settings say"
@@ -121,7 +121,7 @@ class RunnerPool(Loop):
             return
         if seen.status is JobStatus.SUCCEEDED:
             with self._database.read() as session:
-                self._crowd = tasks.open_ids(session, INSTALLATION, Room.TRAIN)
+                self._crowd = tasks.open_ids(session, INSTALLATION, supporting(Feature.WARM))
             self._start_after = time.monotonic() + _MAX_PAUSE
             self._give_up(row, "there is no memory to spare on its node")
         elif seen.status.is_over:

@@ -27,6 +27,7 @@ _WITHOUT = {
     Feature.CHECKPOINTS: "it saves no checkpoints",
     Feature.CLONE: "it is not made again from its parameters",
     Feature.RUN: "it has no run in MLflow",
+    Feature.WARM: "no warm runner does its work",
 }
 _TASKS = cast(Table, TaskRow.__table__)
 _COLUMNS = tuple(_TASKS.columns.keys())
@@ -289,9 +290,9 @@ def open_names(session: Session, scope: Scope, room: Room, limit: int) -> Sequen
     return session.scalars(within(query.order_by(TaskRow.id).limit(limit), scope, TaskRow)).all()
 
 
-def open_ids(session: Session, scope: Scope, room: Room) -> frozenset[str]:
-    """The tasks of a room that are on Ray, or on their way there."""
-    query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind.in_(in_room(room)))
+def open_ids(session: Session, scope: Scope, kinds: Sequence[str]) -> frozenset[str]:
+    """The tasks of some kinds that are on Ray, or on their way there."""
+    query = select(TaskRow.id).where(TaskRow.is_attempt_open, TaskRow.kind.in_(kinds))
     return frozenset(session.scalars(within(query, scope, TaskRow)))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from tunesmith.errors import Unavailable
 from tunesmith_platform.backends.protocols import (
-    TRAINING,
+    ATTEMPT,
     Cluster,
     JobStatus,
     Observation,
@@ -36,7 +36,9 @@ class FakeJobs:
         )
     )
 
-    def submit(self, job_id: str, document_uri: str, program: str = TRAINING) -> None:
+    def submit(
+        self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
+    ) -> None:
         """See `Jobs.submit`."""
         self._answer()
         if job_id not in self.jobs:

@@ -1,6 +1,6 @@
 """What tasks that use a model have in common, as the platform asks them: the model is found, its rows are looked at.
 
-The work is done by a job (`tunesmith_jobs.model_entry`), which says in its events what came of it. Knows which model
+The work is done by a job (`tunesmith_jobs.model_work`), which says in its events what came of it. Knows which model
 and which rows; knows nothing of weights.
 """
 

@@ -1,13 +1,9 @@
-"""A job that works on data: `python -m tunesmith_jobs.data.entry <uri of its document>`.
+"""What the attempts of an operation on data do: carry it out, and bring its rows where they stay.
 
-Reads the document, carries the operation out, brings its rows where they stay, and reports as any attempt does: lines,
-how far it is, each file that it made, the last word. Secrets are read from this process's environment, as far as the
-document allows their names. Needs no Ray and no torch.
+Secrets are read from this process's environment, as far as the document allows their names. Needs no Ray and no torch.
 """
 
-import logging
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,47 +16,26 @@ from tunesmith.events import DatasetMade, LogLine, Progress
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
-from tunesmith.removal import discard
 from tunesmith.rows.files.detect_format import recognise
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage
-from tunesmith_jobs.attempt import FIRST_REPLY_SECONDS, last_word, pass_on_sigterm
 from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
-from tunesmith_jobs.document import is_stop_requested, read_bytes
-from tunesmith_jobs.failures import Stopped, StorageFailed, outcome_of
-from tunesmith_jobs.report import Outlet, Reporter
-
-_log = logging.getLogger("tunesmith_jobs.data.entry")
-
-
-def main(uri: str) -> int:
-    """Run one attempt; returns the exit code."""
-    document = DataDocument.model_validate_json(read_bytes(uri))
-    pass_on_sigterm(document)
-    with Reporter(document) as reporter:
-        reporter.wait_heard(FIRST_REPLY_SECONDS)
-        if reporter.superseded:
-            return 1
-        outcome = work(document, reporter)
-        if reporter.superseded:
-            return 1
-        has_arrived = last_word(reporter, outcome)
-    if has_arrived:
-        discard(Path(document.work_dir), document.task_id)
-    return 0 if has_arrived else 1
+from tunesmith_jobs.document import is_stop_requested
+from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
+from tunesmith_jobs.program import Program, WorkerContext
+from tunesmith_jobs.report import Outlet
 
 
-def work(document: DataDocument, outlet: Outlet) -> Outcome:
-    """Carry the operation out; says how it ended. What it made is reported on the way."""
-    try:
+class Operations(Program[DataDocument]):
+    """Carries an operation on data out, in the driver's own process."""
+
+    document = DataDocument
+
+    def work(self, document: DataDocument, outlet: Outlet, context: WorkerContext) -> Outcome:
+        """See `Program.work`. What it made is reported on the way."""
         return _work(document, outlet)
-    except Exception as error:
-        outcome = outcome_of(error)
-        if outcome.reason is Reason.USER_CODE:
-            _log.exception("the operation failed")
-        return outcome
 
 
 def _work(document: DataDocument, outlet: Outlet) -> Outcome:
@@ -90,7 +65,9 @@ def _work(document: DataDocument, outlet: Outlet) -> Outcome:
 
 
 def _check(document: DataDocument, outlet: Outlet) -> None:
-    if outlet.desired is Desired.STOP or outlet.superseded or is_stop_requested(document):
+    if outlet.superseded:
+        raise Superseded
+    if outlet.desired is Desired.STOP or is_stop_requested(document):
         raise Stopped("Stopped on request; nothing is left of its rows.")
 
 
@@ -152,8 +129,3 @@ def with_environment(parameters: dict[str, Any], allowed: Sequence[str]) -> dict
         if resolved is not None and not (wanted and resolved == ""):
             found[name] = resolved
     return found
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    sys.exit(main(sys.argv[1]))
