@@ -1,8 +1,6 @@
-"""Every parameter of a training task does what it says: none may be without a test that names it.
+"""Effects of parameters that only a run shows, and that have no better place.
 
-The effects themselves are shown where their part is tested: what the library received (`test_train_arguments.py`),
-what the checkpoint holds (`test_train_model.py`, `test_train_saving.py`), which tokens are trained
-(`test_train_data.py`), where a worker runs (`test_train_workers.py`). Here: the guard, and what has no better place.
+That each parameter has an effect is held by `test_parameter_effects.py`, on what is built of it.
 """
 
 import logging
@@ -11,20 +9,6 @@ from typing import Any
 
 import pytest
 from training_run import events, run, write_rows
-
-from tunesmith.spec.training import TrainSpec
-
-TESTS = Path(__file__).resolve().parents[1]
-
-
-def test_each_parameter_is_named_in_a_test() -> None:
-    here = Path(__file__)
-    text = "\n".join(file.read_text() for file in TESTS.rglob("test_*.py") if file != here)
-    text += here.read_text().rsplit("# effects", 1)[1]
-    assert [name for name in TrainSpec.model_fields if name not in text] == []
-
-
-# effects
 
 
 @pytest.mark.parametrize(("size", "batches"), [(None, 4), (1, 8), (8, 1)])
