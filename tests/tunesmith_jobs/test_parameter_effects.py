@@ -21,6 +21,7 @@ from tunesmith.planning import plan_steps
 from tunesmith.rows.order import RowOrder
 from tunesmith.spec.kinds import kind_of, kinds
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import StateOf
 from tunesmith.zero import zero_config
 from tunesmith_jobs.batches.inputs import Data, load_data
 from tunesmith_jobs.models import adapters, build
@@ -232,7 +233,7 @@ def due(*names: str, minutes_a_step: float = 0.0) -> Shows:
         clock = [0.0]
         place.patch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
         run = RunState(
-            Plan(spec, STEPS, STEPS // 2, evaluates=spec.eval_strategy != "no"),
+            Plan(spec, StateOf.of(spec), STEPS, STEPS // 2, evaluates=spec.eval_strategy != "no"),
             Silent(),
             Notices(),
             torch.device("cpu"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
+from tunesmith.state_of import StateOf
 from tunesmith_jobs.train.run.callbacks import Actions, RunCallback
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,7 +93,9 @@ def test_the_callback_needs_no_trainer() -> None:
         | {"eval_sampling_ratio": 0.5, "save_strategy": "steps", "save_steps": 3, "logging_steps": 1}
     )
     outlet, actions = Silent(), Recorded()
-    run = RunState(Plan(spec, 6, 4, evaluates=True), outlet, Notices(), torch.device("cpu"), 1, True)
+    run = RunState(
+        Plan(spec, StateOf.of(spec), 6, 4, evaluates=True), outlet, Notices(), torch.device("cpu"), 1, True
+    )
     callback, state, control = RunCallback(run, actions), TrainerState(), TrainerControl()
     callback.on_train_begin(None, state, control)
     due: list[list[str]] = []
