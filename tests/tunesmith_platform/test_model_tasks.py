@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from data_jobs import Ear, waiting
 from fastapi.testclient import TestClient
 from pipeline_bench import Bench, bench_of, states
@@ -195,7 +195,7 @@ def test_a_warm_runner_is_given_what_uses_a_model_and_no_work_on_data(bench: Ste
         session.add(RunnerRow(**row))
     rows = str(bench.folder / "a.jsonl")
     data = NewDataTask(operation="shuffle", parameters={"dataset": rows})
-    bench.plane.services.tasks.create(data.as_task(), "local", None)
+    bench.plane.services.tasks.create(LOCAL, data.as_task(), None)
     bench.plane.tick()
     assert len(jobs.submits) == 1, "it waits for work that it has made itself ready for"
     bench.made(lone(type="model-evaluator", model=str(bench.model), dataset=rows))

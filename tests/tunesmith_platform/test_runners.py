@@ -19,6 +19,7 @@ from tunesmith_platform.runners import repository
 from tunesmith_platform.runners.dispatch import WarmJobs, code_stamp, job_of
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.repository import RunnerState
+from tunesmith_platform.scope import INSTALLATION
 
 LONG = dt.timedelta(minutes=10)
 AWHILE = dt.timedelta(seconds=5)
@@ -264,7 +265,7 @@ def test_the_pool_keeps_one_while_there_is_room(plane: Plane, pool: RunnerPool) 
     (runner,) = runners(plane)
     assert plane.jobs.programs == {job_of(runner): RUNNER}
     ask(plane, runner)
-    assert plane.services.system.view().warm_runners == 1
+    assert plane.services.system.view(INSTALLATION).warm_runners == 1
     task = plane.submit()
     plane.tick()
     ask(plane, runner)
