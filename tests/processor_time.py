@@ -1,24 +1,27 @@
 """How long tests take, in processor time and by the clock, with all processes that they start. A pytest plugin.
 
-The end of a run names the slowest tests. With `--guard-times` it also fails where a test that is not marked `slow` took
-more than four seconds of processor, or the whole more than half as much again as was recorded. Processor time alone:
-a busy neighbour makes nothing fail.
+The end of a run names the slowest tests and groups, and when each worker had no more to do. With `--guard-times` it
+also fails where a test that is not marked `slow` took more than four seconds of processor, or the whole more than half
+as much again as was recorded. Processor time alone: a busy neighbour makes nothing fail.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from groups import group_of
 
 RECORD = Path(__file__).parent / "data" / "processor_time.json"
 """The seconds of the whole; `--record-times` writes it. An estimate from the parts until a whole run was recorded."""
 MOST_OF_ONE = 4.0
 MORE_THAN_RECORDED = 1.5
 SHOWN = 20
+_LOOK_SECONDS = 1.0
+"""Between two looks at all processes."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _MARK = "PYTEST_PROCESSES_OF"
 """In the environment of what a test starts: a daemon leaves its parents."""
@@ -62,7 +65,7 @@ class ProcessTimes:
         self._words.append(f"{_HOME}={folder}/".encode())
 
     def seconds(self) -> float:
-        """Look at every process of the machine: some milliseconds."""
+        """Look at every process of the machine: some milliseconds, of processor too."""
         every = dict(self._every())
         ours = {pid for pid, (parent, born, *_) in every.items() if self._is_ours(pid, parent, born)}
         while new := {pid for pid, (parent, *_) in every.items() if parent in ours and pid not in ours}:
@@ -109,7 +112,7 @@ class ProcessTimes:
     @staticmethod
     def _every() -> Iterator[tuple[int, tuple[int, bytes, int, int]]]:
         """Of each process: its parent, when it was born, the ticks that it took, and those it waited for."""
-        for folder in os.listdir("/proc"):  # noqa: PTH208  # names alone: this is done six times a test
+        for folder in os.listdir("/proc"):  # noqa: PTH208  # names alone: this is done each second
             if folder.isdigit():
                 try:
                     fields = Path(f"/proc/{folder}/stat").read_bytes().rpartition(b")")[2].split()
@@ -119,12 +122,40 @@ class ProcessTimes:
                 yield int(folder), (int(fields[1]), fields[19], own, waited_for)
 
 
+class Parts:
+    """Divides what was taken among the parts of tests.
+
+    A look at every process costs more than most tests do. So what a short part took is what this process and the
+    children that it waited for did; what others took is found once a second, and belongs to the part that ends then.
+
+    Args:
+        now: The time, in seconds.
+        own: What this process has taken, and the children that it waited for.
+        seen: What all have taken.
+    """
+
+    def __init__(self, now: float, own: float, seen: float) -> None:
+        self._looked, self._own, self._seen = now, own, seen
+        self._charged = 0.0
+        """What parts were charged with since the last look."""
+
+    def charge(self, now: float, own: float, look: Callable[[], float]) -> float:
+        """What the part took that ends now."""
+        taken, self._own = own - self._own, own
+        if now - self._looked >= _LOOK_SECONDS:
+            before, self._seen, self._looked = self._seen, look(), now
+            taken, self._charged = self._seen - before - self._charged, 0.0
+        else:
+            self._charged += taken
+        return taken
+
+
 class Meter:
     """Writes on each report how much processor its part of the test took."""
 
     def __init__(self) -> None:
         self._times = ProcessTimes()
-        self._seen = self._times.seconds()
+        self._parts = Parts(time.monotonic(), _own_seconds(), self._times.seconds())
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
@@ -133,10 +164,13 @@ class Meter:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Any:
         report = yield
-        now = self._times.seconds()
-        report.processor_seconds, self._seen = now - self._seen, now
+        report.processor_seconds = self._parts.charge(time.monotonic(), _own_seconds(), self._times.seconds)
         report.may_be_slow = any(item.get_closest_marker(name) for name in _HEAVY_MARKS)
         return report
+
+
+def _own_seconds() -> float:
+    return sum(os.times()[:4])
 
 
 class Sums:
@@ -146,6 +180,9 @@ class Sums:
         self._began = time.monotonic()
         self._config = config
         self._wall: dict[str, float] = {}
+        self._groups: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
+        """When each worker said something last."""
         self._calls: dict[str, float] = {}
         self._may_be_slow: set[str] = set()
         self.processor = 0.0
@@ -155,6 +192,9 @@ class Sums:
         taken = getattr(report, "processor_seconds", 0.0)
         self.processor += taken
         self._wall[report.nodeid] = self._wall.get(report.nodeid, 0.0) + report.duration
+        group = group_of(report.nodeid)
+        self._groups[group] = self._groups.get(group, 0.0) + report.duration
+        self._ends[getattr(report, "worker_id", "it")] = time.monotonic() - self._began
         if report.when == "call":
             self._calls[report.nodeid] = taken
         if getattr(report, "may_be_slow", False):
@@ -186,6 +226,11 @@ class Sums:
         for name, seconds in slowest:
             taken = self._calls.get(name, 0.0)
             terminalreporter.write_line(f"{seconds:7.1f} s, {taken:6.1f} s of processor in its call: {name}")
+        terminalreporter.write_line("")
+        for group, seconds in sorted(self._groups.items(), key=lambda one: -one[1])[:SHOWN]:
+            terminalreporter.write_line(f"{seconds:7.1f} s: {group}")
+        ends = ", ".join(f"{worker} after {end:.0f} s" for worker, end in sorted(self._ends.items()))
+        terminalreporter.write_line(f"the last test ended on {ends}")
         wall = time.monotonic() - self._began
         terminalreporter.write_line(f"the whole: {wall:.0f} s, {self.processor:.0f} s of processor")
         for fault in self.faults:

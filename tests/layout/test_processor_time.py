@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processor_time import Parts
 
 _LOOKS = """
 import json, signal, subprocess, sys
@@ -50,3 +51,11 @@ def test_what_a_child_took_is_counted_once(parent: str) -> None:
     assert seen == sorted(seen), "it never goes back"
     assert seen[1] - seen[0] >= 0.29
     assert seen[3] - seen[1] < 0.25, "what it took is not counted again when it ends"
+
+
+def test_parts_of_tests_add_up_to_what_was_seen() -> None:
+    """A short part is charged with what its own process took; the rest belongs to the one that ends at a look."""
+    parts = Parts(now=0.0, own=1.0, seen=10.0)
+    assert parts.charge(0.5, own=1.25, look=pytest.fail) == 0.25
+    assert parts.charge(1.5, own=1.5, look=lambda: 14.0) == 3.75
+    assert parts.charge(1.75, own=1.75, look=pytest.fail) == 0.25
