@@ -1,6 +1,7 @@
 """The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -16,6 +17,11 @@ from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 from tunesmith.home import Home
 
 pytest_plugins = ["groups", "processor_time"]
+
+
+def pytest_collection_finish() -> None:
+    """Look for no garbage among thousands of tests and their modules: each training asks for a whole collection."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the tests of jobs share: a tiny model, one thread, and the helper modules beside them."""
 
+import gc
 import importlib
 import os
 import sys
@@ -27,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     importlib.import_module(
         "tunesmith_jobs.train.run.trainer"
     )  # the libraries' imports are no test's own time
+    gc.freeze()  # nor are they garbage
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
