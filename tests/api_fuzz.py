@@ -11,6 +11,7 @@ import hypothesis
 import requests
 import schemathesis
 from conftest_platform import Plane
+from ended_tasks import look_at_little
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
@@ -58,6 +59,9 @@ class Fuzz:
     def __init__(self, plane: Plane, api: TestClient) -> None:
         self._plane, self._api = plane, api
         self.kinds = Kinds()
+        look_at_little(
+            plane
+        )  # what is generated names no files that are there, and is to become tasks all the same
         running, waiting, over = plane.running(), plane.submit(), plane.running()
         plane.report(over, {"kind": "finished", "outcome": "failed", "reason": "user_code"})
         self._places = [{"task_id": task.id} for task in (running, waiting, over)]

@@ -10,6 +10,7 @@ from typing import Any
 from conftest_platform import Plane
 from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
+from given import MODEL
 
 from tunesmith.pipelines import PipelineView
 from tunesmith_platform.backends.protocols import JobStatus
@@ -58,7 +59,7 @@ class Bench:
         (self.folder / name).write_text("\n".join(lines))
 
     def post(self, text: str = FLOW, **body: Any) -> Any:
-        sent = {"yaml": text, "model": "m", "folder": str(self.folder)} | body
+        sent = {"yaml": text, "model": MODEL, "folder": str(self.folder)} | body
         return self.client.post("/v1/pipelines", json=sent)
 
     def made(self, text: str = FLOW, **body: Any) -> PipelineView:

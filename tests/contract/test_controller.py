@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
+from given import SPEC
 from waiting import wait_until
 
 from tunesmith.lifecycle import State
@@ -50,7 +51,7 @@ def test_a_server_without_loops_and_the_loops_bring_a_task_to_its_end(replicas: 
             serving.report(serving.task(task), *payloads)
 
         assert client.get("/healthz").json() == {"status": "ok"}
-        task = client.post("/v1/tasks", json={"spec": {"model": "m", "train_file": "/t"}}).json()["id"]
+        task = client.post("/v1/tasks", json={"spec": SPEC}).json()["id"]
         job = f"{task}-1"
         wait_until(lambda: job in working.jobs.jobs, 20, "it is handed to Ray")
         working.jobs.jobs[job] = JobStatus.RUNNING

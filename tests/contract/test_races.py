@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from given import SPEC
 from model_files import make_model_folder
 from sqlalchemy import UniqueConstraint, event
 from sqlalchemy.orm import Session
@@ -180,7 +181,7 @@ def test_a_name_of_a_template_is_given_once(clients: Clients) -> None:
 
 
 def test_a_key_makes_one_task(clients: Clients) -> None:
-    body = {"spec": {"model": "m", "train_file": "/t"}}
+    body = {"spec": SPEC}
     replies = posted(clients, "/v1/tasks", body, **{"Idempotency-Key": "k"})
     assert codes(replies) == [200, 201], [reply.text for reply in replies]
     assert len({reply.json()["id"] for reply in replies}) == 1

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from given import MODEL, ROWS, SPEC
 
 from tunesmith.errors import ErrorResponse
-
-SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 
 
 def error_of(reply: Any) -> Any:
@@ -125,7 +124,7 @@ def test_stop_delete_and_change(client: TestClient) -> None:
 
 def test_notices_say_what_was_mapped_and_what_has_no_effect(client: TestClient) -> None:
     task = client.post(
-        "/v1/tasks", json={"spec": {"model": "m", "dataset": "/t", "use_lora": False, "lora_r": 4}}
+        "/v1/tasks", json={"spec": {"model": MODEL, "dataset": ROWS, "use_lora": False, "lora_r": 4}}
     )
     notices = " ".join(notice["message"] for notice in task.json()["notices"])
     assert "`model` was read as `model_name_or_path`" in notices

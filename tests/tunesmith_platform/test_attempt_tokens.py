@@ -99,10 +99,10 @@ def test_a_runners_token_asks_for_work_and_nothing_else(
 
 
 def test_no_secret_is_where_jobs_or_users_look(plane: Plane, home: Home, two: tuple[str, str]) -> None:
-    rows = home.root / "rows.jsonl"
+    rows = home.models / "rows.jsonl"
+    rows.parent.mkdir(exist_ok=True)
     rows.write_text('{"text": "a"}\n')
     new = NewDataTask(operation="shuffle", parameters={"dataset": str(rows)}, into="mixed")
-    plane.services.settings.allowed_roots.append(home.root)
     plane.services.tasks.create(LOCAL, new.as_task(), None)
     plane.tick()
     secrets = {

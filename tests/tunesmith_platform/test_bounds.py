@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from given import SPEC
 from starlette.types import Message
 
 from tunesmith.errors import MAX_PROBLEMS, ErrorBody, ErrorResponse, TunesmithError
@@ -17,7 +18,6 @@ from tunesmith.spec import problems
 from tunesmith_platform.http import MAX_ADDRESS_BYTES
 from tunesmith_platform.routing import MAX_JSON_BYTES, MAX_NAMES, ApiRoute, admissions_of, read_json
 
-SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 MANY = {f"learning_rat{number}": number for number in range(20_000)}
 LINES = "".join(f"  learning_rat{number}: 1\n" for number in range(5_000))
 NEEDS_NO_KEY = {"/healthz", "/metrics"}

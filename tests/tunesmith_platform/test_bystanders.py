@@ -66,7 +66,7 @@ def cut_off(target: Path, task_id: str) -> Path:
 
 def deletion_of_a_task(scene: Scene) -> None:
     out = scene.root / "out"
-    task = scene.plane.running(spec={"model": "m", "output_dir": str(out)})
+    task = scene.plane.running(spec={"output_dir": str(out)})
     artifacts = Path(scene.plane.task(task.id).artifact_uri or "")
     checkpoint = saved(scene.plane, task, 10)
     published = folder(scene.plane, task, str(out / "checkpoint-10"))

@@ -15,7 +15,9 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from conftest_platform import LOCAL, TIME, Plane
+from ended_tasks import look_at_little
 from fastapi.testclient import TestClient
+from given import MODEL, ROWS
 from model_files import make_model_folder
 from sqlalchemy import event, insert
 
@@ -75,7 +77,8 @@ class Things:
 
     def __init__(self, plane: Plane, client: TestClient, folder: Path) -> None:
         plane.settings.max_concurrent_jobs = 9
-        plane.settings.allowed_roots = [folder]
+        plane.settings.allowed_roots.append(folder)
+        look_at_little(plane)  # the checkpoint that a stage starts from is not there
         plane.settings.notify_addresses = [*AddressKind]
         self.client = client
         running, stopped = plane.running(), plane.running()
@@ -130,7 +133,7 @@ class Things:
     def calls(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """A call of every route that writes: its address and what goes with it."""
         event = {"seq": self.seq, "time": TIME.isoformat(), "payload": {"kind": "log", "message": "x"}}
-        spec = {"model": "m", "train_file": "/t"}
+        spec = {"model": MODEL, "train_file": ROWS}
         report, runner = ({"Authorization": f"Bearer {self.tokens[name]}"} for name in ("report", "runner"))
         run = {"operation": "load", "parameters": {"path": str(self.folder / "rows.jsonl")}}
         return {
@@ -210,7 +213,7 @@ def test_every_call_that_writes_says_at_once_that_the_database_is_locked(
     assert {call: answer for call, answer in answers.items() if answer != (503, "database_busy", "1")} == {}
     assert routes - set(calls) == READS
     # Nothing was stored by what was refused, and each can be done now.
-    assert client.post("/v1/tasks", json={"spec": {"model": "m", "train_file": "/t"}}).status_code == 201
+    assert client.post("/v1/tasks", json={"spec": {"model": MODEL, "train_file": ROWS}}).status_code == 201
     assert client.post(f"/v1/uploads/{things.sent}:finish").status_code == 201
     subject, given = calls["POST /v1/tasks/{task_id}/reports"]
     assert client.post(f"/v1/tasks/{subject}/reports", **given).json()["last_seq"] == things.seq
@@ -289,7 +292,7 @@ def test_a_full_disk_is_said_and_loses_nothing(plane: Plane, client: TestClient)
         connection.execute("PRAGMA max_page_count = 1")  # as many as there are
 
     event.listen(database.engine, "connect", fill)
-    body = {"spec": {"model": "m", "train_file": "/t"}, "notes": "x" * 4000, "tags": ["t" * 60] * 8}
+    body = {"spec": {"model": MODEL, "train_file": ROWS}, "notes": "x" * 4000, "tags": ["t" * 60] * 8}
     replies = [client.post("/v1/tasks", json=body) for _ in range(20)]
     full = [reply for reply in replies if reply.status_code == 503]
     assert full, "there is room for a few in the pages that are there"

@@ -17,7 +17,6 @@ from tunesmith.lifecycle import Reason
 from tunesmith.spec.task import new_task
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.schema import migrate
-from tunesmith_platform.tasks.inputs import check_train_inputs
 
 GOOD = {"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Ember."}]}
 OUT = "spec.output_dir"
@@ -68,7 +67,6 @@ def desk(home: Any, tmp_path: Path) -> Iterator[Desk]:
     root.mkdir()
     plane = Plane(home, allowed_roots=[root, home.root])
     services = plane.services
-    plane.training.look_at = lambda scope, spec: check_train_inputs(spec, plane.settings)
     migrate(services.database)
     with TestClient(plane.app, raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {plane.api_key}"

@@ -8,6 +8,7 @@ import pytest
 from conftest_platform import Plane
 from data_jobs import carry_out
 from fastapi.testclient import TestClient
+from given import MODEL
 from pipeline_bench import FLOW, Bench, bench_of, states
 from waiting import wait_until
 
@@ -156,7 +157,7 @@ def test_a_step_whose_check_takes_long_starts_and_keeps_nobody_waiting(
 
 
 def test_a_key_begins_one_pipeline(bench: Bench) -> None:
-    sent = {"yaml": FLOW, "model": "m", "folder": str(bench.folder)}
+    sent = {"yaml": FLOW, "model": MODEL, "folder": str(bench.folder)}
 
     def post(**changed: Any) -> Any:
         return bench.client.post("/v1/pipelines", json=sent | changed, headers={"Idempotency-Key": "k"})
@@ -267,5 +268,9 @@ def test_rows_that_a_task_reads_are_not_deleted(bench: Bench) -> None:
     task_id = str(again.steps[5].task_id)
     bench.end_task(task_id)
     bench.worked(again)
+    refused = bench.client.delete(f"/v1/pipelines/{again.id}", params={"with_files": True})
+    assert (refused.status_code, Path(again.steps[0].output).exists()) == (409, True)
+    assert task_id in refused.json()["error"]["message"], "it may be continued"
+    assert bench.client.delete(f"/v1/tasks/{task_id}").status_code == 204
     assert bench.client.delete(f"/v1/pipelines/{again.id}", params={"with_files": True}).status_code == 204
     assert not Path(again.steps[0].output).exists()

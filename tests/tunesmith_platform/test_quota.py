@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
+from given import MODEL, ROWS
 from tiny_model import make_tiny_model
 
 from tunesmith.errors import ErrorResponse, QuotaExceeded
@@ -317,7 +318,13 @@ def test_a_grant_is_made_once_for_a_key(client: TestClient) -> None:
 @pytest.mark.parametrize("total", [1, 2, 9, 10, 25])
 def test_what_is_left_is_counted_as_the_trainer_saves(strategy: str, every: int, total: int) -> None:
     spec = TrainSpec.model_validate(
-        {"model": "m", "train_file": "/t", "max_steps": total, "save_strategy": strategy, "save_steps": every}
+        {
+            "model": MODEL,
+            "train_file": ROWS,
+            "max_steps": total,
+            "save_strategy": strategy,
+            "save_steps": every,
+        }
     )
     due = [n for n in range(1, total + 1) if n == total or (strategy == "steps" and n % every == 0)]
     for step in range(total + 2):
@@ -333,7 +340,7 @@ def test_a_senseless_grant_is_refused(client: TestClient, body: dict[str, Any]) 
 
 def test_a_submit_over_http_is_refused_with_a_conflict(client: TestClient) -> None:
     client.put("/v1/quota/default", json={"enabled": True})
-    reply = client.post("/v1/tasks", json={"spec": {"model": "m", "train_file": "/t"} | THREE})
+    reply = client.post("/v1/tasks", json={"spec": {"model": MODEL, "train_file": ROWS} | THREE})
     error = ErrorResponse.model_validate(reply.json()).error
     assert (reply.status_code, error.code, error.details["needed"]) == (409, "quota_exceeded", 3)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest_platform import LOCAL, TIME, Plane
+from given import MODEL
 from sqlalchemy import text
 
 from tunesmith.errors import Conflict, SequenceGap, StaleAttempt
@@ -30,7 +31,7 @@ def test_a_task_runs_to_its_end(plane: Plane) -> None:
     plane.tick()
     assert plane.jobs.submits == [f"{task.id}-1"]
     document = json.loads(Path(plane.jobs.documents[f"{task.id}-1"]).read_text())
-    assert document["spec"]["model_name_or_path"] == "m"
+    assert document["spec"]["model_name_or_path"] == document["model_path"] == MODEL
     assert "ts-" not in json.dumps(document), "no key in what a job is given"
     plane.job(task, JobStatus.RUNNING)
     plane.tick()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from given import ROWS
 
 from tunesmith.rows.order import ORDER_FILE, RowOrder
 
@@ -26,7 +27,7 @@ def test_a_step_leads_to_its_rows(plane: Plane, client: TestClient) -> None:
     assert sorted(answers[0]["rows"] + answers[1]["rows"]) == [1, 3, 4, 9]
     assert answers[2]["rows"] == answers[0]["rows"]
     assert answers[0]["steps_per_epoch"] == 2
-    assert answers[0]["file"] == "/t"
+    assert answers[0]["file"] == ROWS
 
 
 @pytest.mark.parametrize("step", ["0", "-1", "x", ""])

@@ -48,7 +48,7 @@ def test_deleting_with_files_takes_what_the_task_wrote_and_nothing_else(
     base, out = tmp_path / "base", tmp_path / "out"
     base.mkdir()
     (base / "model.safetensors").write_text("base")
-    task = plane.running(spec={"model": str(base), "output_dir": str(out)})
+    task = plane.running(spec={"model_name_or_path": str(base), "output_dir": str(out)})
     checkpoint = saved(plane, task, 10)
     for name in ("checkpoint-10", "model"):
         folder(plane, task, str(out / name))

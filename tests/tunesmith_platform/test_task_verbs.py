@@ -8,6 +8,7 @@ import pytest
 from conftest_platform import LOCAL, Plane
 from ended_tasks import SPEC, end, ended, error_of, folder, look_at_little, saved
 from fastapi.testclient import TestClient
+from given import MODEL
 
 from tunesmith.lifecycle import ENDS, Reason, State, may_move
 from tunesmith.views import TaskView
@@ -229,7 +230,7 @@ def test_a_stage_of_a_lora_attaches_the_checkpoint(plane: Plane, client: TestCli
     stage = reply.json()
     place = f"{parent.artifact_uri}/checkpoints/checkpoint-10"
     assert (stage["spec"]["attach_lora_path"], stage["spec"]["attach_lora"]) == (place, True)
-    assert stage["spec"]["model_name_or_path"] == "m", "the same base"
+    assert stage["spec"]["model_name_or_path"] == MODEL, "the same base"
     assert (stage["spec"]["train_file"], stage["spec"]["learning_rate"]) == ("/more", 1e-5)
     assert stage["spec"]["output_dir"] is None
     assert (stage["parent_id"], stage["parent_step"], stage["name"]) == (parent.id, 10, "second")

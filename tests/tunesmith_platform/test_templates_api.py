@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
+from given import FOLDER, LABELS, ROWS, SPEC
 
 from tunesmith.errors import ErrorResponse, InvalidInput
 from tunesmith.schema import rows
@@ -18,7 +19,6 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import check_parameters, chosen
 from tunesmith_platform.templates.builtin import builtins
 
-SPEC = {"model_name_or_path": "m", "train_file": "/t"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,7 +38,9 @@ def test_a_built_in_template_is_what_a_task_takes(client: TestClient, name: str)
     )
     assert template.description
     assert template.description_zh
-    reply = client.post("/v1/tasks", json={"template": name, "spec": SPEC})
+    is_plain = template.parameters.get("training_type") in ("pretrain", "classification")
+    spec = SPEC | {"train_file": LABELS} if is_plain else SPEC
+    reply = client.post("/v1/tasks", json={"template": name, "spec": spec})
     assert reply.status_code == 201, reply.text
     task = reply.json()
     assert task["template"] == name
@@ -93,7 +95,7 @@ def test_what_is_no_parameter_is_refused(
 
 def test_what_only_lacks_data_is_taken(client: TestClient) -> None:
     assert save(client, parameters={"eval_strategy": "steps", "eval_steps": 5}).status_code == 201
-    spec = SPEC | {"eval_file": "/e"}
+    spec = SPEC | {"eval_file": ROWS}
     assert client.post("/v1/tasks", json={"template": "mine", "spec": SPEC}).status_code == 422
     assert client.post("/v1/tasks", json={"template": "mine", "spec": spec}).status_code == 201
 
@@ -152,7 +154,13 @@ def test_a_template_may_hold_the_model_and_the_data(client: TestClient) -> None:
 
 
 def test_a_tasks_parameters_become_a_template(client: TestClient) -> None:
-    spec = SPEC | {"r": 4, "use_lora": True, "max_steps": 5, "output_dir": "/o", "eval_file": "/e"}
+    spec = SPEC | {
+        "r": 4,
+        "use_lora": True,
+        "max_steps": 5,
+        "output_dir": str(FOLDER / "o"),
+        "eval_file": ROWS,
+    }
     task = client.post("/v1/tasks", json={"spec": spec}).json()["id"]
     saved = save(client, from_task=task, parameters={"max_steps": 9}).json()
     assert saved["parameters"] == {"r": 4, "max_steps": 9}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest_platform import Plane, home
+from given import MODEL, ROWS
 from served import served
 
 from tunesmith.client import Client
@@ -61,7 +62,7 @@ def test_a_senseless_call_is_refused(plane: Plane, cli: Callable[..., Any], args
 def test_the_client_says_why_it_may_not(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     with Client() as client:
         client.quota.change("p", enabled=True)
-        new = {"project": "p", "spec": {"model": "m", "train_file": "/t", "max_steps": 4, "save_steps": 2}}
+        new = {"project": "p", "spec": {"model": MODEL, "train_file": ROWS, "max_steps": 4, "save_steps": 2}}
         with pytest.raises(QuotaExceeded) as refused:
             client.create_task(new)
         assert (refused.value.details["needed"], refused.value.details["available"]) == (2, 0)

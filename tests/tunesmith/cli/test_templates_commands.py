@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from conftest_platform import Plane
+from ended_tasks import look_at_little
+from given import MODEL, ROWS
 from served import served
 
 from tunesmith.client import Client
@@ -71,7 +73,7 @@ def test_what_cannot_be_done_is_said_with_the_cure(
 
 def test_a_task_from_a_template_and_back(plane: Plane, cli: Callable[..., Any]) -> None:
     cli("templates", "save", "mine", "--set", "r=8", "--set", "target_modules=q_proj,v_proj")
-    words = ["--model", "m", "--train-file", "/t", "--max-steps", "9", "--detach", "--name", "one"]
+    words = ["--model", MODEL, "--train-file", ROWS, "--max-steps", "9", "--detach", "--name", "one"]
     said = cli("train", "--template", "mine", *words)
     assert said.code == 0, said.err
     task = Client().task("one")
@@ -87,6 +89,7 @@ def test_a_task_from_a_template_and_back(plane: Plane, cli: Callable[..., Any]) 
 
 
 def test_clone_diff_continue_and_a_new_stage(plane: Plane, cli: Callable[..., Any]) -> None:
+    look_at_little(plane)  # the checkpoint that a stage starts from is not there
     one = plane.running(name="one")
     cloned = cli("tasks", "clone", "one", "--set", "lora_alpha=64", "--set", "eval_file=null")
     assert cloned.code == 0, cloned.err
