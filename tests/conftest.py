@@ -76,6 +76,12 @@ def shell_proxy() -> Iterator[RecordingProxy]:
         yield proxy
 
 
+@pytest.fixture(scope="session")
+def shell_environment(shell_proxy: RecordingProxy) -> dict[str, str]:
+    """What the shell that starts `live_home` has: a proxy for everything, and keys that are nobody else's business."""
+    return shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
+
+
 @contextlib.contextmanager
 def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) -> Iterator[Home]:
     """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
@@ -92,14 +98,10 @@ def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) 
 
 @pytest.fixture(scope="session")
 def live_home(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, shell_proxy: RecordingProxy
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, shell_environment: dict[str, str]
 ) -> Iterator[Home]:
-    """A platform without warm runners: each task's processes are started for it alone, and may be hurt.
-
-    The shell that starts it names a proxy, and holds keys that are nobody else's business.
-    """
-    environment = shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
-    with platform_up(tmp_path_factory.mktemp("live"), tiny_model, 0, **environment) as home:
+    """A platform without warm runners: each task's processes are started for it alone, and may be hurt."""
+    with platform_up(tmp_path_factory.mktemp("live"), tiny_model, 0, **shell_environment) as home:
         yield home
 
 

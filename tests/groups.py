@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 
 PARTS = {
-    "live": ("live_home", "mlflow"),
+    "warm": ("warm_home",),
+    "live": ("live_home",),
+    "mlflow": ("mlflow",),
     "s3": ("s3_uri",),
     "postgres": ("postgres_server",),
 }
 """The session's fixtures that are worth sharing, by group."""
 TOGETHER = {
+    "warm": (
+        "e2e/test_life_of_a_task.py", "e2e/test_pipeline.py", "e2e/test_prepare.py", "e2e/test_workers.py",
+    ),
     "live": (
-        "e2e/test_life_of_a_task.py", "e2e/test_shell.py", "contract/test_jobs_contract.py",
+        "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "nemesis/test_nemesis.py",
+    ),
+    "mlflow": (
         "contract/test_tracking_contract.py", "contract/test_mirror_contract.py",
         "contract/test_mlflow_guard_contract.py",
-        "e2e/test_prepare.py", "e2e/test_pipeline.py", "e2e/test_warm_runner.py", "e2e/test_workers.py",
     ),
     "s3": (
         "contract/test_storage_contract.py", "tunesmith_jobs/test_activities.py", "tunesmith_jobs/test_stopping.py",
@@ -35,7 +41,7 @@ TOGETHER = {
     ),
 }  # fmt: skip
 """Their modules: what is asked for by name while a test runs cannot be seen before."""
-FIRST = ("live", "nemesis/", "tunesmith_jobs/", "s3", "postgres")
+FIRST = ("warm", "live", "tunesmith_jobs/", "s3", "mlflow", "postgres")
 """What takes longest: two workers then end together."""
 _GROUPS = {module: group for group, modules in TOGETHER.items() for module in modules}
 

@@ -9,13 +9,22 @@ from collections.abc import Callable
 import pytest
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30, what: str = "the condition") -> None:
-    """Wait for a condition instead of sleeping."""
+def wait_until(
+    condition: Callable[[], bool], seconds: float = 30, what: str = "the condition", every: float = 0.05
+) -> None:
+    """Wait for a condition instead of sleeping.
+
+    Args:
+        condition: Says whether it is over.
+        seconds: How long it may take.
+        what: In words, for the failure.
+        every: Seconds between two looks: more for one that costs.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"{what} did not come true within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +9,6 @@ import pytest
 from mlflow_server import MlflowServer, Proxy
 
 from tunesmith.errors import Unavailable
-from tunesmith.home import Home
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Point, Run, RunGone, Tracking
 from tunesmith_platform.testing.fakes import FakeTracking
@@ -116,11 +114,3 @@ def test_a_server_that_is_away_is_unavailable() -> None:
         MlflowTracking("http://127.0.0.1:9").ensure_run("p", "task-1", "n", STARTED)
     with pytest.raises(Unavailable):
         MlflowTracking("http://127.0.0.1:9").version()
-
-
-@pytest.mark.slow
-def test_a_runs_artifacts_are_a_plain_folder(live_home: Home) -> None:
-    """Training writes there itself: no proxy stands between."""
-    tracking = MlflowTracking(live_home.connection().mlflow_url or "", live_home.mlflow_token_file)
-    run = tracking.ensure_run("plain", "task-plain", "n", STARTED)
-    assert Path(run.artifact_uri).is_relative_to(live_home.files)

@@ -2,13 +2,11 @@
 model is evaluated (asking and packaging go the same way; `test_model_tasks` does their work)."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
+from live_platform import Platform
+from short_tasks import wait_warm
 
-from tunesmith.client import Client
-from tunesmith.home import Home
 from tunesmith.lifecycle import State
 
 PIPELINE = """
@@ -53,14 +51,11 @@ workflows:
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_a_pipeline_runs_from_rows_to_an_evaluated_model(
-    live_home: Home, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(os.environ, "TUNESMITH_HOME", str(live_home.root))
-    client = Client()
-    rows = live_home.root.parent / "questions.json"
+def test_a_pipeline_runs_from_rows_to_an_evaluated_model(warm: Platform) -> None:
+    client, rows = warm.client, warm.folder / "questions.json"
     rows.write_text(json.dumps([{"question": f"{i}?", "answer": str(i * 10)} for i in range(40)]))
-    document = PIPELINE.format(rows=rows, model=tiny_model)
+    document = PIPELINE.format(rows=rows, model=warm.model)
+    wait_warm(client)
     started = client.pipelines.run({"yaml": document})
     done = client.pipelines.wait(started.id)
     assert done.state is State.COMPLETED, done

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from short_tasks import wait_warm
 
 import tunesmith
 from tunesmith.client import Client
 from tunesmith.errors import QuotaExceeded
+from tunesmith.estimate import EstimateView
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
+from tunesmith.sdk import FinishedTask
 from tunesmith.spec.task import NewTrainTask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def client(live_home: Home) -> Iterator[Client]:
+def client(warm_home: Home) -> Iterator[Client]:
     before = os.environ.get("TUNESMITH_HOME")
-    os.environ["TUNESMITH_HOME"] = str(live_home.root)
+    os.environ["TUNESMITH_HOME"] = str(warm_home.root)
     yield Client()
     if before is None:
         os.environ.pop("TUNESMITH_HOME", None)
@@ -31,9 +34,9 @@ def client(live_home: Home) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def files(live_home: Home) -> dict[str, str]:
+def files(warm_home: Home) -> dict[str, str]:
     """A small file of each kind of row, inside an allowed root."""
-    folder = live_home.root.parent / "prepare"
+    folder = warm_home.root.parent / "prepare"
     folder.mkdir()
     rows: dict[str, list[dict[str, Any]]] = {
         "chat": [
@@ -61,6 +64,7 @@ def spec(tiny_model: Path, train_file: str, **more: Any) -> dict[str, Any]:
 
 
 def run(client: Client, **given: Any) -> tunesmith.views.TaskView:
+    wait_warm(client)
     task = client.create_task(NewTrainTask.model_validate({"spec": given}))
     return client.wait(task.id, timeout=180)
 
@@ -71,14 +75,24 @@ def test_the_environment_is_fit(client: Client) -> None:
     assert {"ray", "mlflow"} <= {check.name for check in found.checks}
 
 
-def test_the_short_path_returns_the_final_checkpoint(
-    client: Client, tiny_model: Path, files: dict[str, str]
-) -> None:
-    """The estimate says beforehand what the run then takes."""
-    parameters = spec(tiny_model, files["chat"], num_train_epochs=2, save_steps=8, eval_steps=10)
+@pytest.fixture(scope="module")
+def short(client: Client, tiny_model: Path, files: dict[str, str]) -> tuple[EstimateView, FinishedTask]:
+    """What was estimated of a run on the short path, and what came of it."""
+    parameters = spec(
+        tiny_model, files["chat"], num_train_epochs=2, save_steps=8, eval_steps=10, learning_rate=1e-2
+    )
     estimate = client.estimate(parameters | {"eval_file": files["chat"], "eval_strategy": "steps"})
     model, train_file = parameters.pop("model_name_or_path"), parameters.pop("train_file")
+    wait_warm(client)
     done = tunesmith.finetune(model, train_file, files["chat"], client=client, progress=False, **parameters)
+    return estimate, done
+
+
+def test_the_short_path_returns_the_final_checkpoint(
+    client: Client, short: tuple[EstimateView, FinishedTask]
+) -> None:
+    """The estimate says beforehand what the run then takes."""
+    estimate, done = short
     assert done.checkpoint is not None
     assert (Path(done.checkpoint) / "adapter_model.safetensors").is_file()
     assert done.metrics["eval_loss"] > 0
@@ -104,9 +118,16 @@ def test_a_measured_estimate_takes_two_real_steps_on_ray(
 @pytest.mark.parametrize(
     ("rows", "more", "metric"),
     [
-        ("text", {"training_type": "pretrain", "max_steps": 6}, "eval_perplexity"),
+        pytest.param(
+            "text", {"training_type": "pretrain", "max_steps": 6}, "eval_perplexity", marks=pytest.mark.long
+        ),
         ("labels", {"training_type": "classification", "max_steps": 6}, "eval_accuracy"),
-        ("chat", {"packing": True, "use_lora": False, "max_steps": 6, "optim": "adafactor"}, "eval_loss"),
+        pytest.param(
+            "chat",
+            {"packing": True, "use_lora": False, "max_steps": 6, "optim": "adafactor"},
+            "eval_loss",
+            marks=pytest.mark.long,
+        ),
         ("chat", {"use_dora": True, "merge_lora_after_training": True, "max_steps": 6}, "eval_loss"),
     ],
     ids=["pretrain", "classification", "packed-full", "dora-merged"],
@@ -121,10 +142,10 @@ def test_every_training_type_runs_to_its_final_model(
 
 
 def test_a_new_stage_starts_from_the_weights_at_step_0(
-    client: Client, tiny_model: Path, files: dict[str, str]
+    client: Client, short: tuple[EstimateView, FinishedTask]
 ) -> None:
-    first = run(client, **spec(tiny_model, files["chat"], max_steps=20, learning_rate=1e-2))
-    assert first.state is State.COMPLETED, first.message
+    first = short[1].task
+    wait_warm(client)
     second = client.wait(client.new_stage(first.id, {"max_steps": 5}).id, timeout=180)
     assert second.state is State.COMPLETED, second.message
     before, after = (client.metrics(task.id).series["loss"] for task in (first, second))
@@ -142,6 +163,7 @@ def test_a_quota_that_runs_out_saves_then_stops_and_goes_on_after_a_grant(
         client.create_task(NewTrainTask.model_validate({"spec": wanted, "project": "small"}))
     assert "8" in refused.value.message
     client.quota.grant(5, "small")
+    wait_warm(client)
     task = client.create_task(
         NewTrainTask.model_validate({"spec": wanted | {"max_steps": 40}, "project": "small"})
     )
@@ -151,6 +173,7 @@ def test_a_quota_that_runs_out_saves_then_stops_and_goes_on_after_a_grant(
     saved = len(client.checkpoints(task.id))
     assert client.quota.show("small").charged == saved
     client.quota.grant(8, "small")
+    wait_warm(client)
     done = client.wait(client.continue_task(task.id).id, timeout=180)
     assert done.state is State.COMPLETED, done.message
     assert {point.step for point in client.metrics(task.id).series["loss"]} == set(range(1, 41))

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_platform import Platform
+from short_tasks import completed, starts_of, wait_warm
 
 from tunesmith.client import Client
-from tunesmith.events import TrainingStarted
-from tunesmith.home import Home
-from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.views import TaskView
 
@@ -19,14 +18,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def client(live_home: Home) -> Client:
-    return Client(home=live_home)
-
-
-@pytest.fixture(scope="module")
-def rows(live_home: Home) -> Path:
+def rows(warm: Platform) -> Path:
     """Dialogues of very different lengths: two workers never have as many trained tokens."""
-    file = live_home.root.parent / "uneven.jsonl"
+    file = warm.folder / "uneven.jsonl"
     with file.open("w") as out:
         for i in range(24):
             out.write(
@@ -35,9 +29,9 @@ def rows(live_home: Home) -> Path:
     return file
 
 
-def trained(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskView:
+def trained(warm: Platform, rows: Path, **spec: Any) -> TaskView:
     base = {
-        "model_name_or_path": str(tiny_model),
+        "model_name_or_path": str(warm.model),
         "train_file": str(rows),
         "max_steps": STEPS,
         "logging_steps": 1,
@@ -47,22 +41,19 @@ def trained(client: Client, tiny_model: Path, rows: Path, **spec: Any) -> TaskVi
         "gradient_checkpointing": False,
         "resources_per_worker": {"CPU": 1},
     }
-    task = client.create_task(NewTrainTask.model_validate({"spec": base | spec}))
-    done = client.wait(task.id, timeout=180)
-    assert done.state is State.COMPLETED, done.message
-    return done
+    return completed(warm.client, warm.client.create_task(NewTrainTask.model_validate({"spec": base | spec})))
 
 
 def facts(client: Client, task: TaskView) -> dict[str, Any]:
-    (started,) = (
-        event.payload for event in client.events(task.id) if isinstance(event.payload, TrainingStarted)
-    )
+    (started,) = starts_of(client, task)
     return started.facts
 
 
-def test_two_workers_train_as_one_and_take_its_tokens(client: Client, tiny_model: Path, rows: Path) -> None:
-    one = trained(client, tiny_model, rows, per_device_train_batch_size=4)
-    two = trained(client, tiny_model, rows, per_device_train_batch_size=2, num_workers=2)
+def test_two_workers_train_as_one_and_take_its_tokens(warm: Platform, rows: Path) -> None:
+    client = warm.client
+    wait_warm(client)
+    one = trained(warm, rows, per_device_train_batch_size=4)
+    two = trained(warm, rows, per_device_train_batch_size=2, num_workers=2)
     assert (facts(client, one)["token_cache"], facts(client, two)["token_cache"]) == ("filled", "used")
     of_one, of_two = (client.metrics(task.id).series for task in (one, two))
     assert [point.step for point in of_two["loss"]] == list(range(1, STEPS + 1)), "each step once"

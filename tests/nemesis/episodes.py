@@ -286,7 +286,7 @@ def _mlflow(world: World, client: Client, done: TaskView, wanted: int) -> list[t
         return len({step for step, _ in found}) >= wanted
 
     with contextlib.suppress(BaseException):
-        wait_until(has_all, _MIRROR_SECONDS, "the mirror")
+        wait_until(has_all, _MIRROR_SECONDS, "the mirror", every=0.5)
     return found
 
 

@@ -1,20 +1,24 @@
 """Two seeds of what `make nemesis` does at length: parts are killed, the database is locked, and no promise breaks."""
 
-from collections.abc import Iterator
-
 import pytest
 from nemesis import episodes, plan
 from nemesis.checker import Reference
 from nemesis.run import UNDISTURBED, undisturbed
 from nemesis.world import World
 
+from tunesmith.home import Home
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with World(tmp_path_factory.mktemp("nemesis")).up() as world:
-        yield world
+def world(live_home: Home, shell_environment: dict[str, str]) -> World:
+    """The platform of the other tests that hurt one: a start takes as long as a seed."""
+    root = live_home.root.parent / "nemesis"
+    root.mkdir()
+    world = World(root, home=live_home, shell=shell_environment)
+    world.prepare()
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,10 @@ def reference(world: World) -> Reference:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_promise_breaks(world: World, reference: Reference, seed: int) -> None:
-    result, seen = episodes.run(world, plan.episode(seed), reference)
+    try:
+        result, seen = episodes.run(world, plan.episode(seed), reference)
+    finally:
+        episodes.stop_all(world)
     assert result.broken + episodes.clear(world, seen.task.id, seed) == []
     assert len(result.hit) == plan.CELLS_A_SEED, result.missed
 

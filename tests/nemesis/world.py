@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -51,21 +52,34 @@ class World:
         root: An empty folder; the state folder is a file system of its own below it, where that may be mounted.
         warm: Whether a warm runner waits.
         s3: The server that is the storage; a folder when not given.
+        home: Of a platform that somebody else started, and ends; its disk cannot be filled.
+        shell: What the shell that starts the platform has besides.
     """
 
-    def __init__(self, root: Path, *, warm: bool = False, s3: S3Server | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        warm: bool = False,
+        s3: S3Server | None = None,
+        home: Home | None = None,
+        shell: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.root = root
         self.disk = root / "disk"
-        self.home = Home(self.disk / "home")
+        self.home = home or Home(self.disk / "home")
         self.is_mounted = False
         self._environment = {
             **os.environ,
+            **shell,
             "TUNESMITH_HOME": str(self.home.root),
             "TUNESMITH_WARM_RUNNERS": "1" if warm else "0",
         }
         self._s3 = s3
         if s3 is not None:
             self._environment |= s3.environment | {"TUNESMITH_STORAGE_URI": f"{s3.uri}/{root.name}"}
+        self._read: dict[Path, tuple[int, list[dict[str, Any]]]] = {}
+        """Of each spool, what it held when it was read last, and how many bytes that was."""
         self._healers: list[threading.Thread] = []
         self.suspended: list[tuple[dt.datetime, dt.datetime]] = []
         """When workers were held still, from and to."""
@@ -79,9 +93,7 @@ class World:
             ["mount", "-t", "tmpfs", "-o", size, "tmpfs", self.disk], capture_output=True, check=False
         )
         self.is_mounted = mounted.returncode == 0
-        self.model = make_tiny_model(self.root / "model")
-        self.rows = write_dialogues(self.root / "rows.jsonl")
-        self.eval_rows = write_dialogues(self.root / "eval.jsonl", count=12)
+        self.prepare()
         try:
             self.start()
             yield self
@@ -89,6 +101,12 @@ class World:
             subprocess.run([_TUNESMITH, "down"], env=self._environment, check=False, timeout=120)
             if self.is_mounted:
                 subprocess.run(["umount", "-l", self.disk], check=False)
+
+    def prepare(self) -> None:
+        """Make what its tasks are given."""
+        self.model = make_tiny_model(self.root / "model")
+        self.rows = write_dialogues(self.root / "rows.jsonl")
+        self.eval_rows = write_dialogues(self.root / "eval.jsonl", count=12)
 
     def start(self) -> None:
         """`tunesmith up`, as a user does who finds it dead."""
@@ -111,12 +129,10 @@ class World:
         """What each attempt's job wrote down, by attempt."""
         found = {}
         for file in sorted((self.home.work / task_id).glob("spool-*.jsonl")):
-            lines = file.read_bytes().splitlines()
-            events = []
-            for line in lines:
-                with contextlib.suppress(ValueError):  # the last one may be cut off
-                    events.append(json.loads(line))
-            found[int(file.stem.removeprefix("spool-"))] = events
+            size = file.stat().st_size
+            if self._read.get(file, (-1, []))[0] != size:  # this is asked a hundred times a second
+                self._read[file] = (size, _events_of(file))
+            found[int(file.stem.removeprefix("spool-"))] = self._read[file][1]
         return found
 
     def wait_phase(
@@ -341,7 +357,15 @@ class World:
 
     def await_well(self, seconds: float = 90) -> None:
         """Wait until all is well again."""
-        wait_until(self.is_well, seconds, "the platform's return")
+        wait_until(self.is_well, seconds, "the platform's return", every=0.25)
+
+
+def _events_of(spool: Path) -> list[dict[str, Any]]:
+    events = []
+    for line in spool.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):  # the last one may be cut off
+            events.append(json.loads(line))
+    return events
 
 
 def processes_of(task_id: str, *, by_name: bool = True) -> list[psutil.Process]:

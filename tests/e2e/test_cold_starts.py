@@ -1,0 +1,94 @@
+"""Workers that Ray Train starts for a task alone, on the real platform: stopped, told to leave, frozen, killed."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from live_platform import Platform
+from short_tasks import (
+    ENDLESS,
+    STEPS,
+    completed,
+    job_processes,
+    starts_of,
+    trainer_of,
+    wait_saved,
+    wait_step,
+)
+from waiting import wait_until
+
+from tunesmith.artifacts import faults_of
+from tunesmith.lifecycle import Reason, State
+from tunesmith_platform.embedded.processes import ours
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("moment", ["pending", "starting", "training"])
+def test_a_stop_leaves_no_process_and_saves_what_was_trained(cold: Platform, moment: str) -> None:
+    client, task = cold.client, cold.submit(max_steps=ENDLESS, save_steps=1000)
+    if moment == "starting":
+        wait_until(lambda: bool(job_processes(task.id)), 240, "the driver", every=0.2)
+    if moment == "training":
+        wait_step(client, task, 2)
+    client.stop_task(task.id)
+    stopped = client.wait(task.id, timeout=90)
+    assert stopped.state is State.STOPPED, stopped.message
+    assert job_processes(task.id) == []
+    if moment == "training":
+        assert stopped.reason is Reason.STOPPED_BY_USER
+        (checkpoint,) = client.checkpoints(task.id)
+        assert checkpoint.step >= 2
+        assert (Path(checkpoint.uri) / "optimizer.safetensors").is_file()
+        assert not faults_of(Path(checkpoint.uri))
+
+
+def test_a_stop_ends_a_frozen_worker_before_it_is_shown(cold: Platform) -> None:
+    """A stopped process hears of nothing, and Ray calls its actor dead all the same."""
+    client, task = cold.client, cold.submit(max_steps=ENDLESS, save_steps=1000)
+    wait_step(client, task, 2)
+    trainer = trainer_of(task.id)
+    trainer.suspend()
+    client.stop_task(task.id)
+    stopped = client.wait(task.id, timeout=90)
+    assert not trainer.is_running()
+    assert stopped.state is State.STOPPED, stopped.message
+    assert job_processes(task.id) == []
+
+
+def test_a_worker_that_is_told_to_leave_saves_and_its_task_goes_on_elsewhere(cold: Platform) -> None:
+    """SIGTERM, as a machine says that it is reclaimed: no step is lost that has no checkpoint yet."""
+    client, task = cold.client, cold.submit(save_steps=STEPS)
+    wait_step(client, task, 20)
+    trainer_of(task.id).terminate()
+    done = completed(client, task)
+    assert done.attempt == 2, "its attempt ended; another one took over"
+    assert starts_of(client, task)[1].step >= 20, "it resumed at the step that it was told at"
+    assert cold.losses(task) == cold.expected
+
+
+def test_up_after_everything_was_killed_takes_the_task_up_again(
+    cold: Platform, shell_environment: dict[str, str]
+) -> None:
+    """As after a power cut: no part had a moment to say goodbye. The last test here: all parts are new after it."""
+    client, task = cold.client, cold.submit()
+    wait_saved(client, task)
+    for process in ours(cold.home):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    wait_until(lambda: ours(cold.home) == [], 20, "the death of all")
+    environment = os.environ | shell_environment | {"TUNESMITH_HOME": str(cold.home.root), "COLUMNS": "200"}
+    up = subprocess.run(
+        [Path(sys.executable).parent / "tunesmith", "up"],
+        env=environment | {"TUNESMITH_WARM_RUNNERS": "0"},
+        capture_output=True, text=True, check=True, timeout=180,
+    )  # fmt: skip
+    assert task.id in up.stdout + up.stderr, "it tells which tasks it takes up"
+    done = completed(client, task)
+    assert done.attempt == 2
+    assert cold.losses(task) == cold.expected
+    assert starts_of(client, task)[-1].step >= 25, "it resumed, it did not begin again"
