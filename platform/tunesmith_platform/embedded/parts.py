@@ -164,6 +164,8 @@ def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
             "DASHBOARD_METRIC_PORT": str(ports["ray_dashboard_metrics"]),
             "AUTOSCALER_METRIC_PORT": str(ports["ray_autoscaler_metrics"]),
             "RAY_TRAIN_V2_ENABLED": "1",
+            # Nobody announces to a cluster of one node that it goes away: a process less in every start.
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             "RAY_DISABLE_IMPORT_WARNING": "1",
             "TOKENIZERS_PARALLELISM": "false",
         },

@@ -104,6 +104,9 @@ def test_every_part_listens_on_loopback_alone(state: Home, monkeypatch: pytest.M
     ray, mlflow, api = parts(state, choose_ports({}), 2)
     assert "--node-ip-address=127.0.0.1" in ray.command
     assert ray.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert ray.environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0", (
+        "a process that has nothing to watch"
+    )
     assert mlflow.command[mlflow.command.index("--host") + 1] == "127.0.0.1"
     for part in (ray, mlflow, api):
         given = environment(state, part)
