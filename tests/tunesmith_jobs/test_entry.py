@@ -1,15 +1,15 @@
-"""A whole job on a local Ray against a stand-in for the control plane, its worker killed on the way."""
+"""Whole jobs on one local Ray against a stand-in for the control plane, their workers killed on the way."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import psutil
 import pytest
 import training_run as tr
@@ -19,6 +19,60 @@ from tunesmith.artifacts import faults_of
 from tunesmith.lifecycle import State
 
 pytestmark = pytest.mark.slow
+_RAY = """
+import sys, ray
+for left in (2, 1, 0):
+    try:
+        found = ray.init(include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+        break
+    except Exception:  # Ray gives itself 30 s to start, and a machine may be busy
+        ray.shutdown()
+        if not left:
+            raise
+print(found.address_info["address"], flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_environment() -> Iterator[dict[str, str]]:
+    """One Ray for all: to start one takes as long as many a job."""
+    environment = {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "/tmp",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # as on a platform
+    }  # fmt: skip
+    plain = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _RAY],
+        env=plain | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as ray:  # it ends when nothing more can come from us
+        assert ray.stdout is not None
+        address = ray.stdout.readline().strip()
+        assert address, "Ray did not start"
+        yield environment | {"RAY_ADDRESS": address}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Callable[[Path, int], dict[int, float]]:
+    """The losses of a job's training without Ray, on so many threads."""
+    known: dict[int, dict[int, float]] = {}
+
+    def losses(job: Path, threads: int) -> dict[int, float]:
+        if threads not in known:
+            folder = tmp_path_factory.mktemp("alone")
+            given = json.loads((job / "job.json").read_text())["spec"]
+            given |= {"folder": str(folder), "model": str(model), "rows": given.pop("train_file")}
+            given.pop("model_name_or_path")
+            said = folder / "said"
+            assert forked.run(tr.main, given, said=said, threads=threads) == 0, said.read_text()[-3000:]
+            known[threads] = tr.losses(folder)
+        return known[threads]
+
+    return losses
 
 
 @pytest.fixture
@@ -28,41 +82,42 @@ def plane() -> Iterator[FakeControlPlane]:
     server.close()
 
 
+@pytest.fixture
 def start(
-    folder: Path,
-    plane: FakeControlPlane,
-    model: Path,
-    patience: dict[str, float] | None = None,
-    **more: Any,
-) -> subprocess.Popen[bytes]:
-    """Start the driver; it starts a Ray of its own."""
-    rows = tr.write_rows(folder / "train.jsonl", 24)
-    spec = {
-        "model_name_or_path": str(model), "train_file": str(rows), "max_steps": 300, "logging_steps": 1,
-        "save_steps": 5, "lora_dropout": 0.1, "learning_rate": 1e-2, "gradient_checkpointing": False,
-        "target_modules": ["all-linear"], "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
-        "precision": "fp32",
-    } | more  # fmt: skip
-    places = {"model_path": str(model), "train_path": str(rows)}
-    document = make_document(folder, plane.url, spec=spec, **places, **(patience or {}))
-    (folder / "job.json").write_text(document.model_dump_json())
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_TMPDIR": "/tmp",
-    }
-    environment.pop("RAY_ADDRESS", None)
-    with (folder / "driver.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tunesmith_jobs.entry", str(folder / "job.json")],
-            env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
-        )  # fmt: skip
+    tmp_path: Path, plane: FakeControlPlane, model: Path, ray_environment: dict[str, str]
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a job's driver; it is ended at last, and Ray ends its workers."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(patience: dict[str, float] | None = None, **more: Any) -> subprocess.Popen[bytes]:
+        rows = tr.write_rows(tmp_path / "train.jsonl", 24)
+        spec = {
+            "model_name_or_path": str(model), "train_file": str(rows), "max_steps": 300, "logging_steps": 1,
+            "save_steps": 5, "lora_dropout": 0.1, "learning_rate": 1e-2, "gradient_checkpointing": False,
+            "target_modules": ["all-linear"], "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2,
+            "precision": "fp32",
+        } | more  # fmt: skip
+        places = {"model_path": str(model), "train_path": str(rows)}
+        document = make_document(tmp_path, plane.url, spec=spec, **places, **(patience or {}))
+        (tmp_path / "job.json").write_text(document.model_dump_json())
+        with (tmp_path / "driver.log").open("wb") as log:
+            driver = subprocess.Popen(
+                [sys.executable, "-m", "tunesmith_jobs.entry", str(tmp_path / "job.json")],
+                env=os.environ | ray_environment, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path,
+            )  # fmt: skip
+        started.append(driver)
+        return driver
+
+    yield start
+    for driver in started:
+        driver.kill()
+        driver.wait(30)
 
 
 def wait_until(condition: Any, driver: subprocess.Popen[bytes], seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert driver.poll() is None, f"the driver left with {driver.returncode}"
+        assert driver.poll() is None or condition(), f"the driver left with {driver.returncode}"
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.05)
 
@@ -71,9 +126,11 @@ def of_kind(plane: FakeControlPlane, kind: str) -> list[dict[str, Any]]:
     return [e["payload"] for e in list(plane.events.get(1, [])) if e["payload"]["kind"] == kind]
 
 
-def worker_of(driver: subprocess.Popen[bytes], work_dir: Path) -> psutil.Process:
+def worker_of(work_dir: Path) -> psutil.Process:
     """The process that holds the spool open."""
-    for process in psutil.Process(driver.pid).children(recursive=True):
+    for process in psutil.process_iter(["cmdline"]):
+        if not " ".join(process.info["cmdline"] or ()).startswith("ray::"):
+            continue
         try:
             if any(f.path == str(work_dir / "spool-1.jsonl") for f in process.open_files()):
                 return process
@@ -87,40 +144,26 @@ def is_frozen(workers: list[dict[str, Any]]) -> bool:
     return [one["worker"] for one in workers if "stopped by a signal" in one["message"]] == [0]
 
 
-def leave(driver: subprocess.Popen[bytes]) -> None:
-    family = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
-    if driver.poll() is None:
-        driver.kill()
-    driver.wait(30)
-    for process in family:
-        if process.is_running():
-            process.kill()
-
-
-@pytest.mark.parametrize("hit", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
-    tmp_path: Path, plane: FakeControlPlane, model: Path, hit: signal.Signals
+    tmp_path: Path,
+    plane: FakeControlPlane,
+    start: Callable[..., subprocess.Popen[bytes]],
+    alone: Callable[[Path, int], dict[int, float]],
 ) -> None:
-    """One that is frozen is reported and ended by the driver: Ray waits ten minutes for it."""
-    patience = {"silent_seconds": 3.0, "stuck_seconds": 6.0} if hit == signal.SIGSTOP else None
-    driver = start(tmp_path, plane, model, patience, max_steps=40)
-    try:
-        wait_until(lambda: len(of_kind(plane, "checkpoint")) >= 2, driver)
-        worker = worker_of(driver, tmp_path / "work")
-        worker.send_signal(hit)
-        if hit == signal.SIGSTOP:
-            # On a machine that has no time for it a sound one may be silent for a moment too.
-            wait_until(lambda: any(map(is_frozen, plane.silent)), driver, 60)
-            assert worker.is_running()
-        assert driver.wait(200) == 0, (tmp_path / "driver.log").read_text()[-3000:]
-        assert not worker.is_running()
-    finally:
-        leave(driver)
-    if hit == signal.SIGSTOP:
-        assert plane.silent[-1] == []
-        assert "worker_ended" in [warning["code"] for warning in of_kind(plane, "warning")]
-        (stack,) = [line["message"] for line in of_kind(plane, "log") if "Its stack:" in line["message"]]
-        assert "_train_on (tunesmith_jobs/train/core.py" in stack, "whatever it did just then"
+    """It is frozen: the driver reports and kills it, as Ray waits ten minutes for it; then all is as after any kill."""
+    driver = start({"silent_seconds": 3.0, "stuck_seconds": 6.0}, max_steps=40)
+    wait_until(lambda: len(of_kind(plane, "checkpoint")) >= 2, driver)
+    worker = worker_of(tmp_path / "work")
+    worker.suspend()
+    # On a machine that has no time for it a sound one may be silent for a moment too.
+    wait_until(lambda: any(map(is_frozen, plane.silent)), driver, 60)
+    assert worker.is_running()
+    assert driver.wait(200) == 0, (tmp_path / "driver.log").read_text()[-3000:]
+    assert not worker.is_running()
+    assert plane.silent[-1] == []
+    assert "worker_ended" in [warning["code"] for warning in of_kind(plane, "warning")]
+    (stack,) = [line["message"] for line in of_kind(plane, "log") if "Its stack:" in line["message"]]
+    assert "_train_on (tunesmith_jobs/train/core.py" in stack, "whatever it did just then"
     finished = of_kind(plane, "finished")
     assert [(f["outcome"], f["reason"]) for f in finished] == [("completed", "completed")]
     assert not faults_of(Path(finished[0]["model_uri"]))
@@ -131,65 +174,40 @@ def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
     phases = {p["phase"] for p in of_kind(plane, "phase")}
     assert phases == {"job", "imports", "data", "weights", "step"}
     curve = {m["step"]: m["values"]["loss"] for m in of_kind(plane, "metrics")}
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    given = json.loads((tmp_path / "job.json").read_text())["spec"]
-    given |= {"folder": str(alone), "model": str(model), "rows": given.pop("train_file")}
-    given.pop("model_name_or_path")
-    threads = str(starts[0]["facts"]["threads"])
-    subprocess.run(
-        [sys.executable, str(Path(tr.__file__)), json.dumps(given)],
-        env=os.environ | {"OMP_NUM_THREADS": threads}, check=True, capture_output=True,
-    )  # fmt: skip
-    assert curve == tr.losses(alone)
+    assert curve == alone(tmp_path, starts[0]["facts"]["threads"])
 
 
-@pytest.mark.parametrize("by_user", [True, False], ids=["user", "sigterm"])
-def test_a_stop_leaves_a_checkpoint(
-    tmp_path: Path, plane: FakeControlPlane, model: Path, by_user: bool
+def test_a_driver_that_is_told_to_leave_leaves_a_checkpoint(
+    plane: FakeControlPlane, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    """The user's, and that of a machine which tells the driver alone to leave."""
-    driver = start(tmp_path, plane, model, max_steps=5000, save_steps=1000)
-    try:
-        wait_until(lambda: len(of_kind(plane, "metrics")) >= 3, driver)
-        if by_user:
-            plane.desired = "stop"
-        else:
-            driver.terminate()
-        asked = time.monotonic()
-        wait_until(lambda: of_kind(plane, "finished"), driver, 20)
-        assert time.monotonic() - asked < 10
-        assert driver.wait(30) == 0
-    finally:
-        leave(driver)
+    """SIGTERM reaches the driver alone, as on a machine that goes down. A user's stop is seen end to end."""
+    driver = start(max_steps=5000, save_steps=1000)
+    wait_until(lambda: len(of_kind(plane, "metrics")) >= 3, driver)
+    driver.terminate()
+    assert driver.wait(60) == 0
     last = of_kind(plane, "finished")[-1]
     assert last["outcome"] == State.STOPPED
     saved = of_kind(plane, "checkpoint")
-    assert len(saved) == 1
+    assert [one["step"] for one in saved] == [of_kind(plane, "metrics")[-1]["step"]]
     assert not faults_of(Path(saved[0]["uri"]))
 
 
 def test_a_stop_before_the_first_step_ends_quickly(
-    tmp_path: Path, plane: FakeControlPlane, model: Path
+    plane: FakeControlPlane, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     plane.desired = "stop"
-    driver = start(tmp_path, plane, model)
-    try:
-        assert driver.wait(60) == 0
-    finally:
-        leave(driver)
+    assert start().wait(60) == 0
     assert of_kind(plane, "finished")[0]["reason"] == "stopped_by_user"
     assert not of_kind(plane, "training_started")
 
 
-def test_a_superseded_job_leaves_without_a_word(tmp_path: Path, plane: FakeControlPlane, model: Path) -> None:
-    driver = start(tmp_path, plane, model, max_steps=5000, save_steps=1000)
-    try:
-        wait_until(lambda: len(of_kind(plane, "metrics")) >= 3, driver)
-        plane.stale = True
-        assert driver.wait(60) == 1
-    finally:
-        leave(driver)
+def test_a_superseded_job_leaves_without_a_word(
+    tmp_path: Path, plane: FakeControlPlane, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    driver = start(max_steps=5000, save_steps=1000)
+    wait_until(lambda: len(of_kind(plane, "metrics")) >= 3, driver)
+    plane.stale = True
+    assert driver.wait(60) == 1
     assert not of_kind(plane, "finished")
     assert not [path for path in (tmp_path / "artifacts").glob("*") if path.is_dir()], (
         "no checkpoint, no model"
