@@ -333,7 +333,13 @@ def test_a_start_writes_nothing_to_a_database_that_is_up_to_date(plane: Plane) -
 
 def test_an_error_of_the_database_tells_nothing_of_what_was_stored(plane: Plane, client: TestClient) -> None:
     """It goes into the log."""
-    row = {"id": "hook-a", "url": "https://there/?key=canary", "events": [], "by": "ann", "created_at": TIME}
+    row = {
+        "id": "hook-a",
+        "url": "https://there/?key=canary",
+        "events": [],
+        **LOCAL.stamp(),
+        "created_at": TIME,
+    }
     with pytest.raises(Raced) as caught, plane.services.database.write() as session:
         session.execute(insert(WebhookRow), [row, row])
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"

@@ -15,6 +15,7 @@ from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.mirror import service
+from tunesmith_platform.scope import Scope
 
 
 def measured(plane: Plane, task: TaskView, *steps: int) -> None:
@@ -205,9 +206,9 @@ def test_a_long_log_is_searched_only_for_what_was_measured_again(
     searched: list[set[int]] = []
     metrics_at = events.metrics_at
 
-    def note(session: Session, task_id: str, steps: set[int], before: int) -> Any:
+    def note(session: Session, scope: Scope, task_id: str, steps: set[int], before: int) -> Any:
         searched.append(set(steps))
-        return metrics_at(session, task_id, steps, before)
+        return metrics_at(session, scope, task_id, steps, before)
 
     monkeypatch.setattr(events, "metrics_at", note)
     task = plane.running()

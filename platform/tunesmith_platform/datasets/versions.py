@@ -11,6 +11,7 @@ from tunesmith.dataset_views import DatasetView, VersionView
 from tunesmith.errors import Conflict
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.datasets import repository
+from tunesmith_platform.db.scoping import sees
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
 from tunesmith_platform.scope import Scope
 
@@ -38,12 +39,12 @@ def enter(session: Session, scope: Scope, name: str, kept: Kept) -> tuple[Datase
         Conflict: The name is another user's.
     """
     moment = now()
-    row = repository.by_name(session, scope, name)
+    row = repository.by_name(session, scope.everything(), name)
+    if row is not None and not sees(session, scope, row):
+        raise Conflict(
+            f"Another user has a data set named `{name}`.", hint="Choose another name: `--name NAME`."
+        )
     if row is None:
-        if repository.by_name(session, scope.everything(), name) is not None:
-            raise Conflict(
-                f"Another user has a data set named `{name}`.", hint="Choose another name: `--name NAME`."
-            )
         row = DatasetRow(
             **scope.stamp(),
             id=new_id("dataset"),

@@ -27,6 +27,7 @@ from tunesmith.model_views import ModelState, ModelUse, ModelView
 from tunesmith.spec.given import Given
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
+from tunesmith_platform.db.scoping import sees
 from tunesmith_platform.db.tables import ModelRow
 from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
@@ -295,8 +296,8 @@ class ModelService:
         of_hub = hub_id(folder) or from_hub
 
         def store(session: Session) -> tuple[ModelRow, bool]:
-            row = repository.by_path(session, scope, str(folder))
-            if row is None and repository.by_path(session, scope.everything(), str(folder)) is not None:
+            row = repository.by_path(session, scope.everything(), str(folder))
+            if row is not None and not sees(session, scope, row):
                 raise Conflict(
                     f"`{folder}` is registered by another user.",
                     hint="Ask an administrator to share the model.",

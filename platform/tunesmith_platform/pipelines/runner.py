@@ -156,7 +156,7 @@ class PipelineRunner(Loop):
         try:
             kind = self._services.kinds.of(row.kind)
             if row.task_id is not None and _goes_on(row):
-                self._carry_on_task(scope, row)
+                self._carry_on_task(row, scope)
                 return False
             outputs = {"jobs": {name: {"output": other.output} for name, other in by_name.items()}}
             step.parameters = resolve(step.parameters, outputs)
@@ -220,7 +220,7 @@ class PipelineRunner(Loop):
         )
         self._begin(row, key, attempt=number, task_id=task.id, message=task.message)
 
-    def _carry_on_task(self, scope: Scope, row: PipelineStepRow) -> None:
+    def _carry_on_task(self, row: PipelineStepRow, scope: Scope) -> None:
         """Continue the task of a step that failed, from its last checkpoint."""
         task = self._services.tasks.get(scope, str(row.task_id))
         if task.state in (State.FAILED, State.STOPPED):
