@@ -25,6 +25,7 @@ from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.runners.pool import RunnerPool
+from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -318,7 +319,8 @@ def test_one_poisoned_item_keeps_no_loop_from_the_others(
     loop, owner, method, ids, id_of = case(plane)
     served: list[Any] = []
 
-    def work(item: Any, *_: object) -> bool:
+    def work(*given: Any) -> bool:
+        item = next(one for one in given if not isinstance(one, Scope))
         if id_of(item) == ids[0]:
             raise poison
         served.append(id_of(item))
