@@ -54,6 +54,7 @@ def plane(home: Home, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def mirror_of(plane: Plane, proxy: Proxy, **options: Any) -> Mirror:
     tracking = MlflowTracking(proxy.url, proxy.token_file, **options)
+    plane.mirror.end()  # the one before it: the platform was started again
     return Mirror(plane.services.database, tracking, plane.services.hub, "http://tunesmith.example:8265")
 
 
