@@ -188,7 +188,7 @@ def rows_of(who: str, number: int) -> list[Base]:
         t.DatasetVersionRow(
             dataset_id=f"data-{who}",
             number=1,
-            sha256="0",
+            sha256=f"sum-{who}",
             bytes=1,
             file_name="f",
             path=f"/d/{who}",
@@ -309,6 +309,7 @@ def arguments(who: str) -> dict[str, Any]:
     }
     of_one: dict[str, dict[str, Any]] = {
         "checkpoints.put": {"row": t.CheckpointRow},
+        "datasets.is_copied": {"sha256": f"sum-{who}", "file_name": "f"},
         "datasets.live_task_reading": {"path": f"/d/{who}"},
         "datasets.require_version": {"row": t.DatasetRow, "number": 1},
         "events.append_own": {"payload": {"kind": "log", "message": "m"}},

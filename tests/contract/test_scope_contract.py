@@ -35,6 +35,7 @@ from tunesmith_platform.scope import INSTALLATION, Scope
 
 PACKAGE = Path(tunesmith_platform.__file__).parent
 LOOKS_AT_ALL = {
+    "datasets.is_copied": "Bytes that anybody has in our storage are kept.",
     "datasets.is_shared": "Bytes that another's version has too are not removed.",
     "datasets.live_task_reading": "A file that anybody reads is not removed.",
     "models.free_name": "Names of models are unique in the installation.",
