@@ -87,10 +87,11 @@ def test_rank_stabilised_lora_scales_by_the_root(model: Path) -> None:
 def test_auto_takes_all_linear_layers_where_there_are_none_of_the_seven() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from tunesmith_jobs.models.adapters import add_lora
+    from tunesmith_jobs.models.adapters import add_lora, linear_names
 
     other = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=8, n_layer=1, n_head=2, n_positions=16))
-    tuned = add_lora(other, TrainSpec.read({"model": "m", "train_file": "/t", "target_modules": "auto"}))
+    spec = TrainSpec.read({"model": "m", "train_file": "/t", "target_modules": "auto"})
+    tuned = add_lora(other, spec, linear_names(other))
     assert facts_of(tuned)["lora_targets"] == ["c_attn", "c_fc", "c_proj"]
 
 

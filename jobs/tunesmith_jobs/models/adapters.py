@@ -4,6 +4,7 @@ Knows peft; knows nothing of rows, steps or checkpoints.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ def task_type(spec: TrainSpec) -> str:
     return _TASK_TYPES.get(spec.training_type, "CAUSAL_LM")
 
 
-def add_lora(model: Any, spec: TrainSpec) -> Any:
+def add_lora(model: Any, spec: TrainSpec, layers: Sequence[str]) -> Any:
     """The model with its base frozen and a new LoRA, or with the adapter that is trained on.
+
+    Args:
+        model: The base model.
+        spec: The parameters.
+        layers: Names of the linear layers by the model's files. A loaded mixture of experts has others: its experts'
+            matrices are one tensor a layer, which peft finds by the names in the files.
 
     Raises:
         InvalidInput: The LoRA does not fit this model, or its file cannot be read.
@@ -35,7 +42,7 @@ def add_lora(model: Any, spec: TrainSpec) -> Any:
     values = (
         read_lora_file(Path(spec.peft_config_path))
         if spec.peft_config_path
-        else _from_parameters(model, spec)
+        else _from_parameters(spec, layers)
     )
     try:
         return get_peft_model(model, LoraConfig(**values, task_type=task_type(spec)))
@@ -105,8 +112,8 @@ def _does_not_fit(folder: Path, why: str) -> InvalidInput:
     )
 
 
-def _from_parameters(model: Any, spec: TrainSpec) -> dict[str, Any]:
-    targets = chosen_targets(spec.target_modules, linear_names(model))
+def _from_parameters(spec: TrainSpec, layers: Sequence[str]) -> dict[str, Any]:
+    targets = chosen_targets(spec.target_modules, layers)
     return {
         "r": spec.r,
         "lora_alpha": spec.lora_alpha,

@@ -11,11 +11,11 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import TOKENIZER_FILES, is_plain_file
+from tunesmith.model_folder import TOKENIZER_FILES, check_model_folder, is_plain_file
 from tunesmith.rows.chat.template import TEMPLATE_FILE
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.failures import reason_of
-from tunesmith_jobs.models.adapters import add_lora
+from tunesmith_jobs.models.adapters import add_lora, linear_names
 from tunesmith_jobs.models.precision import Choice
 from tunesmith_jobs.models.reading import load_model
 
@@ -54,11 +54,19 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
         _keep_differentiable(model)
         # The Trainer turns gradient checkpointing on, without reentry: it needs no help here.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    tuned = add_lora(model, spec)
+    tuned = add_lora(model, spec, _layers_in_files(path, model))
     for parameter in tuned.parameters():
         if parameter.requires_grad:  # a trained bias or head: peft leaves it as the base has it
             parameter.data = parameter.data.to(torch.float32)
     return tuned
+
+
+def _layers_in_files(path: Path, model: Any) -> Sequence[str]:
+    """The names of the linear layers by the files, as who looks before the start sees them."""
+    try:
+        return check_model_folder(path).linear_modules
+    except InvalidModel:  # a folder that transformers loads all the same
+        return linear_names(model)
 
 
 def load_base(path: Path, labels: Sequence[str] | None, options: dict[str, Any]) -> Any:
@@ -148,10 +156,15 @@ def facts(model: Any, spec: TrainSpec) -> dict[str, Any]:
             "lora_alpha": config.lora_alpha,
             "lora_targets": targets
             if isinstance(targets, str)
-            else sorted({name.rsplit(".", 1)[-1] for name in targets or ()}),
+            else sorted({name.rsplit(".", 1)[-1] for name in targets or ()} | _expert_targets(config)),
             "adapter": spec.attach_lora_path,
         }
     return found
+
+
+def _expert_targets(config: Any) -> set[str]:
+    """Tensors of a layer's experts that have a LoRA."""
+    return {name.rsplit(".", 1)[-1] for name in getattr(config, "target_parameters", None) or ()}
 
 
 def _quantization(spec: TrainSpec) -> str:

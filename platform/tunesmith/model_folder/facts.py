@@ -2,6 +2,7 @@
 
 import collections
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tunesmith.spec.problems import did_you_mean
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+_EXPERT = re.compile(r"\bexperts\.\d+\.")
 _HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -34,6 +36,7 @@ class LinearLayers(BaseModel):
     name: str
     shape: tuple[int, int] = Field(description="As stored; of most models (out, in).")
     count: int
+    experts: int = Field(0, description="How many of them are an expert's own (`experts.<number>.`).")
 
 
 class ModelFacts(BaseModel):
@@ -100,6 +103,11 @@ def check_model_folder(path: str | Path) -> ModelFacts:
         for module in modules
         if _is_linear(_last(module))
     )
+    of_experts = collections.Counter(
+        (_last(module), tuple(tensors[f"{module}.weight"].shape))
+        for module in modules
+        if _EXPERT.search(module)
+    )
     has_head = any(_last(module) in _HEADS for module in modules)
     contexts = (merged.get(name) for name in _CONTEXT_NAMES)
     return ModelFacts(
@@ -112,7 +120,7 @@ def check_model_folder(path: str | Path) -> ModelFacts:
         vocab_size=vocab_size,
         linear_modules=tuple(sorted({name for name, _ in linear})),
         linear_layers=tuple(
-            LinearLayers(name=name, shape=shape, count=count)
+            LinearLayers(name=name, shape=shape, count=count, experts=of_experts[name, shape])
             for (name, shape), count in sorted(linear.items())
         ),
         is_head_tied=not has_head or merged.get("tie_word_embeddings") is True,

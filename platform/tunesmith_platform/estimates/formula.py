@@ -74,6 +74,8 @@ class Matrices:
     count: int
     is_target: bool = False
     """Whether each gets a LoRA."""
+    fused: int = 1
+    """How many matrices lie in one tensor with it: its LoRA has as many times the rank."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def trainable_parameters(shape: ModelShape, setting: Setting) -> int:
     for one in shape.matrices:
         if one.is_target:
             magnitude = one.outputs if setting.use_dora else 0
-            added += one.count * (setting.r * (one.inputs + one.outputs) + magnitude)
+            added += one.count * (setting.r * (one.inputs + one.fused * one.outputs) + magnitude)
     return added + (shape.biases if setting.bias != "none" else 0)
 
 

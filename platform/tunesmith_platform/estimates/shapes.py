@@ -10,11 +10,16 @@ from typing import Literal
 from tunesmith.model_folder import ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
-from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
 
 _HEADS = frozenset({"lm_head", "embed_out", "output"})
+
+_FUSED = frozenset({"gate_proj", "up_proj", "w1", "w3"})
+"""Of each expert, transformers holds these two in one tensor; peft gives it a LoRA of twice the rank (0.21)."""
+_NO_LORA = frozenset({("gpt_oss", "router")})
+"""Matrices of modules that are no linear layers."""
 
 
 def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) -> ModelShape:
@@ -31,15 +36,24 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
 
     hidden = number("hidden_size", "n_embd", "d_model", default=1024)
     heads = number("num_attention_heads", "n_head", default=max(1, hidden // 64))
-    targeted = Counter(_last(path) for path in facts.module_paths if _is_target(path, spec.target_modules))
+    targets = chosen_targets(spec.target_modules, facts.linear_modules)
+    targeted = Counter(_last(path) for path in facts.module_paths if _is_target(path, targets))
+    named = Counter(_last(path) for path in facts.module_paths)
     matrices = []
     for layer in facts.linear_layers:
         outputs, inputs = layer.shape
         if layer.name in _HEADS:
             continue
-        matrices.append(
-            Matrices(layer.name, inputs, outputs, layer.count, spec.use_lora and targeted[layer.name] > 0)
-        )
+        # Where some of a name get a LoRA, by their paths: as large a share of each of its shapes.
+        share = targeted[layer.name] / named[layer.name] if spec.use_lora else 0.0
+        if (facts.model_type, layer.name) in _NO_LORA:
+            share = 0.0
+        fused = 2 if layer.name in _FUSED else 1
+        for of, rank in ((layer.count - layer.experts, 1), (layer.experts, fused)):
+            chosen = round(of * share)
+            for count, is_target in ((chosen, True), (of - chosen, False)):
+                if count:
+                    matrices.append(Matrices(layer.name, inputs, outputs, count, is_target, rank))
     return ModelShape(
         parameters=facts.parameters,
         hidden=hidden,
