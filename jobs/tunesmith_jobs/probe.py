@@ -306,12 +306,13 @@ def main(uri: str) -> int:
 def _measure_on_ray(document: ProbeDocument) -> ProbeResult:
     import ray
 
-    from tunesmith_jobs.entry import resources_of
+    from tunesmith_jobs.placement import resources_of
+    from tunesmith_jobs.train.program import needs_of
 
     ray.init(log_to_driver=True)
     spec = TrainSpec.stored(document.spec)
     use_gpu = ray.cluster_resources().get("GPU", 0) >= 1 and spec.device != "cpu"
-    needs = resources_of(spec, use_gpu, ray.nodes())
+    needs = resources_of(needs_of(spec), use_gpu, ray.nodes())
     others = {name: count for name, count in needs.items() if name not in ("CPU", "GPU")}
     task = ray.remote(
         num_cpus=needs.get("CPU", 1.0),

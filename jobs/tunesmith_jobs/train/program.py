@@ -15,6 +15,18 @@ from tunesmith_jobs.train.run.interruption import Notices
 from tunesmith_jobs.train.telemetry.system import sampled
 
 
+def needs_of(spec: TrainSpec) -> Needs:
+    """What the workers of a training with these parameters reserve."""
+    return Needs(
+        device=spec.device,
+        workers=spec.workers,
+        is_group=uses_zero(spec),
+        per_worker=spec.resources_per_worker,
+        placement=spec.placement.upper(),
+        restarts=spec.max_restarts,
+    )
+
+
 class Training(Program[JobDocument]):
     """Trains a model. A worker that is lost is started again and goes on from the newest checkpoint."""
 
@@ -22,15 +34,7 @@ class Training(Program[JobDocument]):
 
     def needs(self, document: JobDocument) -> Needs:
         """See `Program.needs`."""
-        spec = TrainSpec.stored(document.spec)
-        return Needs(
-            device=spec.device,
-            workers=spec.workers,
-            is_group=uses_zero(spec),
-            per_worker=spec.resources_per_worker,
-            placement=spec.placement.upper(),
-            restarts=spec.max_restarts,
-        )
+        return needs_of(TrainSpec.stored(document.spec))
 
     def log_level(self, document: JobDocument) -> str:
         """See `Program.log_level`."""
