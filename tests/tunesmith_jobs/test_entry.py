@@ -151,9 +151,11 @@ def test_a_job_survives_its_worker_and_the_curve_is_the_undisturbed_one(
     alone: Callable[[Path, int], dict[int, float]],
 ) -> None:
     """It is frozen: the driver reports and kills it, as Ray waits ten minutes for it; then all is as after any kill."""
-    driver = start({"silent_seconds": 3.0, "stuck_seconds": 6.0}, max_steps=40)
-    wait_until(lambda: len(of_kind(plane, "checkpoint")) >= 2, driver)
+    driver = start({"silent_seconds": 3.0, "stuck_seconds": 6.0}, max_steps=120)
+    wait_until(lambda: of_kind(plane, "training_started"), driver)
+    # A look at every process takes so long that a fast machine is at its end meanwhile: it comes first.
     worker = worker_of(tmp_path / "work")
+    wait_until(lambda: len(of_kind(plane, "checkpoint")) >= 2, driver)
     worker.suspend()
     # On a machine that has no time for it a sound one may be silent for a moment too.
     wait_until(lambda: any(map(is_frozen, plane.silent)), driver, 60)
