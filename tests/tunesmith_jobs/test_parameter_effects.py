@@ -83,7 +83,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path, 
     base = build.load_base(model, None, {})
     for name, rank in (("first", 2), ("second", 5)):
         spec = TrainSpec.read(given(folder, model) | {"r": rank})
-        adapters.add_lora(base, spec).save_pretrained(folder / name)
+        adapters.add_lora(base, spec, adapters.linear_names(base)).save_pretrained(folder / name)
         base = build.load_base(model, None, {})
     shutil.copytree(model, folder / "tokenizer")
     (folder / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason
 from tunesmith.model_folder import weights_print
@@ -220,7 +220,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     if identity.rank == 0:
         write_order(store, spec, data)
     resume = paths.scratch / f"resume-{identity.rank}"
-    state_of = StateOf.of(spec, weights_print(paths.model) if spec.use_lora else None, data.classes)
+    state_of = StateOf.of(spec, _base_of(paths.model) if spec.use_lora else None, data.classes)
     start = find_state(store, spec, resume, emit, model=model, state_of=state_of, passed=job.passed)
     plan = Plan(
         spec=spec,
@@ -259,6 +259,14 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     discard(resume, identity.task_id)
     words = " ".join([end.words(plan), *map(_not_shown, store.not_shown)])
     return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+
+
+def _base_of(model: Path) -> str | None:
+    """Which weights an adapter is trained on; None of a folder without files to tell it by."""
+    try:
+        return weights_print(model)
+    except InvalidModel:
+        return None
 
 
 def _not_shown(place: Path) -> str:
