@@ -98,3 +98,24 @@ def test_f1_is_the_mean_over_the_classes_that_are_there() -> None:
     assert values["eval_f1"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
     assert values["eval_accuracy"] == pytest.approx(4 / 6)
     assert values["eval_loss"] == pytest.approx(100 / 6)
+
+
+@pytest.mark.parametrize("names", [["bad", "good", "so-so"], ["no", "yes"]], ids=["three", "two"])
+@pytest.mark.parametrize("way", [{"use_lora": True}, {"use_lora": False}], ids=["adapter", "whole"])
+def test_the_lines_of_its_readme_load_it_with_its_classes(
+    tmp_path: Path, model: Path, names: list[str], way: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"{name} {number}", "label": name} for number in range(4) for name in names]
+    file = tr.write_lines(tmp_path / "rows.jsonl", rows)
+    outcome = tr.run(
+        tmp_path, model, rows=file, training_type="classification", max_steps=1, save_strategy="no", **way
+    )
+    assert outcome.outcome is State.COMPLETED, outcome
+    folder = tmp_path / "artifacts" / "model"
+    lines = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    found: dict[str, Any] = {}
+    exec(lines, found)  # what a reader of the card does
+    assert found["model"].config.id2label == dict(enumerate(names))
+    ids = found["tokenizer"]("good", return_tensors="pt")
+    assert found["model"](**ids).logits.shape == (1, len(names))

@@ -3,7 +3,9 @@
 Knows what a card holds; knows nothing of folders.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -22,9 +24,13 @@ Made by Tunesmith.
 ```python
 from {library} import {kind}
 from transformers import AutoTokenizer
-model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+{lines}
 ```
 """
+_PLAIN = 'model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")'
+_WITH_CLASSES = """classes = {classes}
+model = {kind}.from_pretrained(".", num_labels=len(classes), id2label=dict(enumerate(classes)))
+tokenizer = AutoTokenizer.from_pretrained(".")"""
 
 _PACKAGED = """---
 {head}---
@@ -45,18 +51,27 @@ model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".
 """
 
 
-def trained_card(base: Path, title: str, *, is_adapter: bool, is_classifier: bool) -> str:
+def trained_card(base: Path, title: str, *, is_adapter: bool, labels: Sequence[str] | None) -> str:
     """The card of what a training leaves: how it is loaded.
 
     Args:
         base: The base model's folder.
         title: The task's name.
         is_adapter: Whether it is an adapter over that base.
-        is_classifier: Whether it classifies.
+        labels: The classes' names, where it classifies. A whole model's configuration has them; an adapter has none,
+            and its base knows nothing of them.
     """
     library, prefix = ("peft", "AutoPeftModelFor") if is_adapter else ("transformers", "AutoModelFor")
-    kind = prefix + ("SequenceClassification" if is_classifier else "CausalLM")
-    return _TRAINED.format(base=base.name, title=title, library=library, kind=kind)
+    kind = prefix + ("SequenceClassification" if labels is not None else "CausalLM")
+    lines = _WITH_CLASSES if is_adapter and labels is not None else _PLAIN
+    classes = json.dumps(list(labels or ()), ensure_ascii=False)
+    return _TRAINED.format(
+        base=base.name,
+        title=title,
+        library=library,
+        kind=kind,
+        lines=lines.format(kind=kind, classes=classes),
+    )
 
 
 def packaged_card(

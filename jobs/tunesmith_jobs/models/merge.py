@@ -132,5 +132,5 @@ def lay_out_final(
     if is_merged:
         merge(weights, base, target, spec, labels, check=check, activities=activities)
     copy_tokenizer(tokenizer or base, target, template)
-    card = trained_card(base, title, is_adapter=is_lora and not is_merged, is_classifier=labels is not None)
+    card = trained_card(base, title, is_adapter=is_lora and not is_merged, labels=labels)
     (target / "README.md").write_text(card)
