@@ -240,7 +240,12 @@ def test_an_attempt_is_given_to_one_runner(replicas: tuple[Plane, Plane]) -> Non
         for name in ("a", "b"):
             row = {"id": f"runner-{name}", "state": "idle", "code": code_stamp()}
             session.add(RunnerRow(**row, created_at=now(), seen_at=now()))
-    at_once(*(lambda plane=plane: plane.services.jobs.submit("task-1-1", "/d") for plane in replicas))
+    at_once(
+        *(
+            lambda plane=plane: plane.services.jobs.submit("task-1-1", "/d", can_be_warm=True)
+            for plane in replicas
+        )
+    )
     given = [replicas[0].services.runners.take(f"runner-{name}").document_uri for name in ("a", "b")]
     assert sorted(map(str, given)) == ["/d", "None"]
     assert replicas[0].jobs.submits == []

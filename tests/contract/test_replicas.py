@@ -126,7 +126,7 @@ def test_a_runner_that_asks_one_gets_what_another_gives_it(replicas: Replicas) -
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask)
         wait_until(lambda: second.services.hub._waiting, SOON, "the runner asks")
-        first.services.jobs.submit("task-1-1", "/document")
+        first.services.jobs.submit("task-1-1", "/document", can_be_warm=True)
         assert answer.result()["document_uri"] == "/document"
 
 
