@@ -31,7 +31,7 @@ FUSED = {"gate_up_proj", "down_proj"}
         ("qwen3_moe", "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", ATTENTION | FUSED),
         ("qwen3_moe", "all-linear", None),
         ("mixtral", "auto", ATTENTION),
-        ("mixtral", "all-linear", None),
+        ("mixtral", "all-linear", ATTENTION | FUSED | {"gate"}),
         ("mixtral", "w1,w2,w3", FUSED),
         ("gpt_oss", "auto", ATTENTION),
         ("gpt_oss", "all-linear", ATTENTION),

@@ -163,8 +163,9 @@ def facts(model: Any, spec: TrainSpec) -> dict[str, Any]:
 
 
 def _expert_targets(config: Any) -> set[str]:
-    """Tensors of a layer's experts that have a LoRA."""
-    return {name.rsplit(".", 1)[-1] for name in getattr(config, "target_parameters", None) or ()}
+    """Tensors of a layer's experts and router that have a LoRA."""
+    names = getattr(config, "target_parameters", None) or ()
+    return {name.removesuffix(".weight").rsplit(".", 1)[-1] for name in names}
 
 
 def _quantization(spec: TrainSpec) -> str:
