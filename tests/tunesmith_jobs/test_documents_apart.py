@@ -149,3 +149,34 @@ def test_a_step_with_a_balance_of_experts_is_the_same_however_it_is_cut(tmp_path
     assert found[8, 1.0][2] == pytest.approx(alone(model, encoded(model, rows)), abs=1e-5)
     assert found[8, 1.0][0] == pytest.approx(found[8, 0.0][0]), "what is shown is the tokens' loss"
     assert found[8, 1.0][1] != pytest.approx(found[8, 0.0][1], rel=1e-3), "the balance is trained"
+
+
+@pytest.mark.parametrize("way", ["fp32", "bf16", "autocast"])
+@pytest.mark.parametrize("kind", APART)
+def test_a_model_is_asked_in_the_numbers_that_it_is_trained_in(tmp_path: Path, kind: str, way: str) -> None:
+    """In 16 bits a document alone and one in a pack differ by rounding: that is no neighbour seen."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tunesmith_jobs.models.isolation import sees_neighbours
+
+    dtype = torch.bfloat16 if way == "bf16" else torch.float32
+    network = AutoModelForCausalLM.from_pretrained(model_of(kind, tmp_path / "model"), dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):
+        assert [sees_neighbours(network, rows) for rows in (1, 2)] == [not APART[kind]] * 2
+
+
+def test_a_balance_that_cannot_be_taken_row_by_row_is_left_out(tmp_path: Path) -> None:
+    """Of a compiled or a shared-out model the loss is its own, which would add the balance once a batch."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tunesmith_jobs.models.loss import without_balance
+
+    folder = model_of("mixtral", tmp_path / "model", output_router_logits=True, router_aux_loss_coef=1.0)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.arange(12).reshape(2, 6)
+    before = float(network(input_ids=ids, labels=ids).loss)
+    assert "not trained" in without_balance(network, "the step is compiled")
+    assert float(network(input_ids=ids, labels=ids).loss) < before - 0.1
+    assert network.config.output_router_logits, "it is saved as it was"

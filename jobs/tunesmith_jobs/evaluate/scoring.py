@@ -121,7 +121,8 @@ def measure(work: Work, used: UsedModel, rows: Samples, size: int) -> dict[str, 
     pad = models.pad_id(used.model)
     collate = ClassCollator(pad) if used.classes else Collator(pad)
     if isinstance(collate, Collator) and isinstance(rows, PackedRows | BlockRows):
-        collate.is_unpacked = sees_neighbours(used.model, min(2, size))
+        with used.autocast():
+            collate.is_unpacked = sees_neighbours(used.model, min(2, size))
     lengths = rows.lengths
     # As the trainer deals them: like lengths beside each other.
     order = sorted(range(len(rows)), key=lambda row: -int(lengths[row]))

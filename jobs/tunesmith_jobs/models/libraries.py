@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
 def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
     """Compute with less where the result is the same; says how the loss is computed and why."""
     from tunesmith_jobs.models.lora_linear import use_fused_lora
-    from tunesmith_jobs.models.loss import use_supervised_loss
+    from tunesmith_jobs.models.loss import use_supervised_loss, without_balance
 
     if choice.device == "cpu":
         keep_freed_memory()
@@ -55,6 +55,6 @@ def speed_up(model: Any, spec: TrainSpec, data: Any, choice: Any) -> str:
     if data.classes:
         return "of classes"
     if uses_zero(spec):
-        return "of all positions: DeepSpeed may hold the head in parts"
-    why = "the step is compiled" if spec.torch_compile else use_supervised_loss(model)
+        return without_balance(model, "of all positions: DeepSpeed may hold the head in parts")
+    why = without_balance(model, "the step is compiled") if spec.torch_compile else use_supervised_loss(model)
     return f"of all positions: {why}" if why else "of trained positions"

@@ -36,9 +36,6 @@ def use_supervised_loss(model: Any) -> str | None:
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     why = _hindrance(causal)
     balance = _balance_of(causal)
-    if why is not None and balance is not None:
-        _leave_out_balance(causal)
-        return f"{why}; the balance of its experts is not trained"
     if why is None:
         plain = causal.forward
         decoder, head = causal.get_decoder(), causal.get_output_embeddings()
@@ -69,7 +66,8 @@ def use_supervised_loss(model: Any) -> str | None:
             return CausalLMOutputWithPast(loss=loss)
 
         causal.forward = types.MethodType(forward, causal)
-    return why
+        return None
+    return without_balance(model, why)
 
 
 def supervised_loss(
@@ -180,17 +178,30 @@ def _balance_of(causal: Any) -> _Balance | None:
     coefficient = getattr(causal, "router_aux_loss_coef", getattr(causal, "aux_loss_coef", None))
     if not getattr(causal.config, "output_router_logits", False) or measure is None or not coefficient:
         return None
-    return _Balance(measure, causal.num_experts, causal.num_experts_per_tok, coefficient)
+    numbers = [getattr(causal, name, None) for name in ("num_experts", "num_experts_per_tok")]
+    return _Balance(measure, *numbers, coefficient) if all(numbers) else None
 
 
-def _leave_out_balance(causal: Any) -> None:
-    """Let the model's own loss be that of its tokens; its configuration stays as it is, since it is saved."""
+def without_balance(model: Any, why: str) -> str:
+    """Let a model's own loss be that of its tokens alone; its configuration stays as it is, since it is saved.
+
+    Args:
+        model: A causal model, or a peft model around one, whose loss is its own.
+        why: Why it is.
+
+    Returns:
+        The same, and what is not trained.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not getattr(causal.config, "output_router_logits", False):
+        return why
     plain = causal.forward
 
     def forward(_: Any, *args: Any, **inputs: Any) -> Any:
         return plain(*args, **inputs, output_router_logits=False)
 
     causal.forward = types.MethodType(forward, causal)
+    return f"{why}; the balance of its experts is not trained"
 
 
 def _hindrance(causal: Any) -> str | None:

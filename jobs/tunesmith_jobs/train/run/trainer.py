@@ -120,8 +120,9 @@ class TuneTrainer(CheckpointingTrainer):
         is_whole = (
             zero.stage_of(self.args) != 3
         )  # the weights of one that is shared out cannot be asked before
-        if is_whole and not sees_neighbours(self.model, min(2, spec.per_device_train_batch_size)):
-            return
+        with self.compute_loss_context_manager():
+            if is_whole and not sees_neighbours(self.model, min(2, spec.per_device_train_batch_size)):
+                return
         assert isinstance(self._collator, Collator), "classes are not packed"
         self._collator.is_unpacked = True
         self._splits = not (
