@@ -7,10 +7,12 @@ import json
 import socketserver
 import ssl
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from conftest_platform import LOCAL, Plane
 
 from tunesmith.notifications import NewWebhook
@@ -234,3 +236,11 @@ class Authority:
             )  # fmt: skip
             made = made.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), True)
         return made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A receiver of webhooks."""
+    made = Hook()
+    yield made
+    made.close()

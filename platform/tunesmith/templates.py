@@ -180,7 +180,7 @@ def from_yaml(text: str) -> Template:
         data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = str(error).splitlines()[0] if str(error) else "it is nested too deeply"
-        raise InvalidInput(f"The template is not YAML: {where}.") from error
+        raise InvalidInput(f"The template cannot be read as YAML: {where}.") from error
     if not isinstance(data, dict):
         raise InvalidInput(
             "A template is a mapping.",

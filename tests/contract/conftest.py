@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 from conftest_platform import Plane, home
 from real_postgres import own_database
-from receivers import Hook
+from receivers import hook
 
 from tunesmith.home import Home
 from tunesmith_platform.db import engine
 
-__all__ = ["home"]
+__all__ = ["home", "hook"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,14 +22,6 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     server, schema = (request.getfixturevalue(name) for name in ("postgres_server", "postgres_with_schema"))
     with own_database(server, schema) as url:
         yield url
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """A receiver of webhooks."""
-    hook = Hook()
-    yield hook
-    hook.close()
 
 
 @pytest.fixture

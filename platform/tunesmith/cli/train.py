@@ -133,7 +133,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"`{file}` cannot be read: {error}.", field="--config") from error
     except yaml.YAMLError as error:
-        raise InvalidInput(f"`{file}` is neither YAML nor JSON: {error}.", field="--config") from error
+        raise InvalidInput(f"`{file}` cannot be read as YAML or JSON: {error}.", field="--config") from error
     if not isinstance(data, dict):
         raise InvalidInput(
             f"`{file}` holds no parameters.", field="--config", hint="One a line, as `learning_rate: 0.0002`."

@@ -129,7 +129,7 @@ def read_pipeline(text: str) -> Pipeline:
         data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = " ".join(str(error).split())[:300] if str(error) else "it is nested too deeply"
-        raise InvalidInput(f"The pipeline is not YAML: {where}.") from error
+        raise InvalidInput(f"The pipeline cannot be read as YAML: {where}.") from error
     if not isinstance(data, dict):
         raise InvalidInput("A pipeline is a mapping.", hint="It begins with `components:`.")
     for one, many in (("component", "components"), ("workflow", "workflows")):  # model-compose's short forms
