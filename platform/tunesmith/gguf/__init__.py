@@ -1,0 +1,21 @@
+"""Models and adapters as GGUF files, which llama.cpp reads: made from safetensors and JSON alone, tensor by tensor.
+
+What a file cannot hold is refused before a byte is written (`NotConvertible`): a wrong file computes something else and
+says nothing. Knows folders as transformers and peft write them; imports numpy and `gguf` where they are used, no torch.
+"""
+
+from tunesmith.gguf.convert import ModelPlan, plan_gguf, write_gguf
+from tunesmith.gguf.file import Progress, Written
+from tunesmith.gguf.lora import plan_lora_gguf, write_lora_gguf
+from tunesmith.gguf.tensors import FileType
+
+__all__ = [
+    "FileType",
+    "ModelPlan",
+    "Progress",
+    "Written",
+    "plan_gguf",
+    "plan_lora_gguf",
+    "write_gguf",
+    "write_lora_gguf",
+]

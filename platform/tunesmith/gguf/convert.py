@@ -1,0 +1,146 @@
+"""A whole model's GGUF file from a folder as transformers writes it.
+
+What comes of it is decided from headers and JSON (`plan_gguf`); then tensor by tensor is cast and written. A type of
+file that needs more than a cast (quantised blocks) is one more way in `tensors`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.errors import NotConvertible
+from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
+from tunesmith.gguf.file import Progress, Value, Written, library, write_file
+from tunesmith.gguf.tensors import STORED_TYPES, FileType, Planned, Stored, stored_tensors
+from tunesmith.gguf.tokenizer import vocabulary_of
+from tunesmith.model_folder import check_model_folder, public_name, read_config, weight_files
+from tunesmith.spec.base import Notice
+
+_QUANTIZATION_VERSION = 2
+_IGNORED = ("rotary_emb.inv_freq",)
+"""Ends of names of what older folders hold besides: it is computed."""
+
+
+class ModelPlan(NamedTuple):
+    """What a model's file will hold, before any weights are read."""
+
+    architecture: str
+    metadata: dict[str, Value]
+    tensors: tuple[Planned, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors: the file is larger by its words and by a few bytes a tensor."""
+        return sum(tensor.bytes for tensor in self.tensors)
+
+
+def plan_gguf(
+    folder: str | Path, file_type: FileType = FileType.F16, *, tokenizer: str | Path | None = None
+) -> ModelPlan:
+    """See what comes of a model as a GGUF file, and whether anything does: reads headers and JSON, no weights.
+
+    Args:
+        folder: The model: `config.json`, safetensors, and its tokenizer.
+        file_type: What its matrices are stored as.
+        tokenizer: Another folder whose tokenizer and chat template are written.
+
+    Raises:
+        InvalidModel: The folder is none of a model, or not whole.
+        NotConvertible: Something of it has no place in the file, or llama.cpp would compute something else.
+        NotInstalled: The package `gguf` is not.
+    """
+    folder = Path(folder)
+    words = Path(tokenizer) if tokenizer else folder
+    check_model_folder(folder, needs_tokenizer=words == folder)
+    config = read_config(folder)
+    architecture = architecture_of(config)
+    stored = stored_tensors(weight_files(folder))
+    tensors = tuple(_planned(architecture, stored, file_type))  # so the words are as many as there are rows
+    vocabulary = vocabulary_of(words, folder, config, architecture.words)
+    kinds = library().LlamaFileType
+    metadata: dict[str, Value] = {
+        "general.type": "model",
+        "general.name": public_name(folder),
+        "general.file_type": int(
+            kinds.ALL_F32 if file_type is FileType.F32 else kinds[f"MOSTLY_{file_type}"]
+        ),
+        "general.quantization_version": _QUANTIZATION_VERSION,
+    }
+    return ModelPlan(
+        architecture.kind.name,
+        metadata | architecture.metadata | vocabulary.metadata,
+        tensors,
+        architecture.notices + vocabulary.notices,
+    )
+
+
+def write_gguf(
+    folder: str | Path,
+    target: str | Path,
+    file_type: FileType = FileType.F16,
+    progress: Progress | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+) -> Written:
+    """Write a model as a GGUF file: all of it or nothing, on the disk before this returns.
+
+    Takes some megabytes of memory and the file's own bytes of disk.
+
+    Args:
+        folder: See `plan_gguf`.
+        target: The file; must not be there yet.
+        file_type: See `plan_gguf`.
+        progress: Told how far it is; what it raises ends the writing.
+        tokenizer: See `plan_gguf`.
+
+    Raises:
+        InvalidModel: See `plan_gguf`; or a file of weights ends too early.
+        NotConvertible: See `plan_gguf`; or a weight is no number, or too large for the type.
+        NotInstalled: See `plan_gguf`.
+        NotOurs: Something has that name already.
+        OSError: The system does not take it.
+    """
+    plan = plan_gguf(folder, file_type, tokenizer=tokenizer)
+    return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, plan.notices, progress)
+
+
+def _planned(architecture: Architecture, stored: Mapping[str, Stored], file_type: FileType) -> list[Planned]:
+    """The file's tensors, each found in the folder with the size that the configuration says.
+
+    Raises:
+        NotConvertible: One lacks, has another size or type, or has no place in the file.
+    """
+    expected = architecture.tensors()
+    ignored = {"lm_head.weight"} if architecture.is_tied else set()
+    for name in stored:
+        if name not in expected and name not in ignored and not name.endswith(_IGNORED):
+            raise NotConvertible(
+                f"`{name}` has no place in a GGUF file of `{architecture.kind.name}`.", field=name
+            )
+    names = architecture.names_in_file(expected)
+    found = []
+    for name, wanted in expected.items():
+        source = _checked(name, wanted, stored.get(name))
+        kind = file_type if len(wanted.shape) > 1 else FileType.F32
+        found.append(Planned(names[name], wanted.shape, kind, source, wanted.heads))
+    if factors := architecture.rope_factors:
+        found.insert(1, Planned("rope_freqs.weight", (len(factors),), FileType.F32, None, values=factors))
+    return found
+
+
+def _checked(name: str, wanted: Expected, source: Stored | None) -> Stored:
+    if source is None:
+        raise NotConvertible(f"The folder has no `{name}`, which `config.json` asks for.", field=name)
+    if source.shape != wanted.shape:
+        raise NotConvertible(
+            f"`{name}` is {list(source.shape)} in the folder and {list(wanted.shape)} by `config.json`.",
+            field=name,
+        )
+    if source.dtype not in STORED_TYPES:
+        raise NotConvertible(
+            f"`{name}` is stored as {source.dtype}: weights are read as F32, F16 or BF16.",
+            hint="Give the original, unquantised folder.",
+            field=name,
+        )
+    return source

@@ -1,0 +1,181 @@
+"""Tensors on their way from a safetensors file into a GGUF file: read in blocks of rows, cast, written.
+
+So a model takes a few megabytes of memory, however large it is. Knows number formats; knows no architecture.
+"""
+
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunesmith.errors import InvalidModel
+from tunesmith.gguf.problems import cannot
+from tunesmith.model_folder import MAX_HEADER_BYTES, read_safetensors_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BLOCK_BYTES = 8 * 2**20
+"""Of a tensor in fp32 that is read at a time; at least one head's rows."""
+STORED_TYPES = ("F32", "F16", "BF16")
+"""The types of weights that are read."""
+
+
+class FileType(StrEnum):
+    """What a file's matrices are stored as; vectors (norms, biases) are always F32, as llama.cpp computes with them."""
+
+    F32 = "F32"
+    F16 = "F16"
+    BF16 = "BF16"
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number."""
+        return 4 if self is FileType.F32 else 2
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies, as its safetensors file says."""
+
+    name: str
+    file: Path
+    offset: int
+    """Bytes from the file's beginning."""
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Planned(NamedTuple):
+    """A tensor of the file that is to be written."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: FileType
+    source: Stored | None
+    """None where `values` has its numbers."""
+    heads: int = 0
+    """Rows are in this many heads, each of which is put from halves into pairs; 0 leaves them as they are."""
+    factor: float = 1.0
+    values: tuple[float, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in the file, without what fills it up to the next place."""
+        return math.prod(self.shape) * self.type.width
+
+
+def stored_tensors(files: list[Path]) -> dict[str, Stored]:
+    """The tensors of safetensors files, by name.
+
+    Raises:
+        InvalidModel: A file is broken, or cut off.
+    """
+    found = {}
+    for file in files:
+        header = read_safetensors_header(file)
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        assert length <= MAX_HEADER_BYTES
+        for name, tensor in header.items():
+            start = 8 + length + tensor.data_offsets[0]
+            found[name] = Stored(name, file, start, tensor.dtype, tuple(tensor.shape))
+    return found
+
+
+def blocks(tensor: Planned) -> "Iterator[NDArray[Any]]":
+    """The bytes of a tensor as the file has them, a few megabytes at a time.
+
+    Raises:
+        NotConvertible: A number is none, or too large for the type.
+        InvalidModel: The file it is read from ends before.
+    """
+    import numpy as np
+
+    if tensor.source is None:
+        yield _encoded(np.array(tensor.values, np.float32), tensor)
+        return
+    with tensor.source.file.open("rb", buffering=0) as stream:
+        stream.seek(tensor.source.offset)
+        for count in _steps(tensor):
+            yield _encoded(_as_fp32(_read(stream, count, tensor.source), tensor), tensor)
+
+
+def _steps(tensor: Planned) -> Iterator[int]:
+    """How many numbers each block has: whole heads where their rows change places."""
+    rows = tensor.shape[0] if tensor.shape else 1
+    width = math.prod(tensor.shape[1:])
+    unit = rows // tensor.heads if tensor.heads else 1
+    step = max(1, _BLOCK_BYTES // max(1, width * 4 * unit)) * unit
+    for begin in range(0, rows, step):
+        yield min(step, rows - begin) * width
+
+
+def _read(stream: FileIO, count: int, source: Stored) -> "NDArray[Any]":
+    import numpy as np
+
+    found = np.empty(count, np.uint32 if source.dtype == "F32" else np.uint16)
+    view = memoryview(found).cast("B")  # type: ignore[arg-type]  # an array is a buffer
+    done = 0
+    while done < len(view):
+        got = stream.readinto(view[done:])
+        if not got:
+            raise InvalidModel(
+                f"`{source.file}` ends within `{source.name}`.",
+                hint="The download or the copy broke off: copy the file again.",
+                field=source.file.name,
+            )
+        done += got
+    return found
+
+
+def _as_fp32(raw: "NDArray[Any]", tensor: Planned) -> "NDArray[np.float32]":
+    import numpy as np
+
+    assert tensor.source is not None
+    numbers: NDArray[np.float32]
+    if tensor.source.dtype == "BF16":
+        numbers = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    elif tensor.source.dtype == "F16":
+        numbers = raw.view(np.float16).astype(np.float32)
+    else:
+        numbers = raw.view(np.float32)
+    if tensor.heads:
+        # ggml turns numbers that lie side by side, the library those half a head apart: within each head the rows of
+        # its two halves go in turn.
+        half = tensor.shape[0] // tensor.heads // 2
+        numbers = numbers.reshape(-1, 2, half, math.prod(tensor.shape[1:])).swapaxes(1, 2).ravel()
+    return numbers if tensor.factor == 1.0 else numbers * np.float32(tensor.factor)
+
+
+def _encoded(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[Any]":
+    import numpy as np
+
+    name = tensor.source.name if tensor.source else tensor.name
+    file = tensor.source.file.name if tensor.source else "config.json"
+    if not np.isfinite(numbers).all():
+        raise cannot(
+            name, "holds numbers that are none (NaN) or infinite", file=file, hint="Take other weights."
+        )
+    if tensor.type is FileType.F32:
+        return numbers
+    if tensor.type is FileType.BF16:
+        bits = numbers.view(np.uint32)
+        rounded = (
+            (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        ).astype(np.uint16)
+        is_over = ((rounded & 0x7F80) == 0x7F80).any()
+    else:
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float16)
+        is_over = np.isinf(rounded).any()
+    if is_over:
+        raise cannot(
+            name,
+            f"holds numbers that are too large for {tensor.type}",
+            file=file,
+            hint="Write the file as F32.",
+        )
+    return rounded

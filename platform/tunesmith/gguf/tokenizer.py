@@ -1,0 +1,166 @@
+"""A folder's tokenizer as a GGUF file's metadata: words, merges, marks, and how a text is cut before.
+
+How a text is cut is recognised by the rules in `tokenizer.json` themselves, never by a model's name: a saved folder may
+hold others than its model had. Rules that llama.cpp does not have are refused, as it would make other ids in silence.
+Knows `tokenizer.json`; imports no tokenizer.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.gguf.file import Value
+from tunesmith.gguf.problems import cannot
+from tunesmith.gguf.text_rules import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Rules, rules_of
+from tunesmith.model_folder import check_tokenizer_folder
+from tunesmith.model_folder.configuration import GENERATION
+from tunesmith.model_folder.files import MAX_CONFIG_BYTES, TOKENIZER
+from tunesmith.rows.chat.template import find_special_tokens, find_template
+from tunesmith.rows.files.json_file import read_object
+from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
+from tunesmith.spec.base import Notice
+
+_ENDS = ("eos", "eot", "eom")
+"""Places for words that end a text, a turn, a message: each ends an answer."""
+_FIELDS = {"unk": "unknown", "pad": "padding", "bos": "bos"} | dict(zip(_ENDS, _ENDS, strict=True))
+"""What llama.cpp's fields call the words that have a part of their own."""
+
+
+class Vocabulary(NamedTuple):
+    """What a file says of its tokenizer."""
+
+    metadata: dict[str, Value]
+    notices: tuple[Notice, ...]
+
+
+def vocabulary_of(folder: Path, model: Path, config: Mapping[str, Any], rows: int) -> Vocabulary:
+    """What a file says of a folder's tokenizer and chat template.
+
+    Args:
+        folder: The tokenizer's folder.
+        model: The model's, whose generation settings say what ends an answer.
+        config: The model's configuration, which says it where those do not.
+        rows: Words that the model has rows for.
+
+    Raises:
+        InvalidModel: The folder has no sound tokenizer.
+        NotConvertible: llama.cpp would make other ids; names the field and why.
+    """
+    check_tokenizer_folder(folder)
+    load_tokenizer(folder)  # says what is no tokenizer
+    tokenizer = read_object(folder / TOKENIZER)
+    rules = rules_of(tokenizer)
+    words, kinds = _words(tokenizer, rows, rules)
+    metadata: dict[str, Value] = {
+        "tokenizer.ggml.model": rules.model,
+        "tokenizer.ggml.pre": rules.name,
+        "tokenizer.ggml.tokens": words,
+        "tokenizer.ggml.token_type": kinds,
+        **rules.metadata,
+    }
+    if rules.scores:
+        metadata["tokenizer.ggml.scores"] = [*rules.scores, *[0.0] * (rows - len(rules.scores))]
+    ids = {word: number for number, word in enumerate(words)}
+    special = {
+        name: _id_of(word, ids)
+        for name, word in find_special_tokens(folder).items()
+        if name in ("bos_token", "eos_token") or word in ids
+    }
+    named = {name: special[f"{name}_token"] for name in ("bos", "unk", "pad") if f"{name}_token" in special}
+    if rules.before is not None:
+        named["bos"] = _id_of(rules.before, ids)
+    ends = [] if rules.after is None else [_id_of(rules.after, ids)]
+    ends += [special["eos_token"]] if "eos_token" in special else []
+    named |= _ends(ends + _ends_of_answers(model, config), len(words))
+    metadata["tokenizer.ggml.add_bos_token"] = rules.before is not None
+    metadata["tokenizer.ggml.add_eos_token"] = rules.after is not None
+    if template := find_template(folder):
+        metadata["tokenizer.chat_template"] = template
+        if "bos_token" in template and special.get("bos_token") != named.get("bos", -1):
+            raise cannot(
+                "bos_token",
+                "is written by the chat template, and is not named or not what texts begin with",
+                file=TOKENIZER,
+            )
+    # Without these fields llama.cpp takes the word 11 for both.
+    named.setdefault("bos", named["eos"])
+    for name, key in _FIELDS.items():
+        if name in named:
+            metadata[f"tokenizer.ggml.{key}_token_id"] = named[name]
+    return Vocabulary(metadata, rules.notices)
+
+
+def _words(tokenizer: Mapping[str, Any], rows: int, rules: Rules) -> tuple[list[str], list[int]]:
+    """Every row's word and its kind."""
+    words: dict[int, str] = {}
+    for word, number in tokenizer["model"]["vocab"].items():
+        words[number] = word
+    kinds = dict.fromkeys(words, NORMAL)
+    for number, kind in rules.kinds.items():
+        kinds[number] = kind
+    for token in _added(tokenizer):
+        words[token["id"]] = token["content"]
+        kinds[token["id"]] = kinds.get(token["id"], NORMAL)
+        if kinds[token["id"]] != UNKNOWN:
+            kinds[token["id"]] = CONTROL if token.get("special") else USER_DEFINED
+    largest = max(words, default=-1)
+    if largest >= rows:
+        raise cannot(
+            "added_tokens",
+            f"and words go up to number {largest}; the model has rows for {rows}",
+            hint="Give the tokenizer that the model was saved with.",
+            file=TOKENIZER,
+        )
+    for number in range(rows):
+        if number not in words:
+            words[number], kinds[number] = f"[PAD{number}]", UNUSED
+    found = [words[number] for number in range(rows)]
+    twice = next((word for word, count in Counter(found).items() if count > 1), None)
+    if twice is not None:  # llama.cpp would end its process
+        raise cannot("model.vocab", f"has `{twice[:40]}` twice", file=TOKENIZER)
+    return found, [kinds[number] for number in range(rows)]
+
+
+def _added(tokenizer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for token in tokenizer.get("added_tokens") or []:
+        for flag in ("lstrip", "rstrip", "single_word"):
+            if token.get(flag):
+                raise cannot(
+                    "added_tokens",
+                    f"has `{str(token['content'])[:40]}` with `{flag}`, which llama.cpp does not have",
+                    file=TOKENIZER,
+                )
+        yield token
+
+
+def _ends(numbers: list[int], rows: int) -> dict[str, int]:
+    """The words that end a text, by llama.cpp's names: the first ends every text where one is put there."""
+    ends = list(dict.fromkeys(numbers))
+    if not ends:
+        raise cannot("eos_token", "is not named, and llama.cpp would take the word 11", file=TOKENIZER)
+    if len(ends) > len(_ENDS):
+        raise cannot(
+            "eos_token_id",
+            f"names {len(ends)} words that end a text; a file has places for {len(_ENDS)}",
+            file=TOKENIZER,
+        )
+    if max(ends) >= rows:
+        raise cannot("eos_token_id", f"names the word {max(ends)}; the model has {rows}", file=TOKENIZER)
+    return dict(zip(_ENDS, ends, strict=False))
+
+
+def _ends_of_answers(model: Path, config: Mapping[str, Any]) -> list[int]:
+    file = model / GENERATION
+    said = read_object(file, MAX_CONFIG_BYTES).get("eos_token_id") if file.is_file() else None
+    said = config.get("eos_token_id") if said is None else said
+    given = said if isinstance(said, list) else [said]
+    return [number for number in given if isinstance(number, int) and number >= 0]
+
+
+def _id_of(word: str, ids: Mapping[str, int]) -> int:
+    if word not in ids:
+        raise cannot(
+            "tokenizer_config.json", f"names `{word[:40]}`, which is no word of the tokenizer", file=TOKENIZER
+        )
+    return ids[word]
