@@ -11,6 +11,10 @@ class EmptyText(RowProblem):
     """A text that is needed is empty."""
 
 
+class BadAnswer(RowProblem):
+    """The row itself says that its answer is a bad one, so that learning it would teach the opposite."""
+
+
 def bad_file(place: str, message: str, hint: str) -> InvalidData:
     """The whole file is of no use; `place` is its name, or its name with a line."""
     return InvalidData(message, hint=hint, problems=[Problem(field=place, message=message, hint=hint)])

@@ -10,44 +10,62 @@
 Knows names of columns; knows nothing of tokens.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
-    Message,
+    TURNS_COLUMNS,
+    answered,
     columns_of,
-    kind_of,
-    pair,
+    preference,
     to_messages,
+    with_history,
+)
+from tunesmith.rows.chat.tool_calls import calls_in, is_calls, tools_in
+from tunesmith.rows.chat.turns import Message, is_turns, kind_of, turns_of
+from tunesmith.rows.columns import (
+    ANSWERS,
+    INPUTS,
+    LABELS,
+    MORE,
+    PAIRS,
+    SYSTEMS,
+    TEXTS,
+    is_filled,
+    judged,
+    named,
+    plain_name,
+    verdict_column,
 )
 from tunesmith.rows.files.decoding import Row
-from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.labels import label_name
-from tunesmith.rows.problems import EmptyText, bad_file
+from tunesmith.rows.problems import BadAnswer, EmptyText, bad_file
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
 
-_FIRST_ROWS = 20
-_TEXT = ("text", "content", "sentence", "document")
-_LABEL = ("label", "labels", "class", "category")
+_FIRST_ROWS = 100
 _COLUMNS = {
     "sft": ("text_column", "prompt_column", "response_column", "system_column"),
     "pretrain": ("text_column",),
     "classification": ("text_column", "label_column"),
 }
 """The parameters that a training type heeds."""
-_PAIRS = (
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("input", "output"),
-)
+
+
+class Rows(Protocol):
+    """Rows under a name: a file (`RowFile`), or a part of one."""
+
+    name: str
+
+    def scan(self) -> Iterator[tuple[int, Row | RowProblem]]:
+        """Every row with its number; a bad one as its problem."""
+        ...
 
 
 class Text(NamedTuple):
@@ -68,9 +86,21 @@ class Shape:
     kind: Literal["conversation", "pair", "text", "labelled"] = "conversation"
     text: str = ""
     prompt: str = ""
+    more: str = ""
+    """A column that belongs to the prompt, behind it."""
     response: str = ""
     system: str | None = None
     label: str = ""
+    tools: str = ""
+    history: str = ""
+    verdict: str = ""
+    """The column that says whether the answer is a good one."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Columns of a conversation that are called otherwise here, each with the name that it is read by."""
+    talks: tuple[str, ...] = ()
+    """The columns that conversations are read from, by the names that they are read by: rows may differ."""
+    is_preference: bool = False
+    """Whether rows hold a chosen and a rejected answer, and none that is to be trained."""
 
     @property
     def is_chat(self) -> bool:
@@ -82,19 +112,129 @@ class Shape:
 
         Raises:
             RowProblem: The row cannot be trained on; says why and what to write instead.
+            BadAnswer: The row says itself that its answer is a bad one.
         """
+        if self.verdict and judged(self.verdict, row.get(self.verdict)) is False:
+            raise _bad_answer(self.verdict)
+        if self.is_preference:
+            raise preference(self.prompt or "the last question")
         if self.kind == "conversation":
-            return to_messages(row)
+            return self._conversation(row)
         if self.kind == "pair":
-            system = row.get(self.system) if self.system else None
-            if system is not None and not isinstance(system, str):
-                raise RowProblem(f"`{self.system}` is {kind_of(system)}, not a string.", "Write it as text.")
-            return pair(_filled(row, self.prompt), _filled(row, self.response), system or "")
+            return self._pair(row)
         text = _filled(row, self.text)
         return Text(text, label_name(row.get(self.label), self.label) if self.kind == "labelled" else None)
 
+    def _conversation(self, row: Row) -> list[Message]:
+        for actual, canonical in self.names:
+            if actual in row and canonical not in row:
+                row = {**row, canonical: row[actual]}
+        if not self.response:
+            return to_messages(row)
+        # The answer lies in a column of its own, as in preference data.
+        name = next((name for name in CONVERSATION_COLUMNS if name in row), self.prompt)
+        given = unpacked(row.get(self.response))
+        if name == "instruction":
+            return to_messages({**row, "output": given if isinstance(given, str) else _last_text(given)})
+        if isinstance(given, str) and name not in row:
+            raise RowProblem(
+                f"`{self.response}` is a text, and no column holds the question that it answers.",
+                "Write the question as `prompt`, or the whole conversation as a list of turns.",
+            )
+        answer = turns_of(given if isinstance(given, list) else [given], self.response)
+        rest = turns_of(row[name], name) if name in row and answer[0].role == "assistant" else []
+        tools = tools_in(row.get(self.tools), self.tools) if self.tools else ""
+        return answered([*_only_read(rest), *answer], tools)
 
-def shape_of(file: RowFile, spec: TrainSpec) -> Shape:
+    def _pair(self, row: Row) -> list[Message]:
+        system = row.get(self.system) if self.system else None
+        if system is not None and not isinstance(system, str):
+            raise RowProblem(f"`{self.system}` is {kind_of(system)}, not a string.", "Write it as text.")
+        tools = tools_in(row.get(self.tools), self.tools) if self.tools else ""
+        question, answer = unpacked(row.get(self.prompt)), unpacked(row.get(self.response))
+        if isinstance(row.get(self.response), dict):
+            answer = [answer]
+        if is_turns(answer) or is_turns(question):
+            messages = self._of_turns(row, question, answer)
+        elif self.tools and is_calls(answer):
+            messages = [
+                Message("user", self._question(row)),
+                Message("assistant", "", calls=calls_in(answer, self.response)),
+            ]
+        else:
+            messages = [
+                Message("user", self._question(row)),
+                Message("assistant", _filled(row, self.response)),
+            ]
+        if system and system.strip() and messages[0].role != "system":
+            messages.insert(0, Message("system", system))
+        if self.history:
+            messages = with_history(messages, row.get(self.history), self.history)
+        return answered(messages, tools) if tools else messages
+
+    def _question(self, row: Row) -> str:
+        text = _filled(row, self.prompt)
+        more = row.get(self.more) if self.more else None
+        return f"{text}\n{more}" if isinstance(more, str) and more.strip() else text
+
+    def _of_turns(self, row: Row, question: Any, answer: Any) -> list[Message]:
+        """The conversation of a prompt and a response of which one is a list of turns."""
+        turns = turns_of(answer, self.response) if is_turns(answer) else []
+        if turns and turns[0].role != "assistant":
+            return answered(turns)  # the whole conversation
+        # What is asked, earlier answers in it too, is read; the answer is learned.
+        if is_turns(question):
+            asked = _only_read(turns_of(question, self.prompt))
+        else:
+            asked = [Message("user", self._question(row))]
+        return answered([*asked, *(turns or [Message("assistant", _filled(row, self.response))])])
+
+    def meaning(self, found: Iterable[str]) -> dict[str, str]:
+        """What columns become, by their names; those that nobody reads are not in it.
+
+        Args:
+            found: The names that a file has.
+        """
+        found = list(found)
+        means: dict[str, str] = {}
+        if self.kind == "conversation":
+            renamed = dict(self.names)
+            as_read = {renamed.get(name, name): name for name in reversed(found)}
+            own: dict[str, str] = {}
+            for talk in self.talks or [name for name in CONVERSATION_COLUMNS if name in as_read][:1]:
+                own |= _INSTRUCTION if talk == "instruction" else {talk: "turns"} | _BESIDE
+            means = {as_read[name]: meaning for name, meaning in own.items() if name in as_read}
+            means.pop(self.response, None)
+        means |= {
+            column: meaning
+            for column, meaning in (
+                (self.prompt if self.kind == "pair" else "", "user"),
+                (self.more, "user"),
+                (self.response, "assistant"),
+                (self.system, "system"),
+                (self.text, "text"),
+                (self.label, "class"),
+                (self.tools, "tools"),
+                (self.history, "earlier rounds"),
+                (self.verdict, "whether the answer is good"),
+            )
+            if column and column in found
+        }
+        return {name: means[name] for name in found if name in means}
+
+
+_BESIDE = {"system": "system", "tools": "tools", "functions": "tools"}
+_INSTRUCTION = {
+    "system": "system",
+    "instruction": "user",
+    "input": "user",
+    "output": "assistant",
+    "history": "earlier rounds",
+}
+_CHOSEN, _REJECTED = ("chosen", "rejected")
+
+
+def shape_of(file: Rows, spec: TrainSpec) -> Shape:
     """The shape of a file's rows under a spec.
 
     Raises:
@@ -107,27 +247,116 @@ def shape_of(file: RowFile, spec: TrainSpec) -> Shape:
         if name and rows and name not in found:
             raise _no_column(file, parameter, name, found)
     if spec.training_type == "classification":
-        text = asked["text_column"] or _need(file, "text_column", _TEXT, found)
-        label = asked["label_column"] or _need(file, "label_column", _LABEL, found)
+        text = asked["text_column"] or _need(file, "text_column", TEXTS, found)
+        label = asked["label_column"] or _need(file, "label_column", LABELS, found)
         return Shape("labelled", text=text, label=label)
     if spec.training_type == "pretrain":
-        if not asked["text_column"] and found and not set(_TEXT) & set(found):
+        if not asked["text_column"] and found and named(TEXTS, found) is None:
             raise _no_text(file, found)
-        return Shape("text", text=asked["text_column"] or _first(_TEXT, found) or _TEXT[0])
+        return Shape("text", text=asked["text_column"] or named(TEXTS, found) or TEXTS[0])
     if asked["text_column"]:
         return Shape("text", text=asked["text_column"])
+    # Tables put together have the columns of all of them: turns that no row holds are no conversation.
+    usable = [name for name in found if any(_may_hold(name, row) for row in rows if name in row)]
+    shape = _chat_shape(file, usable if usable and not asked["response_column"] else found, asked)
+    if not shape.is_chat:
+        return shape
+    if shape.kind == "conversation":
+        renamed = dict(shape.names)
+        own = [{renamed.get(name, name) for name in row if _may_hold(name, row)} for row in rows]
+        read = (next((name for name in CONVERSATION_COLUMNS if name in names), "") for names in own)
+        shape = replace(shape, talks=tuple(name for name in dict.fromkeys(read) if name))
+        if not shape.talks and not shape.response:
+            return shape  # nothing in it is an answer that could be judged
+    return replace(shape, verdict=verdict_column(rows, shape.meaning(found)) or "")
+
+
+def _may_hold(name: str, row: Row) -> bool:
+    """Whether a conversation may be in a column of a row."""
+    return plain_name(name) not in TURNS_COLUMNS or is_filled(row[name])
+
+
+def _chat_shape(file: Rows, found: list[str], asked: dict[str, str | None]) -> Shape:
+    system = asked["system_column"] or named(SYSTEMS, found)
+    talk = named(CONVERSATION_COLUMNS, found)
+    chosen, rejected = named((_CHOSEN,), found), named((_REJECTED,), found)
+    tools = named(("tools", "functions"), found) or ""
+    history = named(("history",), found) or ""
+    if (
+        asked["response_column"]
+        and not asked["prompt_column"]
+        and asked["response_column"] in (chosen, rejected)
+    ):
+        prompt = None if talk else named([prompt for prompt, _ in PAIRS], found)
+        if prompt is None:
+            names = _renamed(found, talk, [], asked["system_column"])
+            return Shape(prompt=talk or "", response=asked["response_column"], tools=tools, names=names)
     if asked["prompt_column"] or asked["response_column"]:
-        prompt = asked["prompt_column"] or _need(file, "prompt_column", [p for p, _ in _PAIRS], found)
-        response = asked["response_column"] or _need(file, "response_column", [r for _, r in _PAIRS], found)
-        return Shape("pair", prompt=prompt, response=response, system=asked["system_column"] or None)
-    if set(CONVERSATION_COLUMNS) & set(found):
-        return Shape()
-    for prompt, response in _PAIRS:
-        if prompt in found and response in found:
-            system = asked["system_column"] or ("system" if "system" in found else None)
-            return Shape("pair", prompt=prompt, response=response, system=system)
-    plain = _first(_TEXT[:1], found)
+        prompt = asked["prompt_column"] or _need(file, "prompt_column", [p for p, _ in PAIRS], found)
+        response = asked["response_column"] or _need(file, "response_column", [r for _, r in PAIRS], found)
+        system = asked["system_column"] or None
+        return Shape("pair", prompt=prompt, response=response, system=system, tools=tools, history=history)
+    if talk is not None:
+        answers = [named(ANSWERS, found)] if plain_name(talk) == "instruction" else []
+        has_answer = plain_name(talk) != "instruction" or answers != [None]
+        is_preference = bool(chosen and rejected and (plain_name(talk) != "instruction" or not has_answer))
+        return Shape(
+            prompt=talk if is_preference else "",
+            names=_renamed(found, talk, answers, asked["system_column"]),
+            is_preference=is_preference,
+        )
+    for asks, answers_to in PAIRS:
+        question, answer = named((asks,), found), named((answers_to,), found)
+        if question and answer and question != answer:
+            more = named(MORE.get(plain_name(question), ()), found)
+            return Shape(
+                "pair",
+                prompt=question,
+                more=more or "",
+                response=answer,
+                system=system,
+                tools=tools,
+                history=history,
+            )
+    if chosen and rejected:
+        return Shape(prompt=named([prompt for prompt, _ in PAIRS], found) or "", is_preference=True)
+    plain = named(TEXTS[:1], found)
     return Shape("text", text=plain) if plain else Shape()
+
+
+def _renamed(
+    found: list[str], talk: str | None, answers: list[str | None], system: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Columns of a conversation under other names than it is read by."""
+    wanted: dict[str, tuple[str, ...]] = {name: (name,) for name in CONVERSATION_COLUMNS}
+    wanted |= {"system": (system,) if system else SYSTEMS, "tools": ("tools", "functions")}
+    if talk is not None and plain_name(talk) == "instruction":
+        wanted |= {
+            "output": tuple(name for name in answers if name) or ("output",),
+            "input": INPUTS,
+            "history": ("history",),
+        }
+    pairs = ((named(names, found), canonical) for canonical, names in wanted.items())
+    return tuple((actual, canonical) for actual, canonical in pairs if actual and actual != canonical)
+
+
+def _only_read(turns: list[Message]) -> list[Message]:
+    """Turns whose answers are not learned."""
+    return [turn._replace(weight=0) if turn.role == "assistant" else turn for turn in turns]
+
+
+def _last_text(turns: Any) -> Any:
+    """The text of the last of some turns, where that is what they are."""
+    last = turns[-1] if isinstance(turns, list) and turns else turns
+    return last.get("content", last.get("value")) if isinstance(last, dict) else last
+
+
+def _bad_answer(column: str) -> BadAnswer:
+    return BadAnswer(
+        f"`{column}` marks the answer as a bad one: `sft` would teach it as a good one.",
+        "`allowed_bad_percent=100` leaves such rows out and trains the good ones alone, as does a `filter` of the "
+        f"data. If `{column}` says something else, leave that column out (`select`).",
+    )
 
 
 def _filled(row: Row, column: str) -> str:
@@ -140,13 +369,9 @@ def _filled(row: Row, column: str) -> str:
     return value
 
 
-def _first(names: Iterable[str], found: Sequence[str]) -> str | None:
-    return next((name for name in names if name in found), None)
-
-
-def _need(file: RowFile, parameter: str, names: Iterable[str], found: Sequence[str]) -> str:
+def _need(file: Rows, parameter: str, names: Iterable[str], found: Sequence[str]) -> str:
     names = list(dict.fromkeys(names))
-    name = _first(names, found)
+    name = named(names, found)
     if name is None and found:
         expected = " or ".join(f"`{name}`" for name in names)
         raise bad_file(
@@ -157,7 +382,7 @@ def _need(file: RowFile, parameter: str, names: Iterable[str], found: Sequence[s
     return name or names[0]
 
 
-def _no_column(file: RowFile, parameter: str, name: str, found: Sequence[str]) -> InvalidData:
+def _no_column(file: Rows, parameter: str, name: str, found: Sequence[str]) -> InvalidData:
     meant = did_you_mean(name, found)
     return bad_file(
         file.name,
@@ -166,8 +391,8 @@ def _no_column(file: RowFile, parameter: str, name: str, found: Sequence[str]) -
     )
 
 
-def _no_text(file: RowFile, found: Sequence[str]) -> InvalidData:
-    is_chat = bool(set(CONVERSATION_COLUMNS) & set(found))
+def _no_text(file: Rows, found: Sequence[str]) -> InvalidData:
+    is_chat = named(CONVERSATION_COLUMNS, found) is not None
     return bad_file(
         file.name,
         f"Pre-training reads documents; `{file.name}` has no column of text, only {_listed(found)}.",

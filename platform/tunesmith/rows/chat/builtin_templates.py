@@ -4,6 +4,7 @@ Each says which tokens it writes: a tokenizer without them would spell a turn's 
 model would not learn to stop. Knows Jinja text only.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 
@@ -14,9 +15,32 @@ class BuiltIn(NamedTuple):
     tokens: tuple[str, ...]
 
 
+# Tools are told in the system turn, calls and what they answered stand between marks of words: the way of Hermes and
+# Qwen, which needs no token of its own.
+_TOOLS = (
+    "{{ '# Tools\\n\\nCall one or more of these functions where they help. Their signatures stand within "
+    "<tools></tools>:\\n<tools>' }}{% for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}"
+    "{{ '\\n</tools>\\n\\nWrite each call as JSON within <tool_call></tool_call>:\\n<tool_call>\\n"
+    '{"name": "function", "arguments": {...}}\\n</tool_call>\' }}'
+)
 _CHATML_TURNS = (
-    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if m['role'] == 'tool' %}"
+    "{% if loop.first or loop.previtem['role'] != 'tool' %}{{ '<|im_start|>user' }}{% endif %}"
+    "{{ '\\n<tool_response>\\n' + m['content'] + '\\n</tool_response>' }}"
+    "{% if loop.last or loop.nextitem['role'] != 'tool' %}{{ '<|im_end|>\\n' }}{% endif %}"
+    "{% else %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] }}"
+    "{% if tools and loop.first and m['role'] == 'system' %}{{ '\\n\\n' }}" + _TOOLS + "{% endif %}"
+    "{% for call in m['tool_calls'] or [] %}{% if m['content'] or not loop.first %}{{ '\\n' }}{% endif %}"
+    "{{ '<tool_call>\\n' }}"
+    "{{ '{\"name\": ' }}{{ call['function']['name'] | tojson }}{{ ', \"arguments\": ' }}"
+    "{{ call['function']['arguments'] | tojson }}{{ '}\\n</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_TOOLS_FIRST = (
+    "{% if tools and loop.first and m['role'] != 'system' %}{{ '<|im_start|>system\\n' }}"
+    + _TOOLS
+    + "{{ '<|im_end|>\\n' }}{% endif %}"
 )
 # Mistral and Gemma have no system turn of their own: it stands before the first question.
 _SYSTEM_FIRST = (
@@ -26,10 +50,16 @@ _SYSTEM_FIRST = (
 )
 
 BUILT_IN: dict[str, BuiltIn] = {
-    "chatml": BuiltIn("{% for m in messages %}" + _CHATML_TURNS, ("<|im_start|>", "<|im_end|>")),
+    "chatml": BuiltIn(
+        "{% for m in messages %}" + _TOOLS_FIRST + _CHATML_TURNS, ("<|im_start|>", "<|im_end|>")
+    ),
     "qwen": BuiltIn(
         "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
-        "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}" + _CHATML_TURNS,
+        "{{ '<|im_start|>system\\nYou are a helpful assistant.' }}"
+        "{% if tools %}{{ '\\n\\n' }}"
+        + _TOOLS
+        + "{% endif %}{{ '<|im_end|>\\n' }}{% endif %}"
+        + _CHATML_TURNS,
         ("<|im_start|>", "<|im_end|>"),
     ),
     "llama3": BuiltIn(
@@ -53,3 +83,14 @@ BUILT_IN: dict[str, BuiltIn] = {
     ),
 }
 """By name. `mistral` needs no token besides the tokenizer's own end of text."""
+
+
+def taking_tools(knows: Callable[[str], bool]) -> Iterator[str]:
+    """The built-in templates that write tools, for a tokenizer that knows their tokens.
+
+    Args:
+        knows: Whether the tokenizer has a text as a token of its own.
+    """
+    return (
+        name for name, made in BUILT_IN.items() if "tools" in made.source and all(map(knows, made.tokens))
+    )

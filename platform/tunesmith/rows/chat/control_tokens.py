@@ -10,7 +10,7 @@ Knows strings only; knows nothing of tokenizers or templates.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.turns import Conversation, Message, tools_of
 
 _FIRST_PRIVATE = 0xF0000
 _LAST_PRIVATE = 0xFFFFD
@@ -34,6 +34,11 @@ class ControlTokens:
         match = self._pattern.search(text)
         return match.span() if match else None
 
+    def last(self, text: str, at: int) -> Span | None:
+        """Where the last one behind a place begins and ends; None when there is none."""
+        found = [match.span() for match in self._pattern.finditer(text, at)]
+        return found[-1] if found else None
+
     def end_at(self, text: str, at: int) -> int | None:
         """Where the one that begins exactly at `at` ends; None when none does."""
         match = self._pattern.match(text, at)
@@ -41,8 +46,9 @@ class ControlTokens:
 
     def hide(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
         """The messages with each lookalike replaced by a character, and what each character stands for."""
-        if not any(self._pattern.search(message.content) for message in messages):
-            return list(messages), {}
+        tools = tools_of(messages)
+        if not any(self._pattern.search(text) for text in (*_texts(messages), tools)):
+            return Conversation(messages, tools) if tools else list(messages), {}
         characters: dict[str, str] = {}
         free = private_characters(messages)
 
@@ -52,12 +58,23 @@ class ControlTokens:
             return characters[match.group()]
 
         hidden = [
-            message._replace(content=self._pattern.sub(character, message.content)) for message in messages
+            message._replace(
+                content=self._pattern.sub(character, message.content),
+                reasoning=self._pattern.sub(character, message.reasoning),
+                calls=self._pattern.sub(character, message.calls),
+            )
+            for message in messages
         ]
+        if tools:
+            hidden = Conversation(hidden, self._pattern.sub(character, tools))
         return hidden, {char: text for text, char in characters.items()}
 
 
 def private_characters(messages: Sequence[Message]) -> Iterator[str]:
     """Characters without a meaning that no message holds, one after the other."""
-    used = set().union(*(message.content for message in messages if not message.content.isascii()))
+    used = set().union(*(text for text in (*_texts(messages), tools_of(messages)) if not text.isascii()))
     return (char for code in range(_FIRST_PRIVATE, _LAST_PRIVATE + 1) if (char := chr(code)) not in used)
+
+
+def _texts(messages: Sequence[Message]) -> Iterator[str]:
+    return (text for message in messages for text in message.texts)

@@ -4,15 +4,19 @@ Rows are read as for training, only that they need no answer. Knows rows, column
 answers are made.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.errors import InvalidInput
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, Message, columns_of, kind_of, to_messages
+from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, columns_of, to_messages
+from tunesmith.rows.chat.turns import Message, is_turns, kind_of, turns_of
+from tunesmith.rows.columns import MORE, PAIRS, SYSTEMS, named, plain_name
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.problems import bad_file
 from tunesmith.rows.tokens.encoding import Encoder
 from tunesmith.spec.problems import did_you_mean
@@ -20,6 +24,7 @@ from tunesmith.spec.problems import did_you_mean
 _FIRST_ROWS = 20
 _PROMPTS = ("prompt", "question", "input")
 _ANSWER = "-"
+_SAID = "Hello."
 
 
 class Asked(NamedTuple):
@@ -48,7 +53,7 @@ def asked_rows(path: Path, prompt_column: str | None = None) -> Iterator[Asked]:
         try:
             if isinstance(row, RowProblem):
                 raise row
-            turns = _turns_of(row) if column is None else _prompt_of(row, column)
+            turns = _turns_of(row) if column is None else _prompt_of(row, column, whole=prompt_column is None)
         except RowProblem as problem:
             hint = problem.hint or "Mend the row, or remove it."
             raise bad_file(file.place(number), problem.message, hint) from problem
@@ -70,7 +75,7 @@ def _column_of(file: RowFile, asked: str | None) -> str | None:
         )
     if asked is not None or set(CONVERSATION_COLUMNS) & set(found):
         return asked
-    column = next((name for name in _PROMPTS if name in found), None)
+    column = named([*_PROMPTS, *(prompt for prompt, _ in PAIRS)], found)
     if column is None and found:
         raise bad_file(
             file.name,
@@ -85,12 +90,18 @@ def _turns_of(row: Row) -> list[Message]:
     given = {key: value for key, value in row.items() if key not in ("chosen", "rejected", "tools")}
     # An answer makes a prompt a conversation that can be read as those that are trained on.
     for name in ("messages", "conversations", "conversation"):
+        if name in given:
+            given[name] = unpacked(given[name])
         if isinstance(given.get(name), list) and given[name]:
             given[name] = [*given[name], {"role": "assistant", "content": _ANSWER}]
     if "instruction" in given:
         given["output"] = _ANSWER
+    return _asking(to_messages(given))
+
+
+def _asking(messages: list[Message]) -> list[Message]:
     turns: list[Message] = []
-    for message in to_messages(given):
+    for message in messages:
         if message.role == "tool":
             break
         if message.role != "assistant":
@@ -102,12 +113,19 @@ def _turns_of(row: Row) -> list[Message]:
     return turns
 
 
-def _prompt_of(row: Row, column: str) -> list[Message]:
-    value: Any = row.get(column)
+def _prompt_of(row: Row, column: str, *, whole: bool) -> list[Message]:
+    """What a row asks; `whole` with what goes with its question, as rows are read that are trained on."""
+    value: Any = unpacked(row.get(column))
+    if is_turns(value):
+        return _asking(turns_of(value, column))
+    value = row.get(column)
     if not isinstance(value, str) or not value.strip():
         state = f"is {kind_of(value)}, not a string" if not isinstance(value, str) else "is empty"
         raise RowProblem(f"`{column}` {state}.", "Write the prompt, or remove the row.")
-    system = row.get("system")
+    more = row.get(named(MORE.get(plain_name(column), ()), [*row]) or "") if whole else None
+    if isinstance(more, str) and more.strip():
+        value = f"{value}\n{more}"
+    system = row.get(named(SYSTEMS, [*row]) or "")
     head = [Message("system", system)] if isinstance(system, str) and system.strip() else []
     return [*head, Message("user", value)]
 
@@ -122,8 +140,7 @@ class PromptEncoder(Encoder):
             RowProblem: The template refuses it, or a lookalike of a control token cannot be made harmless.
         """
         shown, hidden = self._control.hide(messages)
-        turns: list[Mapping[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in shown]
-        text = self.template.render(turns, add_generation_prompt=True)
+        text = self.renderer.render(self.renderer.turns(shown), shown, add_generation_prompt=True)
         ids: list[int] = (
             self._encode_around(text, hidden)[0]
             if hidden
@@ -133,10 +150,28 @@ class PromptEncoder(Encoder):
         return ids
 
     def end_of_answer(self) -> int | None:
-        """The control token that the template writes behind an answer; None where it writes none."""
-        encoded = self.encode([Message("user", "Hello."), Message("assistant", "Hello.")])
-        last = encoded.input_ids[encoded.trained[-1][1] - 1]
-        return last if last in self._control_ids else None
+        """The control token that the template writes behind an answer; None where it writes none, or takes none.
+
+        Found out by a made-up question: a tokenizer that does not know its words, or a template that refuses it, is
+        none of the rows' fault.
+        """
+        messages = [Message("user", _SAID), Message("assistant", _SAID)]
+        try:
+            encoded = self.encode(messages)
+            last = encoded.input_ids[encoded.trained[-1][1] - 1]
+            return last if last in self._control_ids else None
+        except (RowProblem, InvalidInput):
+            return self._mark_behind(messages)
+
+    def _mark_behind(self, messages: Sequence[Message]) -> int | None:
+        """The first control token in what stands behind the answer, whatever becomes of its words."""
+        try:
+            text = self.renderer.render(self.renderer.turns(messages), messages)
+        except (RowProblem, InvalidInput):
+            return None
+        _, answer, behind = text.rpartition(_SAID)
+        ids: list[int] = self._tokenizer.encode(behind, add_special_tokens=False).ids if answer else []
+        return next((one for one in ids if one in self._control_ids), None)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens."""

@@ -118,12 +118,18 @@ class ChatTemplate:
         """The sha256 of the template's text, in hex: two models with the same one read conversations alike."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
         """The text of a conversation; with `add_generation_prompt`, up to where the model is to answer.
 
         Args:
             messages: Objects with `role` and `content`.
             add_generation_prompt: Whether to open an answer at the end.
+            tools: The functions that may be called; None for none.
 
         Raises:
             RowProblem: The template refuses the conversation, or writes more than 10 million characters.
@@ -133,7 +139,7 @@ class ChatTemplate:
         try:
             for chunk in self._compiled.generate(
                 messages=messages,
-                tools=None,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self.special_tokens,

@@ -9,14 +9,13 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS
+from tunesmith.rows.columns import LABELS, TEXTS, named
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import shape_of
 from tunesmith.spec.training import TrainSpec
 
 _FIRST_ROWS = 20
 _SHOWN = 50
-_LABELS = {"label", "labels", "class", "category"}
 
 
 class FileKind(BaseModel):
@@ -25,8 +24,8 @@ class FileKind(BaseModel):
     format: str
     packing: str | None = None
     kind: str = Field(
-        description="`conversation`, `pair`, `text`, `labelled`, `preference`, or `unknown` where its columns must be "
-        "named."
+        description="`conversation`, `pair`, `text`, `labelled`, `preference`, `judged` where a column says which "
+        "answers are good, or `unknown` where its columns must be named."
     )
     columns: list[str]
 
@@ -45,13 +44,14 @@ def recognise(path: Path) -> FileKind:
         assert isinstance(first, RowProblem)
         raise first.at(file.place(number))
     columns = list(dict.fromkeys(str(name)[:80] for row in good for name in row))
-    found = set(columns)
     shape = shape_of(file, TrainSpec.read({"model_name_or_path": "-", "train_file": "-"}))
     kind: str = shape.kind
-    if {"chosen", "rejected"} <= found:
+    if shape.is_preference:
         kind = "preference"
-    elif kind == "text" and found & _LABELS:
+    elif shape.verdict:
+        kind = "judged"
+    elif kind == "conversation" and not shape.meaning(columns):
+        kind = "labelled" if named(TEXTS, columns) and named(LABELS, columns) else "unknown"
+    elif kind == "text" and named(LABELS, columns):
         kind = "labelled"
-    elif kind == "conversation" and not found & set(CONVERSATION_COLUMNS):
-        kind = "unknown"
     return FileKind(format=file.format, packing=file.packing, kind=kind, columns=columns[:_SHOWN])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.files.arrow_values import python_rows
 from tunesmith.rows.files.decompress import MAX_RATIO
 from tunesmith.rows.problems import bad_file
 
@@ -221,7 +222,7 @@ class ParquetTable:
 
 def _values(batch: Any) -> Iterable[dict[str, Any] | RowProblem]:
     try:
-        found: list[dict[str, Any] | RowProblem] = batch.to_pylist()
+        found: list[dict[str, Any] | RowProblem] = [*python_rows(batch)]
     except UnicodeDecodeError:
         return _one_by_one(batch)
     return found
@@ -230,6 +231,6 @@ def _values(batch: Any) -> Iterable[dict[str, Any] | RowProblem]:
 def _one_by_one(batch: Any) -> Iterator[dict[str, Any] | RowProblem]:
     for i in range(batch.num_rows):
         try:
-            yield batch.slice(i, 1).to_pylist()[0]
+            yield python_rows(batch.slice(i, 1))[0]
         except UnicodeDecodeError:
             yield RowProblem("A text of the row is not UTF-8.", "Write the column again from proper text.")

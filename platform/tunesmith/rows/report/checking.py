@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from tunesmith.errors import InvalidData, Problem
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.bad_rows import BadRows
 from tunesmith.rows.files.reading import Format, RowFile
 from tunesmith.rows.labels import MAX_CLASSES, sort_classes
 from tunesmith.rows.shapes import Shape, Text
 
 _CONVERSATION = Shape()
+_ALL = 2**62
 
 
 class FileFacts(BaseModel):
@@ -28,23 +29,18 @@ class FileFacts(BaseModel):
     )
 
 
-def check_file(
-    path: str | Path,
-    max_problems: int = 20,
-    shape: Shape = _CONVERSATION,
-    allowed_bad_percent: float = 0.0,
-) -> FileFacts:
+def check_file(path: str | Path, shape: Shape = _CONVERSATION, allowed_bad_percent: float = 0.0) -> FileFacts:
     """Read every row of a file once.
 
     Raises:
-        InvalidData: The file is of no use, or more of its rows are than may be left out: `problems` lists the first
-            `max_problems` of them with place and cure, `details` has `bad_rows` and `rows`, the counts over the whole
-            file.
+        InvalidData: The file is of no use, or more of its rows are than may be left out: `problems` lists each cause
+            once, with its count, its first rows and the cure; `details` has `bad_rows` and `rows`, the counts over the
+            whole file.
     """
     file = RowFile(path)
-    problems: list[Problem] = []
+    bad = BadRows(file.place, allowed_bad_percent, enough=_ALL)
     classes: set[str] = set()
-    rows = bad = 0
+    rows = 0
     for number, row in file.scan():
         rows += 1
         try:
@@ -54,18 +50,8 @@ def check_file(
             if isinstance(sample, Text) and sample.label is not None and len(classes) <= MAX_CLASSES:
                 classes.add(sample.label)
         except RowProblem as problem:
-            bad += 1
-            if len(problems) < max_problems:
-                problems.append(problem.problem(file.place(number)))
-    if bad and not (bad < rows and 100 * bad <= allowed_bad_percent * rows):
-        first = problems[0] if problems else None
-        subject = (
-            f"{bad} of {rows} rows cannot be trained on" if rows > 1 else "The only row cannot be trained on"
-        )
-        raise InvalidData(
-            f"{subject}. {first.field}: {first.message}" if first else f"{subject}.",
-            hint=first.hint if first else None,
-            problems=problems,
-            details={"bad_rows": bad, "rows": rows},
-        )
-    return FileFacts(rows=rows - bad, bytes=file.bytes, format=file.format, classes=sort_classes(classes))
+            bad.note(number, problem, row)
+    bad.check(rows)
+    return FileFacts(
+        rows=rows - bad.count, bytes=file.bytes, format=file.format, classes=sort_classes(classes)
+    )

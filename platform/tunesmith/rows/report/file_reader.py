@@ -6,14 +6,16 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from tunesmith.dataset_views import BadRow, Count, DataReport, Overlap, Verdict
+from tunesmith.dataset_views import BadRow, Count, DataReport, Finding, Overlap, Verdict
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.bad_rows import Causes
+from tunesmith.rows.chat.turns import Message, tools_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.findings import Census
 from tunesmith.rows.labels import MAX_CLASSES
 from tunesmith.rows.problems import EmptyText
-from tunesmith.rows.report.excerpts import beginning_of, count_letters, kind_of_reason
+from tunesmith.rows.report.excerpts import beginning_of, count_letters
 from tunesmith.rows.shapes import Sample, Shape, Text, shape_of
 from tunesmith.spec.training import TrainSpec
 
@@ -63,7 +65,9 @@ class FileReader:
         self.questions: set[int] = set()
         self._keeps_questions, self._against = keeps_questions, against
         self._listed: list[BadRow] = []
-        self._reasons: Counter[str] = Counter()
+        self._causes = Causes()
+        self.census = Census()
+        self._training_type = spec.training_type
         self._empty = self._duplicates = 0
         self._duplicate_places: list[str] = []
         self._roles: Counter[str] = Counter()
@@ -93,14 +97,15 @@ class FileReader:
                 self.note(number, problem, row)
             else:
                 self._count(number, sample)
+                self.census.take(number, row)
+                if isinstance(sample, Text) and sample.label is not None:
+                    self.census.take_class(sample.label)
 
     def note(self, number: int, problem: RowProblem, row: Row | RowProblem) -> None:
         """Enter a bad row."""
         self.bad += 1
         self._empty += isinstance(problem, EmptyText)
-        reason = kind_of_reason(problem.message)
-        if reason in self._reasons or len(self._reasons) < _NAMES:
-            self._reasons[reason] += 1
+        self._causes.note(self.file.place(number), problem, row)
         if len(self._listed) < MAX_BAD:
             excerpt = problem.excerpt if isinstance(row, RowProblem) else beginning_of(row)
             self._listed.append(
@@ -143,7 +148,7 @@ class FileReader:
         question = None
         if self._keeps_questions or (self._against is not None and self._against.questions):
             question = hash(tuple(sample[: _last_answer(sample)]))
-        return hash(tuple(sample)), question
+        return hash((tuple(sample), tools_of(sample))), question
 
     def _look_at_letters(self, number: int, sample: Sample) -> None:
         for text in [sample.text] if isinstance(sample, Text) else [turn.content for turn in sample]:
@@ -163,6 +168,10 @@ class FileReader:
         places = [*self._found.values(), *self._asked.values()][:PLACES]
         return Overlap(rows=len(self._found), questions=len(self._asked), places=places)
 
+    def findings(self, max_length: int | None) -> list[Finding]:
+        """What of the rows is not trained, or not as it stands."""
+        return self.census.findings(self.shape, self.file.place, max_length, self._training_type)
+
     def report(self, allowed_bad_percent: float) -> DataReport:
         """What was found, without tokens and without a verdict."""
         notes = []
@@ -180,12 +189,13 @@ class FileReader:
             bytes=self.file.bytes,
             kind=self.shape.kind,
             columns=list(self._columns)[:_NAMES],
+            meaning=self.shape.meaning(self._columns),
             verdict=Verdict.FINE,
             rows=self.rows,
             bad_rows=self.bad,
             allowed_bad_percent=allowed_bad_percent,
             bad=self._listed,
-            reasons=_counts(self._reasons),
+            reasons=self._causes.reasons(),
             empty_texts=self._empty,
             duplicates=self._duplicates,
             duplicate_places=self._duplicate_places,

@@ -18,9 +18,11 @@ from tunesmith.row_problem import RowProblem
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.findings import look_at
 from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.shapes import Shape, Text, shape_of
-from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded, RowEncoder
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded, Encoder, RowEncoder
+from tunesmith.rows.tokens.library_ids import findings_of
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 
@@ -83,12 +85,21 @@ def preview(
     if shape.kind == "labelled":
         lens.classes = check_file(path, shape=shape, allowed_bad_percent=spec.allowed_bad_percent).classes
     template = encoder.template
+    names = dict.fromkeys(
+        str(key) for _, row in islice(file.scan(), FIRST_ROWS) if isinstance(row, dict) for key in row
+    )
+    census = look_at(file.scan(), encoder, shape)
     return DataPreview(
         file=file.name,
         format=file.format,
         kind=shape.kind,
         max_length=spec.max_length,
         template_sha256=template.sha256 if template else None,
+        meaning=shape.meaning(names),
+        findings=[
+            *findings_of(model, tokenizer),
+            *census.findings(shape, file.place, spec.max_length, spec.training_type),
+        ],
         rows=[lens.look(number, row) for number, row in _chosen(file, rows, first)],
     )
 
@@ -140,10 +151,8 @@ class _Lens:
         return self._shown(place, kept, whole, text)
 
     def _rendered(self, messages: Any) -> str:
-        template = getattr(self._encoder, "template", None)
-        assert template is not None
-        written: str = template.render([{"role": turn.role, "content": turn.content} for turn in messages])
-        return written
+        assert isinstance(self._encoder, Encoder)
+        return self._encoder.renderer.written(messages)
 
     def _shown(self, place: str, kept: Encoded, whole: Encoded, text: str) -> RowPreview:
         # The first token is never predicted, so a label there trains nothing.

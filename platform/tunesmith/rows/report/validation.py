@@ -9,6 +9,7 @@ from pathlib import Path
 from tunesmith.dataset_views import DataReport, Verdict
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.report.file_reader import Clock, FileReader
+from tunesmith.rows.tokens.library_ids import findings_of
 from tunesmith.rows.tokens.token_counts import Tokens
 from tunesmith.spec.training import TrainSpec
 
@@ -52,7 +53,10 @@ def validate(
     if model is not None:
         encoder = encoder_of(spec, reader.shape, model, tokenizer)
         report.tokens = Tokens(reader, encoder, spec.max_length, report).report()
+    by_file = [] if model is None else findings_of(model, tokenizer)
+    report.findings = [*by_file, *reader.findings(spec.max_length)]
     _conclude(report)
+    report.notes += [one.message for one in report.findings]
     return report
 
 

@@ -11,6 +11,7 @@ be when the model answers. Where a tokenizer cannot do that faithfully, the row 
 Knows the `tokenizers` library; knows nothing of torch or batches on a device.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -18,16 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.bad_rows import BadRows
+from tunesmith.rows.bad_rows import ENOUGH, BadRows
+from tunesmith.rows.chat.builtin_templates import taking_tools
 from tunesmith.rows.chat.control_tokens import ControlTokens, Span
-from tunesmith.rows.chat.conversation import Message
+from tunesmith.rows.chat.rendering import Renderer
 from tunesmith.rows.chat.template import ChatTemplate, template_of
 from tunesmith.rows.chat.trained_spans import Marked, SpanFinder
+from tunesmith.rows.chat.turns import Message
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.problems import bad_file
 from tunesmith.rows.shapes import Sample, Shape
 from tunesmith.rows.tokens.bpe_cache import WordTokenizer
+from tunesmith.rows.tokens.same_ids import first_difference
 from tunesmith.rows.tokens.token_edges import edge_among, edge_of
 from tunesmith.rows.tokens.tokenizer_file import check_ids, load_tokenizer, vocab_size, without_added_tokens
 
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 IGNORE_INDEX = -100
 _BATCH = 256
 _CONVERSATION = Shape()
+_log = logging.getLogger("tunesmith.rows.tokens")
 
 
 class Encoded(NamedTuple):
@@ -51,6 +56,14 @@ class Encoded(NamedTuple):
     """The smallest `max_length` that keeps a label."""
     label: str | None = None
     """The text's class, where it has one."""
+    dropped: int = 0
+    """Answers whose reasoning the chat template does not write."""
+    lost: int = 0
+    """Answers that the chat template leaves out or rewrites, so that they are not trained as they stand."""
+    not_offered: int = 0
+    """Answers that call a tool that the row offers nowhere."""
+    marks: int = 0
+    """Answers whose own text holds lookalikes of control tokens, which are trained as plain text."""
 
     @property
     def labels(self) -> list[int]:
@@ -59,6 +72,11 @@ class Encoded(NamedTuple):
         for first, last in self.trained:
             labels[first:last] = self.input_ids[first:last]
         return labels
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether a token is left to train on after the cut: the first one is never predicted."""
+        return any(max(1, first) < min(last, len(self.input_ids)) for first, last in self.trained)
 
     @property
     def has_label(self) -> bool:
@@ -129,9 +147,11 @@ class Encoder:
         unknown = template.special_tokens.get("unk_token")
         # Plain text may well become the unknown token.
         self._control_ids = frozenset(number for text, number in texts.items() if text != unknown)
-        self._spans = SpanFinder(template, self._control)
+        fitting = taking_tools(lambda token: tokenizer.token_to_id(token) is not None)
+        self.renderer = Renderer(template, next(fitting, ""))
+        self._spans = SpanFinder(self.renderer, self._control)
         self._plain: Any = None
-        self._words = WordTokenizer.of(self._tokenizer)
+        self._words = _held_to(self._tokenizer, WordTokenizer.of(self._tokenizer), texts)
 
     @classmethod
     def from_folder(
@@ -215,6 +235,9 @@ class Encoder:
             find = self._spans.find_all if self._whole else self._spans.find
             marked = find(hidden_messages)
             marked.text.encode()
+            if hidden:
+                learned = [one.content for one in hidden_messages if one.role == "assistant" and one.weight]
+                marked = marked._replace(marks=sum(any(map(text.__contains__, hidden)) for text in learned))
         except RowProblem as problem:
             return problem
         except UnicodeEncodeError:
@@ -246,7 +269,9 @@ class Encoder:
                 "No token of the answers can be trained on.", "Write longer answers or remove the row."
             )
         kept = self.max_length
-        return Encoded(ids[:kept], trained, max(0, len(ids) - kept), needed)
+        cut = max(0, len(ids) - kept)
+        said = (marked.dropped, marked.lost, marked.not_offered, marked.marks)
+        return Encoded(ids[:kept], trained, cut, needed, None, *said)
 
     def _encode_around(self, text: str, hidden: Mapping[str, str]) -> tuple[list[int], list[Span]]:
         """Ids and their places in the text with hidden lookalikes; each lookalike is encoded as plain text."""
@@ -282,6 +307,27 @@ class Encoder:
         return text
 
 
+def _held_to(tokenizer: Any, words: WordTokenizer | None, marks: Iterable[str]) -> WordTokenizer | None:
+    """What encodes by words, where it gives the library's ids; None where it does not, and the library encodes."""
+    if words is None:
+        return None
+    own = words
+
+    def by_library(text: str, _: bool) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def by_words(text: str, _: bool) -> list[int]:
+        found = own.encode(text)
+        return by_library(text, False) if found is None else found.ids
+
+    difference = first_difference(by_words, by_library, marks, ways=(False,))
+    if difference is None:
+        return own
+    _log.warning("The library encodes every text: %s.", difference.words("by words", "the library"))
+    return None
+
+
 def encode_rows(
     rows: Iterable[tuple[int, Row | RowProblem]],
     encoder: RowEncoder,
@@ -304,10 +350,9 @@ def encode_rows(
     place = file.place if file else lambda number: f"data:{number}"
     bad = bad or BadRows(place)
     for batch in batches(rows):
-        numbers = (number for number, _ in batch)
-        for number, result in zip(numbers, encode_batch(batch, encoder, shape), strict=True):
+        for (number, row), result in zip(batch, encode_batch(batch, encoder, shape), strict=True):
             if isinstance(result, RowProblem):
-                bad.note(number, result)
+                bad.note(number, result, row)
             else:
                 yield number, result
 
@@ -366,17 +411,22 @@ def first_trainable(
             cannot be trained on and may not be left out.
     """
     file = RowFile(path)
-    bad = BadRows(file.place, allowed_bad_percent)
+    bad = BadRows(file.place, allowed_bad_percent, ENOUGH)
     first: int | None = None
+    trainable: int | None = None
     needed = seen = 0
     for number, encoded in islice(encode_rows(file.scan(), encoder, file, shape, bad), limit):
+        seen += 1
         if encoded.has_label:
-            return number
+            trainable = trainable or number
+            if allowed_bad_percent or not bad.count:
+                return trainable
         first = first or number
         needed = min(needed or encoded.needed, encoded.needed)
-        seen += 1
-    if first is None:
-        bad.check(bad.count)
+    if first is None or not allowed_bad_percent:
+        bad.check(seen + bad.count)
+    if trainable is not None:
+        return trainable
     rows = "every row" if seen < limit else f"each of the first {limit} rows"
     raise bad_file(
         file.place(first or 1),

@@ -47,6 +47,8 @@ class TextEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._before, self._after = _marks(self._tokenizer)
+        self._begin_text, self._after_text = map(self._text_of, (self._before, self._after))
+        self._end_text = self._text_of([] if end is None else [end])
         if end is None and max_length is not None:
             # The tokenizer itself keeps the marks that a classifier reads (`[SEP]`) when it cuts.
             self._tokenizer.enable_truncation(max_length)
@@ -83,26 +85,41 @@ class TextEncoder:
         return results
 
     def _finish(self, text: Text, encoding: Any) -> Encoded:
-        ids = self._once(encoding.ids)
+        # Of a text that is cut, the library keeps its own mark behind what is left.
+        ids = encoding.ids if encoding.overflowing else self._once(encoding.ids, text.text)
         check_ids(ids, self._vocab_size)
         if not ids:
             raise RowProblem("The tokenizer makes no token of the text.", "Remove the row.")
         if self._end is None:
             cut = sum(len(part.ids) for part in encoding.overflowing)
             return Encoded(ids, [], cut, 1, text.label)
-        if ids[-1] != self._end:
+        if ids[-1] != self._end and not _ends_with(text.text, self._end_text):
             ids = [*ids, self._end]
         kept = len(ids) if self.max_length is None else self.max_length
         return Encoded(ids[:kept], [(1, len(ids))], max(0, len(ids) - kept), 2, text.label)
 
-    def _once(self, ids: list[int]) -> list[int]:
-        """The same without the marks that the tokenizer put around a text that has them itself."""
+    def _once(self, ids: list[int], text: str) -> list[int]:
+        """The same without the marks that the tokenizer put around a text that has them itself.
+
+        White space may stand around its own: behind the last turn a template often writes a line break.
+        """
         before, after = len(self._before), len(self._after)
-        if before and ids[before : 2 * before] == self._before:
+        has_begin = before and ids[before : 2 * before] == self._before
+        if has_begin or (self._begin_text and text.lstrip().startswith(self._begin_text)):
             ids = ids[before:]
-        if after and len(ids) >= 2 * after and ids[-2 * after : -after] == self._after:
-            ids = ids[:-after]
+        has_end = after and len(ids) >= 2 * after and ids[-2 * after : -after] == self._after
+        if has_end or _ends_with(text, self._after_text):
+            ids = ids[:-after] if ids[-after:] == self._after else ids
         return ids
+
+    def _text_of(self, ids: list[int]) -> str:
+        """What tokens look like in a text; empty where one of them stands for no text of its own."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return "".join(added[number].content for number in ids) if all(i in added for i in ids) else ""
+
+
+def _ends_with(text: str, mark: str) -> bool:
+    return bool(mark) and text.rstrip().endswith(mark)
 
 
 def _marks(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -47,6 +47,7 @@ class Tokens:
                     reader.note(number, one, row)
                 else:
                     self._count(number, one)
+                    reader.census.take_tokens(number, row, one)
         fresh = reader.report(report.allowed_bad_percent)
         report.bad, report.bad_rows, report.reasons = fresh.bad, fresh.bad_rows, fresh.reasons
         return self._sums(is_sample=stride > 1 or looked < good)

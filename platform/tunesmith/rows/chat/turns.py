@@ -1,0 +1,350 @@
+"""The turns of a conversation: text, parts of text, calls of tools, and what tools answered.
+
+Knows chat `messages`, ShareGPT's turns and how people get them wrong. Knows nothing of columns, files or templates.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.tool_calls import calls_in
+from tunesmith.rows.columns import is_good_answer, plain_name, said_of_turn
+from tunesmith.rows.json_text import packed, unpacked
+from tunesmith.rows.problems import BadAnswer, EmptyText
+from tunesmith.spec.problems import did_you_mean
+
+ROLES = ("system", "user", "assistant", "tool")
+MAX_MESSAGES = 1000
+"""A template is rendered about twice an answer, so the work grows with the square of the turns."""
+
+ACCEPTED = (
+    'Accepted: `{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}`, or '
+    '`{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}`, or '
+    '`{"instruction": "...", "input": "...", "output": "..."}`. Other columns are named by `prompt_column` and '
+    "`response_column`, or by `text_column`."
+)
+_SHAREGPT = (
+    "These are turns in the ShareGPT shape: call the list `conversations`, or rename `from` to `role` and `value` to "
+    "`content`."
+)
+_CALL = "function_call"
+"""The role of a turn whose text is a call of a tool."""
+_OTHER_NAMES = {
+    "human": "user",
+    "question": "user",
+    "prompt": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "model": "assistant",
+    "ai": "assistant",
+}
+_ROLES = {name: name for name in ROLES} | {
+    "developer": "system",
+    "function": "tool",
+    "observation": "tool",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "function_response": "tool",
+    _CALL: _CALL,
+    "tool_call": _CALL,
+    "tool_calls": _CALL,
+    "用户": "user",
+    "助手": "assistant",
+    "系统": "system",
+}
+"""What a role is called that is taken as it is meant, wherever it stands."""
+_ROUNDS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer"))
+"""The keys of a round that is one object."""
+_SHAREGPT_ROLES = _ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+"""What an answer's own reasoning is called."""
+_NOT_TEXT = ("images", "image", "audio", "audios", "videos", "video")
+"""What would change the trained text if it were passed over in silence."""
+_NOT_TRAINED = ("train", "loss", "trainable")
+"""An answer that says `false`, nought or "no" under one of these is read and not learned, as with `weight` 0."""
+
+
+class Message(NamedTuple):
+    """One turn."""
+
+    role: str
+    content: str
+    weight: int = 1
+    """0 for an answer that is read but not trained on."""
+    reasoning: str = ""
+    """What an answer was thought out with, where the row keeps it apart."""
+    calls: str = ""
+    """The tools that an answer calls, as JSON (`tool_calls.calls_in`)."""
+    name: str = ""
+    """The tool that a tool's turn is of."""
+    call_id: str = ""
+    """The call that a tool's turn answers."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Everything in it that people wrote."""
+        return (self.content, self.reasoning, self.calls, self.name, self.call_id)
+
+
+class Conversation(list[Message]):
+    """Turns, and the tools that may be called in them.
+
+    Args:
+        turns: The turns.
+        tools: As JSON (`tool_calls.tools_in`); empty for none.
+    """
+
+    def __init__(self, turns: Iterable[Message], tools: str = "") -> None:
+        super().__init__(turns)
+        self.tools = tools
+
+
+def tools_of(messages: Any) -> str:
+    """The tools of some turns, as JSON; empty where there are none."""
+    return messages.tools if isinstance(messages, Conversation) else ""
+
+
+def like(messages: Any, turns: Iterable[Message]) -> list[Message]:
+    """Other turns with the tools of some."""
+    tools = tools_of(messages)
+    return Conversation(turns, tools) if tools else list(turns)
+
+
+def is_turns(value: Any) -> bool:
+    """Whether a value is a list of turns."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and _is_turn(turn) for turn in value)
+    )
+
+
+def _is_turn(turn: dict[str, Any]) -> bool:
+    if "from" in turn:
+        return "value" in turn
+    return "role" in turn and any(name in turn for name in ("content", "tool_calls", "function_call"))
+
+
+def turns_of(value: Any, name: str) -> list[Message]:
+    """The turns in a list, whoever speaks them.
+
+    Raises:
+        RowProblem: It is no list of turns.
+    """
+    turns = unpacked(value)
+    if not isinstance(turns, list):
+        text = (
+            " JSON cannot be read from it either."
+            if isinstance(turns, str) and turns.strip()[:1] == "["
+            else ""
+        )
+        raise RowProblem(f"`{name}` is {kind_of(turns)}, not a list.{text}", ACCEPTED)
+    if not turns:
+        raise RowProblem(f"`{name}` is empty.", ACCEPTED)
+    if len(turns) > MAX_MESSAGES:
+        raise RowProblem(
+            f"`{name}` holds {len(turns)} turns; at most {MAX_MESSAGES} are read.",
+            "Split the conversation.",
+        )
+    read = _turn if name == "messages" else _sharegpt_turn
+    messages: list[Message] = []
+    for index, given in enumerate(turns):
+        plain = _plain_turn(given)
+        if plain is not None:
+            messages.append(plain)
+            continue
+        turn = unpacked(given)
+        messages += _round(turn, first=not index) or [read(turn, f"{name}[{index}]")]
+    return messages
+
+
+def _round(turn: Any, *, first: bool) -> list[Message]:
+    """A question and its answer in one object (Firefly's and XTuner's way); empty where it is something else."""
+    if not isinstance(turn, dict) or "role" in turn or "from" in turn:
+        return []
+    for question, answer in _ROUNDS:
+        asked, said = turn.get(question), turn.get(answer)
+        if isinstance(asked, str) and isinstance(said, str) and said.strip():
+            system = turn.get("system")
+            head = [Message("system", system)] if first and isinstance(system, str) and system.strip() else []
+            return [*head, Message("user", asked), Message("assistant", said)]
+    return []
+
+
+def _sharegpt_turn(turn: Any, where: str) -> Message:
+    """A turn of `from` and `value`; one of `role` and `content` is read as it is."""
+    if not isinstance(turn, dict) or turn.get("from") is None:
+        return _turn(turn, where)
+    role = turn["from"]
+    if not isinstance(role, str) or plain_name(role) not in _SHAREGPT_ROLES:
+        raise RowProblem(
+            f"`{where}.from` is `{str(role)[:40]}`, which is no known role.",
+            "Use `system`, `human`, `gpt`, `function_call`, `observation` or `tool`.",
+        )
+    value = turn.get("value")
+    if not isinstance(value, str | list):
+        raise RowProblem(f"`{where}.value` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
+    return _turn({**turn, "role": _SHAREGPT_ROLES[plain_name(role)], "content": value}, where)
+
+
+def _turn(turn: Any, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise RowProblem(f"`{where}` is {kind_of(turn)}, not an object.", ACCEPTED)
+    if "role" not in turn:
+        hint = _SHAREGPT if "from" in turn else 'Write `{"role": "user", "content": "..."}`.'
+        raise RowProblem(f"`{where}` has no `role`.", hint)
+    given = turn["role"]
+    role = _ROLES.get(plain_name(given)) if isinstance(given, str) else None
+    if role is None:
+        raise _unknown_role(given, where)
+    for name in _NOT_TEXT:
+        if turn.get(name):
+            raise RowProblem(
+                f"`{where}.{name}` is not supported: models of text are trained.",
+                f"Write what should be trained into `content` and remove `{name}`.",
+            )
+    content, thought = _content(turn.get("content"), f"{where}.content", role)
+    if role in ("assistant", _CALL):
+        return _answer(turn, where, role, content, thought)
+    for name in _REASONING:
+        if turn.get(name):
+            raise RowProblem(f"`{where}.{name}`: only an answer has reasoning.", f"Remove `{name}`.")
+    if content is None:
+        raise _no_text(turn.get("content"), f"{where}.content")
+    if role != "tool":
+        return Message(role, content)
+    own, call_id = turn.get("name"), turn.get("tool_call_id")
+    return Message(
+        role,
+        content,
+        name=own if isinstance(own, str) else "",
+        call_id=call_id if isinstance(call_id, str) else "",
+    )
+
+
+def _answer(turn: dict[str, Any], where: str, role: str, content: str | None, thought: str) -> Message:
+    """The turn of an assistant: its words, its calls of tools, its reasoning."""
+    weight = _weight(turn, where)
+    judged = next((name for name, value in turn.items() if said_of_turn(str(name), value) is False), None)
+    if weight and judged is not None:
+        raise BadAnswer(
+            f"`{where}.{judged}` marks the answer as a bad one: `sft` would teach it as a good one.",
+            "Give the turn `weight` 0 to read it without learning it, or leave such rows out with "
+            "`allowed_bad_percent=100`.",
+        )
+    if role == _CALL:
+        calls = calls_in(content, f"{where}.content")
+        if not calls:
+            raise EmptyText(
+                f"`{where}.content` is empty: it calls no tool.", "Write the call or remove the row."
+            )
+        return Message("assistant", "", weight, calls=calls)
+    calls = calls_in(turn.get("tool_calls"), f"{where}.tool_calls")
+    calls = calls or calls_in(turn.get("function_call"), f"{where}.function_call")
+    for name in _REASONING:
+        value = turn.get(name)
+        if isinstance(value, str) and value.strip():
+            thought = thought or value
+        elif value and not isinstance(value, str):
+            raise RowProblem(f"`{where}.{name}` is {kind_of(value)}, not a string.", "Write it as text.")
+    if content is None and not calls:
+        raise _no_text(turn.get("content"), f"{where}.content")
+    if not calls and not (content or "").strip():
+        raise EmptyText(
+            f"`{where}.content` is empty: an answer needs text.", "Write the answer or remove the row."
+        )
+    return Message("assistant", content or "", weight, thought, calls)
+
+
+def _weight(turn: dict[str, Any], where: str) -> int:
+    weight = turn.get("weight")
+    if weight is None:
+        return 0 if any(is_good_answer(turn.get(name)) is False for name in _NOT_TRAINED) else 1
+    if weight not in (0, 1):
+        raise RowProblem(
+            f"`{where}.weight` is {str(weight)[:40]}.", "Use 1 (train on it, the default) or 0 (do not)."
+        )
+    return int(weight)
+
+
+def _content(value: Any, where: str, role: str) -> tuple[str | None, str]:
+    """The text of a turn, and the reasoning among its parts; None where there is no text.
+
+    Raises:
+        RowProblem: A part of it is no text.
+    """
+    if value is None or isinstance(value, str):
+        return value, ""
+    if role == "tool" and not (isinstance(value, list) and all(_is_part(part) for part in value)):
+        return packed(value), ""  # what a tool answered, as the model is shown it
+    if not isinstance(value, list):
+        raise _no_text(value, where)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for index, given in enumerate(value):
+        part, place = unpacked(given), f"{where}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("thinking", "reasoning") and isinstance(part.get(kind) or part.get("text"), str):
+            thoughts.append(part.get(kind) or part["text"])
+            continue
+        if kind not in (None, "text", "input_text", "output_text"):
+            raise RowProblem(
+                f"`{place}` is a part of the type `{str(kind)[:40]}`: only text is trained.",
+                "Leave the row out, or write what is to be learned as text.",
+            )
+        text = part if isinstance(part, str) else None
+        if isinstance(part, dict):
+            text = next(
+                (part[key] for key in ("text", "content", "value") if isinstance(part.get(key), str)), None
+            )
+        if text is None:
+            raise RowProblem(f"`{place}` has no text.", 'Write `{"type": "text", "text": "..."}`.')
+        texts.append(text)
+    return "\n".join(texts), "\n".join(thoughts)
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("type"), str)
+
+
+def _no_text(value: Any, where: str) -> RowProblem:
+    return RowProblem(f"`{where}` is {kind_of(value)}, not a string.", 'Write `"content": "..."`.')
+
+
+def _plain_turn(turn: Any) -> Message | None:
+    """A turn of a known role and a text, and nothing else, as nearly all are; None when it must be looked at."""
+    if turn.__class__ is not dict or len(turn) != 2:
+        return None
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ROLES or content.__class__ is not str:
+        return None
+    if role == "assistant" and not content.strip():
+        return None
+    return Message(role, content)
+
+
+def _unknown_role(role: Any, where: str) -> RowProblem:
+    message = f"`{where}.role` is {kind_of(role)}." if not isinstance(role, str) else ""
+    message = message or f"`{where}.role` is `{role[:40]}`, which is no known role."
+    meant = None
+    if isinstance(role, str):
+        meant = _OTHER_NAMES.get(plain_name(role)) or did_you_mean(role.strip()[:40], ROLES)
+    return RowProblem(
+        message, f"Did you mean `{meant}`?" if meant else "Use `system`, `user`, `assistant` or `tool`."
+    )
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for a message."""
+    if value is None:
+        return "missing or `null`"
+    names = {
+        list: "a list",
+        dict: "an object",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,340 @@
+"""What rows hold that is not trained, or not as it stands: counted while they are read, and said in one way.
+
+A report, a preview, an estimate and a training feed the same census and say the same findings. A census can be added to
+another, as several processes read one file. Knows rows, shapes and what became of them as tokens; knows no verdicts.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from tunesmith.dataset_views import Example, Finding
+from tunesmith.row_problem import RowProblem
+from tunesmith.rows.columns import SCORES, is_filled, is_reasoning, plain_name, said_of_turn
+from tunesmith.rows.files.decoding import Row
+from tunesmith.rows.labels import MAX_CLASSES, alike_classes, sort_classes
+from tunesmith.rows.report.excerpts import beginning_of
+from tunesmith.rows.shapes import Shape
+from tunesmith.rows.tokens.encoding import Encoded, RowEncoder, batches, encode_batch
+
+SHOWN = 3
+"""Rows that are shown of one cause."""
+FIRST_ROWS = 1000
+"""Rows that are looked at where not all are read."""
+_MOST_NAMES = 200
+_NAMED = 12
+_TURNS_SEEN = 6
+_TURN = frozenset(
+    ("role", "content", "from", "value", "weight", "name", "tool_calls", "tool_call_id", "function_call", "reasoning",
+     "reasoning_content", "thinking", "train", "loss", "trainable")
+)  # fmt: skip
+"""The keys of a turn that are read."""
+
+
+class Census:
+    """Counts what is not trained of the rows of one file."""
+
+    def __init__(self) -> None:
+        self._rows = self._encoded = 0
+        self._filled: Counter[str] = Counter()
+        """Rows in which a column says anything."""
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._said: Counter[str] = Counter()
+        """Rows that something is true of, by its code."""
+        self._answers: Counter[str] = Counter()
+        self._examples: dict[str, list[tuple[int, str]]] = {}
+        self._kept = self._cut = 0
+        self._classes: Counter[str] = Counter()
+
+    def take(self, number: int, row: Row, one: Encoded | None = None) -> None:
+        """Count a row that can be trained on.
+
+        Args:
+            number: Its number in the file.
+            row: The row.
+            one: What it was encoded to; None where it was only read.
+        """
+        self._rows += 1
+        filled = self._filled
+        for name, value in row.items():
+            if value.__class__ is list and value and value[0].__class__ is dict:
+                filled[name] += 1
+                if "role" in value[0] or "from" in value[0]:
+                    self._look_at_turns(name, value)
+            elif is_filled(value):
+                if filled[name] == 0 and len(filled) > _MOST_NAMES:
+                    del filled[name]
+                    continue
+                filled[name] += 1
+                if value.__class__ in (int, float) or name in self._ranges:
+                    self._range(name, value)
+        if one is not None:
+            self.take_tokens(number, row, one)
+
+    def take_class(self, name: str) -> None:
+        """Count a row's class."""
+        if name in self._classes or len(self._classes) <= MAX_CLASSES:
+            self._classes[name] += 1
+
+    def _look_at_turns(self, column: str, turns: list[Any]) -> None:
+        others = {
+            key
+            for turn in turns[:_TURNS_SEEN]
+            if turn.__class__ is dict and len(turn) > 2
+            for key, value in turn.items()
+            if key not in _TURN and is_filled(value) and said_of_turn(str(key), value) is None
+        }
+        for key in others:
+            if len(self._filled) < _MOST_NAMES:
+                self._filled[f"{column}[].{str(key)[:40]}"] += 1
+
+    def _range(self, name: str, value: Any) -> None:
+        if value.__class__ in (int, float) and plain_name(name) in SCORES:
+            low, high = self._ranges.get(name, (value, value))
+            self._ranges[name] = (min(low, value), max(high, value))
+
+    def take_tokens(self, number: int, row: Row, one: Encoded) -> None:
+        """Count what became of a row as tokens."""
+        self._encoded += 1
+        self._kept += len(one.input_ids)
+        self._cut += one.cut
+        if one.cut:
+            self._note("rows_cut", number, row)
+        if one.label is None and not one.is_supervised:
+            self._note("rows_without_labels", number, row)
+        if one.dropped:
+            self._note("reasoning_dropped", number, row, one.dropped)
+        if one.lost:
+            self._note("answers_rewritten", number, row, one.lost)
+        if one.not_offered:
+            self._note("calls_not_offered", number, row, one.not_offered)
+        if one.marks:
+            self._note("marks_in_answers", number, row, one.marks)
+
+    def _note(self, code: str, number: int, row: Row, answers: int = 0) -> None:
+        self._said[code] += 1
+        self._answers[code] += answers
+        shown = self._examples.setdefault(code, [])
+        if len(shown) < SHOWN:
+            shown.append((number, beginning_of(row)))
+
+    def as_json(self) -> dict[str, Any]:
+        """It, for another process or a file."""
+        return {
+            "rows": self._rows, "encoded": self._encoded, "kept": self._kept, "cut": self._cut,
+            "filled": dict(self._filled), "ranges": self._ranges, "said": dict(self._said),
+            "answers": dict(self._answers), "examples": self._examples, "classes": dict(self._classes),
+        }  # fmt: skip
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add what `as_json` said of further rows of the file."""
+        self._rows += other["rows"]
+        self._encoded += other["encoded"]
+        self._kept += other["kept"]
+        self._cut += other["cut"]
+        for name, count in other["classes"].items():
+            if name in self._classes or len(self._classes) <= MAX_CLASSES:
+                self._classes[name] += count
+        for counter, name in ((self._filled, "filled"), (self._said, "said"), (self._answers, "answers")):
+            for key, count in other[name].items():
+                if key in counter or len(counter) < _MOST_NAMES:
+                    counter[key] += count
+        for key, (low, high) in other["ranges"].items():
+            known = self._ranges.get(key, (low, high))
+            self._ranges[key] = (min(low, known[0]), max(high, known[1]))
+        for code, shown in other["examples"].items():
+            mine = self._examples.setdefault(code, [])
+            mine += [(number, excerpt) for number, excerpt in shown[: SHOWN - len(mine)]]
+
+    def findings(
+        self, shape: Shape, place: Callable[[int], str], max_length: int | None, training_type: str = "sft"
+    ) -> list[Finding]:
+        """What is to be said of the rows, the most serious first.
+
+        Args:
+            shape: What the file's rows hold.
+            place: Where the row with a number is.
+            max_length: Tokens that rows are cut to; None where none is cut.
+            training_type: What is trained.
+        """
+        return [
+            *self._of_classes(),
+            *self._of_answers(place),
+            *self._of_tokens(shape, place, max_length, training_type),
+            *self._of_columns(shape, training_type),
+        ]
+
+    def _finding(self, code: str, message: str, hint: str, place: Callable[[int], str]) -> Finding:
+        shown = [Example(place=place(number), excerpt=excerpt) for number, excerpt in self._examples[code]]
+        return Finding(
+            code=code, message=message, hint=hint, count=self._said[code], rows=self._encoded, examples=shown
+        )
+
+    def _of_classes(self) -> Iterable[Finding]:
+        if pairs := alike_classes(sort_classes(self._classes)):
+            named = "; ".join(f"`{one[:40]}` and `{other[:40]}`" for one, other in pairs[:_NAMED])
+            yield Finding(
+                code="classes_alike",
+                message=f"Classes differ in case, width or blanks alone, and are trained as different ones: {named}.",
+                hint="Write each in one way, where the same is meant.",
+                count=sum(self._classes[other] for _, other in pairs),
+                rows=self._rows,
+            )
+
+    def _of_answers(self, place: Callable[[int], str]) -> Iterable[Finding]:
+        if count := self._said["reasoning_dropped"]:
+            yield self._finding(
+                "reasoning_dropped",
+                "The chat template leaves out the reasoning of "
+                f"{_many(self._answers['reasoning_dropped'], 'answer')}, in {self._of(count)}: what stands before "
+                "`</think>`, or in `reasoning_content`, is not trained there.",
+                "Many templates keep the reasoning of a conversation's last answer alone: give each answer a row of "
+                "its own, its history before it. Or choose a `chat_template` that writes it.",
+                place,
+            )
+        if count := self._said["answers_rewritten"]:
+            yield self._finding(
+                "answers_rewritten",
+                f"The chat template leaves out or rewrites {_many(self._answers['answers_rewritten'], 'answer')}, in "
+                f"{self._of(count)}: they are not trained as they stand.",
+                "Look at one with `tunesmith data preview`; another `chat_template` may write them as they are.",
+                place,
+            )
+
+        if count := self._said["marks_in_answers"]:
+            yield self._finding(
+                "marks_in_answers",
+                f"{_many(self._answers['marks_in_answers'], 'answer')}, in {self._of(count)}, hold text that looks "
+                "like the model's control tokens: it is trained as plain text, letter by letter.",
+                "The template writes the marks. Remove those that another rendering left in the answers.",
+                place,
+            )
+        if count := self._said["calls_not_offered"]:
+            yield self._finding(
+                "calls_not_offered",
+                f"{_many(self._answers['calls_not_offered'], 'answer')}, in {self._of(count)}, "
+                "call tools that the row offers nowhere, neither in `tools` nor in what was said before: calling what "
+                "was never shown is trained.",
+                "Write the tools that are called into the row's `tools`, or leave such rows out.",
+                place,
+            )
+
+    def _of_tokens(
+        self, shape: Shape, place: Callable[[int], str], max_length: int | None, training_type: str
+    ) -> Iterable[Finding]:
+        if count := self._said["rows_without_labels"]:
+            yield self._finding(
+                "rows_without_labels",
+                f"{self._of(count)} are left out: within {max_length} tokens they have nothing to train.",
+                "Raise `max_length` to keep them.",
+                place,
+            )
+        if count := self._said["rows_cut"]:
+            share = 100 * self._cut / max(1, self._kept + self._cut)
+            hint = "Raise `max_length` to keep them whole."
+            if shape.kind == "text" and training_type == "sft":
+                hint = f"`training_type=pretrain` reads long texts whole, block by block. {hint}"
+            yield self._finding(
+                "rows_cut",
+                f"{self._of(count)} are longer than {max_length} tokens and are cut: {_share(share)} of all tokens are "
+                "never seen.",
+                hint,
+                place,
+            )
+
+    def _of_columns(self, shape: Shape, training_type: str) -> Iterable[Finding]:
+        read = shape.meaning(self._filled)
+        unread = {name: count for name, count in self._filled.items() if name not in read and self._rows}
+        shares = {
+            name: f"`{name[:80]}` ({_share(100 * count / self._rows)})" for name, count in unread.items()
+        }
+        plain = {name: plain_name(name.rpartition("].")[2]) for name in unread}
+
+        def finding(code: str, names: list[str], message: str, hint: str) -> Finding:
+            return Finding(
+                code=code,
+                message=message,
+                hint=hint,
+                count=max(unread[name] for name in names),
+                rows=self._rows,
+            )
+
+        if shape.is_chat and (names := [name for name in unread if is_reasoning(plain[name])]):
+            answer = shape.response or {canonical: actual for actual, canonical in shape.names}.get(
+                "output", "output"
+            )
+            yield finding(
+                "reasoning_not_read",
+                names,
+                f"Reasoning stands in a column of its own, {_listed(shares, names)} of the rows, which is not read: "
+                "the answers are trained without it.",
+                f"To train it, write it into the answer: `map` with the template "
+                f"`<think>\\n{{{names[0]}}}\\n</think>\\n\\n{{{answer}}}`, or `reasoning_content` in each answer of "
+                "`messages`.",
+            )
+        if shape.is_chat and (names := [name for name in unread if plain[name] in SCORES]):
+            ranges = [
+                f"`{name}` from {low:g} to {high:g}"
+                for name, (low, high) in self._ranges.items()
+                if name in names
+            ]
+            yield finding(
+                "scores_not_read",
+                names,
+                f"Scores are not read: {_listed(shares, names)} of the rows. Answers of a low score are trained like "
+                f"the others{': ' + ', '.join(ranges) if ranges else ''}.",
+                f"A `filter` keeps the good ones, such as `{names[0]} >= ...`.",
+            )
+        if names := [
+            name
+            for name in unread
+            if not shape.is_chat or not (plain[name] in SCORES or is_reasoning(plain[name]))
+        ]:
+            more = len(names) - _NAMED
+            yield finding(
+                "columns_not_read",
+                names,
+                f"Columns that nobody reads, with the share of rows that fill them: {_listed(shares, names[:_NAMED])}"
+                f"{f' and {more} more' if more > 0 else ''}.",
+                "Nothing is to be done where they are not to be learned. Else name what is: `prompt_column`, "
+                "`response_column`, `system_column`, `text_column`."
+                if training_type == "sft"
+                else "Nothing is to be done where they are not to be learned.",
+            )
+
+    def _of(self, count: int) -> str:
+        return f"{count} of {_many(self._encoded, 'row')}"
+
+
+def look_at(
+    rows: Iterable[tuple[int, Row | RowProblem]], encoder: RowEncoder, shape: Shape, most: int = FIRST_ROWS
+) -> Census:
+    """The census of a file's first rows, for those who do not read all of it.
+
+    Args:
+        rows: The rows with their numbers.
+        encoder: Turns what they hold into tokens.
+        shape: Where in a row its sample is.
+        most: Rows that are looked at.
+    """
+    census = Census()
+    for batch in batches(islice(rows, most)):
+        for (number, row), one in zip(batch, encode_batch(batch, encoder, shape), strict=True):
+            if not isinstance(one, RowProblem) and not isinstance(row, RowProblem):
+                census.take(number, row, one)
+                if one.label is not None:
+                    census.take_class(one.label)
+    return census
+
+
+def _listed(shares: Mapping[str, str], names: Iterable[str]) -> str:
+    return ", ".join(shares[name] for name in names)
+
+
+def _share(percent: float) -> str:
+    return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
