@@ -117,4 +117,45 @@ REVERSED = "{% for m in messages | reverse %}{{ '<|start|>' + m.role + '<|messag
 EXTRA_TOKENS = [
     "<s>", "</s>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>",
     "<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|user|>", "<|assistant|>", "<|system|>",
+    "<|observation|>", "<|call|>", "<|sep|>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
 ]  # fmt: skip
+# With tools: one of each kind that models ship, written for these tests.
+TOOLS_OF_WORDS = """\
+{%- if tools %}{{- '<|im_start|>system\\n' }}{% if messages[0].role == 'system' %}{{- messages[0].content + '\\n\\n' }}{% endif %}{{- '<tools>' }}{% for tool in tools %}{{- '\\n' + (tool | tojson) }}{% endfor %}{{- '\\n</tools><|im_end|>\\n' }}
+{%- elif messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{% endif %}
+{%- for m in messages %}
+{%- if m.role == 'user' %}{{- '<|im_start|>user\\n' + m.content + '<|im_end|>\\n' }}
+{%- elif m.role == 'assistant' %}{{- '<|im_start|>assistant' }}{% if m.content %}{{- '\\n' + m.content }}{% endif %}{% for c in m.tool_calls or [] %}{% if c.function %}{% set c = c.function %}{% endif %}{{- '\\n<tool_call>\\n{"name": "' + c.name + '", "arguments": ' + (c.arguments | tojson) + '}\\n</tool_call>' }}{% endfor %}{{- '<|im_end|>\\n' }}
+{%- elif m.role == 'tool' %}{% if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{% endif %}{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}{% if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\\n' }}{% endif %}
+{%- endif %}{% endfor %}{% if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}"""
+# One call an answer, as bare JSON; tools stand in the first question.
+TOOLS_IN_THE_QUESTION = """\
+{{- bos_token }}{% for m in messages %}
+{%- if m.tool_calls %}{% if m.tool_calls | length != 1 %}{{- raise_exception('one call at a time') }}{% endif %}{% set c = m.tool_calls[0].function %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n{"name": "' + c.name + '", "parameters": ' + (c.arguments | tojson) + '}<|eot_id|>' }}
+{%- elif m.role == 'tool' %}{{- '<|start_header_id|>ipython<|end_header_id|>\\n\\n' + (m.content | tojson) + '<|eot_id|>' }}
+{%- else %}{{- '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' }}{% if tools and m.role == 'user' and loop.first %}{% for tool in tools %}{{- tool | tojson(indent=4) }}{{- '\\n\\n' }}{% endfor %}{% endif %}{{- m.content | trim + '<|eot_id|>' }}
+{%- endif %}{% endfor %}{% if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"""
+# Arguments are text; an answer whose text is not null is written after its calls, though it be empty.
+TOOLS_OF_TEXT = """\
+{{- bos_token }}{% for tool in tools or [] %}{{- tool | tojson }}{% endfor %}{% for m in messages %}
+{%- if m['role'] == 'user' %}{{- '<|user|>' + m['content'] }}{% endif %}
+{%- if m['role'] == 'assistant' and m['tool_calls'] %}{{- '<|assistant|>' }}{% for c in m['tool_calls'] %}{{- '<|call|>' + c['type'] + '<|sep|>' + c['function']['name'] + '\\n```json\\n' + c['function']['arguments'] + '\\n```' }}{% endfor %}{{- '<|end|>' }}{% endif %}
+{%- if m['role'] == 'assistant' and m['content'] is not none %}{{- '<|assistant|>' + m['content'].split('</think>')[-1] + '<|end|>' }}{% endif %}
+{%- if m['role'] == 'tool' %}{{- '<|observation|>' + m['content'] }}{% endif %}
+{%- endfor %}{% if add_generation_prompt %}{{- '<|assistant|><think>\\n' }}{% endif %}"""
+# Tools stand before the last question, so that history is written anew each round; no prompt opens an answer.
+TOOLS_AT_THE_LAST_QUESTION = """\
+{%- set asked = messages | selectattr('role', 'equalto', 'user') | list %}{{- bos_token }}{% for m in messages %}
+{%- if m['role'] == 'user' %}{% if tools and m == asked[-1] %}{{- '[AVAILABLE_TOOLS] ' }}{% for tool in tools %}{{- tool | tojson }}{% endfor %}{{- '[/AVAILABLE_TOOLS]' }}{% endif %}{{- '[INST] ' + m['content'] + '[/INST]' }}
+{%- elif m.tool_calls %}{{- '[TOOL_CALLS] [' }}{% for c in m.tool_calls %}{{- c.function | tojson }}{% if not loop.last %}{{- ', ' }}{% endif %}{% endfor %}{{- ']' + eos_token }}
+{%- elif m['role'] == 'assistant' %}{{- ' ' + m['content'] + eos_token }}
+{%- elif m['role'] == 'tool' %}{{- '[TOOL_RESULTS] {"content": ' + (m.content | tojson) + '}[/TOOL_RESULTS]' }}
+{%- endif %}{% endfor %}"""
+# Calls are written key by key; reasoning stands in a key of its own and is kept for the last answer alone.
+TOOLS_BY_KEY = """\
+{%- set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}
+{%- for tool in tools or [] %}{{- '<|system|>' + (tool | tojson) }}{% endfor %}{% for m in messages %}
+{%- if m.role == 'assistant' %}{{- '<|assistant|>\\n' }}{% if loop.index0 > ns.last and m.reasoning_content %}{{- '<think>' + m.reasoning_content + '</think>\\n' }}{% endif %}{{- m.content or '' }}{% for c in m.tool_calls or [] %}{{- '<tool_call>' + c.function.name }}{% for k, v in c.function.arguments.items() %}{{- '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' + (v if v is string else v | tojson) + '</arg_value>' }}{% endfor %}{{- '</tool_call>' }}{% endfor %}
+{%- elif m.role == 'tool' %}{{- '<|observation|>\\n' + m.content }}
+{%- else %}{{- '<|' + m.role + '|>\\n' + m.content }}
+{%- endif %}{% endfor %}{% if add_generation_prompt %}{{- '<|assistant|>\\n' }}{% endif %}"""

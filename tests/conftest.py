@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_ray import LocalRay, local_ray
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
+from nemesis.checker import Reference
+from nemesis.run import undisturbed
+from nemesis.world import World
 from real_postgres import own_database, real_postgres
 from real_s3 import real_s3
 from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 
 from tunesmith.home import Home
 
-pytest_plugins = ["groups", "processor_time"]
+pytest_plugins = ["groups", "orphans", "processor_time"]
 
 
 def pytest_collection_finish() -> None:
@@ -70,6 +74,13 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowSer
 
 
 @pytest.fixture(scope="session")
+def ray_of_jobs() -> Iterator[LocalRay]:
+    """A Ray without a platform: to start one takes as long as many a job."""
+    with local_ray() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def shell_proxy() -> Iterator[RecordingProxy]:
     """The proxy that the shell of `live_home` names for everything."""
     with recording_proxy() as proxy:
@@ -110,3 +121,19 @@ def warm_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Ite
     """A platform as `tunesmith up` makes it where nothing is said: a task starts in a warm runner."""
     with platform_up(tmp_path_factory.mktemp("warm"), tiny_model, 1) as home:
         yield home
+
+
+@pytest.fixture(scope="session")
+def hurt_world(live_home: Home, tiny_model: Path, shell_environment: dict[str, str]) -> World:
+    """The platform of `live_home` as an episode of nemesis hurts it."""
+    root = live_home.root.parent / "nemesis"
+    root.mkdir()
+    world = World(root, home=live_home, shell=shell_environment, model=tiny_model)
+    world.prepare()
+    return world
+
+
+@pytest.fixture(scope="session")
+def left_alone(hurt_world: World) -> Reference:
+    """What a task on `live_home` gives that nothing happens to."""
+    return undisturbed(hurt_world)

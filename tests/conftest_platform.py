@@ -49,7 +49,7 @@ class Plane:
         self.app = create_app(self.settings, self.jobs, self.tracking)
         self.services: Services = self.app.state.services
         self.training: Any = self.services.kinds.of("train")
-        self.mirror = Mirror(self.services.database, self.tracking, self.services.hub)
+        self.mirror = Mirror(self.services.database, self.tracking, self.services.hub, self.services.kinds)
         self.reconciler = Reconciler(self.services, self.mirror)
         self.seqs: dict[tuple[str, int], int] = {}
 

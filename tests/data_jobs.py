@@ -22,7 +22,9 @@ class Ear:
 
     superseded = False
     save_now = 0
+    early_stop: str | None = None
     pinned: frozenset[int] | None = None
+    listed: frozenset[int] | None = None
 
     def __init__(self, desired: Desired = Desired.RUN) -> None:
         self.desired = desired

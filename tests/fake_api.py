@@ -15,9 +15,11 @@ from fake_endpoints import app_of
 from pydantic import TypeAdapter
 
 from tunesmith import views
+from tunesmith.dataset_views import DatasetView
 from tunesmith.errors import IdempotencyConflict, NotFound
 from tunesmith.events import AnyPayload, StateChanged
 from tunesmith.lifecycle import REASONS, Desired, Reason, State
+from tunesmith.model_views import ModelState, ModelView
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.task import NewTrainTask
 
@@ -38,6 +40,13 @@ class FakeApi:
         self.events: dict[str, list[views.EventView]] = {}
         self.keys: dict[str, tuple[str, str]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.models: list[ModelView] = []
+        self.checked: list[dict[str, Any]] = []
+        """What was asked for without being submitted."""
+        self.data_runs: list[dict[str, Any]] = []
+        """Operations on data sets that were asked for."""
+        self.unreachable_hub = False
+        """Whether what is loaded from the Hub cannot be."""
         self.last_event_ids: list[str] = []
         self.refusals: list[int] = []
         """Statuses that the next calls are answered with, without an effect."""
@@ -84,7 +93,7 @@ class FakeApi:
         n = len(self.tasks) + 1
         spec = {"model_name_or_path": "/models/m", "train_file": "/data/t.jsonl", "learning_rate": 5e-4}
         task = views.TaskView(
-            id=f"task-{n:04}",
+            id=f"task-{n:018}",
             kind="train",
             name=name,
             project="default",
@@ -102,6 +111,51 @@ class FakeApi:
         self.tasks[task.id] = task.model_copy(update=changes)
         self.events[task.id] = []
         return self.tasks[task.id]
+
+    def add_model(self, name: str, hub_id: str | None) -> None:
+        """A base model that the platform has."""
+        self.models.append(
+            ModelView(
+                id=f"model-{len(self.models)}", name=name, hub_id=hub_id, state=ModelState.READY, path=f"/m/{name}",
+                is_found=True, disk_bytes=1, created_at=NOW, checked_at=NOW,
+            )
+        )  # fmt: skip
+
+    def dataset(self, name: str) -> DatasetView:
+        """A data set; one that was mixed says what each of its sources gave."""
+        run = next((run for run in self.data_runs if run["operation"] == name.partition("@")[0]), None)
+        sources = run["parameters"].get("datasets", []) if run else []
+        version = {
+            "number": 1, "sha256": "0" * 64, "bytes": 1, "file_name": "rows.jsonl", "format": "jsonl",
+            "kind": "conversation", "source": "upload", "is_copied": True, "created_at": NOW,
+            "lineage": {
+                "task_id": "t", "operation": "mix", "parameters": {}, "sources": sources,
+                "parts": [{"source": source, "rows": 10 + n} for n, source in enumerate(sources)],
+            },
+        }  # fmt: skip
+        whole = {
+            "id": name,
+            "name": name,
+            "latest": 1,
+            "versions": [version],
+            "created_at": NOW,
+            "updated_at": NOW,
+        }
+        return DatasetView.model_validate(whole)
+
+    def work_on_data(self, body: dict[str, Any]) -> views.TaskView:
+        """An operation on data sets that is over at once."""
+        self.data_runs.append(body)
+        into = body.get("into") or body["operation"]
+        fails = self.unreachable_hub and body["operation"] == "load"
+        ended = {
+            "kind": "dataset",
+            "state": State.FAILED if fails else State.COMPLETED,
+            "datasets": [] if fails else [f"{into}@1"],
+            "message": "`org/name` could not be loaded: no route to the Hub." if fails else "",
+            "ended_at": NOW,
+        }
+        return self.add_task(f"{body['operation']}-{len(self.data_runs)}", **ended)
 
     def append(self, task_id: str, *payloads: dict[str, Any]) -> None:
         """Add events to a task's log; a `state` event moves it."""

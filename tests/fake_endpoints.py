@@ -71,6 +71,24 @@ def app_of(api: "FakeApi", key: str) -> FastAPI:
     async def create(request: Request) -> Response:
         return _view(*api.create(await request.json(), request.headers.get("Idempotency-Key")))
 
+    @app.post("/v1/tasks:check")
+    async def check(request: Request) -> Response:
+        body = await request.json()
+        api.checked.append(body)
+        return _view(views.TaskCheck(kind="train", spec=body["spec"], rows=7))
+
+    @app.get("/v1/models")
+    def models() -> Response:
+        return _page(api.models)
+
+    @app.get("/v1/datasets/{name}")
+    def dataset(name: str) -> Response:
+        return _view(api.dataset(name))
+
+    @app.post("/v1/datasets:run")
+    async def run(request: Request) -> Response:
+        return _view(api.work_on_data(await request.json()), 201)
+
     @app.get("/v1/tasks")
     def find(request: Request) -> Response:
         query = request.query_params

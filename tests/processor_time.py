@@ -1,8 +1,8 @@
 """How long tests take, in processor time and by the clock, with all processes that they start. A pytest plugin.
 
-The end of a run names the slowest tests and groups, and when each worker had no more to do. With `--guard-times` it
-also fails where a test that is not marked `slow` took more than four seconds of processor, or the whole more than half
-as much again as was recorded. Processor time alone: a busy neighbour makes nothing fail.
+The end of a run names the slowest tests and groups, when each worker had no more to do, and whether the machine waited.
+With `--guard-times` it also fails where a test that is not marked `slow` took more than four seconds of processor, or
+the whole more than half as much again as was recorded. Processor time alone: a busy neighbour makes nothing fail.
 """
 
 import json
@@ -14,19 +14,17 @@ from typing import Any, NamedTuple
 
 import pytest
 from groups import group_of
+from orphans import HOME, MARK, mark
 
 RECORD = Path(__file__).parent / "data" / "processor_time.json"
 """The seconds of the whole; `--record-times` writes it. An estimate from the parts until a whole run was recorded."""
 MOST_OF_ONE = 4.0
 MORE_THAN_RECORDED = 1.5
 SHOWN = 20
+GROUPS_SHOWN = 60
 _LOOK_SECONDS = 1.0
 """Between two looks at all processes."""
 _TICK = os.sysconf("SC_CLK_TCK")
-_MARK = "PYTEST_PROCESSES_OF"
-"""In the environment of what a test starts: a daemon leaves its parents."""
-_HOME = "TUNESMITH_HOME"
-"""In that of a platform's processes, which are handed a list of variables: a folder of this run."""
 _HEAVY_MARKS = {"slow", "long", "e2e"}
 
 
@@ -54,15 +52,15 @@ class ProcessTimes:
 
     def __init__(self) -> None:
         self._me = os.getpid()
-        self._words = [f"{_MARK}={self._me}\0".encode()]
+        self._words = [f"{MARK}={mark()}\0".encode()]
         self._ours: dict[_Key, _Taken] = {}
         self._others: set[_Key] = set()
         self._ended = 0
-        os.environ[_MARK] = str(self._me)
+        os.environ[MARK] = mark()
 
     def count_homes(self, folder: Path) -> None:
         """Count the processes of platforms whose state lies below a folder."""
-        self._words.append(f"{_HOME}={folder}/".encode())
+        self._words.append(f"{HOME}={folder}/".encode())
 
     def seconds(self) -> float:
         """Look at every process of the machine: some milliseconds, of processor too."""
@@ -173,14 +171,22 @@ def _own_seconds() -> float:
     return sum(os.times()[:4])
 
 
+def _ticks_of_the_machine() -> tuple[int, int]:
+    """Of all its processors: the ticks that none computed in, and all."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
 class Sums:
     """Adds up what the reports say, in the process that the user started."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._began = time.monotonic()
+        self._ticks = _ticks_of_the_machine()
         self._config = config
         self._wall: dict[str, float] = {}
-        self._groups: dict[str, float] = {}
+        self._groups: dict[str, tuple[float, float]] = {}
+        """By the clock, and of processor."""
         self._ends: dict[str, float] = {}
         """When each worker said something last."""
         self._calls: dict[str, float] = {}
@@ -193,7 +199,8 @@ class Sums:
         self.processor += taken
         self._wall[report.nodeid] = self._wall.get(report.nodeid, 0.0) + report.duration
         group = group_of(report.nodeid)
-        self._groups[group] = self._groups.get(group, 0.0) + report.duration
+        clock, processor = self._groups.get(group, (0.0, 0.0))
+        self._groups[group] = clock + report.duration, processor + taken
         self._ends[getattr(report, "worker_id", "it")] = time.monotonic() - self._began
         if report.when == "call":
             self._calls[report.nodeid] = taken
@@ -227,12 +234,20 @@ class Sums:
             taken = self._calls.get(name, 0.0)
             terminalreporter.write_line(f"{seconds:7.1f} s, {taken:6.1f} s of processor in its call: {name}")
         terminalreporter.write_line("")
-        for group, seconds in sorted(self._groups.items(), key=lambda one: -one[1])[:SHOWN]:
-            terminalreporter.write_line(f"{seconds:7.1f} s: {group}")
+        for group, (seconds, taken) in sorted(self._groups.items(), key=lambda one: -one[1][0])[
+            :GROUPS_SHOWN
+        ]:
+            terminalreporter.write_line(f"{seconds:7.1f} s, {taken:6.1f} s of processor: {group}")
         ends = ", ".join(f"{worker} after {end:.0f} s" for worker, end in sorted(self._ends.items()))
         terminalreporter.write_line(f"the last test ended on {ends}")
         wall = time.monotonic() - self._began
-        terminalreporter.write_line(f"the whole: {wall:.0f} s, {self.processor:.0f} s of processor")
+        idle, ticks = (
+            after - before for before, after in zip(self._ticks, _ticks_of_the_machine(), strict=True)
+        )
+        terminalreporter.write_line(
+            f"the whole: {wall:.0f} s, {self.processor:.0f} s of processor; the machine was idle for "
+            f"{idle / max(ticks, 1):.0%} of its {os.cpu_count()} processors' time"
+        )
         for fault in self.faults:
             terminalreporter.write_line(f"TOO LONG: {fault}", red=True)
 

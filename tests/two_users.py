@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.estimate import MeasurementState
-from tunesmith.events import StateChanged
+from tunesmith.events import Metrics, StateChanged
 from tunesmith.lifecycle import State
 from tunesmith.spec.kinds import Room
 from tunesmith.views import QuotaKind
@@ -46,7 +46,13 @@ def rows_of(who: str, number: int) -> list[Base]:
             "priority": 0,
             "tags": [],
             "notes": "",
-            "spec": {"model_name_or_path": "m", "train_file": "f", "save_steps": 5, "max_steps": 10},
+            "spec": {
+                "model_name_or_path": "m",
+                "train_file": "f",
+                "save_steps": 5,
+                "max_steps": 10,
+                "max_new_tokens": 9,
+            },
             "notices": [],
             "state": "running",
             "desired": "stop",
@@ -56,7 +62,12 @@ def rows_of(who: str, number: int) -> list[Base]:
             "is_attempt_open": True,
             "events": len(events) + 1,
             "progress": {},
-            "inputs": {"model_path": f"/m/{who}", "train_path": f"/d/{who}", "output_dir": f"/o/{who}"},
+            "inputs": {
+                "model_path": f"/m/{who}",
+                "encoder_path": f"/m/{who}",
+                "train_path": f"/d/{who}",
+                "output_dir": f"/o/{who}",
+            },
             "artifact_uri": f"/files/{name}",
             "model_uri": f"/files/{name}/model",
             "heartbeat_at": MOMENT,
@@ -167,6 +178,29 @@ def rows_of(who: str, number: int) -> list[Base]:
             is_pinned=True,
             created_at=MOMENT,
         ),
+        t.EvaluationRow(
+            task_id=task,
+            attempt=1,
+            uri="/e",
+            sha256="0",
+            comparable_by="0",
+            answer_seconds=1.0,
+            means={},
+            sentence={},
+            created_at=MOMENT,
+        ),
+        t.EvaluatedRow(task_id=task, of_task_id=task),
+        t.CheckpointUseRow(task_id=task, of_task_id=task, step=1),
+        t.CheckpointScoreRow(
+            task_id=task,
+            step=1,
+            manifest_sha256="0",
+            state="waiting",
+            evaluation_id=f"{task}-waits",
+            means={},
+            is_spared=True,
+            created_at=MOMENT,
+        ),
         t.MirrorRow(task_id=task, n=1, run_id=f"run-{who}", is_described=True, steps={}),
         *(
             t.EventRow(task_id=of, n=n, attempt=1, seq=n, kind=payload["kind"], time=MOMENT, payload=payload)
@@ -257,6 +291,7 @@ def arguments(who: str) -> dict[str, Any]:
         "dataset_id": f"data-{who}",
         "dataset_ids": [f"data-{who}"],
         "upload_id": f"upload-{who}",
+        "evaluation_id": f"{task}-waits",
         "moment": LATER,
         "measurement_id": f"measure-{who}",
         "key": f"key-{who}",
@@ -310,7 +345,14 @@ def arguments(who: str) -> dict[str, Any]:
         "version": t.DatasetVersionRow,
     }
     of_one: dict[str, dict[str, Any]] = {
+        "checkpoints.mark_best": {"step": None},
         "checkpoints.put": {"row": t.CheckpointRow},
+        "events.append_measured": {"payload": Metrics(step=1, values={"evaluation/composite": 0.5})},
+        "evaluations.put_score": {"row": t.CheckpointScoreRow},
+        "tasks.use": {"checkpoints": [(task, 2)]},
+        "evaluations.newest": {"of_task": task, "before": None},
+        "evaluations.newest_speed": {"folder": f"/m/{who}"},
+        "evaluations.put": {"row": t.EvaluationRow, "of_tasks": [task]},
         "datasets.is_copied": {"sha256": f"sum-{who}", "file_name": "f"},
         "datasets.live_task_reading": {"path": f"/d/{who}"},
         "datasets.require_version": {"row": t.DatasetRow, "number": 1},

@@ -6,6 +6,7 @@ identity and the held-out loss fell.
 """
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -32,9 +33,11 @@ SPEC = {
     "train_file": str(DATA / "ember_train.jsonl"),
     "eval_file": str(DATA / "ember_eval.jsonl"),
     "eval_strategy": "epoch",
-    "num_train_epochs": 2,
-    "learning_rate": 5e-4,
-    "per_device_train_batch_size": 8,
+    # Half of the rows, once, prove the same in a quarter of the time on a slow processor.
+    "max_samples": 100,
+    "num_train_epochs": 1,
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 4,
     "gradient_accumulation_steps": 1,
     "max_length": 256,
     "save_strategy": "epoch",
@@ -49,6 +52,12 @@ console = Console()
 def cli(*words: str) -> None:
     """Run a `tunesmith` command as a user would, letting it talk."""
     subprocess.run([Path(sys.executable).parent / "tunesmith", *words], check=True)
+
+
+def shell_line(home: Home) -> str:
+    """The one line after which a shell finds the commands and this platform, as far as it does not yet."""
+    programs = Path(sys.executable).parent
+    return f'export TUNESMITH_HOME={shlex.quote(str(home.root))} PATH={shlex.quote(str(programs))}:"$PATH"'
 
 
 def ask(task: TaskView, home: Home) -> dict[str, dict[str, str]]:
@@ -100,6 +109,8 @@ def main() -> int:
     console.print(f"Final model:   {done.model_uri}")
     console.print(f"API docs:      {connection.api_url}/docs")
     console.print(f"MLflow:        `tunesmith mlflow {done.id}` makes a link to its run")
+    console.print("To go on in this shell, `tunesmith status` for one:")
+    console.print(f"  {shell_line(home)}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"Took {time.monotonic() - started:.0f} s. `make clean` ends and removes everything.")
     says_so = sum(any(word in answer["tuned"] for word in IDENTITY) for answer in answers.values())
     if says_so < len(QUESTIONS):

@@ -62,8 +62,9 @@ class Outlet:
         from tunesmith_jobs.activities import Activities
 
         self.activities = Activities()
-        self.desired, self.superseded, self.save_now = Desired.RUN, False, 0
+        self.desired, self.superseded, self.save_now, self.early_stop = Desired.RUN, False, 0, None
         self.pinned: frozenset[int] | None = frozenset()
+        self.listed: frozenset[int] | None = None
         self.facts: dict[str, Any] = {}
         self.values: dict[int, dict[str, float]] = {}
         self.times: dict[int, float] = {}

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from tunesmith.activity import ActivityKind
 from tunesmith.artifacts import (
     CHECKPOINTS,
-    FINAL_MODEL,
     MANIFEST,
+    RESULTS,
     Manifest,
     checkpoint_name,
     checkpoint_step,
@@ -52,6 +52,7 @@ class Owner(NamedTuple):
     task_id: str
     attempt: int
     base_model: str
+    """What it is called outside of this machine."""
     chat_template_sha256: str | None
 
 
@@ -161,6 +162,7 @@ class ArtifactStore:
         step: int,
         kind: str = "checkpoint",
         sums: Mapping[Path, str] | None = None,
+        base: str | None = None,
     ) -> tuple[Manifest, str]:
         """Bring a local folder to storage, its manifest last, and both on disk where the storage is a local folder.
 
@@ -170,6 +172,7 @@ class ArtifactStore:
             step: The step that it was saved at.
             kind: What it holds.
             sums: The sha256 of files in it that are known already.
+            base: Where its base lies, where its card asks the manifest for that; what it is called when not given.
 
         Returns:
             The manifest and the URI of what was stored.
@@ -179,9 +182,8 @@ class ArtifactStore:
         """
         with self._activities.doing(ActivityKind.SAVING, total=bytes_below(folder)) as doing:
             files = list_files(folder, sums, doing.advance)
-        manifest = Manifest.model_validate(
-            {**self._owner._asdict(), "step": step, "kind": kind, "files": files}
-        )
+        owner = self._owner if base is None else self._owner._replace(base_model=base)
+        manifest = Manifest.model_validate({**owner._asdict(), "step": step, "kind": kind, "files": files})
         here = self._storage.local(path)
         if here is not None:
             self._put_here(folder, here, manifest)
@@ -228,14 +230,16 @@ class ArtifactStore:
         with self._activities.doing(ActivityKind.UPLOADING, total=manifest.total_bytes) as doing:
             self._storage.put_folder(folder, path, doing.advance)
         kept = {file.path for file in manifest.files} | {MANIFEST}
-        if before is not None:
-            remove_names(self._storage, path, *({file.path for file in before.files} - kept))
+        # Of an upload that was cut off nobody wrote down what it brought: it lies in this task's own place. An older
+        # file of weights beside newer ones would be the one that is loaded.
+        stale = {file.path for file in before.files} if before is not None else there
+        remove_names(self._storage, path, *(stale - kept))
         self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
 
     def _is_own(self) -> bool:
         """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
         if self._is_claimed is None:
-            names = (CHECKPOINTS, FINAL_MODEL)
+            names = (CHECKPOINTS, *RESULTS)
             for folder in (self._storage.local(CHECKPOINTS), self._storage.local(), self._output_dir):
                 if folder is not None:
                     finish_removals(folder, self._owner.task_id)

@@ -8,11 +8,12 @@ import argparse
 import contextlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.prompts import PromptEncoder
+from tunesmith.rows.chat.turns import Message
 from tunesmith_jobs.models.reading import load_model, stay_offline
 
 MAX_NEW_TOKENS = 60
@@ -38,9 +39,12 @@ def ask(
     from transformers.utils import logging as library
 
     from tunesmith_jobs.models.adapters import attach
+    from tunesmith_jobs.models.library_tokenizer import library_tokenizer
 
     library.disable_progress_bar()
-    encoder = PromptEncoder.from_folder(model, _ALL)
+    with tempfile.TemporaryDirectory(prefix="tunesmith-tokenizer-") as scratch:
+        found = library_tokenizer(model, None, Path(scratch))
+        encoder = PromptEncoder.from_folder(model, _ALL, tokenizer=found.folder)
     network = load_model(model, dtype="float32")
     if adapter is not None:
         network = attach(network, adapter, "CAUSAL_LM")

@@ -15,7 +15,8 @@ from tunesmith.outcome import Outcome
 from tunesmith_jobs.document import request_stop, write_outcome
 from tunesmith_jobs.failures import outcome_of
 from tunesmith_jobs.logs import captured, log_line
-from tunesmith_jobs.report import Outlet, Reporter
+from tunesmith_jobs.outlet import Outlet
+from tunesmith_jobs.report import Reporter
 
 FIRST_REPLY_SECONDS = 3.0
 """How long the first word of the control plane is waited for: it may want a stop."""

@@ -26,11 +26,12 @@ from tunesmith.removal import claim, discard
 from tunesmith_jobs import placement
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import FIRST_REPLY_SECONDS, last_word
+from tunesmith_jobs.control_plane import ControlPlane, Gone
 from tunesmith_jobs.document import has_outcome
 from tunesmith_jobs.elsewhere import Elsewhere
 from tunesmith_jobs.failures import outcome_of
 from tunesmith_jobs.program import Attempt
-from tunesmith_jobs.report import ControlPlane, Gone, Reporter
+from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.silence import Guard
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.stopping import StopFiles, StorageQuestion

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from tunesmith.events import MAX_LOG_CHARACTERS, LogLine
-from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.outlet import Outlet
 
 _BURST = 200
 _PER_SECOND = 20.0

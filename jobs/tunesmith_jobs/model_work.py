@@ -18,8 +18,8 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.failures import Stopped, Superseded
 from tunesmith_jobs.models.libraries import prepare_libraries
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Needs, Program, WorkerContext
-from tunesmith_jobs.report import Outlet
 
 _REPORT_SECONDS = 1.0
 
@@ -53,6 +53,21 @@ class Work:
             raise Superseded
         if self.outlet.desired is Desired.STOP or is_stop_requested(self.document):
             raise Stopped("Stopped on request; nothing is left of it.")
+
+    def take_library_tokenizer(self) -> None:
+        """Write rows with the tokenizer that the library makes, as the training does.
+
+        Raises:
+            InvalidModel: There is none.
+        """
+        from tunesmith_jobs.models.library_tokenizer import library_tokenizer
+
+        own = self.document.tokenizer_path
+        found = library_tokenizer(
+            Path(self.document.encoder_path), Path(own) if own else None, self.scratch / "library"
+        )
+        if found.folder is not None:
+            self.document = self.document.model_copy(update={"tokenizer_path": str(found.folder)})
 
     def phase_done(self, phase: Phase) -> None:
         """Report how long a phase of the start took, and go on only if that is wanted."""
@@ -99,6 +114,7 @@ class ModelProgram(Program[ModelDocument]):
         work = Work(document, outlet, context.scratch)
         work.check()
         prepare_libraries()
+        work.take_library_tokenizer()
         use = pkgutil.resolve_name(self.function)
         work.phase_done(Phase.IMPORTS)
         outcome: Outcome = use(work, spec_of(document))

@@ -63,6 +63,8 @@ class Clock:
     superseded = False
     save_now = 0
     pinned: frozenset[int] | None = None
+    early_stop: str | None = None
+    listed: frozenset[int] | None = None
 
     def __init__(self, seconds: float = math.inf) -> None:
         self.desired = Desired.RUN
@@ -188,6 +190,8 @@ def _reduced(spec: TrainSpec) -> TrainSpec:
         "eval_strategy": "no",
         "eval_sampling_ratio": 0.0,
         "early_stopping_patience": 0,
+        "evaluate_checkpoints": False,
+        "metric_for_best_model": "eval_loss",
         "output_dir": None,
         "resume_from_checkpoint": None,
         "merge_lora_after_training": False,
@@ -306,7 +310,7 @@ def main(uri: str) -> int:
 def _measure_on_ray(document: ProbeDocument) -> ProbeResult:
     import ray
 
-    from tunesmith_jobs.placement import resources_of
+    from tunesmith_jobs.cluster import resources_of
     from tunesmith_jobs.train.program import needs_of
 
     ray.init(log_to_driver=True)

@@ -15,7 +15,7 @@ from tunesmith.job import AttemptDocument
 from tunesmith.outcome import Outcome
 from tunesmith.spec.kinds import kind_of
 from tunesmith_jobs.document import read_bytes
-from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.outlet import Outlet
 
 _Document = TypeVar("_Document", bound=AttemptDocument)
 

@@ -8,31 +8,29 @@ spool; knows nothing of Ray, torch or training.
 
 import contextlib
 import datetime as dt
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import httpx
 
-from tunesmith.activity import Activity, ActivityKind, Unit
-from tunesmith.errors import ErrorResponse, StaleAttempt, TunesmithError
+from tunesmith.activity import ActivityKind, Unit
+from tunesmith.errors import TunesmithError
 from tunesmith.events import (
     MAX_BATCH_EVENTS,
     MAX_LOG_CHARACTERS,
+    CheckpointRemoved,
+    CheckpointSaved,
     JobPayload,
     LogLine,
-    Report,
-    ReportReceipt,
-    SilentWorker,
 )
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired
 from tunesmith.removal import claim
 from tunesmith_jobs.activities import Activities
+from tunesmith_jobs.control_plane import TIMEOUT, ControlPlane, Gone, expected_seq
 from tunesmith_jobs.spool import Spool, SpoolLock, older_spools, read_events
 from tunesmith_jobs.stopping import Lookout
 
@@ -42,167 +40,10 @@ HEARTBEAT_SECONDS = 2.0
 """How long nothing is sent at most: a silent job sends an empty batch."""
 MAX_BACKOFF_SECONDS = 2.0
 _BATCH_BYTES = 4 * 2**20
-_TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-_SILENT_TIMEOUT = httpx.Timeout(2.0)
-"""Who watches others must not wait long himself."""
+_OF_CHECKPOINTS = (CheckpointSaved, CheckpointRemoved)
 _ADOPTED = frozenset({"metrics", "system", "checkpoint", "checkpoint_removed", "log", "warning"})
 
 _log = logging.getLogger("tunesmith_jobs.report")
-
-
-class Outlet(Protocol):
-    """What training needs of a reporter."""
-
-    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
-        """Say something. Never blocks for the network."""
-
-    @property
-    def desired(self) -> Desired:
-        """What the user wants of the task, as of the last reply."""
-
-    @property
-    def superseded(self) -> bool:
-        """Whether this attempt is over for the control plane: stop at once and leave no trace."""
-
-    @property
-    def save_now(self) -> int:
-        """How often the user has asked for a checkpoint at once."""
-
-    @property
-    def pinned(self) -> frozenset[int] | None:
-        """The steps whose checkpoints are never removed; None while that is not known."""
-
-    @property
-    def activities(self) -> Activities:
-        """What this process is busy with: a job that is to stop has time as long as that gets on."""
-
-
-class Relay:
-    """An outlet that passes on to another: the base of those that hear what is said on its way."""
-
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
-
-    @property
-    def desired(self) -> Desired:
-        """See `Outlet.desired`."""
-        return self._outlet.desired
-
-    @property
-    def superseded(self) -> bool:
-        """See `Outlet.superseded`."""
-        return self._outlet.superseded
-
-    @property
-    def save_now(self) -> int:
-        """See `Outlet.save_now`."""
-        return self._outlet.save_now
-
-    @property
-    def pinned(self) -> frozenset[int] | None:
-        """See `Outlet.pinned`."""
-        return self._outlet.pinned
-
-    @property
-    def activities(self) -> Activities:
-        """See `Outlet.activities`."""
-        return self._outlet.activities
-
-    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
-        """See `Outlet.emit`."""
-        self._outlet.emit(payload, time)
-
-
-class Silent:
-    """The outlet of a worker that is not the first: it says nothing and follows the others."""
-
-    desired = Desired.RUN
-    superseded = False
-    save_now = 0
-    pinned: frozenset[int] | None = frozenset()
-
-    def __init__(self) -> None:
-        self.activities = Activities()
-
-    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
-        """Say nothing."""
-
-
-class Gone(Exception):
-    """The control plane knows this attempt no more (another one runs, or the task was deleted)."""
-
-
-class ControlPlane:
-    """The two calls a job makes. Not thread-safe."""
-
-    def __init__(self, document: AttemptDocument) -> None:
-        self._task_id = document.task_id
-        self._attempt = document.attempt
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-        # `trust_env=False`: a proxy set for downloads must not see the reports.
-        self._client = httpx.Client(
-            base_url=document.api_url,
-            timeout=_TIMEOUT,
-            trust_env=False,
-            headers={"Authorization": f"Bearer {document.token}", "Content-Type": "application/json"},
-        )
-
-    def send(self, lines: list[bytes], activity: Activity | None = None) -> ReportReceipt:
-        """Post events, given as their JSON; none is a heartbeat. With them goes what the job is busy with.
-
-        Raises:
-            Gone: This attempt is over, or its task was deleted.
-            httpx.HTTPStatusError: Refused for another reason.
-            httpx.TransportError: Nobody answered.
-        """
-        busy = b',"activity":%s' % activity.model_dump_json().encode() if activity else b""
-        return self._post(b'{"attempt":%d,"events":[%s]%s}' % (self._attempt, b",".join(lines), busy))
-
-    def _post(self, body: bytes, timeout: httpx.Timeout = _TIMEOUT) -> ReportReceipt:
-        answer = self._client.post(
-            f"/v1/tasks/{self._task_id}/reports",
-            content=body,
-            timeout=timeout,
-        )
-        if answer.status_code == 404 or error_code(answer) == StaleAttempt.code:
-            raise Gone(answer.text)
-        answer.raise_for_status()
-        return ReportReceipt.model_validate_json(answer.content)
-
-    def report_silent(self, workers: list[SilentWorker]) -> None:
-        """Say which workers give no sign of life. It is none of the attempt; raises as `send` does."""
-        body = Report(attempt=self._attempt, silent=workers).model_dump_json(exclude={"events"}).encode()
-        self._post(body, timeout=_SILENT_TIMEOUT)
-
-    def received(self, attempt: int) -> ReportReceipt:
-        """What has arrived of this attempt, or of an earlier one of the task; raises as `send` does."""
-        answer = self._client.get(f"/v1/tasks/{self._task_id}/reports/{attempt}")
-        if answer.status_code == 404 or error_code(answer) == StaleAttempt.code:
-            raise Gone(answer.text)
-        answer.raise_for_status()
-        return ReportReceipt.model_validate_json(answer.content)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-
-def error_code(answer: httpx.Response) -> str | None:
-    """The stable code of a refusal; None when the body is not ours."""
-    if answer.is_success:
-        return None
-    try:
-        return ErrorResponse.model_validate_json(answer.content).error.code
-    except ValueError:
-        return None
-
-
-def _expected_seq(answer: httpx.Response) -> int | None:
-    try:
-        value = json.loads(answer.content)["error"]["details"]["expected_seq"]
-        return int(value)
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 class Reporter:
@@ -243,6 +84,11 @@ class Reporter:
         self._desired = Desired.RUN
         self._save_now = 0
         self._pinned: frozenset[int] | None = None
+        self._early_stop: str | None = None
+        self._listed: frozenset[int] | None = None
+        self._has_asked = False
+        self._found = self._spool.last_seq
+        """The newest event that another process of this attempt wrote: what is listed is asked once it has arrived."""
         self._gone = threading.Event()
         self._closing = threading.Event()
         self._wake = threading.Event()
@@ -278,6 +124,16 @@ class Reporter:
     def pinned(self) -> frozenset[int] | None:
         """See `Outlet.pinned`."""
         return self._pinned
+
+    @property
+    def early_stop(self) -> str | None:
+        """See `Outlet.early_stop`."""
+        return self._early_stop
+
+    @property
+    def listed(self) -> frozenset[int] | None:
+        """See `Outlet.listed`."""
+        return self._listed
 
     @property
     def activities(self) -> Activities:
@@ -327,17 +183,21 @@ class Reporter:
         self._closing.set()
         self._lookout.close()
         self._wake.set()
-        self._thread.join(_TIMEOUT.read)
+        self._thread.join(TIMEOUT.read)
         self._spool.close()
         self._lock.release()
 
     def adopt_older(self) -> bool:
         """Report again what earlier attempts measured and could not bring to the control plane.
 
+        What this attempt has said of a checkpoint since then counts: it may have reported it again, or removed it.
+
         Returns:
             False when the control plane did not say what it has: call it again later.
         """
         plane = ControlPlane(self.document)
+        own = read_events(self._work_dir, self.document.attempt, 0)
+        spoken_of = {event.payload.step for event in own if isinstance(event.payload, _OF_CHECKPOINTS)}
         try:
             for attempt in older_spools(self._work_dir, self.document.attempt):
                 marker = self._work_dir / f"spool-{attempt}.adopted"
@@ -348,8 +208,10 @@ class Reporter:
                 except (Gone, httpx.HTTPError):
                     return False
                 for event in read_events(self._work_dir, attempt, arrived):
-                    if event.payload.kind in _ADOPTED:
-                        self.emit(event.payload, event.time)
+                    payload = event.payload
+                    is_known = isinstance(payload, _OF_CHECKPOINTS) and payload.step in spoken_of
+                    if payload.kind in _ADOPTED and not is_known:
+                        self.emit(payload, event.time)
                 marker.touch()
             return True
         finally:
@@ -408,13 +270,30 @@ class Reporter:
         self._lookout.answered()
         self._desired = receipt.desired
         self._save_now, self._pinned = receipt.save_now, frozenset(receipt.pinned)
+        self._early_stop = receipt.early_stop
         # It may have less (it was restored from a backup) or more (a reply was lost): its word counts.
         self._spool.ack(min(receipt.last_seq, self._spool.last_seq))
         self._heard.set()
+        if not self._has_asked and receipt.last_seq >= self._found:
+            self._ask_listed(plane)
         return True
 
+    def _ask_listed(self, plane: ControlPlane) -> None:
+        try:
+            listed = plane.received(self.document.attempt).listed
+        except (httpx.TransportError, OSError) as error:
+            _log.debug("which checkpoints are listed is not known yet: %r", error)
+            return
+        except (Gone, httpx.HTTPError, ValueError) as error:
+            _log.debug("which checkpoints are listed is not told: %r", error)
+            listed = None
+        self._has_asked = True
+        self._listed = (
+            None if listed is None else frozenset(listed)
+        )  # an older control plane says nothing of it
+
     def _refused(self, plane: ControlPlane, answer: httpx.Response, lines: list[bytes], after: int) -> bool:
-        expected = _expected_seq(answer)
+        expected = expected_seq(answer)
         if answer.status_code == 409 and expected is not None:
             self._spool.ack(max(0, min(expected - 1, self._spool.last_seq)))
             return False

@@ -31,7 +31,8 @@ from tunesmith.events import (
 )
 from tunesmith.job import AttemptDocument
 from tunesmith.processes import ProcessRecord, Pulse, end, pulse_of_record, records_in
-from tunesmith_jobs.report import ControlPlane, Gone, Reporter
+from tunesmith_jobs.control_plane import ControlPlane, Gone
+from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.spool import SpoolLock
 
 LOOK_SECONDS = 1.0

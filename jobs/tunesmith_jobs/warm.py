@@ -16,7 +16,7 @@ import httpx
 from tunesmith.job import RunnerAnswer, RunnerAsk, RunnerDocument
 from tunesmith.outcome import Outcome
 from tunesmith.storage import open_storage
-from tunesmith_jobs import entry, placement
+from tunesmith_jobs import cluster, entry, placement
 from tunesmith_jobs.document import read_outcome
 from tunesmith_jobs.program import Attempt, Needs
 
@@ -97,13 +97,13 @@ class WarmWorker:
         """Have an attempt's work done by this worker, or as in any other job where that cannot be. A `placement.Start`.
 
         Raises:
-            InvalidInput: See `placement.connect`.
+            InvalidInput: See `cluster.connect`.
         """
         needs = attempt.needs
         if needs is None:
             self.end()
             return placement.start(attempt)
-        use_gpu = placement.connect(attempt.document, needs)
+        use_gpu = cluster.connect(attempt.document, needs)
         room = self._reserve(needs, use_gpu, attempt.document.spare_cpus) if needs.is_single else None
         if room is None:
             self.end()
@@ -130,7 +130,7 @@ class WarmWorker:
                     if found is not None:
                         return found
                     if not restarts_left:
-                        return placement.lost(error, needs)
+                        return cluster.lost(error, needs)
                     _log.warning("the worker is lost; another is started: %s", error)
                     needs = placement.with_restarts(needs, restarts_left - 1)
                 if not self._is_node_there():
@@ -163,7 +163,7 @@ class WarmWorker:
         import ray
         from ray.util.placement_group import placement_group
 
-        wanted = placement.resources_of(needs, use_gpu, ray.nodes(), spare_cpus)
+        wanted = cluster.resources_of(needs, use_gpu, ray.nodes(), spare_cpus)
         here = self._node["Resources"]
         if any(here.get(name, 0.0) < count for name, count in wanted.items()):
             return None

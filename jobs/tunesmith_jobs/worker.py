@@ -15,8 +15,8 @@ from tunesmith.removal import claim, discard
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import guarded, report_work
 from tunesmith_jobs.document import count_restart, read_outcome, write_outcome
+from tunesmith_jobs.outlet import Outlet, Silent
 from tunesmith_jobs.program import Attempt, WorkerContext
-from tunesmith_jobs.report import Outlet, Silent
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK")
 

@@ -23,6 +23,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """What there is, also before it was used."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name == "Client":
         from tunesmith.client import Client

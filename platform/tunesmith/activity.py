@@ -18,6 +18,7 @@ class ActivityKind(StrEnum):
     PREPARING = "preparing"
     EVALUATING = "evaluating"
     ANSWERING = "answering"
+    JUDGING = "judging"
     REPORTING = "reporting"
     MERGING = "merging"
     SAVING = "saving"
@@ -48,6 +49,7 @@ ACTIVITIES: dict[ActivityKind, ActivityFacts] = {
     ActivityKind.PREPARING: ActivityFacts("Working on rows", "正在处理数据", True),
     ActivityKind.EVALUATING: ActivityFacts("Evaluating", "正在评估", True),
     ActivityKind.ANSWERING: ActivityFacts("Answering", "正在生成回答", True),
+    ActivityKind.JUDGING: ActivityFacts("Waiting for the judge", "正在等待评审模型", True),
     ActivityKind.REPORTING: ActivityFacts("Sending what it measured", "正在上报测量数据", False),
     ActivityKind.MERGING: ActivityFacts("Merging", "正在合并权重", True),
     ActivityKind.SAVING: ActivityFacts("Saving", "正在保存", False),

@@ -21,6 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 CHECKPOINTS = "checkpoints"
 FINAL_MODEL = "model"
+EVALUATION = "evaluation"
+"""The folder of what an evaluation found."""
+RESULTS = (FINAL_MODEL, EVALUATION)
+"""What a task may leave in its artifact folder beside checkpoints, each a folder with a manifest."""
 MANIFEST = "manifest.json"
 _PIECE_BYTES = 2**20
 _CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -53,7 +57,7 @@ class Manifest(BaseModel):
     task_id: str
     attempt: int
     step: int
-    kind: Literal["checkpoint", "model"] = "checkpoint"
+    kind: Literal["checkpoint", "model", "evaluation"] = "checkpoint"
     base_model: str | None = None
     chat_template_sha256: str | None = None
     files: list[ManifestFile]

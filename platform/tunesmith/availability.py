@@ -1,10 +1,12 @@
-"""Whether an optimizer and the trackers can work where a task trains: asked at submit, and again by the job.
+"""Whether the packages that a task's choices need are where it trains: asked at submit, and again by the job.
 
-What an optimizer needs stands in the table of `tunesmith.spec.optimizers`. Imports no optimizer.
+What an optimizer needs stands in the table of `tunesmith.spec.optimizers`. Imports none of them.
 """
 
 import importlib.util
+import shutil
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tunesmith.errors import Problem
 from tunesmith.spec.optimizers import OPTIMIZERS, chosen_optimizer
@@ -17,7 +19,50 @@ NO_GPU = Problem(
 )
 NO_GPU_CURE_ZH = "请选择 device=auto 或 cpu，或为集群添加带 GPU 的节点。"
 _TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+_COMPILERS = ("g++", "c++", "clang++")
 
+
+class OptionalPackage(NamedTuple):
+    """A package that some choices need."""
+
+    module: str
+    """As Python imports it."""
+    chosen_by: str
+    """The choices, in words."""
+    install: str
+    """What installs it."""
+
+
+def _optional() -> tuple[OptionalPackage, ...]:
+    optimizers: dict[str, list[str]] = {}
+    for name, needs in OPTIMIZERS.items():
+        if needs.module is not None:
+            optimizers.setdefault(needs.module, []).append(name)
+    extra = 'pip install "tunesmith[{}]"'
+    found = {
+        module: OptionalPackage(module, f"optim={'/'.join(names)}", extra.format("optimizers"))
+        for module, names in optimizers.items()
+    }
+    bits = found["bitsandbytes"]
+    found["bitsandbytes"] = bits._replace(chosen_by=f"load_in_4bit, load_in_8bit, {bits.chosen_by}")
+    deepspeed = 'DS_BUILD_OPS=0 pip install --no-build-isolation "tunesmith[deepspeed]"'
+    return (
+        *found.values(),
+        OptionalPackage("deepspeed", "deepspeed_stage, deepspeed", deepspeed),
+        *(
+            OptionalPackage(module, f"report_to={name}", extra.format("trackers"))
+            for name, module in _TRACKERS.items()
+        ),
+        OptionalPackage(
+            "flash_attn",
+            "attn_implementation=flash_attention_2 on a GPU",
+            "pip install flash-attn --no-build-isolation",
+        ),
+    )
+
+
+OPTIONAL = {one.module: one for one in _optional()}
+"""Every package that a choice may need, by its module."""
 
 _FOUND: set[str] = set()
 """Packages that were found, asked for at each submit; one that is missing may be installed meanwhile."""
@@ -100,6 +145,60 @@ def _in_backward_problems(spec: TrainSpec, name: str, workers: int) -> list[Prob
             )
         )
     return found
+
+
+def package_problems(
+    spec: TrainSpec, *, on_cpu: bool | None, installed: Callable[[str], bool] | None = None
+) -> list[Problem]:
+    """Which packages, other than the optimizer's and the trackers', are missing for what a spec chooses.
+
+    Args:
+        spec: The parameters.
+        on_cpu: Whether training runs without a GPU; None where that is not known.
+        installed: Says whether a package is there; looks for it when not given.
+    """
+    installed = installed or is_installed
+    wanted = {
+        "load_in_4bit": ("bitsandbytes", spec.load_in_4bit),
+        "load_in_8bit": ("bitsandbytes", spec.load_in_8bit),
+        "deepspeed_stage": ("deepspeed", spec.deepspeed is None and spec.deepspeed_stage > 0),
+        "deepspeed": ("deepspeed", spec.deepspeed is not None),
+        "attn_implementation": (
+            "flash_attn",
+            spec.attn_implementation == "flash_attention_2" and on_cpu is False,
+        ),
+    }
+    found = [
+        Problem(
+            field=field,
+            message=f"`{field}` needs the package `{module}`, which is not installed.",
+            hint=f"Install it with `{OPTIONAL[module].install}` on every node, or leave `{field}` out.",
+        )
+        for field, (module, is_chosen) in wanted.items()
+        if is_chosen and not installed(module)
+    ]
+    if spec.attn_implementation == "flash_attention_2" and on_cpu:
+        found.append(
+            Problem(
+                field="attn_implementation",
+                message="`flash_attention_2` needs a GPU, and the cluster has none.",
+                hint="Use `attn_implementation=auto`.",
+            )
+        )
+    return found
+
+
+def compiler_problems(spec: TrainSpec, *, on_cpu: bool) -> list[Problem]:
+    """What `torch_compile` writes code for and is not on this machine."""
+    if not spec.torch_compile or not on_cpu or any(shutil.which(name) for name in _COMPILERS):
+        return []
+    return [
+        Problem(
+            field="torch_compile",
+            message="`torch_compile` needs a C++ compiler, and there is none.",
+            hint="Install `g++` on every node, or leave `torch_compile` off.",
+        )
+    ]
 
 
 def tracker_problems(spec: TrainSpec, installed: Callable[[str], bool] | None = None) -> list[Problem]:

@@ -38,6 +38,10 @@ class DataOutput(BaseModel):
     columns: list[str] = Field(default_factory=list, description="Every column that some row has.")
     bytes: int = 0
     sha256: str = ""
+    parts: list[int] = Field(
+        default_factory=list,
+        description="Rows that each data set gave, in their order, where several were mixed.",
+    )
 
 
 def place_of(sha256: str, file_name: str) -> str:

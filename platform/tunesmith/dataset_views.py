@@ -9,6 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.errors import Problem
 
 
+class Part(BaseModel):
+    """What one data set gave to a mix."""
+
+    model_config = ConfigDict(extra="ignore")
+    source: str = Field(description="`name@number`, or a path.")
+    rows: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.rows} rows of {self.source}"
+
+
 class Lineage(BaseModel):
     """What a version was made of."""
 
@@ -18,6 +30,9 @@ class Lineage(BaseModel):
     parameters: dict[str, Any] = Field(description="As they were given, each data set with its version.")
     sources: list[str] = Field(
         default_factory=list, description="`name@number` of data sets; paths, URIs and Hub ids of others."
+    )
+    parts: list[Part] = Field(
+        default_factory=list, description="How many rows each source gave, where several were put together."
     )
 
 
@@ -32,7 +47,8 @@ class VersionView(BaseModel):
     format: str = Field(description="`jsonl`, `json`, `text`, `csv` or `parquet`.")
     packing: str | None = Field(None, description="`gzip` or `zstd`, where it is packed.")
     kind: str = Field(
-        description="What its rows hold: `conversation`, `pair`, `text`, `labelled`, or `unknown`."
+        description="What its rows hold: `conversation`, `pair`, `text`, `labelled`, `preference` (a chosen and a "
+        "rejected answer), `judged` (a column says which answers are good), or `unknown`."
     )
     columns: list[str] = Field(default_factory=list, description="The names in its first rows.")
     source: str = Field(description="`upload`, or the path or URI that was registered.")
@@ -84,6 +100,42 @@ class Count(BaseModel):
 
     name: str
     count: int
+
+
+class Example(BaseModel):
+    """A row that something is said of."""
+
+    place: str = Field(description="`train.jsonl:17` is line 17; `train.json:row 17` the 17th element.")
+    excerpt: str = Field("", description="How the row begins.")
+
+    def in_words(self) -> str:
+        """It in a line."""
+        excerpt = self.excerpt[:60].replace("`", "'")
+        return f"{self.place} (`{excerpt}`)" if excerpt else self.place
+
+
+class Reason(Count):
+    """Why rows are bad: one cause, told once."""
+
+    message: str = Field("", description="What is wrong with the first of them.")
+    hint: str | None = None
+    examples: list[Example] = Field(default_factory=list, description="The first three such rows.")
+
+
+class Finding(BaseModel):
+    """What rows hold that is not trained, or not as it stands: said before a training, and by it."""
+
+    code: str = Field(description="Stable name, for programs.")
+    message: str
+    hint: str | None = None
+    count: int = Field(description="Rows that it is true of, among those that were looked at.")
+    rows: int = Field(description="Rows that were looked at.")
+    examples: list[Example] = Field(default_factory=list, description="The first three of them.")
+
+    def in_words(self) -> str:
+        """It with the places of its first rows, in a line."""
+        shown = ", ".join(one.in_words() for one in self.examples)
+        return f"{self.message} For example: {shown}" if shown else self.message
 
 
 class Bin(BaseModel):
@@ -146,12 +198,15 @@ class DataReport(BaseModel):
     bytes: int
     kind: str
     columns: list[str]
+    meaning: dict[str, str] = Field(
+        default_factory=dict, description="What each column becomes; one that is not here is not read."
+    )
     verdict: Verdict
     rows: int
     bad_rows: int
     allowed_bad_percent: float = 0.0
     bad: list[BadRow] = Field(default_factory=list, description="The first of the bad rows.")
-    reasons: list[Count] = Field(default_factory=list, description="Why rows are bad, the commonest first.")
+    reasons: list[Reason] = Field(default_factory=list, description="Why rows are bad, the commonest first.")
     empty_texts: int = Field(0, description="Of the bad rows: those whose answer or text is empty.")
     duplicates: int = Field(0, description="Rows that hold the same as a row before them.")
     duplicate_places: list[str] = Field(default_factory=list, description="The first of them.")
@@ -165,7 +220,12 @@ class DataReport(BaseModel):
     evaluation: "DataReport | None" = None
     overlap: Overlap | None = Field(None, description="Null where no evaluation file was named.")
     is_complete: bool = Field(True, description="Whether every row was read in the time that was given.")
-    notes: list[str] = Field(default_factory=list, description="What to know besides.")
+    findings: list[Finding] = Field(
+        default_factory=list, description="What of the rows is not trained, or not as it stands."
+    )
+    notes: list[str] = Field(
+        default_factory=list, description="What to know besides, the sentences of `findings` too."
+    )
 
 
 class TokenKind(StrEnum):
@@ -213,4 +273,10 @@ class DataPreview(BaseModel):
     kind: str
     max_length: int
     template_sha256: str | None = Field(None, description="Of the chat template; null for texts.")
+    meaning: dict[str, str] = Field(
+        default_factory=dict, description="What each column becomes; one that is not here is not read."
+    )
+    findings: list[Finding] = Field(
+        default_factory=list, description="As in a report, of the file's first rows."
+    )
     rows: list[RowPreview]

@@ -5,6 +5,7 @@ TunesmithError
 ├── InvalidInput            422  something the user gave is wrong
 │   ├── UnknownField        422  a key no spec declares
 │   ├── InvalidModel        422  not a trainable model folder
+│   ├── NotConvertible      422  a model or an adapter that a GGUF file cannot hold
 │   ├── InvalidData         422  a data file or row that cannot be trained on
 │   ├── CheckFailed         422  looking at it took more seconds, memory or bytes than it may
 │   └── PathNotAllowed      422  outside the allowed roots
@@ -19,6 +20,7 @@ TunesmithError
 │   └── SequenceGap         409  a report that skips events
 ├── TooLarge                413  over a documented limit
 ├── TooManyRequests         429
+├── NotInstalled            501  a command needs a part of the distribution that is not installed
 └── Unavailable             503  a part is away; trying again helps
     ├── CannotConnect       503  the client found no server
     ├── DatabaseBusy        503  the database is locked by another, or does not answer
@@ -121,6 +123,19 @@ class TunesmithError(Exception):
         """Each thing that is wrong; the error itself where it names none."""
         return self.problems or [Problem(message=self.message, hint=self.hint)]
 
+    def in_a_line(self) -> str:
+        """Each problem with its place and its cure, on one line: what a script's traceback ends with."""
+        if len(self.problems) + self.more_problems < 2:
+            place = f"{self.problems[0].field}: " if self.problems and self.problems[0].field else ""
+            head = self.message if self.message.startswith(place) else place + self.message
+            return " ".join(filter(None, (head, self.hint)))
+        told = "; ".join(
+            " ".join(filter(None, (f"{one.field}:" if one.field else "", one.message, one.hint)))
+            for one in self.problems
+        )
+        more = f"; and {self.more_problems} more" if self.more_problems else ""
+        return f"{len(self.problems) + self.more_problems} things are wrong: {told}{more}"
+
     def body(self) -> ErrorBody:
         """The error as the API answers it; what it repeats of a request is cut, however long that was."""
         return ErrorBody(
@@ -160,6 +175,12 @@ class InvalidModel(InvalidInput):
     """Not a trainable model folder."""
 
     code = "invalid_model"
+
+
+class NotConvertible(InvalidInput):
+    """A model or an adapter that a GGUF file cannot hold, or that llama.cpp would compute otherwise."""
+
+    code = "not_convertible"
 
 
 class InvalidData(InvalidInput):
@@ -260,6 +281,13 @@ class TooManyRequests(TunesmithError):
     status = 429
     fault = Fault.USER
     retryable = True
+
+
+class NotInstalled(TunesmithError):
+    """A command needs a part of the distribution that is not installed."""
+
+    code = "not_installed"
+    status = 501
 
 
 class Unavailable(TunesmithError):

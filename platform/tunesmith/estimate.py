@@ -49,6 +49,11 @@ class DataView(_View):
     longest_tokens: int
     padding_share: float = Field(description="Share of places in the batches that hold padding.")
     padding_share_packed: float = Field(description="The same if rows were packed to `max_length`.")
+    is_unpacked: bool = Field(
+        False,
+        description="Whether each document of a full sequence is computed as a row of its own, since in this model it "
+        "would see the others.",
+    )
 
 
 class StepsView(_View):
@@ -67,6 +72,7 @@ class DiskView(_View):
     checkpoint_bytes: int
     kept: int = Field(description="Checkpoints that `save_total_limit` keeps.")
     final_bytes: int = Field(description="The final model.")
+    final_kind: str = Field("", description="What it is: `adapter`, `full` or `merged`.")
     total_bytes: int = Field(description="At its most: the kept ones, one on its way, and the final model.")
     free_bytes: int | None = Field(None, description="What there is; null where the storage does not say.")
 
@@ -91,6 +97,9 @@ class SpeedView(_View):
     start_seconds: float = Field(description="From the submit to the first step.")
     total_seconds: float
     source: str = Field(description="What the speed was taken from, in words.")
+    measured_at: dt.datetime | None = Field(
+        None, description="When that speed was measured; null where it was not."
+    )
 
 
 class SettingView(_View):

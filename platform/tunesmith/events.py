@@ -152,6 +152,44 @@ class DatasetMade(_Payload):
     sha256: str
     columns: list[str] = Field(default_factory=list)
     rows_hold: str = Field("unknown", description="See `VersionView.kind`.")
+    parts: list[int] = Field(
+        default_factory=list, description="See `Lineage.parts`: rows, in their sources' order."
+    )
+
+
+class Scored(_Payload):
+    """How far a candidate of an evaluation is, and how it does so far."""
+
+    kind: Literal["scored"] = "scored"
+    candidate: str = Field(description="Its key: `base`, `TASK/checkpoint-40`.")
+    label: str
+    step: int = Field(0, ge=0, le=MAX_COUNT)
+    answered: int = Field(ge=0, le=MAX_COUNT)
+    total: int = Field(ge=0, le=MAX_COUNT)
+    cached: int = Field(0, ge=0, le=MAX_COUNT, description="Answers that were known already.")
+    means: dict[str, FiniteFloat] = Field(
+        default_factory=dict, description="Mean of each score; empty until it is scored."
+    )
+
+
+class EvaluationMade(_Payload):
+    """An evaluation is complete in the storage."""
+
+    kind: Literal["evaluation_made"] = "evaluation_made"
+    uri: str = Field(description="The folder with `result.json`, the tables and the reports.")
+    sha256: str = Field(description="Of `result.json`.")
+    comparable_by: str = Field(description="See `EvaluationResult.comparable_by`.")
+    recommended: str | None = Field(None, description="The key of the candidate that is recommended.")
+    task_id: str | None = Field(None, description="The task of that candidate's checkpoint.")
+    step: int | None = Field(None, ge=0, le=MAX_COUNT, description="Its step.")
+    means: dict[str, dict[str, FiniteFloat]] = Field(
+        default_factory=dict, description="Mean of each score by candidates."
+    )
+    sentence: dict[str, str] = Field(default_factory=dict, description="What is said of it, by language.")
+    is_partial: bool = Field(False, description="Whether it was stopped before every candidate was scored.")
+    answer_seconds: FiniteFloat | None = Field(
+        None, gt=0, description="What passed for an answer, of those that were computed; null where none was."
+    )
 
 
 class Warned(_Payload):
@@ -193,6 +231,8 @@ JobPayload = Annotated[
     | CheckpointSaved
     | CheckpointRemoved
     | DatasetMade
+    | Scored
+    | EvaluationMade
     | Warned
     | Finished,
     Field(discriminator="kind"),
@@ -208,6 +248,8 @@ AnyPayload = Annotated[
     | CheckpointSaved
     | CheckpointRemoved
     | DatasetMade
+    | Scored
+    | EvaluationMade
     | Warned
     | Finished
     | StateChanged,
@@ -252,4 +294,15 @@ class ReportReceipt(BaseModel):
     last_seq: int = Field(ge=0, description="The last event of this attempt that is stored.")
     desired: Desired
     save_now: int = Field(0, ge=0, description="How often a checkpoint was asked for; a rise asks for one.")
-    pinned: list[int] = Field(default_factory=list, description="Steps whose checkpoints are never removed.")
+    pinned: list[int] = Field(
+        default_factory=list,
+        description="Steps whose checkpoints are not removed: pinned, in use by other tasks, or wanted for their "
+        "scores.",
+    )
+    early_stop: str | None = Field(
+        None, description="Why to end as if the last step was done: its checkpoints' scores do not improve."
+    )
+    listed: list[int] | None = Field(
+        None,
+        description="Steps of the task's checkpoints that are listed; told to who asks, not with each report.",
+    )

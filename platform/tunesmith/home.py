@@ -29,6 +29,7 @@ class Home:
         self.files = self.root / "files"
         self.models = self.root / "models"
         self.work = self.root / "work"
+        self.outputs = self.root / "outputs"
         self.database = self.root / "tunesmith.db"
         self.mlflow_database = self.root / "mlflow.db"
         self.parts = self.root / "parts.json"
@@ -43,7 +44,7 @@ class Home:
         """Make the folders and the secrets that are not there yet, readable by the user alone."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
-        for folder in (self.logs, self.files, self.models, self.work):
+        for folder in (self.logs, self.files, self.models, self.work, self.outputs):
             folder.mkdir(exist_ok=True)
         for file, prefix in (
             (self.api_key_file, "ts-"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tunesmith.dataset_views import Part
 from tunesmith.spec.kinds import name_of_today
 
 
@@ -97,6 +98,10 @@ class JobDocument(AttemptDocument):
     train_path: str
     eval_path: str | None = None
     output_dir: str | None = None
+    train_parts: list[Part] = Field(
+        default_factory=list,
+        description="Rows that each data set gave, where the training file was mixed of several.",
+    )
 
 
 class RunnerDocument(BaseModel):

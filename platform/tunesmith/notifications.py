@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tunesmith.language import Language
 from tunesmith.spec.given import Given
 
 SIGNATURE_HEADER = "X-Tunesmith-Signature"
@@ -38,13 +39,6 @@ WARNINGS = ("loss_spike", "overfitting", "stall", "restart", "numeric", "zero_gr
 """The codes of the warnings that are notified of. Mails leave them out: they say how tasks end."""
 EVERYTHING: tuple[NoticeEvent, ...] = tuple(event for event in NoticeEvent if event != "test")
 """What a webhook hears of unless it asks for less."""
-
-
-class Language(StrEnum):
-    """The languages that notifications are written in."""
-
-    EN = "en"
-    ZH = "zh"
 
 
 class DeliveryState(StrEnum):

@@ -4,19 +4,26 @@
 use them. Knows the client and the terminal's progress view; whatever else a task can do, `Client` does.
 """
 
-from collections.abc import Mapping
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from tunesmith import views
-from tunesmith.cli.output import out, say, show_notices
-from tunesmith.cli.train import absolute, read_config, task_and_parameters
+from tunesmith.cli.given import put_together
+from tunesmith.cli.output import out, say, show_notices, talk
+from tunesmith.cli.train import FILES
 from tunesmith.cli.watching import watch_task
 from tunesmith.client import Client
-from tunesmith.errors import Fault, InvalidInput, TunesmithError
+from tunesmith.errors import Fault, InvalidInput, NotFound, TunesmithError
 from tunesmith.lifecycle import State
+from tunesmith.other_tools.reading import ConfigFile, read_file
+from tunesmith.parameter_types import TrainParameters
 from tunesmith.spec.parameter import about
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
@@ -24,6 +31,8 @@ from tunesmith.storage import local_path
 
 _TASK_FIELDS = set(NewTrainTask.model_fields) - {"kind", "spec"}
 _STAND_IN = "-"
+Rows = str | PathLike[str] | Sequence[str | PathLike[str]] | Iterable[Mapping[str, Any]]
+"""A file or a data set by its name, or several; or the rows themselves: a list of mappings, a `datasets.Dataset`."""
 
 
 class TrainingFailed(TunesmithError):
@@ -38,6 +47,7 @@ class TrainingFailed(TunesmithError):
             hint=task.next_step or f"See `tunesmith tasks logs {task.id}`.",
             details={"task_id": task.id, "reason": task.reason},
         )
+        self.args = (self.in_a_line(),)
         self.task = task
         self.fault = task.fault or Fault.USER  # type: ignore[misc]  # each failure has its own
 
@@ -68,12 +78,12 @@ class FinishedTask:
 
 def finetune(
     model: str | PathLike[str] | None = None,
-    train_file: str | PathLike[str] | None = None,
-    eval_file: str | PathLike[str] | None = None,
+    train_file: Rows | None = None,
+    eval_file: Rows | None = None,
     *,
     client: Client | None = None,
     progress: bool | None = None,
-    **parameters: Any,
+    **parameters: Unpack[TrainParameters],
 ) -> FinishedTask:
     """Train a model, wait until it is done, and return what came of it.
 
@@ -81,10 +91,13 @@ def finetune(
 
     Args:
         model: A folder, or the name of a pulled model.
-        train_file: The rows to learn from.
-        eval_file: Rows held out.
+        train_file: The rows to learn from: a file, a data set's name, `org/name` of the Hub; several of them, each with
+            its weight as in `a.jsonl:0.7`; or the rows themselves (a list of mappings, a `datasets.Dataset`), which
+            become a data set of the platform's.
+        eval_file: Rows held out, given in the same ways.
         client: The platform; found by itself when not given.
-        progress: Whether to show progress; by default on a terminal and in a notebook.
+        progress: Whether to show progress: a bar on a terminal and in a notebook, else a line every ten seconds to the
+            error output.
         parameters: Any parameter of `tunesmith parameters`, and `name`, `project`, `priority`, `tags`, `notes` or
             `template`.
 
@@ -94,7 +107,8 @@ def finetune(
         CannotConnect: No platform answers: start one with `tunesmith up`.
     """
     given = {"model_name_or_path": model, "train_file": train_file, "eval_file": eval_file}
-    spec = parameters | {name: _text(value) for name, value in given.items() if value is not None}
+    spec: dict[str, Any] = {**parameters}
+    spec |= {name: value for name, value in given.items() if value is not None}
     task = {name: spec.pop(name) for name in _TASK_FIELDS & spec.keys()}
     return _run(spec, task, client, progress)
 
@@ -105,18 +119,20 @@ class TrainingConfig:
     Takes every name that `tunesmith train` takes, so also SimpleFoundation's.
 
     Args:
-        parameters: By name. Data files may be left to `ModelTrainer.train`.
+        given: By name. Data files may be left to `ModelTrainer.train`.
 
     Raises:
         InvalidInput: A parameter is wrong; each problem names its place and its cure.
     """
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, **given: Unpack[TrainParameters]) -> None:
+        parameters: dict[str, Any] = {**given}
         self._task = {name: parameters.pop(name) for name in _TASK_FIELDS & parameters.keys()}
         self._given = parameters
         mapped, _ = TrainSpec.canonical(parameters)
         # Files come only with `train`; until then something stands in, so that the rest can be checked.
-        self._spec = TrainSpec.read({"train_file": _STAND_IN, "eval_file": _STAND_IN} | mapped)
+        stand_ins = {name: _STAND_IN for name in FILES if not isinstance(mapped.get(name), str)}
+        self._spec = TrainSpec.read(mapped | stand_ins)
 
     @classmethod
     def from_file(cls, file: str | PathLike[str], **parameters: Any) -> Self:
@@ -125,9 +141,16 @@ class TrainingConfig:
         Raises:
             InvalidInput: The file cannot be read, or a parameter is wrong.
         """
-        task, found = task_and_parameters(read_config(Path(file)))
-        task.pop("kind", None)
-        return cls(**task | TrainSpec.merged(found, parameters))
+        found = read_file(Path(file))
+        task = {name: value for name, value in found.task.items() if name != "kind"}
+        under = TrainSpec.merged(found.assumed, found.parameters)
+        show_notices(found.notices)
+        return cls(**task | TrainSpec.merged(under, parameters))
+
+    def __dir__(self) -> list[str]:
+        """What can be read: every parameter, by each of its names."""
+        names = [spelling for known in TrainSpec.model_fields for spelling in _spellings(known)]
+        return sorted({*super().__dir__(), *names})
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
@@ -155,17 +178,17 @@ class ModelTrainer:
 
     def train(
         self,
-        train_file: str | PathLike[str] | None = None,
-        eval_file: str | PathLike[str] | None = None,
+        train_file: Rows | None = None,
+        eval_file: Rows | None = None,
         *,
         progress: bool | None = None,
     ) -> str | None:
         """Train, and wait until it is done.
 
         Args:
-            train_file: The rows to learn from; the configuration's when not given.
+            train_file: The rows to learn from, as `finetune` takes them; the configuration's when not given.
             eval_file: Rows held out.
-            progress: Whether to show progress; by default on a terminal and in a notebook.
+            progress: Whether to show progress; see `finetune`.
 
         Returns:
             The final checkpoint.
@@ -175,8 +198,10 @@ class ModelTrainer:
             TrainingFailed: The task failed or was stopped; the error says why and what to do.
         """
         files = {"train_file": train_file, "eval_file": eval_file}
-        over = {name: _text(value) for name, value in files.items() if value is not None}
-        spec = TrainSpec.merged(self.config._given, over)
+        given = {name: value for name, value in files.items() if value is not None}
+        over = {name: _text(value) for name, value in given.items() if isinstance(value, str | PathLike)}
+        rows = {name: value for name, value in given.items() if name not in over}
+        spec = TrainSpec.merged(self.config._given, over) | rows
         self.task = _run(spec, self.config._task, self._client, progress)
         return self.task.checkpoint
 
@@ -192,13 +217,63 @@ def _text(path: str | PathLike[str]) -> str:
 def _run(
     parameters: Mapping[str, Any], task: Mapping[str, Any], client: Client | None, progress: bool | None
 ) -> FinishedTask:
-    found = absolute({name: str(v) if isinstance(v, PathLike) else v for name, v in parameters.items()})
+    rows = {name: value for name, value in parameters.items() if _is_rows(value)}
+    named = {name: _named(value) for name, value in parameters.items() if name not in rows}
+    given = put_together(ConfigFile(), named)
     if "template" not in task:
-        _check(found)
+        _check(given.parameters | dict.fromkeys(rows, _STAND_IN))
+
+    def ready(found: Client) -> dict[str, Any]:
+        return {**task, "spec": given.ready(found, shows=progress) | _kept(found, rows, task)}
+
     if client is not None:
-        return _watched(client, {**task, "spec": found}, progress)
+        return _watched(client, ready(client), progress)
     with Client() as own:
-        return _watched(own, {**task, "spec": found}, progress)
+        return _watched(own, ready(own), progress)
+
+
+def _named(value: Any) -> Any:
+    """The same with paths as texts, in a list of data sets too."""
+    if isinstance(value, list | tuple):
+        return [_named(item) for item in value]
+    return str(value) if isinstance(value, PathLike) else value
+
+
+def _is_rows(value: Any) -> bool:
+    """Whether rows themselves were given where a file may be named."""
+    if isinstance(value, str | bytes | PathLike | Mapping) or not isinstance(value, Iterable):
+        return False
+    return (isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)) or hasattr(
+        value, "features"
+    )
+
+
+def _kept(client: Client, rows: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+    """Rows as data sets of the platform's, under a name that tells them: the same rows are sent once."""
+    names = {}
+    for field, given in rows.items():
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{field}.jsonl"
+            digest = hashlib.sha256()
+            with file.open("wb") as stream:
+                for number, row in enumerate(given, 1):
+                    try:
+                        line = json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+                    except (TypeError, ValueError) as error:
+                        raise InvalidInput(
+                            f"Row {number} is nothing that JSON holds: {error}.",
+                            hint="Make its values texts, numbers, lists and mappings first.",
+                            field=field,
+                        ) from error
+                    digest.update(line)
+                    stream.write(line)
+            name = f"{field.replace('_file', '')}-rows-{digest.hexdigest()[:12]}"
+            try:
+                client.datasets.show(name)
+            except NotFound:
+                client.datasets.upload(file, name)
+            names[field] = name
+    return names
 
 
 def _check(parameters: Mapping[str, Any]) -> None:
@@ -212,17 +287,19 @@ def _check(parameters: Mapping[str, Any]) -> None:
         if len(error.problems) + error.more_problems == 1:
             only = error.problems[0]
             error.message, error.hint = f"{only.field}: {only.message}", only.hint
-            error.args = (error.message,)
+        error.args = (error.in_a_line(),)
         raise
 
 
 def _watched(client: Client, body: Mapping[str, Any], progress: bool | None) -> FinishedTask:
     view = client.create_task(body)
-    shows = progress if progress is not None else out().is_terminal or out().is_jupyter
-    if shows:
+    if progress is None or progress:
         show_notices(view.notices)
+        console = out() if progress or out().is_terminal or out().is_jupyter else talk()
+        if not console.is_terminal:
+            say(f"Task `{view.name}` ({view.id}) is submitted.")
         try:
-            view = watch_task(client, view.id, out())
+            view = watch_task(client, view.id, console)
         except KeyboardInterrupt:
             say(f"Task `{view.name}` goes on. Follow it with `tunesmith watch {view.id}`.")
             raise
@@ -239,6 +316,23 @@ def _watched(client: Client, body: Mapping[str, Any], progress: bool | None) -> 
         model_path=_place(view.model_uri) if view.model_uri else None,
         metrics={name: points[-1].value for name, points in series.items() if points},
     )
+
+
+def _signature() -> inspect.Signature:
+    """What a notebook completes after `finetune(`: every parameter by its own name."""
+    shown = inspect.signature(finetune)
+    own = [one for one in shown.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = {one.name for one in own} | {"model_name_or_path"}
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in TrainParameters.__annotations__.items()
+        if name in TrainSpec.model_fields.keys() | _TASK_FIELDS and name not in known
+    ]
+    rest = [one for one in shown.parameters.values() if one.kind is inspect.Parameter.VAR_KEYWORD]
+    return shown.replace(parameters=[*own, *more, *rest])
+
+
+finetune.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def _place(uri: str) -> str:

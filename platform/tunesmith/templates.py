@@ -19,7 +19,7 @@ from tunesmith.spec.parameter import Group, default_of, names_with
 from tunesmith.spec.problems import invalid_input
 from tunesmith.spec.roles import Role
 from tunesmith.spec.task import Name
-from tunesmith.yaml_text import load_yaml
+from tunesmith.yaml_text import holds_aliases, load_yaml
 
 MAX_YAML_CHARACTERS = 200_000
 _STAND_IN = "-"
@@ -175,7 +175,7 @@ def from_yaml(text: str) -> Template:
     if len(text) > MAX_YAML_CHARACTERS:
         raise InvalidInput(f"A template has at most {MAX_YAML_CHARACTERS} characters.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        if holds_aliases(text):
             raise InvalidInput("A template holds no YAML aliases (`*name`).", hint="Write the values out.")
         data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -88,6 +88,11 @@ class TaskView(_View):
     next_step: str | None = Field(None, description="What the user may do next, once it has ended.")
     fault: Fault | None = None
     waits_for: WaitsFor | None = Field(None, description="What a pending task waits for.")
+    queue_place: int | None = Field(
+        None,
+        ge=1,
+        description="Its place among those that wait for the same room, 1 being next; where one task is asked for.",
+    )
     health: Health | None = Field(None, description="Of a running task: live, or recovering.")
     priority: int
     tags: list[str]
@@ -155,6 +160,17 @@ class StepRows(_View):
     rows: list[int] = Field(description="Line numbers, or element numbers of a JSON array, from 1.")
 
 
+class TaskCheck(_View):
+    """What a task would be, had it been submitted. Nothing was started, and no name was taken."""
+
+    kind: str
+    spec: dict[str, Any] = Field(description="Every parameter as the task would keep it.")
+    notices: list[Notice] = Field(
+        default_factory=list, description="What was understood though it was said in another way."
+    )
+    rows: int | None = Field(None, description="Rows of the training file, where they were counted.")
+
+
 class CheckpointView(_View):
     """A checkpoint that is complete and verified."""
 
@@ -169,6 +185,7 @@ class CheckpointView(_View):
     metrics: dict[str, float] = Field(default_factory=dict)
     is_best: bool = Field(False, description="The best evaluated one, by `metric_for_best_model`.")
     is_pinned: bool = Field(False, description="Its task never removes it.")
+    is_recommended: bool = Field(False, description="The newest evaluation that saw it recommends it.")
     created_at: dt.datetime
 
 

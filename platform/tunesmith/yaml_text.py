@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+_MOST_DEEP = 100
+
 
 class _Loader(yaml.SafeLoader):
     """Plain values alone; a mapping that names something twice is refused."""
@@ -32,3 +34,19 @@ def load_yaml(text: str) -> Any:
         yaml.YAMLError: It is no YAML, holds more than plain values, or gives something twice.
     """
     return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
+
+
+def holds_aliases(text: str) -> bool:
+    """Whether a text holds aliases (`*name`), by which a short one stands for an endless one.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, or nested more than 100 deep: the library's time grows with the square of that.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            return True
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEEP:
+            raise yaml.YAMLError(f"it is nested more than {_MOST_DEEP} deep")
+    return False

@@ -41,6 +41,13 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.embedded.watching import SupervisorWatch, inherited
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
+from tunesmith_platform.evaluations import endpoints as evaluation_endpoints
+from tunesmith_platform.evaluations import reported as evaluations_reported
+from tunesmith_platform.evaluations import samples_endpoints, training_scores
+from tunesmith_platform.evaluations.forecast import Forecasts
+from tunesmith_platform.evaluations.loop import CheckpointScoring
+from tunesmith_platform.evaluations.samples_service import SampleService
+from tunesmith_platform.evaluations.service import EvaluationService
 from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
@@ -83,6 +90,7 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.sse import Streams
 from tunesmith_platform.system import endpoints as system_endpoints
 from tunesmith_platform.system.environment import EnvironmentService
+from tunesmith_platform.system.schema_watch import SchemaWatch
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks import endpoints as task_endpoints
 from tunesmith_platform.tasks.derive import TaskVerbs
@@ -125,11 +133,18 @@ def build_services(
     moves = Moves(ledger)
     tasks, templates = TaskService(database, hub, settings, kinds, moves), TemplateService(database)
     # The quota hears last: it asks whether a job has finished, and how many checkpoints it has.
-    listeners = Listeners(reported.LISTENER, lineage.LISTENER, ledger.charging(moves))
+    listeners = Listeners(
+        reported.LISTENER,
+        lineage.LISTENER,
+        evaluations_reported.LISTENER,
+        training_scores.LISTENER,
+        ledger.charging(moves),
+    )
     events = EventService(database, hub, settings.report_secret_file, folding, listeners)
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
     workspace = Workspace(database, settings, INSTALLATION)
+    estimates = EstimateService(database, settings, jobs, models, datasets, compute=compute)
     return Services(
         settings=settings,
         database=database,
@@ -148,18 +163,21 @@ def build_services(
         streams=Streams(),
         series=series,
         checkpoints=checkpoints,
+        evaluations=EvaluationService(database),
+        forecasts=Forecasts(database, settings, kinds, compute),
         rows=RowService(database),
         quota=QuotaService(database),
         models=models,
         datasets=datasets,
         uploads=UploadService(database, settings, datasets),
         reports=ReportService(settings, models, datasets),
+        samples=SampleService(database, settings, datasets),
         kinds=kinds,
         pipelines=PipelineService(
             database, hub, settings, lambda scope, name: datasets.find(scope, name).path, kinds
         ),
-        estimates=EstimateService(database, settings, jobs, models, datasets, compute=compute),
-        monitoring=MonitoringService(database, settings, events, series, checkpoints),
+        estimates=estimates,
+        monitoring=MonitoringService(database, settings, events, series, checkpoints, estimates),
         workspace=workspace,
         following=WorkspaceFeeds(database, settings, hub, workspace),
         notifications=NotificationService(database, settings),
@@ -174,10 +192,12 @@ def ready_schema(database: Database, settings: Settings) -> None:
     Raises:
         Unavailable: It is older or newer, or does not answer.
     """
+    schema.require_place(database, is_made=bool(settings.migrate_at_start))
     if settings.migrate_at_start:
         schema.migrate(database)
     else:
         schema.require(database)
+    schema.watch(database)
 
 
 @contextlib.asynccontextmanager
@@ -188,8 +208,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.keys.enroll(settings.api_key_file, name="local")
     services.models.resume()
     loops: Loops = app.state.loops
+    # Whoever runs the others: each server looks for itself whether its database is still one of its version.
+    watched = {"SchemaWatch": lambda: SchemaWatch(services.system, services.hub)}
+    loops.start(watched | (background_loops(services) if settings.run_loops else {}))
     if settings.run_loops:
-        loops.start(background_loops(services))
         checks.shared.get().warm()
     # Whoever waits for a check holds a thread that no other call lacks.
     anyio.to_thread.current_default_thread_limiter().total_tokens += MAX_WAITING
@@ -223,7 +245,7 @@ def background_loops(
 
     def mirror() -> Mirror:
         assert tracking is not None
-        found = made["mirror"] = Mirror(database, tracking, hub, settings.public_url)
+        found = made["mirror"] = Mirror(database, tracking, hub, services.kinds, settings.public_url)
         if made["reconciler"] is not None:
             made["reconciler"].mirror = found
         return found
@@ -237,6 +259,7 @@ def background_loops(
         "Monitor": lambda: Monitor(database, hub, settings, hears),
         "Notifier": lambda: Notifier(services.notifications, hub),
         "PipelineRunner": lambda: PipelineRunner(services),
+        "CheckpointScoring": lambda: CheckpointScoring(services),
         "Presence": lambda: Presence(database, hub, CONTROLLER),
     }
 
@@ -271,9 +294,11 @@ def create_app(
         monitoring_endpoints,
         notification_endpoints,
         checkpoint_endpoints,
+        evaluation_endpoints,
         template_endpoints,
         model_endpoints,
         dataset_endpoints,
+        samples_endpoints,
         quota_endpoints,
         pipeline_endpoints,
         estimate_endpoints,

@@ -14,6 +14,11 @@ from tunesmith_platform.scope import Scope
 
 ADMIN = "admin"
 """The role that may do everything; the key that `tunesmith up` generates has it."""
+WHERE_THE_KEY_IS = (
+    "It lies in the file `api-key` of the platform's state folder (`TUNESMITH_HOME`, else `~/.tunesmith`). Set it as "
+    "`TUNESMITH_API_KEY`, or send `Authorization: Bearer <key>`."
+)
+"""What to do for who shows none, or a wrong one."""
 _TRUST = dt.timedelta(seconds=10)
 
 
@@ -87,7 +92,7 @@ class Keys:
             self._known.pop(digest, None)
             raise Unauthorized(
                 "This API key is not known.",
-                hint="Take the key from the state folder's `api-key`, or set `TUNESMITH_API_KEY`.",
+                hint=WHERE_THE_KEY_IS,
             )
         known = self._known[digest] = Identity(row.name, row.role, now())
         return known

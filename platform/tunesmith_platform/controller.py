@@ -14,11 +14,14 @@ import time
 import httpx
 
 from tunesmith.errors import TunesmithError
+from tunesmith.language import tr
+from tunesmith.tls import trust
 from tunesmith_platform.app import background_loops, build_services, ready_schema
+from tunesmith_platform.db import schema
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tls import trust
+from tunesmith_platform.system.schema_watch import SchemaWatch
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +71,14 @@ def run(settings: Settings, ended: threading.Event) -> None:
     services = build_services(settings)
     loops = Loops()
     try:
+        schema.require_place(services.database, is_made=False)  # it goes with a platform that is there
         ready_schema(services.database, settings)
         listeners = Listeners(services.hub, settings.api_url)
-        loops.start({"Listeners": lambda: listeners} | background_loops(services, listeners.hears))
+        watch = SchemaWatch(services.system, services.hub)
+        loops.start(
+            {"Listeners": lambda: listeners, "SchemaWatch": lambda: watch}
+            | background_loops(services, listeners.hears)
+        )
         logger.info("the background loops run")
         said: dict[str, str] = {}
         while not ended.wait(_SAID_SECONDS):
@@ -95,7 +103,7 @@ def main() -> None:
     try:
         run(Settings(), ended)
     except TunesmithError as error:
-        logger.error("not started: %s %s", error.message, error.hint or "")
+        logger.error("not started: %s %s", tr(error.message), tr(error.hint or ""))
         sys.exit(_FAILED)
 
 

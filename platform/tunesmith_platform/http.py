@@ -25,7 +25,7 @@ from tunesmith.errors import (
 )
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
-from tunesmith_platform.auth import Identity, Keys
+from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
 from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
@@ -55,7 +55,7 @@ def bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized(
             "An API key is needed.",
-            hint="Send `Authorization: Bearer <key>`; the CLI takes it from the state folder.",
+            hint=WHERE_THE_KEY_IS,
         )
     return token.strip()
 

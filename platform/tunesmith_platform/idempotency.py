@@ -49,7 +49,8 @@ class Keyed(Generic[T]):
         """
         if self._key is None:
             return None
-        used = get(session, self._scope, IdempotencyRow, (self._scope.owner, self._key))
+        # The key is the caller's own, wherever it was used: what it made may be out of its sight now.
+        used = get(session, self._scope.everything(), IdempotencyRow, (self._scope.owner, self._key))
         if used is None:
             return None
         if used.body_sha256 != self._sha256:

@@ -272,17 +272,22 @@ class Loops:
     def __init__(self) -> None:
         self._kept: list[_Kept] = []
         self._stop = threading.Event()
-        self._watch = threading.Thread(target=self._look_forever, name="Loops", daemon=True)
+        self._watch = self._watcher()
         self._suspects: dict[str, float] = {}
 
     def start(self, makers: Mapping[str, Callable[[], Loop]]) -> None:
-        """Start the loops, each in a thread of its own, and look after them until `close`.
+        """Start the loops, each in a thread of its own, and look after them until `close`; again after one.
 
         Args:
             makers: Makes a loop anew, by its name.
         """
+        self._stop.clear()
+        self._watch = self._watcher()
         self._kept = [_Kept(name, make) for name, make in makers.items()]
         self._watch.start()
+
+    def _watcher(self) -> threading.Thread:
+        return threading.Thread(target=self._look_forever, name="Loops", daemon=True)
 
     def unwell(self) -> dict[str, str]:
         """The loops that do not do their work, and what each is about. Takes no lock and asks nobody."""

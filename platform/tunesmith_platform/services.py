@@ -14,6 +14,9 @@ from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates.service import EstimateService
+from tunesmith_platform.evaluations.forecast import Forecasts
+from tunesmith_platform.evaluations.samples_service import SampleService
+from tunesmith_platform.evaluations.service import EvaluationService
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.hub import Hub
@@ -59,12 +62,15 @@ class Services:
     streams: Streams
     series: SeriesService
     checkpoints: CheckpointService
+    evaluations: EvaluationService
+    forecasts: Forecasts
     rows: RowService
     quota: QuotaService
     models: ModelService
     datasets: DatasetService
     uploads: UploadService
     reports: ReportService
+    samples: SampleService
     kinds: Kinds
     pipelines: PipelineService
     estimates: EstimateService

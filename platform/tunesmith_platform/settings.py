@@ -7,18 +7,20 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tunesmith.evaluation.scores.judge import ADDRESS, VARIABLE, JudgeSettings
 from tunesmith.home import Home
-from tunesmith.notifications import Language
+from tunesmith.language import Language
 from tunesmith.spec.kinds import Room
 from tunesmith.storage import local_path
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
 
+JudgeKey = Annotated[str, Field(pattern=rf"^$|{VARIABLE}")]
 _DERIVED = Path()
 """Stands for: below the state folder."""
 _LINKS_SECONDS = 1.0
@@ -47,7 +49,7 @@ ROOM_SETTINGS = {
 class Settings(BaseSettings):
     """Where the parts are, and the limits."""
 
-    model_config = SettingsConfigDict(env_prefix="TUNESMITH_")
+    model_config = SettingsConfigDict(env_prefix="TUNESMITH_", hide_input_in_errors=True)
 
     home: Path = Field(default_factory=lambda: Home().root)
     host: str = "127.0.0.1"
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     storage_uri: str = Field("", description="Where files lie; a folder in the state folder when empty.")
     models_dir: Path = _DERIVED
     work_dir: Path = _DERIVED
+    outputs_dir: Path = _DERIVED
     ray_url: str = Field("http://127.0.0.1:8265", description="Ray's dashboard, where jobs are submitted.")
     mlflow_url: str = Field("", description="MLflow's tracking server; empty turns the mirror off.")
     public_url: str = Field(
@@ -86,6 +89,15 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Beginnings of storage URIs (`s3://bucket/data/`) from which data sets may be registered, and "
         "checkpoints taken.",
+    )
+    allowed_scorers: list[str] = Field(
+        default_factory=list,
+        description="Names of installed scorers (entry points `tunesmith.scorers`) that evaluations may use.",
+    )
+    judges: dict[Annotated[str, Field(pattern=ADDRESS)], JudgeKey] = Field(
+        default_factory=dict,
+        description="Judging models that evaluations may ask: a JSON object of base URLs, each with the name of the "
+        'variable that holds its key, or "". Jobs get these variables.',
     )
     max_dataset_bytes: int = Field(
         20 * 2**30, gt=0, description="How large an uploaded or registered file may be."
@@ -180,6 +192,7 @@ class Settings(BaseSettings):
         for field, path in (
             ("models_dir", home.models),
             ("work_dir", home.work),
+            ("outputs_dir", home.outputs),
             ("api_key_file", home.api_key_file),
             ("ray_token_file", home.ray_token_file),
             ("report_secret_file", home.report_secret_file),
@@ -203,6 +216,13 @@ class Settings(BaseSettings):
         """How many jobs find place in each room at a time."""
         return {room: getattr(self, name) for room, name in ROOM_SETTINGS.items()}
 
+    def judge(self, base_url: str, model: str) -> JudgeSettings | None:
+        """A judge at an address, with the variable of its key; None where the address is not listed."""
+        for listed, variable in self.judges.items():
+            if listed.rstrip("/") == base_url.rstrip("/"):
+                return JudgeSettings(base_url=listed, model=model, key_variable=variable or None)
+        return None
+
     def roots(self) -> list[Path]:
         """Every root that a client's path may lie in: the list as it stands now, links as of the last second."""
         return list(self._places().roots)
@@ -224,7 +244,7 @@ class Settings(BaseSettings):
             self._resolved = _Resolved(
                 listed,
                 time.monotonic(),
-                _followed(self.models_dir, *self.allowed_roots, *self._further_roots()),
+                _followed(self.models_dir, self.outputs_dir, *self.allowed_roots, *self._further_roots()),
                 _followed(*([saved] if saved else [])),
                 _followed(self.pipelines_dir),
             )

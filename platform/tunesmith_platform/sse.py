@@ -65,7 +65,7 @@ def frame(kind: str, number: object, data: str | bytes) -> bytes:
     return b"id: %s\r\nevent: %s\r\ndata: %s\r\n\r\n" % (str(number).encode(), kind.encode(), data)
 
 
-class Source(Protocol):
+class StreamSource(Protocol):
     """Where one stream's events come from. Lives on the event loop."""
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -135,7 +135,7 @@ class EventStream(Response):
     """
 
     def __init__(
-        self, source: Source, streams: Streams, accept_encoding: str = "", status_code: int = 200
+        self, source: StreamSource, streams: Streams, accept_encoding: str = "", status_code: int = 200
     ) -> None:
         if len(streams) >= MAX_STREAMS:
             raise TooManyRequests(

@@ -42,7 +42,8 @@ from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.train.core import Identity, Paths, train
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Steps:
-    desired, superseded, save_now, pinned = Desired.RUN, False, 0, frozenset()
+    desired, superseded, save_now, pinned, listed = Desired.RUN, False, 0, frozenset(), None
+    early_stop = None
     def __init__(self):
         self.steps, self.facts, self.activities = [], {}, Activities()
     def emit(self, payload, time_=None):

@@ -51,7 +51,8 @@ from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.train.core import Identity, Paths, train
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Times:
-    desired, superseded, save_now, pinned = Desired.RUN, False, 0, ()
+    desired, superseded, save_now, pinned, listed = Desired.RUN, False, 0, (), None
+    early_stop = None
     def __init__(self):
         self.steps, self.activities = {}, Activities()
     def emit(self, payload, time_=None):

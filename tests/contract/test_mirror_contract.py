@@ -55,7 +55,8 @@ def plane(home: Home, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def mirror_of(plane: Plane, proxy: Proxy, **options: Any) -> Mirror:
     tracking = MlflowTracking(proxy.url, proxy.token_file, **options)
     plane.mirror.end()  # the one before it: the platform was started again
-    return Mirror(plane.services.database, tracking, plane.services.hub, "http://tunesmith.example:8265")
+    of = plane.services
+    return Mirror(of.database, tracking, of.hub, of.kinds, "http://tunesmith.example:8265")
 
 
 def steps(first: int, last: int) -> list[dict[str, Any]]:
@@ -115,9 +116,13 @@ def check_complete(
     assert run_id in (view.mlflow_url or "")
     assert server.points(run_id, "loss") == [(step, 1 / step) for step in range(1, last + 1)]
     assert server.points(run_id, "learning_rate") == [(step, step * 1e-6) for step in range(1, last + 1)]
-    assert {name: tags["tunesmith.uri"] for name, tags in server.models(run).items()} == {
-        f"{task.id}-checkpoint-{step}": f"{view.artifact_uri}/checkpoints/checkpoint-{step}" for step in saves
+    expected = {
+        f"{task.name}-checkpoint-{step}": f"{view.artifact_uri}/checkpoints/checkpoint-{step}"
+        for step in saves
     }
+    if view.model_uri:
+        expected[f"{task.name}-model"] = view.model_uri
+    assert {name: tags["tunesmith.uri"] for name, tags in server.models(run).items()} == expected
     assert server.artifacts(run_id, "checkpoints") == [
         f"checkpoints/checkpoint-{step}" for step in saves if step != removed
     ]

@@ -40,7 +40,7 @@ from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
-from tunesmith_platform.sse import Source
+from tunesmith_platform.sse import StreamSource
 from tunesmith_platform.testing.fakes import FakeTracking
 
 Replicas = tuple[Plane, Plane]
@@ -71,7 +71,7 @@ def served(plane: Plane) -> Iterator[TestClient]:
 # --- what one says the other's streams show
 
 
-async def until_said(source: Source, words: bytes, say: Callable[[], object]) -> None:
+async def until_said(source: StreamSource, words: bytes, say: Callable[[], object]) -> None:
     """Follow a source until it brings some words that are said once it is followed."""
     woken, seen = asyncio.Event(), b""
     source.attach(woken.set)

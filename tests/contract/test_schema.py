@@ -13,7 +13,8 @@ from alembic.config import Config
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
 from real_postgres import own_database
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from tunesmith.cli.main import run
 from tunesmith.errors import Unavailable
@@ -23,6 +24,7 @@ from tunesmith_platform.app import create_app
 from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.schema import Schema
+from tunesmith_platform.db.tables import TemplateRow
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -104,6 +106,44 @@ def test_a_server_migrates_where_it_is_told_to(plane: Plane, home: Home) -> None
     with served(plane, home, migrate_at_start=True) as client:
         assert client.get("/healthz").status_code == 200
     assert schema.state(plane.services.database) is Schema.CURRENT
+
+
+@pytest.mark.parametrize(("revision", "says"), [(OLDER, "older than"), (NEWER, "a newer version")])
+def test_a_server_says_that_its_database_was_migrated_meanwhile_and_goes_on_where_it_can(
+    plane: Plane, home: Home, revision: str, says: str
+) -> None:
+    """A newer version adds before it takes away; what does not fit any more is refused with the reason."""
+    with served(plane, home, migrate_at_start=False) as client:
+        client.headers["Authorization"] = f"Bearer {plane.api_key}"
+        assert client.get("/healthz").json() == {"status": "ok"}
+        with plane.services.database.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+        assert client.get("/v1/tasks").status_code == 200
+        (database,) = [
+            part for part in client.get("/v1/system").json()["parts"] if part["name"] == "database"
+        ]
+        assert (database["ok"], says in database["message"]) == (False, True)
+        health = client.get("/healthz")
+        assert (health.status_code, health.json()["status"]) == (200, "ok"), "nobody starts it again for that"
+        assert revision in health.json()["notice"]
+        with plane.services.database.write() as session:
+            session.execute(text("ALTER TABLE templates RENAME COLUMN parameters TO settings"))
+        body = {"name": "t", "parameters": {"r": 8}}
+        for answer in (client.get("/v1/templates"), client.post("/v1/templates", json=body)):
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (503, "unavailable"), error
+            assert revision in error["message"]
+            assert says in error["message"]
+            assert error["hint"]
+
+
+def test_a_column_that_is_gone_without_a_migration_is_a_fault_of_ours(plane: Plane, home: Home) -> None:
+    with served(plane, home, migrate_at_start=False) as client:
+        with plane.services.database.write() as session:
+            session.execute(text("ALTER TABLE templates RENAME COLUMN parameters TO settings"))
+        database = client.app.state.services.database  # type: ignore[attr-defined]
+        with pytest.raises(DBAPIError), database.read() as session:
+            session.scalars(select(TemplateRow)).all()
 
 
 def test_sqlite_is_migrated_at_start_and_postgresql_by_command(home: Home) -> None:

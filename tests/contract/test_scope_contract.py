@@ -40,6 +40,7 @@ LOOKS_AT_ALL = {
     "datasets.live_task_reading": "A file that anybody reads is not removed.",
     "models.free_name": "Names of models are unique in the installation.",
     "pipelines.users_of": "Rows that anybody reads are not removed.",
+    "tasks.queue_place": "The room is everybody's: others that come first count too.",
     "tasks.refuse_needed_files": "Files that anybody's task was built on are not removed.",
     "tasks.refuse_shared_output": "Nobody's task writes into another's files.",
 }
@@ -298,7 +299,7 @@ def test_what_was_there_belongs_to_who_is_known_to_have_made_it(plane: Plane) ->
         assert (hook.owner, hook.project, hook.only_project) == ("ann", "shop", "shop")
         assert session.get_one(t.PipelineRow, "pipe-b").owner == "ann"
         delivery = session.get_one(t.DeliveryRow, NUMBERS["b"])
-        assert (delivery.owner, delivery.project) == ("ann", "project-b"), "its task's"
+        assert (delivery.owner, delivery.project) == ("ann", "shop"), "its webhook's"
         assert session.get_one(t.IdempotencyRow, ("ann", "k")).project == "default"
         assert len(session.scalars(select(t.EventRow)).all()) == 2 + 12, "nothing is lost"
         assert len(session.scalars(select(t.PipelineStepRow)).all()) == 2

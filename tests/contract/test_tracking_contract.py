@@ -10,11 +10,15 @@ from mlflow_server import MlflowServer, Proxy
 
 from tunesmith.errors import Unavailable
 from tunesmith_platform.backends.mlflow import MlflowTracking
-from tunesmith_platform.backends.protocols import Point, Run, RunGone, Tracking
+from tunesmith_platform.backends.protocols import LoggedModel, Point, RowsUsed, Run, RunGone, Tracking
 from tunesmith_platform.testing.fakes import FakeTracking
 
 Read = Callable[[Run], dict[str, Any]]
 STARTED = 1_700_000_000_000
+ROWS = [
+    RowsUsed("talks@3", "/data/talks.jsonl", "0123456789abcdef", "training", 120),
+    RowsUsed("held-out.jsonl", "s3://bucket/held-out.jsonl", "fedcba9876543210", "evaluation"),
+]
 
 
 def read_real(server: MlflowServer) -> Read:
@@ -30,7 +34,11 @@ def read_real(server: MlflowServer) -> Read:
             "points": sorted((int(m["step"]), m["value"]) for m in history.get("metrics", [])),
             "params": {p["key"]: p["value"] for p in data["data"].get("params", [])},
             "status": data["info"]["status"],
-            "checkpoints": {
+            "rows": {
+                (one["dataset"]["name"], one["dataset"]["digest"], one["tags"][0]["value"])
+                for one in data.get("inputs", {}).get("dataset_inputs", [])
+            },
+            "models": {
                 m["info"]["name"]: {t["key"]: t["value"] for t in m["info"]["tags"]}["tunesmith.uri"]
                 for m in models.get("models", [])
                 if m["info"]["status"] == "LOGGED_MODEL_READY"
@@ -54,7 +62,8 @@ def tracking(request: pytest.FixtureRequest) -> tuple[Tracking, Read]:
             "points": points,
             "params": kept.params,
             "status": kept.status,
-            "checkpoints": kept.checkpoints,
+            "models": kept.models,
+            "rows": kept.rows,
         }
 
     return fake, read
@@ -69,14 +78,17 @@ def test_everything_said_twice_is_there_once(tracking: tuple[Tracking, Read]) ->
         points = [Point("loss", 1 / step, step, 1_700_000_000_000 + step) for step in range(1, 1500)]
         server.log_points(run.run_id, points)
         server.describe(run.run_id, {f"p{i}": "x" * 7000 for i in range(120)}, {"t": "1"})
-        server.log_checkpoint(run, f"{task_id}-checkpoint-5", "/c5", {"k": "v"}, [points[4]])
+        server.log_rows(run.run_id, ROWS)
+        server.log_model(run, LoggedModel("a name-checkpoint-5", "/c5", 5, tags={"k": "v"}), [points[4]])
+        server.log_model(run, LoggedModel("a name-model", "/m", 5, model_type="model"), [])
         server.finish(run.run_id, "FINISHED", 1_700_000_100_000)
     assert server.version().startswith("3.")
     found = read(run)
     assert found["points"] == [(point.step, point.value) for point in points]
     assert len(found["params"]) == 120
     assert found["status"] == "FINISHED"
-    assert found["checkpoints"] == {f"{task_id}-checkpoint-5": "/c5"}
+    assert found["models"] == {"a name-checkpoint-5": "/c5", "a name-model": "/m"}
+    assert found["rows"] == {(one.name, one.digest, one.context) for one in ROWS}
     other = server.ensure_run("contract tests", f"{task_id}b", "another", STARTED)
     assert other.run_id != run.run_id
     assert server.knows(run.run_id)
@@ -90,6 +102,7 @@ def test_a_run_that_is_not_there_is_gone_and_nothing_else(tracking: tuple[Tracki
     for tell in (
         lambda: server.log_points(gone.run_id, [Point("loss", 1.0, 1, STARTED)]),
         lambda: server.describe(gone.run_id, {"a": "b"}, {}),
+        lambda: server.log_rows(gone.run_id, ROWS),
         lambda: server.finish(gone.run_id, "FINISHED", STARTED),
     ):
         with pytest.raises(RunGone):

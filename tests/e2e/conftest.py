@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from live_platform import Platform
+from nemesis.checker import Reference
 from short_tasks import stop_all
 
 from tunesmith.client import Client
@@ -14,8 +15,11 @@ from tunesmith.home import Home
 
 
 @pytest.fixture(scope="session")
-def cold(live_home: Home, tiny_model: Path) -> Platform:
-    """The platform on which Ray Train starts each task's workers for it alone."""
+def cold(live_home: Home, tiny_model: Path, left_alone: Reference) -> Platform:
+    """The platform on which Ray Train starts each task's workers for it alone.
+
+    What `left_alone` takes is the first test's time, not that of the longest one.
+    """
     return Platform(live_home, tiny_model, is_warm=False)
 
 

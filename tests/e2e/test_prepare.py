@@ -128,7 +128,12 @@ def test_a_measured_estimate_takes_two_real_steps_on_ray(
             "eval_loss",
             marks=pytest.mark.long,
         ),
-        ("chat", {"use_dora": True, "merge_lora_after_training": True, "max_steps": 6}, "eval_loss"),
+        pytest.param(
+            "chat",
+            {"use_dora": True, "merge_lora_after_training": True, "max_steps": 6},
+            "eval_loss",
+            marks=pytest.mark.long,  # `test_saved_is_trained` merges DoRA's, and the guide's pages train on chats
+        ),
     ],
     ids=["pretrain", "classification", "packed-full", "dora-merged"],
 )

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guide_pages import ROOT, blocks
 from typer.main import get_command
 
 from tunesmith.cli.train import switches
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "platform" / "guide").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
     """The lines of a page's plain blocks that call `tunesmith`, without what is said about them."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"tunesmith [a-z]", line)]
+    return [line for block in blocks(page) for line in block.commands]
 
 
 @functools.cache
@@ -56,6 +54,18 @@ def test_both_languages_have_the_same_pages() -> None:
         for language in ("en", "zh")
     ]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (ROOT / "platform" / "guide" / "en").glob("*.md"))
+)
+def test_both_languages_show_the_same_commands(name: str) -> None:
+    """Line by line, but for the language that is asked for."""
+    english, chinese = (commands(ROOT / "platform" / "guide" / language / name) for language in ("en", "zh"))
+    assert [line.replace(" --lang zh", "") for line in chinese] == english
+    pages = [blocks(ROOT / "platform" / "guide" / language / name) for language in ("en", "zh")]
+    runs = [[bool(block.needs) for block in page if block.commands] for page in pages]
+    assert runs[0] == runs[1], "what cannot be run is the same"
 
 
 def test_every_command_that_a_message_names_exists() -> None:

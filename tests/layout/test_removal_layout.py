@@ -40,6 +40,8 @@ ALLOWED = {
     "jobs/tunesmith_jobs/document.py": {"replace"},
     "jobs/tunesmith_jobs/train/checkpoint/states.py": {"replace"},
     "jobs/tunesmith_jobs/spool.py": {"replace"},
+    # A file that this call itself has begun, under a name of its own; it gets a name that nothing had.
+    "platform/tunesmith/gguf/file.py": {"replace", "unlink"},
     # Its own logs, by their numbers; the last one goes.
     "platform/tunesmith_platform/embedded/rotating.py": {"replace"},
     # Into a place that is named by the hash of what it holds.

@@ -25,6 +25,7 @@ SEES_EVERYTHING = {
     "app.py": "Builds the list of all tasks once for all who see everything.",
     "datasets/uploads.py": "The disk is shared: what others have promised to send counts, and what is old is removed.",
     "estimates/measure.py": "The cluster is shared: one measurement at a time, and none beside a task.",
+    "evaluations/loop.py": "A loop; an evaluation that it submits is its training's owner's.",
     "events/feeds.py": "A task's events are read once for all who follow it; each is asked at the door.",
     "events/service.py": "Jobs report with the token of their own attempt.",
     "mirror/service.py": "A loop.",
@@ -117,6 +118,21 @@ def test_rows_are_asked_for_in_repositories_alone() -> None:
     assert {path for path in READS_ITSELF if not found.get(path)} == set(), (
         "an exception that is none any more"
     )
+
+
+def test_what_is_an_owners_is_found_by_an_index() -> None:
+    """A narrow scope's lists would read everybody's rows."""
+    found = {
+        table.name
+        for table in Base.metadata.sorted_tables
+        if "owner" in table.c
+        and table.name not in OF_THE_INSTALLATION
+        and not any(
+            next(iter(columns)).name == "owner"
+            for columns in (table.primary_key, *(index.columns for index in table.indexes))
+        )
+    }
+    assert found == set()
 
 
 def test_who_sees_everything_is_named() -> None:

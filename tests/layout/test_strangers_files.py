@@ -16,6 +16,10 @@ LIBRARIES = {
     "csv", "gzip", "jinja2", "pickle", "pyarrow", "safetensors", "tarfile", "tokenizers", "yaml", "zipfile",
 }  # fmt: skip
 READERS = {
+    "tunesmith.evaluation.contamination": {"seen_in"},
+    "tunesmith.evaluation.sample_edit": {"edited"},
+    "tunesmith.evaluation.sample_file": {"entries_of"},
+    "tunesmith.evaluation.samples": {"inspect_samples", "read_samples"},
     "tunesmith.model_folder": {
         "check_adapter_folder",
         "check_model_folder",
@@ -23,6 +27,7 @@ READERS = {
         "license_name",
         "read_safetensors_header",
     },
+    "tunesmith.evaluation.scores.custom": {"read_scorers"},
     "tunesmith.rows.chat.prompts": {"asked_rows"},
     "tunesmith.rows.report.checking": {"check_file"},
     "tunesmith.rows.choosing": {"encoder_of"},

@@ -97,7 +97,18 @@ _FIRST = (
     Cell(Part.DATABASE, Harm.LOCK, Phase.TRAINING),
     Cell(Part.DRIVER, Harm.KILL, Phase.EVALUATING),
 )
-"""What `make test` sees to on every day."""
+"""Dealt out to the first seeds."""
+DAILY = (
+    Cell(Part.DATABASE, Harm.LOCK, Phase.STARTING),
+    Cell(Part.DRIVER, Harm.KILL, Phase.TRAINING),
+    Cell(Part.API, Harm.KILL, Phase.EVALUATING),
+    Cell(Part.WORKER, Harm.KILL, Phase.SAVING),
+)
+"""What `make test` sees to on every day: in one episode, so each in a phase of its own.
+
+Not the driver just before the worker: a step at which the task evaluates is one at which it saves, and the worker that
+is looked for is then the one that is going with its driver.
+"""
 
 
 def every_cell(*, s3: bool = False) -> list[Cell]:

@@ -1,39 +1,23 @@
-"""Two seeds of what `make nemesis` does at length: parts are killed, the database is locked, and no promise breaks."""
+"""An episode of what `make nemesis` does at length: parts are killed, the database is locked, no promise breaks."""
 
 import pytest
 from nemesis import episodes, plan
 from nemesis.checker import Reference
-from nemesis.run import UNDISTURBED, undisturbed
+from nemesis.run import UNDISTURBED
 from nemesis.world import World
-
-from tunesmith.home import Home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def world(live_home: Home, shell_environment: dict[str, str]) -> World:
-    """The platform of the other tests that hurt one: a start takes as long as a seed."""
-    root = live_home.root.parent / "nemesis"
-    root.mkdir()
-    world = World(root, home=live_home, shell=shell_environment)
-    world.prepare()
-    return world
-
-
-@pytest.fixture(scope="module")
-def reference(world: World) -> Reference:
-    return undisturbed(world)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_no_promise_breaks(world: World, reference: Reference, seed: int) -> None:
+def test_no_promise_breaks(hurt_world: World, left_alone: Reference) -> None:
+    """Four kinds of harm to one task; the first seeds of `make nemesis` do as much to two."""
+    (episode,) = plan.packed(plan.DAILY, first=0)
     try:
-        result, seen = episodes.run(world, plan.episode(seed), reference)
+        result, seen = episodes.run(hurt_world, episode, left_alone)
     finally:
-        episodes.stop_all(world)
-    assert result.broken + episodes.clear(world, seen.task.id, seed) == []
-    assert len(result.hit) == plan.CELLS_A_SEED, result.missed
+        episodes.stop_all(hurt_world)
+    assert result.broken + episodes.clear(hurt_world, seen.task.id, episode.seed) == []
+    assert result.hit == list(episode.cells), result.missed
 
 
 def test_packed_episodes_reach_what_they_were_given_once_and_leave_restarts_over() -> None:

@@ -54,6 +54,7 @@ class World:
         s3: The server that is the storage; a folder when not given.
         home: Of a platform that somebody else started, and ends; its disk cannot be filled.
         shell: What the shell that starts the platform has besides.
+        model: What its tasks start from; one is made when not given.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class World:
         s3: S3Server | None = None,
         home: Home | None = None,
         shell: Mapping[str, str] = MappingProxyType({}),
+        model: Path | None = None,
     ) -> None:
         self.root = root
+        self._given_model = model
         self.disk = root / "disk"
         self.home = home or Home(self.disk / "home")
         self.is_mounted = False
@@ -104,7 +107,7 @@ class World:
 
     def prepare(self) -> None:
         """Make what its tasks are given."""
-        self.model = make_tiny_model(self.root / "model")
+        self.model = self._given_model or make_tiny_model(self.root / "model")
         self.rows = write_dialogues(self.root / "rows.jsonl")
         self.eval_rows = write_dialogues(self.root / "eval.jsonl", count=12)
 

@@ -1,14 +1,21 @@
 """The short path: a training in one call, in a script or a notebook."""
 
+import datetime as dt
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fake_api import KEY, FakeApi
 
-from tunesmith import Client, ModelTrainer, TrainingConfig, TrainingFailed, finetune, views
-from tunesmith.errors import InvalidInput, UnknownField
+import tunesmith
+from tunesmith import Client, FinishedTask, ModelTrainer, TrainingConfig, TrainingFailed, finetune, views
+from tunesmith.client.datasets import Datasets
+from tunesmith.client.monitoring import Monitoring
+from tunesmith.client.series import Series
+from tunesmith.client.tasks import Tasks
+from tunesmith.errors import InvalidInput, NotFound, UnknownField
 from tunesmith.lifecycle import Reason, State
 
 
@@ -60,11 +67,112 @@ def test_what_is_said_of_evaluation_counts(api: TrainingApi) -> None:
     assert api.tasks[done.id].spec["eval_strategy"] == "no"
 
 
-def test_progress_is_shown_if_asked_for(api: TrainingApi, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_and_in_a_script_beside_its_output(
+    api: TrainingApi, capsys: pytest.CaptureFixture[str]
+) -> None:
     finetune("m", "/t", progress=True)
     assert "checkpoint at step 5" in capsys.readouterr().out
-    finetune("m", "/t")
-    assert capsys.readouterr().out == ""
+    done = finetune("m", "/t")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"Task `{done.name}` ({done.id}) is submitted." in said.err
+    assert "checkpoint at step 5" in said.err
+    finetune("m", "/t", progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_there_is_shows_before_it_is_used() -> None:
+    assert {"finetune", "Client", "TrainingConfig"} <= set(dir(tunesmith))
+    known = inspect.signature(finetune).parameters
+    assert list(known)[:3] == ["model", "train_file", "eval_file"]
+    assert {"learning_rate", "num_train_epochs", "name", "tags"} <= known.keys()
+    assert known["learning_rate"].annotation is float
+    config = TrainingConfig(model="m")
+    assert {"learning_rate", "lora_r", "r", "max_length"} <= set(dir(config))
+    assert all(hasattr(config, name) for name in dir(config))
+
+
+class Columns:
+    """As a `datasets.Dataset`: its rows one after another, and what they hold."""
+
+    features: ClassVar = {"text": "string"}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter([{"text": "a"}, {"text": "b"}])
+
+
+@pytest.mark.parametrize("rows", [[{"text": "a"}, {"text": "b"}], Columns()])
+def test_rows_themselves_become_a_data_set_once(
+    api: TrainingApi, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, bytes] = {}
+
+    def show(_: Any, name: str) -> None:
+        if name not in kept:
+            raise NotFound("none")
+
+    def upload(_: Any, file: Path, name: str) -> None:
+        assert name not in kept
+        kept[name] = file.read_bytes()
+
+    monkeypatch.setattr(Datasets, "show", show)
+    monkeypatch.setattr(Datasets, "upload", upload)
+    for done in (finetune("m", rows), _trained(rows)):
+        spec = api.tasks[done.id].spec
+        assert list(kept) == [spec["train_file"]]
+        assert kept[spec["train_file"]] == b'{"text": "a"}\n{"text": "b"}\n'
+
+
+def _trained(rows: Any) -> FinishedTask:
+    trainer = ModelTrainer(TrainingConfig(model="m"))
+    trainer.train(rows)
+    assert trainer.task is not None
+    return trainer.task
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), dt.date(2026, 1, 1)])
+def test_a_row_that_json_cannot_hold_is_refused_and_not_guessed(api: TrainingApi, value: object) -> None:
+    with pytest.raises(InvalidInput, match="Row 2 is nothing that JSON holds"):
+        finetune("m", [{"text": "a"}, {"text": value}])
+    assert ("POST", "/v1/tasks") not in api.requests
+
+
+def test_an_error_that_nobody_catches_ends_with_what_to_do(api: TrainingApi) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        finetune("m")
+    assert str(caught.value) == "train_file: It must be given. Give `train_file=...`."
+    with pytest.raises(InvalidInput) as caught:
+        finetune("m", "/t", learning_rate=7.0, num_train_epochs=-1)
+    assert str(caught.value).startswith("2 things are wrong: ")
+    assert "learning_rate: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NotFound) as missing:
+        Client().stop_task("nothing")
+    assert str(missing.value) == "There is no task `nothing`."
+    api.end = (State.FAILED, Reason.NUMERIC)
+    with pytest.raises(TrainingFailed) as failed:
+        finetune("m", "/t", progress=False)
+    assert str(failed.value).endswith("Lower `learning_rate`.")
+
+
+def test_every_call_on_a_task_takes_its_name(api: TrainingApi) -> None:
+    done = finetune("m", "/t", name="ember", progress=False)
+    client = Client()
+    assert client.task("ember").id == done.id
+    assert [one.step for one in client.checkpoints("ember")] == [
+        one.step for one in client.checkpoints(done.id)
+    ]
+    assert client.metrics("ember") == client.metrics(done.id)
+    assert [one.n for one in client.events("ember")] == [one.n for one in client.events(done.id)]
+    assert [one.n for one in client.stream("ember")] == [one.n for one in client.stream(done.id)]
+    assert client.update_task("ember", notes="x").notes == "x"
+
+
+def test_no_call_on_a_task_takes_an_id_alone() -> None:
+    for namespace in (Tasks, Series, Monitoring):
+        for name, call in inspect.getmembers(namespace, inspect.isfunction):
+            if not name.startswith("_"):
+                assert not {"task_id", "task_ids"} & set(inspect.signature(call).parameters), name
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class FakeControlPlane:
         self.activity: dict[str, Any] | None = None  # what the last report said that its job is busy with
         self.desired = "run"
         self.wants: dict[str, Any] = {}  # what a newer control plane says besides
+        self.listed: Callable[[], list[int]] | None = None  # an older control plane does not say
         self.failures: list[tuple[int, dict[str, Any]]] = []
         self.stale = False
         self.refuse_value: float | None = None
@@ -58,7 +60,8 @@ class FakeControlPlane:
                 attempt = int(self.path.rsplit("/", 1)[1])
                 # As the platform: the current attempt may ask for those before it.
                 assert any(self.authorized(later) for later in range(attempt, attempt + 5))
-                self.answer(200, {"last_seq": len(plane.events.get(attempt, [])), "desired": plane.desired})
+                known = {"last_seq": len(plane.events.get(attempt, [])), "desired": plane.desired}
+                self.answer(200, known if plane.listed is None else known | {"listed": plane.listed()})
 
             def do_POST(self) -> None:
                 report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -12,6 +12,11 @@ SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 KINDS: dict[str, dict[str, Any]] = {
     "llama": BLOCK,
+    **dict.fromkeys(("mistral", "qwen2"), BLOCK),
+    "qwen3": BLOCK | {"head_dim": 16},
+    **dict.fromkeys(("phi", "phi3", "gemma3_text", "stablelm", "olmo2"), BLOCK),
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "resid_pdrop": 0.0, "attn_pdrop": 0.0,
+             "embd_pdrop": 0.0},
     "mixtral": BLOCK | EXPERTS,
     "qwen3_moe": BLOCK | {"head_dim": 16, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "gpt_oss": BLOCK | EXPERTS | {"head_dim": 16, "sliding_window": 16},

@@ -117,7 +117,7 @@ def test_the_rows_of_an_operation(tmp_path: Path) -> None:
 
 
 def test_pulling_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: str, part: Path) -> None:
+    def away(_: str, part: Path, __: pulling.Wish) -> None:
         by_hand(part / ".cache" / "x")
         raise Unavailable("away")
 

@@ -1,6 +1,7 @@
 """Operations on data sets: what comes out of each, that it is the same again, and what is refused."""
 
 import datetime as dt
+import itertools
 import json
 import os
 import pickle
@@ -12,13 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from data_jobs import Ear
+from dataset_hub import dataset_hub, point_at
 
 from tunesmith.data_step import DataDocument, DataOutput
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.lifecycle import Reason, State
 from tunesmith.outcome import Outcome
+from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.shapes import shape_of
 from tunesmith.spec.dataset import read_operation
+from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.data import disk_hash_table, duplicates, meter
 from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.program import Attempt
@@ -43,6 +48,13 @@ def work(tmp_path: Path) -> Callable[..., dict[str, DataOutput]]:
         return run(read_operation(method, parameters), tmp_path / "out")
 
     return call
+
+
+@pytest.fixture
+def another(tmp_path: Path, file: Callable[..., str]) -> Callable[[list[dict[str, Any]]], str]:
+    """Writes each list of rows into a file of its own."""
+    number = itertools.count()
+    return lambda rows: file(rows, f"{next(number)}.jsonl")
 
 
 def rows_of(output: DataOutput) -> list[dict[str, Any]]:
@@ -105,6 +117,74 @@ def test_mix_keeps_the_weights_or_every_row(file: Callable[..., str], work: Call
     assert 0.2 < sum(found) / len(found) < 0.3
     whole = work("mix", datasets=[many, few], weights=[3, 1], stop="all_exhausted")["data"]
     assert whole.rows == 3500
+
+
+def test_a_mix_counts_what_each_gave_and_heeds_limits(
+    another: Callable[..., str], work: Callable[..., Any]
+) -> None:
+    many, few = another([{"n": n} for n in range(50)]), another([{"n": n} for n in range(100, 110)])
+    drawn = work("mix", datasets=[many, few], weights=[3, 1])["data"]
+    assert sum(drawn.parts) == drawn.rows
+    assert [sum(n < 100 for n in numbers(drawn)), sum(n >= 100 for n in numbers(drawn))] == drawn.parts
+    whole = work("mix", datasets=[many, few, many], limits=[5, 0, 7], stop="all_exhausted")["data"]
+    assert whole.parts == [5, 10, 7]
+    assert sorted(numbers(whole)) == sorted([*range(5), *range(100, 110), *range(7)])
+
+
+@pytest.mark.parametrize("weights", [[0.7, 0.3], [7, 3], [1, 1], [0.05, 0.95], [1, 2, 3]])
+@pytest.mark.parametrize("rows", [30, 400])
+def test_a_mix_keeps_its_weights_to_a_few_rows(
+    another: Callable[..., str], work: Callable[..., Any], weights: list[float], rows: int
+) -> None:
+    """Also of small data sets, and whichever seed: chance alone would be off by a tenth of 30 rows."""
+    files = [another([{"n": n}] * rows) for n in range(len(weights))]
+    for seed in range(4):
+        drawn = work("mix", datasets=files, weights=weights, seed=seed)["data"]
+        wanted = [weight / sum(weights) * drawn.rows for weight in weights]
+        assert all(abs(part - want) <= 8 for part, want in zip(drawn.parts, wanted, strict=True)), drawn.parts
+    same = [work("mix", datasets=files, weights=weights, seed=9)["data"].sha256 for _ in range(2)]
+    assert same[0] == same[1] != drawn.sha256
+
+
+TALK = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+SHAREGPT = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+ALPACA = {"instruction": "a", "input": "", "output": "b"}
+PAIR, ASKED = {"prompt": "a", "response": "b"}, {"question": "a", "answer": "b", "system": "s"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[TALK, PAIR], [PAIR, SHAREGPT], [ALPACA, ASKED], [PAIR, ASKED], [TALK, ALPACA, SHAREGPT, PAIR, ASKED]],
+)
+def test_conversations_of_other_shapes_can_be_mixed(
+    another: Callable[..., str], work: Callable[..., Any], rows: list[dict[str, Any]]
+) -> None:
+    """Each row trains what it trains alone: the whole file has one shape, whichever row comes first."""
+    mixed = work("mix", datasets=[another([row] * 3) for row in rows], stop="all_exhausted")["data"]
+    spec = TrainSpec(model_name_or_path="-", train_file="-")
+    shape = shape_of(RowFile(mixed.path), spec)
+    found = [shape.read(row) for row in rows_of(mixed)]
+    alone = [shape_of(RowFile(another([row])), spec).read(row) for row in rows for _ in range(3)]
+    assert sorted(found) == sorted(alone)
+
+
+def test_rows_of_one_shape_stay_as_they_are(another: Callable[..., str], work: Callable[..., Any]) -> None:
+    odd = {"prompt": 7, "response": "b"}
+    mixed = work("mix", datasets=[another([PAIR, odd]), another([PAIR | {"id": 1}])], stop="all_exhausted")[
+        "data"
+    ]
+    assert sorted(map(str, rows_of(mixed))) == sorted(map(str, [PAIR, odd, PAIR | {"id": 1}]))
+    kept = work("mix", datasets=[another([odd, PAIR]), another([TALK])], stop="all_exhausted")["data"]
+    assert odd in rows_of(kept)  # the training says what is wrong with it
+
+
+def test_texts_and_conversations_are_not_mixed(another: Callable[..., str], work: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidData, match="plain texts"):
+        work("mix", datasets=[another([TALK]), another([{"text": "a"}])])
+    texts = work(
+        "mix", datasets=[another([{"text": "a"}]), another([{"text": "b", "n": 1}])], stop="all_exhausted"
+    )
+    assert texts["data"].rows == 2
 
 
 def test_near_duplicates_go_and_others_stay(file: Callable[..., str], work: Callable[..., Any]) -> None:
@@ -254,6 +334,30 @@ class TestTheHub:
         with pytest.raises(InvalidInput, match="code or a pickle"):
             work("load", path=str(mirror))
         assert not (tmp_path / "sprung").exists()
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_rows_come_over_the_wire(
+        self, tmp_path: Path, work: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, streaming: bool
+    ) -> None:
+        lines = [json.dumps({"prompt": f"p{n}", "response": "r"}).encode() + b"\n" for n in range(6)]
+        files = {"train.jsonl": b"".join(lines), "validation.jsonl": lines[0]}
+        with dataset_hub(files, tmp_path / "cache", monkeypatch) as hub:
+            whole = work("load", path="org/talks", streaming=streaming)["data"]
+            assert (whole.rows, whole.columns) == (6, ["prompt", "response"])
+            held = work("load", path="org/talks", split="validation", streaming=streaming)["data"]
+            assert rows_of(held) == [{"prompt": "p0", "response": "r"}]
+            assert work("load", path="org/talks", split="train[:50%]")["data"].rows == 3
+            with pytest.raises(InvalidInput, match="could not be loaded"):
+                work("load", path="org/another")
+        assert any("/resolve/" in path for path in hub.asked)
+
+    def test_a_hub_that_does_not_answer_is_said(
+        self, tmp_path: Path, work: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        point_at("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)
+        with pytest.raises(InvalidInput, match=r"127\.0\.0\.1:9` does not answer") as caught:
+            work("load", path="org/talks")
+        assert "reaches the Hub" in str(caught.value.hint)
 
     @pytest.mark.parametrize("path", ["../../etc", "a/b/c", "http://x/y", "owner/../name"])
     def test_what_is_no_hub_id_is_refused(self, work: Callable[..., Any], path: str) -> None:

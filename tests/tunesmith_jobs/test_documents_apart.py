@@ -180,3 +180,10 @@ def test_a_balance_that_cannot_be_taken_row_by_row_is_left_out(tmp_path: Path) -
     assert "not trained" in without_balance(network, "the step is compiled")
     assert float(network(input_ids=ids, labels=ids).loss) < before - 0.1
     assert network.config.output_router_logits, "it is saved as it was"
+
+
+def test_the_estimate_knows_which_types_are_computed_apart() -> None:
+    """The job asks the model itself; before it starts, the type is all that there is."""
+    from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS
+
+    assert {kind: kind not in SEES_NEIGHBOURS for kind in APART} == APART

@@ -1,17 +1,16 @@
 """From exceptions to reasons, from processor flags to a precision, from logging to bounded log events."""
 
-import datetime as dt
 import errno
 import logging
 from pathlib import Path
 
 import pytest
+from kept_outlet import KeptOutlet
 
 from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
-from tunesmith.events import MAX_LOG_CHARACTERS, JobPayload, LogLine
-from tunesmith.lifecycle import Desired, Reason
+from tunesmith.events import MAX_LOG_CHARACTERS
+from tunesmith.lifecycle import Reason
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.failures import NonFinite, StorageFailed, reason_of
 from tunesmith_jobs.logs import captured
 from tunesmith_jobs.models.precision import choose, cpu_bf16_flags
@@ -65,23 +64,8 @@ def test_bf16_is_what_the_processor_says(tmp_path: Path, flags: str, found: set[
     assert asked.precision == "fp32"
 
 
-class Kept:
-    desired = Desired.RUN
-    superseded = False
-    save_now = 0
-    pinned: frozenset[int] | None = None
-
-    def __init__(self) -> None:
-        self.activities = Activities()
-        self.lines: list[LogLine] = []
-
-    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
-        assert isinstance(payload, LogLine)
-        self.lines.append(payload)
-
-
 def test_logging_reaches_the_task_by_level_and_at_a_bounded_rate() -> None:
-    kept = Kept()
+    kept = KeptOutlet()
     ours, library = logging.getLogger("tunesmith_jobs.anything"), logging.getLogger("transformers.trainer")
     with captured(kept, "info", "worker-0"):
         ours.debug("no")

@@ -214,6 +214,25 @@ def test_no_popular_models_configuration_loses_anything(name: str) -> None:
     _unchanged(CONFIG_MAPPING[name])
 
 
+def architectures() -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[2] / "infra" / "scripts" / "architectures.py"))
+
+
+def test_the_lists_of_architectures_were_made_for_this_version_of_the_library() -> None:
+    from tunesmith.model_folder import architectures as lists
+
+    made = architectures()
+    written = {name: set(getattr(lists, name)) for name in made["ABOUT"]}
+    assert made["TARGET"].read_text() == made["page_of"](written), "run infra/scripts/architectures.py"
+
+
+@pytest.mark.long
+def test_the_lists_of_architectures_are_what_the_library_can_do() -> None:
+    """Imports every causal model that the library knows."""
+    made = architectures()
+    assert made["TARGET"].read_text() == made["page"]()
+
+
 def config_keys() -> dict[str, Any]:
     return runpy.run_path(str(Path(__file__).parents[2] / "infra" / "scripts" / "config_keys.py"))
 

@@ -64,7 +64,12 @@ class Trained:
             data_path=given.get("dataset") or (None if given.get("prompts") else str(self.held_out)),
             rows_dir=str(self.folder / "rows"),
             artifact_uri=str(self.folder / "packaged"),
-            origin={"base": "tiny", "task_id": "task-1", "task_name": "run", "datasets": ["support@1"]},
+            origin={
+                "base": str(self.base),
+                "task_id": "task-1",
+                "task_name": "run",
+                "datasets": ["support@1"],
+            },
             classes=self.classes,
         )
         ear = ear or Ear()
@@ -251,8 +256,10 @@ def test_a_packaged_adapter_is_the_model_that_it_made(lora: Trained, full: Train
     } <= names
     assert not {"adapter_config.json", "adapter"} & names
     card = (folder / "README.md").read_text()
-    assert all(words in card for words in ("tiny", "task-1", "support@1", "AutoModelForCausalLM"))
-    assert str(lora.base) not in card, "where its base lay concerns nobody whom the folder is given to"
+    assert all(words in card for words in (lora.base.name, "task-1", "support@1", "AutoModelForCausalLM"))
+    for file in folder.iterdir():
+        words = "where its base lay concerns nobody whom the folder is given to"
+        assert str(lora.base).encode() not in file.read_bytes(), (file.name, words)
     packed, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("What is the capital of France?", return_tensors="pt").input_ids
     base = AutoModelForCausalLM.from_pretrained(lora.base)

@@ -1,17 +1,25 @@
 """Fetching a model: complete or not at all, quick when it is there, plain words when nobody answers."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
+from dataset_hub import HubAnswers, point_at
 
 from tunesmith.errors import InvalidInput, InvalidModel, Unavailable
 from tunesmith.model_folder import check_model_folder, hub_id
 from tunesmith_jobs.models import pull as pulling
+from tunesmith_jobs.models.pull import Hub, Wish
 
 WHEELS = os.environ.get("TUNESMITH_TEST_WHEELS")
 
@@ -24,7 +32,7 @@ def test_a_model_appears_complete_and_is_not_fetched_twice(
 ) -> None:
     asked: list[str] = []
 
-    def hub(name: str, part: Path) -> None:
+    def hub(name: str, part: Path, _: Wish) -> None:
         asked.append(name)
         shutil.copytree(model, part)
         assert not (tmp_path / "models" / "small").exists()
@@ -39,7 +47,7 @@ def test_a_model_appears_complete_and_is_not_fetched_twice(
 
 
 def test_what_is_no_model_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hub(_: str, part: Path) -> None:
+    def hub(_: str, part: Path, __: Wish) -> None:
         part.mkdir()
         (part / "config.json").write_text("{}")
 
@@ -60,6 +68,97 @@ def test_without_a_hub_the_one_model_comes_from_its_wheel(
     assert pulling.SMOLLM2 in str(error.value.hint)
 
 
+class HubHandler(HubAnswers):
+    """A hub of one model, as far as its client asks."""
+
+    folder: Path
+    asked: list[tuple[str, str | None]]
+    revisions = ("main", "v2")
+    sha = "0" * 40
+
+    def do_GET(self) -> None:  # noqa: N802
+        path = urlsplit(self.path).path
+        type(self).asked.append((path, self.headers.get("Authorization")))
+        if path.startswith("/api/models/someone/gated"):
+            self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        elif "/tree/" in path:
+            listed = [
+                {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40}
+                for f in self.folder.iterdir()
+            ]
+            self._send(200, json.dumps(listed).encode(), {"Content-Type": "application/json"})
+        elif path.startswith("/api/models/someone/small"):
+            revision = path.partition("/revision/")[2] or "main"
+            if revision not in (*self.revisions, self.sha):
+                self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+                return
+            files = [{"rfilename": file.name} for file in self.folder.iterdir()]
+            told = {"id": "someone/small", "sha": self.sha, "siblings": files}
+            self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        elif path.startswith("/api/"):
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        else:
+            content = (self.folder / path.rsplit("/", 1)[1]).read_bytes()
+            etag = hashlib.sha256(content).hexdigest()
+            self._send(200, content, {"X-Repo-Commit": self.sha, "ETag": f'"{etag}"'})
+
+
+@pytest.fixture
+def stand_in_hub(
+    model: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[HubHandler]]:
+    handler = type("Handler", (HubHandler,), {"folder": model, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    point_at(f"http://127.0.0.1:{server.server_port}", tmp_path_factory.mktemp("hub"), monkeypatch)
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_revision_and_a_token_reach_the_hub(tmp_path: Path, stand_in_hub: type[HubHandler]) -> None:
+    folder = pulling.pull("someone/small", tmp_path, say_nothing, Wish(revision="v2", token="hf_secret"))
+    check_model_folder(folder)
+    assert stand_in_hub.asked[0] == ("/api/models/someone/small/revision/v2", "Bearer hf_secret")
+    assert not (folder / ".cache").exists()
+    assert "hf_secret" not in repr(Wish(token="hf_secret"))
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message", "hint"),
+    [
+        ("someone/small", "v9", "has no revision `v9`", "a tag or a commit"),
+        ("someone/gated", None, "only to those who accepted its terms", "HF_TOKEN"),
+        ("someone/none", None, "has no model `someone/none`", "private"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_apart(
+    tmp_path: Path, stand_in_hub: type[HubHandler], name: str, revision: str | None, message: str, hint: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        pulling.pull(name, tmp_path, say_nothing, Wish(revision=revision))
+    assert hint in str(caught.value.hint)
+    assert not list(tmp_path.iterdir())
+
+
+def test_modelscope_is_asked_through_its_own_library(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "modelscope", None)
+    wish = Wish(Hub.MODELSCOPE, revision="master")
+    with pytest.raises(Unavailable, match="`modelscope` is not installed"):
+        pulling.pull("someone/small", tmp_path, say_nothing, wish)
+    asked: list[dict[str, object]] = []
+
+    def snapshot_download(name: str, **options: object) -> str:
+        asked.append({"name": name, **options})
+        return str(shutil.copytree(model, str(options["local_dir"])))
+
+    monkeypatch.setitem(sys.modules, "modelscope", SimpleNamespace(snapshot_download=snapshot_download))
+    check_model_folder(pulling.pull("someone/small", tmp_path, say_nothing, wish))
+    assert (asked[0]["name"], asked[0]["revision"]) == ("someone/small", "master")
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/..", "/", "a\\b"])
 def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
@@ -67,7 +166,7 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_model_remembers_its_hub_id(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "_from_hub", lambda _, part: shutil.copytree(model, part))
+    monkeypatch.setattr(pulling, "_from_hub", lambda _, part, __: shutil.copytree(model, part))
     assert hub_id(pulling.pull("someone/small", tmp_path, say_nothing)) == "someone/small"
     pulling.pull("Someone/Small".lower(), tmp_path, say_nothing)
     with pytest.raises(InvalidInput, match="Another model named `small`"):

@@ -22,8 +22,8 @@ from tunesmith.processes import DONE
 from tunesmith_jobs import entry, placement
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.failures import Stopped, Superseded
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import WorkerContext, program_of
-from tunesmith_jobs.report import Outlet
 
 pytestmark = pytest.mark.parametrize("kind", DOCUMENTS)
 

@@ -44,8 +44,16 @@ def document(tiny_model: Path, folder: Path, **spec: Any) -> ProbeDocument:
     )
 
 
+# The second one is long: how a whole model is trained packed and saved by epochs, other tests of trainings show; what a
+# fresh process measures, the first.
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [{}, {"use_lora": False, "packing": True, "save_strategy": "epoch"}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        pytest.param({"use_lora": False, "packing": True, "save_strategy": "epoch"}, marks=pytest.mark.long),
+    ],
+)
 def test_it_measures_in_a_fresh_process(tiny_model: Path, tmp_path: Path, spec: dict[str, Any]) -> None:
     given = document(tiny_model, tmp_path, **spec)
     done = subprocess.run(

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from fake_plane import FakeControlPlane, make_document
 
-from tunesmith.events import Metrics, Progress
+from tunesmith.events import CheckpointRemoved, CheckpointSaved, Metrics, Progress
 from tunesmith.lifecycle import Desired
-from tunesmith_jobs.report import ControlPlane, Reporter
+from tunesmith_jobs.control_plane import ControlPlane
+from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.spool import Spool, SpoolLock, read_events
 
 
@@ -84,6 +85,63 @@ def test_a_job_learns_of_a_save_and_of_pins(
         plane.wants = {"save_now": 2, "pinned": [4, 8]}
         assert eventually(lambda: reporter.pinned == {4, 8})
         assert reporter.save_now == 2
+
+
+def checkpoint(step: int) -> CheckpointSaved:
+    return CheckpointSaved(step=step, uri="u", bytes=1, files=1, manifest_sha256="0" * 64)
+
+
+def test_what_is_listed_is_known_once_all_has_arrived_that_was_said_before(
+    tmp_path: Path, plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunesmith_jobs.report.SEND_SECONDS", 0.05)
+    monkeypatch.setattr("tunesmith_jobs.report.MAX_BATCH_EVENTS", 1)
+    plane.listed = lambda: [
+        e["payload"]["step"] for e in plane.events[1] if e["payload"]["kind"] == "checkpoint"
+    ]
+    with Reporter(make_document(tmp_path, "http://127.0.0.1:9")) as away:
+        for step in (2, 4, 6):
+            away.emit(checkpoint(step))
+        assert away.listed is None
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        assert eventually(lambda: reporter.listed == {2, 4, 6})
+        reporter.emit(checkpoint(8))
+        assert reporter.drain(10)
+        assert reporter.listed == {2, 4, 6}, "what this process says itself it knows"
+
+
+def test_an_older_control_plane_is_asked_once_what_it_lists(
+    tmp_path: Path, plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    received = ControlPlane.received
+    monkeypatch.setattr("tunesmith_jobs.report.SEND_SECONDS", 0.05)
+    monkeypatch.setattr(
+        ControlPlane, "received", lambda self, attempt: asked.append(attempt) or received(self, attempt)
+    )
+    with Reporter(make_document(tmp_path, plane.url)) as reporter:
+        for step in range(3):
+            reporter.emit(point(step))
+            assert reporter.drain(10)
+        assert eventually(lambda: asked == [1])
+        assert reporter.listed is None
+
+
+def test_what_is_adopted_late_takes_back_nothing_that_was_said_of_a_checkpoint_since(
+    tmp_path: Path, plane: FakeControlPlane
+) -> None:
+    """Reported again, or removed, while the control plane was away: the older word of it does not count."""
+    with Reporter(make_document(tmp_path, "http://127.0.0.1:9")) as first:
+        for step in (2, 4, 6):
+            first.emit(checkpoint(step))
+        first.emit(point(6))
+    with Reporter(make_document(tmp_path, plane.url, attempt=2)) as second:
+        second.emit(checkpoint(6))
+        second.emit(CheckpointRemoved(step=2))
+        assert second.adopt_older()
+        assert second.drain(10)
+    told = [(e["payload"]["kind"], e["payload"]["step"]) for e in plane.events[2]]
+    assert told == [("checkpoint", 6), ("checkpoint_removed", 2), ("checkpoint", 4), ("metrics", 6)]
 
 
 def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_the_second_task_finds_the_tokens(tmp_path: Path, tiny_model: Path) -> N
 def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> None:
     from tunesmith.rows.report.checking import check_file
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_platform.sandbox.count_tokens import Source, count_all, count_sample
+    from tunesmith_platform.sandbox.count_tokens import CountSource, count_all, count_sample
 
     file = lines(tmp_path, GOOD, BAD, GOOD, BROKEN, *[GOOD] * 6)
     outcome = tr.run(tmp_path, tiny_model, rows=file, allowed_bad_percent=20, max_steps=2)
@@ -236,13 +236,17 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> N
     spec = TrainSpec.read(
         {"model_name_or_path": str(tiny_model), "train_file": str(file), "allowed_bad_percent": 20}
     )
-    assert count_all(Source(file, tiny_model, spec)).rows == facts["rows"]
-    assert count_sample(Source(file, tiny_model, spec), size=9).rows in (7, 8, 9, 10)
+    assert count_all(CountSource(file, tiny_model, spec)).rows == facts["rows"]
+    assert count_sample(CountSource(file, tiny_model, spec), size=9).rows in (7, 8, 9, 10)
     assert check_file(file, allowed_bad_percent=20).rows == facts["rows"]
 
 
 @pytest.mark.parametrize(
-    ("allowed", "said"), [(0, "rows.jsonl:2: "), (10, "2 of 10 rows cannot be trained on")]
+    ("allowed", "said"),
+    [
+        (0, "2 of 10 rows cannot be trained on. rows.jsonl:2: "),
+        (10, "2 of 10 rows cannot be trained on, more"),
+    ],
 )
 def test_too_many_bad_rows_end_the_task(tmp_path: Path, tiny_model: Path, allowed: int, said: str) -> None:
     from tunesmith.rows.report.checking import check_file

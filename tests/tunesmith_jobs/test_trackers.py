@@ -1,5 +1,6 @@
 """What trackers beside our own record hold, and that one that fails costs training nothing."""
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Mapping
@@ -53,6 +54,29 @@ def test_tensorboard_holds_the_same_curve_also_over_a_restart(tmp_path: Path, mo
     assert found["eval/loss"] == pytest.approx(tr.losses(tmp_path, 1, 2, name="eval_loss"), rel=1e-6)
 
 
+def test_tensorboards_files_are_found_in_the_output_folder(tmp_path: Path, model: Path) -> None:
+    output = tmp_path / "published"
+    given = {"report_to": ["tensorboard"], "max_steps": 2, "output_dir": str(output)}
+    assert tr.run(tmp_path, model, **given).outcome is State.COMPLETED
+    assert sorted(scalars(output / trackers.SHOWN / "task-1")["train/loss"]) == [1, 2]
+    assert scalars(output / trackers.SHOWN / "task-1") == scalars(tmp_path / "artifacts" / trackers.FOLDER)
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_what_stands_there_already_stays(tmp_path: Path, run: trackers.Run, is_local: bool) -> None:
+    """A folder of the user's is added to at most, and a file of his ends the tracker alone."""
+    place = tmp_path / "published" / trackers.SHOWN / "task-1"
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("mine")
+    uri = run.artifact_uri if is_local else f"file://{tmp_path}/elsewhere"
+    told = dataclasses.replace(run, output_dir=tmp_path / "published", artifact_uri=uri)
+    board = trackers.TensorBoard(told)
+    board.start(0, {})
+    board.write(1, {"loss": 1.0}, dt.datetime.now(dt.UTC))
+    board.close()
+    assert (place / "notes.txt").read_text() == "mine"
+
+
 def test_without_a_tracker_nothing_is_written(tmp_path: Path, model: Path) -> None:
     assert tr.run(tmp_path, model, max_steps=2, report_to=["none"]).outcome is State.COMPLETED
     assert not (tmp_path / "artifacts" / trackers.FOLDER).exists()
@@ -73,6 +97,22 @@ def test_wandb_is_written_as_files_where_it_has_no_key(
     assert b"trees" in data
     assert b"oak" in data
     assert data.count(b"train/loss") >= 3
+
+
+def test_wandb_gets_what_the_gpus_measure(run: trackers.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[dict[str, Any]] = []
+
+    class Logs:
+        def log(self, values: dict[str, Any], step: int) -> None:
+            logged.append(values)
+
+    sink = trackers.Wandb(run)
+    sink._wandb = Logs()
+    measured = {"gpu_0_utilization_percentage": 71.0, "gpu_0_memory_usage_megabytes": 4000.0}
+    monkeypatch.setattr(sink._gpus, "values", lambda: measured)
+    sink.write(1, {"loss": 1.0}, dt.datetime.now(dt.UTC))
+    assert {name: logged[0][f"system/{name}"] for name in measured} == measured
+    assert logged[0]["train/loss"] == 1.0
 
 
 class Recorder:

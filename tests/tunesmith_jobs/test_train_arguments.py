@@ -211,6 +211,29 @@ def test_ray_receives_what_the_spec_says(
 def test_a_training_leaves_processors_to_others(
     more: dict[str, Any], use_gpu: bool, spare: float, expected: dict[str, float]
 ) -> None:
-    from tunesmith_jobs.placement import resources_of
+    from tunesmith_jobs.cluster import resources_of
 
     assert resources_of(needs(**more), use_gpu, NODES, spare) == expected
+
+
+def test_ray_starts_no_process_that_hands_out_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each start of the workers takes seconds of processor more, for nothing."""
+    monkeypatch.setenv("RAY_TRAIN_V2_ENABLED", "1")
+    from ray.train import RunConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from tunesmith_jobs.placement import scaling_config, without_data_sets
+
+    options = {
+        "scaling_config": scaling_config(needs(), False, NODES),
+        "run_config": RunConfig(name="one", storage_path=str(tmp_path)),
+    }
+    for trainer in (DataParallelTrainer, TorchTrainer):
+        theirs, ours = (
+            {type(one).__name__ for one in made(print, **options)._create_default_callbacks()}
+            for made in (trainer, without_data_sets(trainer))
+        )
+        assert theirs - ours == {"DatasetsCallback"}

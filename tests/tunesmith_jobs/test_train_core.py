@@ -110,14 +110,14 @@ def test_a_checkpoint_holds_no_pickle_of_arguments(undisturbed: Path) -> None:
 
 def test_the_final_adapter_loads_with_plain_peft(undisturbed: Path, model: Path) -> None:
     import torch
-    from peft import AutoPeftModelForCausalLM
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = undisturbed / "artifacts" / "model"
     assert not faults_of(folder)
-    tuned = AutoPeftModelForCausalLM.from_pretrained(folder)
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(model)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == model.name
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "what is 1?"}],
         add_generation_prompt=True,

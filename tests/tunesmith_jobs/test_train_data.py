@@ -10,6 +10,7 @@ import pytest
 import training_run as tr
 from tiny_model import TEXTS, make_tiny_model
 
+from tunesmith.dataset_views import Part
 from tunesmith.lifecycle import Reason, State
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX
 
@@ -284,3 +285,9 @@ def test_the_microscope_shows_what_the_trainer_is_given(
     facts = load_data(asked, model, file, None, None).facts()
     assert facts["first_rows_sha256"] == [row.sha256 for row in shown if row.sha256]
     assert facts["rows_dropped"] == sum(row.sha256 is None for row in shown)
+
+
+def test_a_run_tells_what_each_data_set_gave(tmp_path: Path, model: Path) -> None:
+    parts = (Part(source="a@1", rows=20), Part(source="/b.jsonl", rows=4))
+    assert tr.run(tmp_path, model, max_steps=1, parts=parts).outcome is State.COMPLETED
+    assert tr.facts(tmp_path)["rows_by_dataset"] == [part.model_dump() for part in parts]

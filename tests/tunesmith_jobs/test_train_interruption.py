@@ -326,9 +326,9 @@ def test_a_stop_that_is_heard_at_the_end_of_a_step_leaves_its_evaluation_for_lat
         begun = told_in_evaluated_batch(0, "stop", patch)
         wishes = RunCallback._wishes
 
-        def wish(self: RunCallback, *args: Any) -> tuple[bool, bool, bool]:
-            stop, save, is_slow = wishes(self, *args)
-            return stop or args[0].global_step == 3, save, is_slow
+        def wish(self: RunCallback, *args: Any) -> tuple[bool, ...]:
+            stop, *others = wishes(self, *args)
+            return stop or args[0].global_step == 3, *others
 
         patch.setattr(RunCallback, "_wishes", wish)
         assert tr.run(tmp_path, model, **EVALUATED).reason is Reason.STOPPED_BY_USER

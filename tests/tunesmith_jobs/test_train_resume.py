@@ -247,7 +247,11 @@ def test_a_superseded_run_leaves_at_once_and_without_a_trace(tmp_path: Path, mod
     assert outcome.superseded
     assert stored(tmp_path) == [4]
     assert max(tr.losses(tmp_path)) == 6
-    assert not kinds(tmp_path, "log")
+    assert not [line for line in kinds(tmp_path, "log") if line["level"] != "info"]
+    said = [event["kind"] for event in tr.events(tmp_path)]
+    last = len(said) - said[::-1].index("metrics")
+    # The uploader's thread may be about to say that the fourth step's is stored.
+    assert set(said[last:]) <= {"checkpoint", "log"}, "nothing is said after it has heard"
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, model: Path, undisturbed: Path) -> None:
@@ -276,3 +280,58 @@ def test_a_run_that_had_finished_only_publishes_again(tmp_path: Path, model: Pat
     assert tr.run(tmp_path, model, max_steps=4, attempt=2).outcome is State.COMPLETED
     assert not faults_of(tmp_path / "artifacts" / "model")
     assert not tr.losses(tmp_path, 2)
+
+
+@pytest.mark.parametrize("left", ["steps", "nothing"])
+def test_a_checkpoint_whose_report_was_cut_off_is_listed_by_the_run_that_goes_on_from_it(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """Killed between the storing and the report. What is told then is what would have been told, once."""
+    from tunesmith_jobs.train.checkpoint.uploading import Uploader
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    more = {
+        "max_steps": 6,
+        "save_steps": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "eval_sampling_ratio": 0.1,
+    }
+    lost = 4 if left == "steps" else 6
+    tr.run(whole, model, **more)
+
+    class Killed(BaseException):
+        pass
+
+    def cut_off(self: Any, step: int, *given: Any, **named: Any) -> None:
+        if step == lost:
+            raise Killed
+        plain(self, step, *given, **named)
+
+    plain = Uploader._report
+    with monkeypatch.context() as patched:
+        patched.setattr(Uploader, "_report", cut_off)
+        assert tr.run(cut, model, **more).outcome is State.FAILED
+    listed = [step for step in (2, 4, 6) if step < lost]
+    assert (stored(cut), tr.saved(cut)) == ([*listed, lost], listed)
+    assert tr.run(cut, model, attempt=2, listed=listed, **more).outcome is State.COMPLETED
+    assert [*tr.saved(cut), *tr.saved(cut, 2)] == [2, 4, 6]
+    once, late = (
+        {event["step"]: event for folder, attempt in runs for event in kinds(folder, "checkpoint", attempt)}
+        for runs in ([(whole, 1)], [(cut, 1), (cut, 2)])
+    )
+    for step, event in late.items():
+        assert event["metrics"] == once[step]["metrics"], step
+        assert (event["best"], event["files"]) == (once[step]["best"], once[step]["files"]), step
+
+
+@pytest.mark.parametrize("listed", [[4, 5], [4], None], ids=["listed", "not listed", "not known"])
+def test_a_run_reports_again_only_what_is_known_not_to_be_listed(
+    tmp_path: Path, model: Path, listed: list[int] | None
+) -> None:
+    tr.run(tmp_path, model, stop_at=5, max_steps=8)
+    assert stored(tmp_path) == [4, 5]
+    tr.run(tmp_path, model, attempt=2, max_steps=8, listed=listed)
+    assert tr.saved(tmp_path, 2) == ([5, 8] if listed == [4] else [8])

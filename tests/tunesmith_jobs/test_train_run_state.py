@@ -83,7 +83,7 @@ def test_the_callback_needs_no_trainer() -> None:
     import torch
     from transformers import TrainerControl, TrainerState
 
-    from tunesmith_jobs.report import Silent
+    from tunesmith_jobs.outlet import Silent
     from tunesmith_jobs.train.run.interruption import Notices
     from tunesmith_jobs.train.run.plan import Plan
     from tunesmith_jobs.train.run.state import RunState

@@ -105,6 +105,29 @@ def test_the_best_and_the_pinned_are_kept(
     assert gone == {2, 4, 6, 8, 10, 12} - set(left)
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"eval_strategy": "steps", "eval_steps": 2, "eval_sampling_ratio": 0.25}]
+)
+def test_training_ends_when_the_platform_knows_of_no_improvement(
+    tmp_path: Path, model: Path, given: dict[str, Any]
+) -> None:
+    """What judges, scores of checkpoints, is no metric of the run: it is not looked for among those that are."""
+    scored = {
+        "evaluate_checkpoints": True,
+        "metric_for_best_model": "composite",
+        "early_stopping_patience": 1,
+    }
+    outcome = tr.run(tmp_path, model, save_steps=4, end_at=5, **scored, **given)
+    assert (outcome.outcome, outcome.reason) == (State.COMPLETED, Reason.COMPLETED), outcome
+    assert outcome.message == "Early stopping by composite. Trained 6 steps."
+    assert saved(tmp_path) == [4, 6]
+    assert max(tr.losses(tmp_path)) == 6
+    assert not faults_of(tmp_path / "artifacts" / "model")
+    last = kinds(tmp_path, "progress")[-1]
+    assert (last["step"], last["seconds_left"]) == (6, 0.0)
+    assert not any(event["best"] for event in kinds(tmp_path, "checkpoint"))
+
+
 def test_nothing_is_removed_while_the_newest_is_not_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,10 +141,10 @@ def test_nothing_is_removed_while_the_newest_is_not_whole(
 @pytest.mark.parametrize(
     ("given", "last", "words"),
     [
-        ({"early_stopping_patience": 1}, 6, "for 1 evaluation (best 2 at step 4)"),
-        ({"early_stopping_patience": 2}, 8, "for 2 evaluations (best 2 at step 4)"),
+        ({"early_stopping_patience": 1}, 6, "it was 2; evaluations since then: 1."),
+        ({"early_stopping_patience": 2}, 8, "it was 2; evaluations since then: 2."),
         ({"early_stopping_patience": 3}, 12, None),
-        ({"early_stopping_patience": 2, "early_stopping_threshold": 1.0}, 6, "(best 2 at step 4)"),
+        ({"early_stopping_patience": 2, "early_stopping_threshold": 1.0}, 6, "since step 4, where it was 2;"),
         ({"early_stopping_patience": 0}, 12, None),
         (
             {"early_stopping_patience": 2, "metric_for_best_model": "eval_perplexity"},
@@ -157,7 +180,7 @@ def test_a_resumed_run_counts_its_evaluations_on(
     outcome = tr.run(tmp_path, model, stop_at=6, **more)
     assert outcome.reason is Reason.STOPPED_BY_USER
     again = tr.run(tmp_path, model, attempt=2, **more)
-    assert "for 2 evaluations (best 2 at step 4)" in again.message
+    assert "it was 2; evaluations since then: 2." in again.message
     assert saved(tmp_path, 2) == [8]
     # It had ended, but the final model was not there yet.
     shutil.rmtree(tmp_path / "artifacts" / "model")

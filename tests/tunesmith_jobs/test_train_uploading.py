@@ -1,25 +1,28 @@
 """Checkpoints on their way to storage: what a storage or a crash does to those that are there already."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from tunesmith.artifacts import MANIFEST, Manifest, faults_of, list_files
+from tunesmith.artifacts import MANIFEST, Manifest, checkpoint_name, faults_of, list_files
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobPayload
 from tunesmith.removal import MARK, claim, staged
 from tunesmith.storage import LocalStorage
 from tunesmith_jobs import artifact_store
 from tunesmith_jobs.artifact_store import ArtifactStore, Owner
+from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.train.checkpoint.uploading import Uploader
 
 TASK = "task-01k9zzzzzzzzzzzzz1"
 
 
-def stored(store: ArtifactStore, folder: Path, steps: list[int], keep: int) -> list[JobPayload]:
-    """Bring checkpoints to a store; returns what was said."""
-    said: list[JobPayload] = []
+def stored(
+    store: ArtifactStore, folder: Path, steps: list[int], keep: int, said: list[JobPayload] | None = None
+) -> list[JobPayload]:
+    """Bring checkpoints to a store; returns what was said, with what had been before."""
+    said = [] if said is None else said
     uploader = Uploader(store, said.append, keep)
     for step in steps:
         local = folder / f"local-{step}"
@@ -28,6 +31,17 @@ def stored(store: ArtifactStore, folder: Path, steps: list[int], keep: int) -> l
         uploader.submit(step, local, {})
     uploader.close()
     return said
+
+
+def listed(said: Iterable[JobPayload]) -> set[int]:
+    """The checkpoints that the platform lists of what was said."""
+    steps: set[int] = set()
+    for one in said:
+        if isinstance(one, CheckpointSaved):
+            steps.add(one.step)
+        elif isinstance(one, CheckpointRemoved):
+            steps.discard(one.step)
+    return steps
 
 
 def made(tmp_path: Path, output_dir: Path | None = None) -> ArtifactStore:
@@ -65,11 +79,40 @@ def test_a_checkpoint_that_cannot_be_removed_costs_no_training(
 
     monkeypatch.setattr(owner, name, failing)
     said = stored(store, tmp_path / TASK, [1, 2, 3, 4], keep=2)
-    assert [one.step for one in said if isinstance(one, CheckpointSaved)] == [1, 2, 3, 4]
-    assert sorted(one.step for one in said if isinstance(one, CheckpointRemoved)) == [1, 2]
+    assert {one.step for one in said if isinstance(one, CheckpointSaved)} == {1, 2, 3, 4}
+    assert listed(said) == {3, 4}
     folder = tmp_path / TASK / "artifacts" / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-3", "checkpoint-4"]
     assert not faults_of(folder / "checkpoint-4")
+
+
+@pytest.mark.parametrize("cut", ["before", "amid", "after"])
+def test_a_run_that_is_killed_while_it_removes_leaves_nothing_listed_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    """Nobody would ever say of it again that it is gone: the next run finds no folder to remove."""
+    store, said = made(tmp_path), list[JobPayload]()
+    real = artifact_store.remove_stored
+
+    class Killed(BaseException):
+        pass
+
+    def killed(storage: LocalStorage, path: str, task_id: str, **more: bool) -> bool:
+        if cut == "amid":
+            (Path(storage.uri) / path / MANIFEST).unlink()
+        elif cut == "after":
+            real(storage, path, task_id, **more)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact_store, "remove_stored", killed)
+        with pytest.raises(StorageFailed):
+            stored(store, tmp_path / TASK, [1, 2], keep=1, said=said)
+    folder = tmp_path / TASK / "artifacts" / "checkpoints"
+    assert {name for name in map(checkpoint_name, listed(said)) if faults_of(folder / name)} == set()
+    stored(made(tmp_path), tmp_path / TASK, [3], keep=1, said=said)
+    assert listed(said) == {3}
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-3"]
 
 
 @pytest.mark.parametrize("fault", ["shorter", "gone", "a folder", "another manifest", None])
@@ -141,3 +184,52 @@ def test_what_was_fetched_to_be_shown_does_not_stay(tmp_path: Path, monkeypatch:
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["checkpoint-2", "checkpoint-3"]
     left = [path for path in scratch.rglob("*") if path.is_file() and path.name != MARK]
     assert not left, "a copy of each checkpoint"
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_weights_in_other_files_leave_no_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, is_cut_off: bool
+) -> None:
+    """A single file of weights beside newer shards is the one that a library loads."""
+    root = tmp_path / TASK / "artifacts"
+    if place == "bucket":
+        monkeypatch.setattr(artifact_store, "open_storage", lambda _: Bucket(root))
+    store = ArtifactStore(str(root), Owner(TASK, 1, "m", None))
+    for names in (["model.safetensors"], ["model-1.safetensors", "model-2.safetensors", "index.json"]):
+        folder = tmp_path / TASK / "work" / "made"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text(name)
+        store.put(folder, "model", 3, kind="model")
+        assert sorted(path.name for path in (root / "model").iterdir()) == sorted([*names, "manifest.json"])
+        if is_cut_off:
+            (root / "model" / "manifest.json").unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_is_not_listed_is_reported_once_that_is_known_and_before_it_is_removed(tmp_path: Path) -> None:
+    stored(made(tmp_path), tmp_path / TASK, [1], keep=2)
+    known: list[frozenset[int] | None] = [None, frozenset(), frozenset()]
+    said: list[JobPayload] = []
+    uploader = Uploader(made(tmp_path), said.append, 1, listed=lambda: known.pop(0) if known else frozenset())
+    uploader.report_unlisted(1, {"loss": 2.0}, best_step=1)
+    local = tmp_path / TASK / "local-2"
+    local.mkdir()
+    (local / "weights").write_text("2")
+    uploader.submit(2, local, {})
+    uploader.close()
+    kinds = [(one.kind, one.step) for one in said if isinstance(one, CheckpointSaved | CheckpointRemoved)]
+    assert kinds == [("checkpoint", 1), ("checkpoint", 2), ("checkpoint_removed", 1)]
+    first = said[0]
+    assert isinstance(first, CheckpointSaved)
+    assert (first.metrics, first.best) == ({"loss": 2.0}, True)
+
+
+def test_a_run_ends_where_nobody_says_what_is_listed(tmp_path: Path) -> None:
+    stored(made(tmp_path), tmp_path / TASK, [1], keep=2)
+    said: list[JobPayload] = []
+    uploader = Uploader(made(tmp_path), said.append, 1)
+    uploader.report_unlisted(1, {}, best_step=None)
+    uploader.close()
+    assert said == []

@@ -123,6 +123,10 @@ def test_it_leaves_when_memory_becomes_short(
 WARM = supporting(Feature.WARM)
 
 
+_LOWEST = 19
+"""The priority behind which there is none: whole test runs have it already."""
+
+
 def test_it_warms_up_for_each_kind_behind_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose loading fails keeps none from being ready, and from the first on no library asks the hub."""
     from tunesmith_jobs import warm_worker
@@ -145,7 +149,8 @@ def test_it_warms_up_for_each_kind_behind_what_computes(monkeypatch: pytest.Monk
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     warm_worker.Worker().warm(1, has_gpus=False)
     assert [one[0] for one in seen] == [*WARM]
-    assert all(one[1] > ours and one[2:] == ("1", True) for one in seen), seen
+    behind = min(_LOWEST, ours + 1)
+    assert all(one[1] >= behind and one[2:] == ("1", True) for one in seen), seen
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
 
 

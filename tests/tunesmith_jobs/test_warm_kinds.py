@@ -16,6 +16,7 @@ import psutil
 import pytest
 import training_run as tr
 from fake_plane import FakeControlPlane, make_document
+from local_ray import LocalRay
 from waiting import wait_until
 
 from tunesmith.job import RunnerDocument
@@ -24,22 +25,6 @@ from tunesmith.processes import DONE, ProcessRecord
 from tunesmith.spec.kinds import kind_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A Ray for all the runners of this module."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        try:
-            yield str(cluster.address)
-        finally:
-            cluster.shutdown()
 
 
 @pytest.fixture
@@ -52,15 +37,14 @@ def plane() -> Iterator[FakeControlPlane]:
 class Runner:
     """A warm runner, and the attempt that it is given once it is warm."""
 
-    def __init__(self, folder: Path, plane: FakeControlPlane, address: str) -> None:
+    def __init__(self, folder: Path, plane: FakeControlPlane, ray: LocalRay) -> None:
         self.folder, self.plane, self.given_at = folder, plane, 0.0
         document = RunnerDocument(runner_id="runner-a", api_url=plane.url, token="its own")
         (folder / "runner.json").write_text(document.model_dump_json())
-        environment = os.environ | {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": "/tmp"}
         with (folder / "driver.log").open("wb") as log:
             self.driver = subprocess.Popen(
                 [sys.executable, "-m", "tunesmith_jobs.warm", str(folder / "runner.json")],
-                env=environment,
+                env=os.environ | ray.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
@@ -113,8 +97,8 @@ class Runner:
 
 
 @pytest.fixture
-def runner(tmp_path: Path, plane: FakeControlPlane, address: str) -> Iterator[Runner]:
-    made = Runner(tmp_path, plane, address)
+def runner(tmp_path: Path, plane: FakeControlPlane, ray_of_jobs: LocalRay) -> Iterator[Runner]:
+    made = Runner(tmp_path, plane, ray_of_jobs)
     try:
         yield made
     finally:
@@ -146,7 +130,9 @@ def test_a_packaging_is_done_by_the_process_that_waited(runner: Runner, tiny_mod
     assert phases == ["job", "imports", "weights"]
 
 
-@pytest.mark.parametrize("by", ["user", "sigterm"])
+# `user` is long. `test_one_runner` shows that a user's stop is heard while each kind works. That no process of a warm
+# runner stays, `test_a_stopped_task_leaves_no_process_and_is_continued_exactly_in_a_new_runner` shows on a platform.
+@pytest.mark.parametrize("by", [pytest.param("user", marks=pytest.mark.long), "sigterm"])
 def test_an_evaluation_is_stopped_and_leaves_no_process(runner: Runner, tiny_model: Path, by: str) -> None:
     rows = tr.write_rows(runner.folder / "rows.jsonl", 20_000)
     runner.give("evaluate", tiny_model, rows, eval_file=str(rows), per_device_eval_batch_size=1)

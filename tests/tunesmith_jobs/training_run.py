@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tunesmith.artifacts import checkpoint_step
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Desired
 from tunesmith_jobs.activities import Activities
 
-_OF_THE_OUTLET = ("stop_at", "kill_at", "gone_at", "save_at", "term_at", "pinned")
+_OF_THE_OUTLET = ("stop_at", "kill_at", "gone_at", "save_at", "term_at", "pinned", "listed", "end_at")
 
 
 class FileOutlet:
@@ -34,13 +35,17 @@ class FileOutlet:
         save_at: int | None = None,
         term_at: int | None = None,
         pinned: Iterable[int] | None = (),
+        listed: Iterable[int] | None = None,
+        end_at: int | None = None,
     ):
         self.desired = Desired.RUN
         self.activities = Activities()
         self.save_now = 0
+        self.early_stop: str | None = None
         self.pinned = frozenset(pinned) if pinned is not None else None
+        self.listed = frozenset(listed) if listed is not None else None
         self._file, self._stop_at, self._kill_at, self._gone_at = file, stop_at, kill_at, gone_at
-        self._save_at, self._term_at = save_at, term_at
+        self._save_at, self._term_at, self._end_at = save_at, term_at, end_at
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         with self._file.open("a") as file:
@@ -50,6 +55,8 @@ class FileOutlet:
             self.desired = Desired.STOP
         if step == self._save_at:
             self.save_now = 1
+        if step == self._end_at:
+            self.early_stop = "Early stopping by composite."
         if step == self._gone_at:
             self.superseded = True
         if step == self._kill_at:
@@ -77,12 +84,12 @@ def write_lines(file: Path, rows: Iterable[dict[str, Any]]) -> Path:
 def source(file: Path, model: Path, **parameters: Any) -> Any:
     """A file as the trainer reads it."""
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.batches.tokenize import Source
+    from tunesmith_jobs.batches.tokenize import EncodingSource
 
     spec = TrainSpec.read(
         {"model_name_or_path": str(model), "train_file": str(file), "use_lora": False} | parameters
     )
-    return Source(file, spec, model, samples=spec.max_samples)
+    return EncodingSource(file, spec, model, samples=spec.max_samples)
 
 
 def run(
@@ -93,7 +100,9 @@ def run(
     rows: Path | None = None,
     eval_rows: str | None = None,
     output_dir: str | None = None,
+    tokenizer: Path | None = None,
     rank: int = 0,
+    parts: tuple[Any, ...] = (),
     **more: Any,
 ) -> Any:
     """Train in `folder`; returns the outcome. Keys that are no parameter of a spec go to the outlet."""
@@ -104,6 +113,8 @@ def run(
         folder / (f"events-{attempt}-rank-{rank}.jsonl" if rank else f"events-{attempt}.jsonl"),
         **{k: more.pop(k) for k in _OF_THE_OUTLET if k in more},
     )
+    if tokenizer is not None:
+        more["tokenizer_name_or_path"] = str(tokenizer)
     rows = Path(rows) if rows else folder / "train.jsonl"
     if not rows.exists():
         write_rows(rows, 24)
@@ -128,9 +139,14 @@ def run(
         artifact_uri=str(folder / "artifacts"),
         scratch=folder / "scratch",
         output_dir=Path(output_dir) if output_dir else None,
+        tokenizer=tokenizer,
         tokens=folder / "tokens",
+        parts=parts,
     )
-    return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt, rank=rank))
+    with mock.patch(
+        "tunesmith_jobs.train.core.LISTED_SECONDS", 0.0
+    ):  # what this outlet knows it knows at once
+        return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt, rank=rank))
 
 
 def events(folder: Path, attempt: int = 1) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from conftest_platform import Plane
 from fastapi.testclient import TestClient
 from given import MODEL, ROWS, SPEC
 
-from tunesmith.errors import ErrorResponse
+from tunesmith.errors import ErrorResponse, IdempotencyConflict, NotFound
+from tunesmith.spec.task import NewTrainTask
+from tunesmith_platform.scope import Scope
 
 
 def error_of(reply: Any) -> Any:
@@ -141,7 +143,14 @@ def test_reports_need_the_attempts_own_token(plane: Plane, client: TestClient) -
     assert post(plane.api_key).status_code == 401
     assert post(plane.token(task, attempt=2)).status_code == 401
     assert post(plane.token(task, attempt=2), attempt=2).status_code == 404
-    assert post(plane.token(task)).json() == {"last_seq": 1, "desired": "run", "save_now": 0, "pinned": []}
+    assert post(plane.token(task)).json() == {
+        "last_seq": 1,
+        "desired": "run",
+        "save_now": 0,
+        "early_stop": None,
+        "pinned": [],
+        "listed": None,
+    }
     reader = {"Authorization": f"Bearer {plane.token(task)}"}
     assert client.get(f"{path}/1", headers=reader).json()["last_seq"] == 1
 
@@ -218,3 +227,18 @@ def test_the_docs_page_needs_no_other_server(client: TestClient) -> None:
     for source in ("/swagger/swagger-ui-bundle.js", "/swagger/swagger-ui.css"):
         assert source in page
         assert client.get(source).status_code == 200
+
+
+def test_a_key_is_its_callers_wherever_it_was_used(plane: Plane) -> None:
+    """Under other bounds than before, too: what it made then may lie out of sight, and is not made twice."""
+    before = Scope(owner="ann", project="a", projects=frozenset("a"))
+    after = Scope(owner="ann", project="b", projects=frozenset("b"))
+    new = NewTrainTask.model_validate({"spec": SPEC, "project": "a"})
+    other = NewTrainTask.model_validate({"spec": SPEC, "project": "a", "name": "other"})
+    made, _ = plane.services.tasks.create(before, new, "k")
+    with pytest.raises(NotFound):
+        plane.services.tasks.create(after, new, "k")
+    with pytest.raises(IdempotencyConflict):
+        plane.services.tasks.create(after, other, "k")
+    again, is_new = plane.services.tasks.create(before, new, "k")
+    assert (again.id, is_new) == (made.id, False)

@@ -1,6 +1,5 @@
 """What a bad request costs is bounded: who asks is known before the body is read, and few problems get words."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -71,13 +70,14 @@ def test_every_call_is_described_with_what_every_call_may_answer(plane: Plane, s
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words that were held against others: what took minutes."""
     seen: list[str] = []
-    close = difflib.get_close_matches
+    slips = problems._slips
 
-    def counted(word: str, known: Any, **options: Any) -> list[str]:
-        seen.append(word)
-        return close(word, known, **options)
+    def counted(given: list[str], known: list[str]) -> int | None:
+        if (word := "_".join(given)) not in seen:
+            seen.append(word)
+        return slips(given, known)
 
-    monkeypatch.setattr(problems.difflib, "get_close_matches", counted)
+    monkeypatch.setattr(problems, "_slips", counted)
     return seen
 
 

@@ -22,7 +22,7 @@ from tunesmith_platform.estimates import counter as counters
 from tunesmith_platform.estimates import measure
 from tunesmith_platform.mirror import artifact_links
 from tunesmith_platform.runners.pool import RunnerPool
-from tunesmith_platform.sandbox.count_tokens import Source
+from tunesmith_platform.sandbox.count_tokens import CountSource
 from tunesmith_platform.tasks import stop_markers
 from tunesmith_platform.tasks.inputs import TrainInputs
 
@@ -189,7 +189,7 @@ def counts_of_files(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counter, "_count", lambda *_: None)
         spec = TrainSpec.read({"model_name_or_path": "m", "train_file": str(rows)})
-        counter._count_in_background(Source(rows, scene.root, spec), "k")
+        counter._count_in_background(CountSource(rows, scene.root, spec), "k")
     counter.close()
 
 

@@ -27,7 +27,7 @@ SPEC = TrainSpec.read(
     }
 )
 COUNTS = "ca2763fdb9f3ab1b7412088f85203759"
-TOKENS = "571fd461dcae1a583d354936f70fc6ba618e8ca6e641e674d240411c39de4b02"
+TOKENS = "f8a42834e203b13da06702f352dc10023c8cfb042dbb84da5b8154578c2aa828"
 """A parameter that changes one of these has every user's counts or tokens made anew: the changelog says so."""
 
 
@@ -37,7 +37,8 @@ def test_the_names_in_keys() -> None:
     assert kept == token_cache._PARAMETERS
     assert {
         "attach_lora_path", "early_stopping_patience", "early_stopping_threshold", "eval_file", "eval_steps",
-        "eval_strategy", "learning_rate", "log_level", "logging_steps", "lora_alpha", "lr_scheduler_type",
+        "eval_strategy", "evaluate_checkpoints", "evaluation_max_new_tokens", "evaluation_max_samples",
+        "evaluation_sample_file", "learning_rate", "log_level", "logging_steps", "lora_alpha", "lr_scheduler_type",
         "max_restarts", "max_steps", "merge_lora_after_training", "metric_for_best_model", "min_lr", "num_cycles",
         "num_decay_steps", "num_train_epochs", "output_dir", "report_to", "resume_from_checkpoint",
         "save_interval_minutes", "save_steps", "save_strategy", "save_total_limit", "use_rslora", "wandb_name",
@@ -47,7 +48,7 @@ def test_the_names_in_keys() -> None:
 
 def test_the_key_of_kept_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(count_tokens, "state_of", lambda path: FileState(str(path), 1, 2))
-    assert count_tokens.Source(Path("/rows.jsonl"), Path("/m"), SPEC).key == COUNTS
+    assert count_tokens.CountSource(Path("/rows.jsonl"), Path("/m"), SPEC).key == COUNTS
 
 
 def test_the_key_of_kept_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,3 +68,11 @@ def test_the_newest_best_is_the_best(plane: Plane, client: TestClient) -> None:
     listed = client.get(f"/v1/tasks/{task.id}/checkpoints").json()["data"]
     assert {c["step"] for c in listed if c["is_best"]} == {6}
     assert client.get(f"/v1/tasks/{task.id}").json()["progress"]["best_step"] == 6
+
+
+def test_who_goes_on_may_ask_which_are_listed(plane: Plane) -> None:
+    task = plane.running()
+    plane.report(task, saved(2), saved(4), saved(6), {"kind": "checkpoint_removed", "step": 2})
+    events = plane.services.events
+    assert events.received(task.id, 1, 1).listed == [4, 6]
+    assert plane.report(task).listed is None, "no report pays for it"

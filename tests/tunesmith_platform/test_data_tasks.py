@@ -13,11 +13,13 @@ import pytest
 from conftest_platform import LOCAL, Plane
 from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
+from model_files import make_model_folder
 from served import served
 
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform.backends.protocols import ATTEMPT, JobStatus
+from tunesmith_platform.db.tables import TaskRow
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def test_a_filter_is_a_task_whose_rows_become_a_version(plane: Plane, client: Te
         "operation": "filter",
         "parameters": {"dataset": "support@1", "condition": "len(response) > 5"},
         "sources": ["support@1"],
+        "parts": [],
     }
     file = plane.services.datasets.find(LOCAL, "support-filter").path
     assert len(file.read_text().splitlines()) == 3
@@ -208,3 +211,43 @@ def test_the_form_of_each_operation(client: TestClient) -> None:
     for schema in drawn.values():
         for one in schema["properties"].values():
             assert all(one["tunesmith"][name] for name in ("label_zh", "label_en", "help_en", "kind"))
+
+
+def test_a_mix_says_what_each_gave_and_so_does_a_training_on_it(
+    plane: Plane, client: TestClient, rows: Path
+) -> None:
+    other = rows.with_name("other.jsonl")
+    talk = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    other.write_text((json.dumps(talk) + "\n") * 4)
+    client.post("/v1/datasets", json={"source": str(rows)})
+    parameters = {"datasets": ["support", str(other)], "limits": [5, 0], "stop": "all_exhausted"}
+    mixed = done(plane, client, run(client, "mix", parameters=parameters, into="both"))
+    assert mixed["datasets"] == ["both@1"], mixed
+    parts = [{"source": "support@1", "rows": 5}, {"source": str(other), "rows": 4}]
+    (version,) = client.get("/v1/datasets/both").json()["versions"]
+    assert (version["lineage"]["parts"], version["rows"]) == (parts, 9)
+    again = done(plane, client, run(client, "mix", parameters=parameters, into="both"))
+    assert again["datasets"] == ["both@1"], "the same rows, the same order, the same version"
+    model = make_model_folder(plane.home.models / "m")
+    spec = {"model_name_or_path": str(model), "train_file": "both", "target_modules": ["all-linear"]}
+    task = client.post("/v1/tasks", json={"spec": spec}).json()
+    told = f"`both@1` holds 5 rows of support@1, 4 rows of {other}."
+    assert told in [notice["message"] for notice in task["notices"]]
+    estimate = client.post("/v1/tasks:estimate", json={"spec": spec}).json()
+    assert told in [notice["message"] for notice in estimate["notices"]]
+    with plane.services.database.read() as session:
+        row = session.get(TaskRow, task["id"])
+        assert row is not None
+        handed = plane.services.kinds.of("train").document(row, 1)
+    assert [part.model_dump() for part in handed.train_parts] == parts  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("given", ["org/name", "org/name:validation", "hf://org/name"])
+def test_a_name_of_the_hub_says_how_it_is_loaded(plane: Plane, client: TestClient, given: str) -> None:
+    model = make_model_folder(plane.home.models / "m")
+    spec = {"model_name_or_path": str(model), "train_file": given, "target_modules": ["all-linear"]}
+    reply = client.post("/v1/tasks", json={"spec": spec})
+    assert reply.status_code == 422
+    (problem,) = reply.json()["error"]["problems"]
+    assert problem["field"] == "spec.train_file"
+    assert "loaded first" in problem["hint"]

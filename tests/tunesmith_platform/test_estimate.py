@@ -17,11 +17,12 @@ from tunesmith.home import Home
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
 from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file
 from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.estimates import measure
 from tunesmith_platform.estimates.counter import Counter
-from tunesmith_platform.sandbox.count_tokens import SAMPLE_ROWS, Source, count_all, count_sample
+from tunesmith_platform.sandbox.count_tokens import SAMPLE_ROWS, CountSource, count_all, count_sample
 from tunesmith_platform.sandbox.token_counts import Counts
 
 
@@ -135,6 +136,134 @@ def test_what_does_not_fit_is_said_with_a_cure_and_nothing_is_changed(
     assert "smaller model" in hopeless.recommendation
 
 
+@pytest.mark.parametrize("way", ["pretrain", "packed"])
+def test_a_smaller_micro_batch_of_full_sequences_costs_no_more(
+    client: TestClient, tiny_model: Path, tmp_path: Path, way: str
+) -> None:
+    """Documents are far longer than a sequence: alone in its batch a sequence stays as long as it is."""
+    texts = tmp_path / "texts.jsonl"
+    with texts.open("w") as stream:
+        for number in range(6):
+            text = "The quick brown fox jumps over the lazy dog. " * (400 + number)
+            row = (
+                {"text": text} if way == "pretrain"
+                else {"messages": [{"role": "user", "content": "Say."}, {"role": "assistant", "content": text}]}
+            )  # fmt: skip
+            stream.write(json.dumps(row) + "\n")
+    asked = (
+        {"training_type": "pretrain", "use_lora": False, "learning_rate": 1e-4} if way == "pretrain"
+        else {"packing": True}
+    )  # fmt: skip
+    sent = body(
+        tiny_model,
+        texts,
+        max_length=128,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        **asked,
+    )
+    found = ask(client, sent)
+    smaller = next(setting for setting in found.settings if setting.name == "smaller micro-batch")
+    assert smaller.change == {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    # What a batch costs whatever is in it counts much in a model as small as this; 34 times as many tokens would more.
+    assert 0.9 < smaller.seconds_per_step / found.time.seconds_per_step < 4
+    alone = ask(client, sent | {"spec": sent["spec"] | smaller.change})
+    assert alone.time.seconds_per_step == pytest.approx(smaller.seconds_per_step, rel=0.01)
+
+
+def test_documents_that_would_see_each_other_are_counted_apart(
+    client: TestClient, tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    """In such a model each is computed as a row: as many steps, other places, and what is said of it."""
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"model_type": "opt"}))
+    asked = {"packing": True, "max_length": 512, "per_device_train_batch_size": 1}
+    packed, apart = (ask(client, body(model, rows, **asked)) for model in (tiny_model, other))
+    assert (packed.data.is_unpacked, apart.data.is_unpacked) == (False, True)
+    assert packed.steps == apart.steps
+    assert packed.data.tokens == apart.data.tokens
+    assert apart.data.padding_share > packed.data.padding_share
+
+
+def test_the_final_model_is_an_adapter_a_whole_or_a_merged_one(
+    client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    base = (tiny_model / "model.safetensors").stat().st_size
+    lora = {"target_modules": ["all-linear"]}
+    adapter = ask(client, body(tiny_model, rows, **lora)).disk
+    merged = ask(client, body(tiny_model, rows, merge_lora_after_training=True, **lora)).disk
+    whole = ask(client, body(tiny_model, rows, use_lora=False, learning_rate=1e-5)).disk
+    assert [disk.final_kind for disk in (adapter, merged, whole)] == ["adapter", "merged", "full"]
+    assert merged.final_bytes - adapter.final_bytes == base
+    assert whole.final_bytes > base > adapter.final_bytes
+
+
+def test_what_would_fit_is_offered_where_the_cluster_can_do_it(
+    client: TestClient, tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_platform.tasks import preflight
+
+    sent = body(tiny_model, rows, use_lora=False, learning_rate=1e-5)
+    named = {setting.name for setting in ask(client, sent).settings}
+    assert {"8-bit optimizer", "smaller micro-batch", "LoRA", "QLoRA"} <= named
+    missing = lambda module: module != "bitsandbytes"  # noqa: E731
+    monkeypatch.setattr(preflight.check_fitness, "__defaults__", (missing,))
+    named = {setting.name for setting in ask(client, sent).settings}
+    assert not {"8-bit optimizer", "QLoRA"} & named
+    assert "LoRA" in named
+
+
+def test_the_speed_is_the_median_of_calibrations_and_says_its_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_platform.estimates import speed
+    from tunesmith_platform.hardware import hardware
+
+    here, file = hardware(), tmp_path / "speed.json"
+    moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    speeds = iter([10.0, 2.0, 12.0, 14.0, 16.0, 18.0, 20.0, 99.0])
+    monkeypatch.setattr(speed, "_measure", lambda: next(speeds))
+    monkeypatch.setattr(speed, "now", lambda: moment)
+
+    def said() -> str:
+        return speed.source_of(Compute(machine=here), "cpu", file)[0]
+
+    assert speed.calibration(here, file).operations_per_second == 10
+    assert "just now" in said()
+    moment += dt.timedelta(hours=23)
+    assert "23 h ago" in said(), "it is not measured again so soon"
+    for _ in range(2):
+        moment += dt.timedelta(days=1)
+        found = speed.calibration(here, file)
+    assert (found.operations_per_second, found.times) == (10, 3), "one beside a busy program counts little"
+    assert "the median of 3" in said()
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    assert speed.calibration(here, file) == (14, moment, 1), "other threads are another machine"
+    file.write_text('{"machine": "as it was kept before", "operations_per_second": 5}')
+    assert speed.calibration(here, file).operations_per_second == 16
+
+
+def test_what_ran_out_of_memory_is_told_what_takes_less(
+    plane: Plane, client: TestClient, tiny_model: Path, rows: Path
+) -> None:
+    from tunesmith_platform.db.tables import TaskRow
+
+    spec = {"per_device_train_batch_size": 64, "gradient_checkpointing": False, "use_lora": False}
+    made = client.post("/v1/tasks", json=body(tiny_model, rows, learning_rate=1e-5, **spec)).json()
+    with plane.services.database.write() as session:
+        row = session.get(TaskRow, made["id"])
+        assert row is not None
+        row.state, row.reason = "failed", "out_of_memory"
+    said = client.get(f"/v1/tasks/{made['id']}/autopsy").json()["next_step"]
+    for words in ("By the estimate it took about", "smaller micro-batch", "gradient checkpointing"):
+        assert words in said
+    assert "`gradient_accumulation_steps=" in said
+
+
 def test_bad_input_has_its_place(client: TestClient, tiny_model: Path, rows: Path) -> None:
     reply = client.post("/v1/tasks:estimate", json=body(tiny_model, rows, target_modules="nothing"))
     assert (reply.status_code, error_of(reply).problems[0].field) == (
@@ -149,7 +278,7 @@ def test_bad_input_has_its_place(client: TestClient, tiny_model: Path, rows: Pat
 def test_a_large_file_is_answered_by_a_sample_then_exactly(
     plane: Plane, tiny_model: Path, tmp_path: Path
 ) -> None:
-    source = Source(
+    source = CountSource(
         write(tmp_path / "large.jsonl", 700),
         tiny_model,
         TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}),
@@ -170,7 +299,7 @@ def test_a_large_file_is_answered_by_a_sample_then_exactly(
 
 
 def test_counts_that_are_broken_are_counted_again(tmp_path: Path, tiny_model: Path, rows: Path) -> None:
-    source = Source(rows, tiny_model, TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}))
+    source = CountSource(rows, tiny_model, TrainSpec.read({"model_name_or_path": "m", "train_file": "/t"}))
     Counter(tmp_path / "c").counts(source)
     (kept,) = (tmp_path / "c").glob("*.npz")
     kept.write_bytes(b"PK")

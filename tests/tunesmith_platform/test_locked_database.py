@@ -31,6 +31,7 @@ from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database, Raced
 from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import PipelineRow, RunnerRow, WebhookRow
+from tunesmith_platform.evaluations.loop import CheckpointScoring
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.notifications.loop import Notifier
@@ -44,9 +45,13 @@ workflows: [{id: flow, jobs: [{id: load, component: a}]}]
 """
 TEMPLATE = "name: brought\nparameters: {r: 8}\n"
 READS = {
+    "POST /v1/tasks:check",
     "POST /v1/tasks:estimate",
     "POST /v1/datasets:validate",
     "POST /v1/datasets:preview",
+    "POST /v1/evaluations/samples:check",
+    "POST /v1/evaluations:forecast",
+    "POST /v1/tasks/{task_id}/evaluation:recompute",
     "POST /v1/system/mlflow-link",
     "PUT /v1/uploads/{upload}",  # a piece goes into its file
 }
@@ -172,6 +177,10 @@ class Things:
                 {"json": {"source": str(self.folder / "other.jsonl"), "name": "other"}},
             ),
             "POST /v1/datasets:run": ("", {"json": run}),
+            "POST /v1/evaluations/samples:edit": (
+                "",
+                {"json": {"dataset": "asked", "add": [{"prompt": "2 + 2?", "completion": "4"}]}},
+            ),
             "DELETE /v1/datasets/{dataset}": ("rows", {}),
             "POST /v1/uploads": ("", {"json": {"file_name": "b.jsonl", "bytes": 4}}),
             "POST /v1/uploads/{upload}:finish": (self.sent, {}),
@@ -232,6 +241,7 @@ def test_the_loops_go_on_when_the_database_is_free_again(impatient: Plane) -> No
         Monitor(database, hub, settings),
         Notifier(plane.services.notifications, hub),
         PipelineRunner(plane.services),
+        CheckpointScoring(plane.services),
         RunnerPool(database, hub, settings, plane.services.jobs),
     ]
     plane.services.tasks.stop(LOCAL, running.id)

@@ -16,6 +16,7 @@ from tunesmith.home import Home
 from tunesmith_platform.app import create_app
 from tunesmith_platform.caller import current_caller
 from tunesmith_platform.db.tables import DeliveryRow, PipelineRow, PipelineStepRow, RunnerRow
+from tunesmith_platform.evaluations.loop import CheckpointScoring
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops, Troubles, contained
 from tunesmith_platform.monitoring.loop import Monitor
@@ -268,6 +269,23 @@ def steps_that_start(plane: Plane) -> Case:
     return Case(loop, loop, loop_start, ["one", "other"], lambda row: row.name)
 
 
+def checkpoint_scores(plane: Plane) -> Case:
+    plane.settings.max_concurrent_jobs = 2
+    saved = {
+        "kind": "checkpoint",
+        "step": 5,
+        "uri": "/c",
+        "bytes": 1,
+        "files": 1,
+        "manifest_sha256": "0" * 64,
+    }
+    tasks = [plane.running(spec={"evaluate_checkpoints": True}) for _ in "ab"]
+    for task in tasks:
+        plane.report(task, saved)
+    loop = CheckpointScoring(plane.services)
+    return Case(loop, loop, "advance", sorted(task.id for task in tasks))
+
+
 def running(plane: Plane) -> list[str]:
     plane.settings.max_concurrent_jobs = 2
     return sorted([plane.running().id, plane.running().id])
@@ -311,6 +329,7 @@ def add_pipeline(plane: Plane, name: str, **steps: str) -> None:
         pipelines,
         steps_that_run,
         steps_that_start,
+        checkpoint_scores,
     ],
 )
 def test_one_poisoned_item_keeps_no_loop_from_the_others(

@@ -8,7 +8,7 @@ from conftest_platform import LOCAL, Plane
 from pydantic import SecretStr
 from receivers import Authority, MailServer, end, let_pass, log_of, notifier
 
-from tunesmith.notifications import Language
+from tunesmith.language import Language
 from tunesmith_platform.notifications import sending
 
 

@@ -75,7 +75,8 @@ def test_work_that_was_cut_off_in_an_emptied_mlflow_goes_on_after_a_restart(
     for task in tasks[:2]:  # the newest is there already: it was made again before the API died
         del plane.tracking.runs[f"run-{task.id}"]
     plane.mirror.end()
-    service.Mirror(plane.services.database, plane.tracking, plane.services.hub).tick()
+    of = plane.services
+    service.Mirror(of.database, plane.tracking, of.hub, of.kinds).tick()
     assert [mirrored(plane, task) for task in tasks] == [[1]] * 3
 
 
@@ -183,6 +184,36 @@ def test_a_run_leads_back_to_its_task_and_a_description_of_its_users_stays(plane
     assert tags["tunesmith.state"] == "completed"
 
 
+def test_a_run_looks_like_a_training(plane: Plane) -> None:
+    """Its rows, who and with what, what was picked and why, its checkpoints and its model by the task's name."""
+    task = plane.submit(name="talks: first try")
+    plane.tick()
+    facts = {
+        "precision": "bf16",
+        "precision_why": "the processor has it",
+        "lora_targets": ["a", "b"],
+        "x": None,
+    }
+    plane.report(
+        task,
+        {"kind": "training_started", "step": 0, "total_steps": 2, "facts": facts},
+        saved(2),
+        {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/m"},
+    )
+    plane.job(task, JobStatus.SUCCEEDED)
+    plane.tick()
+    plane.mirror.tick()
+    run = plane.tracking.runs[f"run-{task.id}"]
+    assert {name for name, _, _ in run.rows} == {Path(str(plane.task(task.id).spec["train_file"])).name}
+    assert [context for _, _, context in run.rows] == ["training"]
+    assert run.tags["mlflow.source.name"] == "tunesmith train"
+    assert run.tags["fact.precision"] == "bf16"
+    assert run.tags["fact.precision_why"] == "the processor has it"
+    assert run.tags["fact.lora_targets"] == "a, b"
+    assert "fact.x" not in run.tags
+    assert run.models == {"talks- first try-checkpoint-2": "/c", "talks- first try-model": "/m"}
+
+
 def test_a_checkpoints_metrics_are_the_points_that_are_there(plane: Plane) -> None:
     """Steps 3 and 4 are measured again before their checkpoints: with the second time there would be two points."""
     task = plane.running()
@@ -197,7 +228,7 @@ def test_a_checkpoints_metrics_are_the_points_that_are_there(plane: Plane) -> No
     run = plane.tracking.runs[f"run-{task.id}"]
     points = [(point.name, point.step, point.value) for point in run.points]
     assert sorted(points) == [("eval_loss", 2, 1.0), *(("loss", step, 1.0 / step) for step in (1, 2, 3, 4))]
-    assert len(run.checkpoints) == 2
+    assert len(run.models) == 2
 
 
 def test_a_long_log_is_searched_only_for_what_was_measured_again(

@@ -1,6 +1,7 @@
 """The registry of base models: found or registered, checked once and again when a file changes, never deleted."""
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ import pytest
 from conftest_platform import LOCAL
 from fastapi.testclient import TestClient
 from model_files import LAYERS, make_model_folder, safetensors
+from sqlalchemy import update
 from waiting import wait_until
 
 from tunesmith.errors import ErrorResponse
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith_platform.app import create_app
-from tunesmith_platform.models import fingerprints
+from tunesmith_platform.db.tables import ModelRow
+from tunesmith_platform.models import fingerprints, service
+from tunesmith_platform.sandbox.library import Compared, compare_ids
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
@@ -133,7 +137,10 @@ def test_the_fingerprint_is_of_the_bytes_alone(registry: Registry) -> None:
     assert registry.show("one") == registry.show("one") | {"sha256": first["sha256"]}
 
 
-def test_checking_again_reads_what_seems_unchanged(registry: Registry) -> None:
+def test_checking_again_reads_what_seems_unchanged(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "compare_ids", lambda folder: None)
     folder = make_model_folder(registry.mine / "own")
     before = registry.add(folder).json()
     weights = folder / "model.safetensors"
@@ -142,6 +149,30 @@ def test_checking_again_reads_what_seems_unchanged(registry: Registry) -> None:
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert registry.show("own")["sha256"] == before["sha256"], "size and time say nothing"
     assert registry.api.post("/v1/models/own:check").json()["sha256"] != before["sha256"]
+
+
+@pytest.mark.parametrize(
+    "found", [None, Compared("", ""), Compared("First: the text 'a', token 0.", "Write it anew.")]
+)
+def test_a_check_says_where_ids_differ_from_the_librarys(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, found: Compared | None
+) -> None:
+    registry.add(make_model_folder(registry.mine / "own"))
+    monkeypatch.setattr(service, "compare_ids", lambda folder: found)
+    facts = registry.api.post("/v1/models/own:check").json()["facts"]
+    assert facts["other_ids"] == (None if found is None else " ".join(found).strip())
+    assert registry.show("own")["facts"]["other_ids"] == facts["other_ids"], "it is kept"
+
+
+@pytest.mark.slow
+def test_ids_are_compared_in_a_process_of_its_own(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen2"}))
+    found = compare_ids(folder)
+    assert found is not None
+    assert "`tokenizer.json` gives" in found.words
+    assert "save_pretrained" in found.cure
 
 
 def test_a_model_that_is_spoilt_later_is_refused_then_taken_again(registry: Registry) -> None:
@@ -307,3 +338,20 @@ def test_a_file_that_did_not_change_is_not_read_again(
     (folder / "model.safetensors").write_bytes(safetensors(LAYERS, "F16", 2))
     assert registry.show("own")["facts"]["dtype"] == "float16"
     assert read == ["model.safetensors"]
+
+
+def test_a_fingerprint_is_answered_to_whoever_may_read_the_folder_and_remembered_for_each(
+    registry: Registry,
+) -> None:
+    """What one user's model was looked at for is no word to another: they read the folder as it lies there."""
+    services = registry.api.app.state.services  # type: ignore[attr-defined]
+    models, folder = services.models, make_model_folder(registry.mine / "own")
+    ann, bob = Scope(owner="ann").own(), Scope(owner="bob").own()
+    sum_ = models.sha256(ann, folder)
+    with services.database.write() as session:
+        # What its owner's row says, and no file.
+        session.execute(update(ModelRow).values(sha256="0" * 64))
+    models._answered.clear()
+    assert models.sha256(ann, folder) == "0" * 64
+    assert models.sha256(bob, folder) == sum_
+    assert models.sha256(ann, folder) == "0" * 64

@@ -153,6 +153,38 @@ def test_what_a_task_starts_from_is_looked_at_at_submit(
     assert problem.hint
 
 
+def test_a_model_without_a_tokenizer_is_taken_with_anothers(home: Home, tmp_path: Path) -> None:
+    check(home, tmp_path)
+    model = tmp_path / "allowed" / "model"
+    other = tmp_path / "allowed" / "tokenizer"
+    other.mkdir()
+    for file in [*model.glob("*token*"), *model.glob("*.jinja")]:
+        file.rename(other / file.name)
+    with pytest.raises(InvalidInput, match=r"tokenizer\.json") as caught:
+        check(home, tmp_path)
+    assert "tokenizer_name_or_path" in str(caught.value.hint)
+    check(home, tmp_path, tokenizer_name_or_path=str(other))
+
+
+@pytest.mark.parametrize(
+    ("lora", "given", "field"),
+    [
+        ({"init_lora_weights": "pissa"}, {"load_in_4bit": True}, "load_in_4bit"),
+        ({"layer_replication": [[0, 1]]}, {"merge_lora_after_training": True}, "merge_lora_after_training"),
+        ({"trainable_token_indices": [10**9]}, {}, "peft_config_path"),
+    ],
+)
+def test_a_lora_that_does_not_go_with_the_parameters_is_refused_at_submit(
+    home: Home, tmp_path: Path, lora: dict[str, Any], given: dict[str, Any], field: str
+) -> None:
+    check(home, tmp_path)
+    file = tmp_path / "allowed" / "lora.json"
+    file.write_text(json.dumps(lora))
+    with pytest.raises(InvalidInput) as caught:
+        check(home, tmp_path, peft_config_path=str(file), **given)
+    assert [problem.field for problem in caught.value.problems] == [f"spec.{field}"]
+
+
 def test_a_state_of_the_other_kind_of_weights_is_refused_at_submit(home: Home, tmp_path: Path) -> None:
     checkpoint = made_checkpoint(home.files / "checkpoint-5")
     with pytest.raises(InvalidInput, match="holds a LoRA") as caught:

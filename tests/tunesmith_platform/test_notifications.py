@@ -4,19 +4,21 @@ import concurrent.futures
 import datetime as dt
 import hashlib
 import logging
+import re
 
 import pytest
 from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 from receivers import Hook, add, end, let_pass, log_of, notifier
 
-from tunesmith.lifecycle import Reason
-from tunesmith.notifications import NoticeEvent, sign, verify
+from tunesmith.lifecycle import REASONS, Reason
+from tunesmith.notifications import NewWebhook, NoticeEvent, sign, verify
 from tunesmith_platform.clock import now
-from tunesmith_platform.db.tables import ApiKeyRow, WebhookRow
+from tunesmith_platform.db.tables import ApiKeyRow, TaskRow, WebhookRow
 from tunesmith_platform.notifications import messages
 from tunesmith_platform.notifications.service import PAUSES
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
+from tunesmith_platform.scope import Scope
 
 pytestmark = pytest.mark.usefixtures("private_addresses")
 
@@ -164,7 +166,9 @@ def test_a_webhook_is_told_in_its_language(plane: Plane, hook: Hook) -> None:
 
 
 def test_every_reason_has_chinese_words() -> None:
-    assert messages._REASONS_ZH.keys() == set(Reason)
+    for reason in Reason:
+        found = messages._in_chinese(reason, None, REASONS[reason].words, REASONS[reason].next_step)
+        assert all(re.search(r"[\u4e00-\u9fff]", text or "") for text in found), reason
 
 
 # --- over HTTP
@@ -216,3 +220,48 @@ def test_a_deleted_task_leaves_its_deliveries(plane: Plane, hook: Hook) -> None:
     assert [posted.data["task"]["id"] for posted in hook.posts] == [task.id]
     with plane.services.database.read() as session:
         assert session.query(WebhookRow).count() == 1
+
+
+@pytest.mark.parametrize("bound", ["owners", "projects"])
+def test_a_webhook_hears_of_what_its_owner_may_see(
+    plane: Plane, hook: Hook, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Of another's task neither the payload nor the delivery log says anything."""
+    project = {"local": "default", "other": "theirs"} if bound == "projects" else {}
+    narrow = {
+        who: Scope(
+            owner=who,
+            project=project.get(who, "default"),
+            **{bound: frozenset([project[who] if project else who])},
+        )
+        for who in ("local", "other")
+    }
+    monkeypatch.setattr(Scope, "acting_for", classmethod(lambda cls, row: narrow[row.owner]))
+    mine = add(plane, hook)
+    theirs = plane.services.notifications.add(narrow["other"], NewWebhook(url=hook.url))
+    tasks = [end(plane), end(plane)]
+    with plane.services.database.write() as session:
+        row = session.get_one(TaskRow, tasks[1].id)
+        row.owner, row.project = "other", project.get("other", "default")
+    notifier(plane).tick()
+    logged = {entry.task_id: entry.receiver for entry in log_of(plane)}
+    assert logged == {tasks[0].id: mine.id, tasks[1].id: theirs.id}
+    assert len(hook.posts) == 2
+    service = plane.services.notifications
+    for who, task in (("local", tasks[0]), ("other", tasks[1])):
+        seen = service.deliveries(narrow[who], None, None, 100).data
+        assert [entry.task_id for entry in seen] == [task.id], who
+
+
+def test_how_a_post_of_anothers_task_went_is_the_webhook_owners(plane: Plane, hook: Hook) -> None:
+    """Who sees everything hears of all; the log of its posts names its URL, which is nobody else's."""
+    add(plane, hook)
+    task = end(plane)
+    with plane.services.database.write() as session:
+        session.get_one(TaskRow, task.id).owner = "other"
+    notifier(plane).tick()
+    (entry,) = log_of(plane)
+    assert entry.task_id == task.id
+    service = plane.services.notifications
+    assert service.deliveries(Scope(owner="other").own(), None, None, 100).data == []
+    assert len(service.deliveries(LOCAL.own(), None, None, 100).data) == 1

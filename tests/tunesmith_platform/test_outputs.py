@@ -209,3 +209,56 @@ def test_a_packaged_model_replaces_nothing(desk: Desk) -> None:
         assert everything(desk.root) == before
     desk.result(desk.root / "p" / "checkpoint-1")
     assert package(desk.root / "p").state == "pending", "it lays no checkpoints"
+
+
+# --- a relative path, and a look without a task
+
+
+@pytest.mark.parametrize("given", ["checkpoints/mine", "./checkpoints/mine", "一/二"])
+def test_a_relative_folder_lies_below_the_platforms_own(desk: Desk, given: str) -> None:
+    reply = desk.submit(output_dir=given)
+    assert reply.status_code == 201, reply.text
+    place = (desk.plane.services.settings.outputs_dir / given).resolve()
+    assert any(str(place) in notice["message"] for notice in reply.json()["notices"])
+
+
+@pytest.mark.parametrize("given", ["../elsewhere", "a/../../b", "~/mine", "."])
+def test_a_relative_folder_leads_nowhere_else(desk: Desk, given: str) -> None:
+    reply = desk.submit(output_dir=given)
+    assert reply.status_code == 422, reply.text
+    assert [problem.field for problem in error_of(reply).problems] == [OUT]
+    link = desk.plane.services.settings.outputs_dir / "out"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(desk.root)
+    assert "lies outside" in error_of(desk.submit(output_dir="out/of/it")).problems[0].message
+
+
+def test_a_look_answers_what_a_submit_would_and_makes_no_task(desk: Desk) -> None:
+    spec = desk.spec(output_dir="mine", lr=1e-4)
+    reply = desk.client.post("/v1/tasks:check", json={"spec": spec})
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert (found["rows"], found["spec"]["learning_rate"]) == (1, 1e-4)
+    assert any("`lr` was read as" in notice["message"] for notice in found["notices"])
+    assert desk.client.get("/v1/tasks").json()["data"] == []
+    made = desk.submit(output_dir="mine", lr=1e-4).json()
+    assert found["spec"] == made["spec"]
+    again = desk.client.post("/v1/tasks:check", json={"spec": spec})
+    assert again.status_code == desk.submit(output_dir="mine").status_code == 409
+
+
+def test_a_look_refuses_what_a_submit_would(desk: Desk) -> None:
+    spec = desk.spec(train_file=str(desk.root / "none.jsonl"))
+    looked = desk.client.post("/v1/tasks:check", json={"spec": spec})
+    submitted = desk.client.post("/v1/tasks", json={"spec": spec})
+    assert looked.status_code == submitted.status_code == 422
+    assert looked.json()["error"]["problems"] == submitted.json()["error"]["problems"]
+
+
+def test_a_checkpoint_of_another_trainer_names_the_command_that_takes_it_up(desk: Desk) -> None:
+    folder = desk.root / "hf" / "checkpoint-5"
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text('{"global_step": 5}')
+    (folder / "optimizer.pt").write_bytes(b"PK")
+    error = error_of(desk.submit(resume_from_checkpoint=str(folder)))
+    assert error.hint == f"`tunesmith checkpoints import {folder}` takes it up; go on from what that writes."

@@ -47,8 +47,12 @@ def test_a_task_runs_to_its_end(plane: Plane) -> None:
 
 def test_the_queue_goes_by_priority_then_age(plane: Plane) -> None:
     first, second, urgent = plane.submit(), plane.submit(), plane.submit(priority=5)
-    for task in (urgent, first, second):
+    waiting = [urgent, first, second]
+    for task in list(waiting):
+        assert [plane.task(one.id).queue_place for one in waiting] == list(range(1, len(waiting) + 1))
         plane.tick()
+        waiting.remove(task)
+        assert plane.task(task.id).queue_place is None, "it has its place"
         assert plane.jobs.submits[-1] == f"{task.id}-1"
         plane.tick()
         assert len([s for s in plane.jobs.jobs.values() if not s.is_over]) == 1, "one at a time"
@@ -253,7 +257,7 @@ def test_a_mirror_that_is_cut_off_anywhere_ends_complete(plane: Plane, calls: in
     run = plane.tracking.runs[f"run-{task.id}"]
     assert sorted((p.step, p.value) for p in run.points) == [(1, 1.0), (2, 2.0)]
     assert run.status == "FINISHED"
-    assert run.checkpoints == {f"{task.id}-checkpoint-2": "/c"}
+    assert run.models == {f"{task.name}-checkpoint-2": "/c", f"{task.name}-model": "/x/model"}
     assert run.tags["tunesmith.state"] == "completed"
 
 

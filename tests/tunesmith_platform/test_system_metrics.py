@@ -126,7 +126,7 @@ def test_the_terminal_shows_the_newest_sample(plane: Plane) -> None:
     with console.capture() as seen:
         console.print(board)
     assert (
-        "cpu 180%   memory 1.0 GiB–2.0 GiB   6.4 GiB free   gpu 97%, 65.2 GiB, 71 °C, 612 W   2 workers"
+        "CPU 180%   memory 1.0 GiB–2.0 GiB   6.4 GiB free   GPU 97%, 65.2 GiB, 71 °C, 612 W   2 workers"
         in seen.get()
     )
 

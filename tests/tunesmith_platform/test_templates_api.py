@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from given import FOLDER, LABELS, ROWS, SPEC
 
 from tunesmith.errors import ErrorResponse, InvalidInput
+from tunesmith.evaluation.samples import default_samples
 from tunesmith.schema import rows
 from tunesmith.spec.task import TaskRequest
 from tunesmith.spec.training import TrainSpec
@@ -228,7 +229,7 @@ def test_chosen_parameters_make_the_same_task_again(plane: Plane) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_carries_the_templates(tmp_path: Path) -> None:
+def test_the_wheel_carries_the_templates_and_the_samples(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True, timeout=120,
@@ -239,13 +240,15 @@ def test_the_wheel_carries_the_templates(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "from tunesmith_platform.templates import builtin;"
-        "print(builtin.__file__, *builtin.builtins(), sep='|')"
+        "from tunesmith.evaluation.samples import default_samples;"
+        "print(builtin.__file__, len(default_samples().samples), *builtin.builtins(), sep='|')"
     )
     found = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "site")], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout.strip().split("|")  # fmt: skip
     assert Path(found[0]).is_relative_to(tmp_path)
-    assert found[1:] == list(builtins())
+    assert int(found[1]) == len(default_samples().samples)
+    assert found[2:] == list(builtins())
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,12 @@ def test_a_template_is_taken_by_tasks_of_its_kind(client: TestClient) -> None:
     )
     (found,) = own.json()["error"]["problems"]
     assert (own.status_code, found["field"]) == (422, "spec.task_id"), "its parameters were complete"
+
+
+def test_a_built_in_template_is_found_in_any_capitals_and_ones_own_comes_first(client: TestClient) -> None:
+    assert client.get("/v1/templates/sft").json()["name"] == "SFT"
+    assert client.get("/v1/templates/sft").json()["builtin"] is True
+    own = client.post("/v1/templates", json={"name": "sft", "parameters": {"seed": 7}})
+    assert own.status_code == 201, own.text
+    assert client.get("/v1/templates/sft").json()["parameters"] == {"seed": 7}
+    assert client.get("/v1/templates/SFT").json()["builtin"] is True

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from tunesmith.dataset_views import Finding
 from tunesmith.errors import InvalidData, Problem
-from tunesmith.rows.bad_rows import BadRows
-from tunesmith.rows.labels import check_known, sort_classes
+from tunesmith.rows.bad_rows import ENOUGH, BadRows
+from tunesmith.rows.findings import Census
+from tunesmith.rows.labels import check_known, class_name, sort_classes
 from tunesmith_jobs.batches.rows import Flat, Rows
-from tunesmith_jobs.batches.tokenize import Block, Source, tokenise
+from tunesmith_jobs.batches.tokenize import Block, EncodingSource, tokenise
 
 HEAD = "entry.json"
 """Written last: a folder without it is not whole."""
@@ -44,10 +46,12 @@ class Loaded(NamedTuple):
     first_skipped: tuple[Problem, ...]
     classes: tuple[str, ...] = ()
     """Names of the classes in the order of their numbers, where rows are classified."""
+    findings: tuple[Finding, ...] = ()
+    """What of the rows is not trained, or not as it stands."""
 
 
 def load_rows(
-    source: Source,
+    source: EncodingSource,
     folder: Path | None = None,
     said: Callable[[int], None] | None = None,
     known: Sequence[str] | None = None,
@@ -63,7 +67,8 @@ def load_rows(
     Raises:
         InvalidData: The file or a row cannot be read, a class is not known, or no row has anything to train.
     """
-    bad = BadRows(source.rows.place, source.spec.allowed_bad_percent)
+    bad = BadRows(source.rows.place, source.spec.allowed_bad_percent, ENOUGH)
+    census = Census()
     with _Collection(folder) as found:
         seen = 0
 
@@ -71,6 +76,7 @@ def load_rows(
             nonlocal seen
             seen += block.seen
             found.take(block)
+            census.add(block.census)
             if said is not None:
                 said(seen)
 
@@ -83,7 +89,13 @@ def load_rows(
                 "`max_length`.",
                 field=name,
             )
-        head = {"skipped": bad.count, "first_skipped": [one.model_dump() for one in bad.first]}
+        cut_at = None if source.spec.training_type == "pretrain" else source.spec.max_length
+        said_of = census.findings(source.shape, source.rows.place, cut_at, source.spec.training_type)
+        head = {
+            "skipped": bad.count,
+            "first_skipped": [one.model_dump() for one in bad.first],
+            "findings": [one.model_dump() for one in said_of],
+        }
         return with_classes(found.finish(head), known, name)
 
 
@@ -96,7 +108,8 @@ def with_classes(loaded: Loaded, known: Sequence[str] | None, name: str) -> Load
     if known is None or not loaded.classes or loaded.classes == tuple(known):
         return loaded
     check_known(loaded.classes, known, name)
-    numbers = np.asarray([list(known).index(one) for one in loaded.classes], np.int32)
+    own = [class_name(name) for name in known]  # a model of before may name one in another Unicode form
+    numbers = np.asarray([own.index(one) for one in loaded.classes], np.int32)
     return loaded._replace(rows=loaded.rows.renumbered(numbers), classes=tuple(known))
 
 
@@ -131,7 +144,10 @@ def _loaded(head: dict[str, Any], arrays: dict[str, Any]) -> Loaded:
         classes=np.asarray(arrays["classes"]) if classes else None,
     )
     first = tuple(Problem.model_validate(one) for one in head["first_skipped"])
-    return Loaded(rows, int(head["cut"]), int(head["dropped"]), int(head["skipped"]), first, classes)
+    findings = tuple(Finding.model_validate(one) for one in head["findings"])
+    return Loaded(
+        rows, int(head["cut"]), int(head["dropped"]), int(head["skipped"]), first, classes, findings
+    )
 
 
 class _Collection:

@@ -20,7 +20,7 @@ from tunesmith_jobs.batches.encoded import Loaded
 from tunesmith_jobs.batches.packing import BlockRows, PackedRows
 from tunesmith_jobs.batches.rows import Rows, Samples, hold_out
 from tunesmith_jobs.batches.token_cache import Said, TokenCache, Use
-from tunesmith_jobs.batches.tokenize import Source
+from tunesmith_jobs.batches.tokenize import EncodingSource
 from tunesmith_jobs.models.scores import ClassScores, Scores, TokenScores
 
 _SHOWN = 5
@@ -79,30 +79,19 @@ class Data:
         }
         return facts | ({"classes": list(self.classes)} if self.classes else {})
 
-    def warnings(self, max_length: int) -> Iterator[Warned]:
+    def warnings(self) -> Iterator[Warned]:
         """What a user should know of the rows."""
         for loaded in filter(None, (self.loaded, self.eval_loaded)):
             if loaded.skipped:
                 first = "; ".join(f"{one.field}: {one.message}" for one in loaded.first_skipped[:_SHOWN])
-                more = " ..." if loaded.skipped > _SHOWN else ""
+                more = " ..." if len(loaded.first_skipped) > _SHOWN else ""
                 yield Warned(
                     code="rows_skipped",
-                    message=f"{loaded.skipped} bad rows are left out. {first}{more}",
-                    hint="Mend them; `tunesmith data validate` lists them all.",
+                    message=f"{loaded.skipped} bad rows are left out. {first}{more}"[:4000],
+                    hint="`tunesmith data validate` lists them all.",
                 )
-        if self.loaded.dropped:
-            yield Warned(
-                code="rows_without_labels",
-                message=f"{self.loaded.dropped} rows are left out: within {max_length} tokens they have nothing to "
-                "train.",
-                hint="Raise `max_length` to keep them.",
-            )
-        if self.loaded.cut:
-            yield Warned(
-                code="rows_cut",
-                message=f"{self.loaded.cut} rows are longer than {max_length} tokens and were cut.",
-                hint="Raise `max_length` to keep them whole.",
-            )
+        for one in self.loaded.findings:
+            yield Warned(code=one.code, message=one.in_words(), hint=one.hint)
         if self.cache == "mended":
             yield Warned(
                 code="token_cache_damaged",
@@ -138,14 +127,14 @@ def load_data(
         InvalidInput: The chosen chat template does not fit.
     """
     cache = cache or TokenCache(None)
-    source = Source(train, spec, model, tokenizer, spec.max_samples)
+    source = EncodingSource(train, spec, model, tokenizer, spec.max_samples)
     loaded, use = cache.load(source, said)
     if spec.training_type == "classification":
         check_classes(loaded.classes, source.shape.label)
     rows, held_out, eval_loaded = loaded.rows, None, None
     template = source.template
     if evaluation is not None:
-        other = Source(evaluation, spec, model, tokenizer)
+        other = EncodingSource(evaluation, spec, model, tokenizer)
         eval_loaded = cache.load(other, said, loaded.classes or None).loaded
         held_out, template = eval_loaded.rows, template or other.template
     elif spec.eval_sampling_ratio:
@@ -181,7 +170,7 @@ def load_held_out(
     Raises:
         InvalidData: The file or a row cannot be used, or has a class that is none of `classes`.
     """
-    source = Source(file, spec, model, tokenizer)
+    source = EncodingSource(file, spec, model, tokenizer)
     loaded = (cache or TokenCache(None)).load(source, said, classes or None).loaded
     return arrange(spec)(loaded.rows), loaded
 

@@ -31,7 +31,7 @@ from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.batches.encoded import FILES, HEAD, Loaded, load_rows, read_entry, with_classes
-from tunesmith_jobs.batches.tokenize import Source
+from tunesmith_jobs.batches.tokenize import EncodingSource
 
 OWNER = "token-cache"
 LIMIT_BYTES = 20 * 10**9
@@ -91,7 +91,7 @@ class TokenCache:
         limit = float(os.environ.get(LIMIT_VARIABLE) or LIMIT_BYTES / 10**9)
         return cls(folder, int(limit * 10**9))
 
-    def load(self, source: Source, said: Said, known: Sequence[str] | None = None) -> Cached:
+    def load(self, source: EncodingSource, said: Said, known: Sequence[str] | None = None) -> Cached:
         """A file's rows: from the cache, else encoded and kept there.
 
         Args:
@@ -110,7 +110,7 @@ class TokenCache:
         total = _lines(source)
         return Cached(load_rows(source, None, lambda rows: said(rows, total), known), "off")
 
-    def _load(self, folder: Path, source: Source, said: Said, known: Sequence[str] | None) -> Cached:
+    def _load(self, folder: Path, source: EncodingSource, said: Said, known: Sequence[str] | None) -> Cached:
         folder.mkdir(parents=True, exist_ok=True)
         sha256, lines = self._digest(folder, source)
         place = folder / key_of(source, sha256)
@@ -137,7 +137,7 @@ class TokenCache:
             self._make_room(folder, place)
             return Cached(with_classes(read_entry(place), known, name), "mended" if is_damaged else "filled")
 
-    def _digest(self, folder: Path, source: Source) -> tuple[str, int | None]:
+    def _digest(self, folder: Path, source: EncodingSource) -> tuple[str, int | None]:
         """The sha256 of a file's bytes and its lines, remembered while nothing about the file has changed."""
         stat = source.file.stat()
         marks = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
@@ -190,7 +190,7 @@ class TokenCache:
                 left -= size
 
 
-def key_of(source: Source, sha256: str) -> str:
+def key_of(source: EncodingSource, sha256: str) -> str:
     """The name of a file's entry.
 
     Args:
@@ -262,7 +262,7 @@ def _read(place: Path) -> Loaded | None:
     return found
 
 
-def _lines(source: Source) -> int | None:
+def _lines(source: EncodingSource) -> int | None:
     if source.rows.format not in ("jsonl", "text") or source.rows.packing:
         return None
     with source.file.open("rb") as stream:

@@ -31,6 +31,8 @@ from tunesmith.rows.chat.template import ChatTemplate, template_of
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.findings import Census
+from tunesmith.rows.report.excerpts import beginning_of
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.tokens.encoding import RowEncoder, batches, encode_batch
 from tunesmith.spec.training import TrainSpec
@@ -44,7 +46,7 @@ _log = logging.getLogger("tunesmith_jobs.batches.tokenize")
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodingSource:
     """A file, and all that decides which tokens its rows become."""
 
     file: Path
@@ -87,18 +89,23 @@ class Block(NamedTuple):
     """Rows that were longer than `max_length`."""
     dropped: int
     """Rows left out because nothing of them is trained."""
-    problems: list[tuple[int, RowProblem]]
-    """The bad rows, by their number."""
+    problems: list[tuple[int, RowProblem, Any]]
+    """The bad rows: number, what is wrong, and the row where it could be read."""
     numbers: list[int]
     lengths: list[int]
     classes: list[str]
     """The rows' classes, where they have any."""
+    census: dict[str, Any]
+    """What of the rows is not trained (`findings.Census`)."""
     flat: Flat
 
     def write(self, stream: Any) -> None:
         """Bring it to another process."""
         head = self._asdict() | {"flat": [len(self.flat.ids), len(self.flat.trained)]}
-        head["problems"] = [(number, found.message, found.hint) for number, found in self.problems]
+        head["problems"] = [
+            (number, found.message, found.hint, beginning_of(row) if isinstance(row, dict) else found.excerpt)
+            for number, found, row in self.problems
+        ]
         stream.write(json.dumps(head).encode() + b"\n")
         stream.write(self.flat.ids.tobytes())
         stream.write(self.flat.trained.tobytes())
@@ -112,7 +119,9 @@ class Block(NamedTuple):
             return None
         head = json.loads(line)
         ids, trained = head["flat"]
-        head["problems"] = [(number, RowProblem(text, hint)) for number, text, hint in head["problems"]]
+        head["problems"] = [
+            (number, _told(text, hint, excerpt), None) for number, text, hint, excerpt in head["problems"]
+        ]
         head["flat"] = Flat(
             np.frombuffer(_exactly(stream, 4 * ids), np.int32),
             np.frombuffer(_exactly(stream, trained), np.bool_),
@@ -120,12 +129,18 @@ class Block(NamedTuple):
         return cls(**head)
 
 
+def _told(message: str, hint: str | None, excerpt: str) -> RowProblem:
+    problem = RowProblem(message, hint)
+    problem.excerpt = excerpt
+    return problem
+
+
 class _HelperFailed(Exception):
     """A process did not do its share."""
 
 
 def tokenise(
-    source: Source, bad: BadRows, take: Callable[[Block], None], processes: int | None = None
+    source: EncodingSource, bad: BadRows, take: Callable[[Block], None], processes: int | None = None
 ) -> int:
     """Encode a file's rows.
 
@@ -144,15 +159,15 @@ def tokenise(
     seen, wanted = _draw(source, bad) if source.samples else (0, None)
     blocks = _blocks(source, wanted, _processes(source) if processes is None else processes)
     for block in blocks:
-        for number, problem in block.problems:
-            bad.note(number, problem)
+        for number, problem, row in block.problems:
+            bad.note(number, problem, row)
         seen += block.seen if wanted is None else 0
         take(block)
     bad.check(seen)
     return seen
 
 
-def _blocks(source: Source, wanted: Sequence[int] | None, processes: int) -> Iterator[Block]:
+def _blocks(source: EncodingSource, wanted: Sequence[int] | None, processes: int) -> Iterator[Block]:
     done = 0
     if processes > 1:
         try:
@@ -174,16 +189,19 @@ def encode(batch: Sequence[tuple[int, Row | RowProblem]], encoder: RowEncoder, s
     numbers: list[int] = []
     lengths: list[int] = []
     classes: list[str] = []
-    problems: list[tuple[int, RowProblem]] = []
+    problems: list[tuple[int, RowProblem, Any]] = []
+    census = Census()
     cut = dropped = 0
-    for (number, _), one in zip(batch, encode_batch(batch, encoder, shape), strict=True):
-        if isinstance(one, RowProblem):
-            problems.append((number, one))
+    for (number, row), one in zip(batch, encode_batch(batch, encoder, shape), strict=True):
+        if isinstance(one, RowProblem) or isinstance(row, RowProblem):
+            problems.append((number, one if isinstance(one, RowProblem) else row, row))  # type: ignore[arg-type]
             continue
+        census.take(number, row, one)
         cut += one.cut > 0
         length, at = len(one.input_ids), len(ids)
         if one.label is not None:
             classes.append(one.label)
+            census.take_class(one.label)
         else:
             # The first token is never predicted, so a label there trains nothing.
             own = [(max(1, first), min(last, length)) for first, last in one.trained]
@@ -199,10 +217,10 @@ def encode(batch: Sequence[tuple[int, Row | RowProblem]], encoder: RowEncoder, s
     for first, last in runs:
         trained[first:last] = True
     flat = Flat(np.asarray(ids, np.int32), trained)
-    return Block(len(batch), cut, dropped, problems, numbers, lengths, classes, flat)
+    return Block(len(batch), cut, dropped, problems, numbers, lengths, classes, census.as_json(), flat)
 
 
-def _draw(source: Source, bad: BadRows) -> tuple[int, list[int]]:
+def _draw(source: EncodingSource, bad: BadRows) -> tuple[int, list[int]]:
     """The numbers of a uniform sample of the good rows (reservoir sampling; Vitter 1985, algorithm R), in order.
 
     Where bad rows may be left out, they are told by their shape before the draw, so that the sample is full.
@@ -218,7 +236,7 @@ def _draw(source: Source, bad: BadRows) -> tuple[int, list[int]]:
             if source.spec.allowed_bad_percent:
                 source.shape.read(row)
         except RowProblem as problem:
-            bad.note(number, problem)
+            bad.note(number, problem, row)
             continue
         if good < source.samples:
             kept.append(number)
@@ -235,14 +253,14 @@ def _chosen(file: RowFile, wanted: Sequence[int] | None) -> Iterable[tuple[int, 
     return ((number, row) for number, row in file.scan() if number in numbers)
 
 
-def _processes(source: Source) -> int:
+def _processes(source: EncodingSource) -> int:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     processors = int(threads) if threads.isdecimal() else len(os.sched_getaffinity(0))
     is_large = source.rows.bytes * (4 if source.rows.packing else 1) >= LARGE_FILE_BYTES
     return max(1, min(processors, _MOST_PROCESSES)) if is_large else 1
 
 
-def _from_helpers(source: Source, wanted: Sequence[int] | None, processes: int) -> Iterator[Block]:
+def _from_helpers(source: EncodingSource, wanted: Sequence[int] | None, processes: int) -> Iterator[Block]:
     order = {
         "file": str(source.file),
         "spec": source.spec.model_dump(mode="json"),
@@ -306,7 +324,7 @@ def _exactly(stream: Any, size: int) -> bytes:
 def main() -> int:
     """One process of several: encode every n-th block of the file that standard input names."""
     order = json.loads(sys.stdin.read())
-    source = Source(
+    source = EncodingSource(
         Path(order["file"]),
         TrainSpec.stored(order["spec"]),
         Path(order["model"]),

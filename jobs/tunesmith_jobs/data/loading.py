@@ -19,11 +19,12 @@ from tunesmith_jobs.data.saved import ARROW, arrow_rows, is_saved, saved_files
 from tunesmith_jobs.data.table import Table
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_SECONDS = 10.0
 _SAFE_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 _RUNS_CODE = (".py", ".pyc", ".ipynb", ".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth")
 
 
-class Source:
+class DatasetSource:
     """Where a data set's rows come from, in their own order; `shuffle` and `fraction` are left to the caller.
 
     Args:
@@ -180,6 +181,8 @@ def _from_hub(spec: LoadSpec) -> Any:
 
     path = str(spec.path)
     _refuse_code(path)
+    if not Path(path).is_absolute():
+        _refuse_silence(path)
     options: dict[str, Any] = {
         "path": path,
         "name": spec.name,
@@ -210,6 +213,25 @@ def _from_hub(spec: LoadSpec) -> Any:
             field="path",
         ) from None
     return data
+
+
+def _refuse_silence(path: str) -> None:
+    """See that the Hub answers at all: the library would try again for half a minute, and not say why."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+    except Exception as error:
+        # Whichever library speaks HTTP has errors of its own.
+        raise InvalidInput(
+            f"`{path}` could not be loaded: the Hub at `{constants.ENDPOINT}` does not answer "
+            f"({' '.join(str(error).split())[:200] or type(error).__name__}).",
+            hint="Check that this machine reaches the Hub, or name a mirror by `HF_ENDPOINT`.",
+            field="path",
+        ) from None
 
 
 def _refuse_code(path: str) -> None:

@@ -32,14 +32,13 @@ from tunesmith.spec.operation import OperationSpec
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.text_template import parse_filling
 from tunesmith_jobs.data.duplicates import Seen, SeenNearly
-from tunesmith_jobs.data.loading import Source
+from tunesmith_jobs.data.loading import DatasetSource
 from tunesmith_jobs.data.meter import Meter, estimated_rows
+from tunesmith_jobs.data.mixing import mixed
 from tunesmith_jobs.data.table import Places, Table, Writer
 
 DATA = "data"
 """The name of the output of what has only one."""
-_DRAWS = 4096
-"""How many sources `mix` draws at once."""
 
 
 def run(
@@ -87,6 +86,7 @@ class _Work:
         self._meter = meter
         self.scratch = part / "scratch"
         self.scratch.mkdir()
+        self._parts: list[int] = []
 
     def outputs(self, spec: OperationSpec, folder: Path) -> dict[str, DataOutput]:
         """Do the work; the outputs as they will lie in a folder."""
@@ -96,7 +96,14 @@ class _Work:
         with Writer(self._part / f"{DATA}.jsonl") as writer:
             for row in self._rows(spec):
                 writer.write(row)
-            return {DATA: writer.output(folder)}
+            output = writer.output(folder)
+            return {DATA: output.model_copy(update={"parts": list(self._parts)})}
+
+    def _mixed(self, spec: MixSpec) -> Iterator[Row]:
+        self._parts = [0] * len(spec.datasets)
+        for source, row in mixed(spec):
+            self._parts[source] += 1
+            yield row
 
     def _rows(self, spec: OperationSpec) -> Iterator[Row]:
         match spec:
@@ -119,14 +126,14 @@ class _Work:
             case DedupSpec():
                 return _dedup(spec, self._numbered(spec.dataset), self.scratch)
             case MixSpec():
-                return self._meter.through(_mix(spec))
+                return self._meter.through(self._mixed(spec))
         raise AssertionError(f"{type(spec).__name__} is no operation")
 
     def _numbered(self, file: str) -> Iterator[tuple[str, Row]]:
         return self._meter.through(Table(file).numbered())
 
     def _load(self, spec: LoadSpec) -> Iterator[Row]:
-        source = Source(spec, self.scratch)
+        source = DatasetSource(spec, self.scratch)
         self._meter.expect((2 if spec.shuffle else 1) * source.about_rows())
         rows = source.rows()
         if spec.shuffle:
@@ -263,21 +270,3 @@ def _dedup(spec: DedupSpec, rows: Iterable[tuple[str, Row]], scratch: Path) -> I
         part: dict[str, Any] = row if spec.columns is None else {name: row[name] for name in spec.columns}
         if seen.is_new(part):
             yield row
-
-
-def _mix(spec: MixSpec) -> Iterator[Row]:
-    sources = [iter(Table(file)) for file in spec.datasets]
-    weights = np.array(spec.weights or [1.0] * len(sources), dtype=float)
-    draw = np.random.default_rng(spec.seed)
-    left = list(range(len(sources)))
-    while left:
-        share = weights[left] / weights[left].sum()
-        for choice in draw.choice(len(left), size=_DRAWS, p=share).tolist():
-            row = next(sources[left[choice]], None)
-            if row is not None:
-                yield row
-                continue
-            if spec.stop == "first_exhausted":
-                return
-            del left[choice]
-            break

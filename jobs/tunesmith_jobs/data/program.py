@@ -24,8 +24,8 @@ from tunesmith_jobs.data.meter import Meter
 from tunesmith_jobs.data.operations import run
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Program, WorkerContext
-from tunesmith_jobs.report import Outlet
 
 
 class Operations(Program[DataDocument]):
@@ -105,6 +105,7 @@ def _kept(document: DataDocument, outlet: Outlet, name: str, output: DataOutput)
         sha256=output.sha256,
         columns=output.columns,
         rows_hold=kind.kind,
+        parts=output.parts,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidData, InvalidInput
+from tunesmith.rows.files.arrow_values import python_rows
 from tunesmith.rows.files.decoding import Row
 
 ARROW = ".arrow"
@@ -76,7 +77,7 @@ def arrow_rows(file: Path) -> Iterator[Row]:
             for batch in stream:
                 batch.validate(full=True)  # the file may lie about itself
                 for start in range(0, batch.num_rows, _SLICE):
-                    yield from batch.slice(start, _SLICE).to_pylist()
+                    yield from python_rows(batch.slice(start, _SLICE))
     except (pa.ArrowException, OSError, ValueError) as error:
         words = " ".join(str(error).split())[:200].rstrip(".")
         raise InvalidData(

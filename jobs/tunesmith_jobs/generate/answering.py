@@ -22,16 +22,15 @@ from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, lay, lies_in_own, require_place, staged
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.prompts import PromptEncoder, asked_rows
+from tunesmith.rows.chat.turns import Message
 from tunesmith.spec.generate import GenerateSpec
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.loading import UsedModel, load
+from tunesmith_jobs.models.prompting import prompt_encoder, stop_ids
 
 _FILE = "data.jsonl"
-_ALL = 2**31 - 1
-"""Nothing of a prompt is cut: one that is too long is refused."""
 
 
 @dataclass
@@ -139,30 +138,6 @@ class Answerer:
             talk.said.append(Message("assistant", self._encoder.text(tokens[:end])))
 
 
-def stop_ids(model: Any, encoder: PromptEncoder) -> set[int]:
-    """The tokens that end an answer: the model's own, and the mark that the chat template writes behind one."""
-    found: set[int] = set()
-    for config in (getattr(model, "generation_config", None), model.config):
-        given = getattr(config, "eos_token_id", None)
-        found |= set(given if isinstance(given, list) else [given])
-    return {number for number in (*found, encoder.end_of_answer()) if isinstance(number, int)}
-
-
-def encoder_of(work: Work) -> PromptEncoder:
-    """The encoder of a document's model.
-
-    Raises:
-        InvalidModel: It has no chat template.
-    """
-    document = work.document
-    return PromptEncoder.from_folder(
-        document.encoder_path,
-        _ALL,
-        tokenizer=document.tokenizer_path,
-        chat_template=work.training.chat_template,
-    )
-
-
 def generate(work: Work, spec: GenerateSpec) -> Outcome:
     """Answer the prompts, and leave the answers in a file.
 
@@ -172,7 +147,7 @@ def generate(work: Work, spec: GenerateSpec) -> Outcome:
     """
     document = work.document
     assert document.rows_dir is not None
-    encoder = encoder_of(work)
+    encoder = prompt_encoder(document, work.training.chat_template)
     total = len(spec.prompts) if spec.prompts is not None else sum(1 for _ in _talks(work, spec))
     work.phase_done(Phase.DATA)
     used = load(document, work.training, work.scratch, is_measured=False)

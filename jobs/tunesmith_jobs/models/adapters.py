@@ -4,14 +4,25 @@ Knows peft; knows nothing of rows, steps or checkpoints.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import InvalidInput
-from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_plain_file, read_lora_file
+from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.lora_file import NOT_MERGED, refuse_lora
+from tunesmith.model_folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    NO_LORA,
+    is_plain_file,
+    read_lora_file,
+)
+from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets
+from tunesmith_jobs.failures import is_out_of_memory
+from tunesmith_jobs.models import saved_adapter
 from tunesmith_jobs.models.fetch import fetch_folder, saved_faults
+from tunesmith_jobs.models.tied_lora import tie
 
 _TASK_TYPES = {"classification": "SEQ_CLS"}
 
@@ -36,23 +47,99 @@ def add_lora(model: Any, spec: TrainSpec, layers: Sequence[str]) -> Any:
     if spec.attach_lora and spec.attach_lora_path:
         with tempfile.TemporaryDirectory() as scratch:
             return attach(model, fetch_folder(spec.attach_lora_path, Path(scratch)), task_type(spec))
-    from peft import LoraConfig, get_peft_model
-
     field = "peft_config_path" if spec.peft_config_path else "target_modules"
-    values = (
-        read_lora_file(Path(spec.peft_config_path))
-        if spec.peft_config_path
-        else _from_parameters(spec, layers)
-    )
+    values = _from_parameters(spec, layers, NO_LORA.get(model.config.model_type, frozenset()))
+    if spec.peft_config_path:
+        values = read_lora_file(Path(spec.peft_config_path))
+        refuse_lora(values, spec, len(model.get_input_embeddings().weight))
     try:
-        return get_peft_model(model, LoraConfig(**values, task_type=task_type(spec)))
-    except (ValueError, TypeError) as error:
+        tuned = _begun(model, values, task_type(spec))
+        _check_rows(tuned, field)
+        if spec.merge_lora_after_training:
+            check_merging(tuned, "merge_lora_after_training")
+        return tuned
+    except TunesmithError:
+        raise
+    except Exception as error:  # what peft makes of values that do not go together is of any kind
+        if is_out_of_memory(error):
+            raise
         names = ", ".join(f"`{name}`" for name in linear_names(model))
         raise InvalidInput(
             f"The LoRA cannot be added: {error}",
             hint=f"The linear layers of this model are {names}; `all-linear` takes every one.",
             field=field,
         ) from error
+
+
+def _begun(model: Any, values: Mapping[str, Any], kind: str) -> Any:
+    """The model with a new LoRA.
+
+    Raises:
+        ValueError: Or whatever else peft makes of values that do not fit.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    start = values.get("init_lora_weights", True)
+    if not saved_adapter.takes_out(start):
+        tuned = get_peft_model(model, LoraConfig(**values, task_type=kind))
+        tie(tuned)
+        return tuned
+    plain = {**values, "init_lora_weights": True}
+    tuned = get_peft_model(model, LoraConfig(**plain, task_type=kind))
+    saved_adapter.begin(tuned, start)
+    return tuned
+
+
+def _check_rows(tuned: Any, field: str) -> None:
+    """See that a head of which single rows are trained computes what it did: peft passes over its bias.
+
+    Raises:
+        InvalidInput: It has one.
+    """
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
+
+    for name, layer in tuned.named_modules():
+        if isinstance(layer, TrainableTokensLayer) and getattr(layer.base_layer, "bias", None) is not None:
+            place = name.removeprefix("base_model.model.").removesuffix(".token_adapter")
+            raise InvalidInput(
+                f"`trainable_token_indices` trains rows of `{place}`, which has a bias: peft would leave that out.",
+                hint="Train the rows of the embedding alone, or the head as a whole (`modules_to_save`).",
+                field=field,
+            )
+
+
+def check_merging(tuned: Any, field: str | None = None) -> None:
+    """See that an adapter can be merged into its base.
+
+    Args:
+        tuned: The model with the adapter.
+        field: The parameter that asks for it.
+
+    Raises:
+        InvalidInput: It cannot.
+    """
+    config = next(iter(tuned.peft_config.values()))
+    for name, why in NOT_MERGED.items():
+        if getattr(config, name, None):
+            raise InvalidInput(
+                f"`{name}` {why}: such a LoRA cannot be merged.", hint="Use it over its base.", field=field
+            )
+    for name, layer in tuned.named_modules():
+        if hasattr(layer, "lora_A") and hasattr(getattr(layer, "base_layer", None), "token_adapter"):
+            place = name.removeprefix("base_model.model.")
+            raise InvalidInput(
+                f"`trainable_token_indices` trains rows of `{place}`, which shares the embedding's weights, under a "
+                "LoRA of its own: such a LoRA cannot be merged.",
+                hint="Use it over its base, or leave that layer out of `target_modules`.",
+                field=field,
+            )
+        has_bias = any(getattr(layer, "lora_bias", None) or ()) and any(layer.lora_bias.values())
+        if has_bias and getattr(layer.get_base_layer(), "bias", None) is None:
+            raise InvalidInput(
+                f"`lora_bias`: `{name.removeprefix('base_model.model.')}` has no bias to merge the LoRA's into.",
+                hint="Use it over its base, or train one without `lora_bias`.",
+                field=field,
+            )
 
 
 def attach(model: Any, folder: Path, kind: str) -> Any:
@@ -66,23 +153,34 @@ def attach(model: Any, folder: Path, kind: str) -> Any:
     Raises:
         InvalidInput: The folder holds no adapter in safetensors, or one of another model.
     """
-    from peft import LoraConfig, get_peft_model
-    from peft.utils.save_and_load import set_peft_model_state_dict
     from safetensors.torch import load_file
 
     _check_adapter(folder)
     values = read_lora_file(folder / ADAPTER_CONFIG, field="attach_lora_path")
+    if saved_adapter.is_drawn(values.get("init_lora_weights")):
+        raise InvalidInput(
+            f"`{folder}` was saved over weights that its start (`{values['init_lora_weights']}`) changed at random: "
+            "what it is over another copy of its base, nobody knows.",
+            hint="Save it with `path_initial_model_for_weight_conversion`, as peft calls it, or train it here.",
+            field="attach_lora_path",
+        )
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
     try:
-        config = LoraConfig(**values, task_type=kind)
-        tuned = get_peft_model(model, config)
-        result = set_peft_model_state_dict(tuned, load_file(folder / ADAPTER_WEIGHTS))
-    except (ValueError, TypeError, RuntimeError) as error:
+        tuned = _begun(model, values, kind)
+        result = saved_adapter.set_tensors(tuned, tensors, is_joined=False)
+    except TunesmithError:
+        raise
+    except Exception as error:  # as above
+        if is_out_of_memory(error):
+            raise
         raise _does_not_fit(folder, str(error)) from error
     # peft leaves what it does not find at random values and says nothing.
-    trained = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
-    missing, unexpected = sorted(trained.intersection(result.missing_keys)), result.unexpected_keys
-    if missing or unexpected:
-        what = f"`{missing[0]}` is not in it" if missing else f"the model has no `{unexpected[0]}`"
+    if result.missing or result.unexpected:
+        what = (
+            f"`{result.missing[0]}` is not in it"
+            if result.missing
+            else f"the model has no `{result.unexpected[0]}`"
+        )
         raise _does_not_fit(folder, what)
     return tuned
 
@@ -112,13 +210,14 @@ def _does_not_fit(folder: Path, why: str) -> InvalidInput:
     )
 
 
-def _from_parameters(spec: TrainSpec, layers: Sequence[str]) -> dict[str, Any]:
+def _from_parameters(spec: TrainSpec, layers: Sequence[str], without: frozenset[str]) -> dict[str, Any]:
     targets = chosen_targets(spec.target_modules, layers)
-    return {
+    left_out = {"exclude_modules": sorted(without)} if without and ALL_LINEAR in targets else {}
+    return left_out | {
         "r": spec.r,
         "lora_alpha": spec.lora_alpha,
         "lora_dropout": spec.lora_dropout,
-        "target_modules": "all-linear" if "all-linear" in targets else targets,
+        "target_modules": ALL_LINEAR if ALL_LINEAR in targets else targets,
         "bias": spec.bias,
         "use_rslora": spec.use_rslora,
         "use_dora": spec.use_dora,

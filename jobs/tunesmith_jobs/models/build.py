@@ -19,6 +19,9 @@ from tunesmith_jobs.models.adapters import add_lora, linear_names
 from tunesmith_jobs.models.precision import Choice
 from tunesmith_jobs.models.reading import load_model
 
+_CLASS_HEADS = ("classifier", "score", "pooler.dense", "pre_classifier", "sequence_summary.summary")
+"""What transformers calls the layers that a classifier has and its base has not: made anew, they are not quantised."""
+
 
 def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | None = None) -> Any:
     """The base model in the run's precision, with LoRA matrices or with all weights trainable.
@@ -35,20 +38,54 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
         InvalidModel: The folder cannot be loaded.
         InvalidInput: The LoRA does not fit this model, or a package is missing.
     """
+    model = load_frozen(path, spec, choice, labels, is_trained=not spec.use_lora)
+    return with_adapter(model, path, spec) if spec.use_lora else model
+
+
+def load_frozen(
+    path: Path,
+    spec: TrainSpec,
+    choice: Choice,
+    labels: Sequence[str] | None = None,
+    *,
+    is_trained: bool = False,
+) -> Any:
+    """The base model as a run holds it before a LoRA is added; see `load`.
+
+    Args:
+        path: The base model's folder.
+        spec: The parameters.
+        choice: The device and the precision.
+        labels: The classes' names, where it is to classify.
+        is_trained: Whether its own weights are trained, and so held in fp32.
+
+    Raises:
+        InvalidModel: The folder cannot be loaded.
+        InvalidInput: A package is missing.
+    """
     import torch
 
     reduced = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[choice.precision]
-    options: dict[str, Any] = {"dtype": reduced if spec.use_lora else torch.float32}
+    options: dict[str, Any] = {"dtype": torch.float32 if is_trained else reduced}
     if spec.attn_implementation != "auto" or choice.attention != "sdpa":
         # Else transformers picks: SDPA too, but not for an architecture that lacks it.
         options["attn_implementation"] = choice.attention
-    is_quantized = spec.load_in_4bit or spec.load_in_8bit
-    if is_quantized:
+    if spec.load_in_4bit or spec.load_in_8bit:
         options |= _quantized(spec, choice, reduced)
-    model = load_base(path, labels, options)
-    if not spec.use_lora:
-        return model
-    if is_quantized:
+        if labels is not None:
+            options["quantization_config"].llm_int8_skip_modules = list(_CLASS_HEADS)
+    return load_base(path, labels, options)
+
+
+def with_adapter(model: Any, path: Path, spec: TrainSpec) -> Any:
+    """A base model of `load_frozen` with the run's LoRA: a new one, or the adapter that is trained on.
+
+    Raises:
+        InvalidInput: The LoRA does not fit this model.
+    """
+    import torch
+
+    if spec.load_in_4bit or spec.load_in_8bit:
         from peft import prepare_model_for_kbit_training
 
         _keep_differentiable(model)
@@ -64,7 +101,7 @@ def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | No
 def _layers_in_files(path: Path, model: Any) -> Sequence[str]:
     """The names of the linear layers by the files, as who looks before the start sees them."""
     try:
-        return check_model_folder(path).linear_modules
+        return check_model_folder(path, needs_tokenizer=False).linear_modules
     except InvalidModel:  # a folder that transformers loads all the same
         return linear_names(model)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from tunesmith.model_folder import public_name
 from tunesmith.model_step import ModelOrigin
 from tunesmith.spec.training import TrainSpec
 
@@ -19,18 +20,31 @@ base_model: {base}
 ---
 # {title}
 
-Made by Tunesmith.
+Made by Tunesmith.{note}
 
 ```python
-from {library} import {kind}
-from transformers import AutoTokenizer
 {lines}
 ```
 """
-_PLAIN = 'model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")'
-_WITH_CLASSES = """classes = {classes}
-model = {kind}.from_pretrained(".", num_labels=len(classes), id2label=dict(enumerate(classes)))
+_WHOLE = """from transformers import {auto}, AutoTokenizer
+model, tokenizer = {auto}.from_pretrained("."), AutoTokenizer.from_pretrained(".")"""
+_OVER_THE_HUBS = """from peft import AutoPeft{kind}
+from transformers import AutoTokenizer
+{classes}model = AutoPeft{kind}.from_pretrained("."{options})
 tokenizer = AutoTokenizer.from_pretrained(".")"""
+_OVER_ANOTHERS = """import json
+from pathlib import Path
+from peft import PeftModel
+from transformers import {auto}, AutoTokenizer
+base = json.loads(Path("manifest.json").read_text())["base_model"]  # or wherever you have the model `{base}`
+{classes}model = PeftModel.from_pretrained({auto}.from_pretrained(base{options}), ".")
+tokenizer = AutoTokenizer.from_pretrained(".")"""
+_CLASSES = "classes = {classes}\n"
+_OF_CLASSES = ", num_labels=len(classes), id2label=dict(enumerate(classes))"
+_QUANTIZED = """ The adapter was trained over the base in {bits} bits: it computes exactly the same over a base
+that is loaded so (`BitsAndBytesConfig`), and nearly the same over the base as it is stored."""
+_PATTERNS = """ Some of its layers have a rank or a scale of their own (`rank_pattern`, `alpha_pattern`): vLLM
+and llama.cpp read one for all of them and would compute something else. Give those the merged model."""
 
 _PACKAGED = """---
 {head}---
@@ -51,26 +65,45 @@ model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".
 """
 
 
-def trained_card(base: Path, title: str, *, is_adapter: bool, labels: Sequence[str] | None) -> str:
+def trained_card(
+    base: str,
+    title: str,
+    *,
+    is_adapter: bool,
+    labels: Sequence[str] | None,
+    quantized_bits: int | None = None,
+    has_patterns: bool = False,
+) -> str:
     """The card of what a training leaves: how it is loaded.
 
     Args:
-        base: The base model's folder.
+        base: What the base model is called (`public_name`). Where that is no hub id, the manifest says where it lay.
         title: The task's name.
         is_adapter: Whether it is an adapter over that base.
         labels: The classes' names, where it classifies. A whole model's configuration has them; an adapter has none,
             and its base knows nothing of them.
+        quantized_bits: In how many bits the base's weights were while it was trained; None where they were whole.
+        has_patterns: Whether some layers of the adapter have a rank or a scale of their own.
     """
-    library, prefix = ("peft", "AutoPeftModelFor") if is_adapter else ("transformers", "AutoModelFor")
-    kind = prefix + ("SequenceClassification" if labels is not None else "CausalLM")
-    lines = _WITH_CLASSES if is_adapter and labels is not None else _PLAIN
-    classes = json.dumps(list(labels or ()), ensure_ascii=False)
+    kind = "ModelFor" + ("SequenceClassification" if labels is not None else "CausalLM")
+    lines = _WHOLE if not is_adapter else _OVER_THE_HUBS if "/" in base else _OVER_ANOTHERS
+    has_classes = is_adapter and labels is not None
+    classes = (
+        _CLASSES.format(classes=json.dumps(list(labels or ()), ensure_ascii=False)) if has_classes else ""
+    )
+    note = _QUANTIZED.format(bits=quantized_bits) if is_adapter and quantized_bits else ""
+    note += _PATTERNS if is_adapter and has_patterns else ""
     return _TRAINED.format(
-        base=base.name,
+        base=base,
         title=title,
-        library=library,
-        kind=kind,
-        lines=lines.format(kind=kind, classes=classes),
+        note=note,
+        lines=lines.format(
+            auto=f"Auto{kind}",
+            kind=kind,
+            base=base,
+            classes=classes,
+            options=_OF_CLASSES if has_classes else "",
+        ),
     )
 
 
@@ -94,7 +127,7 @@ def packaged_card(
         is_merged: Whether an adapter was merged into its base.
     """
     # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
-    base = Path(origin.base).name if Path(origin.base).is_absolute() else origin.base
+    base = public_name(Path(origin.base)) if Path(origin.base).is_absolute() else origin.base
     head: dict[str, object] = {"library_name": "transformers", "base_model": base}
     is_classifier = training.training_type == "classification"
     head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"

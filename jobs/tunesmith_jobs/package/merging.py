@@ -4,18 +4,16 @@ generation settings, a card, and the sums of all of it.
 Knows the trainer's own merge and the artifact store; knows nothing of who asks.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import ADAPTER_CONFIG, license_name
+from tunesmith.model_folder import ADAPTER_CONFIG, license_name, without_folders
 from tunesmith.outcome import Outcome
 from tunesmith.removal import remove_own
-from tunesmith.rows.chat.prompts import PromptEncoder
-from tunesmith.rows.chat.template import find_template, template_of
+from tunesmith.rows.chat.template import template_of
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.artifact_store import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.failures import StorageFailed
@@ -23,12 +21,12 @@ from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.card import packaged_card
 from tunesmith_jobs.models.fetch import fetch_model
+from tunesmith_jobs.models.generation_settings import end_of_answers, is_chat, write_generation
 from tunesmith_jobs.models.merge import merge
+from tunesmith_jobs.models.older_readers import write_for_older_readers
 from tunesmith_jobs.models.reading import lay_out
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
-_GENERATION = "generation_config.json"
-_ALL = 2**31 - 1
 
 
 def package(work: Work, spec: PackageSpec) -> Outcome:
@@ -68,7 +66,8 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     files = sum(1 for file in target.rglob("*") if file.is_file()) + 1
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     work.check()
-    owner = Owner(document.task_id, document.attempt, document.origin.base, template_sha256)
+    base = without_folders(document.origin.base)
+    owner = Owner(document.task_id, document.attempt, base, template_sha256)
     store = ArtifactStore(
         document.artifact_uri,
         owner,
@@ -90,30 +89,14 @@ def _write_texts(work: Work, target: Path) -> str | None:
     """Lay the tokenizer and the chat template beside the weights; returns the template's sha256."""
     document, training = work.document, work.training
     source, own = Path(document.encoder_path), document.tokenizer_path
-    is_chat = training.training_type == "sft" and (
-        training.chat_template is not None or any(map(find_template, (source, Path(own or source))))
-    )
-    if not is_chat:
-        models.copy_tokenizer(Path(own or source), target)
-        return None
-    template = template_of(source, tokenizer=own, chat_template=training.chat_template)
-    models.copy_tokenizer(Path(own or source), target, template.source)
-    encoder = PromptEncoder.from_folder(source, _ALL, tokenizer=own, chat_template=training.chat_template)
-    _let_answers_end(target, encoder.end_of_answer())
-    return template.sha256
-
-
-def _let_answers_end(target: Path, mark: int | None) -> None:
-    """Let `generate` stop where the model was trained to stop, which its base may not know."""
-    file = target / _GENERATION
-    settings = json.loads(file.read_bytes()) if file.is_file() else {}
-    given = settings.get("eos_token_id")
-    known = given if isinstance(given, list) else [] if given is None else [given]
-    if mark is not None and mark not in known:
-        settings["eos_token_id"] = [*known, mark] if known else mark
-        # A hard link would be changed with what it is linked to.
-        remove_own(file)
-        file.write_text(json.dumps(settings, indent=2) + "\n")
+    tokenizer = Path(own) if own else None
+    template = None
+    if is_chat(training, source, tokenizer):
+        template = template_of(source, tokenizer=own, chat_template=training.chat_template)
+    models.copy_tokenizer(tokenizer or source, target, template and template.source)
+    write_generation(target, source, end_of_answers(training, source, tokenizer))
+    write_for_older_readers(target)
+    return template and template.sha256
 
 
 def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:

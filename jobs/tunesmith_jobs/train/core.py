@@ -15,10 +15,11 @@ from typing import Any
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import FINAL_MODEL
+from tunesmith.dataset_views import Part
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.events import JobPayload, Phase, PhaseDone, Warned
 from tunesmith.lifecycle import REASONS, Desired, Reason
-from tunesmith.model_folder import weights_print
+from tunesmith.model_folder import ADAPTER_CONFIG, public_name, weights_print
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard, remove_own
 from tunesmith.spec.training import TrainSpec
@@ -33,8 +34,8 @@ from tunesmith_jobs.failures import (
     words_of,
 )
 from tunesmith_jobs.models.libraries import prepare_libraries, speed_up
-from tunesmith_jobs.report import Outlet
-from tunesmith_jobs.train.run.facts import facts_of, free_memory, write_order
+from tunesmith_jobs.outlet import Outlet
+from tunesmith_jobs.train.run.facts import facts_of, free_memory, parts_of, write_order
 from tunesmith_jobs.train.run.interruption import (
     EvaluationInterrupted,
     MergeInterrupted,
@@ -44,8 +45,11 @@ from tunesmith_jobs.train.run.interruption import (
     TooLarge,
     with_smaller_batches,
 )
+from tunesmith_jobs.train.telemetry.narration import Narrated
 
 _BEFORE_START = "Stopped before the first step."
+LISTED_SECONDS = 5.0
+"""How long a run with no step left to take waits to hear which checkpoints are listed."""
 _log = logging.getLogger("tunesmith_jobs.train")
 
 
@@ -63,6 +67,8 @@ class Paths:
     """Another folder whose tokenizer is used instead of the model's."""
     tokens: Path | None = None
     """Where encoded files are kept (`tunesmith_jobs.batches.token_cache`); None keeps none."""
+    parts: tuple[Part, ...] = ()
+    """Rows that each data set gave, where the training file was mixed of several; only told."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,16 @@ def run(spec: TrainSpec, paths: Paths, outlet: Outlet, identity: Identity, notic
         Superseded: The attempt is over for the control plane.
         Exception: Whatever `failures` makes an outcome of.
     """
+    outlet = Narrated(outlet) if identity.rank == 0 else outlet
     emit = outlet.emit if identity.rank == 0 else _say_nothing
     with notices.handling_sigterm():
         try:
             claim(paths.scratch, identity.task_id)
-            return _run(_Job(spec, paths, outlet, emit, identity, notices))
+            outcome = _run(_Job(spec, paths, outlet, emit, identity, notices))
+            if identity.rank == 0:
+                place = f" The model lies at {outcome.model_uri}." if outcome.model_uri else ""
+                _log.info("%s%s", outcome.message, place)
+            return outcome
         except Exception as error:
             if isinstance(error, NonFinite):
                 emit(Warned(code="numeric", message=str(error), hint=REASONS[Reason.NUMERIC].next_step))
@@ -172,6 +183,7 @@ def _run(job: _Job) -> Outcome:
         emit(warning)
     phases.done(Phase.IMPORTS)
 
+    job = _with_library_tokenizer(job)
     data = _read_data(job, phases)
     phases.done(Phase.DATA)
 
@@ -213,9 +225,8 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     phases.done(Phase.WEIGHTS)
     ready_at = time.perf_counter()
 
-    owner = Owner(
-        identity.task_id, identity.attempt, str(paths.model), data.template and data.template.sha256
-    )
+    base = public_name(paths.model, spec.model_name_or_path)
+    owner = Owner(identity.task_id, identity.attempt, base, data.template and data.template.sha256)
     store = ArtifactStore(paths.artifact_uri, owner, paths.output_dir, emit, activities=job.outlet.activities)
     if identity.rank == 0:
         write_order(store, spec, data)
@@ -230,8 +241,9 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
         evaluates=evaluates,
         restart=identity.restart,
         ready_at=ready_at,
-        facts=facts_of(choice, data, model, spec) | {"loss": loss},
+        facts=facts_of(choice, data, model, spec) | {"loss": loss} | parts_of(job.paths.parts),
         tokenizer=paths.tokenizer or paths.model,
+        base=base,
     )
     end = _take_steps(job, plan=plan, model=model, settings=settings, data=data, store=store, start=start)
     if end.smaller is not None:
@@ -259,6 +271,25 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
     discard(resume, identity.task_id)
     words = " ".join([end.words(plan), *map(_not_shown, store.not_shown)])
     return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+
+
+def _with_library_tokenizer(job: _Job) -> _Job:
+    """The same with the tokenizer that the library makes, where the folder's files say another one.
+
+    Raises:
+        InvalidModel: There is none that could be trained with.
+    """
+    from tunesmith_jobs.models.library_tokenizer import library_tokenizer
+
+    spec, paths = job.spec, job.paths
+    is_adapter = spec.use_lora and not spec.merge_lora_after_training
+    scratch = paths.scratch / f"tokenizer-{job.identity.rank}"
+    found = library_tokenizer(paths.model, paths.tokenizer, scratch, is_adapter=is_adapter)
+    if job.identity.restart == 0 and (warning := found.warning()):
+        job.emit(warning)
+    if found.folder is None:
+        return job
+    return dataclasses.replace(job, paths=dataclasses.replace(paths, tokenizer=found.folder))
 
 
 def _base_of(model: Path) -> str | None:
@@ -295,7 +326,7 @@ def _read_data(job: _Job, phases: _Phases) -> Any:
         cache=TokenCache.at(paths.tokens),
         said=said,
     )
-    for warning in data.warnings(spec.max_length) if job.identity.restart == 0 else ():
+    for warning in data.warnings() if job.identity.restart == 0 else ():
         job.emit(warning)
     return data
 
@@ -313,12 +344,16 @@ class _End:
     """What to go on with, where a batch did not fit into memory."""
     is_unfit: bool = False
     """Whether the state that was to be gone on from could not be loaded."""
+    early_stop: str | None = None
+    """Why the platform had it end before its last step."""
 
     def words(self, plan: Any) -> str:
         """How a run that was not stopped ended, in words."""
         words = f"Trained {self.step} steps."
         if self.step >= plan.total_steps:
             return words
+        if self.early_stop is not None:
+            return f"{self.early_stop} {words}"
         return f"{self.evaluation.words(plan.spec.metric_for_best_model)} {words}"
 
 
@@ -327,7 +362,6 @@ def _take_steps(
 ) -> _End:
     """Train from a state, or from the first step where there is none."""
     from tunesmith_jobs.models import build as models
-    from tunesmith_jobs.train.checkpoint.uploading import Uploader
     from tunesmith_jobs.train.run.evaluation_state import EvaluationState
     from tunesmith_jobs.train.run.state import RunState, owes_evaluation
     from tunesmith_jobs.train.run.trainer import TuneTrainer
@@ -337,13 +371,11 @@ def _take_steps(
     evaluation = EvaluationState.of(start.folder) if start and start.is_own else EvaluationState()
     is_over = start and (start.step >= plan.total_steps or evaluation.is_spent(spec.early_stopping_patience))
     if is_over and not owes_evaluation(plan, start, evaluation):
-        return _End(start.step, False, evaluation, start.folder)
-    run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch)
+        return _nothing_left(job, store, start, evaluation)
+    run = Run(spec, identity.task_id, identity.name, paths.artifact_uri, paths.scratch, paths.output_dir)
     tee = Tee(job.outlet, run) if identity.rank == 0 else None
     smaller: TrainSpec | None = None
-    uploader = Uploader(
-        store, job.emit, spec.save_total_limit, lambda: job.outlet.pinned, job.outlet.activities
-    )
+    uploader = _uploader(job, store)
     try:
         state = RunState.of(plan, tee or job.outlet, job.notices, settings)
         if start is not None:
@@ -379,7 +411,35 @@ def _take_steps(
         if tee is not None:
             tee.close()
     uploader.close()
-    return _End(trainer.state.global_step, state.stopped, state.evaluation, None, smaller)
+    return _End(
+        trainer.state.global_step,
+        state.stopped,
+        state.evaluation,
+        None,
+        smaller,
+        early_stop=job.outlet.early_stop,
+    )
+
+
+def _nothing_left(job: _Job, store: Any, start: Any, evaluation: Any) -> _End:
+    """The end of a run whose last step was taken by the one before, which may have been killed before it said so."""
+    if start.is_own and job.identity.rank == 0:
+        deadline = time.monotonic() + LISTED_SECONDS
+        while job.outlet.listed is None and time.monotonic() < deadline:
+            time.sleep(0.05)  # this process has just begun: its first question may be under way
+        uploader = _uploader(job, store)
+        uploader.report_unlisted(start.step, evaluation.measured, best_step=evaluation.kept_step)
+        uploader.close()
+    return _End(start.step, False, evaluation, start.folder)
+
+
+def _uploader(job: _Job, store: Any) -> Any:
+    from tunesmith_jobs.train.checkpoint.uploading import Uploader
+
+    outlet, keep = job.outlet, job.spec.save_total_limit
+    return Uploader(
+        store, job.emit, keep, lambda: outlet.pinned, outlet.activities, listed=lambda: outlet.listed
+    )
 
 
 def _pass_over(job: _Job, start: Any, error: BadCheckpoint) -> None:
@@ -443,7 +503,11 @@ def _publish_model(job: _Job, store: Any, checkpoint: Path, step: int, data: Any
             check=check,
             activities=job.outlet.activities,
         )
-        _, uri = store.put(folder, FINAL_MODEL, step, kind="model")
+        # An adapter over a base that no hub has is loaded over that folder: its card finds it in the manifest.
+        is_adapter = (folder / ADAPTER_CONFIG).is_file()
+        is_known = "/" in public_name(job.paths.model, job.spec.model_name_or_path)
+        base = str(job.paths.model) if is_adapter and not is_known else None
+        _, uri = store.put(folder, FINAL_MODEL, step, kind="model", base=base)
     except OSError as error:
         raise StorageFailed(f"The final model could not be stored: {error}") from error
     return str(uri)

@@ -8,8 +8,8 @@ from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import is_stop_requested
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Needs, Program, WorkerContext
-from tunesmith_jobs.report import Outlet
 from tunesmith_jobs.train.core import Identity, Paths, run
 from tunesmith_jobs.train.run.interruption import Notices
 from tunesmith_jobs.train.telemetry.system import sampled
@@ -65,6 +65,7 @@ class Training(Program[JobDocument]):
             output_dir=Path(document.output_dir) if document.output_dir else None,
             tokenizer=Path(document.tokenizer_path) if document.tokenizer_path else None,
             tokens=Path(document.work_dir).parent / "tokens",
+            parts=tuple(document.train_parts),
         )
         identity = Identity(document.task_id, document.attempt, document.name, context.restart, context.rank)
         # The first worker lies where the driver does. What it is told, the others follow.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.report import Silent
+from tunesmith_jobs.outlet import Silent
 from tunesmith_jobs.train.core import Identity, Paths, train
 
 _log = logging.getLogger("tunesmith_jobs.warm")

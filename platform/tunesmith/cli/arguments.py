@@ -1,29 +1,47 @@
 """What several commands take alike, and how they find the server."""
 
+from __future__ import annotations
+
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
-from tunesmith.client import Client
+from tunesmith.cli import completion
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import Parameter
+from tunesmith.language import Language
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.spec.parameter import Parameter
 
 RETRY_SECONDS = 2.0
 """A command repeats a call no longer than somebody at a terminal likes to wait."""
 
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id, or its name if unique.")]
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="The task's id, or its name if unique.", autocompletion=completion.tasks
+    ),
+]
 TaskArguments = Annotated[
-    list[str], typer.Argument(metavar="TASK...", help="Ids of tasks, or their names if unique.")
+    list[str],
+    typer.Argument(
+        metavar="TASK...", help="Ids of tasks, or their names if unique.", autocompletion=completion.tasks
+    ),
 ]
 WatchFlag = Annotated[
     bool | None,
     typer.Option("--watch/--detach", help="Follow it until it ends. By default, if this is a terminal."),
 ]
+LanguageOption = Annotated[
+    Language | None, typer.Option("--lang", help="The language of texts, if not yours by `TUNESMITH_LANG`.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
@@ -34,6 +52,8 @@ def is_followed(watch: bool | None) -> bool:
 
 def connect() -> Client:
     """The client of the platform that `TUNESMITH_URL` or the state folder names."""
+    from tunesmith.client import Client
+
     return Client(retry_seconds=RETRY_SECONDS)
 
 
@@ -54,18 +74,46 @@ def absolute_paths(
         if known is None or known.path is None or not isinstance(value, str) or not value or "://" in value:
             continue
         path = Path(value).expanduser()
+        if known.path == "output":
+            found[name] = str(path)  # a relative one lies below the platform's own folder
+            continue
         is_no_name = known.path == "unless_name" and ("." in value or "/" in value)
         if known.path == "always" or is_no_name or path.exists():
             found[name] = str(path.absolute())
     return found
 
 
+_ENTRY = re.compile(r"\s*([^\s:={},]+)\s*[:=]\s*([^\s:={},]+)\s*")
+"""A name and a number of a mapping; `{{ templates }}` and JSON of any depth are no such thing, and stay text."""
+
+
+def _mapping(text: str) -> Any:
+    """A flat mapping of names to numbers (`{a=1, b: 2}`); the text itself where it is something else."""
+    inner = text.strip()
+    if not (inner.startswith("{") and inner.endswith("}")):
+        return text
+    found: dict[str, float] = {}
+    for part in inner[1:-1].split(","):
+        entry = _ENTRY.fullmatch(part)
+        try:
+            if entry is None or (name := entry[1].strip("\"'")) in found:
+                return text
+            found[name] = float(entry[2])
+        except ValueError:
+            return text
+    return found
+
+
 def pairs(words: Iterable[str] | None, option: str = "--set", example: str = "seed=1") -> dict[str, Any]:
-    """Names and values, each given as `name=value`, which reads as in YAML (numbers, booleans, lists).
+    """Names and values, each given as `name=value`, which reads as in YAML (numbers, booleans, lists, mappings).
+
+    `{similarity=0.5, format=0.5}` is a mapping, as is `{similarity: 0.5}`; other words in braces are text.
 
     Raises:
         InvalidInput: One sets nothing, or a name is given twice.
     """
+    import yaml
+
     found: dict[str, Any] = {}
     for word in words or ():
         name, sign, text = word.partition("=")
@@ -75,9 +123,9 @@ def pairs(words: Iterable[str] | None, option: str = "--set", example: str = "se
         if name in found:
             raise InvalidInput(f"`{name}` is given twice.", field=option, hint="Give it once.")
         try:
-            value = yaml.safe_load(text) if text[:1] not in ("{", "*", "&", "!") else text
+            value = yaml.safe_load(text) if text[:1] not in ("{", "*", "&", "!") else _mapping(text)
         except yaml.YAMLError:
             value = text
-        is_plain = isinstance(value, str | int | float | bool | list) or text == "null"
+        is_plain = isinstance(value, str | int | float | bool | list | dict) or text == "null"
         found[name] = value if is_plain else text
     return found

@@ -5,6 +5,8 @@ Knows points; knows neither tasks nor colours.
 
 from collections.abc import Sequence
 
+from tunesmith.language import tr
+
 Point = tuple[float, float]
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bit of a braille cell's dot, by column, then by row from the top."""
@@ -29,7 +31,7 @@ def draw(
     """
     head = [f"{'':{_LABEL_WIDTH}} {title}"] if title else []
     if not points:
-        return "\n".join([*head, f"{'':{_LABEL_WIDTH}} no points yet"])
+        return "\n".join([*head, f"{'':{_LABEL_WIDTH}} {tr('no points yet')}"])
     columns = max(8, width - _LABEL_WIDTH - 2)
     low, high = min(y for _, y in points), max(y for _, y in points)
     cells = _cells(points, columns, height, low, high)

@@ -1,10 +1,11 @@
 """`tunesmith checkpoints ...`, and the short form `tunesmith checkpoint TASK`, which asks a running task for one."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
-from tunesmith import views
 from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
 from tunesmith.cli.output import say, show_json
 from tunesmith.cli.reports import checkpoints as list_checkpoints
@@ -28,11 +29,11 @@ def unpin(task: TaskArgument, step: StepArgument, as_json: JsonFlag = False) -> 
 
 def _pin(task: str, step: int, pinned: bool, as_json: bool) -> None:
     with connect() as client:
-        view: views.CheckpointView = client.pin_checkpoint(client.task(task).id, step, pinned=pinned)
+        view = client.pin_checkpoint(client.task(task).id, step, pinned=pinned)
     if as_json:
         show_json(view)
     else:
-        say(f"`{view.name}` is {'pinned' if view.is_pinned else 'no longer pinned'}.")
+        say(f"`{view.name}` is pinned." if view.is_pinned else f"`{view.name}` is no longer pinned.")
 
 
 def checkpoint(task: TaskArgument, as_json: JsonFlag = False) -> None:

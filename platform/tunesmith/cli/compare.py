@@ -1,25 +1,30 @@
 """`tunesmith compare`: what several tasks reached, the parameters in which they differ, and their curves."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith import views
-from tunesmith.cli.arguments import JsonFlag, TaskArguments, connect
+from tunesmith.cli.arguments import JsonFlag, LanguageOption, TaskArguments, connect
 from tunesmith.cli.chart import draw
-from tunesmith.cli.format import number, plain
-from tunesmith.cli.output import out, say, show_json, signs_fit, state_text, table
-from tunesmith.cli.parameters import Language
-from tunesmith.client.series import CurveWish
+from tunesmith.cli.format import label, number, plain
+from tunesmith.cli.output import out, say, show_json, show_table, signs_fit, state_text, table
 from tunesmith.curves import MAX_TASKS, Axis, Comparison, Curve
 from tunesmith.errors import InvalidInput
+from tunesmith.language import choose, tr
 from tunesmith.metrics import metric_of
+
+if TYPE_CHECKING:
+    from tunesmith import views
+    from tunesmith.client.series import CurveWish
 
 _POINTS = 400
 _CHART_WIDTH = 100
+_BY = {Axis.STEP: " by step", Axis.TOKENS: " by tokens", Axis.TIME: " by time"}
 
 
 def compare(
@@ -32,11 +37,12 @@ def compare(
     ema: Annotated[
         float | None, typer.Option(min=0, max=1, help="Smooth: each point's weight in a moving average.")
     ] = None,
-    lang: Annotated[Language, typer.Option(help="The language of the labels.")] = Language.EN,
+    lang: LanguageOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare tasks: final scores, the parameters in which they differ, their curves."""
-    wish = CurveWish(points=_POINTS, x=x)
+    choose(lang)
+    wish: CurveWish = {"points": _POINTS, "x": x}
     if ema is not None:
         wish["ema"] = ema
     with connect() as client:
@@ -58,11 +64,11 @@ def compare(
         )
         return
     console = out()
-    console.print(_scores(found))
-    parameters = _parameters(found, diffs, lang)
+    show_table(_scores(found), console)
+    parameters = _parameters(found, diffs)
     console.print()
     if parameters.row_count:
-        console.print(parameters)
+        show_table(parameters, console)
     else:
         say("Their parameters are the same.")
     names = {item.task.id: item.task.name for item in found.tasks}
@@ -76,7 +82,7 @@ def compare(
             "ascii_only": not signs_fit(console),
         }
         for curve in shown:
-            title = f"{plain(names[curve.task_id])}: {_words(curve.name)} by {x.value}{_bounds(shown)}"
+            title = f"{plain(names[curve.task_id])}: {_words(curve.name)}{tr(_BY[x])}{_bounds(shown)}"
             console.print()
             console.print(draw(list(zip(curve.x, curve.value, strict=True)), title=title, **options))
 
@@ -93,13 +99,13 @@ def _scores(found: Comparison) -> Table:
             if score is None:
                 cells.append("-")
                 continue
-            lowest = f"  (lowest {number(score.lowest)} at {score.lowest_step})"
+            lowest = tr(f"  (lowest {number(score.lowest)} at {score.lowest_step})")
             cells.append(f"{number(score.last)}{lowest if score.lowest < score.last else ''}")
         grid.add_row(Text(plain(name)), *cells)
     return grid
 
 
-def _parameters(found: Comparison, diffs: Sequence[views.TaskDiff], lang: Language) -> Table:
+def _parameters(found: Comparison, diffs: Sequence[views.TaskDiff]) -> Table:
     """The parameters that are not alike in all tasks, a column a task."""
     grid = table("parameter", "label", *(plain(item.task.name) for item in found.tasks))
     for column in grid.columns[1:]:
@@ -110,8 +116,7 @@ def _parameters(found: Comparison, diffs: Sequence[views.TaskDiff], lang: Langua
         for diff in diffs:
             own = next((item for item in diff.differences if item.name == name), None)
             cells.append(_value(own.b if own else any_one.a))
-        label = any_one.label_zh if lang is Language.ZH else any_one.label_en
-        grid.add_row(name, label, *(Text(plain(cell)) for cell in cells))
+        grid.add_row(name, label(any_one), *(Text(plain(cell)) for cell in cells))
     return grid
 
 
@@ -126,12 +131,12 @@ def _value(value: object) -> str:
 def _bounds(curves: Sequence[Curve]) -> str:
     """The range of all charts together: each chart has its own scale."""
     values = [value for curve in curves for value in curve.value]
-    return f"  (all: {number(min(values))} to {number(max(values))})" if len(curves) > 1 else ""
+    return tr(f"  (all: {number(min(values))} to {number(max(values))})") if len(curves) > 1 else ""
 
 
 def _words(name: str) -> str:
     known = metric_of(name)
-    return known.label_en if known else plain(name)
+    return label(known) if known else plain(name)
 
 
 def add_to(app: typer.Typer) -> None:

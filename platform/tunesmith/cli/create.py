@@ -1,19 +1,22 @@
 """`tunesmith tasks create KIND`: a task of any installed kind. `train` and `data run` have commands of their own."""
 
+from __future__ import annotations
+
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed, pairs
 from tunesmith.cli.output import out, say, show_json, show_notices
-from tunesmith.cli.train import read_config
-from tunesmith.cli.watching import watch_task, watched
-from tunesmith.spec.base import Spec
-from tunesmith.spec.kinds import kind_of, kinds
-from tunesmith.spec.parameter import Parameter, about
+from tunesmith.language import Language, current
+
+if TYPE_CHECKING:
+    from tunesmith.spec.base import Spec
+    from tunesmith.spec.parameter import Parameter
 
 
 def create(
@@ -30,7 +33,12 @@ def create(
         typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters; those of `--set` win."),
     ] = None,
     template: Annotated[
-        str | None, typer.Option("--template", help="A template whose parameters lie under those given here.")
+        str | None,
+        typer.Option(
+            "--template",
+            help="A template whose parameters lie under those given here.",
+            autocompletion=completion.templates,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
     project: Annotated[
@@ -40,9 +48,16 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Submit a task of any kind: `tunesmith tasks create evaluate --set task_id=TASK --set eval_file=held-out`."""
+    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.other_tools.reading import read_config
+    from tunesmith.spec.kinds import kind_of, kinds
+
     if kind is None:
+        if as_json:
+            show_json([{"kind": known.name, "label": known.label} for known in kinds().values()])
+            return
         for known in kinds().values():
-            out().print(f"{known.name:<12}{known.label[0]} / {known.label[1]}")
+            out().print(f"{known.name:<12}{known.label[current() is Language.ZH]}")
         return
     spec = kind_of(kind).spec
     parameters = spec.merged(read_config(config) if config else {}, pairs(settings))
@@ -68,6 +83,8 @@ def create(
 
 def _about(spec: type[Spec], name: str) -> Parameter | None:
     """What is known of the parameter that a name or an alias stands for."""
+    from tunesmith.spec.parameter import about
+
     known = (
         about(info) for field, info in spec.model_fields.items() if name in (field, *about(info).aliases)
     )

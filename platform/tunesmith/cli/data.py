@@ -3,27 +3,38 @@
 A file that lies on this machine is read here where that is possible, so that a report needs no platform.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag, connect
-from tunesmith.cli.data_reports import print_preview, print_report
+from tunesmith.cli import completion
+from tunesmith.cli.arguments import JsonFlag, YesFlag, connect
 from tunesmith.cli.data_run import run
 from tunesmith.cli.format import local_time, plain, size
-from tunesmith.cli.output import facts, out, say, show_json, table
-from tunesmith.client.datasets import Datasets
-from tunesmith.dataset_views import DatasetView, UploadView, Verdict, VersionView
+from tunesmith.cli.output import ask, facts, out, say, show_json, show_table, table
 from tunesmith.errors import InvalidInput, TunesmithError
-from tunesmith.spec.training import TrainSpec
+from tunesmith.language import tr
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.client.datasets import Datasets
+    from tunesmith.dataset_views import DatasetView, UploadView, VersionView
+    from tunesmith.spec.training import TrainSpec
 
 DatasetArgument = Annotated[
-    str, typer.Argument(metavar="DATASET", help="The data set's name or id; `name@2` for its second version.")
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="The data set's name or id; `name@2` for its second version.",
+        autocompletion=completion.datasets,
+    ),
 ]
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="A file of this machine or the server's, or a data set's name.")
@@ -90,7 +101,7 @@ def _send(datasets: Datasets, file: Path, name: str | None, resume: str | None) 
         nonlocal begun
         begun = upload.id
         if sys.stderr.isatty():
-            say(f"{size(upload.offset)} of {size(upload.bytes)}")
+            say(f"{size(upload.offset)} / {size(upload.bytes)}")
 
     try:
         return datasets.upload(file, name, resume=resume, on_piece=tell)
@@ -122,7 +133,7 @@ def list_datasets(as_json: JsonFlag = False) -> None:
             size(newest.bytes),
             local_time(view.updated_at),
         )
-    out().print(shown)
+    show_table(shown)
 
 
 def uploads(
@@ -135,7 +146,10 @@ def uploads(
     with connect() as client:
         if remove is not None:
             client.datasets.give_up(remove)
-            say(f"`{remove}` is given up.")
+            if as_json:
+                show_json({"removed": remove})
+            else:
+                say(f"`{remove}` is given up.")
             return
         found = client.datasets.uploads()
     if as_json:
@@ -153,7 +167,7 @@ def uploads(
             size(view.bytes),
             local_time(view.expires_at),
         )
-    out().print(shown)
+    show_table(shown)
     say("Go on with `tunesmith data add FILE --resume UPLOAD`, or give one up with `--remove UPLOAD`.")
 
 
@@ -172,7 +186,7 @@ def show(dataset: DatasetArgument, as_json: JsonFlag = False) -> None:
     ]
     out().print(facts(rows))
     shown = table("version", "format", "size", "sha256", "source", "made", numbers=("version", "size"))
-    shown.columns[4].overflow = "fold"
+    shown.columns[4].no_wrap, shown.columns[4].overflow = False, "fold"
     for version in view.versions:
         made = local_time(version.created_at)
         shown.add_row(
@@ -183,37 +197,44 @@ def show(dataset: DatasetArgument, as_json: JsonFlag = False) -> None:
             Text(plain(_origin(version))),
             made,
         )
-    out().print(shown)
+    show_table(shown)
 
 
 def _origin(version: VersionView) -> str:
     """Where a version comes from, as far as one line says it."""
     made = version.lineage
-    return f"{made.operation} of {', '.join(made.sources)} ({made.task_id})" if made else version.source
+    if made is None:
+        return version.source
+    of = ", ".join(map(str, made.parts)) or ", ".join(made.sources)
+    return f"{made.operation}: {of} ({made.task_id})"
 
 
 def remove(
     dataset: DatasetArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Remove a data set, or one version (`name@2`). A file that was added in place stays where it is."""
     with connect() as client:
         view = client.datasets.show(dataset)
-        what = f"{view.name}@{view.versions[0].number}" if "@" in dataset else f"all of {view.name}"
-        if not yes:
-            if not sys.stdin.isatty():
-                raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
-            if not typer.confirm(f"Remove `{plain(what)}`?", err=True):
-                raise typer.Exit(1)
+        what = f"{view.name}@{view.versions[0].number}" if "@" in dataset else tr(f"all of {view.name}")
+        if not yes and not ask(f"Remove `{plain(what)}`?"):
+            raise typer.Exit(1)
         client.datasets.remove(dataset)
-    say(f"Removed {what}.")
+    if as_json:
+        show_json({"removed": dataset})
+    else:
+        say(f"Removed {what}.")
 
 
 def validate(
     file: FileArgument,
     *,
     eval_file: Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Held-out rows.")] = None,
-    model: Annotated[str | None, typer.Option(help="Count tokens as this model reads them.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Count tokens as this model reads them.", autocompletion=completion.models),
+    ] = None,
     max_length: MaxLengthOption = None,
     settings: SetOption = None,
     allow_bad: Annotated[
@@ -225,6 +246,9 @@ def validate(
 
     Reads a file of this machine here, unless the model has a name of the platform's.
     """
+    from tunesmith.cli.data_reports import print_report
+    from tunesmith.dataset_views import Verdict
+
     parameters = _parameters(settings, max_length)
     if _is_here(file) and (eval_file is None or _is_here(eval_file)) and (model is None or _is_here(model)):
         from tunesmith.rows.report import validation
@@ -245,6 +269,7 @@ def validate(
                 parameters=parameters,
                 allowed_bad_percent=allow_bad,
             )
+            _say_parts(client, file)
     if as_json:
         show_json(report)
     else:
@@ -256,7 +281,12 @@ def validate(
 def preview(
     file: FileArgument,
     *,
-    model: Annotated[str, typer.Option(help="The model that would learn: its folder or name.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model that would learn: its folder or name.", autocompletion=completion.models
+        ),
+    ],
     row: Annotated[
         list[int] | None,
         typer.Option(
@@ -271,6 +301,8 @@ def preview(
     as_json: JsonFlag = False,
 ) -> None:
     """Put rows under the microscope: what the chat template writes, and which tokens are trained, read or cut."""
+    from tunesmith.cli.data_reports import print_preview
+
     parameters = _parameters(settings, max_length)
     if _is_here(file) and _is_here(model):
         from tunesmith.rows.report.preview import preview as preview_row
@@ -283,10 +315,17 @@ def preview(
             found = client.datasets.preview(
                 _named(file), _named(model), rows=row or (), first=first, parameters=parameters
             )
+            _say_parts(client, file)
     if as_json:
         show_json(found)
         return
     print_preview(found)
+
+
+def _say_parts(client: Client, dataset: str) -> None:
+    from tunesmith.cli.sources import say_parts
+
+    say_parts(client, dataset)
 
 
 def _is_here(given: str) -> bool:
@@ -312,6 +351,8 @@ def _parameters(settings: Iterable[str] | None, max_length: int | None) -> dict[
 
 
 def _spec(parameters: dict[str, Any]) -> TrainSpec:
+    from tunesmith.spec.training import TrainSpec
+
     return TrainSpec.read({**parameters, "model_name_or_path": "-", "train_file": "-"})
 
 

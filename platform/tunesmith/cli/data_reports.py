@@ -1,6 +1,6 @@
 """How a report on a data file, and rows under the microscope, look on a terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
 from rich.text import Text
@@ -11,12 +11,15 @@ from tunesmith.dataset_views import (
     Count,
     DataPreview,
     DataReport,
+    Example,
+    Finding,
     PreviewToken,
     RowPreview,
     TokenKind,
     TokenReport,
     Verdict,
 )
+from tunesmith.language import tr
 from tunesmith.lifecycle import State
 
 _VERDICTS = {
@@ -34,7 +37,7 @@ _STYLES = {
     TokenKind.CONTEXT: "",
     TokenKind.CUT: f"strike {COLOURS[State.FAILED]}",
 }
-_SHOWN_BAD = 20
+_SHOWN_REASONS = 10
 _BAR = 30
 
 
@@ -48,19 +51,47 @@ def print_report(report: DataReport) -> None:
         if part is not None:
             _print_bad(part)
     if report.evaluation is not None:
-        say(f"{report.evaluation.file}: {report.evaluation.rows} rows, {_WORDS[report.evaluation.verdict]}.")
+        say(
+            f"{report.evaluation.file}: {tr(f'{report.evaluation.rows} rows')}, "
+            f"{tr(_WORDS[report.evaluation.verdict])}"
+        )
+    print_findings(report.findings)
+    said = {one.message for one in report.findings}
     for part in (report, report.evaluation):
         for note in part.notes if part else ():
-            say(f"note: {note}")
+            if note not in said:
+                say(f"note: {note}")
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """What of rows is not trained, or not as it stands."""
+    for one in findings:
+        say(f"note: {one.message}")
+        if one.hint:
+            say(f"  hint: {one.hint}")
+        _print_examples(one.examples)
+
+
+def _print_examples(examples: Iterable[Example]) -> None:
+    for example in examples:
+        say(f"    {example.place}: {example.excerpt}" if example.excerpt else f"    {example.place}")
+
+
+def _meaning(meaning: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({what})" for name, what in meaning.items())
 
 
 def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]:
     packed = f", {report.packing}" if report.packing else ""
     yield "file", f"{report.file}  {report.format}{packed}, {size(report.bytes)}"
-    yield "verdict", Text(_WORDS[report.verdict], style=_VERDICTS[report.verdict])
-    yield "rows", f"{report.rows}, bad: {report.bad_rows}" + ("" if report.is_complete else " (not all read)")
+    yield "verdict", Text(tr(_WORDS[report.verdict]), style=_VERDICTS[report.verdict])
+    yield (
+        "rows",
+        tr(f"{report.rows}, bad: {report.bad_rows}") + ("" if report.is_complete else tr(" (not all read)")),
+    )
     yield "hold", f"{report.kind}: {', '.join(report.columns)}"
-    yield "turns", _listed(report.turns, " turns")
+    yield "become", _meaning(report.meaning)
+    yield "turns", _listed(report.turns, tr(" turns"))
     yield "roles", _listed(report.roles)
     yield "classes", _listed(report.classes)
     letters = sum(script.count for script in report.scripts) or 1
@@ -71,32 +102,32 @@ def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]
     if report.duplicates:
         yield "duplicates", f"{report.duplicates} ({', '.join(report.duplicate_places[:3])}, ...)"
     if report.empty_texts:
-        yield "empty", f"{report.empty_texts} rows have an empty answer or text"
+        yield "empty", tr(f"{report.empty_texts} rows have an empty answer or text")
     if report.overlap is not None:
         overlap = report.overlap
         places = f" ({', '.join(overlap.places[:3])})" if overlap.places else ""
         yield (
             "leakage",
-            f"{overlap.rows} evaluation rows are trained on, {overlap.questions} questions more{places}",
+            tr(f"{overlap.rows} evaluation rows are trained on, {overlap.questions} questions more") + places,
         )
     if report.tokens is not None:
         yield from _token_facts(report.tokens)
 
 
 def _token_facts(tokens: TokenReport) -> Iterator[tuple[str, str | Text | None]]:
-    sampled = f" (of {tokens.rows} rows, evenly taken)" if tokens.is_sample else ""
+    sampled = tr(f" (of {tokens.rows} rows, evenly taken)") if tokens.is_sample else ""
     yield (
         "tokens",
-        f"median {tokens.median}, 95% have {tokens.p95} or less, longest {tokens.longest}{sampled}",
+        tr(f"median {tokens.median}, 95% have {tokens.p95} or less, longest {tokens.longest}") + sampled,
     )
-    yield "trained", f"{100 * tokens.supervised_share:.0f}% of the tokens"
-    cuts = ", ".join(f"{100 * at.share:.0f}% at {at.max_length}" for at in tokens.cut_at)
-    yield "cut", f"{tokens.cut_rows} rows at {tokens.max_length}; {cuts}" if cuts else None
+    yield "trained", tr(f"{100 * tokens.supervised_share:.0f}% of the tokens")
+    cuts = ", ".join(tr(f"{100 * at.share:.0f}% at {at.max_length}") for at in tokens.cut_at)
+    yield "cut", tr(f"{tokens.cut_rows} rows at {tokens.max_length}; {cuts}") if cuts else None
     if tokens.unsupervised_rows:
         places = ", ".join(tokens.unsupervised_places[:3])
         yield (
             "untrained",
-            f"{tokens.unsupervised_rows} rows would be left out: nothing of them is trained ({places})",
+            tr(f"{tokens.unsupervised_rows} rows would be left out: nothing of them is trained ({places})"),
         )
 
 
@@ -106,20 +137,21 @@ def _print_histogram(console: Console, tokens: TokenReport) -> None:
     for bin_ in tokens.histogram if most else ():
         if bin_.rows or bin_.upto <= tokens.longest:
             bar = sign * max(1 if bin_.rows else 0, round(_BAR * bin_.rows / most))
-            console.print(f"  up to {bin_.upto:>7}  {bar} {bin_.rows}")
+            console.print(f"  {tr('up to')} {bin_.upto:>7}  {bar} {bin_.rows}")
 
 
 def _print_bad(report: DataReport) -> None:
     if not report.bad:
         return
-    for reason in report.reasons[:5]:
-        say(f"{reason.count} rows: {reason.name}")
-    for bad in report.bad[:_SHOWN_BAD]:
-        say(f"  {bad.place}: {bad.message}" + (f"\n    hint: {bad.hint}" if bad.hint else ""))
-        if bad.excerpt:
-            say(f"    row: {bad.excerpt}")
-    if report.bad_rows > len(report.bad[:_SHOWN_BAD]):
-        say(f"  ... and {report.bad_rows - len(report.bad[:_SHOWN_BAD])} more; `--json` lists the first 50.")
+    for reason in report.reasons[:_SHOWN_REASONS]:
+        place = reason.examples[0].place if reason.examples else report.file
+        rows = tr(f" ({reason.count} rows)") if reason.count > 1 else ""
+        say(f"{place}: {tr(reason.message or reason.name)}{rows}")
+        if reason.hint:
+            say(f"  hint: {reason.hint}")
+        _print_examples(reason.examples)
+    if len(report.reasons) > _SHOWN_REASONS:
+        say(f"  ... and {len(report.reasons) - _SHOWN_REASONS} more causes; `--json` lists them.")
 
 
 def _listed(counts: Iterable[Count], unit: str = "") -> str:
@@ -129,20 +161,26 @@ def _listed(counts: Iterable[Count], unit: str = "") -> str:
 def print_preview(found: DataPreview) -> None:
     """Rows as they are trained."""
     console = out()
+    if found.meaning:
+        say(f"columns: {_meaning(found.meaning)}")
     for row in found.rows:
         console.print(Text(row.place, style="bold"))
         if row.problem is not None:
-            say(f"  {row.problem.message}" + (f"\n  hint: {row.problem.hint}" if row.problem.hint else ""))
+            say(row.problem.message)
+            if row.problem.hint:
+                say(f"hint: {row.problem.hint}")
             continue
         console.print(coloured(row, with_signs=console.color_system is None), soft_wrap=True)
-        label = f", class `{plain(row.label)}`" if row.label is not None else ""
         say(
-            f"{row.trained} tokens are trained, {row.context} are read, {row.cut} are cut at {found.max_length}{label}."
+            f"{row.trained} tokens are trained, {row.context} are read, {row.cut} are cut at {found.max_length}."
         )
+        if row.label is not None:
+            say(f"Its class is `{row.label}`.")
         if row.sha256:
             say(f"sha256 {row.sha256}")
         elif not row.trained and row.label is None:
             say("note: Nothing of this row is trained: it would be left out.")
+    print_findings(found.findings)
 
 
 def coloured(row: RowPreview, *, with_signs: bool) -> Text:

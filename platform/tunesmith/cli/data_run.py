@@ -1,5 +1,7 @@
 """`tunesmith data run ...`: an operation on data sets as a task."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,16 +10,25 @@ import typer
 
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pairs
 from tunesmith.cli.output import out, say, show_json
-from tunesmith.cli.watching import watch_task, watched
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.dataset import OPERATIONS, operation
 
 _SEVERAL = ("concat", "mix")
 
 
+def _operations() -> list[str]:
+    from tunesmith.spec.dataset import OPERATIONS
+
+    return list(OPERATIONS)
+
+
 def run(
     name: Annotated[
-        str, typer.Argument(metavar="OPERATION", help=", ".join(f"`{name}`" for name in OPERATIONS) + ".")
+        str,
+        typer.Argument(
+            metavar="OPERATION",
+            help="`load`, `concat`, `select`, `filter`, `map`, `split`, `shuffle`, `dedup`, `mix`.",
+            autocompletion=_operations,
+        ),
     ],
     sources: Annotated[
         list[str] | None,
@@ -45,6 +56,9 @@ def run(
 
     `tunesmith data run filter support --set 'condition=len(response) > 10' --into support-long`
     """
+    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.spec.dataset import operation
+
     spec = operation(name)
     parameters = pairs(settings)
     parameters |= _sources(name, sources or [])

@@ -1,20 +1,22 @@
 """`tunesmith tasks clone|new-stage|continue|diff`: what is made from tasks that are there."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from tunesmith import views
-from tunesmith.cli.arguments import JsonFlag, TaskArgument, connect
-from tunesmith.cli.format import plain
-from tunesmith.cli.output import out, say, show_json, show_notices, table
-from tunesmith.cli.parameters import Language
-from tunesmith.cli.train import absolute, read_flag
-from tunesmith.client.tasks import CopyEnvelope
+from tunesmith.cli import completion
+from tunesmith.cli.arguments import JsonFlag, LanguageOption, TaskArgument, connect
+from tunesmith.cli.format import label, plain
+from tunesmith.cli.output import out, say, show_json, show_notices, show_table, table
 from tunesmith.errors import InvalidInput
-from tunesmith.spec.parameter import about
-from tunesmith.spec.training import TrainSpec
+from tunesmith.language import choose
+
+if TYPE_CHECKING:
+    from tunesmith import views
+    from tunesmith.client.tasks import CopyEnvelope
 
 SetOption = Annotated[
     list[str] | None,
@@ -37,6 +39,10 @@ def changes(settings: list[str] | None) -> dict[str, Any]:
     Raises:
         InvalidInput: A word without `=`.
     """
+    from tunesmith.cli.train import absolute, read_flag
+    from tunesmith.spec.parameter import about
+    from tunesmith.spec.training import TrainSpec
+
     found: dict[str, Any] = {}
     known = set(TrainSpec.model_fields)
     for info in TrainSpec.model_fields.values():
@@ -53,7 +59,7 @@ def changes(settings: list[str] | None) -> dict[str, Any]:
 
 
 def _envelope(name: str | None, notes: str | None, tag: list[str] | None) -> CopyEnvelope:
-    given = CopyEnvelope()
+    given: CopyEnvelope = {}
     if name is not None:
         given["name"] = name
     if notes is not None:
@@ -131,12 +137,23 @@ def continue_task(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="TASK", help="The first task's id or unique name.")],
-    b: Annotated[str, typer.Argument(metavar="TASK", help="The second task's id or unique name.")],
-    lang: Annotated[Language, typer.Option(help="The language of the labels.")] = Language.EN,
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="The first task's id or unique name.", autocompletion=completion.tasks
+        ),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="The second task's id or unique name.", autocompletion=completion.tasks
+        ),
+    ],
+    lang: LanguageOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show in which parameters two tasks differ."""
+    choose(lang)
     with connect() as client:
         found = client.diff_tasks(client.task(a).id, client.task(b).id)
     if as_json:
@@ -149,9 +166,8 @@ def diff(
     for column in grid.columns[1:]:
         column.no_wrap, column.overflow = False, "fold"
     for item in found.differences:
-        label = item.label_zh if lang is Language.ZH else item.label_en
-        grid.add_row(item.name, label, Text(plain(_value(item.a))), Text(plain(_value(item.b))))
-    out().print(grid)
+        grid.add_row(item.name, label(item), Text(plain(_value(item.a))), Text(plain(_value(item.b))))
+    show_table(grid)
 
 
 def _value(value: object) -> str:

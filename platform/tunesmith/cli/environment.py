@@ -1,5 +1,7 @@
 """`tunesmith environment`: whether a task could start now, and what to do where it could not."""
 
+from __future__ import annotations
+
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.format import plain
 from tunesmith.cli.output import COLOURS, out, show_json
 from tunesmith.environment import CheckStatus
+from tunesmith.language import Language, choose, current, tr
 from tunesmith.lifecycle import State
 
 _STYLES = {
@@ -27,25 +30,22 @@ class Device(StrEnum):
     GPU = "gpu"
 
 
-class Language(StrEnum):
-    """The language of labels and cures."""
-
-    EN = "en"
-    ZH = "zh"
-
-
 def environment(
     device: Annotated[Device, typer.Option(help="What the task would train on.")] = Device.AUTO,
     disk_bytes: Annotated[
         int | None, typer.Option(min=0, help="What it would write, as `tunesmith estimate` says.")
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of labels and cures.")] = Language.EN,
+    language: Annotated[
+        Language | None,
+        typer.Option("--lang", "--language", help="The language of texts, if not yours by `TUNESMITH_LANG`."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check the running platform: Ray, packages, GPU, storage, MLflow, disk, memory. Exits with 1 when one fails.
 
     `tunesmith doctor` checks this machine, before any platform runs.
     """
+    choose(language)
     with connect() as client:
         found = client.environment(device=device, disk_bytes=disk_bytes)
     if as_json:
@@ -53,9 +53,9 @@ def environment(
     else:
         console = out()
         for check in found.checks:
-            label, cure = getattr(check.label, language), check.cure and getattr(check.cure, language)
-            head = Text(f"{check.status:<8}", style=_STYLES[check.status])
-            console.print(head + Text(plain(f"{label}: {check.found}")), soft_wrap=True)
+            label, cure = getattr(check.label, current()), check.cure and getattr(check.cure, current())
+            head = Text(f"{tr(check.status):<8}", style=_STYLES[check.status])
+            console.print(head + Text(plain(f"{label}: {tr(check.found)}")), soft_wrap=True)
             if cure:
                 console.print(Text(plain(f"        {cure}"), style="dim"), soft_wrap=True)
     if not found.ok:

@@ -3,21 +3,27 @@
 Knows how an estimate reads; how it comes about, the server knows.
 """
 
+from __future__ import annotations
+
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.format import duration, plain, size
-from tunesmith.cli.output import facts, out, say, show_json, show_notices, table, talk
-from tunesmith.cli.train import add_command, check, given_parameters
-from tunesmith.client import Client
+from tunesmith.cli.output import facts, out, say, show_json, show_notices, show_table, table, talk
+from tunesmith.cli.train import add_command, check
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith.estimate import EstimateView, Level, MeasurementState
+from tunesmith.language import tr
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
 
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
@@ -25,13 +31,21 @@ _FITS = {True: "yes", False: "no", None: "?"}
 
 
 def _estimate(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="YAML or JSON of parameters; flags win.")
+    ] = None,
     *,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters; flags win."),
+        typer.Option("--config", metavar="<file>", help="The same as `FILE`."),
     ] = None,
     template: Annotated[
-        str | None, typer.Option("--template", help="A template whose parameters lie under those given here.")
+        str | None,
+        typer.Option(
+            "--template",
+            help="A template whose parameters lie under those given here.",
+            autocompletion=completion.templates,
+        ),
     ] = None,
     measure: Annotated[
         bool,
@@ -46,13 +60,17 @@ def _estimate(
 
     Takes every flag of `tunesmith train`. Exits with 1 when it does not fit; nothing is changed by itself.
     """
-    _, parameters = given_parameters(config, flags)
-    body: dict[str, Any] = {"spec": parameters}
+    from tunesmith.cli.given import given_training
+
+    given = given_training(file, config, flags, template)
+    body: dict[str, Any] = {"spec": given.parameters}
     if template is not None:
         body["template"] = template
     else:
-        check(parameters)
+        check(given.parameters)
+    show_notices(given.notices)
     with connect() as client:
+        body["spec"] = given.ready(client)
         view = client.estimate(body, measure=measure)
         if measure:
             view = _wait(client, view)
@@ -72,10 +90,10 @@ def _estimate(
 def _wait(client: Client, view: EstimateView) -> EstimateView:
     """Ask until the measurement is over, over restarts of the server."""
     began = heard = time.monotonic()
-    with talk().status("Measuring two steps") as status:
+    with talk().status(tr("Measuring two steps")) as status:
         while view.measurement is not None and view.measurement.state is MeasurementState.MEASURING:
             time.sleep(_POLL_SECONDS)
-            status.update(f"Measuring two steps ({duration(time.monotonic() - began)})")
+            status.update(tr(f"Measuring two steps ({duration(time.monotonic() - began)})"))
             try:
                 view = client.estimation(view.measurement.id)
                 heard = time.monotonic()
@@ -85,61 +103,82 @@ def _wait(client: Client, view: EstimateView) -> EstimateView:
     return view
 
 
+_FINAL = {"adapter": "an adapter", "full": "a whole model", "merged": "a merged model"}
+
+
 def show_estimate(view: EstimateView, console: Console) -> None:
     """Print an estimate for people."""
     data, steps, disk, memory = view.data, view.steps, view.disk, view.memory
-    about = "about " if data.is_sample else ""
-    looked = f", by a sample of {data.looked_at}" if data.is_sample else ""
-    kind = "measured" if view.level is Level.MEASURED else "by formula"
+    about = tr("about ") if data.is_sample else ""
+    looked = tr(f", by a sample of {data.looked_at}") if data.is_sample else ""
+    kind = tr("measured" if view.level is Level.MEASURED else "by formula")
     console.print(
         facts(
             [
                 (
                     "rows",
                     f"{about}{data.rows}"
-                    + (f" and {data.eval_rows} to evaluate" if data.eval_rows else "")
+                    + (tr(f" and {data.eval_rows} to evaluate") if data.eval_rows else "")
                     + looked,
                 ),
-                ("tokens an epoch", f"{about}{data.tokens}, {data.supervised_tokens} of them trained"),
+                ("tokens an epoch", about + tr(f"{data.tokens}, {data.supervised_tokens} of them trained")),
                 (
                     "cut",
-                    f"{data.cut_share:.1%} of the rows, {data.tokens_lost} tokens"
+                    tr(f"{data.cut_share:.1%} of the rows, {data.tokens_lost} tokens")
                     if data.cut_share
                     else None,
                 ),
                 (
                     "left out",
-                    f"{data.dropped_share:.1%} of the rows: nothing to train within `max_length`"
+                    tr(f"{data.dropped_share:.1%} of the rows: nothing to train within `max_length`")
                     if data.dropped_share
                     else None,
                 ),
-                ("padding", f"{data.padding_share:.0%}; packed {data.padding_share_packed:.0%}"),
+                ("padding", tr(f"{data.padding_share:.0%}; packed {data.padding_share_packed:.0%}")),
+                (
+                    "packing",
+                    tr("each document is computed as a row of its own: in this model it would see the others")
+                    if data.is_unpacked
+                    else None,
+                ),
                 (
                     "steps",
-                    f"{steps.total_steps} ({steps.steps_per_epoch} an epoch), {steps.warmup_steps} of them warmup",
+                    tr(
+                        f"{steps.total_steps} ({steps.steps_per_epoch} an epoch), {steps.warmup_steps} of them warmup"
+                    ),
                 ),
                 ("evaluations", str(steps.evaluations) if steps.evaluations else None),
-                ("checkpoints", f"{steps.checkpoints}, which is the training quota it takes"),
+                ("final model", tr(_FINAL[disk.final_kind]) if disk.final_kind in _FINAL else None),
+                ("checkpoints", tr(f"{steps.checkpoints}, which is the training quota it takes")),
                 (
                     "disk",
-                    f"{size(disk.total_bytes)}: {disk.kept} checkpoints of {size(disk.checkpoint_bytes)} and the model"
-                    + (f"; {size(disk.free_bytes)} free" if disk.free_bytes is not None else ""),
+                    tr(
+                        f"{size(disk.total_bytes)}: {disk.kept} checkpoints of {size(disk.checkpoint_bytes)} "
+                        f"and the model of {size(disk.final_bytes)}"
+                    )
+                    + (tr(f"; {size(disk.free_bytes)} free") if disk.free_bytes is not None else ""),
                 ),
                 (
                     "trained",
-                    f"{view.trainable_parameters:,} of {view.parameters:,} parameters in {view.hardware.precision}",
+                    tr(
+                        f"{view.trainable_parameters:,} of {view.parameters:,} parameters in {view.hardware.precision}"
+                    ),
                 ),
                 ("memory", f"{size(memory.peak)} {kind}; {_there_is(view.hardware.memory_bytes)}"),
                 (
                     "",
-                    f"weights {size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
-                    f"{size(memory.optimizer)}, activations {size(memory.activations)}, logits {size(memory.logits)}, "
-                    f"libraries {size(memory.framework)}",
+                    tr(
+                        f"weights {size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
+                        f"{size(memory.optimizer)}, activations {size(memory.activations)}, logits "
+                        f"{size(memory.logits)}, libraries {size(memory.framework)}"
+                    ),
                 ),
                 (
                     "time",
-                    f"{duration(view.time.total_seconds)}: {view.time.seconds_per_step:.2f} s a step, "
-                    f"{duration(view.time.start_seconds)} to start; from {view.time.source}",
+                    tr(
+                        f"{duration(view.time.total_seconds)}: {view.time.seconds_per_step:.2f} s a step, "
+                        f"{duration(view.time.start_seconds)} to start; from {view.time.source}"
+                    ),
                 ),
             ]
         )
@@ -148,27 +187,27 @@ def show_estimate(view: EstimateView, console: Console) -> None:
         shown = table("needs less", "memory", "s/step", "fits", numbers=("memory", "s/step"))
         for setting in view.settings:
             shown.add_row(
-                Text(plain(setting.name)),
+                Text(plain(tr(setting.name))),
                 size(setting.memory.peak),
                 f"{setting.seconds_per_step:.2f}",
-                _FITS[setting.fits],
+                tr(_FITS[setting.fits]),
             )
         console.print()
-        console.print(shown)
+        show_table(shown, console)
     if view.fits:
         say("It fits.")
     elif view.fits is None:
         say("Whether it fits is not known: the cluster does not say how much memory its workers have.")
     else:
-        say(f"It does not fit. {view.recommendation}")
+        say("It does not fit.")
+        if view.recommendation:
+            say(view.recommendation)
 
 
 def _there_is(memory_bytes: int | None) -> str:
-    return (
-        "how much there is, the cluster does not say"
-        if memory_bytes is None
-        else f"{size(memory_bytes)} there is"
-    )
+    if memory_bytes is None:
+        return tr("how much there is, the cluster does not say")
+    return tr(f"{size(memory_bytes)} there is")
 
 
 def add_to(app: typer.Typer) -> None:

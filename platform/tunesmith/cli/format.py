@@ -4,21 +4,29 @@ import datetime as dt
 import unicodedata
 from typing import Any
 
-from tunesmith import events
-from tunesmith.events import Phase
-from tunesmith.lifecycle import REASONS
+from tunesmith.language import Language, current, tr
 from tunesmith.metrics import metric_of
 
-PHASE_WORDS: dict[Phase, str] = {
-    Phase.ACCEPT: "being accepted",
-    Phase.QUEUE: "waiting in the queue",
-    Phase.JOB: "starting the job",
-    Phase.IMPORTS: "importing libraries",
-    Phase.DATA: "preparing the data",
-    Phase.WEIGHTS: "loading the model",
-    Phase.STEP: "taking the first step",
+PHASE_WORDS: dict[str, str] = {
+    "accept": "being accepted",
+    "queue": "waiting in the queue",
+    "job": "starting the job",
+    "imports": "importing libraries",
+    "data": "preparing the data",
+    "weights": "loading the model",
+    "step": "taking the first step",
 }
 """What goes on during a phase of the start."""
+
+
+def label(known: Any) -> str:
+    """What something with a label in each language is called in the user's."""
+    return str(known.label_zh if current() is Language.ZH else known.label_en)
+
+
+def busy_with(activity: Any) -> str:
+    """What a job is busy with, in the user's language."""
+    return plain(activity.text_zh if current() is Language.ZH else activity.text_en)
 
 
 def plain(text: str) -> str:
@@ -26,22 +34,29 @@ def plain(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "�" for c in text)
 
 
+_UNITS = ((86_400, "d", "天"), (3600, "h", "小时"), (60, "m", "分"), (1, "s", "秒"))
+
+
+def _units(seconds: float) -> list[str]:
+    """A time span in its two largest units, the second one of two digits where it is minutes or seconds."""
+    whole = round(seconds)
+    scale, *_ = next((unit for unit in _UNITS if unit[0] <= whole), _UNITS[-1])
+    found: list[str] = []
+    for size_of, en, zh in [unit for unit in _UNITS if unit[0] <= scale][:2]:
+        count, whole = divmod(whole, size_of)
+        digits = f"{count:02}" if found and size_of < 3600 else str(count)
+        found.append(f"{digits}{zh if current() is Language.ZH else en}")
+    return found
+
+
 def duration(seconds: float) -> str:
     """A time span in its two largest units: `45s`, `3m 20s`, `2h 05m`, `4d 3h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
+    return " ".join(_units(seconds))
 
 
 def age(moment: dt.datetime, now: dt.datetime | None = None) -> str:
     """How long ago, in its largest unit: `45s`, `3m`, `2h`, `4d`."""
-    seconds = max(0.0, ((now or dt.datetime.now(dt.UTC)) - moment).total_seconds())
-    return duration(seconds).split(" ")[0]
+    return _units(max(0.0, ((now or dt.datetime.now(dt.UTC)) - moment).total_seconds()))[0]
 
 
 def local_time(moment: dt.datetime) -> str:
@@ -75,7 +90,14 @@ def measured(name: str, value: float) -> str:
 
 
 def sentence(payload: Any) -> str:
-    """An event as one line."""
+    """An event as one line, in the user's language."""
+    return plain(tr(_sentence(payload)))
+
+
+def _sentence(payload: Any) -> str:
+    from tunesmith import events
+    from tunesmith.lifecycle import REASONS
+
     match payload:
         case events.PhaseDone():
             return f"{PHASE_WORDS[payload.phase]} took {payload.seconds:.1f} s"
@@ -84,17 +106,18 @@ def sentence(payload: Any) -> str:
             share = f" ({100 * payload.share:.0f} %{left})" if payload.share is not None else ""
             return f"{PHASE_WORDS[payload.phase]}: {payload.done:,} rows{share}"
         case events.TrainingStarted():
-            origin = f" from `{payload.resumed_from}`" if payload.resumed_from else ""
-            again = f", restart {payload.restart}" if payload.restart else ""
-            return f"training starts at step {payload.step} of {payload.total_steps}{origin}{again}"
+            parts = [f"training starts at step {payload.step} of {payload.total_steps}"]
+            parts += [f"from `{payload.resumed_from}`"] if payload.resumed_from else []
+            parts += [f"restart {payload.restart}"] if payload.restart else []
+            return ", ".join(map(tr, parts))
         case events.Metrics() | events.SystemMeasured():
             values = ", ".join(f"{name} {number(value)}" for name, value in payload.values.items())
             return f"step {payload.step}: {values}"
         case events.Progress():
-            left = f", {duration(payload.seconds_left)} left" if payload.seconds_left is not None else ""
-            return f"step {payload.step} of {payload.total_steps}{left}"
+            left = tr(f", {duration(payload.seconds_left)} left") if payload.seconds_left is not None else ""
+            return tr(f"step {payload.step} of {payload.total_steps}") + left
         case events.LogLine():
-            return plain(f"{payload.level} {payload.source}: {payload.message}")
+            return f"{payload.level} {payload.source}: {payload.message}"
         case events.CheckpointSaved():
             return (
                 f"checkpoint at step {payload.step}: {payload.files} files, {size(payload.bytes)}, "
@@ -103,12 +126,12 @@ def sentence(payload: Any) -> str:
         case events.CheckpointRemoved():
             return f"checkpoint of step {payload.step} removed to keep within `save_total_limit`"
         case events.DatasetMade():
-            return f"{payload.rows} rows, {size(payload.bytes)}: {plain(payload.path)}"
+            return f"{payload.rows} rows, {size(payload.bytes)}: {payload.path}"
         case events.Warned():
-            return plain(f"warning: {payload.message}" + (f" {payload.hint}" if payload.hint else ""))
+            return f"{tr(f'warning: {payload.message}')} {tr(payload.hint or '')}".rstrip()
         case events.Finished():
             said = payload.message or REASONS[payload.reason].words
-            return plain(f"the job ended as {payload.outcome}: {said}")
+            return f"the job ended as {payload.outcome}: {said}"
         case events.StateChanged():
-            return plain(f"{payload.state}" + (f": {payload.message}" if payload.message else ""))
+            return f"{payload.state}: {payload.message}" if payload.message else str(payload.state)
     return str(getattr(payload, "kind", "event"))

@@ -1,9 +1,15 @@
 """What the machines of a task's workers measure, as one line. Pure; knows no terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tunesmith.cli.format import size
-from tunesmith.events import WorkerSystem
+from tunesmith.language import tr
+
+if TYPE_CHECKING:
+    from tunesmith.events import WorkerSystem
 
 _MB = 1e6
 _GPU: tuple[tuple[str, Callable[[float], str]], ...] = (
@@ -24,22 +30,22 @@ def machine_line(workers: Sequence[WorkerSystem]) -> str:
     if not _of(workers, "process_memory_megabytes"):
         return ""
     cpu = _of(workers, "process_cpu_percentage")
-    parts = [f"cpu {_span([f'{value:.0f}%' for value in cpu])}"] if cpu else []
+    parts = [f"CPU {_span([f'{value:.0f}%' for value in cpu])}"] if cpu else []
     parts += [
-        f"memory {_span([size(value * _MB) for value in _of(workers, 'process_memory_megabytes')])}",
+        tr("memory") + f" {_span([size(value * _MB) for value in _of(workers, 'process_memory_megabytes')])}",
     ]
     free = _of(workers, "system_memory_available_megabytes")
     if free:
-        parts.append(f"{size(free[0] * _MB)} free")
+        parts.append(tr(f"{size(free[0] * _MB)} free"))
     gpus = [
         _span([word(value) for value in found])
         for ending, word in _GPU
         if (found := _of_gpus(workers, ending))
     ]
     if gpus:
-        parts.append(f"gpu {', '.join(gpus)}")
+        parts.append(f"GPU {', '.join(gpus)}")
     if len(workers) > 1:
-        parts.append(f"{len(workers)} workers")
+        parts.append(tr(f"{len(workers)} workers"))
     return "   ".join(parts)
 
 

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.output import out, say, show_json
 from tunesmith.errors import CannotConnect
-from tunesmith.home import Home
-from tunesmith.job import read_secret
 
 
 def mlflow(
     task: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TASK]", help="The task whose run is shown; MLflow's first page if not given."
+            metavar="[TASK]",
+            help="The task whose run is shown; MLflow's first page if not given.",
+            autocompletion=completion.tasks,
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open it in this machine's browser.")] = False,
@@ -31,6 +32,9 @@ def mlflow(
 ) -> None:
     """Make a link to MLflow. It lets one browser in, once, within a minute."""
     if export:
+        if as_json:
+            show_json(_for_clients())
+            return
         for name, value in _for_clients().items():
             typer.echo(f"export {name}={shlex.quote(value)}")
         return
@@ -51,6 +55,9 @@ def _for_clients() -> dict[str, str]:
 
     The token is read here and goes nowhere: only the state folder's owner has it.
     """
+    from tunesmith.home import Home
+    from tunesmith.job import read_secret
+
     home = Home()
     url = home.connection().mlflow_url
     try:

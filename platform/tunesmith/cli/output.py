@@ -3,22 +3,29 @@
 Knows rich and the views; knows no command.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith import views
 from tunesmith.cli.format import plain
 from tunesmith.errors import CannotConnect, Fault, Problem, TunesmithError
+from tunesmith.language import tr
 from tunesmith.lifecycle import State
-from tunesmith.spec.base import Notice
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from tunesmith import views
+    from tunesmith.spec.base import Notice
 
 COLOURS: dict[State, str] = {
     State.PENDING: "#7d93b2",
@@ -40,9 +47,18 @@ EXIT_CODES: dict[State, int] = {State.COMPLETED: 0, State.FAILED: 1, State.STOPP
 """What `watch` and `train --watch` exit with."""
 
 
+_ENDLESS = 1_000_000
+"""Columns of what is no terminal: nothing is wrapped or cut there."""
+_LEAST_COLUMN = 16
+"""A column that may be folded keeps so many columns."""
+
+
 def out() -> Console:
-    """Where data goes."""
-    return Console(highlight=False, markup=False, emoji=False)
+    """Where data goes. What is no terminal has room for lines of any length."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    return console
 
 
 def talk() -> Console:
@@ -52,11 +68,57 @@ def talk() -> Console:
 
 def say(message: str) -> None:
     """Tell the user something besides the data."""
-    talk().print(plain(message), soft_wrap=True)
+    talk().print(plain(tr(message)), soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Tell the user something that wants attention."""
+    talk().print(Text(plain(tr(message)), style="yellow"), soft_wrap=True)
+
+
+def ask(question: str) -> bool:
+    """Ask the user to confirm something.
+
+    Raises:
+        BadParameter: Nobody is here to be asked.
+    """
+    import typer
+
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
+    return typer.confirm(plain(tr(question)), err=True)
+
+
+def show_table(shown: Table, console: Console | None = None) -> None:
+    """Print a table. On a terminal it is fitted by folding what may be folded; no name is ever cut.
+
+    Args:
+        shown: The table.
+        console: Where it goes; data's place when None.
+    """
+    console = console or out()
+    fitted = console.width
+    console.width = room_for(shown, console)
+    console.print(shown)
+    console.width = fitted
+
+
+def room_for(shown: Table, console: Console) -> int:
+    """The columns that a table takes: those of the terminal, or more where what must not be folded needs more."""
+    needed = 0
+    for column in shown.columns:
+        texts = [column.header, *column.cells]
+        widest = max(
+            (text.cell_len if isinstance(text, Text) else len(str(text)) for text in texts), default=0
+        )
+        needed += 2 + (widest if column.no_wrap else min(widest, _LEAST_COLUMN))
+    return max(console.width, needed)
 
 
 def show_json(value: Any) -> None:
     """Print a view, or a list of views, as JSON."""
+    from pydantic import TypeAdapter
+
     data = TypeAdapter(Any).dump_python(value, mode="json")
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
@@ -70,7 +132,12 @@ def show_json_lines(values: Iterable[BaseModel]) -> None:
 
 def state_text(state: State) -> Text:
     """A state in its sign, its word and its colour: readable without any one of them."""
-    return Text(f"{_SIGNS[state]} {state}", style=COLOURS[state])
+    return Text(f"{_SIGNS[state]} {state_word(state)}", style=COLOURS[state])
+
+
+def state_word(state: str) -> str:
+    """A state in the user's language."""
+    return tr(str(state))
 
 
 def signs_fit(console: Console) -> bool:
@@ -82,7 +149,7 @@ def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     """An empty table with few lines; the columns in `numbers` are set to the right."""
     found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        found.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
+        found.add_column(tr(name), justify="right" if name in numbers else "left", no_wrap=True)
     return found
 
 
@@ -93,7 +160,7 @@ def facts(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
     found.add_column(overflow="fold")
     for name, value in rows:
         if value:
-            found.add_row(name, value if isinstance(value, Text) else Text(plain(value)))
+            found.add_row(tr(name), value if isinstance(value, Text) else Text(plain(value)))
     return found
 
 
@@ -103,34 +170,62 @@ def show_notices(notices: Iterable[Notice]) -> None:
         say(f"note: {notice.message}")
 
 
+def _show(sign: str, style: str, message: str) -> None:
+    """Say something behind a sign that shows what it is."""
+    talk().print(Text(tr(sign), style=style) + Text(plain(tr(message))), soft_wrap=True)
+
+
 def show_error(error: TunesmithError) -> None:
     """Say what went wrong, where, and what to do next."""
-    console = talk()
     count = len(error.problems) + error.more_problems
     many = count > 1
-    head = f"{count} things are wrong." if many else error.message
-    console.print(Text("error: ", style="bold red") + Text(plain(head)), soft_wrap=True)
+    _show("error: ", "bold red", f"{count} things are wrong." if many else error.message)
     hints = [] if many else [error.hint]
     for problem in error.problems:
         if many:
-            _show_problem(console, problem)
+            _show_problem(problem)
         elif problem.hint != error.hint:
             hints.append(problem.hint)
     if error.more_problems:
-        console.print(f"  and {error.more_problems} more.")
+        say(f"  and {error.more_problems} more.")
     if error.fault is not Fault.USER and not isinstance(error, CannotConnect):
-        again = " Trying again may help." if error.retryable else ""
-        console.print(f"  fault: {error.fault}.{again}")
+        say(f"  fault: {error.fault}.{' Trying again may help.' if error.retryable else ''}")
     for hint in hints:
         if hint:
-            console.print(Text("hint: ", style="bold") + Text(plain(hint)), soft_wrap=True)
+            show_hint(hint)
 
 
-def _show_problem(console: Console, problem: Problem) -> None:
+def show_hint(hint: str) -> None:
+    """Say what to do next."""
+    _show("hint: ", "bold", hint)
+
+
+def show_usage(message: str, path: str, meant: str | None) -> None:
+    """Say what is wrong with a call.
+
+    Args:
+        message: What is wrong.
+        path: The command that was called.
+        meant: What was probably meant.
+    """
+    _show("error: ", "bold red", message)
+    how = f"`{path} --help` shows how it goes."
+    show_hint(f"Did you mean `{meant}`? {how}" if meant else how)
+
+
+def show_bug(error: Exception) -> None:
+    """Say that something happened that never should."""
+    if wants_traceback():
+        traceback.print_exception(error)
+    _show("error: ", "bold red", f"{type(error).__name__}: {error}")
+    show_hint("This is a fault of Tunesmith. `TUNESMITH_DEBUG=1` shows where it happened.")
+
+
+def _show_problem(problem: Problem) -> None:
     place = f"{problem.field}: " if problem.field else ""
-    console.print(Text(plain(f"  {place}{problem.message}")), soft_wrap=True)
+    talk().print(Text(plain(f"  {place}{tr(problem.message)}")), soft_wrap=True)
     if problem.hint:
-        console.print(Text(plain(f"    hint: {problem.hint}")), soft_wrap=True)
+        talk().print(Text(plain(f"    {tr('hint: ')}{tr(problem.hint)}")), soft_wrap=True)
 
 
 def wants_traceback() -> bool:

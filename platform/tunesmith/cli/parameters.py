@@ -1,28 +1,22 @@
 """`tunesmith parameters`: the reference of every parameter, from its one declaration."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag
-from tunesmith.cli.output import facts, out, show_json, table
+from tunesmith.cli.arguments import JsonFlag, LanguageOption
+from tunesmith.cli.output import facts, out, show_json, show_table, table
 from tunesmith.errors import NotFound
+from tunesmith.language import Language, choose, current, tr
 from tunesmith.schema import ParameterRow, rows
 from tunesmith.spec.dataset import OPERATIONS
 from tunesmith.spec.parameter import GROUP_LABELS, Group
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.spec.training import TrainSpec
-
-
-class Language(StrEnum):
-    """The languages of labels and help."""
-
-    EN = "en"
-    ZH = "zh"
-
 
 _HEADS = {
     Language.EN: (
@@ -153,22 +147,30 @@ def _find(name: str) -> ParameterRow:
     return spellings[wanted]
 
 
+def _every_name() -> list[str]:
+    return [row.name for row in rows(TrainSpec)]
+
+
 def parameters(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one, in full.")] = None,
-    lang: Annotated[Language, typer.Option(help="The language of the explanations.")] = Language.EN,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only this one, in full.", autocompletion=_every_name),
+    ] = None,
+    lang: LanguageOption = None,
     as_json: JsonFlag = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page.")] = False,
 ) -> None:
     """Explain the parameters of a training task."""
+    choose(lang)
     found = [_find(name)] if name else rows(TrainSpec)
     if as_json:
         show_json(found[0] if name else found)
     elif as_markdown:
-        out().print(markdown(lang), soft_wrap=True)
+        out().print(markdown(current()), soft_wrap=True)
     elif name:
-        _show_one(found[0], lang)
+        _show_one(found[0], current())
     else:
-        _show_all(found, lang)
+        _show_all(found, current())
 
 
 def _show_one(row: ParameterRow, lang: Language) -> None:
@@ -211,9 +213,9 @@ def _show_all(found: list[ParameterRow], lang: Language) -> None:
                 Text(_REQUIRED[lang] if row.required else shown(row.default), style="dim"),
                 help_of(row, lang),
             )
-        console.print(grid)
+        show_table(grid, console)
         console.print()
-    console.print("`tunesmith parameters NAME` says more of one.", style="dim")
+    console.print(tr("`tunesmith parameters NAME` says more of one."), style="dim")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,23 +1,41 @@
 """`tunesmith run FILE` and `tunesmith pipelines ...`: components and workflows from YAML."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pairs
+from tunesmith.cli import completion
+from tunesmith.cli.arguments import JsonFlag, WatchFlag, YesFlag, connect, is_followed, pairs
 from tunesmith.cli.format import age, plain
-from tunesmith.cli.output import EXIT_CODES, facts, out, say, show_json, show_notices, state_text, table
+from tunesmith.cli.output import (
+    EXIT_CODES,
+    ask,
+    facts,
+    out,
+    say,
+    show_json,
+    show_notices,
+    show_table,
+    state_text,
+    table,
+)
 from tunesmith.errors import InvalidInput
+from tunesmith.language import tr
 from tunesmith.lifecycle import State
-from tunesmith.pipelines import NewPipeline, PipelineView
-from tunesmith.spec.pipeline import plan
-from tunesmith.spec.pipeline_file import read_pipeline
+
+if TYPE_CHECKING:
+    from tunesmith.pipelines import PipelineView
 
 pipelines = typer.Typer(name="pipelines", help="Pipelines: what `tunesmith run` began.", no_args_is_help=True)
-PipelineArgument = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's id.")]
+PipelineArgument = Annotated[
+    str,
+    typer.Argument(metavar="PIPELINE", help="The pipeline's id.", autocompletion=completion.pipelines),
+]
 
 
 def run(
@@ -37,7 +55,12 @@ def run(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The base model of trainers that name none.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="The base model of trainers that name none.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its shown name.")] = None,
     project: Annotated[str, typer.Option("--project", help="The project of its tasks.")] = "default",
@@ -52,6 +75,10 @@ def run(
 
     Relative paths are relative to the folder of FILE.
     """
+    from tunesmith.pipelines import NewPipeline
+    from tunesmith.spec.pipeline import plan
+    from tunesmith.spec.pipeline_file import read_pipeline
+
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -67,7 +94,7 @@ def run(
         grid = table("step", "what", "component", "after")
         for step in steps:
             grid.add_row(step.id, step.method, step.component, ", ".join(step.needs))
-        out().print(grid)
+        show_table(grid)
         return
     new = NewPipeline(
         yaml=text,
@@ -105,7 +132,7 @@ def list_pipelines(as_json: JsonFlag = False) -> None:
             f"{done}/{len(view.steps)}",
             age(view.created_at),
         )
-    out().print(grid)
+    show_table(grid)
 
 
 @pipelines.command()
@@ -146,17 +173,18 @@ def carry_on(pipeline: PipelineArgument, watch: WatchFlag = None, as_json: JsonF
 def delete(
     pipeline: PipelineArgument,
     with_files: Annotated[bool, typer.Option("--with-files", help="The rows that it made too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Delete a pipeline that is over. Its tasks stay."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
-        if not typer.confirm(f"Delete `{plain(pipeline)}` for good?", err=True):
-            raise typer.Exit(1)
+    if not yes and not ask(f"Delete `{plain(pipeline)}` for good?"):
+        raise typer.Exit(1)
     with connect() as client:
         client.pipelines.delete(pipeline, with_files=with_files)
-    say(f"Pipeline `{pipeline}` is deleted.")
+    if as_json:
+        show_json({"deleted": pipeline})
+    else:
+        say(f"Pipeline `{pipeline}` is deleted.")
 
 
 def _follow(view: PipelineView, watch: bool | None, as_json: bool) -> None:
@@ -174,10 +202,14 @@ def _follow(view: PipelineView, watch: bool | None, as_json: bool) -> None:
             if known.get(step.id, State.PENDING) is step.state:
                 continue
             known[step.id] = step.state
-            task = f" ({step.task_id})" if step.task_id and step.state is State.RUNNING else ""
-            reused = " (taken from an identical step)" if step.is_reused else ""
-            words = f": {step.message}" if step.state is State.FAILED else ""
-            say(f"{step.id} is {step.state}{task}{reused}{words}")
+            if step.task_id and step.state is State.RUNNING:
+                say(f"Step `{step.id}` is {step.state} ({step.task_id}).")
+            elif step.is_reused:
+                say(f"Step `{step.id}` is {step.state}: taken from an identical step.")
+            elif step.state is State.FAILED:
+                say(f"Step `{step.id}` is {step.state}: {step.message}")
+            else:
+                say(f"Step `{step.id}` is {step.state}.")
 
     with connect() as client:
         view = client.pipelines.wait(view.id, tell)
@@ -197,7 +229,7 @@ def _show(view: PipelineView, as_json: bool) -> None:
                 ("pipeline", view.id),
                 ("name", view.name),
                 ("state", state_text(view.state)),
-                ("message", view.message),
+                ("message", tr(view.message)),
             ]
         )
     )
@@ -206,9 +238,9 @@ def _show(view: PipelineView, as_json: bool) -> None:
     grid.columns[4].no_wrap = False
     for step in view.steps:
         rows = ", ".join(str(output.rows) for output in step.outputs.values())
-        note = step.message or step.task_id or ("as before" if step.is_reused else "")
+        note = tr(step.message) or step.task_id or (tr("as before") if step.is_reused else "")
         grid.add_row(step.id, step.method, state_text(step.state), rows, Text(plain(note)))
-    console.print(grid)
+    show_table(grid, console)
 
 
 def _overrides(words: list[str]) -> dict[str, dict[str, Any]]:

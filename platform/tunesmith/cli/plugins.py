@@ -4,16 +4,18 @@ The CLI imports no sibling package by name: each value of the group `tunesmith.c
 commands join the top level. One that cannot be imported shows as not available, with what to install.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
 from typer.models import TyperInfo
 
-from tunesmith.errors import TunesmithError
+if TYPE_CHECKING:
+    from tunesmith.errors import TunesmithError
 
 GROUP = "tunesmith.commands"
 EXTRAS = {
@@ -25,23 +27,19 @@ EXTRAS = {
 """Which extra of the distribution brings what a package needs."""
 
 
-class NotInstalled(TunesmithError):
-    """A command needs a part of the distribution that is not installed."""
-
-    code = "not_installed"
-
-
-def not_installed(package: str, error: ImportError) -> NotInstalled:
+def not_installed(package: str, error: ImportError) -> TunesmithError:
     """What to say when a package cannot import what it needs.
 
     Args:
         package: The top-level package that wanted it.
         error: What the import raised.
     """
+    from tunesmith.errors import NotInstalled
+
     missing = f"`{error.name}` is not installed." if error.name else f"{error}."
     extra = EXTRAS.get(package)
-    what = f"`pip install 'tunesmith[{extra}]'`" if extra else f"Install what `{package}` needs"
-    return NotInstalled(f"This command needs more than the client: {missing}", hint=f"{what}.")
+    hint = f"`pip install 'tunesmith[{extra}]'`." if extra else f"Install what `{package}` needs."
+    return NotInstalled(f"This command needs more than the client: {missing}", hint=hint)
 
 
 def wanting_package(trace: TracebackType | None) -> str:
@@ -67,6 +65,8 @@ def add_to(app: typer.Typer, found: Iterable[EntryPoint] | None = None) -> None:
         except ImportError as error:
             _add_absent(app, point.name, not_installed(point.module.split(".")[0], error))
         except Exception as error:
+            from tunesmith.errors import NotInstalled
+
             # Whatever is wrong with one package, the commands of the others stay usable.
             broken = NotInstalled(f"`{point.module}` cannot be loaded: {type(error).__name__}: {error}.")
             _add_absent(app, point.name, broken)
@@ -92,10 +92,10 @@ def _name(group: TyperInfo) -> str | None:
     return next((name for name in (group.name, inner) if isinstance(name, str)), None)
 
 
-def _add_absent(app: typer.Typer, name: str, failure: NotInstalled) -> None:
+def _add_absent(app: typer.Typer, name: str, failure: TunesmithError) -> None:
     def absent(_context: typer.Context) -> None:
         raise failure
 
     settings: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
-    why = failure.hint or failure.message
-    app.command(name, help=escape(f"Not available: {why}"), context_settings=settings)(absent)
+    why = (failure.hint or failure.message).replace("[", "\\[")
+    app.command(name, help=f"Not available: {why}", context_settings=settings)(absent)

@@ -1,21 +1,30 @@
 """`tunesmith quota ...`: what a project may save, and the ledger of it."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from tunesmith import views
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.format import local_time, plain
-from tunesmith.cli.output import facts, out, say, show_json, table
-from tunesmith.client.quota import DEFAULT_PROJECT
+from tunesmith.cli.output import facts, out, say, show_json, show_table, table
+from tunesmith.language import tr
+
+if TYPE_CHECKING:
+    from tunesmith import views
+
+DEFAULT_PROJECT = "default"
 
 quota = typer.Typer(
     name="quota", help="Training quotas: each saved checkpoint consumes one.", no_args_is_help=True
 )
 
-ProjectArgument = Annotated[str, typer.Argument(metavar="[PROJECT]", help="The project.")]
+ProjectArgument = Annotated[
+    str, typer.Argument(metavar="[PROJECT]", help="The project.", autocompletion=completion.projects)
+]
 LowOption = Annotated[
     int | None, typer.Option("--low", min=0, help="Warn a task when no more than this is available.")
 ]
@@ -37,7 +46,7 @@ def list_quotas(as_json: JsonFlag = False) -> None:
     for item in found:
         counts = (str(getattr(item, name)) for name in numbers)
         shown.add_row(Text(plain(item.project)), _switch(item), *counts)
-    out().print(shown)
+    show_table(shown)
 
 
 @quota.command()
@@ -73,7 +82,9 @@ def grant(
 @quota.command()
 def history(
     project: ProjectArgument = DEFAULT_PROJECT,
-    task: Annotated[str | None, typer.Option(help="Only this task's entries: its id.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only this task's entries: its id.", autocompletion=completion.tasks)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries at the most.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
@@ -88,17 +99,17 @@ def history(
         return
     numbers = ("amount", "reserved", "available")
     shown = table("time", "kind", *numbers, "what", numbers=numbers)
-    shown.columns[-1].no_wrap = False
+    shown.columns[-1].no_wrap, shown.columns[-1].overflow = False, "fold"
     for entry in page.data:
         shown.add_row(
             local_time(entry.time),
-            entry.kind,
+            tr(entry.kind),
             _change(entry.amount),
             _change(entry.reserved),
             str(entry.available),
             Text(plain(_what(entry))),
         )
-    out().print(shown)
+    show_table(shown)
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 1000)}` shows them.")
 
@@ -131,8 +142,8 @@ def _show(view: views.QuotaView, as_json: bool) -> None:
                 ("project", view.project),
                 ("quota", _switch(view)),
                 ("available", str(view.available)),
-                ("reserved", f"{view.reserved}  held for what tasks plan to save"),
-                ("charged", f"{view.charged}  checkpoints saved"),
+                ("reserved", tr(f"{view.reserved}  held for what tasks plan to save")),
+                ("charged", tr(f"{view.charged}  checkpoints saved")),
                 ("granted", str(view.granted)),
                 ("warns at", str(view.low_threshold)),
             )
@@ -141,7 +152,7 @@ def _show(view: views.QuotaView, as_json: bool) -> None:
 
 
 def _switch(view: views.QuotaView) -> str:
-    return "on" if view.enabled else "off"
+    return tr("on" if view.enabled else "off")
 
 
 def _change(value: int) -> str:
@@ -149,8 +160,8 @@ def _change(value: int) -> str:
 
 
 def _what(entry: views.QuotaEntryView) -> str:
-    step = f"step {entry.step}" if entry.step is not None else None
-    by = entry.by if entry.kind is views.QuotaKind.GRANT else None
+    step = tr(f"step {entry.step}") if entry.step is not None else None
+    by = entry.by if entry.kind == "grant" else None
     return "  ".join(word for word in (entry.task_id, step, by, entry.note) if word)
 
 

@@ -1,19 +1,23 @@
 """What tasks report, as `tunesmith tasks events|metrics|rows|checkpoints|logs` show it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from tunesmith import views
 from tunesmith.cli.arguments import ForceFlag, JsonFlag, TaskArgument, connect
 from tunesmith.cli.format import local_time, measured, number, plain, sentence, size
-from tunesmith.cli.output import out, say, show_json, show_json_lines, signs_fit, table
-from tunesmith.cli.watching import curve
-from tunesmith.client import Client
+from tunesmith.cli.output import out, say, show_json, show_json_lines, show_table, signs_fit, table
 from tunesmith.errors import InvalidInput
+from tunesmith.language import tr
+
+if TYPE_CHECKING:
+    from tunesmith import views
+    from tunesmith.client import Client
 
 _LEVEL_STYLES = {"debug": "dim", "warning": "#d08a00", "error": "#d64545"}
 
@@ -60,11 +64,16 @@ def metrics(
     as_json: JsonFlag = False,
 ) -> None:
     """Draw a task's curves, and list its measurements; or write all of them into a file."""
+    from tunesmith.cli.watching import curve
+
     with connect() as client:
         view = client.task(task)
         if export is not None:
             file = client.series.export(view.id, export, name, overwrite=force)
-            say(f"All that `{view.name}` measured is in `{file}`.")
+            if as_json:
+                show_json({"file": str(file)})
+            else:
+                say(f"All that `{view.name}` measured is in `{file}`.")
             return
         found = client.metrics(view.id, name)
     if as_json:
@@ -72,7 +81,12 @@ def metrics(
         return
     series = {key: points for key, points in found.series.items() if points}
     if not series:
-        say(f"Task `{view.name}` has not measured {' or '.join(name) if name else 'anything'} yet.")
+        wanted = " or ".join(name or ())
+        say(
+            f"Task `{view.name}` has not measured {wanted} yet."
+            if name
+            else f"Task `{view.name}` has not measured anything yet."
+        )
         return
     console = out()
     for key in name or [key for key in ("loss", "eval_loss") if key in series]:
@@ -85,7 +99,7 @@ def metrics(
         bare = size if key == "memory_bytes" else number  # the unit stands behind the last value
         low, high = bare(min(values)), bare(max(values))
         shown.add_row(Text(plain(key)), measured(key, values[-1]), low, high, str(len(values)))
-    console.print(shown)
+    show_table(shown, console)
 
 
 def rows(
@@ -115,21 +129,29 @@ def checkpoints(task: TaskArgument, as_json: JsonFlag = False) -> None:
         say(f"Task `{view.name}` has no checkpoint yet.")
         return
     shown = table("step", "", "size", "files", "metrics", "saved", numbers=("step", "size", "files"))
-    shown.columns[4].no_wrap = False
+    shown.columns[4].no_wrap, shown.columns[4].overflow = False, "fold"
     for item in found:
         scores = ", ".join(f"{key} {number(value)}" for key, value in item.metrics.items())
         shown.add_row(
             str(item.step),
-            " ".join(word for word, holds in (("best", item.is_best), ("pinned", item.is_pinned)) if holds),
+            " ".join(
+                tr(word)
+                for word, holds in (
+                    ("best", item.is_best),
+                    ("recommended", item.is_recommended),
+                    ("pinned", item.is_pinned),
+                )
+                if holds
+            ),
             size(item.bytes),
             str(item.files),
             Text(plain(scores)),
             local_time(item.created_at),
         )
     console = out()
-    console.print(shown)
+    show_table(shown, console)
     newest = max(found, key=lambda item: item.step)
-    console.print(f"newest: {newest.uri}", soft_wrap=True)
+    console.print(tr(f"newest: {newest.uri}"), soft_wrap=True)
 
 
 def logs(
@@ -163,7 +185,10 @@ def logs(
             size_saved = client.monitoring.save_log(
                 view.id, save, overwrite=force, text=find, level=level, source=source
             )
-            say(f"`{save}` holds {size(size_saved)}.")
+            if as_json:
+                show_json({"file": str(save), "bytes": size_saved})
+            else:
+                say(f"`{save}` holds {size(size_saved)}.")
             return
         wanted = (
             client.monitoring.search_logs(view.id, text=find, level=level, source=source)
@@ -182,6 +207,8 @@ def logs(
 def _log_lines(
     client: Client, view: views.TaskView, tail: int, level: list[str] | None, follow: bool
 ) -> Iterator[views.LogView]:
+    from tunesmith import views
+
     lines = client.logs(view.id, tail, level)
     yield from lines
     if not follow:

@@ -1,19 +1,20 @@
 """`tunesmith tasks ...`, and the short forms `tunesmith watch` and `tunesmith stop`."""
 
-import sys
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from tunesmith import views
-from tunesmith.cli import autopsy, create, derive, reports
-from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, connect
-from tunesmith.cli.format import age, duration, local_time, measured, number, plain
+from tunesmith.cli import autopsy, completion, create, derive, reports
+from tunesmith.cli.arguments import JsonFlag, TaskArgument, TaskArguments, YesFlag, connect
+from tunesmith.cli.format import age, busy_with, duration, local_time, measured, number, plain
 from tunesmith.cli.output import (
+    ask,
     facts,
     out,
     progress_words,
@@ -21,18 +22,36 @@ from tunesmith.cli.output import (
     show_json,
     show_json_lines,
     show_notices,
+    show_table,
     state_text,
     table,
 )
-from tunesmith.cli.watching import LINE_SECONDS, outcome, watch_task, watched
-from tunesmith.cli.watching_many import watch_tasks
-from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
+from tunesmith.language import tr
 from tunesmith.lifecycle import State
-from tunesmith.spec.kinds import kinds
 
-tasks = typer.Typer(name="tasks", help="Look at tasks, stop and delete them.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from tunesmith import views
+    from tunesmith.client import Client
+
+tasks = typer.Typer(
+    name="tasks",
+    help="Look at tasks, stop and delete them. Without a command: list them.",
+    invoke_without_command=True,
+)
+_LINE_SECONDS = 10.0
 _LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
+
+
+@tasks.callback()
+def _first(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Without a command: list them."""
+    if context.invoked_subcommand is None:
+        list_tasks(as_json=as_json)
+    elif as_json:
+        raise typer.BadParameter(
+            f"give it behind the command, as in `tasks {context.invoked_subcommand} --json`."
+        )
 
 
 @tasks.command("list")
@@ -59,14 +78,13 @@ def list_tasks(
             else "None."
         )
         return
-    console = out()
-    console.print(_list(page.data, console.width))
+    show_table(_list(page.data))
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 500)}` shows them.")
 
 
-def _list(found: Sequence[views.TaskView], width: int) -> Table:
-    """Tasks one a line. Where there is no room, names are cut, never ids or states."""
+def _list(found: Sequence[views.TaskView]) -> Table:
+    """Tasks one a line. Where there is no room, names are folded, never ids or states; nothing is cut."""
     shown = table("task", "name", "state", "done", "loss", "age", numbers=("done", "loss", "age"))
     rows = [
         (
@@ -79,9 +97,7 @@ def _list(found: Sequence[views.TaskView], width: int) -> Table:
         )
         for task in found
     ]
-    taken = sum(2 + max(4, *(row[i].cell_len for row in rows)) for i in (0, 2, 3, 4, 5))
-    shown.columns[1].max_width = max(8, width - taken - 2)
-    shown.columns[1].overflow = "ellipsis"
+    shown.columns[1].no_wrap, shown.columns[1].overflow = False, "fold"
     for row in rows:
         shown.add_row(*row)
     return shown
@@ -95,13 +111,15 @@ def show(task: TaskArgument, as_json: JsonFlag = False) -> None:
     if as_json:
         show_json(view)
         return
+    from tunesmith.cli.watching import outcome
+
     console = out()
     head = outcome(view) if view.state.is_terminal else _standing(view)
     console.print(facts([*head, *_details(view)]))
     changed = _changed(view)
     if changed:
         console.print()
-        console.print(Text("parameters that were chosen", style="bold"))
+        console.print(Text(tr("parameters that were chosen"), style="bold"))
         console.print(facts((name, _value(value)) for name, value in changed.items()))
     show_notices(view.notices)
 
@@ -109,10 +127,11 @@ def show(task: TaskArgument, as_json: JsonFlag = False) -> None:
 def _standing(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
     yield "task", f"{view.name}  {view.id}"
     yield "state", state_text(view.state)
-    yield "waits for", str(view.waits_for) if view.waits_for else None
-    yield "health", str(view.health) if view.health else None
-    yield "message", view.message
-    yield "busy with", view.activity.text_en if view.activity else None
+    yield "waits for", tr(str(view.waits_for)) if view.waits_for else None
+    yield "place in the queue", str(view.queue_place) if view.queue_place else None
+    yield "health", tr(str(view.health)) if view.health else None
+    yield "message", tr(view.message)
+    yield "busy with", busy_with(view.activity) if view.activity else None
     yield "progress", progress_words(view.progress)
     left = view.progress.seconds_left
     yield "time left", duration(left) if left is not None else None
@@ -143,6 +162,8 @@ def _details(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
 
 def _changed(view: views.TaskView) -> dict[str, object]:
     """The parameters that differ from their defaults."""
+    from tunesmith.spec.kinds import kinds
+
     kind = kinds().get(view.kind)
     known = kind.spec.model_fields if kind else {}
     return {
@@ -171,10 +192,11 @@ def stop(
             if wait:
                 view = client.wait(view.id, look=_Busy())
             stopped.append(view)
-            more = " It had ended before." if before.state.is_terminal else ""
+            say(f"Task `{view.name}` is {view.state}.")
             if view.activity is not None:
-                more = f" {view.activity.text_en}."
-            say(f"Task `{view.name}` is {view.state}.{more}")
+                say(busy_with(view.activity))
+            elif before.state.is_terminal:
+                say("It had ended before.")
     if as_json:
         show_json(stopped)
 
@@ -183,12 +205,12 @@ class _Busy:
     """Says now and then what keeps a task from stopping."""
 
     def __init__(self) -> None:
-        self._said_at = -LINE_SECONDS
+        self._said_at = -_LINE_SECONDS
         self._said = ""
 
     def __call__(self, view: views.TaskView) -> None:
-        moment, text = time.monotonic(), view.activity.text_en if view.activity else ""
-        if text and text != self._said and moment - self._said_at >= LINE_SECONDS:
+        moment, text = time.monotonic(), busy_with(view.activity) if view.activity else ""
+        if text and text != self._said and moment - self._said_at >= _LINE_SECONDS:
             self._said_at, self._said = moment, text
             say(f"Task `{view.name}` is {view.state}. {text}.")
 
@@ -197,21 +219,22 @@ class _Busy:
 def delete(
     task: TaskArguments,
     files: Annotated[bool, typer.Option("--files", help="Its checkpoints and final model too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Delete tasks that are over. The base model is never touched."""
     with connect() as client:
         found = [client.task(name) for name in task]
         if not yes:
-            if not sys.stdin.isatty():
-                raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
-            what = "and its files " if files else ""
             names = ", ".join(f"`{plain(view.name)}`" for view in found)
-            if not typer.confirm(f"Delete {names} {what}for good?", err=True):
+            if not ask(f"Delete {names} and its files for good?" if files else f"Delete {names} for good?"):
                 raise typer.Exit(1)
         for view in found:
             client.delete_task(view.id, files=files)
-            say(f"Task `{view.name}` is deleted.")
+            if not as_json:
+                say(f"Task `{view.name}` is deleted.")
+    if as_json:
+        show_json({"deleted": [view.id for view in found]})
 
 
 @tasks.command()
@@ -238,7 +261,11 @@ def update(
 def watch(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK]", help="Its id or unique name; all live tasks if not given."),
+        typer.Argument(
+            metavar="[TASK]",
+            help="Its id or unique name; all live tasks if not given.",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
@@ -247,6 +274,8 @@ def watch(
     Without a name: several live tasks are shown together; a single one, or the newest where none is live, is followed.
     Exits with 0 when the task completed, 1 when it failed, 3 when it was stopped.
     """
+    from tunesmith.cli.watching import watch_task, watched
+
     with connect() as client:
         if task is None:
             live = client.tasks_page(2, state=_LIVE).data
@@ -267,6 +296,8 @@ def watch(
 
 
 def _watch_all(client: Client, as_json: bool) -> None:
+    from tunesmith.cli.watching_many import watch_tasks
+
     try:
         if as_json:
             show_json_lines(client.monitoring.tasks())

@@ -1,27 +1,32 @@
 """`tunesmith templates ...`: parameters under a name."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from tunesmith.cli.arguments import ForceFlag, JsonFlag, connect
+from tunesmith.cli import completion
+from tunesmith.cli.arguments import ForceFlag, JsonFlag, YesFlag, connect
 from tunesmith.cli.derive import SetOption, changes
 from tunesmith.cli.format import plain
-from tunesmith.cli.output import facts, out, say, show_json, show_notices, table
-from tunesmith.cli.parameters import shown
-from tunesmith.cli.train import read_config, task_and_parameters
+from tunesmith.cli.output import ask, facts, out, say, show_json, show_notices, show_table, table
 from tunesmith.errors import InvalidInput
-from tunesmith.removal import new_file
-from tunesmith.spec.training import TrainSpec
-from tunesmith.templates import TemplateView
+from tunesmith.language import Language, current, tr
+
+if TYPE_CHECKING:
+    from tunesmith.templates import TemplateView
 
 templates = typer.Typer(
     name="templates", help="Keep parameters under a name, for the tasks to come.", no_args_is_help=True
 )
-TemplateArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="The template's name.")]
+TemplateArgument = Annotated[
+    str,
+    typer.Argument(metavar="TEMPLATE", help="The template's name.", autocompletion=completion.templates),
+]
 
 
 @templates.command("list")
@@ -33,13 +38,17 @@ def list_templates(as_json: JsonFlag = False) -> None:
         show_json(found)
         return
     grid = table("template", "parameters", "", "what it is for", numbers=("parameters",))
-    grid.columns[3].no_wrap = False
+    grid.columns[3].no_wrap, grid.columns[3].overflow = False, "fold"
     for item in found:
-        built_in = Text("built in" if item.builtin else "", style="dim")
-        grid.add_row(
-            Text(plain(item.name)), str(len(item.parameters)), built_in, Text(plain(item.description))
-        )
-    out().print(grid)
+        built_in = Text(tr("built in") if item.builtin else "", style="dim")
+        grid.add_row(Text(plain(item.name)), str(len(item.parameters)), built_in, Text(plain(_said(item))))
+    show_table(grid)
+
+
+def _said(template: TemplateView) -> str:
+    """What a template is for, in the user's language where somebody has written that."""
+    chinese = template.description_zh if current() is Language.ZH else ""
+    return chinese or template.description
 
 
 @templates.command()
@@ -50,14 +59,16 @@ def show(template: TemplateArgument, as_json: JsonFlag = False) -> None:
     if as_json:
         show_json(found)
         return
+    from tunesmith.cli.parameters import shown
+
     console = out()
     console.print(
         facts(
             [
                 ("template", found.name),
-                ("what it is for", found.description),
+                ("what it is for", _said(found)),
                 ("hides", ", ".join(found.hides)),
-                ("built in", "yes: it can be read, not changed" if found.builtin else None),
+                ("built in", tr("yes: it can be read, not changed") if found.builtin else None),
             ]
         )
     )
@@ -70,7 +81,12 @@ def save(
     template: TemplateArgument,
     *,
     task: Annotated[
-        str | None, typer.Option("--task", help="Take the parameters of this task (id or unique name).")
+        str | None,
+        typer.Option(
+            "--task",
+            help="Take the parameters of this task (id or unique name).",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="<file>", help="YAML or JSON of parameters.")
@@ -83,8 +99,12 @@ def save(
     as_json: JsonFlag = False,
 ) -> None:
     """Save parameters as a new template: those of a task, of a file, or given by `--set`."""
-    parameters = task_and_parameters(read_config(config))[1] if config else {}
-    parameters = TrainSpec.merged(parameters, changes(settings))
+    from tunesmith.other_tools.reading import ConfigFile, read_file
+    from tunesmith.spec.training import TrainSpec
+
+    said = read_file(config) if config else ConfigFile()
+    show_notices(said.notices)
+    parameters = TrainSpec.merged(TrainSpec.merged(said.assumed, said.parameters), changes(settings))
     if not parameters and task is None:
         raise InvalidInput("Nothing to save.", hint="Give `--task`, `--config` or `--set`.")
     with connect() as client:
@@ -120,20 +140,27 @@ def rename(
 
 @templates.command()
 def delete(
-    template: Annotated[list[str], typer.Argument(metavar="TEMPLATE...", help="Names of templates.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    template: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEMPLATE...", help="Names of templates.", autocompletion=completion.templates
+        ),
+    ],
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Delete templates. Tasks made from them keep their parameters."""
     with connect() as client:
         if not yes:
-            if not sys.stdin.isatty():
-                raise typer.BadParameter("nobody is here to be asked; give `--yes`.", param_hint="--yes")
             names = ", ".join(f"`{plain(name)}`" for name in template)
-            if not typer.confirm(f"Delete {names} for good?", err=True):
+            if not ask(f"Delete {names} for good?"):
                 raise typer.Exit(1)
         for name in template:
             client.templates.delete(name)
-            say(f"Template `{name}` is deleted.")
+            if not as_json:
+                say(f"Template `{name}` is deleted.")
+    if as_json:
+        show_json({"deleted": template})
 
 
 @templates.command("export")
@@ -143,9 +170,15 @@ def export_template(
         Path | None, typer.Option("--output", "-o", metavar="<file>", help="Write it there, not to stdout.")
     ] = None,
     force: ForceFlag = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Print a template as YAML."""
+    from tunesmith.removal import new_file
+
     with connect() as client:
+        if as_json:
+            show_json(client.templates.get(template))
+            return
         text = client.templates.export_yaml(template)
     if output is None:
         sys.stdout.write(text)

@@ -3,6 +3,8 @@
 Knows how a flag becomes a value of the spec; what the value may be, the spec knows.
 """
 
+from __future__ import annotations
+
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,30 +12,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.markup import escape
 from typer.core import TyperCommand
 
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, absolute_paths, connect, is_followed
 from tunesmith.cli.output import out, say, show_json, show_notices
-from tunesmith.cli.parameters import Language, group_title, shown
-from tunesmith.cli.watching import watch_task, watched
+from tunesmith.cli.parameters import group_title, help_of, shown
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.language import current, tr
 from tunesmith.schema import ParameterRow, rows
-from tunesmith.spec.compat import FOREIGN, trainer_block
+from tunesmith.spec.compat import FOREIGN
 from tunesmith.spec.parameter import Parameter
 from tunesmith.spec.training import TrainSpec
-from tunesmith.yaml_text import load_yaml
 
 _ROWS = {row.name: row for row in rows(TrainSpec)}
 _CANONICAL = {name: name for name in _ROWS} | {
     alias: row.name for row in _ROWS.values() for alias in row.about.aliases
 }
-_ENVELOPE = {"name": "name", "task_name": "name"} | {
-    name: name for name in ("project", "priority", "tags", "notes")
-}
-"""What a file may say of the task besides its parameters."""
+FILES = ("train_file", "eval_file")
+"""Parameters that may name several data sets, each with a weight."""
 _OBJECTS = ("lora", "lr_scheduler_kwargs")
+_OFFERED = {
+    "model_name_or_path": completion.models,
+    "train_file": completion.datasets,
+    "eval_file": completion.datasets,
+}
+"""What a shell offers for a parameter that names something of the platform."""
 _BOOLEANS = {"true", "yes", "on", "1", "false", "no", "off", "0", "t", "f", "y", "n"}
 """What pydantic reads as a boolean."""
 
@@ -72,10 +76,15 @@ def switches(args: Sequence[str]) -> list[str]:
 
 
 def _help(row: ParameterRow) -> str:
-    default = "required" if row.required else f"default: {shown(row.default) or 'empty'}"
-    off = f"off: --no-{flag(row.name)[2:]}" if row.type == "boolean" else ""
+    default = tr("required") if row.required else f"{tr('default')}: {shown(row.default) or tr('empty')}"
+    off = f"{tr('off')}: --no-{flag(row.name)[2:]}" if row.type == "boolean" else ""
     known = (default, row.bounds, row.about.unit, " | ".join(row.choices or ()), off)
-    return escape(f"{row.about.help_en} [{'; '.join(part for part in known if part)}]")
+    return _escaped(f"{help_of(row, current())} [{'; '.join(part for part in known if part)}]")
+
+
+def _escaped(text: str) -> str:
+    """A text in which a terminal's markup is none."""
+    return text.replace("[", "\\[")
 
 
 def _option(spelling: str, row: ParameterRow) -> inspect.Parameter:
@@ -86,17 +95,17 @@ def _option(spelling: str, row: ParameterRow) -> inspect.Parameter:
         metavar=f"<{row.type}>",
         help=_help(row),
         hidden=spelling != row.name,
-        rich_help_panel=group_title(row.about.group, Language.EN),
+        rich_help_panel=group_title(row.about.group, current()),
         show_default=False,
-        autocompletion=lambda: choices,
+        autocompletion=_OFFERED.get(row.name, lambda: choices),
     )
-    annotation = Annotated[str | None, option]
+    annotation: Any = Annotated[list[str] | None if row.name in FILES else str | None, option]
     return inspect.Parameter(spelling, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _foreign_option(name: str) -> inspect.Parameter:
     """As `_option`, for another tool's name that is no spelling of one parameter."""
-    option = typer.Option(flag(name), help=escape(FOREIGN[name].help), hidden=True, show_default=False)
+    option = typer.Option(flag(name), help=_escaped(FOREIGN[name].help), hidden=True, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
@@ -109,6 +118,8 @@ def read_flag(name: str, given: Any) -> Any:
         InvalidInput: Text that should be JSON and is not.
     """
     kind = "object" if name in _OBJECTS else _ROWS[_CANONICAL[name]].type if name in _CANONICAL else "string"
+    if isinstance(given, list) and _CANONICAL.get(name) in FILES:
+        return given[0] if len(given) == 1 else given
     if not isinstance(given, str) or kind not in {"list", "object"}:
         return given
     if kind == "list" and not given.lstrip().startswith("["):
@@ -120,37 +131,6 @@ def read_flag(name: str, given: Any) -> Any:
         raise InvalidInput(
             f"`{given}` is not JSON: {error}.", field=name, hint=f"Write it as '{example}', in single quotes."
         ) from error
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """Parameters from a YAML or JSON file.
-
-    Raises:
-        InvalidInput: It cannot be read, or is no mapping of names to values.
-    """
-    try:
-        data = load_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"`{file}` cannot be read: {error}.", field="--config") from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"`{file}` cannot be read as YAML or JSON: {error}.", field="--config") from error
-    if not isinstance(data, dict):
-        raise InvalidInput(
-            f"`{file}` holds no parameters.", field="--config", hint="One a line, as `learning_rate: 0.0002`."
-        )
-    return {str(name): value for name, value in data.items()}
-
-
-def task_and_parameters(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a file says of the task (name, project, tags ...), and its parameters.
-
-    The parameters stand by themselves, below `spec`, or in a model-compose file with one trainer.
-    """
-    if isinstance(document.get("spec"), Mapping):
-        return {name: value for name, value in document.items() if name != "spec"}, dict(document["spec"])
-    parameters = trainer_block(document)
-    task = {_ENVELOPE[name]: parameters[name] for name in parameters if name in _ENVELOPE}
-    return task, {name: value for name, value in parameters.items() if name not in _ENVELOPE}
 
 
 def absolute(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,18 +163,29 @@ def check(parameters: Mapping[str, Any]) -> None:
 
 
 def _train(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="YAML or JSON of parameters: ours, LLaMA-Factory's, Axolotl's, model-compose's or SimpleFoundation's.",
+        ),
+    ] = None,
     *,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
             metavar="<file>",
-            help="YAML or JSON of parameters, by themselves or below `spec`, also of SimpleFoundation or "
-            "model-compose; flags win.",
+            help="The same as `FILE`; flags win.",
         ),
     ] = None,
     template: Annotated[
-        str | None, typer.Option("--template", help="A template whose parameters lie under those given here.")
+        str | None,
+        typer.Option(
+            "--template",
+            help="A template whose parameters lie under those given here.",
+            autocompletion=completion.templates,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Shown name; made from the time if not given.")
@@ -208,6 +199,12 @@ def _train(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given again.")] = None,
     notes: Annotated[str | None, typer.Option("--notes", help="Free text.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print every parameter and where it comes from, check it, start nothing."
+        ),
+    ] = False,
     watch: WatchFlag = None,
     as_json: JsonFlag = False,
     **flags: Any,
@@ -215,15 +212,27 @@ def _train(
     """Train a model.
 
     Every parameter has a flag, with `-` or `_`; `tunesmith parameters` explains them. Paths are made absolute.
+    `--train-file` may be given again, each with a weight: `--train-file a.jsonl:0.7 --train-file org/name:0.3`.
     """
-    task, parameters = given_parameters(config, flags)
+    from tunesmith.cli.given import given_training
+    from tunesmith.cli.watching import watch_task, watched
+
+    given = given_training(file, config, flags, template)
+    task, parameters = given.task, given.parameters
     said = {"name": name, "project": project, "priority": priority, "tags": tag, "notes": notes}
     body = task | {"template": template} | said | {"spec": parameters}
     body = {key: value if value is not None else task.get(key) for key, value in body.items()}
     body = {key: value for key, value in body.items() if value is not None}
     if "template" not in body:
         check(parameters)
+    if dry_run:
+        from tunesmith.cli.dry_run import show_dry_run
+
+        show_dry_run(given, body, as_json)
+        return
+    show_notices(given.notices)
     with connect() as client:
+        body["spec"] = given.ready(client)
         view = client.create_task(body)
         show_notices(view.notices)
         if as_json:
@@ -237,24 +246,13 @@ def _train(
         raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
 
 
-def given_parameters(config: Path | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a file and the flags over it say of the task, and its parameters with absolute paths.
-
-    Raises:
-        InvalidInput: The file or a flag cannot be read.
-    """
-    task, parameters = task_and_parameters(read_config(config)) if config else ({}, {})
-    given = {name: read_flag(name, value) for name, value in flags.items() if value is not None}
-    return task, absolute(TrainSpec.merged(parameters, given))
-
-
 def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
     """Add a command that takes a flag for every parameter besides its own; they arrive as keywords."""
 
     def command(**given: Any) -> None:
         function(**given)
 
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, eval_str=True)
     own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
     taken = {item.name for item in own}
     derived = [

@@ -4,6 +4,8 @@ On something that is no terminal it says a plain line every ten seconds. Other s
 `loss_curve`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import time
@@ -17,11 +19,12 @@ from rich.text import Text
 
 from tunesmith import events, views
 from tunesmith.cli.chart import draw
-from tunesmith.cli.format import PHASE_WORDS, duration, measured, number, plain, sentence
+from tunesmith.cli.format import PHASE_WORDS, busy_with, duration, label, measured, number, plain, sentence
 from tunesmith.cli.machines import machine_line
-from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text
+from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text, state_word
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError
+from tunesmith.language import tr
 from tunesmith.lifecycle import REASONS, State
 from tunesmith.metrics import metric_of
 
@@ -56,7 +59,7 @@ class Board:
         self.view = view
         self.is_away = False
         if view.state is State.PENDING and view.waits_for and not self._is_starting:
-            self.waits = f"waiting: {view.waits_for}"
+            self.waits = tr(f"waiting: {view.waits_for}")
 
     def take(self, event: views.EventView) -> Text | None:
         """Take in an event.
@@ -66,13 +69,13 @@ class Board:
         """
         payload = event.payload
         if isinstance(payload, events.StateChanged):
-            self.state, self.waits, self._is_starting = payload.state, plain(payload.message), False
+            self.state, self.waits, self._is_starting = payload.state, plain(tr(payload.message)), False
             return None
         if isinstance(payload, events.PhaseDone):
             self._is_starting = True
             phases = list(events.Phase)
             after = phases.index(payload.phase) + 1
-            self.waits = PHASE_WORDS[phases[after]] if after < len(phases) else ""
+            self.waits = tr(PHASE_WORDS[phases[after]]) if after < len(phases) else ""
         elif isinstance(payload, events.PhaseProgress):
             self._is_starting, self.waits = True, sentence(payload)
         elif isinstance(payload, events.Progress):
@@ -88,7 +91,9 @@ class Board:
                 return Text(f"↻ {sentence(payload)}")
         elif isinstance(payload, events.CheckpointSaved):
             scores = "".join(f", {name} {number(value)}" for name, value in payload.metrics.items())
-            return Text(f"✔ checkpoint at step {payload.step}{scores}", style=COLOURS[State.COMPLETED])
+            return Text(
+                f"✔ {tr(f'checkpoint at step {payload.step}')}{scores}", style=COLOURS[State.COMPLETED]
+            )
         elif isinstance(payload, events.Warned):
             return Text(f"! {sentence(payload)}", style=COLOURS[State.STOPPING])
         return None
@@ -101,10 +106,10 @@ class Board:
     def measurements(self) -> str:
         """The newest measurements, on one line."""
         parts = [
-            f"{name} {number(self.values[name])}" for name in ("loss", "eval_loss") if name in self.values
+            f"{tr(name)} {number(self.values[name])}" for name in ("loss", "eval_loss") if name in self.values
         ]
         if "learning_rate" in self.values:
-            parts.append(f"learning rate {number(self.values['learning_rate'])}")
+            parts.append(f"{tr('learning rate')} {number(self.values['learning_rate'])}")
         if "tokens_per_second" in self.values:
             parts.append(measured("tokens_per_second", self.values["tokens_per_second"]))
         return "   ".join(parts)
@@ -112,23 +117,23 @@ class Board:
     def situation(self) -> str:
         """What goes on besides the steps."""
         if self.is_away:
-            return "the server is away; the task goes on, trying again"
+            return tr("the server is away; the task goes on, trying again")
         if self.view.health is views.Health.RECOVERING and self.state is State.RUNNING:
-            return "not heard of lately; recovering"
+            return tr("not heard of lately; recovering")
         if self.view.activity is not None and not self.state.is_terminal:
-            busy = plain(self.view.activity.text_en)
+            busy = busy_with(self.view.activity)
             return f"{self.waits} {busy}" if self.state is State.STOPPING and self.waits else busy
         return self.waits
 
     def line(self) -> str:
         """All of it as one plain line."""
-        parts = [str(self.state)]
+        parts = [state_word(self.state)]
         if self.total:
-            parts.append(f"{self.percent:.0f}% step {self.step}/{self.total}")
+            parts.append(f"{self.percent:.0f}% {tr('step')} {self.step}/{self.total}")
         if self.values:
             parts.append(self.measurements().replace("   ", ", "))
         if self.seconds_left is not None and self.state is State.RUNNING:
-            parts.append(f"{duration(self.seconds_left)} left")
+            parts.append(tr(f"{duration(self.seconds_left)} left"))
         if self.situation():
             parts.append(self.situation())
         return "  ".join(parts)
@@ -149,9 +154,9 @@ class Board:
         ]
         if self.total:
             cells.append(Text(f"{self.percent:3.0f}%", style="bold"))
-            cells.append(Text(f"step {self.step}/{self.total}"))
+            cells.append(Text(f"{tr('step')} {self.step}/{self.total}"))
         if self.seconds_left is not None and self.state is State.RUNNING:
-            cells.append(Text(f"{duration(self.seconds_left)} left"))
+            cells.append(Text(tr(f"{duration(self.seconds_left)} left")))
         bar.add_row(*cells)
         said = (self.measurements(), self.machines, self.situation())
         below = [Text(f"  {text}", style="dim") for text in said if text]
@@ -254,14 +259,14 @@ def outcome(view: views.TaskView) -> Iterator[tuple[str, str | Text | None]]:
     """How a task ended, as names and values."""
     yield "task", f"{view.name}  {view.id}"
     yield "state", state_text(view.state)
-    yield "why", view.message or (REASONS[view.reason].words if view.reason else "")
-    yield "fault", str(view.fault) if view.fault else None
+    yield "why", tr(view.message or (REASONS[view.reason].words if view.reason else ""))
+    yield "fault", tr(str(view.fault)) if view.fault else None
     if view.ended_at and view.started_at:
         yield "took", duration((view.ended_at - view.started_at).total_seconds())
     yield "model", view.model_uri
     yield "data sets", ", ".join(view.datasets) or None
     yield "mlflow", view.mlflow_url
-    yield "next", view.next_step
+    yield "next", view.next_step and tr(view.next_step)
 
 
 def loss_curve(metrics: views.Metrics, *, width: int = 72, height: int = 10, ascii_only: bool = False) -> str:
@@ -287,5 +292,5 @@ def curve(
     points = [(float(point.step), point.value) for point in metrics.series.get(name, [])]
     known = metric_of(name)
     unit = f" ({known.unit})" if known and known.unit else ""
-    title = f"{known.label_en if known else plain(name)}{unit} by step"
+    title = f"{label(known) if known else plain(name)}{unit}{tr(' by step')}"
     return draw(points, width=width, height=height, title=title, ascii_only=ascii_only)

@@ -4,9 +4,11 @@ On something that is no terminal it says a plain line for each state that change
 """
 
 import contextlib
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,11 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith.cli.format import duration, number, plain
-from tunesmith.cli.output import COLOURS, state_text, table
+from tunesmith.cli.output import COLOURS, state_text, state_word, table
+from tunesmith.language import tr
 from tunesmith.lifecycle import ENDS, State
 from tunesmith.views import Health
 from tunesmith.workspace import Changed, Deleted, Listed, TaskLine, WorkspaceChange
 
+_BAR = 16
+_LEAST_NAME = 8
 _WIDE = 100
 """Columns from which on there is room for a bar."""
 _RANK = {State.PENDING: 1} | dict.fromkeys(ENDS, 2)
@@ -58,24 +63,38 @@ class Boards:
         # What goes on comes first: what does not fit below it is counted.
         lines = sorted(self.lines.values(), key=lambda line: (_RANK.get(line.state, 0), line.id))
         room = max(1, (options.height or console.height) - 3)
-        is_narrow = options.max_width < _WIDE
-        yield _table(lines[:room] if len(lines) > room + 1 else lines, is_narrow)
-        if len(lines) > room + 1:
-            yield Text(f"and {len(lines) - room} more: {_counted(lines[room:])}", style="dim")
+        columns = _columns(lines, options.max_width)
+        fitting, rows = 0, 0
+        for line in lines:
+            rows += math.ceil(cell_len(plain(line.name)) / columns["name"]) or 1
+            fitting += rows <= room
+        shown = lines if rows <= room + 1 else lines[: max(1, fitting)]
+        yield _table(shown, columns)
+        if len(shown) < len(lines):
+            rest = lines[len(shown) :]
+            yield Text(tr(f"and {len(rest)} more: {_counted(rest)}"), style="dim")
 
 
-def _table(lines: Sequence[TaskLine], is_narrow: bool) -> Table:
-    columns = ["task", "name", "state", "", "done", "loss", "left"]
-    if is_narrow:
-        columns.remove("")
+def _columns(lines: Sequence[TaskLine], width: int) -> dict[str, int]:
+    """How wide each column is: what is left is the names', which go on in the next line where they need to."""
+    states = max((state_text(line.state).cell_len for line in lines), default=0)
+    found = {"task": max((len(line.id) for line in lines), default=4), "name": 0, "state": states}
+    found |= ({"": _BAR} if width >= _WIDE else {}) | {"done": 4, "loss": 9, "left": 9}
+    found["name"] = max(_LEAST_NAME, width - sum(found.values()) - 2 * len(found))
+    return found
+
+
+def _table(lines: Sequence[TaskLine], columns: Mapping[str, int]) -> Table:
     shown = table(*columns, numbers=("done", "loss", "left"))
-    shown.columns[1].max_width, shown.columns[1].overflow = (14 if is_narrow else 24), "ellipsis"
+    names = shown.columns[1]
+    names.no_wrap, names.overflow, names.max_width = False, "fold", columns["name"]
+    is_narrow = "" not in columns
     for line in lines:
         progress = line.progress
         bar = ProgressBar(
             total=progress.total_steps or None,
             completed=progress.step,
-            width=16,
+            width=_BAR,
             pulse=line.state is State.RUNNING and not progress.total_steps,
             complete_style=COLOURS[State.RUNNING],
             finished_style=COLOURS[State.COMPLETED],
@@ -97,20 +116,24 @@ def _table(lines: Sequence[TaskLine], is_narrow: bool) -> Table:
 
 
 def _counted(lines: Iterable[TaskLine]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in Counter(line.state for line in lines).items())
+    return ", ".join(
+        f"{count} {state_word(state)}" for state, count in Counter(line.state for line in lines).items()
+    )
 
 
 def said(line: TaskLine) -> str:
     """A task as one plain line."""
-    parts = [line.id, line.name, str(line.state)]
+    parts = [line.id, line.name, state_word(line.state)]
     if line.progress.total_steps:
-        parts.append(f"{line.progress.percent:.0f}% step {line.progress.step}/{line.progress.total_steps}")
+        parts.append(
+            f"{line.progress.percent:.0f}% {tr('step')} {line.progress.step}/{line.progress.total_steps}"
+        )
     if line.progress.loss is not None:
-        parts.append(f"loss {number(line.progress.loss)}")
+        parts.append(f"{tr('loss')} {number(line.progress.loss)}")
     if line.health is Health.RECOVERING:
-        parts.append("not heard of lately; recovering")
+        parts.append(tr("not heard of lately; recovering"))
     elif line.message and not (line.state is State.RUNNING and line.progress.step):
-        parts.append(line.message)  # of one that trains it is from its start
+        parts.append(tr(line.message))  # of one that trains it is from its start
     return plain("  ".join(parts))
 
 

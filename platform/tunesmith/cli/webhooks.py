@@ -1,19 +1,22 @@
 """`tunesmith webhooks ...`: where to post what happens to tasks, and the log of it."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, connect
 from tunesmith.cli.format import local_time, plain
-from tunesmith.cli.output import out, say, show_json, table
+from tunesmith.cli.output import out, say, show_json, show_table, table
+from tunesmith.language import Language, tr
 from tunesmith.notifications import (
     EMAIL,
     SIGNATURE_HEADER,
     DeliveryState,
     DeliveryView,
-    Language,
     NoticeEvent,
 )
 
@@ -23,9 +26,14 @@ webhooks = typer.Typer(
     no_args_is_help=True,
 )
 
-WebhookArgument = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The webhook's id.")]
+WebhookArgument = Annotated[
+    str, typer.Argument(metavar="WEBHOOK", help="The webhook's id.", autocompletion=completion.webhooks)
+]
 ReceiverArgument = Annotated[
-    str, typer.Argument(metavar="WEBHOOK", help="The webhook's id; `email` for mails.")
+    str,
+    typer.Argument(
+        metavar="WEBHOOK", help="The webhook's id; `email` for mails.", autocompletion=completion.webhooks
+    ),
 ]
 
 
@@ -67,16 +75,19 @@ def list_webhooks(as_json: JsonFlag = False) -> None:
         column.no_wrap, column.overflow = False, "fold"
     for item in found:
         events = ", ".join(item.events)
-        shown.add_row(item.id, Text(plain(item.project or "all")), events, Text(plain(item.url)))
-    out().print(shown)
+        shown.add_row(item.id, Text(plain(item.project or tr("all"))), events, Text(plain(item.url)))
+    show_table(shown)
 
 
 @webhooks.command()
-def remove(webhook: WebhookArgument) -> None:
+def remove(webhook: WebhookArgument, as_json: JsonFlag = False) -> None:
     """Remove a webhook with its delivery log."""
     with connect() as client:
         client.webhooks.remove(webhook)
-    say(f"Webhook `{webhook}` is removed.")
+    if as_json:
+        show_json({"removed": webhook})
+    else:
+        say(f"Webhook `{webhook}` is removed.")
 
 
 @webhooks.command("test")
@@ -87,8 +98,8 @@ def try_out(webhook: ReceiverArgument, as_json: JsonFlag = False) -> None:
     if as_json:
         show_json(found)
     else:
-        to = f" It went to {found.sent_to}." if found.sent_to else " Nothing was sent."
-        say(("The test has arrived." if found.state is DeliveryState.DELIVERED else found.message) + to)
+        say("The test has arrived." if found.state is DeliveryState.DELIVERED else found.message)
+        say(f"It went to {found.sent_to}." if found.sent_to else "Nothing was sent.")
     if found.state is not DeliveryState.DELIVERED:
         raise typer.Exit(1)
 
@@ -112,25 +123,25 @@ def deliveries(
         say("Nothing was sent yet.")
         return
     shown = table("time", "event", "state", "tries", "task", "receiver", "what", numbers=("tries",))
-    shown.columns[-1].no_wrap = False
+    shown.columns[-1].no_wrap, shown.columns[-1].overflow = False, "fold"
     for item in page.data:
         shown.add_row(
             local_time(item.created_at),
             item.event,
-            item.state,
+            tr(item.state),
             str(item.tries),
             Text(plain(item.task_id or "")),
             item.receiver,
             Text(plain(_what(item))),
         )
-    out().print(shown)
+    show_table(shown)
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 500)}` shows them.")
 
 
 def _what(item: DeliveryView) -> str:
-    again = f" Again at {local_time(item.next_at)}." if item.next_at and item.tries else ""
-    return f"{item.message}{again}"
+    again = tr(f" Again at {local_time(item.next_at)}.") if item.next_at and item.tries else ""
+    return f"{tr(item.message)}{again}"
 
 
 def add_to(app: typer.Typer) -> None:

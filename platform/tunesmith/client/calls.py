@@ -3,6 +3,7 @@
 Knows no endpoint and no HTTP.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from tunesmith import views
 from tunesmith.client.transport import Transport, not_understood
-from tunesmith.errors import InvalidInput, NotFound, TunesmithError
+from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError
 
 View = TypeVar("View", bound=BaseModel)
+_TASK_ID = re.compile(r"task-[0-9a-hjkmnp-tv-z]{18}")
+_LONGEST_NAME = 120
 
 
 class Calls:
@@ -42,6 +45,39 @@ class Calls:
             if not page.has_more or page.next is None:
                 return
             after = page.next
+
+    def _id(self, task: str) -> str:
+        """The id of a task that is given by its id or its unique name; asks nobody where it is an id."""
+        return task if _TASK_ID.fullmatch(task) else self._find(task).id
+
+    def _path(self, task: str) -> str:
+        """The path of a task that is given by its id or its unique name."""
+        return task_path(self._id(task))
+
+    def _find(self, task: str) -> views.TaskView:
+        """A task by its id, or by its name when no other task has it.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Several tasks have this name.
+        """
+        path = task_path(task)
+        try:
+            return self._get(views.TaskView, path)
+        except (NotFound, InvalidInput) as error:  # a name may be no possible id
+            if not task or len(task) > _LONGEST_NAME:
+                raise
+            page = self._pages(views.TaskView, "/v1/tasks", 200, {"name": task})
+            named = [found for found in page if found.name == task]
+            if not named:
+                hint = "`tunesmith tasks list` shows them."
+                raise NotFound(f"There is no task `{task}`.", hint=hint) from error
+        if len(named) > 1:
+            newest = ", ".join(f"`{found.id}`" for found in named[:3])
+            raise Conflict(
+                f"{len(named)} tasks are named `{task}`.", hint=f"Use an id; the newest first: {newest}."
+            )
+        return self._get(views.TaskView, task_path(named[0].id))
 
     def _delete(self, path: str, query: Mapping[str, Any] | None = None) -> None:
         repeats: list[TunesmithError] = []

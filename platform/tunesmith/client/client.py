@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.client.datasets import Datasets
+from tunesmith.client.evaluations import Evaluations
 from tunesmith.client.models import Models
 from tunesmith.client.monitoring import Monitoring
 from tunesmith.client.pipelines import Pipelines
 from tunesmith.client.quota import Quota
+from tunesmith.client.samples import Samples
 from tunesmith.client.series import Series
-from tunesmith.client.tasks import Tasks
 from tunesmith.client.templates import Templates
 from tunesmith.client.transport import Transport, find_server
 from tunesmith.client.webhooks import Webhooks
@@ -28,7 +29,7 @@ from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 
 
-class Client(Tasks):
+class Client(Evaluations):
     """The control plane, from Python.
 
     With no arguments it finds the server by `TUNESMITH_URL` and `TUNESMITH_API_KEY`, else by the state folder of
@@ -88,6 +89,11 @@ class Client(Tasks):
     def datasets(self) -> Datasets:
         """Data sets: files under a name, reports on them, and rows under the microscope."""
         return Datasets(self._transport)
+
+    @property
+    def samples(self) -> Samples:
+        """Samples of evaluations: ours, and data sets of them that are edited."""
+        return Samples(self._transport)
 
     @property
     def models(self) -> Models:

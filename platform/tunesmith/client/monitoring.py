@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunesmith import views
 from tunesmith.autopsy import Autopsy
-from tunesmith.client.calls import Calls, task_path
+from tunesmith.client.calls import Calls
 from tunesmith.client.stream import frames
 from tunesmith.client.transport import NotUnderstood, Transport, pause_before
 from tunesmith.errors import CannotConnect, TunesmithError
@@ -39,17 +39,15 @@ class Monitoring(Calls):
         super().__init__(transport)
         self._patience = patience
 
-    def autopsy(self, task_id: str) -> Autopsy:
+    def autopsy(self, task: str) -> Autopsy:
         """Why a task ended, whose fault it was, what its workers said last, and what to do next."""
-        return self._get(Autopsy, f"{task_path(task_id)}/autopsy")
+        return self._get(Autopsy, f"{self._path(task)}/autopsy")
 
-    def search_logs(self, task_id: str, **wanted: Unpack[LogFilter]) -> Iterator[views.LogView]:
+    def search_logs(self, task: str, **wanted: Unpack[LogFilter]) -> Iterator[views.LogView]:
         """The lines of a task's whole log that match, oldest first, page by page as they are read."""
-        return self._pages(views.LogView, f"{task_path(task_id)}/logs:search", 1000, _query(wanted))
+        return self._pages(views.LogView, f"{self._path(task)}/logs:search", 1000, _query(wanted))
 
-    def save_log(
-        self, task_id: str, file: Path, *, overwrite: bool = False, **wanted: Unpack[LogFilter]
-    ) -> int:
+    def save_log(self, task: str, file: Path, *, overwrite: bool = False, **wanted: Unpack[LogFilter]) -> int:
         """Write a task's log to a file as text: all of it, or what matches.
 
         The file is there only once it is complete.
@@ -63,7 +61,7 @@ class Monitoring(Calls):
         size = 0
         with (
             new_file(file, overwrite=overwrite) as stream,
-            self._transport.open_file(f"{task_path(task_id)}/logs:download", _query(wanted)) as chunks,
+            self._transport.open_file(f"{self._path(task)}/logs:download", _query(wanted)) as chunks,
         ):
             for chunk in chunks:
                 size += stream.write(chunk)

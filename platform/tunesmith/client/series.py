@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from tunesmith.client.calls import Calls, task_path
+from tunesmith.client.calls import Calls
 from tunesmith.curves import Axis, Comparison, Curves, ExportFormat, Mode
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import new_file
@@ -35,7 +35,7 @@ class Series(Calls):
 
     def curves(
         self,
-        task_id: str,
+        task: str,
         names: Sequence[str] | None = None,
         *,
         mode: Mode | str = Mode.MERGED,
@@ -44,30 +44,32 @@ class Series(Calls):
         """A task's curves, reduced with their extremes kept.
 
         Args:
-            task_id: Whose.
+            task: Whose, by its id or unique name.
             names: Only these metrics.
             mode: How attempts are put together: `merged`, `segments` or `accumulated`.
             wish: Points, window, axis and smoothing.
         """
         query = {"name": list(names) if names else None, "mode": str(mode)} | _query(wish)
-        return self._get(Curves, f"{task_path(task_id)}/curves", query)
+        return self._get(Curves, f"{self._path(task)}/curves", query)
 
     def compare(
-        self, task_ids: Sequence[str], names: Sequence[str] | None = None, **wish: Unpack[CurveWish]
+        self, tasks: Sequence[str], names: Sequence[str] | None = None, **wish: Unpack[CurveWish]
     ) -> Comparison:
         """Several tasks' curves to lay over each other, with what each task reached.
 
         Args:
-            task_ids: Up to 20.
+            tasks: Up to 20, by their ids or unique names.
             names: These curves; `loss` if not given.
             wish: Points, window, axis and smoothing.
         """
-        query = {"task": list(task_ids), "name": list(names) if names else None} | _query(wish)
+        query = {"task": [self._id(task) for task in tasks], "name": list(names) if names else None} | _query(
+            wish
+        )
         return self._get(Comparison, "/v1/metrics:compare", query)
 
     def export(
         self,
-        task_id: str,
+        task: str,
         file: Path | str,
         names: Sequence[str] | None = None,
         *,
@@ -77,7 +79,7 @@ class Series(Calls):
         """Write everything a task measured into a file, redone steps and all.
 
         Args:
-            task_id: Whose.
+            task: Whose, by its id or unique name.
             file: Where to; it is there only once it is complete.
             names: Only these metrics.
             file_format: CSV or Parquet; as the file's name ends, if not given.
@@ -90,7 +92,7 @@ class Series(Calls):
         target = Path(file)
         kind = file_format or format_of(target)
         query = {"format": kind.value, "name": list(names) if names else None}
-        path = f"{task_path(task_id)}/metrics:export"
+        path = f"{self._path(task)}/metrics:export"
         with (
             new_file(target, overwrite=overwrite) as out,
             self._transport.open_file(path, query) as blocks,

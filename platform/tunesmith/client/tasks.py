@@ -11,10 +11,10 @@ from typing import Any, TypedDict, Unpack
 from pydantic import BaseModel
 
 from tunesmith import views
-from tunesmith.client.calls import Calls, task_path
+from tunesmith.client.calls import Calls
 from tunesmith.client.stream import follow, readable
 from tunesmith.client.transport import Transport
-from tunesmith.errors import Conflict, InvalidInput, NotFound, TooManyRequests, Unavailable
+from tunesmith.errors import TooManyRequests, Unavailable
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewTask
 
@@ -61,14 +61,23 @@ class Tasks(Calls):
             InvalidInput: Something in it cannot be trained on; each problem names its place and its cure.
             IdempotencyConflict: The key was used with another body.
         """
-        if isinstance(new, BaseModel):
-            body = new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind}
-        else:
-            body = dict(new)
+        body = _body(new)
         headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(18)}
         return self._view(
             views.TaskView, self._transport.call("POST", "/v1/tasks", body=body, headers=headers)
         )
+
+    def check_task(self, new: NewTask | Mapping[str, Any]) -> views.TaskCheck:
+        """Look at a task as a submit would, and make none.
+
+        Args:
+            new: What to do, as in `create_task`.
+
+        Raises:
+            InvalidInput: Something in it cannot be worked on; each problem names its place and its cure.
+        """
+        body = _body(new)
+        return self._view(views.TaskCheck, self._transport.call("POST", "/v1/tasks:check", body=body))
 
     def tasks_page(
         self, limit: int = 50, after: str | None = None, **wanted: Unpack[TaskFilter]
@@ -91,25 +100,11 @@ class Tasks(Calls):
             NotFound: There is none.
             Conflict: Several tasks have this name.
         """
-        try:
-            return self._get(views.TaskView, task_path(task))
-        except (NotFound, InvalidInput) as error:  # a name may be no possible id
-            if len(task) > 120:
-                raise
-            named = [found for found in self.tasks(name=task) if found.name == task]
-            if not named:
-                hint = "`tunesmith tasks list` shows them."
-                raise NotFound(f"There is no task `{task}`.", hint=hint) from error
-        if len(named) > 1:
-            newest = ", ".join(f"`{found.id}`" for found in named[:3])
-            raise Conflict(
-                f"{len(named)} tasks are named `{task}`.", hint=f"Use an id; the newest first: {newest}."
-            )
-        return self._get(views.TaskView, task_path(named[0].id))
+        return self._find(task)
 
     def update_task(
         self,
-        task_id: str,
+        task: str,
         *,
         name: str | None = None,
         notes: str | None = None,
@@ -120,23 +115,23 @@ class Tasks(Calls):
         change: dict[str, Any] = {"name": name, "notes": notes, "priority": priority}
         change["tags"] = None if tags is None else list(tags)
         body = {key: value for key, value in change.items() if value is not None}
-        return self._view(views.TaskView, self._transport.call("PATCH", task_path(task_id), body=body))
+        return self._view(views.TaskView, self._transport.call("PATCH", self._path(task), body=body))
 
     def clone_task(
-        self, task_id: str, spec: Mapping[str, Any] | None = None, **envelope: Unpack[CopyEnvelope]
+        self, task: str, spec: Mapping[str, Any] | None = None, **envelope: Unpack[CopyEnvelope]
     ) -> views.TaskView:
         """Submit a new task with the parameters of another.
 
         Args:
-            task_id: The other one.
+            task: The other one, by its id or unique name.
             spec: Parameters that are different.
             envelope: Its name (`<name> (copy)` if not given), notes, tags, project and priority.
         """
-        return self._made_from(f"{task_path(task_id)}:clone", {"spec": dict(spec or {}), **envelope})
+        return self._made_from(f"{self._path(task)}:clone", {"spec": dict(spec or {}), **envelope})
 
     def new_stage(
         self,
-        task_id: str,
+        task: str,
         spec: Mapping[str, Any] | None = None,
         *,
         step: int | None = None,
@@ -145,7 +140,7 @@ class Tasks(Calls):
         """Submit a new task that starts from the weights of another's checkpoint.
 
         Args:
-            task_id: The other one.
+            task: The other one, by its id or unique name.
             spec: Parameters that are different: other rows, another learning rate.
             step: The checkpoint's step; the newest if not given.
             envelope: Its name, notes, tags, project and priority.
@@ -154,15 +149,15 @@ class Tasks(Calls):
             NotFound: There is no such checkpoint.
         """
         body = {"spec": dict(spec or {}), **({} if step is None else {"step": step}), **envelope}
-        return self._made_from(f"{task_path(task_id)}:new-stage", body)
+        return self._made_from(f"{self._path(task)}:new-stage", body)
 
     def continue_task(
-        self, task_id: str, *, num_train_epochs: float | None = None, max_steps: int | None = None
+        self, task: str, *, num_train_epochs: float | None = None, max_steps: int | None = None
     ) -> views.TaskView:
         """Let a task that is over go on at its newest checkpoint: the same task, the step count goes on.
 
         Args:
-            task_id: Which one.
+            task: Which one, by its id or unique name.
             num_train_epochs: More epochs than it had.
             max_steps: More steps than it had.
 
@@ -172,28 +167,28 @@ class Tasks(Calls):
         more = {"num_train_epochs": num_train_epochs, "max_steps": max_steps}
         body = {name: value for name, value in more.items() if value is not None}
         # Repeated after a lost answer it would find the task going on, and be refused.
-        raw = self._transport.call("POST", f"{task_path(task_id)}:continue", body=body, repeats=False)
+        raw = self._transport.call("POST", f"{self._path(task)}:continue", body=body, repeats=False)
         return self._view(views.TaskView, raw)
 
     def diff_tasks(self, a: str, b: str) -> views.TaskDiff:
         """The parameters in which two tasks differ, with their labels."""
-        return self._get(views.TaskDiff, "/v1/tasks:diff", {"a": a, "b": b})
+        return self._get(views.TaskDiff, "/v1/tasks:diff", {"a": self._id(a), "b": self._id(b)})
 
-    def stop_task(self, task_id: str) -> views.TaskView:
+    def stop_task(self, task: str) -> views.TaskView:
         """Stop a task; a running one saves a checkpoint first. Stopping twice changes nothing."""
-        return self._view(views.TaskView, self._transport.call("POST", f"{task_path(task_id)}:stop"))
+        return self._view(views.TaskView, self._transport.call("POST", f"{self._path(task)}:stop"))
 
-    def delete_task(self, task_id: str, *, files: bool = False) -> None:
+    def delete_task(self, task: str, *, files: bool = False) -> None:
         """Delete a task that is over.
 
         Args:
-            task_id: Which one.
+            task: Which one, by its id or unique name.
             files: Delete its checkpoints and final model too; the base model is never touched.
 
         Raises:
             Conflict: It is not over.
         """
-        self._delete(task_path(task_id), {"files": files})
+        self._delete(self._path(task), {"files": files})
 
     def wait(
         self,
@@ -234,90 +229,96 @@ class Tasks(Calls):
     # --- what a task reports
 
     def events(
-        self, task_id: str, after: int = 0, kind: Sequence[str] | None = None
+        self, task: str, after: int = 0, kind: Sequence[str] | None = None
     ) -> Iterator[views.EventView]:
         """A task's event log, oldest first, page by page as it is read.
 
         Args:
-            task_id: Whose.
+            task: Whose, by its id or unique name.
             after: Number of the last event already read.
             kind: Only these kinds.
         """
         while True:
             query = {"after": after, "limit": 1000, "kind": list(kind) if kind else None}
-            page = self._get(views.Page[dict[str, Any]], f"{task_path(task_id)}/events", query)
+            page = self._get(views.Page[dict[str, Any]], f"{self._path(task)}/events", query)
             yield from _known(page.data)
             if not page.has_more or page.next is None:
                 return
             after = int(page.next)
 
-    def metrics(self, task_id: str, names: Sequence[str] | None = None) -> views.Metrics:
+    def metrics(self, task: str, names: Sequence[str] | None = None) -> views.Metrics:
         """A task's curves, one point a step; only the named ones if given.
 
         A curve of more than 4000 points is reduced, its extremes kept; `series.export` has every point.
         """
         query = {"name": list(names) if names else None}
-        return self._get(views.Metrics, f"{task_path(task_id)}/metrics", query)
+        return self._get(views.Metrics, f"{self._path(task)}/metrics", query)
 
-    def checkpoints(self, task_id: str) -> list[views.CheckpointView]:
+    def checkpoints(self, task: str) -> list[views.CheckpointView]:
         """A task's checkpoints that are complete and verified."""
-        return self._get(views.Page[views.CheckpointView], f"{task_path(task_id)}/checkpoints").data
+        return self._get(views.Page[views.CheckpointView], f"{self._path(task)}/checkpoints").data
 
-    def rows_of_step(self, task_id: str, step: int) -> views.StepRows:
+    def rows_of_step(self, task: str, step: int) -> views.StepRows:
         """Which rows of the training file an optimizer step took, or will take.
 
         Raises:
             NotFound: The task has not read its rows yet.
         """
-        return self._get(views.StepRows, f"{task_path(task_id)}/rows", {"step": step})
+        return self._get(views.StepRows, f"{self._path(task)}/rows", {"step": step})
 
-    def save_checkpoint(self, task_id: str) -> views.SaveRequestView:
+    def save_checkpoint(self, task: str) -> views.SaveRequestView:
         """Ask a running task for a checkpoint after its next step.
 
         Raises:
             Conflict: It is not running.
         """
         return self._view(
-            views.SaveRequestView, self._transport.call("POST", f"{task_path(task_id)}/checkpoints:save")
+            views.SaveRequestView, self._transport.call("POST", f"{self._path(task)}/checkpoints:save")
         )
 
-    def pin_checkpoint(self, task_id: str, step: int, *, pinned: bool = True) -> views.CheckpointView:
+    def pin_checkpoint(self, task: str, step: int, *, pinned: bool = True) -> views.CheckpointView:
         """Keep a checkpoint whatever `save_total_limit` says; or let it go again."""
         verb = "pin" if pinned else "unpin"
-        path = f"{task_path(task_id)}/checkpoints/{step}:{verb}"
+        path = f"{self._path(task)}/checkpoints/{step}:{verb}"
         return self._view(views.CheckpointView, self._transport.call("POST", path))
 
     def logs(
-        self, task_id: str, tail: int = 200, level: Sequence[str] | None = None, after: int | None = None
+        self, task: str, tail: int = 200, level: Sequence[str] | None = None, after: int | None = None
     ) -> list[views.LogView]:
         """A task's last log lines, or those after an event.
 
         Args:
-            task_id: Whose.
+            task: Whose, by its id or unique name.
             tail: Lines at the most.
             level: Only these levels.
             after: Only lines after this event number.
         """
         query = {"tail": tail, "level": list(level) if level else None, "after": after}
-        return self._get(views.Page[views.LogView], f"{task_path(task_id)}/logs", query).data
+        return self._get(views.Page[views.LogView], f"{self._path(task)}/logs", query).data
 
-    def stream(self, task_id: str, after: int = 0) -> Iterator[views.EventView]:
+    def stream(self, task: str, after: int = 0) -> Iterator[views.EventView]:
         """A task's events live, each once and in order, until it has ended.
 
         Connects again by itself when the server restarts, breaks off or falls silent: no gap, no duplicate.
 
         Args:
-            task_id: Whose.
+            task: Whose, by its id or unique name.
             after: Number of the last event already read.
 
         Raises:
             CannotConnect: No server for `patience` seconds.
         """
-        return follow(self._transport, f"{task_path(task_id)}/stream", after, self._patience)
+        return follow(self._transport, f"{self._path(task)}/stream", after, self._patience)
 
     def _made_from(self, path: str, body: Mapping[str, Any]) -> views.TaskView:
         headers = {"Idempotency-Key": secrets.token_urlsafe(18)}
         return self._view(views.TaskView, self._transport.call("POST", path, body=body, headers=headers))
+
+
+def _body(new: NewTask | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(new, BaseModel):
+        return new.model_dump(mode="json", exclude_unset=True) | {"kind": new.kind}
+    return dict(new)
 
 
 def _query(wanted: TaskFilter) -> dict[str, Any]:

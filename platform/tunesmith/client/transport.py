@@ -301,6 +301,7 @@ def answered(response: httpx.Response) -> TunesmithError:
     after = response.headers.get("Retry-After", "")
     if after.isdecimal():
         error.details["retry_after_seconds"] = int(after)
+    error.args = (error.in_a_line(),)
     return error
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from tunesmith import views
 from tunesmith.client.calls import Calls, path_of
-from tunesmith.notifications import AddedWebhook, DeliveryView, Language, NoticeEvent, WebhookView
+from tunesmith.language import Language
+from tunesmith.notifications import AddedWebhook, DeliveryView, NoticeEvent, WebhookView
 
 
 class Webhooks(Calls):

@@ -3,6 +3,7 @@
 Knows file formats and their usual defects. Loads no weights, imports no torch, runs no code from the folder.
 """
 
+from tunesmith.model_folder.abilities import NO_LORA, inabilities
 from tunesmith.model_folder.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -12,10 +13,18 @@ from tunesmith.model_folder.adapter import (
 )
 from tunesmith.model_folder.configuration import readable_config, readable_generation
 from tunesmith.model_folder.contents import is_plain_file, refuse_contents
+from tunesmith.model_folder.embedder import check_embedder_folder, embedder_pooling
 from tunesmith.model_folder.facts import LinearLayers, ModelFacts, check_model_folder, check_targets
-from tunesmith.model_folder.files import INDEX, TOKENIZER_FILES, WEIGHTS, check_tokenizer_folder, weight_files
+from tunesmith.model_folder.files import (
+    INDEX,
+    TOKENIZER_FILES,
+    WEIGHTS,
+    check_tokenizer_folder,
+    read_config,
+    weight_files,
+)
 from tunesmith.model_folder.license import license_name, license_text
-from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub
+from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub, public_name, without_folders
 from tunesmith.model_folder.problems import refuse_weight_file
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
 from tunesmith.model_folder.weights_print import weights_print
@@ -26,19 +35,25 @@ __all__ = [
     "HUB_ID_FILE",
     "INDEX",
     "MAX_HEADER_BYTES",
+    "NO_LORA",
     "TOKENIZER_FILES",
     "WEIGHTS",
     "LinearLayers",
     "ModelFacts",
     "check_adapter_folder",
+    "check_embedder_folder",
     "check_model_folder",
     "check_targets",
     "check_tokenizer_folder",
+    "embedder_pooling",
     "hub_id",
+    "inabilities",
     "is_from_hub",
     "is_plain_file",
     "license_name",
     "license_text",
+    "public_name",
+    "read_config",
     "read_lora_file",
     "read_safetensors_header",
     "readable_config",
@@ -48,4 +63,5 @@ __all__ = [
     "refuse_weight_file",
     "weight_files",
     "weights_print",
+    "without_folders",
 ]

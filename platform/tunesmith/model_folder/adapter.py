@@ -75,7 +75,9 @@ def readable_lora(values: Mapping[str, Any], file: Path, field: str | None = Non
             meant = did_you_mean(name, sorted(LORA_KEYS))
             raise InvalidInput(
                 f"`{file}`: a `LoraConfig` has no field `{name}`.",
-                hint=f"Did you mean `{meant}`?" if meant else None,
+                hint=f"Did you mean `{meant}`?"
+                if meant
+                else "Take it out: peft's `LoraConfig` says what there is.",
                 field=field,
             )
     begin = kept.get("init_lora_weights")

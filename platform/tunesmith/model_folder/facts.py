@@ -3,6 +3,7 @@
 import collections
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.model_folder.files import (
+    TOKENIZER,
     check_index,
     read_config,
     refuse_other_formats,
@@ -24,9 +26,21 @@ from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.problems import did_you_mean
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+"""What configurations call the tokens that a model reads at most."""
 _EXPERT = re.compile(r"\bexperts\.\d+\.")
 _HEADS = ("lm_head", "embed_out", "output")
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model reads at most, as its configuration says, or that of its text; None where it does not."""
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, Mapping) else {}):
+        for name in CONTEXT_NAMES:
+            value = part.get(name)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
 
 
 class LinearLayers(BaseModel):
@@ -57,6 +71,11 @@ class ModelFacts(BaseModel):
     is_head_tied: bool = Field(False, description="Whether the output head is the embedding's own matrix.")
     tokenizer: str = Field("", description="Its kind: `BPE`, `Unigram`, `WordPiece`, `WordLevel`.")
     has_chat_template: bool
+    other_ids: str | None = Field(
+        None,
+        description="Where transformers makes other ids of the folder than its `tokenizer.json` says, and what to do; "
+        "empty where it does not, null where that was not compared (`tunesmith models check` does).",
+    )
     license: str | None = Field(
         None, description="Its name, from `README.md`'s front matter or the license file's first line."
     )
@@ -67,8 +86,12 @@ class ModelFacts(BaseModel):
     )
 
 
-def check_model_folder(path: str | Path) -> ModelFacts:
+def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> ModelFacts:
     """Read what a model folder holds.
+
+    Args:
+        path: The folder.
+        needs_tokenizer: Whether it must hold a tokenizer: it need not where another folder's is used.
 
     Raises:
         InvalidModel: It cannot be trained; says why, and how to get one that can.
@@ -81,7 +104,8 @@ def check_model_folder(path: str | Path) -> ModelFacts:
     for file in files:
         tensors |= read_safetensors_header(file)
     check_index(folder, tensors, files)
-    tokenizer = tokenizer_kind(folder)
+    has_tokenizer = needs_tokenizer or (folder / TOKENIZER).exists()
+    tokenizer = tokenizer_kind(folder) if has_tokenizer else ""
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
     merged: dict[str, Any] = {**(text or {}), **config}
     vocab_size = merged.get("vocab_size")
@@ -109,14 +133,13 @@ def check_model_folder(path: str | Path) -> ModelFacts:
         if _EXPERT.search(module)
     )
     has_head = any(_last(module) in _HEADS for module in modules)
-    contexts = (merged.get(name) for name in _CONTEXT_NAMES)
     return ModelFacts(
         path=str(folder),
         architecture=config["architectures"][0],
         model_type=str(config["model_type"]),
         parameters=sum(sizes.values()),
         dtype=_DTYPES.get(main, main.lower()),
-        context_length=next((value for value in contexts if isinstance(value, int)), None),
+        context_length=context_length(merged),
         vocab_size=vocab_size,
         linear_modules=tuple(sorted({name for name, _ in linear})),
         linear_layers=tuple(

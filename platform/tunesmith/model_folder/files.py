@@ -18,8 +18,9 @@ MAX_INDEX_BYTES = 64 * 2**20
 MAX_TOKENIZER_CONFIG_BYTES = 64 * 2**20
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
-    "tokenizer.json",
+    TOKENIZER,
     TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
@@ -154,12 +155,12 @@ def check_index(folder: Path, tensors: dict[str, Tensor], files: list[Path]) -> 
 
 def tokenizer_kind(folder: Path) -> str:
     """The kind of a tokenizer that is sound and brings no code."""
-    file = folder / "tokenizer.json"
+    file = folder / TOKENIZER
     if not file.is_file():
         raise bad(
-            f"`{folder}` has no `tokenizer.json`.",
-            "Copy it from the original model folder, or write it with `AutoTokenizer.from_pretrained(folder)"
-            ".save_pretrained(folder)` of transformers.",
+            f"`{folder}` has no `{TOKENIZER}`.",
+            "Copy it from the original model folder, write it with `AutoTokenizer.from_pretrained(folder)"
+            ".save_pretrained(folder)` of transformers, or name a folder that has one as `tokenizer_name_or_path`.",
             file.name,
         )
     model = read_object(file).get("model")

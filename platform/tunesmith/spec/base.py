@@ -94,10 +94,10 @@ class Spec(Given):
     @classmethod
     def merged(cls, under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters with others over them, however either spells them."""
-        taken = cls._meant(over)
+        taken = cls.meant(over)
         found: dict[str, Any] = {}
         for spelling, value in under.items():
-            meant = cls._meant({spelling: value})
+            meant = cls.meant({spelling: value})
             if meant.keys() & taken.keys():
                 found |= {name: part for name, part in meant.items() if name not in taken}
             else:
@@ -105,8 +105,8 @@ class Spec(Given):
         return found | dict(over)
 
     @classmethod
-    def _meant(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As `canonical`; what cannot be mapped stays as it is, to be refused when it is read."""
+    def meant(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As `canonical`, without the notices; what cannot be mapped stays as it is, to be refused when it is read."""
         try:
             return cls._canonical(given)[0]
         except PydanticCustomError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import Problem
+from tunesmith.spec.checkpoint_scores import is_score
 from tunesmith.spec.groups.lora import ALL_LINEAR, AUTO
 from tunesmith.spec.optimizers import OPTIMIZERS, has_8_bit_form
 
@@ -20,7 +21,17 @@ def conflicts(spec: "TrainSpec") -> list[Problem]:
     """Everything in a spec that cannot be together."""
     return [
         problem
-        for look in (_precision, _evaluation, _columns, _lora, _quantisation, _optimizer, _deepspeed, _rest)
+        for look in (
+            _precision,
+            _evaluation,
+            _scores,
+            _columns,
+            _lora,
+            _quantisation,
+            _optimizer,
+            _deepspeed,
+            _rest,
+        )
         for problem in look(spec)
     ]
 
@@ -79,9 +90,10 @@ def _evaluation(spec: "TrainSpec") -> Iterator[Problem]:
                 "Use `eval_loss`, `eval_accuracy` or `eval_f1`.",
             )
         return
+    by_score = is_score(metric)
     needing = {
-        "early_stopping_patience": spec.early_stopping_patience > 0,
-        "metric_for_best_model": metric != "eval_loss",
+        "early_stopping_patience": spec.early_stopping_patience > 0 and not by_score,
+        "metric_for_best_model": metric != "eval_loss" and not by_score,
         "save_strategy": spec.save_strategy == "best",
         "lr_scheduler_type": spec.lr_scheduler_type == "reduce_lr_on_plateau",
     }
@@ -92,6 +104,36 @@ def _evaluation(spec: "TrainSpec") -> Iterator[Problem]:
                 f"`{name}={getattr(spec, name)}` needs evaluations, and `eval_strategy=no` makes none.",
                 "Set `eval_strategy=steps` or `epoch`, with `eval_file` or `eval_sampling_ratio`.",
             )
+
+
+def _scores(spec: "TrainSpec") -> Iterator[Problem]:
+    metric = spec.metric_for_best_model
+    if spec.evaluate_checkpoints and spec.training_type == "classification":
+        yield _problem(
+            "evaluate_checkpoints",
+            "A classifier gives no answers that could be scored.",
+            "Use `eval_strategy` with `metric_for_best_model=eval_accuracy` or `eval_f1`.",
+        )
+    if not is_score(metric):
+        return
+    if not spec.evaluate_checkpoints:
+        yield _problem(
+            "metric_for_best_model",
+            f"`{metric}` is a score of answers, and `evaluate_checkpoints=false` scores none.",
+            "Set `evaluate_checkpoints=true`, or use `eval_loss`.",
+        )
+    elif spec.save_strategy == "best" and spec.eval_strategy != "no":
+        yield _problem(
+            "save_strategy",
+            f"`save_strategy=best` saves when `{metric}` is better, and `{metric}` is of checkpoints that are saved.",
+            "Use `save_strategy=steps` or `epoch`: the best checkpoint is marked and kept, or another metric.",
+        )
+    elif spec.save_strategy == "no" and spec.early_stopping_patience > 0:
+        yield _problem(
+            "early_stopping_patience",
+            f"`early_stopping_patience` counts checkpoints by `{metric}`, and `save_strategy=no` saves the last alone.",
+            "Use `save_strategy=steps` or `epoch`.",
+        )
 
 
 def _columns(spec: "TrainSpec") -> Iterator[Problem]:

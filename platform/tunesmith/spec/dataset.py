@@ -232,9 +232,23 @@ class MixSpec(OperationSpec):
         group=Group.DATA,
         fold=Fold.ADVANCED,
     )
+    limits: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] | None = param(
+        None,
+        label=("Limits", "行数上限"),
+        help=(
+            "At most so many of each one's first rows; 0 takes all.",
+            "每个数据集最多取前多少行；0 表示全部。",
+        ),
+        group=Group.DATA,
+        fold=Fold.ADVANCED,
+        min_length=1,
+    )
     seed: int = seeded()
 
     def _conflicts(self) -> list[Problem]:
+        if self.limits is not None and len(self.limits) != len(self.datasets):
+            message = f"{len(self.datasets)} data sets have {len(self.limits)} limits."
+            return [Problem(field="limits", message=message, hint="Give one for each; 0 takes all its rows.")]
         if self.weights is None:
             return []
         if len(self.weights) != len(self.datasets):

@@ -163,7 +163,7 @@ class Parameter(BaseModel):
     default_when: tuple[DefaultRule, ...] = ()
     visible_when: tuple[Condition, ...] = ()
     offered_when: tuple[Condition, ...] = ()
-    path: Literal["always", "if_exists", "unless_name"] | None = None
+    path: Literal["always", "if_exists", "unless_name", "output"] | None = None
     choice_help: dict[str, Sentence] = Field(default_factory=dict)
     """What each choice does, by the choice as it is written."""
     advice: tuple[Sentence, ...] = ()
@@ -203,7 +203,7 @@ def param(
     default_when: Sequence[tuple[tuple[Condition, ...], Any]] = (),
     visible_when: tuple[Condition, ...] = (),
     offered_when: tuple[Condition, ...] = (),
-    path: Literal["always", "if_exists", "unless_name"] | None = None,
+    path: Literal["always", "if_exists", "unless_name", "output"] | None = None,
     choice_help: Mapping[str, tuple[str, str]] | None = None,
     advice: Sequence[tuple[str, str]] = (),
     roles: Collection[Role] | None = None,
@@ -228,7 +228,8 @@ def param(
         visible_when: Conditions under which it has an effect; all must hold.
         offered_when: Conditions of which one must hold for the form to show it; they say nothing of its effect.
         path: It names a file or folder: `always`, or `if_exists` where it may also be a name of something else, or
-            `unless_name` where such a name holds neither `.` nor `/`.
+            `unless_name` where such a name holds neither `.` nor `/`, or `output` where a relative one lies below the
+            platform's own folder of outputs.
         choice_help: English and Chinese sentence of each choice, by the choice as it is written.
         advice: English and Chinese sentences: which values suit which situation.
         roles: What it does, as far as others ask; `()` for none of them.

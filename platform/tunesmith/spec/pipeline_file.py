@@ -26,7 +26,7 @@ from tunesmith.spec.base import Notice
 from tunesmith.spec.given import Given
 from tunesmith.spec.kinds import components, former_components
 from tunesmith.spec.problems import as_error, did_you_mean, invalid_input
-from tunesmith.yaml_text import load_yaml
+from tunesmith.yaml_text import holds_aliases, load_yaml
 
 MAX_YAML_CHARACTERS = 200_000
 MAX_STEPS = 100
@@ -124,7 +124,7 @@ def read_pipeline(text: str) -> Pipeline:
     if len(text) > MAX_YAML_CHARACTERS:
         raise InvalidInput(f"A pipeline has at most {MAX_YAML_CHARACTERS} characters.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        if holds_aliases(text):
             raise InvalidInput("A pipeline holds no YAML aliases (`*name`).", hint="Write the values out.")
         data = load_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -3,8 +3,8 @@
 Turns pydantic's errors into ours. Knows nothing of any single parameter.
 """
 
-import difflib
 import itertools
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +17,9 @@ from tunesmith.spec.parameter import aliases_of
 _RULED_OUT = "ruled_out"
 _MAX_WORD = 64
 """A longer word is none that was mistyped."""
+_LETTERS_A_SLIP = 6
+"""A part of a word may have one slip in it, one of twice so many letters two."""
+_LEAST_LETTERS = 3
 _MAX_KNOWN = 500
 """Words that one is held against: each costs some microseconds."""
 
@@ -50,12 +53,55 @@ def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseMod
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
-    """The known word that was probably meant. Of very many, only the first are looked at."""
-    if len(word) > _MAX_WORD:
+    """The known word that was probably meant: mistyped, with other separators, or with its parts in another order.
+
+    Strict, because a suggestion is followed: a word that merely looks alike means something else (`lr_scheduler` is not
+    `lr_end`, `use_qlora` is not `use_lora`), and so does one with another number in it. Of very many, only the first
+    are looked at.
+    """
+    if len(word) > _MAX_WORD or not _parts(word):
         return None
-    compared = [name for name in itertools.islice(known, _MAX_KNOWN) if len(name) <= _MAX_WORD]
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), compared, n=1, cutoff=0.6)
-    return close[0] if close else None
+    slips: dict[str, int] = {}
+    for name in itertools.islice(known, _MAX_KNOWN):
+        if len(name) > _MAX_WORD or not _parts(name) or re.findall(r"\d+", name) != re.findall(r"\d+", word):
+            continue
+        count = _slips(_parts(word), _parts(name))
+        if count is not None:
+            slips[name] = count
+    return min(slips, key=lambda name: slips[name]) if slips else None
+
+
+def _slips(given: list[str], known: list[str]) -> int | None:
+    """How many slips lead from one word to another; None where it is another word."""
+    if sorted(given) == sorted(known):
+        return 0
+    if len(given) != len(known):
+        if min(map(len, [*given, *known])) == 1:
+            return None  # a letter of its own (`lora_r`) is no slip
+        given, known = ["".join(given)], ["".join(known)]
+    counts = [_distance(a, b) if a[0] == b[0] else None for a, b in zip(given, known, strict=True) if a != b]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _parts(word: str) -> list[str]:
+    return [part for part in re.split(r"[-_. ]+", word.lower()) if part]
+
+
+def _distance(a: str, b: str) -> int | None:
+    """Letters that are too many, missing, wrong or swapped; None for more than such a word has by a slip."""
+    most = max(1, max(len(a), len(b)) // _LETTERS_A_SLIP)
+    if abs(len(a) - len(b)) > most or min(len(a), len(b)) < _LEAST_LETTERS:
+        return None
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return row[-1] if row[-1] <= most else None
 
 
 def _spellings(model: type[BaseModel]) -> dict[str, str]:

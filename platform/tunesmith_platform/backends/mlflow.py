@@ -3,6 +3,8 @@
 A LoggedModel per checkpoint points to the files where they lie; nothing is copied.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import httpx
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
-from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone
-from tunesmith_platform.tls import trust
+from tunesmith.tls import trust
+from tunesmith_platform.backends.protocols import LoggedModel, Point, Refused, RowsUsed, Run, RunGone
 
 TASK_TAG = "tunesmith.task_id"
 _BATCH = 1000  # metrics that one log-batch call takes
@@ -21,6 +23,8 @@ _TIMEOUT = 30.0
 """A server that takes ten seconds to answer gets everything too, and is not asked again for what it is doing."""
 _VERSION_TIMEOUT = 3.0
 _MOST_DOUBLE = 100
+_DATASET_CHARACTERS, _DIGEST_CHARACTERS = 500, 36
+"""What its database takes of a data set's name and digest."""
 
 
 class MlflowTracking:
@@ -156,47 +160,50 @@ class MlflowTracking:
             batch = [_metric(point) for point in points[start : start + _BATCH]]
             self._tell(run_id, "/runs/log-batch", metrics=batch)
 
-    def log_checkpoint(
-        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
-    ) -> None:
-        """See `Tracking.log_checkpoint`."""
+    def log_rows(self, run_id: str, used: Sequence[RowsUsed]) -> None:
+        """See `Tracking.log_rows`. MLflow keeps one data set a (name, digest) of an experiment."""
+        if used:
+            self._tell(run_id, "/runs/log-inputs", datasets=[_dataset(one) for one in used])
+
+    def log_model(self, run: Run, model: LoggedModel, points: list[Point]) -> None:
+        """See `Tracking.log_model`."""
         found = self._call(
             "POST",
             "/logged-models/search",
             json={
                 "experiment_ids": [run.experiment_id],
-                "filter": f"source_run_id = '{run.run_id}' AND name = '{name}'",
+                "filter": f"source_run_id = '{run.run_id}' AND name = '{model.name}'",
                 "max_results": 1,
             },
         ).get("models")
         if found:
-            model = found[0]["info"]
+            made = found[0]["info"]
         else:
-            model = self._call(
+            made = self._call(
                 "POST",
                 "/logged-models",
                 json={
                     "experiment_id": run.experiment_id,
-                    "name": name,
+                    "name": model.name,
                     "source_run_id": run.run_id,
-                    "model_type": "checkpoint",
+                    "model_type": model.model_type,
                     "tags": [
-                        {"key": key, "value": value} for key, value in {**tags, "tunesmith.uri": uri}.items()
+                        {"key": key, "value": value}
+                        for key, value in {**model.tags, "tunesmith.uri": model.uri}.items()
                     ],
                 },
             )["model"]["info"]
             # Without this the run's own page would not list it.
-            step = next((point.step for point in points), 0)
-            output = {"model_id": model["model_id"], "step": step}
+            output = {"model_id": made["model_id"], "step": model.step}
             self._tell(run.run_id, "/runs/outputs", models=[output])
         if points:
-            metrics = [_metric(point) | {"model_id": model["model_id"]} for point in points]
+            metrics = [_metric(point) | {"model_id": made["model_id"]} for point in points]
             self._tell(run.run_id, "/runs/log-batch", metrics=metrics)
         # Readiness last: a model that is ready is complete.
         self._call(
             "PATCH",
-            f"/logged-models/{model['model_id']}",
-            json={"model_id": model["model_id"], "status": "LOGGED_MODEL_READY"},
+            f"/logged-models/{made['model_id']}",
+            json={"model_id": made["model_id"], "status": "LOGGED_MODEL_READY"},
         )
 
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
@@ -233,6 +240,20 @@ def _refusal(reply: httpx.Response) -> Unavailable:
     except (ValueError, KeyError, TypeError):
         code = ""
     return _Status(reply.status_code, text, code)
+
+
+def _dataset(used: RowsUsed) -> dict[str, Any]:
+    profile = {} if used.rows is None else {"profile": json.dumps({"num_rows": used.rows})}
+    return {
+        "tags": [{"key": "mlflow.data.context", "value": used.context}],
+        "dataset": {
+            "name": used.name[:_DATASET_CHARACTERS],
+            "digest": used.digest[:_DIGEST_CHARACTERS],
+            "source_type": "local" if "://" not in used.source else used.source.partition("://")[0],
+            "source": json.dumps({"uri": used.source}),
+            **profile,
+        },
+    }
 
 
 def _metric(point: Point) -> dict[str, Any]:

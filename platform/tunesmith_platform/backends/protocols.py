@@ -1,6 +1,7 @@
 """What the control plane needs of the parts it does not own. Each has a real one beside it and a fake in `testing`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -104,6 +105,44 @@ class Point:
     timestamp_ms: int
 
 
+@dataclass(frozen=True)
+class RowsUsed:
+    """Rows that a task read, as the tracking server shows them.
+
+    Attributes:
+        name: The data set's, or the file's.
+        source: Where it lies.
+        digest: Tells one content from another; what is known of a file that is no data set's is where it lies.
+        context: What they were read for: `training`, `evaluation`.
+        rows: How many; None where they were not counted.
+    """
+
+    name: str
+    source: str
+    digest: str
+    context: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A checkpoint or a final model, as the tracking server shows it.
+
+    Attributes:
+        name: Unique within its run; without the characters that the server refuses (`model_name`).
+        uri: Where its files lie; nothing is copied.
+        step: After which it was saved.
+        model_type: `checkpoint` or `model`.
+        tags: What else is known.
+    """
+
+    name: str
+    uri: str
+    step: int
+    model_type: str = "checkpoint"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 class Refused(Unavailable):
     """The tracking server is there, and will not do what was asked."""
 
@@ -130,10 +169,11 @@ class Tracking(Protocol):
     def log_points(self, run_id: str, points: list[Point]) -> None:
         """Append measurements; the same points again change nothing."""
 
-    def log_checkpoint(
-        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
-    ) -> None:
-        """Make the LoggedModel of a checkpoint, with its metrics, when there is none yet."""
+    def log_rows(self, run_id: str, used: Sequence[RowsUsed]) -> None:
+        """Show which rows a run read; the same again change nothing."""
+
+    def log_model(self, run: Run, model: LoggedModel, points: list[Point]) -> None:
+        """Make the LoggedModel of a checkpoint or a final model, with its metrics, when there is none yet."""
 
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:
         """Set the run's end: FINISHED, FAILED or KILLED; RUNNING and no time take it back."""

@@ -15,8 +15,8 @@ import psutil
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
+from tunesmith.tls import trust
 from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, Observation
-from tunesmith_platform.tls import trust
 
 _LEAVING_SECONDS = 20.0
 _LOG_FOLLOWS = ", last available logs"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from tunesmith.events import CheckpointRemoved, CheckpointSaved, JobEvent
+from tunesmith.spec.checkpoint_scores import best_by_score
 from tunesmith_platform.checkpoints import repository
 from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, TaskRow
 from tunesmith_platform.event_log.listeners import Listener
@@ -20,6 +21,8 @@ def hear(
             case CheckpointSaved() as saved:
                 if saved.best:
                     repository.no_best(session, scope, task.id)
+                # Where scores tell the best, the job knows nothing of it, and takes nothing back.
+                told = {} if best_by_score(task.spec) else {"is_best": saved.best}
                 repository.put(
                     session,
                     scope,
@@ -32,8 +35,8 @@ def hear(
                         files=saved.files,
                         manifest_sha256=saved.manifest_sha256,
                         metrics=saved.metrics,
-                        is_best=saved.best,
                         created_at=event.time,
+                        **told,
                     ),
                 )
             case CheckpointRemoved() as removed:

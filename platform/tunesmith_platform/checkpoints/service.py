@@ -64,5 +64,6 @@ def _view(row: CheckpointRow) -> views.CheckpointView:
         metrics=row.metrics,
         is_best=row.is_best,
         is_pinned=row.is_pinned,
+        is_recommended=row.is_recommended,
         created_at=row.created_at,
     )

@@ -33,6 +33,9 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
         "parameters": parameters,
         "sources": inputs.sources,
     }
+    if made.parts and len(made.parts) == len(inputs.sources):
+        pairs = zip(inputs.sources, made.parts, strict=True)
+        lineage["parts"] = [{"source": source, "rows": rows} for source, rows in pairs]
     facts = {
         "format": "jsonl",
         "packing": None,

@@ -85,7 +85,7 @@ class ReportService:
             self._file(scope, question.file),
             spec,
             evaluation=evaluation,
-            model=self._model(scope, question.model) if question.model else None,
+            model=self._model(scope, question.model, spec) if question.model else None,
             tokenizer=self._tokenizer(scope, spec),
             allowed_bad_percent=question.allowed_bad_percent,
             max_seconds=MAX_SECONDS,
@@ -102,7 +102,7 @@ class ReportService:
         return checks.previewed(
             self._file(scope, question.file),
             spec,
-            self._model(scope, question.model),
+            self._model(scope, question.model, spec),
             tokenizer=self._tokenizer(scope, spec),
             rows=question.rows,
             first=question.first,
@@ -124,9 +124,9 @@ class ReportService:
     def _file(self, scope: Scope, given: str) -> Path:
         return find_file(given, self._settings, self._datasets.seen_by(scope))[0]
 
-    def _model(self, scope: Scope, given: str) -> Path:
+    def _model(self, scope: Scope, given: str, spec: TrainSpec) -> Path:
         folder = find_model(given, self._settings, self._models.seen_by(scope))
-        facts_of(folder)  # refuses what is no model
+        facts_of(folder, spec.tokenizer_name_or_path)  # refuses what is no model
         return folder
 
     def _tokenizer(self, scope: Scope, spec: TrainSpec) -> Path | None:

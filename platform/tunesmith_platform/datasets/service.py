@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith import views
 from tunesmith.data_step import FOLDER, place_of
-from tunesmith.dataset_views import DatasetView
+from tunesmith.dataset_views import DatasetView, Part
 from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
 from tunesmith.removal import claim, discard, discard_file, part_of, remove_empty, remove_names
 from tunesmith.spec.base import Spec
@@ -241,7 +241,7 @@ class DatasetService:
             ) from None
         full = f"{row.name}@{version.number}"
         if version.is_copied:
-            return StoredFile(self._local(version), full, version.sha256)
+            return StoredFile(self._local(version), full, version.sha256, _parts(version))
         path = allowed_path(version.path, self._settings.roots())
         try:
             stamp = _stamp(path)
@@ -255,7 +255,7 @@ class DatasetService:
                 f"The file of `{full}` was changed since it was registered: {path}.",
                 hint=f"Register it again as a new version: `tunesmith data add {path} --name {row.name}`.",
             )
-        return StoredFile(path, full, version.sha256)
+        return StoredFile(path, full, version.sha256, _parts(version))
 
     # --- the parts
 
@@ -385,3 +385,8 @@ def _bring_back(stored: str, file: Path) -> None:
     except OSError:  # no room, most likely
         discard_file(file)
         file.hardlink_to(stored)
+
+
+def _parts(version: DatasetVersionRow) -> tuple[Part, ...]:
+    """What each data set gave to a version that was mixed."""
+    return tuple(Part.model_validate(part) for part in (version.lineage or {}).get("parts", []))

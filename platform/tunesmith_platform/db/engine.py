@@ -114,6 +114,8 @@ class Database:
         self.url = url
         self.patience = patience
         self.is_sqlite = url.startswith("sqlite")
+        self.explain: Callable[[], Unavailable | None] = lambda: None
+        """Asked where a statement does not fit the tables: what is the matter with the database. See `schema.watch`."""
         # One writer at a time is SQLite's rule; waiting for it here is fair, its own busy handler is not.
         self._turn = _Turn() if self.is_sqlite else None
         if self.is_sqlite:
@@ -181,15 +183,21 @@ class Database:
         try:
             yield
         except AWAY as error:
-            known = why_away(error)
+            known = why_away(error) or self.explain()
             if known is None:
                 raise
             raise known from error
         except (IntegrityError, StaleDataError) as error:
             if not _is_race(error):
+                if (known := self.explain()) is not None:
+                    raise known from error
                 raise
             logger.warning("a transaction raced with another: %s", _refused_by(error))
             raise Raced("Another call changed the same thing at the same moment.", hint=_AGAIN) from error
+        except DBAPIError as error:
+            if (known := self.explain()) is not None:
+                raise known from error
+            raise
 
     def retry_on_conflict(self, work: Callable[[Session], T]) -> T:
         """What `work` answers in a transaction of its own; done again where another transaction raced with it.

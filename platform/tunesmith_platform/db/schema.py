@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import Unavailable
@@ -61,6 +61,60 @@ def require(database: Database) -> None:
         )
     if found is Schema.UNKNOWN:
         raise _unknown(revision)
+
+
+def watch(database: Database) -> None:
+    """Let a database that another version migrates while this process runs be told of, not fail in odd ways.
+
+    A newer version adds before it takes away, so that this one goes on; what does not fit is refused with the reason.
+    """
+    database.explain = lambda: migrated_since(database)
+
+
+def migrated_since(database: Database) -> Unavailable | None:
+    """What is to be said where the schema is another version's now; None where it is this one's, or nobody knows."""
+    try:
+        # Not as others read: they ask this where they fail.
+        with database.engine.connect() as connection:
+            revision = connection.scalar(_VERSION)
+    except SQLAlchemyError:
+        return None
+    found = _state(revision)
+    if found is Schema.UNKNOWN:
+        return Unavailable(
+            f"The database's schema is {revision} now, which a newer version of Tunesmith made while this process ran "
+            f"(it needs {newest()}).",
+            hint="Start this process again, of that version.",
+        )
+    if found is Schema.OLDER:
+        return Unavailable(
+            f"The database's schema is {revision} now, older than this process needs ({newest()}): a backup was "
+            "restored, or it was taken back.",
+            hint=_CURE,
+        )
+    return None
+
+
+def require_place(database: Database, *, is_made: bool) -> None:
+    """Refuse an SQLite database that is not there, before it is taken for one that does not answer.
+
+    Args:
+        database: The database.
+        is_made: Whether it is made where only its folder is there.
+
+    Raises:
+        Unavailable: It is not there; says what nobody did.
+    """
+    name = database.engine.url.database
+    if database.engine.url.get_backend_name() != "sqlite" or not name:
+        return
+    file = Path(name)
+    if not file.exists() and not (is_made and file.parent.is_dir()):
+        raise Unavailable(
+            f"Nothing was set up in `{file.parent}`: it has no database.",
+            hint="Nobody ran `tunesmith up` or `tunesmith migrate` there. Another folder is named by `TUNESMITH_HOME`, "
+            "another database by `TUNESMITH_DATABASE_URL`.",
+        )
 
 
 def migrate(database: Database, wait_seconds: float = _WAIT_SECONDS) -> bool:

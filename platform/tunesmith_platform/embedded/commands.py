@@ -1,5 +1,7 @@
 """`tunesmith up | down | status | logs | doctor`: the embedded platform from the command line."""
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -9,24 +11,48 @@ import time
 from collections import deque
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tunesmith.errors import Conflict, InvalidInput, TunesmithError, Unavailable
-from tunesmith.home import Home
+if TYPE_CHECKING:
+    from tunesmith.home import Home
+    from tunesmith_platform.packages import Finding
 
 app = typer.Typer(add_completion=False)
-talk = Console(stderr=True)
 
 _READY_SECONDS = 120.0
 _MIGRATE_SECONDS = 600.0
 """How long to wait for another process that migrates."""
-_COLOURS = {"healthy": "green", "starting": "yellow", "restarting": "red", "unwell": "red", "stopped": "dim"}
+_VERDICTS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _NOTHING_RUNS = 3
+_JSON = typer.Option("--json", help="Print JSON instead of text.")
+_JsonFlag = Annotated[bool, _JSON]
 _LEAST_FREE_BYTES = 500 * 2**20
+
+
+def _home() -> Home:
+    from tunesmith.home import Home
+
+    return Home()
+
+
+def _say(message: str) -> None:
+    from tunesmith.cli.output import say
+
+    say(message)
+
+
+def _warn(message: str) -> None:
+    from tunesmith.cli.output import warn
+
+    warn(message)
+
+
+def _show_json(value: Any) -> None:
+    from tunesmith.cli.output import show_json
+
+    show_json(value)
 
 
 class PartName(StrEnum):
@@ -63,11 +89,12 @@ def up(
             help="Stay, and look after the platform: for systemd, or a container's first process.",
         ),
     ] = False,
+    as_json: _JsonFlag = False,
 ) -> None:
     """Start the platform on this machine: Ray, MLflow and the API. Again: finds the one that runs."""
     from tunesmith_platform.embedded.record import note_ended, read_record
 
-    home = Home()
+    home = _home()
     _make(home)
     if spare_cpus is not None:
         os.environ["TUNESMITH_SPARE_CPUS"] = f"{spare_cpus:g}"  # a setting of the API, which inherits it
@@ -79,115 +106,166 @@ def up(
     if found is None:
         _start_supervisor(home, ray_cpus)
     else:
-        talk.print(f"The platform of `{home.root}` is up already (supervisor {found.pid}).")
+        _say(f"The platform of `{home.root}` is up already (supervisor {found.pid}).")
         if ray_cpus is not None and ray_cpus != read_record(home).ray_cpus:
-            talk.print("[yellow]`--ray-cpus` counts at the next start: `tunesmith down`, then `up`.[/yellow]")
+            _warn("`--ray-cpus` counts at the next start: `tunesmith down`, then `up`.")
     _tell_what_stays_behind()
     _await_ready(home)
     connection = home.connection()
-    talk.print(f"API docs  {connection.api_url}/docs")
-    talk.print(f"MLflow    {connection.mlflow_url} (`tunesmith mlflow` lets a browser in)")
-    talk.print(f"State     {home.root}")
-    talk.print(f"Allowed   {', '.join(roots)}", soft_wrap=True)
+    if as_json:
+        from tunesmith_platform.embedded.status import facts_of
+
+        _show_json(facts_of(home, True) | {"allowed": roots})
+        return
+    _say(f"API docs  {connection.api_url}/docs")
+    _say(f"MLflow    {connection.mlflow_url} (`tunesmith mlflow` lets a browser in)")
+    _say(f"State     {home.root}")
+    _say(f"Allowed   {', '.join(roots)}")
     _tell_tasks()
 
 
 @app.command()
-def down() -> None:
+def down(as_json: _JsonFlag = False) -> None:
     """End the platform: exactly what `up` started, and nothing else."""
     import psutil
 
     from tunesmith_platform.embedded.processes import end, ours
     from tunesmith_platform.embedded.record import note_ended
 
-    home = Home()
+    home = _home()
     supervisor = _supervisor(home)
     if home.root.is_dir():
         note_ended(home, True)
     if supervisor is not None:
-        talk.print("Ending the platform...")
+        _say("Ending the platform...")
         try:
             supervisor.terminate()
             supervisor.wait(60)
         except psutil.TimeoutExpired:
-            talk.print("[yellow]The supervisor takes long; ending everything without it.[/yellow]")
+            _warn("The supervisor takes long; ending everything without it.")
         except psutil.NoSuchProcess:
             pass
     left = end(home)
     if supervisor is None and not left:
-        talk.print(f"Nothing runs in `{home.root}`.")
+        if as_json:
+            _show_json({"home": str(home.root), "ended": False})
+        else:
+            _say(f"Nothing runs in `{home.root}`.")
         return
     still = ours(home)
     if still:
+        from tunesmith.errors import Conflict
+
         raise Conflict(
             f"{len(still)} processes did not end: {', '.join(str(process.pid) for process in still)}.",
             hint="They wait for a device or a disk; look at them with `ps`.",
         )
-    talk.print("Ended.")
+    if as_json:
+        _show_json({"home": str(home.root), "ended": True})
+    else:
+        _say("Ended.")
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def status(as_json: _JsonFlag = False) -> None:
     """Show the platform's parts and what it counts. Exit code 0: all well; 1: something is not; 3: nothing runs."""
     from tunesmith_platform.embedded.processes import ours
+    from tunesmith_platform.embedded.status import facts_of, show
 
-    home = Home()
+    home = _home()
     supervisor = _supervisor(home)
-    facts = _facts(home, supervisor is not None)
+    facts = facts_of(home, supervisor is not None)
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        _show_json(facts)
     else:
-        _show_status(facts)
+        show(facts)
     if supervisor is None and not ours(home):
         raise typer.Exit(_NOTHING_RUNS)
     well = supervisor is not None and all(part["state"] == "healthy" for part in facts["parts"])
     raise typer.Exit(0 if well else 1)
 
 
+def _offered(incomplete: str) -> list[str]:
+    from tunesmith.cli.completion import tasks
+
+    return [part for part in PartName if part.startswith(incomplete)] + tasks(incomplete)
+
+
 @app.command()
 def logs(
-    part: Annotated[PartName, typer.Argument(help="Whose log.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PART|TASK",
+            help="Whose log: a part's (`supervisor`, `ray`, `mlflow`, `api`), or a task's by its id or unique name.",
+            autocompletion=_offered,
+        ),
+    ],
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines from the end.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Print a part's log."""
+    """Print the log of a part of the platform, or of a task.
+
+    `tunesmith tasks logs` finds lines in a task's log, and saves it.
+    """
+    if what not in list(PartName):
+        from tunesmith.cli.reports import logs as logs_of_task
+
+        logs_of_task(what, tail=lines, follow=follow, as_json=as_json)
+        return
+    from tunesmith.errors import Unavailable
     from tunesmith_platform.embedded.parts import ray_folder
 
-    home = Home()
-    file = home.logs / f"{part}.log"
+    home = _home()
+    file = home.logs / f"{what}.log"
     if not file.exists():
-        raise Unavailable(f"`{part}` has no log yet.", hint="Start the platform with `tunesmith up`.")
-    if part is PartName.RAY:
-        talk.print(f"[dim]Ray's own logs: {ray_folder(home)}/session_latest/logs[/dim]")
+        raise Unavailable(f"`{what}` has no log yet.", hint="Start the platform with `tunesmith up`.")
+    if what == PartName.RAY:
+        _say(f"Ray's own logs: {ray_folder(home)}/session_latest/logs")
+
+    def show(line: str) -> None:
+        typer.echo(json.dumps({"part": what, "line": line}) if as_json else line)
+
     with file.open(errors="replace") as stream:
-        typer.echo("".join(deque(stream, maxlen=lines)), nl=False)
+        for line in deque(stream, maxlen=lines):
+            show(line.rstrip("\n"))
         while follow:
-            typer.echo(stream.read(), nl=False)
+            for line in stream:
+                show(line.rstrip("\n"))
             time.sleep(0.3)
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: _JsonFlag = False) -> None:
     """Check this machine and name each cure. Exit code 1 when there is a problem."""
     from tunesmith_platform.embedded.doctor import examine
     from tunesmith_platform.packages import Verdict
 
-    findings = examine(Home())
+    findings = examine(_home())
     if as_json:
-        typer.echo(json.dumps([finding.model_dump() for finding in findings], indent=1))
+        _show_json(findings)
     else:
-        marks = {Verdict.OK: "[green]ok     [/green]", Verdict.WARNING: "[yellow]warning[/yellow]"}
-        out = Console()
         for finding in findings:
-            out.print(f"{marks.get(finding.verdict, '[red]problem[/red]')}  {finding.what}: {finding.found}")
-            if finding.cure:
-                out.print(f"         [dim]{finding.cure}[/dim]")
+            _show_finding(finding)
     if any(finding.verdict is Verdict.PROBLEM for finding in findings):
         raise typer.Exit(1)
 
 
+def _show_finding(finding: Finding) -> None:
+    from rich.text import Text
+
+    from tunesmith.cli.output import out
+    from tunesmith.language import tr
+
+    mark = Text(f"{tr(finding.verdict):<7}", style=_VERDICTS[finding.verdict])
+    out().print(mark + Text(f"  {tr(finding.what)}: {tr(finding.found)}"), soft_wrap=True)
+    if finding.cure:
+        out().print(Text(f"         {tr(finding.cure)}", style="dim"), soft_wrap=True)
+
+
 @app.command()
-def migrate() -> None:
+def migrate(as_json: _JsonFlag = False) -> None:
     """Bring the database's schema up to date. One process at a time; again: finds nothing to do."""
     from tunesmith_platform.db import schema
     from tunesmith_platform.db.engine import Database
@@ -195,15 +273,23 @@ def migrate() -> None:
 
     settings = Settings()
     if settings.database_url.startswith("sqlite"):
+        from tunesmith.home import Home
+
         _make(Home(settings.home))
     database = Database(settings.database_url)
     try:
+        schema.require_place(database, is_made=True)
         is_done = schema.migrate(database, _MIGRATE_SECONDS)
     finally:
         database.close()
-    talk.print(
-        f"The schema is {schema.newest()} now." if is_done else f"The schema is {schema.newest()} already."
-    )
+    if as_json:
+        _show_json({"schema": schema.newest(), "migrated": is_done})
+    else:
+        _say(
+            f"The schema is {schema.newest()} now."
+            if is_done
+            else f"The schema is {schema.newest()} already."
+        )
 
 
 @app.command()
@@ -214,6 +300,8 @@ def controller() -> None:
 
 
 def _make(home: Home) -> None:
+    from tunesmith.errors import Unavailable
+
     try:
         home.create()
     except OSError as error:
@@ -231,6 +319,8 @@ def _make(home: Home) -> None:
 
 def _allow(home: Home, folders: list[Path]) -> list[str]:
     """Add folders to the allowed roots; all of them."""
+    from tunesmith.errors import InvalidInput
+
     for folder in folders:
         if not folder.is_dir():
             raise InvalidInput(f"There is no folder `{folder}` to allow.", hint="Make it first.")
@@ -276,16 +366,17 @@ def _tell_what_stays_behind() -> None:
     from tunesmith_platform.embedded.environment import PASS, stays_behind
 
     for name in stays_behind(os.environ):
-        talk.print(
-            f"[yellow]`{name}` stays in this shell: `{PASS}='[\"{name}\"]'` passes it to workers.[/yellow]"
-        )
+        _warn(f"`{name}` stays in this shell: `{PASS}='[\"{name}\"]'` passes it to workers.")
 
 
 def _await_ready(home: Home) -> None:
+    from tunesmith.cli.output import talk
+    from tunesmith.errors import Unavailable
+    from tunesmith.language import tr
     from tunesmith_platform.embedded.record import read_record
 
     started = time.monotonic()
-    with talk.status("Starting...") as spinner:
+    with talk().status(tr("Starting...")) as spinner:
         while True:
             record = read_record(home)
             parts = record.parts
@@ -294,11 +385,11 @@ def _await_ready(home: Home) -> None:
                 break
             waited = time.monotonic() - started
             words = (
-                ", ".join(f"{name} {part.state}" for name, part in parts.items())
+                ", ".join(f"{name} {tr(part.state)}" for name, part in parts.items())
                 if alive
-                else "the supervisor"
+                else tr("the supervisor")
             )
-            spinner.update(f"Starting: {words} ({waited:.0f} s)")
+            spinner.update(tr(f"Starting: {words} ({waited:.0f} s)"))
             failing = [
                 name for name, part in parts.items() if alive and part.state != "healthy" and part.falls >= 3
             ]
@@ -314,7 +405,7 @@ def _await_ready(home: Home) -> None:
                     hint=f"`tunesmith logs {name}` has more; `tunesmith doctor` checks this machine.",
                 )
             time.sleep(0.2)
-    talk.print(f"Ready after {time.monotonic() - started:.0f} s.")
+    _say(f"Ready after {time.monotonic() - started:.0f} s.")
 
 
 def _tail(file: Path, lines: int = 15) -> str:
@@ -326,94 +417,16 @@ def _tail(file: Path, lines: int = 15) -> str:
 
 def _tell_tasks() -> None:
     """Say which tasks go on; a start is a good moment to hear it."""
+    from tunesmith.cli.output import state_word
     from tunesmith.client import Client
+    from tunesmith.errors import TunesmithError
+    from tunesmith.language import tr
 
     try:
         live = list(Client().tasks(state=["running", "stopping", "pending"]))
     except TunesmithError:
         return
     if live:
-        talk.print(f"{len(live)} unfinished tasks are taken up again:")
+        _say(f"{len(live)} unfinished tasks are taken up again:")
         for task in live[:10]:
-            talk.print(f"  {task.id}  {task.state}  {task.name}  {task.message}")
-
-
-def _facts(home: Home, is_up: bool) -> dict[str, Any]:
-    import psutil
-
-    from tunesmith.client import Client
-    from tunesmith_platform.embedded.processes import ours
-    from tunesmith_platform.embedded.record import read_record
-
-    record = read_record(home)
-    addresses: dict[str, str | None] = {}
-    if record.ports:
-        from tunesmith_platform.embedded.parts import connection
-
-        where = connection(record.ports)
-        addresses = {"api": where.api_url, "mlflow": where.mlflow_url, "ray": where.ray_url}
-    parts = []
-    for name, part in record.parts.items():
-        memory = 0
-        for process in ours(home, name):
-            try:
-                memory += process.memory_info().rss
-            except psutil.Error:
-                continue
-        parts.append(
-            {
-                "name": name,
-                "state": part.state if is_up else ("unsupervised" if memory else "stopped"),
-                "message": part.message,
-                "pid": part.pid,
-                "address": addresses.get(name),
-                "uptime_seconds": round(time.time() - part.started_at) if part.pid and memory else 0,
-                "restarts": part.restarts,
-                "memory_bytes": memory,
-            }
-        )
-    facts: dict[str, Any] = {
-        "home": str(home.root),
-        "supervised": is_up,
-        "parts": parts,
-        "tasks_by_state": None,
-        "warm_runners": 0,
-    }
-    if is_up:
-        try:
-            system = Client().system()
-            facts |= {"tasks_by_state": system.tasks_by_state, "warm_runners": system.warm_runners}
-        except TunesmithError as error:
-            facts["message"] = error.message
-    return facts
-
-
-def _show_status(facts: dict[str, Any]) -> None:
-    if not facts["parts"]:
-        talk.print(f"Nothing was started in `{facts['home']}`. Start it with `tunesmith up`.")
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("part", "state", "pid", "up", "restarts", "memory", "address"):
-        table.add_column(column, justify="right" if column in ("pid", "up", "restarts", "memory") else "left")
-    for part in facts["parts"]:
-        colour = _COLOURS.get(part["state"], "red")
-        table.add_row(
-            part["name"],
-            f"[{colour}]{part['state']}[/{colour}]",
-            str(part["pid"] or ""),
-            f"{part['uptime_seconds'] // 60}m{part['uptime_seconds'] % 60:02}s"
-            if part["uptime_seconds"]
-            else "",
-            str(part["restarts"]),
-            f"{part['memory_bytes'] / 2**20:.0f} MiB" if part["memory_bytes"] else "",
-            part["address"] or "",
-        )
-    Console().print(table)
-    counts = facts["tasks_by_state"]
-    if counts is not None:
-        words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none yet"
-        runners = facts["warm_runners"]
-        ready = f"; {runners} warm runner{'s'[: runners - 1]} ready" if runners else ""
-        Console().print(f"Tasks: {words}{ready}")
-    elif facts["supervised"]:
-        talk.print(f"[yellow]The API does not answer: {facts.get('message', '')}[/yellow]")
+            _say(f"  {task.id}  {state_word(task.state)}  {task.name}  {tr(task.message)}")

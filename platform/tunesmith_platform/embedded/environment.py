@@ -5,10 +5,12 @@ user brings. Names that end in `*` stand for all that begin so.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from tunesmith import proxies
 from tunesmith.errors import InvalidInput
+from tunesmith.evaluation.scores.judge import VARIABLE
 from tunesmith_platform.settings import Settings
 
 PASS = "TUNESMITH_PASS_ENVIRONMENT"  # noqa: S105  (a name)
@@ -62,6 +64,7 @@ def passed_to(part: str, shell: Mapping[str, str]) -> dict[str, str]:
             *WORKERS,
             *_named(shell, PASS, ()),
             *_named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",)),
+            *_keys_of_judges(shell),
         ]
     if part == "api":
         names += [*API, *SETTINGS, *_named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))]
@@ -105,6 +108,20 @@ def _named(shell: Mapping[str, str], setting: str, default: Iterable[str]) -> li
             hint=f"""As in `{setting}='["WANDB_API_KEY"]'`.""",
         )
     return [name for name in names if not name.startswith(_OURS)]
+
+
+def _keys_of_judges(shell: Mapping[str, str]) -> list[str]:
+    """The variables that hold the keys of judging models. A setting that is none is refused by the API."""
+    try:
+        judges = json.loads(shell.get("TUNESMITH_JUDGES", "{}"))
+    except ValueError:
+        return []
+    names = judges.values() if isinstance(judges, dict) else ()
+    return [
+        name
+        for name in names
+        if isinstance(name, str) and re.fullmatch(VARIABLE, name) and not name.startswith(_OURS)
+    ]
 
 
 def _uses_buckets(shell: Mapping[str, str]) -> bool:

@@ -27,6 +27,8 @@ class Rows(NamedTuple):
     places: float
     """Tokens and padding of a full batch, on average."""
     length: float
+    is_joined: bool = False
+    """Whether a row of a batch is a full sequence, whatever the documents' lengths."""
 
     @property
     def head_share(self) -> float:
@@ -35,8 +37,18 @@ class Rows(NamedTuple):
         return share * (1 - self.view.padding_share)
 
 
-def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> Rows:
+def rows_of(
+    spec: TrainSpec, counts: Counts, eval_rows: int, name: str, *, sees_neighbours: bool = False
+) -> Rows:
     """What a file's rows come to with these parameters.
+
+    Args:
+        spec: The parameters.
+        counts: The rows' tokens.
+        eval_rows: Rows of the evaluation file.
+        name: The file's name.
+        sees_neighbours: Whether documents of a full sequence would see each other in this model: each is computed as a
+            row of its own then, in as many steps.
 
     Raises:
         InvalidData: Within `max_length` nothing is left to train.
@@ -72,9 +84,19 @@ def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> Rows:
         padding = padding_packed = max(0.0, 1 - tokens / (units * size))
     elif spec.packing and spec.training_type == "sft":
         units, padding = max(1, round(rows * packs)), padding_packed
-    if units != rows or is_pretrain:
+    is_joined = units != rows or is_pretrain
+    if is_joined:
         longest = size if units > 1 else min(size, int(tokens))
         places, length = float(longest * min(batch, units)), float(longest)
+    is_unpacked = is_joined and sees_neighbours
+    if is_unpacked:
+        pieces = _pieces(after.lengths, size) if is_pretrain else after.lengths.clip(max=size)
+        rows_each = len(pieces) * scale / units
+        padding, places, length = _padding_share(
+            pieces, max(1, round(rows_each * min(batch, units))), 1, spec.seed
+        )
+        longest = max(1, round(places / min(batch, units)))
+        is_joined = False
     view = DataView(
         rows=rows,
         eval_rows=eval_rows,
@@ -89,8 +111,16 @@ def rows_of(spec: TrainSpec, counts: Counts, eval_rows: int, name: str) -> Rows:
         longest_tokens=longest,
         padding_share=padding,
         padding_share_packed=padding_packed,
+        is_unpacked=is_unpacked,
     )
-    return Rows(view, units, longest, places, length)
+    return Rows(view, units, longest, places, length, is_joined)
+
+
+def _pieces(lengths: Ints, size: int) -> Ints:
+    """The documents as blocks of `size` tokens cut them."""
+    ends = np.cumsum(lengths)
+    cuts = np.union1d(ends, np.arange(size, int(ends[-1]), size))
+    return np.diff(np.concatenate([[0], cuts]))
 
 
 def _padding_share(lengths: Ints, batch: int, batches: int, seed: int) -> tuple[float, float, float]:

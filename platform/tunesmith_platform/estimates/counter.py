@@ -15,7 +15,7 @@ from typing import Any
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import discard_file
 from tunesmith_platform.sandbox import checks
-from tunesmith_platform.sandbox.count_tokens import Source
+from tunesmith_platform.sandbox.count_tokens import CountSource
 from tunesmith_platform.sandbox.pool import Limits
 from tunesmith_platform.sandbox.token_counts import Counts
 
@@ -44,7 +44,7 @@ class Counter:
         self._background = checks.shared.another(processes=1, file_bytes=_COUNTS_BYTES)
         self._failed: set[str] = set()
 
-    def counts(self, source: Source) -> Counts:
+    def counts(self, source: CountSource) -> Counts:
         """The counts of a file as good as they are known now.
 
         Raises:
@@ -88,7 +88,7 @@ class Counter:
         self._samples.pop(key, None)
         return counts
 
-    def _count_in_background(self, source: Source, key: str) -> None:
+    def _count_in_background(self, source: CountSource, key: str) -> None:
         """One file at a time, by a worker beside those that users wait for."""
         if self._busy is not None and self._busy.is_alive():
             return
@@ -104,7 +104,7 @@ class Counter:
         self._busy = threading.Thread(target=self._count, args=(source, order), name="counting", daemon=True)
         self._busy.start()
 
-    def _count(self, source: Source, order: dict[str, Any]) -> None:
+    def _count(self, source: CountSource, order: dict[str, Any]) -> None:
         try:
             self._background.run(
                 "count_into", order, about=str(source.model), limits=Limits(seconds=_TIME_LIMIT)

@@ -120,6 +120,8 @@ class Setting:
     workers: int = 1
     zero_stage: int = 0
     offload: bool = False
+    offload_weights: bool = False
+    """Whether the weights lie in main memory too, and come to the GPU block by block."""
     device: Literal["cpu", "gpu"] = "cpu"
     computes_all_logits: bool = False
     """Whether the model's own loss is used, which makes the logits of all places at once."""
@@ -190,6 +192,9 @@ def memory(shape: ModelShape, setting: Setting) -> Memory:
     states /= workers if stage >= 1 else 1
     if setting.offload and setting.device == "gpu":
         states = 0.0
+        if setting.offload_weights:
+            weights *= min(1.0, 2 / max(1, shape.layers))  # the block at work, and the next one on its way
+            gradients *= min(1.0, 2 / max(1, shape.layers))
     whole = setting.places * shape.layers * block_bytes(shape, setting)
     mask = setting.batch * setting.length**2 * 4.0
     kept = whole
@@ -285,9 +290,16 @@ def checkpoint_bytes(shape: ModelShape, setting: Setting) -> int:
     return round(trained * (4.0 + optimizer_bytes(setting.optim)) + 60_000)
 
 
-def final_bytes(shape: ModelShape, setting: Setting, tokenizer_bytes: int) -> int:
-    """The final model: trained weights with the tokenizer."""
-    return trainable_parameters(shape, setting) * 4 + tokenizer_bytes + 20_000
+def final_bytes(shape: ModelShape, setting: Setting, tokenizer_bytes: int, base_bytes: int = 0) -> int:
+    """The final model: trained weights with the tokenizer; with a merged one, the base's weights as they are stored.
+
+    Args:
+        shape: The model.
+        setting: How it is trained.
+        tokenizer_bytes: Its tokenizer's files.
+        base_bytes: The base's weight files, where the adapter is merged into them; the adapter lies beside.
+    """
+    return trainable_parameters(shape, setting) * 4 + base_bytes + tokenizer_bytes + 20_000
 
 
 def packed_rows(lengths: list[int], size: int) -> int:

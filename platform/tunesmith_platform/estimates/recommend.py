@@ -5,15 +5,21 @@ from typing import Any
 
 from tunesmith.errors import TunesmithError
 from tunesmith.estimate import DiskView, SettingView
+from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec
+from tunesmith.zero import uses_zero
 
 _MOST_ACCUMULATION = 256
 
 
-def cheaper(spec: TrainSpec) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
+def cheaper(spec: TrainSpec, *, on_gpu: bool = False) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
     """Settings that need less memory, the smallest sacrifice first: a name, what changes, and the whole spec.
 
     The effective batch stays as it is. A setting that the spec's own rules refuse is left out.
+
+    Args:
+        spec: The parameters.
+        on_gpu: Whether a GPU trains, from which states and weights can be put into main memory.
     """
     smaller: dict[str, Any] = {}
     if spec.per_device_train_batch_size > 1:
@@ -28,16 +34,25 @@ def cheaper(spec: TrainSpec) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
     shared: dict[str, Any] = {}
     if spec.workers[1] > 1 and int(spec.deepspeed_stage) < 3:
         shared = {"deepspeed_stage": 2 if int(spec.deepspeed_stage) < 2 else 3}
+    optimizer: dict[str, Any] = {}
+    if chosen_optimizer(spec) in ("adamw_torch", "adamw_torch_fused") and not uses_zero(spec):
+        optimizer = {"optim": "paged_adamw_8bit" if on_gpu else "adamw_8bit"}
+    offloaded: dict[str, Any] = {}
+    if on_gpu and not (spec.load_in_4bit or spec.load_in_8bit) and spec.deepspeed is None:
+        offloaded = {"deepspeed_stage": 3, "deepspeed_offload": "optimizer_and_param_cpu"}
     everything = smaller | recompute
     offered = [
         ("smaller micro-batch", smaller),
         ("gradient checkpointing", recompute),
         ("smaller micro-batch and gradient checkpointing", everything if smaller and recompute else {}),
+        ("paged 8-bit optimizer" if on_gpu else "8-bit optimizer", optimizer),
+        ("8-bit optimizer with all of these", everything | optimizer if optimizer and everything else {}),
         ("LoRA", everything | {"use_lora": True} if not spec.use_lora else {}),
         (f"ZeRO stage {shared.get('deepspeed_stage')}", shared),
         ("ZeRO stage 3", everything | {"deepspeed_stage": 3} if shared else {}),
         ("QLoRA", quantised),
         ("QLoRA with all of these", everything | quantised if quantised and everything else {}),
+        ("ZeRO stage 3 with offload", everything | offloaded if offloaded else {}),
     ]
     given = spec.model_dump(mode="json", exclude_unset=True)
     seen: list[dict[str, Any]] = []
@@ -55,23 +70,33 @@ def sentence(peak: int, there_is: int | None, chosen: SettingView | None, disk: 
     """What to do when memory or disk do not suffice; empty when they do."""
     words = []
     if there_is is not None and peak > there_is:
-        words.append(f"It takes about {_size(peak)} of memory a worker, and there are {_size(there_is)}.")
+        words.append(f"It takes about {size_of(peak)} of memory a worker, and there are {size_of(there_is)}.")
         if chosen is not None:
-            change = ", ".join(f"`{name}={_value(value)}`" for name, value in chosen.change.items())
-            words.append(f"With {change} it takes about {_size(chosen.memory.peak)}.")
+            change = _changes(chosen.change)
+            words.append(f"With {change} it takes about {size_of(chosen.memory.peak)}.")
         else:
             words.append("No cheaper setting fits either: take a smaller model or a shorter `max_length`.")
     if disk.free_bytes is not None and disk.total_bytes > disk.free_bytes:
         words.append(
-            f"Its checkpoints take {_size(disk.total_bytes)} of disk, and {_size(disk.free_bytes)} are free: lower "
+            f"Its checkpoints take {size_of(disk.total_bytes)} of disk, and {size_of(disk.free_bytes)} are free: lower "
             "`save_total_limit`, or save less often."
         )
     return " ".join(words)
+
+
+def option(name: str, change: dict[str, Any], peak: int) -> str:
+    """A setting in words."""
+    return f"{name} ({_changes(change)}): {size_of(peak)}"
+
+
+def _changes(change: dict[str, Any]) -> str:
+    return ", ".join(f"`{name}={_value(value)}`" for name, value in change.items())
 
 
 def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _size(count: float) -> str:
+def size_of(count: float) -> str:
+    """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -9,10 +9,9 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import psutil
-
+from tunesmith.errors import InvalidInput
 from tunesmith.estimate import (
     DiskView,
     EstimateView,
@@ -25,8 +24,9 @@ from tunesmith.estimate import (
     SpeedView,
     StepsView,
 )
-from tunesmith.model_folder import TOKENIZER_FILES
+from tunesmith.model_folder import TOKENIZER_FILES, inabilities
 from tunesmith.planning import StepPlan, plan_steps
+from tunesmith.rows.tokens.library_ids import IDS_BY_FILE
 from tunesmith.spec.base import Notice
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
@@ -34,14 +34,18 @@ from tunesmith_platform.backends.compute import Compute, ComputeService
 from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import formula, repository, speed
+from tunesmith_platform.estimates.fitting import device_of, memory_of
 from tunesmith_platform.estimates.measure import Measurements
-from tunesmith_platform.estimates.recommend import cheaper, sentence
-from tunesmith_platform.estimates.shapes import model_shape, setting_of
+from tunesmith_platform.estimates.recommend import cheaper, option, sentence, size_of
+from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS, model_shape, setting_of
+from tunesmith_platform.file_state import state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import AllDatasets, AllModels, TrainInputs, check_train_inputs, facts_of
+from tunesmith_platform.tasks.preflight import check_fitness
 
 if TYPE_CHECKING:
     from tunesmith_platform.estimates.batches import Rows
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 35.0
 """From the submit to the first step where nothing was started yet: 22 to 56 s were measured."""
+_CLEARLY_LESS = 0.85
 _STEP_OVERHEAD = {"cpu": 0.004, "gpu": 0.002}
 """Seconds a block and batch that pass whatever it computes."""
 
@@ -86,6 +91,7 @@ class EstimateService:
         self._models = models
         self._datasets = datasets
         self._folder = settings.home / "estimates"
+        self._calibrations = speed.calibrations_in(settings.home)
         self._counter: Counter | None = None
         self._lock = threading.Lock()
         self._compute = compute or ComputeService(jobs, settings.ray_url)
@@ -131,6 +137,29 @@ class EstimateService:
         run = self._run(TrainSpec.stored(row.spec), TrainInputs.model_validate(row.inputs))
         return self._view(scope, run, found)
 
+    def what_fits(self, spec: TrainSpec, inputs: TrainInputs) -> str:
+        """What would take less memory than a run that ran out of it, in words; empty where nothing is known to.
+
+        Raises:
+            TunesmithError: The model or the rows cannot be read any more.
+        """
+        run = self._run(spec, inputs)
+        needed = formula.memory(run.shape, run.setting).peak
+        # It ran out whatever the estimate said: what comes close to it would run out too.
+        bound = min(_CLEARLY_LESS * needed, run.there_is or needed)
+        found = []
+        for name, change, changed in cheaper(spec, on_gpu=run.setting.device == "gpu"):
+            if not can_run(changed, run):
+                continue
+            longest = min(run.rows.longest, changed.max_length)
+            other = setting_of(changed, run.compute, run.setting.device, longest)
+            peak = formula.memory(_shape(changed, inputs), other).peak
+            if peak <= bound:
+                found.append(option(name, change, peak))
+        if not found:
+            return ""
+        return f"By the estimate it took about {size_of(needed)}; these take less: {'; '.join(found)}."
+
     def close(self) -> None:
         """End what counts in the background."""
         if self._counter is not None:
@@ -142,9 +171,9 @@ class EstimateService:
         shape = _shape(spec, inputs)
         rows = self._rows(spec, inputs)
         compute = self._compute.look()
-        device = _device(spec, compute)
+        device = device_of(spec, compute)
         setting = setting_of(spec, compute, device, rows.longest)
-        there_is = _memory_of(compute, device, setting.workers)
+        there_is = memory_of(compute, device, setting.workers)
         return _Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), compute, there_is)
 
     def _tokenizer(self, spec: TrainSpec) -> Path | None:
@@ -164,14 +193,17 @@ class EstimateService:
 
     def _rows(self, spec: TrainSpec, inputs: TrainInputs) -> "Rows":
         from tunesmith_platform.estimates.batches import rows_of
-        from tunesmith_platform.sandbox.count_tokens import Source
+        from tunesmith_platform.sandbox.count_tokens import CountSource
 
-        source = Source(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
+        source = CountSource(Path(inputs.train_path), Path(inputs.model_path), spec, self._tokenizer(spec))
         counts = self._counting().counts(source)
         evaluation = 0
         if inputs.eval_path:
             evaluation = self._counting().counts(replace(source, file=Path(inputs.eval_path))).rows
-        return rows_of(spec, counts, evaluation, Path(inputs.train_path).name)
+        kind = facts_of(Path(inputs.model_path)).model_type
+        return rows_of(
+            spec, counts, evaluation, Path(inputs.train_path).name, sees_neighbours=kind in SEES_NEIGHBOURS
+        )
 
     def _view(self, scope: Scope, run: _Run, found: MeasurementView | None) -> EstimateView:
         is_done = found is not None and found.state is MeasurementState.DONE
@@ -181,7 +213,9 @@ class EstimateService:
             ratio = found.peak_bytes / memory.peak
         time, factor = self._time(scope, run, found if is_done else None)
         settings = []
-        for name, change, changed in cheaper(run.spec):
+        for name, change, changed in cheaper(run.spec, on_gpu=run.setting.device == "gpu"):
+            if not can_run(changed, run):
+                continue
             other = setting_of(
                 changed, run.compute, run.setting.device, min(run.rows.longest, changed.max_length)
             )
@@ -229,8 +263,25 @@ class EstimateService:
             recommended=chosen.change if chosen is not None and fits_memory is False else {},
             settings=settings,
             measurement=found,
-            notices=[*run.spec.notices, *_unknown(run)],
+            notices=[*run.spec.notices, *run.inputs.told(), *_unknown(run), *self._of_rows(run)],
         )
+
+    def _of_rows(self, run: _Run) -> list[Notice]:
+        """What of the rows is not trained, as a report and the training say it."""
+        tokenizer = self._tokenizer(run.spec)
+        found = checks.findings(
+            state_of_file(Path(run.inputs.train_path)),
+            Asked(run.spec),
+            state_of_folder(Path(run.inputs.model_path)),
+            state_of_folder(tokenizer) if tokenizer else None,
+        )
+        return [
+            Notice(
+                field="tokenizer_name_or_path" if one.code == IDS_BY_FILE else "train_file",
+                message=f"{one.in_words()} {one.hint or ''}".strip(),
+            )
+            for one in found
+        ]
 
     # --- time
 
@@ -240,15 +291,19 @@ class EstimateService:
         """One optimizer step on typical batches, by operations and the bytes that the optimizer moves."""
         if operations_a_second is None:
             operations_a_second = speed.assumed_speed(
-                run.compute, setting.device, setting.precision, self._folder / "speed.json"
+                run.compute, setting.device, setting.precision, self._calibrations
             )
         rows = setting.batch * setting.accumulation
-        places = run.rows.places / max(1, run.setting.batch) * rows
+        places = run.rows.places / max(1, min(run.setting.batch, run.rows.units)) * min(rows, run.rows.units)
         length = run.rows.length
-        if setting.batch == 1 < run.setting.batch:
-            # Alone, no row is padded.
+        if (
+            setting.batch == 1 < run.setting.batch
+            and not run.rows.is_joined
+            and not run.rows.view.is_unpacked
+        ):
+            # Alone, no row is padded; a full sequence stays as long as it is.
             length = run.rows.view.mean_tokens or length
-            places = rows * length
+            places = min(rows, run.rows.units) * length
         operations = formula.step_operations(run.shape, setting, places, length, run.rows.head_share)
         trained = formula.trainable_parameters(run.shape, setting)
         moved = trained * (12.0 + 2 * formula.optimizer_bytes(setting.optim))
@@ -261,16 +316,19 @@ class EstimateService:
         with self._database.read() as session:
             past = repository.past_tasks(session, scope, run.inputs.model_path)
             starts = repository.past_starts(session, scope)
-            facts = [(task.name, task.spec, task.progress or {}) for task in past]
-        seconds, source = by_formula, speed.source_of(run.compute, run.setting.device)
-        for name, spec, progress in facts:
+            facts = [(task.name, task.spec, task.progress or {}, task.ended_at) for task in past]
+        source, measured_at = speed.source_of(run.compute, run.setting.device, self._calibrations)
+        seconds = by_formula
+        for name, spec, progress, ended_at in facts:
             rate = progress.get("tokens_per_second")
             if rate and (taken := self._like(run, spec, float(rate))) is not None:
                 seconds, source = taken, f"the past task `{name}` with the same model"
+                measured_at = ended_at
                 break
         start = median(starts) if starts else _START_SECONDS
         if found is not None and found.seconds_per_step:
             seconds, source = found.seconds_per_step, "two measured steps"
+            measured_at = found.created_at
         if run.plan.evaluations and run.rows.view.eval_rows:
             # An evaluation is a forward pass: about a third of training on as many rows.
             batches = run.rows.view.eval_rows / (run.setting.batch * run.setting.accumulation)
@@ -284,6 +342,7 @@ class EstimateService:
             start_seconds=start,
             total_seconds=start + training,
             source=source,
+            measured_at=measured_at,
         )
         return view, seconds / by_formula if by_formula else 1.0
 
@@ -312,7 +371,9 @@ class EstimateService:
             for name in TOKENIZER_FILES
             if (file := Path(run.inputs.model_path) / name).is_file()
         )
-        final = formula.final_bytes(run.shape, run.setting, tokenizer)
+        is_merged = run.spec.use_lora and run.spec.merge_lora_after_training
+        base = facts_of(Path(run.inputs.model_path)).bytes if is_merged else 0
+        final = formula.final_bytes(run.shape, run.setting, tokenizer, base)
         kept = min(run.plan.checkpoints, run.spec.save_total_limit)
         under_way = run.plan.checkpoints > kept
         root = local_path(self._settings.storage_uri)
@@ -322,29 +383,24 @@ class EstimateService:
             checkpoint_bytes=one,
             kept=kept,
             final_bytes=final,
+            final_kind="merged" if is_merged else "adapter" if run.spec.use_lora else "full",
             total_bytes=one * (kept + under_way) + final,
             free_bytes=shutil.disk_usage(root).free if root is not None else None,
         )
 
 
+def can_run(spec: TrainSpec, run: _Run) -> bool:
+    """Whether model and cluster can do what a setting asks, as far as that is known."""
+    try:
+        check_fitness(spec, run.compute)
+    except InvalidInput:
+        return False
+    return not inabilities(facts_of(Path(run.inputs.model_path)), spec)
+
+
 def _shape(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
     model = Path(inputs.model_path)
-    return model_shape(facts_of(model), checks.model_numbers(model), spec)
-
-
-def _device(spec: TrainSpec, compute: Compute) -> Literal["cpu", "gpu"]:
-    """What it would compute on; while Ray has not answered, what this machine has is the best guess."""
-    on_gpu = compute.uses_gpu(spec.device)
-    if on_gpu is None:
-        on_gpu = spec.device == "gpu" or bool(compute.gpus)
-    return "gpu" if on_gpu else "cpu"
-
-
-def _memory_of(compute: Compute, device: str, workers: int) -> int | None:
-    """Bytes that a worker may fill; None where nobody knows: Ray names neither a GPU's memory nor what is in use."""
-    if device == "gpu":
-        return min((gpu.memory_bytes for gpu in compute.gpus), default=None)
-    return psutil.virtual_memory().available // workers if compute.machine is not None else None
+    return model_shape(facts_of(model, spec.tokenizer_name_or_path), checks.model_numbers(model), spec)
 
 
 def _fits(needed: int, there_is: int | None) -> bool | None:

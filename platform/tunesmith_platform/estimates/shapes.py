@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from tunesmith.model_folder import ModelFacts
+from tunesmith.model_folder import NO_LORA, ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec, chosen_targets
@@ -18,8 +18,15 @@ _HEADS = frozenset({"lm_head", "embed_out", "output"})
 
 _FUSED = frozenset({"gate_proj", "up_proj", "w1", "w3"})
 """Of each expert, transformers holds these two in one tensor; peft gives it a LoRA of twice the rank (0.21)."""
-_NO_LORA = frozenset({("gpt_oss", "router")})
+_NO_LINEAR = frozenset({("gpt_oss", "router")})
 """Matrices of modules that are no linear layers."""
+
+_SEES_NEIGHBOURS_WORDS = """
+bamba bert bloom falcon falcon_h1 falcon_mamba gpt_oss granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba mamba2
+minimax mpt nemotron_h openai-gpt opt qwen3_5_text qwen3_next recurrent_gemma rwkv xglm
+"""
+SEES_NEIGHBOURS = frozenset(_SEES_NEIGHBOURS_WORDS.split())
+"""Types of models in which documents of a full sequence would see each other, so that each is computed as a row."""
 
 
 def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) -> ModelShape:
@@ -46,7 +53,8 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
             continue
         # Where some of a name get a LoRA, by their paths: as large a share of each of its shapes.
         share = targeted[layer.name] / named[layer.name] if spec.use_lora else 0.0
-        if (facts.model_type, layer.name) in _NO_LORA:
+        is_left_out = layer.name in NO_LORA.get(facts.model_type, ())
+        if is_left_out or (facts.model_type, layer.name) in _NO_LINEAR:
             share = 0.0
         fused = 2 if layer.name in _FUSED else 1
         for of, rank in ((layer.count - layer.experts, 1), (layer.experts, fused)):
@@ -93,6 +101,7 @@ def setting_of(spec: TrainSpec, compute: Compute, device: str, longest: int) -> 
         workers=spec.workers[1],
         zero_stage=int(spec.deepspeed_stage),
         offload=spec.deepspeed_offload != "none",
+        offload_weights=spec.deepspeed_offload in ("optimizer_and_param_cpu", "nvme"),
         device=kind,
         has_classes=spec.training_type == "classification",
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Table, bindparam, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from tunesmith.events import StateChanged
+from tunesmith.events import Metrics, StateChanged
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import storable
 from tunesmith_platform.db.scoping import OutOfScope, expect, seen, within
@@ -69,6 +69,7 @@ class Standing:
     events: int
     folded: int
     progress: dict[str, Any]
+    early_stop: str | None = None
 
 
 class Entry(NamedTuple):
@@ -232,6 +233,17 @@ def append_first(session: Session, scope: Scope, task: TaskRow, payload: StateCh
 def _append_own(session: Session, scope: Scope, task: TaskRow, payload: dict[str, Any]) -> None:
     text = storable(json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
     store(session, scope, [Entry(task.id, task.events, task.attempt, None, payload["kind"], now(), text)])
+
+
+def append_measured(
+    session: Session, scope: Scope, task: TaskRow, payload: Metrics, moment: dt.datetime
+) -> None:
+    """Append what was measured of a task elsewhere, with the moment at which it was. The caller holds its row."""
+    expect(session, scope, task)
+    task.events += 1
+    session.flush()
+    text = payload.model_dump_json()
+    store(session, scope, [Entry(task.id, task.events, task.attempt, None, payload.kind, moment, text)])
 
 
 def append_state(session: Session, scope: Scope, task: TaskRow, payload: StateChanged) -> None:

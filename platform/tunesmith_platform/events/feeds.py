@@ -159,19 +159,19 @@ class Reader:
         self.wake: Callable[[], None] = lambda: None
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """See `sse.Source.attach`."""
+        """See `sse.StreamSource.attach`."""
         self.wake = wake
         self._feed = self._feeds.feed(self._task_id)
         self._feed.readers.add(self)
 
     def detach(self) -> None:
-        """See `sse.Source.detach`."""
+        """See `sse.StreamSource.detach`."""
         if self._feed is not None:
             self._feed.readers.discard(self)
             self._feed.idle_since = time.monotonic()
 
     async def next(self) -> Chunk | None:
-        """See `sse.Source.next`."""
+        """See `sse.StreamSource.next`."""
         feed = self._feed
         assert feed is not None, "a source is attached before it is read"
         if feed.is_gone or self._is_ended:

@@ -88,13 +88,14 @@ def take(
         for standing, events in written:
             if listeners.concern(events):
                 _follow(session, scope, standing, events, listeners)
-    pinned = checkpoints.pinned_steps(session, scope, list(fresh))
+    pinned = checkpoints.spared_steps(session, scope, list(fresh))
     return [
         refused.get(place)
         or ReportReceipt(
             last_seq=last_seqs[task_id, report.attempt],
             desired=Desired(standings[task_id].desired),
             save_now=standings[task_id].save_requests,
+            early_stop=standings[task_id].early_stop,
             pinned=pinned.get(task_id, []),
         )
         for place, (task_id, report) in enumerate(reports)

@@ -154,7 +154,8 @@ class EventService:
         with self._database.read() as session:
             task = tasks.require(session, INSTALLATION, task_id)
             row = tasks.attempt_of(session, INSTALLATION, task_id, attempt)
-            pinned = checkpoints.pinned_steps(session, INSTALLATION, [task_id])
+            pinned = checkpoints.spared_steps(session, INSTALLATION, [task_id])
+            listed = checkpoints.steps(session, INSTALLATION, task_id)
         if own not in (attempt, task.attempt):
             raise _not_this_attempts()
         if row is None:
@@ -163,7 +164,9 @@ class EventService:
             last_seq=row.last_seq,
             desired=Desired(task.desired),
             save_now=task.save_requests,
+            early_stop=task.early_stop,
             pinned=pinned.get(task_id, []),
+            listed=listed,
         )
 
     def page(

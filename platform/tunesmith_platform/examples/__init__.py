@@ -1,5 +1,11 @@
 """The examples that the API's description shows, one module a noun. A test holds each against its endpoint's model."""
 
+from tunesmith_platform.examples.comparisons import (
+    EVALUATION,
+    EVALUATION_FORECAST,
+    EVALUATION_RESULT,
+    EVALUATIONS,
+)
 from tunesmith_platform.examples.curves import COMPARISON, CURVES, METRICS, METRICS_CSV
 from tunesmith_platform.examples.datasets import (
     DATA_PREVIEW,
@@ -16,6 +22,13 @@ from tunesmith_platform.examples.datasets import (
     preview_question_body,
 )
 from tunesmith_platform.examples.estimates import ESTIMATE, MEASURING
+from tunesmith_platform.examples.evaluations import (
+    SAMPLE_CHECK,
+    SAMPLE_FILE,
+    SAMPLES_EDITED,
+    sample_edit_body,
+    sample_question_body,
+)
 from tunesmith_platform.examples.models import MODEL, MODELS, model_change_body, new_model_body
 from tunesmith_platform.examples.monitoring import (
     AUTOPSY,
@@ -45,6 +58,7 @@ from tunesmith_platform.examples.tasks import (
     SAVE_REQUEST,
     STEP_ROWS,
     TASK,
+    TASK_CHECK,
     TASKS,
     copy_body,
     more_steps_body,
@@ -71,6 +85,10 @@ __all__ = [
     "DIFF",
     "ENVIRONMENT",
     "ESTIMATE",
+    "EVALUATION",
+    "EVALUATIONS",
+    "EVALUATION_FORECAST",
+    "EVALUATION_RESULT",
     "EVENTS",
     "EXPOSITION",
     "LOGS",
@@ -88,12 +106,16 @@ __all__ = [
     "QUOTA_ENTRIES",
     "RECEIPT",
     "RUNNER_ANSWER",
+    "SAMPLES_EDITED",
+    "SAMPLE_CHECK",
+    "SAMPLE_FILE",
     "SAVE_REQUEST",
     "STEP_ROWS",
     "STREAM",
     "SYSTEM",
     "TASK",
     "TASKS",
+    "TASK_CHECK",
     "TEMPLATE",
     "TEMPLATES",
     "UPLOAD",
@@ -115,6 +137,8 @@ __all__ = [
     "new_webhook_body",
     "preview_question_body",
     "quota_change_body",
+    "sample_edit_body",
+    "sample_question_body",
     "stage_body",
     "task_change_body",
     "template_change_body",

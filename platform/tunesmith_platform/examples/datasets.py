@@ -11,7 +11,10 @@ from tunesmith.dataset_views import (
     DataPreview,
     DataReport,
     DatasetView,
+    Example,
+    Finding,
     PreviewToken,
+    Reason,
     RowPreview,
     TokenKind,
     UploadView,
@@ -89,12 +92,20 @@ UPLOAD = UploadView(
     expires_at=TIME,
 )
 UPLOADS = views.Page[UploadView](data=[UPLOAD], has_more=False)
+_UNREAD = Finding(
+    code="columns_not_read",
+    message="Columns that nobody reads, with the share of rows that fill them: `source` (100 %).",
+    hint="Nothing is to be done where they are not to be learned.",
+    count=1199,
+    rows=1199,
+)
 DATA_REPORT = DataReport(
     file="support.jsonl",
     format="jsonl",
     bytes=1_048_576,
     kind="conversation",
-    columns=["messages"],
+    columns=["messages", "source"],
+    meaning={"messages": "turns"},
     verdict=Verdict.REFUSED,
     rows=1200,
     bad_rows=1,
@@ -106,11 +117,25 @@ DATA_REPORT = DataReport(
             excerpt="messages: role: user, content: Where is my order?, and 1 more",
         )
     ],
-    reasons=[Count(name="`messages[N].content` is empty: an answer needs text.", count=1)],
+    reasons=[
+        Reason(
+            name="`messages[N].content` is empty: an answer needs text.",
+            count=1,
+            message="`messages[1].content` is empty: an answer needs text.",
+            hint="Write the answer or remove the row.",
+            examples=[
+                Example(
+                    place="support.jsonl:17",
+                    excerpt="messages: role: user, content: Where is my order?, and 1 more",
+                )
+            ],
+        )
+    ],
     empty_texts=1,
     roles=[Count(name="user", count=1200), Count(name="assistant", count=1199)],
     turns=[Count(name="2", count=1199)],
     scripts=[Count(name="Latin", count=480_000)],
+    findings=[_UNREAD],
 )
 DATA_PREVIEW = DataPreview(
     file="support.jsonl",
@@ -118,6 +143,8 @@ DATA_PREVIEW = DataPreview(
     kind="conversation",
     max_length=512,
     template_sha256="77ab" * 16,
+    meaning={"messages": "turns"},
+    findings=[_UNREAD],
     rows=[
         RowPreview(
             place="support.jsonl:1",

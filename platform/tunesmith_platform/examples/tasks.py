@@ -33,6 +33,11 @@ TASK = views.TaskView(
     heartbeat_at=TIME,
 )
 TASKS = views.Page[views.TaskView](data=[TASK], has_more=False)
+TASK_CHECK = views.TaskCheck(
+    kind=DEFAULT_KIND,
+    spec={"model_name_or_path": "SmolLM2-135M-Instruct", "train_file": "/data/train.jsonl", "r": 16},
+    rows=500,
+)
 CHECKPOINTS = views.Page[views.CheckpointView](
     data=[
         views.CheckpointView(

@@ -1,5 +1,6 @@
 """A task and its events in MLflow's terms: parameters, tags, points, the note on the run's page. Pure."""
 
+import re
 from collections.abc import Sequence
 
 from tunesmith.metrics import system_values
@@ -8,6 +9,9 @@ from tunesmith_platform.db.tables import EventRow, TaskRow
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow shows as a run's description, in Markdown."""
+_NOT_IN_NAMES = frozenset("/:.%\"'\\`")
+"""MLflow refuses the first five in a LoggedModel's name; the others end a string in its search."""
+_FACT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 AGAIN = ""
 """Among the last mirrored steps, stands for the last one that was measured again. No metric has this name."""
 
@@ -58,12 +62,31 @@ def tags(task: TaskRow) -> dict[str, str]:
         "tunesmith.state": task.state,
         "tunesmith.attempt": str(task.attempt),
         "tunesmith.tags": ",".join(task.tags),
+        # MLflow's own columns: who, and with what.
+        "mlflow.user": task.owner,
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": f"tunesmith {task.kind}",
     }
     if task.reason:
         found["tunesmith.reason"] = task.reason
     if task.artifact_uri:
         found["tunesmith.artifact_uri"] = task.artifact_uri
     return found
+
+
+def facts(started: EventRow) -> dict[str, str]:
+    """What was picked and why, as tags: unlike parameters they may change when a task goes on elsewhere."""
+    found = {}
+    for name, value in started.payload.get("facts", {}).items():
+        if value is not None and _FACT_NAME.fullmatch(name):
+            found[f"fact.{name}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+def model_name(task: TaskRow, part: str) -> str:
+    """How MLflow calls a checkpoint or the model of a task: by the task's name, which it may not take as it is."""
+    readable = "".join("-" if char in _NOT_IN_NAMES or not char.isprintable() else char for char in task.name)
+    return f"{readable.strip('-') or task.id}-{part}"
 
 
 def note(task: TaskRow, platform_url: str) -> dict[str, str]:

@@ -13,10 +13,19 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy.orm import Session
 
-from tunesmith.artifacts import checkpoint_name
-from tunesmith.errors import DatabaseBusy, Unavailable
+from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_name, checkpoint_step
+from tunesmith.errors import DatabaseBusy, InvalidInput, Unavailable
+from tunesmith.evaluation.results import METRIC_PREFIX
 from tunesmith.lifecycle import State
-from tunesmith_platform.backends.protocols import Point, Refused, Run, RunGone, Tracking
+from tunesmith_platform.backends.protocols import (
+    LoggedModel,
+    Point,
+    Refused,
+    RowsUsed,
+    Run,
+    RunGone,
+    Tracking,
+)
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import EventRow, MirrorRow, TaskRow
 from tunesmith_platform.event_log import repository as events
@@ -24,9 +33,19 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease, held
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import artifact_links, repository
-from tunesmith_platform.mirror.run_data import AGAIN, new_points, note, params, points_of, tags
+from tunesmith_platform.mirror.run_data import (
+    AGAIN,
+    facts,
+    model_name,
+    new_points,
+    note,
+    params,
+    points_of,
+    tags,
+)
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.tasks.kinds.registry import Kinds
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +73,11 @@ _RUN_STATUS = {State.COMPLETED: "FINISHED", State.FAILED: "FAILED", State.STOPPE
 class Mirror(Loop):
     """Keeps MLflow up to date with the event log."""
 
-    def __init__(self, database: Database, tracking: Tracking, hub: Hub, platform_url: str = "") -> None:
+    def __init__(
+        self, database: Database, tracking: Tracking, hub: Hub, kinds: Kinds, platform_url: str = ""
+    ) -> None:
         super().__init__(hub)
+        self._kinds = kinds
         self._database = database
         self._tracking = tracking
         self._platform_url = platform_url
@@ -262,11 +284,16 @@ class Mirror(Loop):
             batch = events.after(session, INSTALLATION, task_id, row.n, _BATCH)
         if not row.is_described:
             self._tracking.describe(run.run_id, params(task), tags(task) | note(task, self._platform_url))
+            self._tracking.log_rows(run.run_id, self._rows_used(task))
         steps = dict(row.steps)
         self._tracking.log_points(run.run_id, new_points(batch, steps))
         for entry in batch:
             if entry.kind == "checkpoint":
                 self._checkpoint(run, task, entry, steps.get(AGAIN, -1))
+            elif entry.kind == "training_started":
+                self._tracking.describe(run.run_id, {}, facts(entry))
+            elif entry.kind == "evaluation_made":
+                self._evaluated(entry)
             elif entry.kind == "checkpoint_removed":
                 artifact_links.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
@@ -279,10 +306,19 @@ class Mirror(Loop):
             kept.n = batch[-1].n if batch else kept.n
         return len(batch) == _BATCH
 
+    def _rows_used(self, task: TaskRow) -> list[RowsUsed]:
+        """What the run shows of its rows; nothing of a kind that is not installed any more."""
+        try:
+            return self._kinds.of(task.kind).rows_used(task)
+        except InvalidInput:
+            return []
+
     def _move(self, run: Run, task: TaskRow, moves: list[EventRow]) -> None:
         """Show how far the task's state has come."""
         last = State(moves[-1].payload["state"]) if moves else None
         if last is not None and last.is_terminal:
+            if task.model_uri:
+                self._tracking.log_model(run, _final_model(task), [])
             artifact_links.show_rest(run.artifact_uri, task.artifact_uri)
             self._tracking.describe(run.run_id, {}, tags(task))
             self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
@@ -311,9 +347,30 @@ class Mirror(Loop):
         if doubtful:
             latest |= self._first_at(task.id, latest, doubtful, entry.n)
         own = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
-        name = f"{task.id}-{checkpoint_name(payload['step'])}"
         artifact_links.show(run.artifact_uri, payload["uri"])
-        self._tracking.log_checkpoint(run, name, payload["uri"], own, list(latest.values()))
+        name = model_name(task, checkpoint_name(payload["step"]))
+        model = LoggedModel(name, payload["uri"], payload["step"], tags=own)
+        self._tracking.log_model(run, model, list(latest.values()))
+
+    def _evaluated(self, entry: EventRow) -> None:
+        """Show on each checkpoint's model how an evaluation scored it."""
+        for key, means in entry.payload["means"].items():
+            task_id, _, what = key.partition("/")
+            with self._database.read() as session:
+                trained = tasks.known(session, INSTALLATION, task_id) if what else None
+            if trained is None:
+                continue  # the base, a folder, or a task that is gone
+            step = checkpoint_step(what)
+            step = int((trained.progress or {}).get("step") or 0) if step is None else step
+            name, kind = model_name(trained, what), "checkpoint"
+            uri = f"{trained.artifact_uri}/{CHECKPOINTS}/{what}"
+            if checkpoint_step(what) is None:
+                name, kind, uri = model_name(trained, FINAL_MODEL), "model", str(trained.model_uri)
+            own = {"tunesmith.task_id": trained.id, "tunesmith.step": str(step)}
+            moment = int(entry.time.timestamp() * 1000)
+            points = [Point(f"{METRIC_PREFIX}{score}", value, step, moment) for score, value in means.items()]
+            model = LoggedModel(name, uri, step, model_type=kind, tags=own)
+            self._tracking.log_model(self._ensure_run(trained), model, points)
 
     def _first_at(
         self, task_id: str, points: Mapping[str, Point], steps: Collection[int], before: int
@@ -327,3 +384,15 @@ class Mirror(Loop):
                 if point.name in points and point.step == points[point.name].step:
                     found.setdefault(point.name, point)
         return found
+
+
+def _final_model(task: TaskRow) -> LoggedModel:
+    """What the task made in the end."""
+    step = int((task.progress or {}).get("step") or 0)
+    return LoggedModel(
+        model_name(task, FINAL_MODEL),
+        str(task.model_uri),
+        step,
+        model_type="model",
+        tags={"tunesmith.task_id": task.id, "tunesmith.step": str(step)},
+    )

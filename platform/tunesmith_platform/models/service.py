@@ -33,6 +33,7 @@ from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox.library import compare_ids
 from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
 
@@ -77,6 +78,14 @@ class _Look(NamedTuple):
     stamps: dict[str, Stamp]
 
 
+class _Asked(NamedTuple):
+    """A folder, and whose models were looked at for it."""
+
+    owners: frozenset[str] | None
+    projects: frozenset[str] | None
+    folder: Path
+
+
 class SeenModels(NamedTuple):
     """The registry as a scope sees it."""
 
@@ -99,7 +108,7 @@ class ModelService:
         self._database = database
         self._settings = settings
         self._fingerprints = Fingerprints(database)
-        self._answered: dict[Path, tuple[dict[str, Stamp], str]] = {}
+        self._answered: dict[_Asked, tuple[dict[str, Stamp], str]] = {}
 
     def page(self, scope: Scope) -> views.Page[ModelView]:
         """Every model by name, those in the models folder included."""
@@ -144,10 +153,13 @@ class ModelService:
         return self._detailed(scope, self._fresh(scope, row)), made
 
     def check(self, scope: Scope, model: str) -> ModelView:
-        """Read all files of a model again, whether they seem changed or not."""
+        """Read all files of a model again, whether they seem changed or not, and compare its ids with the library's."""
         with self._database.read() as session:
             found = repository.require(session, scope, model)
         look = self._look(Path(found.path), is_fresh=True)
+        if look.facts is not None and (compared := compare_ids(Path(found.path))) is not None:
+            words = f"{compared.words} {compared.cure}".strip()
+            look = look._replace(facts=look.facts.model_copy(update={"other_ids": words}))
         with self._database.write() as session:
             row = repository.require(session, scope, found.id)
             row.sums = {}
@@ -186,7 +198,8 @@ class ModelService:
                     "here.",
                 )
             session.delete(row)
-        self._answered.pop(Path(row.path), None)
+        for asked in [one for one in self._answered if one.folder == Path(row.path)]:
+            self._answered.pop(asked, None)
 
     # --- what submits ask
 
@@ -206,20 +219,24 @@ class ModelService:
         """The fingerprint of a model's files as they are now; None while large ones are being read.
 
         A folder that is not registered is entered, so that its files are read once and not for every task; but what a
-        task made is no base model of the registry.
+        task made is no base model of the registry, and what another registered is read as it lies there.
         """
-        answered = self._answered.get(folder)
+        asked = _Asked(scope.owners, scope.projects, folder)
+        answered = self._answered.get(asked)
         if answered is not None and answered[0] == stamps_of(folder):
             return answered[1]  # a thousand tasks of one model ask the database once
         with self._database.read() as session:
             row = repository.by_path(session, scope, str(folder))
-        if row is None and not any(folder.is_relative_to(root) for root in self._settings.roots()):
+            is_others = repository.by_path(session, scope.everything(), str(folder)) is not row
+        if is_others or (
+            row is None and not any(folder.is_relative_to(root) for root in self._settings.roots())
+        ):
             return self._fingerprints.of_result(folder)
         if row is None:
             row, _ = self._store(scope, folder, self._look(folder))
         row = self._fresh(scope, row)
         if row.sha256 is not None:
-            self._answered[folder] = known_stamps(row), row.sha256
+            self._answered[asked] = known_stamps(row), row.sha256
         return row.sha256
 
     def resume(self) -> None:

@@ -45,16 +45,16 @@ class WorkspaceReader:
         self.wake: Callable[[], None] = lambda: None
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """See `sse.Source.attach`."""
+        """See `sse.StreamSource.attach`."""
         self.wake = wake
         self._feed.join(self)
 
     def detach(self) -> None:
-        """See `sse.Source.detach`."""
+        """See `sse.StreamSource.detach`."""
         self._feed.leave(self)
 
     async def next(self) -> Chunk | None:
-        """See `sse.Source.next`."""
+        """See `sse.StreamSource.next`."""
         held = self._feed.after(self._number) if self._number is not None else None
         if held is None:
             changes = await self._feed.ask(self._position)

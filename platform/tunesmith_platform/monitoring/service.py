@@ -6,12 +6,16 @@ from collections.abc import Iterator
 import tunesmith
 from tunesmith import views
 from tunesmith.autopsy import AttemptFacts, Autopsy, WarningFacts, WorkerLines
+from tunesmith.errors import TunesmithError
 from tunesmith.events import Finished
 from tunesmith.lifecycle import REASONS, Reason, State
+from tunesmith.spec.kinds import Feature, kind_of
+from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AttemptRow, EventRow, TaskRow
+from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.monitoring import gauges, repository
@@ -22,6 +26,7 @@ from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.tasks.inputs import TrainInputs
 
 _LINES_EACH = 20
 _MOST_WORKERS = 64
@@ -41,12 +46,14 @@ class MonitoringService:
         events_service: EventService,
         series: SeriesService,
         checkpoints: CheckpointService,
+        estimates: EstimateService,
     ) -> None:
         self._database = database
         self._settings = settings
         self._events = events_service
         self._series = series
         self._checkpoints = checkpoints
+        self._estimates = estimates
 
     # --- the platform
 
@@ -157,7 +164,7 @@ class MonitoringService:
             message="" if task.message == words else task.message,
             fault=facts.fault if facts else None,
             is_retryable=bool(facts and facts.retryable),
-            next_step=facts.next_step if facts else None,
+            next_step=f"{facts.next_step} {self._what_fits(task)}".strip() if facts else None,
             ended_at=task.ended_at,
             last_step=step,
             total_steps=int(task.progress.get("total_steps") or 0),
@@ -176,6 +183,17 @@ class MonitoringService:
             peak_memory_bytes=max((point.value for point in memory), default=None),
             machines=machines(measured),
         )
+
+    def _what_fits(self, task: TaskRow) -> str:
+        """Of a training that ran out of memory, what would take less of it by the estimate."""
+        if task.reason != Reason.OUT_OF_MEMORY or Feature.CHECKPOINTS not in kind_of(task.kind).supports:
+            return ""
+        try:
+            return self._estimates.what_fits(
+                TrainSpec.stored(task.spec), TrainInputs.model_validate(task.inputs)
+            )
+        except (TunesmithError, ValueError, OSError):
+            return ""  # the model or its rows are gone: the words that hold for every task stand
 
 
 def _standing(task: TaskRow) -> str:

@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from tunesmith.language import Language, tr
 from tunesmith.lifecycle import REASONS, Reason
-from tunesmith.notifications import Language, NoticeEvent
+from tunesmith.notifications import NoticeEvent
 from tunesmith_platform.db.tables import EventRow, TaskRow
 
 
@@ -27,32 +28,6 @@ _EVENTS = {
     NoticeEvent.WARNING: _Said("Task {name} has a warning.", "任务 {name} 出现警告。"),
 }
 TEST = _Said("This is a test of Tunesmith's notifications.", "这是 Tunesmith 通知的测试。")
-_REASONS_ZH: dict[Reason, tuple[str, str]] = {
-    Reason.COMPLETED: ("已完成。", "可以评估或打包模型。"),
-    Reason.STOPPED_BY_USER: ("按请求停止。", "可以继续：从最后的检查点，若没有则从头开始。"),
-    Reason.STOPPED_BEFORE_START: ("在开始之前已停止。", "需要时请重新提交。"),
-    Reason.QUOTA: ("训练配额已用尽。", "请申请配额，然后继续该任务。"),
-    Reason.BAD_DATA: ("数据无法用于训练。", "请修正消息中指出的数据行。"),
-    Reason.BAD_MODEL: ("无法加载模型。", "请检查模型文件夹。"),
-    Reason.BAD_PARAMETERS: ("参数相互冲突。", "请修改消息中指出的参数。"),
-    Reason.OUT_OF_MEMORY: (
-        "内存或显存不足。",
-        "将 `per_device_train_batch_size` 减半并将 `gradient_accumulation_steps` 加倍，开启 "
-        "`gradient_checkpointing`，或减小 `max_length`。",
-    ),
-    Reason.DISK_FULL: ("磁盘已满。", "请释放空间或减小 `save_total_limit`，然后继续该任务。"),
-    Reason.NUMERIC: ("损失变为 NaN 或无穷大。", "请降低 `learning_rate`，或使用 `precision=fp32`。"),
-    Reason.USER_CODE: ("训练代码出错。", "请查看任务日志。"),
-    Reason.WORKER_LOST: (
-        "训练进程中断的次数超过了 `max_restarts`。",
-        "请检查节点的内存和日志，然后重新提交。",
-    ),
-    Reason.JOB_LOST: (
-        "作业丢失的次数超过了 `max_restarts`。",
-        "请确认 Ray 正在运行（`tunesmith status`），然后重新提交。",
-    ),
-    Reason.STORAGE: ("存储未能写入文件。", "请确认存储可访问且可写，然后重新提交。"),
-}
 _WARNINGS_ZH: dict[str, tuple[str, str]] = {
     "loss_spike": ("训练损失突增。", "多由坏数据行引起；若反复出现，请降低 `learning_rate` 或 `max_grad_norm`。"),
     "overfitting": ("评估损失连续上升而训练损失下降：可能过拟合。", "请停止任务并使用最佳检查点，或减少训练轮数。"),
@@ -124,7 +99,7 @@ def _in_chinese(
     reason: str | None, code: str | None, words: str, next_step: str | None
 ) -> tuple[str, str | None]:
     if reason:
-        return _REASONS_ZH[Reason(reason)]
+        return tr(words, Language.ZH), tr(next_step or "", Language.ZH)
     return _WARNINGS_ZH.get(code or "", (words, next_step))
 
 

@@ -15,10 +15,10 @@ import httpx
 
 from tunesmith.errors import InvalidInput
 from tunesmith.notifications import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from tunesmith.tls import trust
 from tunesmith_platform.addresses import Address, AddressKind, refusal
 from tunesmith_platform.notifications import pinned
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tls import trust
 
 TIMEOUT_SECONDS = 10.0
 _WEB_PORTS = (80, 443)

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from tunesmith import views
 from tunesmith.errors import InvalidInput, TooManyRequests
 from tunesmith.job import read_secret
+from tunesmith.language import Language
 from tunesmith.lifecycle import State
 from tunesmith.notifications import (
     EMAIL,
@@ -27,7 +28,6 @@ from tunesmith.notifications import (
     AddedWebhook,
     DeliveryState,
     DeliveryView,
-    Language,
     NewWebhook,
     NoticeEvent,
     WebhookView,
@@ -57,6 +57,16 @@ _ENDS = {
     State.FAILED: NoticeEvent.FAILED,
     State.STOPPED: NoticeEvent.STOPPED,
 }
+
+
+class _Receiver(NamedTuple):
+    """Whom an event is told."""
+
+    receiver: str
+    """A webhook's id, or `email`."""
+    language: Language
+    whose: Scope
+    """As whom the delivery is made: the webhook's owner, for a mail the task's."""
 
 
 class NotificationService:
@@ -190,7 +200,7 @@ class NotificationService:
                 if not events or events[0] is None or entry.n > newest[entry.task_id]:
                     continue
                 task = tasks.require(session, INSTALLATION, entry.task_id)
-                receivers = self._receivers(session, task.project, events[0])
+                receivers = self._receivers(session, task, events[0])
                 self._troubles.attempt(
                     name, functools.partial(_word, task, entry, events[0], receivers, rows)
                 )
@@ -198,14 +208,16 @@ class NotificationService:
             repository.move_cursors(session, INSTALLATION, newest)
             return len(rows)
 
-    def _receivers(self, session: Session, project: str, event: NoticeEvent) -> list[tuple[str, Language]]:
-        found = [
-            (row.id, Language(row.language))
-            for row in repository.every_webhook(session, INSTALLATION)
-            if row.only_project in (None, project) and event in row.events
-        ]
+    def _receivers(self, session: Session, task: TaskRow, event: NoticeEvent) -> list[_Receiver]:
+        """Who is told of an event: those whose owner may see its task. How that went is its owner's to see."""
+        found = []
+        for row in repository.every_webhook(session, INSTALLATION):
+            whose = Scope.acting_for(row)
+            is_asked = row.only_project in (None, task.project) and event in row.events
+            if is_asked and whose.sees(task.owner, task.project):
+                found.append(_Receiver(row.id, Language(row.language), whose))
         if self._mails and event is not NoticeEvent.WARNING:
-            found.append((EMAIL, self._settings.smtp_language))
+            found.append(_Receiver(EMAIL, self._settings.smtp_language, Scope.acting_for(task)))
         return found
 
     def claim_due(self, limit: int) -> Sequence[DeliveryRow]:
@@ -301,20 +313,20 @@ def _word(
     task: TaskRow,
     entry: EventRow,
     event: NoticeEvent,
-    receivers: Sequence[tuple[str, Language]],
+    receivers: Sequence[_Receiver],
     into: list[DeliveryRow],
 ) -> None:
     into += [
         _row(
-            Scope.acting_for(task),
-            receiver,
+            to.whose,
+            to.receiver,
             event,
-            messages.payload(task, entry, event, language),
+            messages.payload(task, entry, event, to.language),
             now(),
             task_id=task.id,
             n=entry.n,
         )
-        for receiver, language in receivers
+        for to in receivers
     ]
 
 

@@ -7,12 +7,17 @@ is not asked again.
 import functools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from tunesmith.dataset_views import Finding
+from tunesmith.evaluation.results import Split
+from tunesmith.evaluation.sample_edit import Edited
+from tunesmith.evaluation.sample_views import SampleCheck
+from tunesmith.evaluation.samples import SampleSet, SampleSizes
 from tunesmith.model_folder import ModelFacts
 from tunesmith.pipelines import NewPipeline
 from tunesmith.rows.files.detect_format import FileKind
@@ -26,11 +31,14 @@ from tunesmith_platform.sandbox.pool import Limits, Sandbox
 
 _LARGE_ANSWER = 64 * 2**20
 """Of a model with very many layers, or a pipeline with large inputs: kept for long, or written at once."""
+_SAMPLES_ANSWER = 160 * 2**20
+"""Every text of the largest sample file, each letter escaped."""
 _SECONDS = 30.0
 _BYTES_A_SECOND = 2e6
 """What the slowest machine reads of rows; packed files count by what they hold packed."""
 _MOST_SECONDS = 900.0
 _STEPS = TypeAdapter(list[Step])
+_FINDINGS = TypeAdapter(list[Finding])
 
 
 class _Shared:
@@ -65,24 +73,27 @@ shared = _Shared()
 # --- models
 
 
-def model_facts(folder: Path, *, is_fresh: bool = False) -> ModelFacts:
+def model_facts(folder: Path, *, is_fresh: bool = False, needs_tokenizer: bool = True) -> ModelFacts:
     """What a model folder's files say.
 
     Args:
         folder: The folder.
         is_fresh: Whether to read it though its files seem unchanged.
+        needs_tokenizer: Whether it must hold a tokenizer of its own.
 
     Raises:
         InvalidModel: It cannot be trained; says why.
     """
     state = state_of_folder(folder)
-    return _model_facts.__wrapped__(state) if is_fresh else _model_facts(state)
+    look = _model_facts.__wrapped__ if is_fresh else _model_facts
+    return look(state, needs_tokenizer)
 
 
 @functools.lru_cache(maxsize=64)
-def _model_facts(model: FileState) -> ModelFacts:
+def _model_facts(model: FileState, needs_tokenizer: bool) -> ModelFacts:
+    limits = Limits(answer_bytes=_LARGE_ANSWER)
     found = json.loads(
-        _ask("model_facts", model.path, limits=Limits(answer_bytes=_LARGE_ANSWER), folder=model.path)
+        _ask("model_facts", model.path, limits=limits, folder=model.path, needs_tokenizer=needs_tokenizer)
     )
     facts = ModelFacts.model_validate(found["facts"])
     return facts.model_copy(update={"module_paths": tuple(found["module_paths"])})
@@ -118,13 +129,14 @@ def check_adapter(folder: Path, field: str) -> None:
     _ask("adapter_folder", str(folder), folder=str(folder), field=field)
 
 
-def check_lora_file(file: Path, field: str) -> None:
-    """See that a file sets the fields of a LoRA.
+def lora_file(file: Path, field: str) -> dict[str, Any]:
+    """The fields of a LoRA that a file sets.
 
     Raises:
         InvalidInput: It cannot be read, or sets something else.
     """
-    _ask("lora_file", str(file), file=str(file), field=field)
+    found: dict[str, Any] = json.loads(_ask("lora_file", str(file), file=str(file), field=field))
+    return found
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -219,6 +231,105 @@ def check_asked(file: Path, prompt_column: str | None) -> None:
     _ask("first_asked", str(file), file=str(file), prompt_column=prompt_column)
 
 
+def samples(
+    file: Path,
+    *,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+    system_column: str | None = None,
+    default_split: Split = "validation",
+    scorers: Collection[str] | None = None,
+) -> SampleSet:
+    """The samples of a file, and what is wrong with which. See `evaluation.samples.inspect_samples`.
+
+    Raises:
+        InvalidData: It is of no use as a whole.
+    """
+    raw = _ask(
+        "samples",
+        str(file),
+        limits=Limits(answer_bytes=_SAMPLES_ANSWER),
+        file=str(file),
+        prompt_column=prompt_column,
+        response_column=response_column,
+        system_column=system_column,
+        default_split=default_split,
+        scorers=None if scorers is None else sorted(scorers),
+    )
+    return SampleSet.model_validate_json(raw)
+
+
+def sample_check(
+    file: Path,
+    *,
+    prompt_column: str | None,
+    response_column: str | None,
+    system_column: str | None,
+    default_split: Split,
+    split: Split | None,
+    first: int,
+) -> SampleCheck:
+    """What a sample file holds, with its first samples; the others stay in the worker.
+
+    Raises:
+        InvalidData: It is of no use as a whole.
+    """
+    raw = _ask(
+        "sample_check",
+        str(file),
+        limits=Limits(answer_bytes=_SAMPLES_ANSWER),
+        file=str(file),
+        prompt_column=prompt_column,
+        response_column=response_column,
+        system_column=system_column,
+        default_split=default_split,
+        split=split,
+        first=first,
+    )
+    return SampleCheck.model_validate_json(raw)
+
+
+def edited_samples(file: Path | None, add: Sequence[Mapping[str, Any]], remove: Collection[str]) -> Edited:
+    """The next version of a sample file. See `evaluation.sample_edit.edited`.
+
+    Raises:
+        InvalidData: The file, or what is to be added, is of no use; or nothing would be left.
+    """
+    raw = _ask(
+        "edited_samples",
+        str(file or "new samples"),
+        limits=Limits(answer_bytes=_SAMPLES_ANSWER),
+        file=_path(file),
+        add=[dict(one) for one in add],
+        remove=sorted(remove),
+    )
+    return Edited(**json.loads(raw))
+
+
+def scorer_names(file: Path) -> list[str]:
+    """The names of a file's scorers.
+
+    Raises:
+        InvalidInput: It is no file of scorers, or a pattern or a schema in it is none.
+    """
+    return list(json.loads(_ask("scorer_names", str(file), file=str(file))))
+
+
+def count_samples(file: Path, split: str, columns: Mapping[str, str | None]) -> SampleSizes:
+    """How many samples a part of a file has, and how long they are; each can be asked and scored.
+
+    Args:
+        file: The sample file.
+        split: The part.
+        columns: `prompt_column`, `response_column` and `system_column`, where they are named.
+
+    Raises:
+        InvalidData: It cannot be read, or one of them cannot be used.
+    """
+    raw = _ask("count_samples", str(file), file=str(file), split=split, columns=dict(columns))
+    return SampleSizes(*json.loads(raw))
+
+
 @functools.lru_cache(maxsize=256)
 def rows(
     data: FileState,
@@ -258,6 +369,26 @@ def rows(
         model_place=model_place,
     )
     return FileFacts.model_validate_json(raw)
+
+
+@functools.lru_cache(maxsize=64)
+def findings(
+    data: FileState, asked: Asked, model: FileState, tokenizer: FileState | None
+) -> tuple[Finding, ...]:
+    """What of a file's first rows is not trained, or not as it stands; asked once as long as nothing changes.
+
+    Raises:
+        InvalidInput: The file cannot be read, or the model's tokenizer or template.
+    """
+    raw = _ask(
+        "findings",
+        model.path,
+        file=data.path,
+        spec=asked.spec.model_dump(mode="json"),
+        model=model.path,
+        tokenizer=tokenizer.path if tokenizer else None,
+    )
+    return tuple(_FINDINGS.validate_json(raw))
 
 
 def token_counts(order: Mapping[str, Any], model: str) -> bytes:

@@ -1,7 +1,7 @@
 """Counts the tokens of a file, by the very encoder that trains: of all its rows, or of a seeded sample.
 
-Runs in a worker; the API has the file, the model and the parameters (`Source`) alone. What is counted does not depend
-on `max_length`. Knows files, encoders and numpy; keeps nothing.
+Runs in a worker; the API has the file, the model and the parameters (`CountSource`) alone. What is counted does not
+depend on `max_length`. Knows files, encoders and numpy; keeps nothing.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.bad_rows import BadRows
+from tunesmith.rows.bad_rows import ENOUGH, BadRows
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
@@ -40,7 +40,7 @@ _ENCODERS_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Source:
+class CountSource:
     """A file, the model that reads it, and the parameters of the encoding."""
 
     file: Path
@@ -69,22 +69,25 @@ class Source:
         }
 
     @classmethod
-    def of(cls, order: Mapping[str, Any]) -> "Source":
+    def of(cls, order: Mapping[str, Any]) -> "CountSource":
         """What `order` wrote."""
         tokenizer = Path(order["tokenizer"]) if order["tokenizer"] else None
         return cls(Path(order["file"]), Path(order["model"]), TrainSpec.stored(order["spec"]), tokenizer)
 
 
-def _encode(source: Source, rows: Iterable[tuple[int, Row | RowProblem]]) -> list[Encoded]:
+def _encode(source: CountSource, rows: Iterable[tuple[int, Row | RowProblem]]) -> list[Encoded]:
     """The rows that can be trained on; the others are left out as far as the trainer leaves them out."""
     file = RowFile(source.file)
     shape = shape_of(file, source.spec)
     encoder = _encoder(source.key, source)
-    bad = BadRows(file.place, source.spec.allowed_bad_percent)
-    return [encoded for _, encoded in encode_rows(rows, encoder, file, shape, bad)]
+    bad = BadRows(file.place, source.spec.allowed_bad_percent, ENOUGH)
+    found = [encoded for _, encoded in encode_rows(rows, encoder, file, shape, bad)]
+    if not source.spec.allowed_bad_percent:  # of a sample, a share says little
+        bad.check(len(found) + bad.count)
+    return found
 
 
-def _encoder(key: str, source: Source) -> Any:
+def _encoder(key: str, source: CountSource) -> Any:
     with _ENCODERS_LOCK:
         found = _ENCODERS.get(key)
     if found is None:
@@ -98,21 +101,21 @@ def _encoder(key: str, source: Source) -> Any:
     return found
 
 
-def count_all(source: Source) -> Counts:
+def count_all(source: CountSource) -> Counts:
     """Count every row.
 
     Raises:
         InvalidData: A row cannot be trained on.
     """
     file = RowFile(source.file)
-    bad = BadRows(file.place, source.spec.allowed_bad_percent)
+    bad = BadRows(file.place, source.spec.allowed_bad_percent, ENOUGH)
     shape, encoder = shape_of(file, source.spec), _encoder(source.key, source)
     counts = count_encoded(one for _, one in encode_rows(file.scan(), encoder, file, shape, bad))
     bad.check(counts.rows + bad.count)
     return counts
 
 
-def count_sample(source: Source, size: int = SAMPLE_ROWS) -> Counts:
+def count_sample(source: CountSource, size: int = SAMPLE_ROWS) -> Counts:
     """Count a seeded sample of the rows; all where the file has no more than `size`.
 
     Raises:

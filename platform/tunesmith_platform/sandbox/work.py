@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
+from tunesmith.evaluation.sample_edit import edited
+from tunesmith.evaluation.sample_views import SampleCheck
+from tunesmith.evaluation.samples import SampleSet, inspect_samples, read_samples, sample_sizes
+from tunesmith.evaluation.scores.custom import read_scorers
 from tunesmith.model_folder import (
     check_adapter_folder,
     check_model_folder,
@@ -24,11 +28,13 @@ from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.detect_format import recognise
 from tunesmith.rows.files.json_file import read_object
 from tunesmith.rows.files.reading import RowFile
+from tunesmith.rows.findings import look_at
 from tunesmith.rows.report.checking import FileFacts, check_file
 from tunesmith.rows.report.preview import preview
 from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.tokens.encoding import RowEncoder, first_trainable
+from tunesmith.rows.tokens.library_ids import findings_of
 from tunesmith.spec.pipeline import plan
 from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
 from tunesmith.spec.training import TrainSpec
@@ -55,7 +61,7 @@ def prepare() -> None:
 
 def model_facts(given: Argument) -> bytes:
     """What a model folder's files say."""
-    facts = check_model_folder(given["folder"])
+    facts = check_model_folder(given["folder"], needs_tokenizer=given["needs_tokenizer"])
     return _json({"facts": facts.model_dump(mode="json"), "module_paths": facts.module_paths})
 
 
@@ -85,9 +91,9 @@ def adapter_folder(given: Argument) -> bytes:
 
 
 def lora_file(given: Argument) -> bytes:
-    """Whether a file sets the fields of a LoRA."""
-    read_lora_file(Path(given["file"]), given["field"])
-    return _json(None)
+    """The fields of a LoRA that a file sets."""
+    found = read_lora_file(Path(given["file"]), given["field"])
+    return json.dumps(found, default=str).encode()  # YAML has dates, which are no value of any field
 
 
 def tokenizer_folder(given: Argument) -> bytes:
@@ -137,10 +143,47 @@ def previewed(given: Argument) -> bytes:
     return shown.model_dump_json().encode()
 
 
+def scorer_names(given: Argument) -> bytes:
+    """See `checks.scorer_names`."""
+    return _json([one.name for one in read_scorers(Path(given["file"]).read_text(encoding="utf-8"))])
+
+
+def count_samples(given: Argument) -> bytes:
+    """See `checks.count_samples`."""
+    found = read_samples(Path(given["file"]), **given["columns"])
+    return _json(sample_sizes(found.of(given["split"])))
+
+
 def first_asked(given: Argument) -> bytes:
     """Whether a file's first row asks a model something."""
     next(iter(asked_rows(Path(given["file"]), given["prompt_column"])))
     return _json(None)
+
+
+def samples(given: Argument) -> bytes:
+    """The samples of a file, and what is wrong with which."""
+    return _samples(given).model_dump_json().encode()
+
+
+def sample_check(given: Argument) -> bytes:
+    """What a sample file holds, with its first samples alone."""
+    return SampleCheck.of(_samples(given), given["first"], given["split"]).model_dump_json().encode()
+
+
+def _samples(given: Argument) -> SampleSet:
+    columns = {name: column for name, column in given.items() if name.endswith("_column")}
+    return inspect_samples(
+        Path(given["file"]),
+        **columns,
+        default_split=given["default_split"],
+        scorers=given.get("scorers"),
+    )
+
+
+def edited_samples(given: Argument) -> bytes:
+    """The next version of a sample file."""
+    found = edited(Path(given["file"]) if given["file"] else None, given["add"], given["remove"])
+    return _json(found._asdict())
 
 
 class _Sources(NamedTuple):
@@ -166,6 +209,19 @@ def rows(given: Argument) -> bytes:
     return facts.model_dump_json().encode()
 
 
+def findings(given: Argument) -> bytes:
+    """What of a file's first rows is not trained, or not as it stands."""
+    asked, file = Asked(TrainSpec.stored(given["spec"])), RowFile(given["file"])
+    tokenizer = state_of_folder(Path(given["tokenizer"])) if given["tokenizer"] else None
+    sources = _Sources(state_of_folder(Path(given["model"])), tokenizer)
+    shape = _shape(state_of_file(file.path), asked)
+    cut_at = None if asked.spec.training_type == "pretrain" else asked.spec.max_length
+    census = look_at(file.scan(), _encoder(asked, shape, sources), shape)
+    found = census.findings(shape, file.place, cut_at, asked.spec.training_type)
+    by_file = findings_of(given["model"], given["tokenizer"])
+    return _json([one.model_dump() for one in (*by_file, *found)])
+
+
 # A task more of a file, or one more file of a model: what was read a moment ago is not read again.
 
 
@@ -187,12 +243,12 @@ def _facts(data: FileState, shape: Shape, allowed_bad_percent: float) -> FileFac
 
 def count_sample(given: Argument) -> bytes:
     """How many tokens rows have; of a large file, a sample of its rows."""
-    return count_tokens.count_sample(count_tokens.Source.of(given)).as_json()
+    return count_tokens.count_sample(count_tokens.CountSource.of(given)).as_json()
 
 
 def count_into(given: Argument) -> bytes:
     """Count all rows, and keep what was counted."""
-    count_tokens.count_all(count_tokens.Source.of(given)).save(Path(given["target"]))
+    count_tokens.count_all(count_tokens.CountSource.of(given)).save(Path(given["target"]))
     return _json(None)
 
 
@@ -239,7 +295,13 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         validated,
         previewed,
         first_asked,
+        samples,
+        sample_check,
+        edited_samples,
+        count_samples,
+        scorer_names,
         rows,
+        findings,
         count_sample,
         count_into,
         template,

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tunesmith import views
 from tunesmith.environment import Environment
@@ -37,13 +37,17 @@ class Alive(BaseModel):
     """The answer of a server that is up."""
 
     status: Literal["ok"] = "ok"
+    notice: str | None = Field(
+        None, description="What to do before long: the database was migrated by another version meanwhile."
+    )
 
 
-@health.get("/healthz", response_model=Alive, responses=answers(Alive()))
+@health.get("/healthz", response_model=Alive, response_model_exclude_none=True, responses=answers(Alive()))
 async def healthz(request: Request) -> Alive:
     """Say that the server is up and its background loops do their work. Needs no key, and asks nobody.
 
-    503 names each loop that has ended or stands still, in `details.loops`; it is being started again.
+    A server whose database a newer version has migrated goes on, and says so in `notice`. 503 names each loop that has
+    ended or stands still, in `details.loops`; it is being started again.
     """
     # A coroutine: threads may all be waiting for the database.
     unwell: dict[str, str] = request.app.state.loops.unwell()
@@ -54,7 +58,8 @@ async def healthz(request: Request) -> Alive:
             hint="It is started again by itself; `tunesmith logs api` says why it ended.",
             details={"loops": unwell},
         )
-    return Alive()
+    services: Services = request.app.state.services
+    return Alive(notice=services.system.schema_notice or None)
 
 
 @router.get("/system", response_model=views.SystemView, responses=answers(examples.SYSTEM, 401))

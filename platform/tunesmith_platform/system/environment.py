@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tunesmith.availability import NO_GPU, NO_GPU_CURE_ZH
+from tunesmith.availability import NO_GPU, NO_GPU_CURE_ZH, OPTIONAL, is_installed
 from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import remove_names
@@ -39,6 +39,7 @@ OK, WARNING, FAILED = CheckStatus.OK, CheckStatus.WARNING, CheckStatus.FAILED
 LABELS = {
     "ray": Words(en="Ray", zh="Ray 集群"),
     "packages": Words(en="Packages", zh="依赖包"),
+    "optional": Words(en="Optional packages", zh="可选依赖包"),
     "gpu": Words(en="GPU", zh="GPU"),
     "storage": Words(en="Storage", zh="存储"),
     "mlflow": Words(en="MLflow", zh="MLflow"),
@@ -85,6 +86,7 @@ class EnvironmentService:
         looks: dict[str, Callable[[], Found]] = {
             "ray": self._ray,
             "packages": self._packages,
+            "optional": self._optional,
             "gpu": lambda: self._gpu(device),
             "storage": self._storage,
             "mlflow": self._mlflow,
@@ -162,6 +164,17 @@ class EnvironmentService:
             return Found(FAILED, "; ".join(f"{finding.what} {finding.found}" for finding in wrong), cure)
         shown = [f"{name} {found}" for name in _SHOWN_PACKAGES if (found := version(name))]
         return Found(OK, ", ".join(shown))
+
+    def _optional(self) -> Found:
+        """What the choices need that not every task makes; one that lacks its package is refused when it is made."""
+        if not self._is_one_machine():
+            return Found(OK, "those of Ray's nodes count: a task looks for its own when it starts")
+        there = [module for module in OPTIONAL if is_installed(module)]
+        missing = [
+            f"{one.module} (for {one.chosen_by})" for one in OPTIONAL.values() if one.module not in there
+        ]
+        words = f"installed: {', '.join(there) or 'none'}"
+        return Found(OK, words + (f"; not installed: {'; '.join(missing)}" if missing else ""))
 
     def _gpu(self, device: str) -> Found:
         if device == "cpu":

@@ -1,5 +1,6 @@
 """How the platform is: its parts, its limits, what it counts."""
 
+import logging
 import os
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from tunesmith.errors import NotFound, Unavailable
 from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
+from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.leases import is_taken
 from tunesmith_platform.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
@@ -17,6 +19,8 @@ from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
+
+logger = logging.getLogger(__name__)
 
 
 class SystemService:
@@ -27,17 +31,28 @@ class SystemService:
         self._settings = settings
         self._jobs = jobs
         self._runners = runners
+        self.schema_notice = ""
+        """What was seen of the database's schema, should it be another version's now."""
+
+    def look_at_schema(self) -> None:
+        """See whether another version has migrated the database since this process began, and say so once."""
+        found = schema.migrated_since(self._database)
+        notice = "" if found is None else f"{found.message} {found.hint or ''}".strip()
+        if notice and notice != self.schema_notice:
+            logger.warning("%s", notice)
+        self.schema_notice = notice
 
     def view(self, scope: Scope) -> views.SystemView:
         """The platform as it stands."""
         with self._database.read() as session:
             counts = tasks.count_by_state(session, scope)
+        self.look_at_schema()
         seen = self._jobs.observe("tunesmith-probe")
         ray_ok = seen.status is not JobStatus.UNREACHABLE
         return views.SystemView(
             version=tunesmith.__version__,
             parts=[
-                views.PartHealth(name="database", ok=True),
+                views.PartHealth(name="database", ok=not self.schema_notice, message=self.schema_notice),
                 views.PartHealth(name="ray", ok=ray_ok, message=seen.message),
                 self._storage(),
                 *self._controller(),

@@ -68,6 +68,14 @@ class TaskVerbs:
             return replayed, False
         return self._tasks.create(scope, self._templates.complete(scope, request), key, body=body)
 
+    def check(self, scope: Scope, request: TaskRequest) -> views.TaskCheck:
+        """What a request would make of a task. See `TaskService.check`.
+
+        Raises:
+            NotFound: There is no such template.
+        """
+        return self._tasks.check(scope, self._templates.complete(scope, request))
+
     def clone(
         self, scope: Scope, task_id: str, changes: TaskCopy, key: str | None
     ) -> tuple[views.TaskView, bool]:
@@ -151,6 +159,7 @@ class TaskVerbs:
             task.spec, task.inputs = prepared.spec, prepared.inputs
             task.desired = Desired.RUN
             task.stop_requested_at = task.retry_at = task.ended_at = task.heartbeat_at = None
+            task.early_stop = None
             task.attempts_before = task.attempt
             where = f"at step {newest.step}" if newest else "from the start: it has no checkpoint"
             self._tasks.moves.move(

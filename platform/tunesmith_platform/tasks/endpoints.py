@@ -66,6 +66,19 @@ async def create_task(
     return _made(*await run_in_threadpool(services.verbs.submit, scope, new, idempotency_key), response)
 
 
+@router.post(
+    "/tasks:check", response_model=views.TaskCheck, responses=answers(examples.TASK_CHECK, 401, 404, 409, 422)
+)
+def check_task(
+    new: Annotated[TaskRequest, examples.new_task_body()], services: ServicesDep, scope: ScopeDep
+) -> views.TaskCheck:
+    """Look at a task as a submit would, and make none: every parameter, and what is wrong with it.
+
+    Takes the same body as a submit.
+    """
+    return services.verbs.check(scope, new)
+
+
 @router.get(
     "/tasks",
     response_model=views.Page[views.TaskView],

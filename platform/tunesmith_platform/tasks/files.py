@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_step
+from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, RESULTS, checkpoint_step
 from tunesmith.errors import NotOurs
 from tunesmith.removal import (
     MARK,
@@ -92,7 +92,7 @@ def remove_records(left: TaskFiles) -> None:
 
 
 def remove(left: TaskFiles) -> None:
-    """Remove a task's checkpoints, its final model and its trackers' files, wherever they show."""
+    """Remove a task's checkpoints, its other results and its trackers' files, wherever they show."""
     for uri in dict.fromkeys(
         [left.artifact_uri, left.run_artifact_uri]
     ):  # the run's own view of the same files
@@ -115,7 +115,7 @@ def _remove_artifacts(storage: Storage, task_id: str) -> None:
     names = [
         f"{CHECKPOINTS}/{name}" for name in storage.list(CHECKPOINTS) if checkpoint_step(name) is not None
     ]
-    for path in (*names, FINAL_MODEL):
+    for path in (*names, *RESULTS):
         try:
             # The folder is the task's, as its row says: what has no manifest in it is a save that was cut off.
             remove_stored(storage, path, task_id, unfinished=True)

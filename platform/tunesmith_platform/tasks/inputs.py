@@ -6,6 +6,7 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,17 +14,21 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from tunesmith.errors import InvalidInput, InvalidModel
+from tunesmith.dataset_views import Part
+from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
+from tunesmith.lora_file import refuse_lora
 from tunesmith.model_folder import (
     ModelFacts,
     check_targets,
+    inabilities,
     is_from_hub,
     refuse_weight_file,
 )
 from tunesmith.planning import check_schedule, plan_steps
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
-from tunesmith.spec.base import Spec
+from tunesmith.spec.base import Notice, Spec
+from tunesmith.spec.evaluation import DEFAULT_SAMPLES
 from tunesmith.spec.parameter import about
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
@@ -46,6 +51,8 @@ from tunesmith_platform.tasks.starts import (
     started_from,
 )
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w-]*(:[\w\[\]%:]+)?")
+
 
 class TrainInputs(BaseModel):
     """What a training task reads, resolved: real paths that were looked at."""
@@ -56,6 +63,9 @@ class TrainInputs(BaseModel):
     train_sha256: str | None = Field(None, description="Of its bytes; None where a path was named.")
     eval_dataset: str | None = None
     eval_sha256: str | None = None
+    samples_dataset: str | None = Field(
+        None, description="The same of the samples that its checkpoints answer."
+    )
 
     model_path: str
     model_sha256: str | None = Field(
@@ -68,10 +78,25 @@ class TrainInputs(BaseModel):
     eval_path: str | None = None
     output_dir: str | None = None
     rows: int | None = Field(None, description="Rows of the training file; None where they were not counted.")
+    train_parts: list[Part] = Field(
+        default_factory=list,
+        description="Rows that each data set gave, where the training file was mixed of several.",
+    )
+
+    def told(self) -> list[Notice]:
+        """What each data set gave to the rows, where they were mixed of several."""
+        if not self.train_parts:
+            return []
+        words = ", ".join(map(str, self.train_parts))
+        return [Notice(field="train_file", message=f"`{self.train_dataset}` holds {words}.")]
 
     def pinned(self) -> dict[str, str]:
         """What named a data set, with the version's number: another one may be the newest later."""
-        named = {"train_file": self.train_dataset, "eval_file": self.eval_dataset}
+        named = {
+            "train_file": self.train_dataset,
+            "eval_file": self.eval_dataset,
+            "evaluation_sample_file": self.samples_dataset,
+        }
         return {field: version for field, version in named.items() if version}
 
 
@@ -102,6 +127,8 @@ class StoredFile(NamedTuple):
     version: str
     """`name@number`."""
     sha256: str
+    parts: tuple[Part, ...] = ()
+    """What each data set gave, where it was mixed from several."""
 
 
 class Datasets(Protocol):
@@ -155,9 +182,9 @@ def check_train_inputs(
     with _at("model_name_or_path"):
         model = find_model(spec.model_name_or_path, settings, models)
         model_state = state_of_folder(model)
-        facts = facts_of(model)
+        facts = facts_of(model, spec.tokenizer_name_or_path)
     check_further_paths(spec, settings)
-    check_starts(spec)
+    check_starts(spec, facts)
     if spec.use_lora and not spec.attach_lora and spec.peft_config_path is None:
         with _at("target_modules"):
             check_targets(facts, chosen_targets(spec.target_modules, facts.linear_modules))
@@ -167,6 +194,7 @@ def check_train_inputs(
                 f"The model reads at most {facts.context_length} tokens, `max_length` is {spec.max_length}.",
                 hint=f"Use `max_length` {facts.context_length} or less.",
             )
+    _check_abilities(facts, spec)
     check_fitness(spec, compute or Compute())
     with _at("tokenizer_name_or_path"):
         named = spec.tokenizer_name_or_path
@@ -203,6 +231,9 @@ def check_train_inputs(
     counted = found["train_file"].rows if with_rows else None
     with at_spec():
         _check_length(spec, counted)
+    samples = (
+        _check_scoring(spec, settings, datasets, model, tokenizer) if spec.evaluate_checkpoints else None
+    )
     if spec.training_type == "classification" and with_rows:
         _check_labels(found, evaluation)
     training, held_out = stored.get("train_file"), stored.get("eval_file")
@@ -211,6 +242,7 @@ def check_train_inputs(
         train_sha256=training.sha256 if training else None,
         eval_dataset=held_out.version if held_out else None,
         eval_sha256=held_out.sha256 if held_out else None,
+        samples_dataset=samples.version if samples else None,
         model_path=str(model),
         model_sha256=models.sha256(model) if models else None,
         tokenizer_path=str(tokenizer) if tokenizer else None,
@@ -218,7 +250,39 @@ def check_train_inputs(
         eval_path=str(evaluation) if evaluation else None,
         output_dir=str(output) if output else None,
         rows=counted,
+        train_parts=list(training.parts) if training else [],
     )
+
+
+def _check_scoring(
+    spec: TrainSpec, settings: Settings, datasets: Datasets | None, model: Path, tokenizer: Path | None
+) -> StoredFile | None:
+    """See that checkpoints can be asked, and what they are asked; the version of a data set that is named.
+
+    Raises:
+        InvalidInput: There is no chat template, or there are no samples.
+    """
+    with _at("evaluate_checkpoints"):
+        checks.check_chat_template(model, tokenizer, spec.chat_template)
+    given = spec.evaluation_sample_file
+    if given is None or given == DEFAULT_SAMPLES:
+        return None
+    with _at("evaluation_sample_file"):
+        path, stored = find_file(given, settings, datasets)
+        if not path.is_file():
+            raise InvalidData(f"There is no file `{given}`.", hint="Check the path.")
+        if not checks.count_samples(path, "validation", {}).number:
+            raise InvalidInput(
+                f"`{path.name}` has no samples of the part `validation`.",
+                hint="Give a sample file, or rows with questions and answers.",
+            )
+    return stored
+
+
+def _check_abilities(facts: ModelFacts, spec: TrainSpec) -> None:
+    if problems := inabilities(facts, spec):
+        placed = [problem.under("spec") for problem in problems]
+        raise InvalidInput(problems[0].message, hint=problems[0].hint, problems=placed)
 
 
 def _check_length(spec: TrainSpec, rows: int | None) -> None:
@@ -257,9 +321,14 @@ def look_at_rows(
     )
 
 
-def facts_of(model: Path) -> ModelFacts:
-    """What a model folder's files say, read once as long as they do not change."""
-    return checks.model_facts(model)
+def facts_of(model: Path, tokenizer: str | None = None) -> ModelFacts:
+    """What a model folder's files say, read once as long as they do not change.
+
+    Args:
+        model: The folder.
+        tokenizer: The folder whose tokenizer is used instead of its own; then it need not have one.
+    """
+    return checks.model_facts(model, needs_tokenizer=tokenizer is None)
 
 
 def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
@@ -286,8 +355,12 @@ def check_further_paths(spec: TrainSpec, settings: Settings) -> None:
                 allowed_path(str(path), roots)
 
 
-def check_starts(spec: TrainSpec) -> None:
+def check_starts(spec: TrainSpec, facts: ModelFacts | None = None) -> None:
     """Look at what a training starts from besides its model.
+
+    Args:
+        spec: Its parameters.
+        facts: What the model's files say, where it was looked at.
 
     Raises:
         InvalidInput: It is not there, or not what it should be.
@@ -302,7 +375,9 @@ def check_starts(spec: TrainSpec) -> None:
             check_adapter(spec.attach_lora_path)
     elif spec.use_lora and spec.peft_config_path:
         with _at("peft_config_path"):
-            checks.check_lora_file(Path(spec.peft_config_path), "")
+            values = checks.lora_file(Path(spec.peft_config_path), "")
+        with at_spec():
+            refuse_lora(values, spec, facts.vocab_size if facts else None)
 
 
 @functools.cache
@@ -326,6 +401,12 @@ def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tupl
         InvalidInput: There is none, or it lies where the platform may not read.
     """
     if datasets is None or not is_name(given):
+        if _HUB_ID.fullmatch(given.removeprefix("hf://")):
+            raise InvalidInput(
+                f"`{given}` is neither an absolute path nor the name of a data set here.",
+                hint="Rows of the Hub are loaded first: `tunesmith train` does it by itself, `tunesmith data run load` "
+                "and `POST /v1/datasets:run` on their own.",
+            )
         return allowed_path(given, settings.row_roots()), None
     version = datasets.find(given)
     return version.path, version

@@ -12,6 +12,7 @@ from pathlib import Path
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import InvalidInput, NotOurs
 from tunesmith.removal import MARK, require_place, writer_of
+from tunesmith.spec.base import Notice
 from tunesmith.storage import local_path
 from tunesmith_platform.paths import allowed_path
 from tunesmith_platform.settings import Settings
@@ -20,18 +21,35 @@ _ELSEWHERE = "Name a folder of its own, such as one beside it."
 
 
 def output_folder(given: str | None, settings: Settings) -> Path | None:
-    """The folder that a user names for results, links followed.
+    """The folder that a user names for results, links followed; a relative one lies below the platform's own.
 
     Raises:
         PathNotAllowed: It lies outside the folders that may be used.
-        InvalidInput: It is a file.
+        InvalidInput: It is a file, or a relative path that leads out.
     """
     if not given:
         return None
-    output = allowed_path(given, settings.roots())
+    relative = Path(given)
+    if relative.is_absolute():
+        output = allowed_path(given, settings.roots())
+    else:
+        if ".." in relative.parts or not relative.parts or relative.parts[0].startswith("~"):
+            raise InvalidInput(
+                f"`{given}` names no folder below the platform's folder of outputs.",
+                hint="Write `checkpoints/mine`, or an absolute path.",
+            )
+        below = Path(os.path.realpath(settings.outputs_dir))
+        output = allowed_path(str(below / relative), [below])
     if output.exists() and not output.is_dir():
         raise InvalidInput(f"`{given}` is a file.", hint="Name a folder.")
     return output
+
+
+def resolved_output(given: str | None, output: str | None) -> list[Notice]:
+    """Where a relative path led, in words."""
+    if given is None or output is None or Path(given).is_absolute():
+        return []
+    return [Notice(field="output_dir", message=f"`output_dir={given}` is `{output}` on the platform.")]
 
 
 def check_output(output: Path, reads: Mapping[str, Path | None], settings: Settings) -> None:

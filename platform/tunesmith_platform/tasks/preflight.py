@@ -7,11 +7,17 @@ models.
 
 from collections.abc import Callable
 
-from tunesmith.availability import NO_GPU, is_installed, optimizer_problems, tracker_problems
+from tunesmith.availability import (
+    NO_GPU,
+    compiler_problems,
+    is_installed,
+    optimizer_problems,
+    package_problems,
+    tracker_problems,
+)
 from tunesmith.errors import InvalidInput, Problem
 from tunesmith.scaling import check_elastic
 from tunesmith.spec.training import TrainSpec
-from tunesmith.zero import uses_zero
 from tunesmith_platform.backends.compute import Compute
 
 _BEST = "Use `precision=auto`, which takes the best that is there."
@@ -38,15 +44,10 @@ def check_fitness(spec: TrainSpec, compute: Compute, installed: Callable[[str], 
     on_cpu = compute.uses_gpu(spec.device) is False
     problems += optimizer_problems(spec, on_cpu=on_cpu, workers=spec.workers[1], installed=there)
     problems += tracker_problems(spec, there)
-    if uses_zero(spec) and not there("deepspeed"):
-        problems.append(
-            Problem(
-                field="deepspeed_stage" if spec.deepspeed_stage else "deepspeed",
-                message="DeepSpeed is not installed.",
-                hint='Install it with `DS_BUILD_OPS=0 pip install --no-build-isolation "tunesmith[deepspeed]"` '
-                "on every node, or set `deepspeed_stage=0`.",
-            )
-        )
+    uses_gpu = compute.uses_gpu(spec.device)
+    problems += package_problems(spec, on_cpu=None if uses_gpu is None else not uses_gpu, installed=there)
+    if knows_packages:
+        problems += compiler_problems(spec, on_cpu=on_cpu)
     if problems:
         first = problems[0]
         placed = [problem.under("spec") for problem in problems]

@@ -1,7 +1,7 @@
 """The tasks' queries."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, cast
@@ -14,11 +14,18 @@ from tunesmith.activity import Activity
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.kinds import Feature, Room, in_room, kind_of
+from tunesmith.spec.kinds import Feature, Room, in_room, kind_of, kinds
 from tunesmith.spec.kinds import supporting as of_feature
 from tunesmith_platform.db.engine import advisory_lock
 from tunesmith_platform.db.scoping import expect, get, within
-from tunesmith_platform.db.tables import AttemptRow, CheckpointRow, MirrorRow, TaskRow
+from tunesmith_platform.db.tables import (
+    AttemptRow,
+    CheckpointRow,
+    CheckpointScoreRow,
+    CheckpointUseRow,
+    MirrorRow,
+    TaskRow,
+)
 from tunesmith_platform.scope import Scope
 
 ACTIVITY = "activity"
@@ -171,6 +178,28 @@ def add(session: Session, scope: Scope, task: TaskRow) -> None:
     session.add(task)
 
 
+def use(session: Session, scope: Scope, task: TaskRow, checkpoints: Iterable[tuple[str, int]]) -> None:
+    """Note which checkpoints a new task uses, each by its task and its step: they are spared until it is over."""
+    expect(session, scope, task)
+    rows = [
+        {"task_id": task.id, "of_task_id": of_task, "step": step}
+        for of_task, step in sorted(set(checkpoints))
+    ]
+    if rows:
+        session.execute(insert(CheckpointUseRow), rows)
+
+
+def scoring(session: Session, scope: Scope, task_id: str) -> Sequence[str]:
+    """The evaluations that score a training's checkpoints for it, and that nobody else asked for."""
+    query = (
+        select(TaskRow.id)
+        .join(CheckpointScoreRow, CheckpointScoreRow.evaluation_id == TaskRow.id)
+        .where(CheckpointScoreRow.task_id == task_id)
+        .order_by(TaskRow.id)
+    )
+    return session.scalars(within(query, scope, TaskRow, CheckpointScoreRow)).all()
+
+
 def refuse_shared_output(
     session: Session, scope: Scope, output_dir: str | None, but: str | None = None
 ) -> None:
@@ -232,9 +261,10 @@ def refuse_needed_files(session: Session, scope: Scope, task: TaskRow, folders: 
     if not lies_there:
         return
     # What uses a model needs it only until it is over.
+    uses = select(CheckpointUseRow.task_id).where(CheckpointUseRow.of_task_id == task.id)
     in_use = and_(
         TaskRow.state.in_([state.value for state in LIVE]),
-        or_(*_inside(TaskRow.inputs["model_uri"].as_string(), folders)),
+        or_(*_inside(TaskRow.inputs["model_uri"].as_string(), folders), TaskRow.id.in_(uses)),
     )
     query = select(TaskRow.name, *_WHOSE).where(TaskRow.id != task.id, or_(*lies_there, in_use))
     users = session.execute(query.order_by(TaskRow.id).limit(4)).all()
@@ -329,6 +359,33 @@ def queue(
         .limit(limit)
     )
     return session.scalars(within(query, scope, TaskRow)).all()
+
+
+def queue_place(session: Session, scope: Scope, task: TaskRow) -> int | None:
+    """The place of a task among everybody's that wait for its room, from 1; None where it does not wait for one.
+
+    Raises:
+        OutOfScope: It is another's.
+    """
+    expect(session, scope, task)
+    kind = kinds().get(task.kind)  # one that is not installed any more waits for no room
+    if kind is None or task.state != State.PENDING or task.is_attempt_open or task.desired != Desired.RUN:
+        return None
+    is_before = or_(
+        TaskRow.priority > task.priority, and_(TaskRow.priority == task.priority, TaskRow.id < task.id)
+    )
+    query = (
+        select(func.count())
+        .select_from(TaskRow)
+        .where(
+            is_before,
+            TaskRow.state == State.PENDING,
+            TaskRow.kind.in_(in_room(kind.room)),
+            TaskRow.is_attempt_open.is_(False),
+            TaskRow.desired == Desired.RUN,
+        )
+    )
+    return 1 + (session.scalar(query) or 0)
 
 
 def to_reconcile(session: Session, scope: Scope) -> Sequence[str]:

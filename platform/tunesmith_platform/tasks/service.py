@@ -1,5 +1,6 @@
 """What users do with tasks. Each method is one transaction; files are looked at before it begins."""
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,6 +134,7 @@ class TaskService:
                 artifact_uri=prepared.artifact_uri,
             )
             enter(session, scope, task)
+            repository.use(session, scope, task, prepared.uses)
             call.remember(session, task_id, task.project, moment)
             self.moves.reserve(session, scope, task, by=scope.owner)
             return self._view(task, None), True
@@ -141,6 +143,27 @@ class TaskService:
         if is_new:
             self._hub.notify(view.id)
         return view, is_new
+
+    def check(self, scope: Scope, new: NewTask) -> views.TaskCheck:
+        """Look at everything that a new task is given, and make none.
+
+        What only the moment of the submit can say is not looked at: whether the quota covers it, and whether it waits.
+
+        Raises:
+            InvalidInput: What it is given cannot be worked on.
+            Conflict: Another task writes into its `output_dir` now.
+            NotOurs: Something that is not its own stands where its results would go.
+        """
+        prepared = self.kinds.of(new.kind).prepare(scope, new, new_id("task"))
+        refuse_taken(prepared.output_dir, results=prepared.results)
+        with self._database.read() as session:
+            repository.refuse_shared_output(session, scope, prepared.output_dir)
+        return views.TaskCheck(
+            kind=new.kind,
+            spec=prepared.spec,
+            notices=list(prepared.notices),
+            rows=prepared.inputs.get("rows"),
+        )
 
     def _call(self, scope: Scope, key: str | None, body: str) -> Keyed[views.TaskView]:
         def shown(session: Session, task_id: str) -> views.TaskView:
@@ -165,7 +188,9 @@ class TaskService:
         """A task as it stands."""
         with self._database.read() as session:
             task = repository.require(session, scope, task_id)
-            return self._view(task, repository.mirror_of(session, scope, task_id))
+            view = self._view(task, repository.mirror_of(session, scope, task_id))
+            view.queue_place = repository.queue_place(session, scope, task)
+            return view
 
     def change(self, scope: Scope, task_id: str, change: TaskChange) -> views.TaskView:
         """Change a task's name, notes, tags or priority.
@@ -210,12 +235,17 @@ class TaskService:
     def delete(self, scope: Scope, task_id: str, with_files: bool) -> None:
         """Delete a task's records and, if asked, its files; never its base model.
 
+        The evaluations that score its checkpoints go with it.
+
         Raises:
             Conflict: It is not over, or another task needs the files.
         """
         with self._database.read() as session:
             task = repository.require(session, scope, task_id)
             left = files.of_task(task, repository.mirror_of(session, scope, task_id), self._settings)
+            scoring = repository.scoring(session, scope, task_id) if State(task.state).is_terminal else []
+        for evaluation_id in scoring:  # nobody asked for them but this task
+            self.stop(scope, evaluation_id)
         folders = left.folders() if with_files else []  # looks at files: no transaction is open
         with self._database.write() as session:
             task = repository.locked(session, scope, task_id)
@@ -230,6 +260,11 @@ class TaskService:
         if with_files:
             files.remove(left)
         self._hub.notify(task_id)
+        for evaluation_id in scoring:
+            with contextlib.suppress(
+                Conflict, NotFound
+            ):  # one that is still stopping stays, and can be deleted later
+                self.delete(scope, evaluation_id, with_files)
 
 
 def say(session: Session, scope: Scope, task: TaskRow, message: str) -> None:

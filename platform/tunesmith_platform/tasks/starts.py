@@ -18,6 +18,7 @@ from tunesmith_platform.sandbox import checks
 
 _MANIFEST_BYTES = 2**20
 """It is read and parsed here, whoever wrote it: of some ten thousand files, far more than a checkpoint has."""
+_TRAINER_STATE = "trainer_state.json"
 _CHECKPOINT_HINT = "`tunesmith tasks checkpoints TASK` lists a task's whole checkpoints."
 _ADAPTER_HINT = "Give the folder of a LoRA adapter in safetensors: a checkpoint or a final model."
 
@@ -36,6 +37,11 @@ def check_checkpoint(given: str, spec: TrainSpec) -> None:
         if folder is not None and not folder.is_dir():
             what = "is a file" if folder.exists() else "does not exist"
             raise InvalidInput(f"`{given}` {what}.", hint=_CHECKPOINT_HINT)
+        if _read(storage, _TRAINER_STATE, _MANIFEST_BYTES * 64) is not None:
+            raise InvalidInput(
+                f"`{given}` is a checkpoint that Hugging Face's Trainer wrote: parts of it are pickles.",
+                hint=f"`tunesmith checkpoints import {given}` takes it up; go on from what that writes.",
+            )
         raise InvalidInput(
             f"`{given}` is not a whole checkpoint: it has no `{MANIFEST}`.", hint=_CHECKPOINT_HINT
         )

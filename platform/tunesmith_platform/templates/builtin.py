@@ -23,3 +23,11 @@ def builtins() -> dict[str, TemplateView]:
     """Every built-in template by its name, in the order of the files."""
     read = [from_yaml(file.read_text(encoding="utf-8")) for file in sorted(folder().glob("*.yaml"))]
     return {found.name: TemplateView(**found.model_dump(), builtin=True) for found in read}
+
+
+def builtin_named(name: str) -> TemplateView | None:
+    """The built-in template of a name, in capitals or not: `sft` is `SFT`. Its own spelling comes first."""
+    own = builtins()
+    return own.get(name) or next(
+        (view for view in own.values() if view.name.casefold() == name.casefold()), None
+    )

@@ -18,7 +18,7 @@ from tunesmith_platform.db.tables import TemplateRow
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.templates import repository
-from tunesmith_platform.templates.builtin import builtins
+from tunesmith_platform.templates.builtin import builtin_named, builtins
 
 _ANY_NAME = "template"
 """Stands where only parameters are checked: what a path names need not be a name."""
@@ -52,7 +52,9 @@ class TemplateService:
         if name in builtins():
             return builtins()[name]
         with self._database.read() as session:
-            return _view(_require(session, scope, name))
+            found = repository.by_name(session, scope, name)
+            alike = builtin_named(name) if found is None else None
+            return alike or _view(found or _require(session, scope, name))
 
     def save(self, scope: Scope, new: NewTemplate) -> TemplateView:
         """Save a template from parameters, or from a task's.

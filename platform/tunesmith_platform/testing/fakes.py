@@ -1,5 +1,6 @@
 """Fakes of Ray's jobs and of MLflow, for unit tests. Contract tests hold them against the real ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tunesmith.errors import Unavailable
@@ -7,8 +8,10 @@ from tunesmith_platform.backends.protocols import (
     ATTEMPT,
     Cluster,
     JobStatus,
+    LoggedModel,
     Observation,
     Point,
+    RowsUsed,
     Run,
     RunGone,
 )
@@ -83,7 +86,10 @@ class FakeRun:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     points: set[Point] = field(default_factory=set)
-    checkpoints: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    """Where the LoggedModels lie, by name."""
+    rows: set[tuple[str, str, str]] = field(default_factory=set)
+    """Name, digest and context of the rows that it read."""
     status: str = "RUNNING"
 
 
@@ -133,12 +139,15 @@ class FakeTracking:
         self._answer()
         self._run(run_id).points |= set(points)
 
-    def log_checkpoint(
-        self, run: Run, name: str, uri: str, tags: dict[str, str], points: list[Point]
-    ) -> None:
-        """See `Tracking.log_checkpoint`."""
+    def log_rows(self, run_id: str, used: Sequence[RowsUsed]) -> None:
+        """See `Tracking.log_rows`."""
         self._answer()
-        self._run(run.run_id).checkpoints[name] = uri
+        self._run(run_id).rows |= {(one.name, one.digest, one.context) for one in used}
+
+    def log_model(self, run: Run, model: LoggedModel, points: list[Point]) -> None:
+        """See `Tracking.log_model`."""
+        self._answer()
+        self._run(run.run_id).models[model.name] = model.uri
         self._run(run.run_id).points |= set(points)
 
     def finish(self, run_id: str, status: str, end_time_ms: int | None) -> None:

@@ -7,8 +7,8 @@ from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith_jobs.failures import Stopped
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Program, WorkerContext
-from tunesmith_jobs.report import Outlet
 
 
 class CountDocument(AttemptDocument):

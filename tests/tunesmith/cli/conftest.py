@@ -1,5 +1,6 @@
 """A fake server that the command line finds by its environment."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Runs a command line in this process, at 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
+
+    if "TUNESMITH_LANG" not in os.environ:
+        monkeypatch.setenv("TUNESMITH_LANG", "en")
 
     def call(*args: str) -> Said:
         capsys.readouterr()

@@ -18,6 +18,8 @@ from tunesmith.errors import InvalidModel, NotFound
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith_platform.app import create_app
+from tunesmith_platform.models import service
+from tunesmith_platform.sandbox.library import Compared
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs
 
@@ -32,6 +34,8 @@ def jobs() -> FakeJobs:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: FakeJobs) -> Iterator[Home]:
     """A served control plane that the command line finds, over an allowed folder `mine`."""
+    # Asking the library takes seconds; `test_models_api` does.
+    monkeypatch.setattr(service, "compare_ids", lambda folder: Compared("First: the text 'a'.", "Write it."))
     home = Home(tmp_path / "home")
     home.create()
     settings = Settings(home=home.root, run_loops=False, allowed_roots=[tmp_path / "mine"])
@@ -55,7 +59,8 @@ def test_from_adding_to_removing(
     listed = cli("models", "list")
     assert "cat" in listed.out
     assert [model["name"] for model in json.loads(cli("models", "list", "--json").out)] == ["cat"]
-    assert cli("models", "check", "cat").code == 0
+    checked = cli("models", "check", "cat")
+    assert (checked.code, "note: First: the text 'a'. Write it." in checked.err) == (0, True)
     (folder / "model.safetensors").unlink()
     spoilt = cli("models", "check", "cat")
     assert (spoilt.code, "holds no weights" in spoilt.out) == (1, True)
@@ -99,7 +104,7 @@ def test_environment(cli: Cli, home: Home, jobs: FakeJobs) -> None:
     jobs.is_away = True
     said = cli("environment", "--device", "gpu", "--disk-bytes", "1", "--language", "zh")
     assert said.code == 1
-    assert "Ray 集群: Ray does not answer: away." in said.out
+    assert "Ray 集群: Ray 没有应答：away。" in said.out
     assert "任务会等待其恢复" in said.out.replace("\n", "")
 
 

@@ -66,7 +66,7 @@ def test_the_life_of_a_pipeline(plane: Plane, cli: Callable[..., Any], file: Pat
     assert "mine" in cli("pipelines", "list").out
     work(plane)
     watched = cli("pipelines", "watch", pipeline)
-    assert (watched.code, "keep is completed" in watched.err) == (0, True)
+    assert (watched.code, "Step `keep` is completed" in watched.err) == (0, True)
     shown = json.loads(cli("pipelines", "show", pipeline, "--json").out)
     assert [step["outputs"]["data"]["rows"] for step in shown["steps"]] == [5, 2]
     assert cli("pipelines", "delete", pipeline).code == 2, "nobody is here to be asked"
@@ -81,7 +81,7 @@ def test_a_failed_one_is_continued(plane: Plane, cli: Callable[..., Any], file: 
     pipeline = cli("run", str(file)).out.strip()
     work(plane)
     watched = cli("pipelines", "watch", pipeline)
-    assert (watched.code, "load is failed: rows.jsonl:1" in watched.err) == (1, True)
+    assert (watched.code, "Step `load` is failed: rows.jsonl:1" in watched.err) == (1, True)
     rows.write_text(good)
     assert cli("pipelines", "continue", pipeline).code == 0
     work(plane)

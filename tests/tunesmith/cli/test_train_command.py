@@ -9,8 +9,9 @@ import pytest
 from fake_api import KEY, FakeApi
 
 from tunesmith.cli.main import build_app
-from tunesmith.cli.train import absolute, flag, read_config, read_flag, switches
+from tunesmith.cli.train import absolute, flag, read_flag, switches
 from tunesmith.errors import InvalidInput
+from tunesmith.other_tools.reading import read_config
 from tunesmith.schema import ParameterRow, rows
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.spec.training import TrainSpec
@@ -106,7 +107,7 @@ def test_help_says_default_bounds_and_unit(cli: Callable[..., Any], monkeypatch:
     assert "[default: 512; >= 8, <= 131072; tokens]" in said.out
     assert "[default: true; off: --no-use-lora]" in said.out
     for panel in ("Basic", "Data", "LoRA", "Distributed"):
-        assert f"─ {panel} ─" in said.out
+        assert f"\n{panel}:\n" in said.out
 
 
 def test_every_field_of_the_envelope_has_a_flag(cli: Callable[..., Any]) -> None:
@@ -236,7 +237,7 @@ def test_json_is_the_task(api: FakeApi, cli: Callable[..., Any]) -> None:
         (["--learnin-rate", "1"], "Did you mean `--learning-rate`?"),
         (["--lora_rankk", "1"], "Did you mean `--lora-rank`?"),
         (["--priority", "high"], "--priority"),
-        (["stray"], "stray"),
+        (["my.yaml", "stray"], "stray"),
     ],
 )
 def test_a_wrong_call_exits_with_2(cli: Callable[..., Any], args: list[str], words: str) -> None:

@@ -55,14 +55,14 @@ def test_without_a_name_the_newest_is_watched(api: FakeApi, cli: Callable[..., A
 
 def test_json_is_one_event_a_line(api: FakeApi, cli: Callable[..., Any]) -> None:
     api.run_to(api.add_task("t").id, State.COMPLETED, Reason.COMPLETED)
-    assert len(cli("watch", "t", "--json").out.splitlines()) == len(api.events["task-0001"])
+    assert len(cli("watch", "t", "--json").out.splitlines()) == len(api.events[f"task-{1:018}"])
 
 
 def test_train_watches_to_the_end(api: FakeApi, cli: Callable[..., Any]) -> None:
     def train() -> None:
         while not api.tasks:
             pass
-        api.run_to("task-0001", State.COMPLETED, Reason.COMPLETED)
+        api.run_to(f"task-{1:018}", State.COMPLETED, Reason.COMPLETED)
 
     trainer = threading.Thread(target=train)
     trainer.start()
@@ -143,7 +143,7 @@ def test_a_resumed_task_says_from_where(api: FakeApi) -> None:
     )
     line = Board(task).take(api.events[task.id][-1])
     assert line is not None
-    assert "step 5 of 9 from `checkpoint-5`, restart 1" in line.plain
+    assert "step 5 of 9, from `checkpoint-5`, restart 1" in line.plain
 
 
 def test_no_curve_without_two_points() -> None:
@@ -153,7 +153,7 @@ def test_no_curve_without_two_points() -> None:
 def test_a_curve_without_unicode_is_ascii(api: FakeApi) -> None:
     api.run_to(api.add_task().id, State.COMPLETED, Reason.COMPLETED)
     with Client(api.url, KEY) as client:
-        found = client.metrics("task-0001")
+        found = client.metrics(f"task-{1:018}")
     assert loss_curve(found, ascii_only=True).isascii()
     assert "*" in loss_curve(found, ascii_only=True)
 

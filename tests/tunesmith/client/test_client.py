@@ -206,7 +206,7 @@ def test_asking_again_is_bounded(api: FakeApi) -> None:
 
 def test_a_refusal_that_is_final_is_not_asked_again(api: FakeApi, client: Client) -> None:
     with pytest.raises(NotFound):
-        client.update_task("task-9", name="x")
+        client.update_task(f"task-{9:018}", name="x")
     assert len(api.requests) == 1
 
 

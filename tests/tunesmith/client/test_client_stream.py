@@ -95,16 +95,16 @@ def test_it_gives_up_when_there_is_no_server_for_long(api: FakeApi) -> None:
 
 def test_what_the_server_refuses_is_not_asked_again(api: FakeApi, client: Client) -> None:
     with pytest.raises(NotFound):
-        next(client.stream("task-none"))
+        next(client.stream(f"task-{0:018}"))
     with pytest.raises(Unauthorized):
-        next(Client(api.url, "wrong").stream("task-none"))
+        next(Client(api.url, "wrong").stream(f"task-{0:018}"))
     assert len(api.requests) == 2
 
 
 def test_something_else_than_a_stream_is_said(api: FakeApi, client: Client) -> None:
     api.refusals = [200]
     with pytest.raises(TunesmithError, match="does not understand"):
-        next(client.stream("task-none"))
+        next(client.stream(f"task-{0:018}"))
 
 
 def test_only_cr_and_lf_end_a_line(api: FakeApi, client: Client) -> None:

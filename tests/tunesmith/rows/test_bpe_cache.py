@@ -96,3 +96,20 @@ def test_other_tokenizers_are_left_to_the_library() -> None:
     assert words is not None
     assert words.encode("a <y> b") is None
     assert words.encode("a b") is not None
+
+
+def test_words_that_differ_from_the_library_are_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An encoder holds its words to the library's ids before it uses them, and says where they differ first."""
+    from tiny_model import CHATML, make_tokenizer
+
+    from tunesmith.rows.chat.template import ChatTemplate
+    from tunesmith.rows.tokens import bpe_cache
+    from tunesmith.rows.tokens.encoding import Encoder
+
+    names = {"eos_token": "<|im_end|>"}
+    assert Encoder(ChatTemplate(CHATML, names), make_tokenizer(), 64)._words is not None
+    monkeypatch.setattr(bpe_cache, "_GPT_2", bpe_cache._GPT_2.replace(" ?[0-9]+", "[0-9]"))
+    assert Encoder(ChatTemplate(CHATML, names), make_tokenizer(), 64)._words is None
+    assert "by words gives" in caplog.text

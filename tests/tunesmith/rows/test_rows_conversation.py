@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import MAX_MESSAGES, Message, to_messages
+from tunesmith.rows.chat.conversation import to_messages
+from tunesmith.rows.chat.turns import MAX_MESSAGES, Message
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -83,15 +84,15 @@ def test_sharegpt_rows() -> None:
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "missing or `null`", "content"),
         (
             {"messages": [USER, {"role": "assistant", "content": [{"type": "text"}]}]},
-            "a list, not a string",
-            "Join",
+            "`messages[1].content[0]` has no text",
+            "text",
         ),
         (
             {"messages": [USER, {**ANSWER, "tool_calls": [1]}]},
-            "`messages[1].tool_calls` is not supported",
-            "content",
+            "`messages[1].tool_calls` is no call",
+            "arguments",
         ),
-        ({"messages": [USER, ANSWER], "tools": [1]}, "`tools` is not supported", "system"),
+        ({"messages": [USER, ANSWER], "tools": [1]}, "`tools[0]` names no function", "parameters"),
         ({"messages": [USER, ANSWER] * MAX_MESSAGES}, "2000 turns", "Split"),
         ({"conversations": [{"from": "human", "value": "q"}]}, "No turn has the role", "Accepted"),
         ({"conversations": [{"from": "alien", "value": "q"}]}, "`conversations[0].from` is `alien`", "`gpt`"),
@@ -103,7 +104,16 @@ def test_sharegpt_rows() -> None:
         ({"instruction": "a", "output": ""}, "`output` is empty", "answer"),
         ({"instruction": " ", "output": "b"}, "both empty", "question"),
         ({"instruction": "a", "output": 3}, "`output` is a number", "Accepted"),
-        ({"instruction": "a", "output": "b", "history": [["q", "a"]]}, "`history`", "messages"),
+        ({"instruction": "a", "output": "b", "history": [["q"]]}, "`history`", "messages"),
+        ({"instruction": "a", "output": "b", "history": ["q", "a"]}, "`history`", "messages"),
+        (
+            {"messages": [USER, {**ANSWER, "images": ["x"]}]},
+            "`messages[1].images` is not supported",
+            "content",
+        ),
+        ({"messages": [{**USER, "reasoning": "r"}, ANSWER]}, "only an answer has reasoning", "Remove"),
+        ({"messages": [USER, {"role": "function_call", "content": "{}"}]}, "calls no tool", "Write the call"),
+        ({"messages": "[{'role': 'user'"}, "a string, not a list", "Accepted"),
     ],
 )
 def test_refusals(row: dict[str, Any], message: str, hint: str) -> None:

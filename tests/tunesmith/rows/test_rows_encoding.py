@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from tunesmith.errors import InvalidData, InvalidModel
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.template import ChatTemplate
+from tunesmith.rows.chat.turns import Message
 from tunesmith.rows.files.reading import read_rows
 from tunesmith.rows.tokens.encoding import (
     IGNORE_INDEX,

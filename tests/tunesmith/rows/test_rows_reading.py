@@ -161,11 +161,17 @@ def test_check_file_names_every_bad_row(tmp_path: Path) -> None:
     assert error.message.startswith("3 of 6 rows")
 
 
-def test_check_file_lists_at_most_what_was_asked(tmp_path: Path) -> None:
+def test_check_file_tells_each_cause_once(tmp_path: Path) -> None:
+    rows = ["{}"] * 30 + ["broken {"] * 20 + [json.dumps({"instruction": "q", "output": ""})]
     with pytest.raises(InvalidData) as caught:
-        check_file(write(tmp_path, "{}\n" * 50), max_problems=3)
-    assert len(caught.value.problems) == 3
-    assert caught.value.details["bad_rows"] == 50
+        check_file(write(tmp_path, "".join(row + "\n" for row in rows)))
+    first, second, third = caught.value.problems
+    assert (first.field, second.field, third.field) == ("train.jsonl:1", "train.jsonl:31", "train.jsonl:51")
+    assert "30 rows: train.jsonl:1, train.jsonl:2, train.jsonl:3, ..." in first.message
+    assert "20 rows: train.jsonl:31 (`broken {`)" in second.message
+    assert "rows" not in third.message
+    assert caught.value.details == {"bad_rows": 51, "rows": 51}
+    assert caught.value.message.startswith("51 of 51 rows cannot be trained on. train.jsonl:1: ")
 
 
 def test_check_file_facts(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from tiny_model import CHATML, make_tokenizer_folder
 from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.builtin_templates import BUILT_IN
-from tunesmith.rows.chat.conversation import Message
 from tunesmith.rows.chat.template import ChatTemplate
+from tunesmith.rows.chat.turns import Message
 from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.labels import check_classes, check_known, sort_classes
@@ -192,6 +192,45 @@ def test_a_text_has_each_mark_once(
     ends = marks[1] is not None or text.endswith(">") or not classify
     expected = [ids["<|im_start|>"]] * begins + plain + [ids["<|im_end|>"]] * ends
     assert found.input_ids == expected
+
+
+@pytest.mark.parametrize("single", ["$A", "<|im_start|> $A", "<|im_start|> $A <|im_end|>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>Hi<|im_end|>\n", "\n<|im_start|>Hi<|im_end|>  \n", " <|im_start|>Hi<|im_end|>",
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes<|im_end|>\n\n",
+    ],
+)  # fmt: skip
+def test_white_space_around_a_texts_own_marks_makes_no_second_ones(
+    tmp_path: Path, folder: Path, single: str, text: str
+) -> None:
+    """Templates write a line break behind the last turn; whoever rendered a row may have left it there."""
+    from tokenizers import Tokenizer, processors
+
+    shutil.copytree(folder, tmp_path / "model")
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = [(name, made.token_to_id(name)) for name in ("<|im_start|>", "<|im_end|>")]
+    made.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    made.save(str(tmp_path / "model" / "tokenizer.json"))
+    (found,) = TextEncoder.from_folder(tmp_path / "model", 200).try_batch([Text(text)])
+    assert not isinstance(found, RowProblem)
+    assert found.input_ids == made.encode(text, add_special_tokens=False).ids
+
+
+def test_a_classifiers_text_that_is_cut_keeps_the_tokenizers_own_end(tmp_path: Path, folder: Path) -> None:
+    from tokenizers import Tokenizer, processors
+
+    shutil.copytree(folder, tmp_path / "model")
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.post_processor = processors.TemplateProcessing(
+        single="$A <|im_end|>", special_tokens=[("<|im_end|>", 2)]
+    )
+    made.save(str(tmp_path / "model" / "tokenizer.json"))
+    encoder = TextEncoder.from_folder(tmp_path / "model", 5, classify=True)
+    (found,) = encoder.try_batch([Text("a b c d e f g h<|im_end|>", "x")])
+    assert not isinstance(found, RowProblem)
+    assert (len(found.input_ids), found.input_ids[-1]) == (5, 2)
 
 
 def test_each_type_gets_its_encoder(tmp_path: Path, folder: Path) -> None:

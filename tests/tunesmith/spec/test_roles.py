@@ -77,7 +77,9 @@ def test_what_belongs_together_by_role() -> None:
     }  # fmt: skip
     assert set(names_with(TrainSpec, Role.QUANTIZES)) == {"load_in_4bit", "load_in_8bit"}
     started_from = {"resume_from_checkpoint", "attach_lora", "attach_lora_path"}
-    inputs = {"model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file"}
+    inputs = {
+        "model_name_or_path", "tokenizer_name_or_path", "train_file", "eval_file", "evaluation_sample_file",
+    }  # fmt: skip
     assert set(names_with(TrainSpec, Role.PLACE)) == inputs | started_from | {"output_dir"}
     assert set(names_with(TrainSpec, Role.ONE_TASK)) == {*started_from, "peft_config_path", "output_dir"}
 
@@ -124,6 +126,8 @@ def test_what_a_step_costs_is_computed_of_parameters_that_may_cost() -> None:
 
 
 KEPT = {
+    "jobs/tunesmith_jobs/train/checkpoint/importing.py": "names of the library's state, which are not our parameters",
+    "jobs/tunesmith_jobs/train/telemetry/narration.py": "which parameters a log's first lines name",
     "platform/tunesmith/rows/shapes.py": "which columns a training type heeds",
     "platform/tunesmith_platform/datasets/reports.py": "what a question about data has fields of its own for",
 }

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tunesmith.cli.train import given_parameters, switches, task_and_parameters
+from tunesmith.cli.given import given_training
+from tunesmith.cli.train import switches
 from tunesmith.errors import InvalidInput
+from tunesmith.other_tools.reading import task_and_parameters
 from tunesmith.spec.training import TrainSpec
 
 BASE = {"model_name_or_path": "m", "train_file": "/t"}
@@ -96,7 +98,7 @@ def test_a_simple_foundation_command_line() -> None:
     line = "--use_lora True --load_in_4bit True --num_train_epochs 3 --deepspeed_config /zero3.json --use_wandb True"
     flags = iter(switches(line.split()))
     given = {flag.removeprefix("--"): next(flags) for flag in flags}
-    _, parameters = given_parameters(None, given)
+    parameters = given_training(None, None, given).parameters
     expected = {"use_lora": True, "load_in_4bit": True, "num_train_epochs": 3, "deepspeed": "/zero3.json"}
     spec = TrainSpec.read(BASE | parameters)
     assert values(spec, expected) == expected
@@ -208,8 +210,9 @@ def test_a_file_may_hold_the_task_too(tmp_path: Path, write: Any) -> None:
     file.write_text(
         write({"name": "ember", "tags": ["a"], "spec": {"lora": {"rank": 8, "alpha": 4}, "seed": 1}})
     )
-    task, parameters = given_parameters(file, {"r": "2"})
-    assert task == {"name": "ember", "tags": ["a"]}
-    assert parameters == {"use_lora": True, "lora_alpha": 4, "seed": 1, "r": "2"}
+    given = given_training(file, None, {"r": "2"})
+    assert given.task == {"name": "ember", "tags": ["a"]}
+    assert given.parameters == {"use_lora": True, "lora_alpha": 4, "seed": 1, "r": "2"}
     file.write_text(write({"task_name": "ember", "seed": 1}))
-    assert given_parameters(file, {}) == ({"name": "ember"}, {"seed": 1})
+    given = given_training(file, None, {})
+    assert (given.task, given.parameters) == ({"name": "ember"}, {"seed": 1})

@@ -8,6 +8,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.spec.training import TrainSpec
 
 EVALUATES = {"eval_strategy": "steps", "eval_file": "/e"}
+SCORED = {"evaluate_checkpoints": True, "metric_for_best_model": "composite"}
 CASES: list[tuple[dict[str, Any], str, str]] = [
     # C13
     ({"bf16": True, "fp16": True}, "fp16", "exclude each other"),
@@ -28,6 +29,31 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
         {**EVALUATES, "task": "classification", "metric_for_best_model": "eval_perplexity"},
         "metric_for_best_model",
         "not for classes",
+    ),
+    ({"metric_for_best_model": "composite"}, "metric_for_best_model", "score of answers"),
+    ({**EVALUATES, "metric_for_best_model": "rouge_l"}, "metric_for_best_model", "score of answers"),
+    ({"evaluate_checkpoints": True, "save_strategy": "best"}, "save_strategy", "needs evaluations"),
+    ({**SCORED, **EVALUATES, "save_strategy": "best"}, "save_strategy", "are saved"),
+    (
+        {**SCORED, "save_strategy": "no", "early_stopping_patience": 2},
+        "early_stopping_patience",
+        "last alone",
+    ),
+    (
+        {**EVALUATES, "evaluate_checkpoints": True, "task": "classification"},
+        "evaluate_checkpoints",
+        "no answers",
+    ),
+    (
+        {
+            **EVALUATES,
+            "eval_strategy": "no",
+            "evaluate_checkpoints": True,
+            "metric_for_best_model": "eval_loss",
+            "early_stopping_patience": 1,
+        },
+        "early_stopping_patience",
+        "needs evaluations",
     ),
     # C27
     ({"text_column": "t", "prompt_column": "p", "response_column": "r"}, "text_column", "exclude each other"),
@@ -89,6 +115,10 @@ def test_what_cannot_be_together_is_refused(given: dict[str, Any], field: str, r
         {"task": "pretrain", "use_lora": True, "load_in_4bit": True},
         {"text_column": "t", "system_column": "s"},
         {"bf16": True, "precision": "bf16"},
+        {**SCORED, "early_stopping_patience": 2},
+        {**SCORED, **EVALUATES},
+        {**EVALUATES, "evaluate_checkpoints": True, "save_strategy": "best"},
+        {"evaluate_checkpoints": True, "save_strategy": "no"},
     ],
 )
 def test_what_fits_together_is_taken(given: dict[str, Any]) -> None:

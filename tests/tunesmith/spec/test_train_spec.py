@@ -169,7 +169,6 @@ def test_other_spellings_of_values(given: dict[str, Any], read_as: dict[str, Any
         ({"training_type": "dpo"}, "Use `sft`"),
         ({"optim": "adamw_hf"}, "`adamw_torch`"),
         ({"optimizer": "adamw_apex_fused"}, "`adamw_torch_fused`"),
-        ({"metric_for_best_model": "composite", "eval_strategy": "steps", "eval_file": "/e"}, "`eval_loss`"),
     ],
 )
 def test_what_is_not_offered_here_is_refused_with_the_way_out(given: dict[str, Any], hint: str) -> None:

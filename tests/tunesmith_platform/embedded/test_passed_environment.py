@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from tunesmith.errors import InvalidInput
@@ -130,6 +131,26 @@ def test_keys_of_buckets_go_where_buckets_are_used(settings: dict[str, str]) -> 
     assert passed_to("mlflow", keys | settings) == {}
 
 
+def test_keys_of_judges_go_to_the_workers_who_ask_them() -> None:
+    keys = {"JUDGE_KEY": "sk-canary", "OTHER": "x", "MLFLOW_TRACKING_TOKEN": "x"}
+    judges = {"https://a.example/v1": "JUDGE_KEY", "http://b/v1": "", "http://c/v1": "MLFLOW_TRACKING_TOKEN"}
+    shell = keys | {"TUNESMITH_JUDGES": json.dumps(judges)}
+    assert passed_to("ray", shell) == {"JUDGE_KEY": "sk-canary"}
+    assert passed_to("api", shell) == {"TUNESMITH_JUDGES": shell["TUNESMITH_JUDGES"]}
+    assert passed_to("mlflow", shell) == {}
+    assert passed_to("ray", passed_to_supervisor(shell)) == passed_to("ray", shell)
+    for text in ("[", "[1]", '{"http://a/v1": 1}', '{"http://a/v1": "*"}'):
+        assert passed_to("ray", keys | {"TUNESMITH_JUDGES": text}) == {}
+
+
+def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_JUDGES", json.dumps({"https://a.example/v1": "sk-canary"}))
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "judges" in str(refused.value)
+    assert "sk-canary" not in str(refused.value)
+
+
 def test_what_the_database_is_opened_with_is_the_apis_alone() -> None:
     shell = {
         "TUNESMITH_DATABASE_URL": "postgresql://u:secret@h/d",
@@ -151,6 +172,7 @@ def test_proxies_reach_those_alone_who_go_outside() -> None:
 def test_every_setting_that_is_named_anywhere_is_passed_on() -> None:
     """A hint or a guide that names a setting which `up` drops sends its reader in circles."""
     of_the_caller = {"TUNESMITH_HOME", "TUNESMITH_URL", "TUNESMITH_API_KEY", "TUNESMITH_DEBUG", PASS}
+    of_the_caller |= {"TUNESMITH_LANG", "TUNESMITH_COMPLETE"}  # the latter is what a shell asks by
     of_servers_apart = {  # which `up` does not start; `servers.md` is about them
         f"TUNESMITH_{name}" for name in ("API_URL", "HOST", "MIGRATE_AT_START", "RUN_LOOPS")
     }

@@ -76,11 +76,9 @@ def load_weights(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file
 
     if hasattr(model, "peft_config"):
-        from peft.utils.save_and_load import set_peft_model_state_dict
+        from tunesmith_jobs.models.saved_adapter import set_tensors
 
-        result = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
-        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        missing, unexpected = sorted(trained.intersection(result.missing_keys)), list(result.unexpected_keys)
+        missing, unexpected = set_tensors(model, load_file(folder / ADAPTER_WEIGHTS))
     else:
         found: set[str] = set()
         unexpected = []
@@ -102,9 +100,9 @@ def _own(model: Any) -> dict[str, Any]:
 
 def _expected(model: Any) -> dict[str, tuple[int, ...]]:
     if hasattr(model, "peft_config"):
-        from peft import get_peft_model_state_dict
+        from tunesmith_jobs.models.saved_adapter import saved_tensors
 
-        saved: Mapping[str, Any] = get_peft_model_state_dict(model)
+        saved: Mapping[str, Any] = saved_tensors(model)
     else:
         saved = _own(model)
     return {name: tuple(tensor.shape) for name, tensor in saved.items()}

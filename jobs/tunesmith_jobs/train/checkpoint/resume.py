@@ -113,7 +113,9 @@ def _shape_from(spec: TrainSpec) -> str | None:
 
 def _shapes(model: Any, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The adapter that is trained and the one in a checkpoint, as peft writes them down."""
-    config = next(iter(model.peft_config.values())).to_dict()
+    from tunesmith_jobs.models.saved_adapter import saved_config
+
+    config = saved_config(model).to_dict()
     for name, value in config.items():
         if isinstance(value, set):
             config[name] = sorted(value)

@@ -21,6 +21,7 @@ import torch
 from tunesmith.removal import remove_own
 from tunesmith_jobs.artifact_store import link_or_copy
 from tunesmith_jobs.memory import spare_memory
+from tunesmith_jobs.models.saved_adapter import saved_tensors
 from tunesmith_jobs.models.weights import NAMES, bytes_of
 from tunesmith_jobs.train.checkpoint.states import STRUCTURE, encode, is_random_file
 from tunesmith_jobs.train.checkpoint.uploading import BigFile
@@ -169,9 +170,7 @@ def _places(planned: Sequence[_Planned]) -> list[tuple[int, int]]:
 def _live_tensors(model: Any) -> dict[str, Callable[[], torch.Tensor]]:
     """What the library saves, by the names it gives, each as a way to the weight as it is then."""
     if hasattr(model, "peft_config"):
-        from peft import get_peft_model_state_dict
-
-        saved = get_peft_model_state_dict(model)
+        saved: Mapping[str, Any] = saved_tensors(model)
     else:
         saved = model.state_dict()
     owners = {

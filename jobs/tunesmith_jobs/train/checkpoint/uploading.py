@@ -63,6 +63,14 @@ class _Order(NamedTuple):
     written: Callable[[], None]
 
 
+class _Unlisted(NamedTuple):
+    """A stored checkpoint that may not be listed."""
+
+    step: int
+    metrics: dict[str, float]
+    best_step: int | None
+
+
 class Uploader:
     """Brings checkpoints to storage in the background, one at a time, and removes the oldest beyond `keep` of them.
 
@@ -77,17 +85,22 @@ class Uploader:
         keep: int,
         pinned: Callable[[], frozenset[int] | None] = frozenset,
         activities: Activities | None = None,
+        listed: Callable[[], frozenset[int] | None] = lambda: None,
     ) -> None:
         self._store = store
         self._activities = activities or Activities()
         self._emit = emit
         self._keep = keep
         self._pinned = pinned
-        self._queue: queue.Queue[_Order | None] = queue.Queue(maxsize=1)
+        self._listed = listed
+        self._unlisted: _Unlisted | None = None
+        self._queue: queue.Queue[_Order | _Unlisted | None] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._aborted = threading.Event()
         self._left: set[int] = set()
         """Steps in whose folders something of others' lies."""
+        self._told: dict[int, CheckpointSaved] = {}
+        """What was said of the checkpoints that this run stored."""
         self.last_step: int | None = None
         self._thread = threading.Thread(target=self._run, name="checkpoint-uploader", daemon=True)
         self._thread.start()
@@ -124,7 +137,14 @@ class Uploader:
         """Report of a checkpoint that is stored what was measured of it since."""
         manifest = self._store.manifest(step)
         if manifest is not None:
-            self._report(step, manifest, self._store.uri(step), metrics, is_best=step == best_step)
+            self._report(step, manifest, metrics, is_best=step == best_step)
+
+    def report_unlisted(self, step: int, metrics: Mapping[str, float], *, best_step: int | None) -> None:
+        """Report the checkpoint that is gone on from, should it not be listed: who stored it was killed before that.
+
+        Whether it is listed may be known later only; it is looked at again after each checkpoint, and at the end.
+        """
+        self._queue.put(_Unlisted(step, dict(metrics), best_step))
 
     def close(self) -> None:
         """Wait until all is stored.
@@ -151,13 +171,37 @@ class Uploader:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _NICER))
         while (order := self._queue.get()) is not None:
             try:
+                if isinstance(order, _Unlisted):
+                    self._unlisted = order
+                    self._report_unlisted()
+                    continue
                 if self._error is not None or self._aborted.is_set():
                     order.written()
                     continue
+                self._report_unlisted()  # before it may be removed
                 self._store_one(order)
             except BaseException as error:  # a panic too: without this thread training would wait for ever
                 _log.exception("checkpoint-%s was not stored", order.step)
                 self._error = error
+        try:
+            self._report_unlisted()
+        except Exception as error:
+            _log.exception("whether all checkpoints are listed was not looked at")
+            self._error = error
+
+    def _report_unlisted(self) -> None:
+        found = self._unlisted
+        listed = self._listed() if found is not None and not self._aborted.is_set() else None
+        if found is None or listed is None:
+            return
+        try:
+            manifest = None if found.step in listed else self._store.manifest(found.step)
+        except OSError as error:
+            _log.warning("checkpoint-%s is not listed, and cannot be looked at: %s", found.step, error)
+            return
+        self._unlisted = None
+        if manifest is not None:
+            self._report(found.step, manifest, found.metrics, is_best=found.step == found.best_step)
 
     def _store_one(self, order: _Order) -> None:
         try:
@@ -177,7 +221,7 @@ class Uploader:
         path = f"{CHECKPOINTS}/{checkpoint_name(order.step)}"
         for left in reversed(range(_TRIES)):
             try:
-                manifest, uri = self._store.put(order.folder, path, order.step, sums=sums)
+                manifest, _ = self._store.put(order.folder, path, order.step, sums=sums)
                 break
             except OSError as error:
                 is_final = not left or not order.folder.is_dir() or reason_of(error) is Reason.DISK_FULL
@@ -187,7 +231,7 @@ class Uploader:
             return
         discard(order.folder)  # a storage that copies leaves it
         self.last_step = order.step
-        self._report(order.step, manifest, uri, order.metrics, is_best=order.step == order.best_step)
+        self._report(order.step, manifest, order.metrics, is_best=order.step == order.best_step)
         pinned = self._pinned()
         try:
             if pinned is not None and self._store.is_whole(order.step, manifest):
@@ -195,34 +239,39 @@ class Uploader:
         except OSError as error:  # what is not removed costs room, not the training: it is tried again
             _log.warning("older checkpoints are not removed: %s", error)
 
-    def _report(
-        self, step: int, manifest: Manifest, uri: str, metrics: Mapping[str, float], *, is_best: bool
-    ) -> None:
-        self._emit(
-            CheckpointSaved(
-                step=step,
-                uri=uri,
-                bytes=manifest.total_bytes,
-                files=len(manifest.files),
-                manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
-                metrics=dict(metrics),
-                best=is_best,
-            )
+    def _report(self, step: int, manifest: Manifest, metrics: Mapping[str, float], *, is_best: bool) -> None:
+        self._told[step] = self._saved(step, manifest, metrics, is_best=is_best)
+        self._emit(self._told[step])
+
+    def _saved(
+        self, step: int, manifest: Manifest, metrics: Mapping[str, float], *, is_best: bool
+    ) -> CheckpointSaved:
+        return CheckpointSaved(
+            step=step,
+            uri=self._store.uri(step),
+            bytes=manifest.total_bytes,
+            files=len(manifest.files),
+            manifest_sha256=hashlib.sha256(manifest.encode()).hexdigest(),
+            metrics=dict(metrics),
+            best=is_best,
         )
 
     def _prune(self, newest: int, protected: set[int | None]) -> None:
         older = [step for step in self._store.steps() if step < newest and step not in self._left]
         excess = max(0, len(older) + 1 - self._keep)
         for step in [step for step in older if step not in protected][:excess]:
+            manifest = self._store.manifest(step)
+            # Said before it is done: of a run that is killed in between a folder stays, which the next one removes.
+            # The other way round a checkpoint would be listed for ever that is gone.
+            self._emit(CheckpointRemoved(step=step))
             try:
                 if not self._store.remove_checkpoint(step):
                     self._left.add(step)
             except NotOurs as error:
                 _log.warning("checkpoint-%s is not removed: %s", step, error)
                 self._left.add(step)
-                continue
             except OSError as error:
                 _log.warning("checkpoint-%s is not removed: %s", step, error)
-                if step in self._store.steps():
-                    continue
-            self._emit(CheckpointRemoved(step=step))
+                if manifest is not None and self._store.is_whole(step, manifest):
+                    told = self._told.get(step) or self._saved(step, manifest, {}, is_best=False)
+                    self._emit(told.model_copy(update={"best": False}))

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Phase, PhaseDone, TrainingStarted
+from tunesmith.spec.checkpoint_scores import is_score
 from tunesmith_jobs.train.run.interruption import NothingToDo
 from tunesmith_jobs.train.run.state import RunState
 
@@ -40,6 +41,9 @@ class Actions(Protocol):
 
     def evaluate_late(self) -> None:
         """Do the evaluation that a step is owed, as if it had been done then."""
+
+    def report_start(self) -> None:
+        """See that the checkpoint gone on from is listed."""
 
     def hand_over_checkpoint(self) -> None:
         """Let the checkpoint of this step be stored."""
@@ -73,6 +77,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self._actions.evaluate()
         elif run.owes_evaluation:
             self._evaluate_late(state)
+        elif run.is_own:
+            self._actions.report_start()
         self._mark = self._step_began = self._saved_at = time.perf_counter()
 
     def _evaluate_late(self, state: TrainerState) -> None:
@@ -114,9 +120,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._is_first, self._step_began, self._mark = False, now, now
         run.check_attempt()
         is_last = step >= plan.total_steps
-        wants_stop, wants_save, run.is_slow = self._wishes(state, now, is_slow)
+        wants_stop, wants_save, wants_end, run.is_slow = self._wishes(state, now, is_slow)
         run.stopped = not is_last and wants_stop
-        is_end = is_last or run.stopped
+        is_end = is_last or run.stopped or wants_end
         spec = plan.spec
         control.should_log = is_end or step % spec.logging_steps == 0
         # A stop does not wait for it: it is done when the run goes on.
@@ -125,14 +131,16 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         control.should_training_stop = is_end
         if state.is_world_process_zero and (is_end or now - self._said_at >= _PROGRESS_SECONDS):
             self._said_at = now
-            run.report_progress(state)
+            run.report_progress(state, is_over=wants_end and not run.stopped)
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
     ) -> None:
         """Weigh an evaluation: it may be the best, or one too many without an improvement."""
         run, spec, step = self._run, self._run.plan.spec, state.global_step
-        if step:  # before the first step there is nothing to save, and nothing to improve on
+        # Before the first step there is nothing to save, and nothing to improve on. What the platform judges by, scores
+        # of checkpoints, is measured by none of this.
+        if step and not is_score(spec.metric_for_best_model):
             name = spec.metric_for_best_model
             if name not in metrics:
                 raise InvalidInput(
@@ -156,17 +164,18 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             self._actions.hand_over_checkpoint()
         self._mark = self._saved_at = time.perf_counter()
 
-    def _wishes(self, state: TrainerState, now: float, is_slow: bool) -> tuple[bool, bool, bool]:
-        """Whether a stop and a save are wanted now, by the user, the clock or the machine; whether steps are slow."""
+    def _wishes(self, state: TrainerState, now: float, is_slow: bool) -> tuple[bool, bool, bool, bool]:
+        """Whether a stop, a save and an early end are wanted now, by whomever; whether steps are slow."""
         run, spec = self._run, self._run.plan.spec
         asked = run.outlet.save_now
         minutes = spec.save_interval_minutes if spec.save_strategy != "no" else 0
         is_time = 0 < minutes * 60 <= now - self._saved_at
         stop = run.wants_stop
         save = run.notices.wants_save() or is_time or asked > run.evaluation.saves_answered
+        end = run.outlet.early_stop is not None
         if run.world_size > 1:
-            # All stop and save after the same step.
-            stop, save, is_slow = run.any_of(stop, save, is_slow)
+            # All stop, save and end after the same step.
+            stop, save, end, is_slow = run.any_of(stop, save, end, is_slow)
         if save:
             run.evaluation.saves_answered = max(asked, run.evaluation.saves_answered)
-        return stop, save, is_slow
+        return stop, save, end, is_slow

@@ -3,6 +3,7 @@
 Knows the Trainer's hooks and the formats; knows nothing of where a checkpoint is stored.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from transformers import Trainer
 from tunesmith.activity import ActivityKind
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
+from tunesmith.model_folder import without_folders
 from tunesmith.removal import remove_own
 from tunesmith_jobs.activities import bytes_below
 from tunesmith_jobs.batches.inputs import Data
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.models.build import copy_tokenizer
+from tunesmith_jobs.models.older_readers import write_for_older_readers
+from tunesmith_jobs.models.saved_adapter import save_adapter
 from tunesmith_jobs.models.weights import written_in_pieces
 from tunesmith_jobs.train.checkpoint import restore, states
 from tunesmith_jobs.train.checkpoint.snapshots import OPTIMIZER_FILE, Snapshots
@@ -53,11 +57,15 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
             # DeepSpeed gathers a tied weight once for each of its names.
             tied = getattr(model, "all_tied_weights_keys", None) or {}
             state_dict = {name: value for name, value in state_dict.items() if name not in tied}
-        with written_in_pieces():
-            model.save_pretrained(folder, state_dict=state_dict)
+        if hasattr(model, "peft_config"):
+            save_adapter(model, folder, base=self.run.plan.base, state=state_dict)
+        else:
+            with written_in_pieces():
+                model.save_pretrained(folder, state_dict=state_dict)
         if self.run.plan.tokenizer is not None and not hasattr(model, "peft_config"):
             copy_tokenizer(self.run.plan.tokenizer, folder, self._data.chosen_template)
-        (folder / ARGUMENTS_FILE).write_text(self.args.to_json_string())
+        write_for_older_readers(folder)
+        (folder / ARGUMENTS_FILE).write_text(_public(self.args.to_json_string()))
         if state_dict is None:
             self.snapshots.learn(folder, model)
 
@@ -174,6 +182,11 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
             )
             if found is not None:  # else as many workers saved as do not train now
                 states.set_random_states(found)
+
+
+def _public(arguments: str) -> str:
+    """The arguments as JSON, without the folders of this machine: checkpoints are published."""
+    return json.dumps(without_folders(json.loads(arguments)), indent=2)
 
 
 def _ask_again(groups: Sequence[dict[str, Any]], asked: Sequence[Mapping[str, Any]]) -> None:

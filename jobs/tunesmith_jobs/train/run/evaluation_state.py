@@ -57,9 +57,12 @@ class EvaluationState:
 
     def words(self, metric: str) -> str:
         """Why a spent run ended, as a sentence."""
-        times = "evaluation" if self.misses == 1 else "evaluations"
-        best = f" (best {self.best:.4g} at step {self.best_step})" if self.best is not None else ""
-        return f"Stopped early: {metric} has not improved for {self.misses} {times}{best}."
+        if self.best is None:
+            return f"Stopped early: {metric} has not improved, evaluations: {self.misses}."
+        return (
+            f"Stopped early: {metric} has not improved since step {self.best_step}, where it was {self.best:.4g}; "
+            f"evaluations since then: {self.misses}."
+        )
 
     def _gain(self, value: float, other: float | None) -> float:
         """By how much `value` is better; a value that is no number is never better."""

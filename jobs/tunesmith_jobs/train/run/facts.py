@@ -5,8 +5,10 @@ Knows the model, the rows and the store; knows nothing of how a run goes.
 
 import gc
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+from tunesmith.dataset_views import Part
 from tunesmith.rows.order import ORDER_FILE, RowOrder
 from tunesmith.spec.training import TrainSpec
 
@@ -27,6 +29,11 @@ def facts_of(choice: Any, data: Any, model: Any, spec: TrainSpec) -> dict[str, A
         | choice.facts()
         | models.facts(model, spec)
     )
+
+
+def parts_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """How many rows each data set gave, where several were mixed."""
+    return {"rows_by_dataset": [part.model_dump() for part in parts]} if parts else {}
 
 
 def write_order(store: Any, spec: TrainSpec, data: Any) -> None:

@@ -44,6 +44,8 @@ class Plan:
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Path | None = None
     """Whose files a checkpoint of all weights carries, so that it is a model by itself."""
+    base: str | None = None
+    """What the base model is called outside of this machine."""
 
     def is_due(self, strategy: str, every: int, step: int) -> bool:
         """Whether something with a `steps`/`epoch`/`no` strategy is due after `step`."""

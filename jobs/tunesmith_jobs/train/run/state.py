@@ -17,7 +17,7 @@ from tunesmith.state_of import STATE_OF_FILE
 from tunesmith.zero import uses_zero
 from tunesmith_jobs.activities import Doing
 from tunesmith_jobs.failures import Superseded
-from tunesmith_jobs.report import Outlet
+from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.train.checkpoint.restore import WINDOW_FILE
 from tunesmith_jobs.train.checkpoint.resume import StartState
 from tunesmith_jobs.train.run import build_optimizer

@@ -368,6 +368,12 @@ class TuneTrainer(CheckpointingTrainer):
         if self.is_world_process_zero():
             self.uploader.report_again(step, self.run.latest, best_step=self.run.evaluation.kept_step)
 
+    def report_start(self) -> None:
+        """See that the checkpoint gone on from is listed, with what was measured before it."""
+        if self.is_world_process_zero():
+            found = self.run.evaluation
+            self.uploader.report_unlisted(self.state.global_step, found.measured, best_step=found.kept_step)
+
     def hand_over_checkpoint(self) -> None:
         """Let the uploader store the checkpoint of this step, once every worker's part is there."""
         step, world = self.state.global_step, self.args.world_size

@@ -23,7 +23,8 @@ import psutil
 from pydantic import ValidationError
 
 from tunesmith.events import JobPayload, Metrics, Progress, SystemMeasured, TrainingStarted, WorkerSystem
-from tunesmith_jobs.report import Outlet, Relay
+from tunesmith_jobs.outlet import Outlet, Relay
+from tunesmith_jobs.train.telemetry.idle_gpu import IdleGpu
 
 SAMPLE_SECONDS = 10.0
 _FIRST_SECONDS = 2.0
@@ -197,15 +198,18 @@ class Samples:
 
 
 class _Stepped(Relay):
-    """An outlet that remembers the step that was last spoken of."""
+    """An outlet that remembers the step that was last spoken of, and the newest log line."""
 
     def __init__(self, outlet: Outlet) -> None:
         super().__init__(outlet)
         self.step = 0
+        self.logged: dict[str, float] = {}
 
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         if isinstance(payload, TrainingStarted | Metrics | Progress):  # a checkpoint may be an older step's
             self.step = payload.step
+        if isinstance(payload, Metrics) and "loss" in payload.values:
+            self.logged = dict(payload.values)
         super().emit(payload, time)
 
 
@@ -226,7 +230,7 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
 
     def run() -> None:
         try:
-            machine, samples = Machine(worker), Samples(folder)
+            machine, samples, idle = Machine(worker), Samples(folder), IdleGpu()
         except BaseException:  # whatever a machine cannot tell must not end training
             _log.warning("machines are not measured", exc_info=True)
             return
@@ -236,7 +240,7 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
             is_over = over.wait(pause)
             pause = seconds
             try:
-                _say(machine, samples, worker, stepped)
+                _say(machine, samples, worker, stepped, idle)
                 failures = 0
             except BaseException:  # the next sample may succeed
                 failures += 1
@@ -252,9 +256,12 @@ def sampled(outlet: Outlet, folder: Path, worker: int, seconds: float = SAMPLE_S
         thread.join(_CLOSE_SECONDS)
 
 
-def _say(machine: Machine, samples: Samples, worker: int, outlet: _Stepped) -> None:
+def _say(machine: Machine, samples: Samples, worker: int, outlet: _Stepped, idle: IdleGpu) -> None:
     mine = machine.sample()
     if worker:
         samples.put(mine)
     elif not outlet.superseded:
-        outlet.emit(SystemMeasured(step=outlet.step, workers=[mine, *samples.take()]))
+        workers = [mine, *samples.take()]
+        outlet.emit(SystemMeasured(step=outlet.step, workers=workers))
+        if (warning := idle.take(outlet.step, workers, outlet.logged)) is not None:
+            outlet.emit(warning)

@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import os
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from tunesmith.events import JobPayload, Metrics, TrainingStarted, Warned
 from tunesmith.proxies import outside
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
-from tunesmith_jobs.report import Outlet, Relay
+from tunesmith_jobs.outlet import Outlet, Relay
+from tunesmith_jobs.train.telemetry.system import Gpus
 
 FOLDER = "tensorboard"
+SHOWN = "runs"
+"""Where in a task's `output_dir` the event files are found."""
 _MOST_WAITING = 10_000
 _CLOSE_SECONDS = 30.0
 _log = logging.getLogger("tunesmith_jobs.sinks")
@@ -51,15 +55,20 @@ class Run:
     name: str
     artifact_uri: str
     scratch: Path
+    output_dir: Path | None = None
 
 
 class TensorBoard:
-    """Event files in the task's artifact folder; on another storage they are brought there at the end."""
+    """Event files in the task's artifact folder; on another storage they are brought there at the end.
+
+    `output_dir/runs` shows them, each task's under its id, as `tensorboard --logdir` takes it.
+    """
 
     def __init__(self, run: Run) -> None:
         root = local_path(run.artifact_uri)
         self._uri = None if root is not None else run.artifact_uri
         self._folder = (root or run.scratch) / FOLDER
+        self._shown = run.output_dir / SHOWN / run.task_id if run.output_dir else None
         self._writer: Any = None
 
     def start(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -68,6 +77,9 @@ class TensorBoard:
 
         # What a lost worker wrote beyond the checkpoint is done again: viewers drop it from here.
         self._writer = SummaryWriter(logdir=str(self._folder), purge_step=step + 1 if step else None)
+        if self._shown is not None and self._uri is None and not os.path.lexists(self._shown):
+            self._shown.parent.mkdir(parents=True, exist_ok=True)
+            self._shown.symlink_to(self._folder, target_is_directory=True)
 
     def write(self, step: int, values: Mapping[str, float], moment: dt.datetime) -> None:
         """See `Sink.write`."""
@@ -83,6 +95,8 @@ class TensorBoard:
         self._writer.close()
         if self._uri is not None:
             open_storage(self._uri).put_folder(self._folder, FOLDER)
+            if self._shown is not None and not self._shown.is_symlink():
+                shutil.copytree(self._folder, self._shown, dirs_exist_ok=True)
 
 
 class Wandb:
@@ -90,6 +104,7 @@ class Wandb:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._gpus = Gpus()
         self._wandb: Any = None
 
     def start(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -128,7 +143,8 @@ class Wandb:
             f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}": value
             for name, value in values.items()
         }
-        self._wandb.log(named | {"_timestamp": moment.timestamp()}, step=step)
+        machine = {f"system/{name}": value for name, value in self._gpus.values().items()}
+        self._wandb.log(named | machine | {"_timestamp": moment.timestamp()}, step=step)
 
     def close(self) -> None:
         """See `Sink.close`."""

@@ -50,14 +50,14 @@ class DataParameters(Spec):
         label=("Training output directory", "训练输出目录"),
         help=(
             "Where checkpoints and the final model are published besides the platform's own storage. "
-            "Must lie inside an allowed root.",
-            "除平台存储外，检查点和最终模型的发布目录，必须位于允许的根目录内。",
+            "A relative path lies below the platform's own folder of outputs; an absolute one inside an allowed root.",
+            "除平台存储外，检查点和最终模型的发布目录。相对路径位于平台的 outputs 目录下，绝对路径须在允许的根目录内。",
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
         roles={Role.NO_STEP_COST, Role.PLACE, Role.ONE_TASK, Role.RESOLVED},
         aliases=("storage_path",),
-        path="always",
+        path="output",
     )
     tokenizer_name_or_path: str | None = param(
         None,

@@ -8,6 +8,7 @@ from tunesmith.spec.roles import Role
 
 EVALUATES = when_not(eval_strategy="no")
 MAX_SAVED = 1000
+_SCORED = when(evaluate_checkpoints=True)
 
 
 class SavingParameters(Spec):
@@ -114,29 +115,96 @@ class SavingParameters(Spec):
         ge=1,
         le=128,
     )
-    metric_for_best_model: Literal["eval_loss", "eval_perplexity", "eval_accuracy", "eval_f1"] = param(
-        "eval_loss",
-        label=("Best-checkpoint metric", "最优检查点指标"),
+    evaluate_checkpoints: bool = param(
+        False,
+        label=("Score checkpoints", "为检查点评分"),
         help=(
-            "What tells the best checkpoint, for `save_strategy=best` and early stopping; accuracy and F1 are of "
-            "classification.",
-            "判定最优检查点的指标，用于 best 保存策略与早停；accuracy 与 f1 仅用于分类。",
+            "Let each saved checkpoint answer samples, in an evaluation of its own beside the training. Its scores "
+            "become curves of the training.",
+            "每个保存的检查点在独立的评估任务中回答样本，得分成为训练任务的曲线。",
         ),
         group=Group.TRAINING,
         fold=Fold.EVAL,
         roles={Role.NO_STEP_COST},
-        visible_when=EVALUATES,
+    )
+    evaluation_sample_file: str | None = param(
+        None,
+        label=("Samples to score by", "评分样本文件"),
+        help=(
+            "What checkpoints are asked: a sample file, rows, a data set's name, or `default` for the samples that are "
+            "brought along. The rows of `eval_file` when empty, else `default`.",
+            "用于评分的样本：样本文件、数据行文件、数据集名称，或 default（内置样本）；"
+            "留空时使用 eval_file，若无则使用内置样本。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME},
+        path="unless_name",
+        visible_when=_SCORED,
+        min_length=1,
+    )
+    evaluation_max_samples: int = param(
+        128,
+        label=("Max samples to score by", "评分最大样本数"),
+        help=(
+            "At most so many samples a checkpoint. The fewer, the more of a curve is chance.",
+            "每个检查点最多回答的样本数；越少，曲线的随机波动越大。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
+        unit="samples",
+        step=1,
+        ui=(5, 1000),
+        visible_when=_SCORED,
+        ge=5,
+        le=10_000,
+    )
+    evaluation_max_new_tokens: int = param(
+        256,
+        label=("Max length of scored answers", "评分回答最大长度"),
+        help=("Tokens of an answer at most.", "每个回答最多生成的词元数。"),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
+        unit="tokens",
+        step=1,
+        ui=(32, 2048),
+        visible_when=_SCORED,
+        ge=1,
+        le=8192,
+    )
+    metric_for_best_model: Literal[
+        "eval_loss",
+        "eval_perplexity",
+        "eval_accuracy",
+        "eval_f1",
+        "composite",
+        "similarity",
+        "keyword_coverage",
+        "format",
+        "length",
+        "rouge_l",
+        "exact_match",
+        "token_f1",
+    ] = param(
+        "eval_loss",
+        label=("Best-checkpoint metric", "最优检查点指标"),
+        help=(
+            "What tells the best checkpoint, for `save_strategy=best` and early stopping; accuracy and F1 are of "
+            "classification. `composite` and the names after it are scores of answers (`evaluate_checkpoints`).",
+            "判定最优检查点的指标，用于 best 保存策略与早停；accuracy 与 f1 仅用于分类。"
+            "composite 及其后各项为回答得分（需 evaluate_checkpoints）。",
+        ),
+        group=Group.TRAINING,
+        fold=Fold.EVAL,
+        roles={Role.NO_STEP_COST},
+        default_when=[((*_SCORED, *when(eval_strategy="no")), "composite")],
         value_aliases={
             "loss": "eval_loss",
             "perplexity": "eval_perplexity",
             "accuracy": "eval_accuracy",
             "f1": "eval_f1",
-        },
-        refused_values={
-            "composite": (
-                "the composite score needs generated answers, which a training run does not make.",
-                "Use `eval_loss`, and compare checkpoints afterwards.",
-            ),
         },
     )
     early_stopping_patience: int = param(
@@ -151,7 +219,6 @@ class SavingParameters(Spec):
         roles={Role.NO_STEP_COST},
         unit="evaluations",
         step=1,
-        visible_when=EVALUATES,
         ge=0,
         le=100,
     )

@@ -6,6 +6,12 @@ One module a noun; all of them are imported here, so that every table is known t
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 from tunesmith_platform.db.tables.datasets import DatasetRow, DatasetVersionRow, UploadRow
 from tunesmith_platform.db.tables.estimates import MeasurementRow
+from tunesmith_platform.db.tables.evaluations import (
+    CheckpointScoreRow,
+    CheckpointUseRow,
+    EvaluatedRow,
+    EvaluationRow,
+)
 from tunesmith_platform.db.tables.events import ChunkRow, EventRow
 from tunesmith_platform.db.tables.models import ModelRow
 from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursorRow, WebhookRow
@@ -21,10 +27,14 @@ __all__ = [
     "Base",
     "Big",
     "CheckpointRow",
+    "CheckpointScoreRow",
+    "CheckpointUseRow",
     "ChunkRow",
     "DatasetRow",
     "DatasetVersionRow",
     "DeliveryRow",
+    "EvaluatedRow",
+    "EvaluationRow",
     "EventRow",
     "IdempotencyRow",
     "Json",

@@ -18,7 +18,10 @@ class DatasetRow(OwnedRow, Base):
     numbers: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
-    __table_args__ = (Index("ux_datasets_name", "name", unique=True),)
+    __table_args__ = (
+        Index("ux_datasets_name", "name", unique=True),
+        Index("ix_datasets_owner", "owner"),
+    )
 
 
 class DatasetVersionRow(Base):

@@ -25,4 +25,5 @@ class MeasurementRow(OwnedRow, Base):
     __table_args__ = (
         Index("ix_measurements_key", "key", "id"),
         Index("ix_measurements_state", "state"),
+        Index("ix_measurements_owner", "owner"),
     )

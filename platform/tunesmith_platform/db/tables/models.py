@@ -30,4 +30,5 @@ class ModelRow(OwnedRow, Base):
     __table_args__ = (
         Index("ux_models_name", "name", unique=True),
         Index("ux_models_path", "path", unique=True),
+        Index("ix_models_owner", "owner"),
     )

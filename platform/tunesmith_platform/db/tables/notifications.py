@@ -22,6 +22,7 @@ class WebhookRow(OwnedRow, Base):
     events: Mapped[list[str]] = mapped_column(Json)
     language: Mapped[str] = mapped_column(String(8), server_default="en")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    __table_args__ = (Index("ix_webhooks_owner", "owner"),)
 
 
 class NoticeCursorRow(Base):
@@ -57,4 +58,5 @@ class DeliveryRow(OwnedRow, Base):
     __table_args__ = (
         Index("ux_deliveries_event", "receiver", "task_id", "n", unique=True),
         Index("ix_deliveries_due", "state", "next_at"),
+        Index("ix_deliveries_owner", "owner", "id"),
     )

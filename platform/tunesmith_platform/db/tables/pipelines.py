@@ -24,7 +24,10 @@ class PipelineRow(OwnedRow, Base):
     notices: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default="[]")
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
-    __table_args__ = (Index("ix_pipelines_ended", "ended_at"),)
+    __table_args__ = (
+        Index("ix_pipelines_ended", "ended_at"),
+        Index("ix_pipelines_owner", "owner", "id"),
+    )
 
 
 class PipelineStepRow(Base):

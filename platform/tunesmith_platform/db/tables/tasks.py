@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith_platform.db.tables.base import SQLITE_ONLY, Base, Big, Json, OwnedRow, UtcDateTime
@@ -15,6 +15,7 @@ class TaskRow(OwnedRow, Base):
     `attempts_before` were made before its user continued it: they do not count against `max_restarts`.
     `save_requests` counts how often a checkpoint was asked for; the job compares it with what it has answered.
     `folded` is the event up to which its measurements lie in chunks too.
+    `early_stop` says why its job is to end as if its last step was done: its checkpoints' scores do not improve.
     """
 
     __tablename__ = "tasks"
@@ -45,6 +46,7 @@ class TaskRow(OwnedRow, Base):
     heartbeat_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     stop_requested_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     stop_reason: Mapped[str | None] = mapped_column(String(40))
+    early_stop: Mapped[str | None] = mapped_column(Text)
     save_requests: Mapped[int] = mapped_column(Integer, default=0)
     folded: Mapped[int] = mapped_column(Big, default=0)
     template: Mapped[str | None] = mapped_column(String(120))
@@ -57,6 +59,7 @@ class TaskRow(OwnedRow, Base):
         Index("ix_tasks_queue", "state", "is_attempt_open", "priority", "id"),
         Index("ix_tasks_open", "is_attempt_open"),
         Index("ix_tasks_project", "project", "id"),
+        Index("ix_tasks_owner", "owner", "id"),
         # All that a list is filtered by, so that it does not read whole rows. Tags may be longer than PostgreSQL
         # takes into an index.
         Index("ix_tasks_find", "id", "name", "tags", "state", "kind", "project", info=SQLITE_ONLY),
@@ -99,6 +102,7 @@ class CheckpointRow(Base):
     metrics: Mapped[dict[str, float]] = mapped_column(Json)
     is_best: Mapped[bool] = mapped_column(default=False)
     is_pinned: Mapped[bool] = mapped_column(default=False)
+    is_recommended: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 

@@ -22,4 +22,7 @@ class TemplateRow(OwnedRow, Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(Json)
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
-    __table_args__ = (Index("ux_templates_name", "name", unique=True),)
+    __table_args__ = (
+        Index("ux_templates_name", "name", unique=True),
+        Index("ix_templates_owner", "owner"),
+    )

@@ -3,6 +3,7 @@
 Everything outside this folder is written once for all kinds and asks here. Knows tasks; knows no kind.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tunesmith.spec.task import MoreSteps, NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import resolve
 from tunesmith_platform.backends.compute import ComputeService
+from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
@@ -26,6 +28,8 @@ from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import AllDatasets, AllModels
 from tunesmith_platform.tasks.step_paths import StepPaths
+
+_DIGEST_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Prepared:
         artifact_uri: Where its files go; the platform finds a place when it starts where None.
         output_dir: The folder of its user's in which it publishes.
         results: The names of what it publishes there; those of a training when None.
+        uses: The checkpoints that it uses, each by its task and its step: these are spared until it is over.
     """
 
     spec: dict[str, Any]
@@ -60,6 +65,23 @@ class Prepared:
     artifact_uri: str | None = None
     output_dir: str | None = None
     results: tuple[str, ...] | None = None
+    uses: tuple[tuple[str, int], ...] = ()
+
+
+def rows_of_file(
+    path: str, version: str | None, sha256: str | None, *, context: str, rows: int | None = None
+) -> RowsUsed:
+    """A file of rows by its data set's name where it has one, told by its content where that is known.
+
+    Args:
+        path: Where it lies.
+        version: `name@number` of its data set.
+        sha256: Of its bytes.
+        context: What it is read for: `training`, `evaluation`.
+        rows: How many.
+    """
+    told_by = sha256 or hashlib.sha256(path.encode()).hexdigest()
+    return RowsUsed(version or Path(path).name, path, told_by[:_DIGEST_CHARACTERS], context, rows)
 
 
 class Result(NamedTuple):
@@ -67,6 +89,35 @@ class Result(NamedTuple):
 
     rows: Mapping[str, DataOutput]
     handed_on: Any
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a task would have models answer.
+
+    Attributes:
+        models: What each is called.
+        folder: Of the model that is loaded; what else there is are adapters over it, or as large.
+        training: How it was trained, and so how it is computed.
+        device: What is asked for: `auto`, `cpu`, `gpu`.
+        samples: How many each is asked, and how often.
+        prompt_tokens: Of a prompt, about; an expected answer's are `reference_tokens`.
+        longest_tokens: Of the longest prompt with its answer, about.
+        new_tokens: At most so many of an answer.
+        batch: So many at once.
+    """
+
+    models: tuple[str, ...]
+    folder: Path
+    training: TrainSpec
+    device: str
+    samples: int
+    repeats: int
+    prompt_tokens: float
+    reference_tokens: float
+    longest_tokens: int
+    new_tokens: int
+    batch: int
 
 
 class Pinned(NamedTuple):
@@ -131,6 +182,10 @@ class KindBehaviour:
             "submitted_at": now(),
         }
 
+    def rows_used(self, task: TaskRow) -> list[RowsUsed]:
+        """The rows that a task reads, for those who look at its run."""
+        return []
+
     def result(self, scope: Scope, task: views.TaskView) -> Result:
         """What a completed task made."""
         return Result({}, task.model_uri)
@@ -179,6 +234,14 @@ class KindBehaviour:
             InvalidInput: It is none.
         """
         raise InvalidInput(f"A task of kind `{new.kind}` is not estimated: only trainings are.", field="kind")
+
+    def asking(self, scope: Scope, new: NewTask) -> Asking:
+        """What it would have models answer, for a forecast. No transaction is open.
+
+        Raises:
+            InvalidInput: It cannot be done, or nothing is asked.
+        """
+        raise InvalidInput(f"A task of kind `{new.kind}` compares no candidates.", field="kind")
 
     # --- as a pipeline's step
 

@@ -18,11 +18,12 @@ from tunesmith.spec.pipeline import Step
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.variables import variables_in
+from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import check_further_paths, find_file
-from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
+from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, rows_of_file
 from tunesmith_platform.tasks.kinds.resolve_model import Finder, FoundModel
 
 
@@ -82,6 +83,7 @@ class ModelUse(KindBehaviour):
             notices=tuple(new.spec.notices),
             parent=(inputs.origin.task_id, inputs.step) if inputs.origin.task_id else None,
             output_dir=inputs.output_dir,
+            uses=((inputs.origin.task_id, inputs.step),) if inputs.origin.task_id else (),
         )
 
     def look_at(self, scope: Scope, spec: ModelUseSpec) -> ModelInputs:
@@ -112,6 +114,13 @@ class ModelUse(KindBehaviour):
             origin=found.origin,
             reads=[path for path in (found.uri, str(found.base or ""), str(data or "")) if path],
         )
+
+    def rows_used(self, task: TaskRow) -> list[RowsUsed]:
+        """The rows that the model is used on."""
+        given = ModelInputs.model_validate(task.inputs)
+        if not given.data_path:
+            return []
+        return [rows_of_file(given.data_path, given.dataset, None, context="evaluation")]
 
     def file_of(self, scope: Scope, field: str, given: str) -> tuple[Path, str | None]:
         """The file of a path or a data set's name, and the version that the name stands for.

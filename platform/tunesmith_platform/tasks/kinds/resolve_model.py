@@ -45,6 +45,8 @@ class FoundModel(BaseModel):
     eval_path: str | None = Field(None, description="The evaluation file that it was trained with.")
     eval_dataset: str | None = None
     origin: ModelOrigin
+    started_from: Path | None = Field(None, description="The base model, of whatever was trained from one.")
+    train_path: str | None = Field(None, description="The file that it was trained on.")
 
 
 class Finder:
@@ -87,6 +89,22 @@ class Finder:
                 given,
                 spec.base_model_path,
             )
+
+    def steps_of(self, scope: Scope, task_id: str) -> tuple[list[int], bool]:
+        """The steps of a task's checkpoints, oldest first; and whether it has a final model.
+
+        Raises:
+            InvalidInput: There is no such task, or it trains no model.
+        """
+        with self._database.read() as session:
+            task = _task(session, scope, task_id)
+            steps = sorted(row.step for row in repository.checkpoints_of(session, scope, task_id))
+        return steps, bool(task.state == State.COMPLETED and task.model_uri)
+
+    def name_of(self, scope: Scope, task_id: str) -> str:
+        """A task's name."""
+        with self._database.read() as session:
+            return str(_task(session, scope, task_id).name)
 
     def newest_step(self, scope: Scope, task_id: str) -> int | None:
         """The step of the checkpoint that a task's model is now; None where its final model stands for good."""
@@ -171,6 +189,8 @@ class Finder:
             classes=facts.get("classes", []),
             eval_path=task.inputs.get("eval_path"),
             eval_dataset=task.inputs.get("eval_dataset"),
+            started_from=model,
+            train_path=task.inputs.get("train_path"),
             origin=ModelOrigin(
                 base=base or str(task.spec.get("model_name_or_path", model)),
                 task_id=task.id,
@@ -193,7 +213,9 @@ class Finder:
         with at("base_model_path"):
             model = find_model(named, self._settings, self._models.seen_by(scope))
             facts_of(model)
-        return FoundModel(uri=str(folder), base=model, encoder=model, origin=ModelOrigin(base=named))
+        return FoundModel(
+            uri=str(folder), base=model, encoder=model, started_from=model, origin=ModelOrigin(base=named)
+        )
 
 
 def _task(session: Session, scope: Scope, task_id: str) -> TaskRow:

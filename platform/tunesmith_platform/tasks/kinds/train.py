@@ -2,23 +2,27 @@
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from tunesmith.errors import Conflict, InvalidInput
 from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.base import Spec
+from tunesmith.spec.base import Notice, Spec
+from tunesmith.spec.evaluation import DEFAULT_SAMPLES
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.task import MoreSteps, NewTask, new_task
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith.templates import chosen
+from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, find_model
-from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared
+from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, rows_of_file
+from tunesmith_platform.tasks.outputs import resolved_output
 
 _OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
 """Parameters that a new stage does not take over: where the task wrote, and what it started from."""
@@ -44,11 +48,39 @@ class Training(KindBehaviour):
 
     def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new training is given."""
-        return _prepared(new, self.look_at(scope, cast(TrainSpec, new.spec)))
+        spec = cast(TrainSpec, new.spec)
+        prepared = _prepared(new, self.look_at(scope, spec))
+        if spec.evaluate_checkpoints and not self._leaves_room(spec):
+            message = (
+                "Scores come when the training has ended, unless another node has room: it takes all processors of a "
+                "node. `tunesmith up --spare-cpus 1` leaves one to evaluations."
+            )
+            notice = Notice(field="evaluate_checkpoints", message=message)
+            return replace(prepared, notices=(*prepared.notices, notice))
+        return prepared
+
+    def _leaves_room(self, spec: TrainSpec) -> bool:
+        """Whether there is a processor beside a training, as far as that is known."""
+        is_on_gpu = self.parts.compute.look().uses_gpu(spec.device)
+        return bool(is_on_gpu or spec.resources_per_worker or self.parts.settings.spare_cpus)
 
     def document(self, task: TaskRow, number: int) -> JobDocument:
         """What an attempt is handed."""
         return JobDocument(**self.attempt(task, number), artifact_uri=str(task.artifact_uri), **task.inputs)
+
+    def rows_used(self, task: TaskRow) -> list[RowsUsed]:
+        """The rows that it trains on, and those that it is evaluated on."""
+        given = TrainInputs.model_validate(task.inputs)
+        used = [
+            rows_of_file(
+                given.train_path, given.train_dataset, given.train_sha256, context="training", rows=given.rows
+            )
+        ]
+        if given.eval_path:
+            used.append(
+                rows_of_file(given.eval_path, given.eval_dataset, given.eval_sha256, context="evaluation")
+            )
+        return used
 
     def go_on(self, scope: Scope, task: TaskRow, more: MoreSteps, *, has_state: bool) -> Prepared:
         """An ended training with what is left of it, or with more steps."""
@@ -80,9 +112,10 @@ class Training(KindBehaviour):
     def pinned(self, scope: Scope, spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """A training with the versions of its data sets, told by its model's files too."""
         assert isinstance(spec, TrainSpec)
-        versions: dict[str, Any] = self.parts.datasets.seen_by(scope).pinned(
-            spec, ("train_file", "eval_file")
-        )
+        named = ["train_file", "eval_file"]
+        if spec.evaluation_sample_file != DEFAULT_SAMPLES:
+            named.append("evaluation_sample_file")
+        versions: dict[str, Any] = self.parts.datasets.seen_by(scope).pinned(spec, named)
         told_by = {**given, **versions}
         with contextlib.suppress(InvalidInput):  # who makes the task says what is wrong
             found = find_model(spec.model_name_or_path, self.parts.settings, self.parts.models.seen_by(scope))
@@ -94,7 +127,11 @@ def _prepared(new: NewTask, inputs: TrainInputs) -> Prepared:
     return Prepared(
         spec=new.spec.model_dump(mode="json") | inputs.pinned(),
         inputs=inputs.model_dump(mode="json"),
-        notices=tuple(new.spec.notices),
+        notices=(
+            *new.spec.notices,
+            *resolved_output(cast(TrainSpec, new.spec).output_dir, inputs.output_dir),
+            *inputs.told(),
+        ),
         output_dir=inputs.output_dir,
     )
 

@@ -1,4 +1,4 @@
-"""Whose certificates the platform believes when it calls somebody."""
+"""Whose certificates we believe when we call somebody."""
 
 import ssl
 

@@ -1,0 +1,374 @@
+"""`tunesmith evaluate TASK`: which checkpoint is best, is the difference real, is any better than the base.
+
+With `--gate` its exit code answers whether a release may go out: 0 yes, 1 no, 2 so many samples cannot tell, 4 it could
+not be asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tunesmith.cli.arguments import (
+    ForceFlag,
+    JsonFlag,
+    LanguageOption,
+    TaskArgument,
+    WatchFlag,
+    absolute_paths,
+    connect,
+    is_followed,
+    pairs,
+)
+from tunesmith.cli.format import number
+from tunesmith.cli.output import (
+    EXIT_CODES,
+    facts,
+    out,
+    say,
+    show_error,
+    show_json,
+    show_notices,
+    show_table,
+    table,
+)
+from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.language import Language, choose, current, tr
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.evaluation.gate import GateResult
+    from tunesmith.evaluation.results import EvaluationResult
+    from tunesmith.evaluation_views import EvaluationView
+
+_NOT_ASKED = 4
+"""The exit code of a gate that could not be asked."""
+_SHOWN = (
+    "composite",
+    "judge",  # where there is one, its user asked for it
+    "similarity",
+    "keyword_coverage",
+    "perplexity",
+    "format",
+    "length",
+    "rouge_l",
+    "token_f1",
+)
+_MOST_COLUMNS = 6
+_BASE = "base"
+evaluations = typer.Typer(
+    name="evaluations", help="Evaluations: what they found, reports, tables.", no_args_is_help=True
+)
+
+
+def evaluate(
+    task: TaskArgument,
+    *,
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--checkpoint",
+            "-c",
+            help="A step, `final`, `TASK:40`, a folder or a model's name; may be given again. All if not given.",
+        ),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="A sample file, a data set's name, or `default`; the task's evaluation rows if not given."
+        ),
+    ] = None,
+    max_samples: Annotated[
+        int | None, typer.Option(min=5, max=10_000, help="At most so many samples.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer at most.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="`quick`: 5 to 20 samples and drawn answers, for a first look.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="Ask the base model too.")] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            "--gate",
+            metavar="AGAINST",
+            help="Exit with 0 only if nothing is lost against this candidate (`base`, a step), 1 for a loss, "
+            "2 where so many samples cannot tell, 4 where it could not be asked.",
+        ),
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, max=1, help="How large a loss `--gate` lets pass.")] = 0.02,
+    name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
+    project: Annotated[
+        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
+    ] = "default",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many answers, how much time and memory; start nothing.")
+    ] = False,
+    watch: WatchFlag = None,
+    lang: LanguageOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a task's checkpoints by their answers to samples, and compare them with each other and the base."""
+    from tunesmith.cli.forecast import show_forecast
+    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.spec.evaluation import EvaluateSpec, is_evaluation, new_evaluation
+
+    choose(lang)
+    given: dict[str, Any] = {
+        "checkpoints": checkpoints,
+        "sample_file": samples,
+        "max_samples": max_samples,
+        "max_new_tokens": max_new_tokens,
+        "preset": preset,
+    }
+    spec = {key: value for key, value in given.items() if value is not None}
+    if not base:
+        spec["include_base"] = False
+    spec = EvaluateSpec.merged(pairs(settings), spec)
+    with _told_apart(gate), connect() as client:
+        view = client.task(task)
+        if is_evaluation(view.kind) and gate is not None:  # one that is there already
+            _gate(client, view.id, gate, margin, checkpoints, as_json)
+        spec = {"task_id": view.id} | absolute_paths(spec, partial(_about, EvaluateSpec))
+        spec.setdefault("checkpoints", ["all"])
+        if gate is not None:
+            _will_be_there(spec, gate)
+        more = {"project": project} | ({"name": name} if name is not None else {})
+        body = new_evaluation(spec, **more)
+        if dry_run:
+            forecast = client.forecast_evaluation(body)
+            show_json(forecast) if as_json else show_forecast(forecast, out())
+            return
+        made = client.create_task(body)
+        show_notices(made.notices)
+        if as_json and gate is None:
+            show_json(made)
+            return
+        say(f"Task `{made.name}` is {made.state}: {made.id}")
+        if gate is not None or is_followed(watch):
+            code = watched(lambda: watch_task(client, made.id, out()).state, made.id)
+            if not code and gate is None:
+                _show(client, made.id)
+            if code or gate is None:
+                is_no_answer = gate is not None and code in EXIT_CODES.values()
+                raise typer.Exit(_NOT_ASKED if is_no_answer else code)
+            _gate(client, made.id, gate, margin, checkpoints, as_json)
+    sys.stdout.write(made.id + "\n")
+
+
+@contextlib.contextmanager
+def _told_apart(gate: str | None) -> Iterator[None]:
+    """Of a gate an error has an exit code of its own: 1 says that something was lost."""
+    try:
+        yield
+    except TunesmithError as error:
+        if gate is None:
+            raise
+        show_error(error)
+        raise typer.Exit(_NOT_ASKED) from None
+
+
+def _will_be_there(spec: dict[str, Any], against: str) -> None:
+    """See to it that what a gate compares with is a candidate: what is none is said now, not hours later.
+
+    Raises:
+        InvalidInput: It is the base, which is not asked.
+    """
+    words = against.strip()
+    if words != _BASE:
+        # The platform refuses a name that is none, and takes one that is named twice once.
+        spec["checkpoints"] = [*spec["checkpoints"], words.replace("/checkpoint-", ":")]
+    elif spec.get("include_base") is False:
+        raise InvalidInput(
+            "`--gate base` compares with the base, and `--no-base` does not ask it.",
+            hint="Leave `--no-base` out, or name a checkpoint.",
+            field="--gate",
+        )
+
+
+def _about(spec: type[Any], name: str) -> Any:
+    from tunesmith.spec.parameter import about
+
+    known = (
+        about(info) for field, info in spec.model_fields.items() if name in (field, *about(info).aliases)
+    )
+    return next(known, None)
+
+
+def _gate(
+    client: Client, task_id: str, against: str, margin: float, checkpoints: list[str] | None, as_json: bool
+) -> None:
+    """Say whether nothing is lost, and exit with the answer."""
+    from tunesmith.evaluation.gate import gate
+
+    result = client.evaluation_result(task_id)
+    named = [one for one in checkpoints or () if one.strip() not in ("all", against.strip())]
+    recommended = result.comparison.recommended if result.comparison else None
+    wanted = named[0] if len(named) == 1 else recommended
+    if wanted is None:
+        newest = [one.candidate for one in result.candidates if not one.candidate.is_base]
+        wanted = newest[-1].key if newest else "base"
+    verdict: GateResult = gate(
+        result.candidates,
+        _key(result, wanted),
+        _key(result, against),
+        margin=margin,
+        split=[sample.id for sample in result.samples],
+    )
+    if as_json:
+        show_json(verdict)
+    else:
+        out().print(verdict.sentence.zh if current() is Language.ZH else verdict.sentence.en, soft_wrap=True)
+    raise typer.Exit(verdict.exit_code)
+
+
+def _key(result: EvaluationResult, said: str) -> str:
+    """The key of the candidate that words name.
+
+    Raises:
+        InvalidInput: None, or several.
+    """
+    words = said.strip()
+    keys = [one.candidate.key for one in result.candidates]
+    if words in keys:
+        return words
+    ends = {words, f"checkpoint-{words}"}
+    found = [
+        key for key in keys if key.rpartition("/")[2] in ends or key.replace("/checkpoint-", ":") == words
+    ]
+    if len(found) == 1:
+        return found[0]
+    raise InvalidInput(
+        f"`{said}` stands for several candidates."
+        if found
+        else f"`{said}` is no candidate of this evaluation.",
+        hint=f"Candidates: {', '.join(f'`{key}`' for key in keys)}.",
+        field="--gate",
+    )
+
+
+@evaluations.command("list")
+def list_evaluations(
+    task: Annotated[str | None, typer.Option("--task", help="Only those of this task's checkpoints.")] = None,
+    lang: LanguageOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what evaluations found, newest first."""
+    choose(lang)
+    with connect() as client:
+        found = client.evaluations(client.task(task).id if task else None)
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        say("Nothing was evaluated yet: `tunesmith evaluate TASK`.")
+        return
+    shown = table("evaluation", "recommended", "found")
+    for one in found:
+        shown.add_row(one.task_id, one.recommended or "", one.sentence.get(_language(), ""))
+    show_table(shown)
+
+
+@evaluations.command("show")
+def show_evaluation(task: TaskArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Show an evaluation: each candidate's scores, and what may be said of the differences."""
+    choose(lang)
+    with connect() as client:
+        task_id = client.task(task).id
+        if as_json:
+            show_json(client.evaluation(task_id))
+            return
+        _show(client, task_id)
+
+
+@evaluations.command("report")
+def report(
+    task: TaskArgument,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page; `TASK.html` if not given.")
+    ] = None,
+    lang: LanguageOption = None,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the report: a page that stands by itself, with plots, tables and answers."""
+    from tunesmith.removal import new_file
+
+    choose(lang)
+    with connect() as client:
+        view = client.task(task)
+        page = client.evaluation_report(view.id, _language())
+    target = file or Path(f"{view.name}.html")
+    with new_file(target, overwrite=force) as stream:
+        stream.write(page.encode())
+    if as_json:
+        show_json({"file": str(target.absolute())})
+    else:
+        say(f"The report lies in `{target}`.")
+
+
+@evaluations.command("export")
+def export(
+    task: TaskArgument,
+    which: Annotated[str, typer.Option("--table", help="`answers` or `candidates`.")] = "candidates",
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a table as CSV: a row an answer, or a row a candidate."""
+    if which not in ("answers", "candidates"):
+        raise InvalidInput(
+            f"There is no table `{which}`.", hint="`answers` or `candidates`.", field="--table"
+        )
+    with connect() as client:
+        if as_json:
+            found = client.evaluation_result(client.task(task).id).candidates
+            show_json(
+                [one if which == "answers" else one.model_copy(update={"answers": ()}) for one in found]
+            )
+            return
+        sys.stdout.write(
+            client.evaluation_table(client.task(task).id, "answers" if which == "answers" else "candidates")
+        )
+
+
+def _language() -> Any:
+    return "zh" if current() is Language.ZH else "en"
+
+
+def _show(client: Client, task_id: str) -> None:
+    view = client.evaluation(task_id)
+    show_table(_scores(view))
+    said = view.sentence.get(_language())
+    rows: list[tuple[str, str | Text | None]] = [
+        ("found", said),
+        ("recommended", view.recommended),
+        ("report", view.uri and f"tunesmith evaluations report {view.task_id}"),
+    ]
+    out().print(facts(rows))
+
+
+def _scores(view: EvaluationView) -> Table:
+    names = [name for name in _SHOWN if any(name in one.means for one in view.candidates)][:_MOST_COLUMNS]
+    shown = table("candidate", "answers", *names, numbers=names)
+    for one in view.candidates:
+        style = "bold" if one.candidate == view.recommended else ""
+        cells = [number(one.means[name]) if name in one.means else "" for name in names]
+        shown.add_row(Text(one.label, style=style), f"{one.answered}/{one.total}", *cells)
+    shown.title = tr("scores")
+    return shown
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command("evaluate")(evaluate)
+    app.add_typer(evaluations)

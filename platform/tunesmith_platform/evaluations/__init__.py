@@ -1,0 +1,1 @@
+"""Evaluations: the samples that are asked, and what was found."""

@@ -1,0 +1,190 @@
+"""Whether every causal architecture of transformers is trained as it should be: one table, and a line of totals.
+
+Run: `python tests/bench/architectures.py [TYPE ...]`; without a type, all that a small model can be made of. Of each:
+the loss before the first step against transformers' own of each row alone, packed and not; whether documents see each
+other (then each is computed as a row); a LoRA of all linear layers trains and changes the loss; the estimate's trained
+parameters are those that are trained. Ends with 1 where one is wrong.
+"""
+
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tunesmith_jobs"))
+import training_run as tr
+from architectures import causal_types, make
+
+NEAR = 1e-4
+"""By how much a mean loss may differ: sums in another order."""
+LARGE = 5_000_000
+"""A model with more parameters could not be made small by its sizes' usual names."""
+SHORT: dict[str, Any] = {
+    "max_steps": 1, "save_strategy": "no", "per_device_eval_batch_size": 2, "learning_rate": 1e-4, "eval_steps": 2,
+    "eval_strategy": "steps",
+}  # fmt: skip
+
+
+class Found(NamedTuple):
+    """What became of one architecture."""
+
+    alone: float = 0.0
+    unpacked: float = 0.0
+    packed: float = 0.0
+    is_apart: bool = False
+    """Whether documents were computed apart, since they would see each other."""
+    lora: tuple[float, float] = (0.0, 0.0)
+    """The loss of the first step and of the third, on the same rows."""
+    idle: tuple[str, ...] = ()
+    """Layers whose LoRA never got a gradient."""
+    trained: tuple[int, int] = (0, 0)
+    """Parameters that are trained, and the estimate's."""
+    refused: str = ""
+    """Why it is not trained; empty where it is."""
+
+    def faults(self) -> list[str]:
+        """What is wrong with it."""
+        if self.refused:
+            return []
+        wrong = []
+        for name in ("unpacked", "packed"):
+            if not abs(getattr(self, name) - self.alone) <= NEAR * max(1.0, self.alone):
+                wrong.append(f"{name} loss")
+        if self.lora[0] == self.lora[1]:
+            wrong.append("LoRA changes nothing")
+        if self.idle:
+            wrong.append(f"untrained: {', '.join(self.idle)}")
+        if self.trained[0] != self.trained[1]:
+            wrong.append("estimate")
+        return wrong
+
+
+class Refused(Exception):
+    """It is not trained; says why."""
+
+
+def look(kind: str, folder: Path) -> Found:
+    """Train one."""
+    from test_documents_apart import alone, encoded
+
+    model = make(kind, folder / "model")
+    rows = tr.write_rows(folder / "rows.jsonl", 12)
+    common: dict[str, Any] = {"rows": rows, "use_lora": False, "max_length": 256}
+    evaluated: dict[str, Any] = {"eval_rows": str(rows), "eval_file": str(rows)} | SHORT
+    losses = {}
+    is_apart = False
+    for name, more in (("unpacked", {}), ("packed", {"packing": True})):
+        place = folder / name
+        place.mkdir()
+        run(place, model, **common, **evaluated, **more)
+        losses[name] = tr.losses(place, name="eval_loss")[0]
+        is_apart |= "documents_unpacked" in [event["code"] for event in tr.kinds(place, "warning")]
+    place = folder / "lora"
+    place.mkdir()
+    few = tr.write_rows(folder / "few.jsonl", 4)
+    run(
+        place, model, rows=few, max_steps=3, save_strategy="no", target_modules="all-linear", lora_dropout=0.0,
+        per_device_train_batch_size=4, gradient_accumulation_steps=1, learning_rate=1e-2,
+    )  # fmt: skip
+    of_lora = tr.losses(place)
+    trained = tr.facts(place)["trainable_parameters"]
+    return Found(
+        alone=alone(model, encoded(model, rows)),
+        unpacked=losses["unpacked"],
+        packed=losses["packed"],
+        is_apart=is_apart,
+        lora=(of_lora[1], of_lora[3]),
+        idle=idle(place / "artifacts" / "model"),
+        trained=(trained, estimated(model, few)),
+    )
+
+
+def idle(folder: Path) -> tuple[str, ...]:
+    """The layers whose second matrix is still zero."""
+    from safetensors.torch import load_file
+
+    found = load_file(folder / "adapter_model.safetensors")
+    names = {
+        name.split(".")[-3] for name, tensor in found.items() if "lora_B" in name and not bool(tensor.any())
+    }
+    return tuple(sorted(names))
+
+
+def run(folder: Path, model: Path, **more: Any) -> None:
+    """Train, and raise where it did not complete."""
+    outcome = tr.run(folder, model, **more)
+    if outcome.outcome.value != "completed":
+        raise Refused(f"{outcome.reason}: {outcome.message}")
+
+
+def estimated(model: Path, rows: Path) -> int:
+    """The trained parameters by the estimate's formula."""
+    from tunesmith.model_folder import check_model_folder
+    from tunesmith.spec.training import TrainSpec
+    from tunesmith_platform.backends.compute import Compute
+    from tunesmith_platform.estimates.formula import trainable_parameters
+    from tunesmith_platform.estimates.shapes import model_shape, setting_of
+
+    given = {"model_name_or_path": str(model), "train_file": str(rows), "target_modules": ["all-linear"]}
+    spec = TrainSpec.read(given)
+    config = json.loads((model / "config.json").read_text())
+    numbers = {name: value for name, value in config.items() if isinstance(value, int)}
+    shape = model_shape(check_model_folder(model), numbers, spec)
+    return trainable_parameters(shape, setting_of(spec, Compute(), "cpu", 128))
+
+
+def is_small(kind: str) -> bool:
+    """Whether a small model can be made of a type."""
+    import torch
+    from architectures import small_config
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = small_config(kind, vocab_size=1000, pad_token_id=3, eos_token_id=2)
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(config)
+        return sum(weight.numel() for weight in made.parameters()) <= LARGE
+    except Exception:  # its configuration asks for more than sizes
+        return False
+
+
+def main(kinds: list[str]) -> int:
+    """Print the table and the totals."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.ERROR)
+    totals: dict[str, int] = {}
+    apart = []
+    print(
+        f"{'type':24} {'alone':>9} {'unpacked':>9} {'packed':>9} {'apart':>5} {'LoRA':>13} {'trained':>9}  wrong"
+    )
+    for kind in kinds or [kind for kind in causal_types() if is_small(kind)]:
+        with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
+            try:
+                found = look(kind, Path(name))
+            except Exception as error:  # whatever an architecture does is its line in the table
+                found = Found(refused=f"{type(error).__name__}: {error}"[:200].replace("\n", " "))
+        wrong = found.faults()
+        if found.refused:
+            state = "refused" if "bad_" in found.refused else "failed"
+            print(f"{kind:24} {state}: {found.refused}", flush=True)
+        else:
+            state = "wrong" if wrong else "right"
+            apart += [kind] * found.is_apart
+            print(
+                f"{kind:24} {found.alone:9.5f} {found.unpacked:9.5f} {found.packed:9.5f} {'yes' * found.is_apart:>5} "
+                f"{found.lora[0]:6.3f}>{found.lora[1]:6.3f} {found.trained[0]:9}  {', '.join(wrong)}"
+                + (f" ({found.trained[1]} estimated)" if "estimate" in wrong else ""),
+                flush=True,
+            )
+        totals[state] = totals.get(state, 0) + 1
+    print("computed apart:", " ".join(apart))
+    print("total:", ", ".join(f"{count} {state}" for state, count in sorted(totals.items())))
+    return 1 if totals.get("wrong") or totals.get("failed") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
