@@ -192,6 +192,17 @@ class EvaluationMade(_Payload):
     )
 
 
+class Serving(_Payload):
+    """What a served model is doing: deployed, loading, ready, scaled to zero."""
+
+    kind: Literal["serving"] = "serving"
+    state: Literal["deploying", "ready", "loading", "loaded", "unloaded", "idle", "failed"]
+    model: str | None = Field(None, description="Its name, where it is about one of several; never a prompt.")
+    message: str = Field("", max_length=2000)
+    seconds: float | None = Field(None, ge=0)
+    bytes: int | None = Field(None, ge=0, le=MAX_COUNT, description="Of memory that it takes.")
+
+
 class Warned(_Payload):
     """Something a user should know, with a stable code."""
 
@@ -233,6 +244,7 @@ JobPayload = Annotated[
     | DatasetMade
     | Scored
     | EvaluationMade
+    | Serving
     | Warned
     | Finished,
     Field(discriminator="kind"),
@@ -250,6 +262,7 @@ AnyPayload = Annotated[
     | DatasetMade
     | Scored
     | EvaluationMade
+    | Serving
     | Warned
     | Finished
     | StateChanged,

@@ -151,6 +151,14 @@ def runner_token(secret: str, runner_id: str) -> str:
     return hmac.new(secret.encode(), f"runner:{runner_id}".encode(), hashlib.sha256).hexdigest()
 
 
+def serve_token(token: str) -> str:
+    """The token that callers of a served model show: made of the token of the attempt that serves it.
+
+    Both sides compute it and neither stores it; it opens no reports.
+    """
+    return hmac.new(token.encode(), b"serve", hashlib.sha256).hexdigest()
+
+
 def read_secret(file: str | Path) -> str:
     """A secret from its file."""
     return Path(file).read_text().strip()

@@ -1,0 +1,93 @@
+"""What an engine does: loads a model and its adapters, and draws tokens. Texts are nobody's business here.
+
+Prompts arrive as tokens, written by the same encoder as in training, and answers leave as tokens: so every engine reads
+and says exactly what the training's tokenizer does. Knows no HTTP and no Ray.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tunesmith.chat.settings import Sampling
+from tunesmith.chat.wire import ServedModel
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A token of an answer.
+
+    Attributes:
+        id: The token.
+        logprob: Its natural logarithm of probability before any setting changed it; None where none was asked for.
+        top: The likeliest tokens there with theirs, the likeliest first.
+        shared: Whether it was computed in one batch with other questions.
+        reused: At the first token: how many tokens of the prompt were known from before.
+    """
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = field(default=())
+    shared: bool = False
+    reused: int = 0
+
+
+class NoRoom(Exception):
+    """There is not the memory to load it. Its words name what is needed and what is free, in bytes."""
+
+
+class EngineLost(Exception):
+    """The engine's process ended; what it was answering is lost, and the next `load` starts another."""
+
+
+class Engine(Protocol):
+    """Answers with one base model and adapters over it. Methods are called from one event loop; none blocks it."""
+
+    name: str
+    """`transformers`, `llama_cpp`: shown with every answer."""
+
+    async def load(self, model: ServedModel, said: Callable[[str], None]) -> int:
+        """Make weights ready to answer; at once where they are. Others go on answering meanwhile.
+
+        Args:
+            model: The base itself or an adapter over it.
+            said: Takes words on how far it is.
+
+        Returns:
+            The bytes of memory that it takes.
+
+        Raises:
+            NoRoom: There is not the memory.
+            InvalidModel: What lies there cannot be loaded; `NotConvertible` where only this engine cannot.
+        """
+        ...
+
+    async def unload(self, weights: str) -> None:
+        """Let an adapter go, once no question uses it; nothing where it is not loaded."""
+        ...
+
+    @property
+    def loaded(self) -> dict[str, int]:
+        """What is loaded, by `ServedModel.weights`, with the bytes of each; the one used last comes last."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a prompt and its answer at most."""
+        ...
+
+    def generate(
+        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+    ) -> AsyncGenerator[Drawn, None]:
+        """Draw an answer, token by token, up to and with the first of `ends`, or `max_new_tokens`.
+
+        Closing the generator ends the drawing at once and frees its slot. Stop texts are the caller's business.
+
+        Raises:
+            KeyError: The weights are not loaded.
+            EngineLost: See there.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End everything that it started."""
+        ...
