@@ -42,6 +42,7 @@ ROOM_SETTINGS = {
     Room.TRAIN: "max_concurrent_jobs",
     Room.MODEL: "max_model_jobs",
     Room.DATA: "max_data_jobs",
+    Room.CHAT: "max_chat_jobs",
 }
 """What says how many jobs find place in a room."""
 
@@ -149,6 +150,29 @@ class Settings(BaseSettings):
         "0 a training takes all, and what else needs processors waits until it ends.",
     )
     max_data_jobs: int = Field(2, ge=1, description="Tasks that work on data at a time.")
+    max_chat_jobs: int = Field(
+        4,
+        ge=1,
+        description="Base models that are served for chats at a time, beside all else: idle ones are in no memory.",
+    )
+    serve_host: str = Field(
+        "127.0.0.1",
+        description="Where Ray Serve listens, as the API reaches it: loopback, or the address of a cluster's node.",
+    )
+    serve_port: int = Field(8000, ge=1, le=65535, description="Its port.")
+    chat_start_seconds: float = Field(
+        60,
+        gt=0,
+        le=600,
+        description="How long a chat waits for its model to be served before it is told to come again.",
+    )
+    chat_silence_seconds: float = Field(
+        300, gt=0, description="A served model that says nothing for so long is taken for lost."
+    )
+    max_chat_streams: int = Field(
+        32, ge=1, description="Answers that one key's calls may have under way at a time, in each server."
+    )
+    max_chat_queue: int = Field(64, ge=0, description="How many more of its calls may wait for that.")
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],
         description="Variables of the environment that pipelines may read as `${env.NAME}`.",

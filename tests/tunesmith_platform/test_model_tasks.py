@@ -19,7 +19,6 @@ from tunesmith.pipelines import PipelineView
 from tunesmith.spec.kinds import Room
 from tunesmith.spec.task import NewDataTask
 from tunesmith.views import TaskView
-from tunesmith_jobs.model_work import spec_of
 from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.worker import do
 from tunesmith_platform.backends.protocols import JobStatus
@@ -267,15 +266,6 @@ def test_a_file_of_before_is_taken_and_says_what_was_renamed(bench: Steps) -> No
     ]
     now = component | {"type": "model-generator", "method": "generate"}
     assert bench.made(lone(**now)).notices == []
-
-
-def test_an_attempt_that_was_queued_before_an_update_runs(bench: Steps) -> None:
-    bench.made(lone(type="model-generator", model=str(bench.model), prompts=["x"]))
-    (job,) = bench.pending()
-    written = json.loads(Path(bench.plane.jobs.documents[job]).read_bytes())
-    assert written["kind"] == "generate"
-    document = ModelDocument.model_validate(written | {"kind": "chat"})
-    assert type(spec_of(document)).__name__ == "GenerateSpec"
 
 
 @pytest.fixture

@@ -153,6 +153,6 @@ GENERATE = Kind(
     supports=frozenset({Feature.CLONE, Feature.RUN, Feature.WARM}),
     component="model-generator",
     next_step="Read its answers: the message says where they lie.",
-    former=("chat",),
+    former=("chat",),  # its method in pipelines; the kind of that name serves models now
     former_component=("model-chat",),
 )

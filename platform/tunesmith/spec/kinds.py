@@ -32,6 +32,7 @@ class Room(StrEnum):
     TRAIN = "train"
     MODEL = "model"
     DATA = "data"
+    CHAT = "chat"
 
 
 class Feature(StrEnum):

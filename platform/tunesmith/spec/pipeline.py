@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from tunesmith.errors import MAX_PROBLEMS, InvalidInput, Problem, shortened
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.dataset import DATASET, operation
-from tunesmith.spec.kinds import KindName, components, former_kinds
+from tunesmith.spec.kinds import KindName, components
 from tunesmith.spec.loading import refuse_bare_token
 from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline_file import (
@@ -149,7 +149,7 @@ def _step(
             parameters["provider"] = "local" if is_local else "huggingface"
     else:
         for given in (job.method, component.method):
-            if given is not None and former_kinds().get(given) == method:
+            if given in made.former:
                 notices.append(Notice(field="method", message=f"`{given}` was read as `{method}`."))
             elif given not in (None, method):
                 raise InvalidInput(

@@ -37,6 +37,7 @@ PORT_NAMES = (
     "ray_env_agent",
     "ray_dashboard_metrics",
     "ray_autoscaler_metrics",
+    "ray_serve",  # where served models answer the API, which shows their tokens
 )
 
 
@@ -105,7 +106,7 @@ def parts(home: Home, ports: dict[str, int], ray_cpus: int | None, is_kept: bool
     return [
         _ray(home, ports, where.ray_url, ray_cpus),
         _mlflow(home, where.mlflow_url, ports["mlflow"]),
-        _api(home, where, ports["api"], is_kept),
+        _api(home, where, ports, is_kept),
     ]
 
 
@@ -203,7 +204,7 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
     return Part("mlflow", command, healthy)
 
 
-def _api(home: Home, where: Connection, port: int, is_kept: bool) -> Part:
+def _api(home: Home, where: Connection, ports: dict[str, int], is_kept: bool) -> Part:
     def healthy() -> bool:
         return _answers(f"{where.api_url}/healthz")
 
@@ -212,7 +213,9 @@ def _api(home: Home, where: Connection, port: int, is_kept: bool) -> Part:
         [sys.executable, "-m", "tunesmith_platform.app"],
         healthy,
         {
-            "TUNESMITH_PORT": str(port),
+            "TUNESMITH_PORT": str(ports["api"]),
+            "TUNESMITH_SERVE_HOST": HOST,
+            "TUNESMITH_SERVE_PORT": str(ports["ray_serve"]),
             "TUNESMITH_MIGRATE_AT_START": "true",
             "TUNESMITH_RAY_URL": str(where.ray_url),
             "TUNESMITH_MLFLOW_URL": str(where.mlflow_url),
