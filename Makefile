@@ -27,7 +27,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing (one to two minutes the first time)..."
 	@$(BIN)/python infra/scripts/install.py -c constraints.txt hatchling editables
-	@$(BIN)/python infra/scripts/install.py -c constraints.txt --no-build-isolation -e ".[platform,jobs,dev]"
+	@$(BIN)/python infra/scripts/install.py -c constraints.txt --no-build-isolation -e ".[platform,jobs,serve,dev]"
 	@$(BIN)/python -m compileall -q platform jobs serve || true  # what is compiled starts a second sooner
 	@$(BIN)/python infra/scripts/precompile.py || true
 	@touch $(STAMP)

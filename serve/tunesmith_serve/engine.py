@@ -6,7 +6,8 @@ and says exactly what the training's tokenizer does. Knows no HTTP and no Ray.
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
@@ -37,6 +38,37 @@ class NoRoom(Exception):
 
 class EngineLost(Exception):
     """The engine's process ended; what it was answering is lost, and the next `load` starts another."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is made with. `tunesmith_serve.choosing.engine_for(settings)` makes one; it loads nothing yet.
+
+    Attributes:
+        engine: `auto`, `llama_cpp` or `transformers`.
+        base: The base model's folder.
+        training: See `ModelDocument.training`.
+        threads: How many may compute.
+        use_gpu: Whether a GPU is reserved.
+        context_length: Tokens of a prompt and its answer at most; None: what the model was made for.
+        max_running: How many questions it is asked at once at most.
+        max_adapters: How many adapters are loaded at once at most.
+        cache: Folder for files that are made once and outlive the engine, such as GGUF.
+        scratch: Folder of its own, gone with it.
+        owner: Whose that folder is, see `tunesmith.removal.claim`.
+    """
+
+    engine: str
+    base: Path
+    training: dict[str, Any]
+    threads: int
+    use_gpu: bool
+    context_length: int | None
+    max_running: int
+    max_adapters: int
+    cache: Path
+    scratch: Path
+    owner: str
 
 
 class Engine(Protocol):
@@ -72,7 +104,7 @@ class Engine(Protocol):
 
     @property
     def context_length(self) -> int:
-        """Tokens of a prompt and its answer at most."""
+        """Tokens of a prompt and its answer at most; 0 while nothing is loaded and it is not known."""
         ...
 
     def generate(

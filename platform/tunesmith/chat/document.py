@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from tunesmith.chat.wire import ServedModel
 from tunesmith.model_step import ModelDocument
 
 
@@ -18,6 +19,9 @@ class ChatDocument(ModelDocument):
         ge=1, le=65535, description="Its port: the same for all applications of a cluster."
     )
     cache_dir: str = Field(description="Folder on the node for files that are made once, such as GGUF.")
+    first: ServedModel | None = Field(
+        None, description="Loaded as soon as there is a replica, before anybody asks: the base or an adapter."
+    )
 
     @property
     def application(self) -> str:

@@ -1,8 +1,11 @@
 """A question to a served model, and the lines that come back: one JSON object a line (NDJSON), until one ends it.
 
-A replica answers `POST {route}/ask` with them, with status 200 once the first token is made; before that a refusal is
-`Refused` as the whole body, with its status. A stream without an `End` or `Failed` line was cut: no answer is whole
-without one.
+A replica answers `POST {route}/ask` with them, with status 200 once the first token is made, or once it has to wait
+(`Loading`); before that a refusal is `Refused` as the whole body, with its status, and after that the last line. A
+stream without an `End`, `Failed` or `Refused` line was cut: no answer is whole without one.
+
+`GET {route}/status` answers `ReplicaStatus`; `POST {route}/pin` takes a `Pin`, `POST {route}/unload` an `Unload`, and
+both answer `ReplicaStatus` too. Each of them wakes a model that was scaled to zero.
 """
 
 from typing import Annotated, Any, Literal
@@ -72,7 +75,7 @@ class TokenLogprob(TopToken):
 
 
 class Loading(BaseModel):
-    """The model is being loaded; said about once a second."""
+    """The model is being loaded, or other questions come first; said about once a second."""
 
     type: Literal["loading"] = "loading"
     seconds: float = Field(ge=0)
@@ -111,8 +114,9 @@ class Failed(BaseModel):
 
 
 class Refused(BaseModel):
-    """Why a question is not answered; the body of a response that is no 200."""
+    """Why a question is not answered; the body of a response that is no 200, or the last line of one that is."""
 
+    type: Literal["refused"] = "refused"
     code: Literal[
         "unauthorized",
         "invalid_input",
@@ -128,7 +132,50 @@ class Refused(BaseModel):
     retry_after: float | None = Field(None, ge=0, description="Seconds.")
 
 
-Line = Annotated[Loading | Piece | End | Failed, Field(discriminator="type")]
+class Pin(BaseModel):
+    """An adapter is to stay loaded, or may go again. It lasts as long as the replica."""
+
+    model_config = ConfigDict(extra="forbid")
+    weights: str
+    pinned: bool = True
+
+
+class Unload(BaseModel):
+    """An adapter is to go; refused as `busy` while it answers."""
+
+    model_config = ConfigDict(extra="forbid")
+    weights: str
+
+
+class LoadedModel(BaseModel):
+    """Weights that are loaded."""
+
+    name: str = Field(description="What it was called when it was loaded.")
+    weights: str
+    bytes: int = Field(ge=0)
+    is_pinned: bool = False
+    answering: int = Field(0, ge=0, description="Questions that it answers now, or will.")
+
+
+class ReplicaStatus(BaseModel):
+    """What a replica does."""
+
+    model_config = ConfigDict(extra="ignore")
+    engine: str = ""
+    loaded: list[LoadedModel] = Field(default_factory=list, description="The one used last comes last.")
+    loading: list[str] = Field(default_factory=list, description="Names.")
+    running: int = Field(0, ge=0)
+    waiting: int = Field(0, ge=0)
+    answered: int = Field(0, ge=0, description="Since the replica started.")
+    tokens_per_second: float = Field(0, ge=0, description="Of all answers together, over the last minute.")
+    first_token_seconds: float | None = Field(
+        None,
+        ge=0,
+        description="Half of the answers of the last minute began within so long; null without any.",
+    )
+
+
+Line = Annotated[Loading | Piece | End | Failed | Refused, Field(discriminator="type")]
 LINE: TypeAdapter[Line] = TypeAdapter(Line)
 """Reads one line."""
 STATUS = {
