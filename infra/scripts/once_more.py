@@ -1,0 +1,50 @@
+"""Run the few tests that have just failed once more, each by itself: for CI, whose machine others share.
+
+A test that passes then is named as unstable, loudly: it is a fault to be looked for, though none of what is landed. One
+that fails again fails the run, and so does anything else: more failures than a few, or a run that ended without saying
+which tests failed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+MOST = 3
+"""More than so many failures have a cause, and no chance."""
+_FAILED = Path(".pytest_cache") / "v" / "cache" / "lastfailed"
+
+
+def failed_tests(cache: Path = _FAILED) -> list[str]:
+    """The tests that failed in the last run; empty where it did not come that far."""
+    try:
+        found = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return []
+    return sorted(found) if isinstance(found, dict) else []
+
+
+def main() -> int:
+    """Returns 0 where every failed test passes now."""
+    failed = failed_tests()
+    if not 1 <= len(failed) <= MOST or any("::" not in name for name in failed):
+        return 1
+    print(f"\nRunning {len(failed)} once more, each by itself:", *failed, sep="\n  ", flush=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    codes = [subprocess.run([*command, name], env=environment, check=False).returncode for name in failed]
+    again = [name for name, code in zip(failed, codes, strict=True) if code != 0]
+    if again:
+        print("\nFAILED TWICE:", *again, sep="\n  ")
+        return 1
+    print(
+        "\nUNSTABLE: failed among the others and passed by itself; find out why:",
+        *failed,
+        sep="\n  ",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
