@@ -36,7 +36,10 @@ _TASKS_SAY = [
 """Where a task's message is made."""
 _TABLES = ("PHASE_WORDS", "_FAULTS", "_WORDS", "_FITS", "_BY")
 """Names of dictionaries whose values are texts."""
-_ERRORS_MORE = ("Problem", "Notice", "NotUnderstood", "_Refused", "Finding", "finding", "cannot")
+_ERRORS_MORE = (
+    *("Problem", "Notice", "NotUnderstood", "_Refused", "Finding", "finding", "cannot"),
+    *("RowProblem", "bad", "bad_file", "Warned"),
+)
 
 
 def variants(node: ast.AST | None) -> list[str]:

@@ -80,6 +80,9 @@ class Catalogue:
         found = self.texts.get(bare) or self.texts.get(" ".join(bare.split()))
         if found is None and depth < _DEPTH:
             found = self._by_form(bare, depth)
+        if found is None and (place := _PLACE.match(bare)) and depth < _DEPTH:
+            behind = self.translate(place[2], depth + 1)
+            found = f"{place[1]}：{behind}" if behind != place[2] else None
         if found is None and depth == 0:
             found = self._by_sentence(bare)
         if found is None:
@@ -123,6 +126,8 @@ def chinese() -> Catalogue:
     return Catalogue(texts)
 
 
+_PLACE = re.compile(r"([^\s`]+:\d+): (.+)", re.DOTALL)
+"""A place in a file before what is said of it: `train.jsonl:17: ...`."""
 _SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
 _ENTRY = re.compile(r'^msgid ((?:".*"\s*)+)msgstr ((?:".*"\s*)+)', re.MULTILINE)
 
