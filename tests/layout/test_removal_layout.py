@@ -21,7 +21,10 @@ REPLACES = frozenset({"rename", "replace", "renames"})
 """Calls of one path on another: what has the new name is gone, where it is a file."""
 
 ALLOWED = {
-    "platform/tunesmith/removal.py": {"rmtree", "unlink", "rmdir", "remove_file", "rename", "replace"},
+    "platform/tunesmith/removal/files.py": {"unlink", "replace"},
+    "platform/tunesmith/removal/folders.py": {"rmtree", "unlink", "rmdir"},
+    "platform/tunesmith/removal/results.py": {"unlink", "rename"},
+    "platform/tunesmith/removal/stored.py": {"remove_file"},
     # The primitives: one file by its name, and folders without a file in them. `removal` asks before it calls them.
     "platform/tunesmith/storage.py": {"unlink", "delete_file", "delete_dir", "rename", "replace"},
     # An empty folder that `staged` has just made: `rmdir` removes no other.

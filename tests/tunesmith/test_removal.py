@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith import removal
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import NotOurs
 from tunesmith.removal import (
+    MARK,
     claim,
     discard,
     finish_removals,
+    folders,
     is_own,
     lay,
     new_file,
@@ -21,6 +22,7 @@ from tunesmith.removal import (
     remove_empty,
     remove_own,
     remove_result,
+    results,
     staged,
     writer_of,
 )
@@ -111,7 +113,7 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     assert (theirs / "weights").read_text() == "w"
     mark = tmp_path / "mark"
     mark.write_text("a")
-    (theirs / removal.MARK).symlink_to(mark)
+    (theirs / MARK).symlink_to(mark)
     assert owner_of(theirs) is None, "a mark is a file, no link to one"
 
 
@@ -172,7 +174,7 @@ def test_an_empty_folder_and_the_tasks_own_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(removal, "_exchange", lambda *_: False)
+        monkeypatch.setattr(results, "_exchange", lambda *_: False)
     target = tmp_path / "out" / "model"
     target.mkdir(parents=True)
     (tmp_path / "out" / "notes.txt").write_text("mine")
@@ -190,14 +192,14 @@ def test_a_folder_changed_while_it_is_replaced_comes_back(
 ) -> None:
     target = tmp_path / "model"
     published(target, TASK)
-    exchange = removal._exchange
+    exchange = results._exchange
 
     def late(one: Path, other: Path) -> bool:
         (target / "manifest.json").unlink()
         written(target, OTHER, weights="theirs")
         return exchange(one, other)
 
-    monkeypatch.setattr(removal, "_exchange", late)
+    monkeypatch.setattr(results, "_exchange", late)
     with pytest.raises(NotOurs):
         published(target, TASK, weights="2")
     assert (writer_of(target), (target / "weights").read_text()) == (OTHER, "theirs")
@@ -223,8 +225,8 @@ def killed_after(calls: int, patch: pytest.MonkeyPatch, exchange: Callable[[Path
 
     for name in ("rename", "unlink", "rmdir"):
         patch.setattr(Path, name, counted(getattr(Path, name)))
-    patch.setattr(removal, "_exchange", counted(exchange))
-    patch.setattr(removal.shutil, "rmtree", counted(removal.shutil.rmtree))
+    patch.setattr(results, "_exchange", counted(exchange))
+    patch.setattr(folders.shutil, "rmtree", counted(folders.shutil.rmtree))
 
 
 def notes_below(folder: Path) -> int:
@@ -236,7 +238,7 @@ def test_a_crash_while_it_is_replaced_leaves_one_or_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     """Every call that changes a name is the last one once; then the next attempt comes."""
-    exchange = removal._exchange if can_exchange else lambda *_: False
+    exchange = results._exchange if can_exchange else lambda *_: False
     is_done = False
     for calls in range(40):
         target = tmp_path / str(calls) / "model"
@@ -262,7 +264,7 @@ def test_what_a_crash_left_beside_its_place_goes_without_another_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     """A checkpoint of a step that is never saved again, and of a task that is removed."""
-    exchange = removal._exchange if can_exchange else lambda *_: False
+    exchange = results._exchange if can_exchange else lambda *_: False
     is_done = False
     for calls in range(40):
         target = tmp_path / str(calls) / "model"
