@@ -123,7 +123,7 @@ REASONS: dict[Reason, ReasonFacts] = {
         Fault.USER,
         False,
         "The data cannot be trained on.",
-        "Mend the rows that the message names.",
+        "Fix the rows that the message names.",
     ),
     Reason.BAD_MODEL: ReasonFacts(
         State.FAILED, Fault.USER, False, "The model cannot be loaded.", "Check the model folder."

@@ -36,7 +36,7 @@ MEMORY = {
     "estimates.counter.Counter": (CACHE, "_busy _failed _known _lock _samples"),
     "estimates.service.EstimateService": (OWN, "_counter _lock"),
     "estimates.speed": (OWN, "_lock"),
-    "events.batching.Gathering": (REQUEST, "_at_work _loop _threads _waiting"),
+    "events.batching.ReportBatcher": (REQUEST, "_at_work _loop _threads _waiting"),
     "events.endpoints._ReportRequest": (REQUEST, "_body"),
     "events.feeds.Feed": (STREAM, "_bytes first is_gone is_over last"),
     "events.feeds.Feeds": (STREAM, "_feeds _historians _looker _looking _loop _noticed _stale"),

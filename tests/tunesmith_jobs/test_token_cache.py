@@ -136,7 +136,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, tiny_model: Path, how: str
         case _:
             head.write_text("{}")
     again = loaded(tmp_path / "tokens", source)
-    assert again.use == "mended"
+    assert again.use == "repaired"
     assert content(again.loaded.rows) == first
     assert loaded(tmp_path / "tokens", source).use == "used"
 

@@ -12,7 +12,7 @@ from tunesmith.events import Report, ReportReceipt
 from tunesmith.lifecycle import Desired
 from tunesmith_platform.checkpoints import reported
 from tunesmith_platform.event_log.listeners import Listeners
-from tunesmith_platform.events.batching import Answers, Gathering
+from tunesmith_platform.events.batching import Answers, ReportBatcher
 from tunesmith_platform.events.ingest import Addressed
 from tunesmith_platform.loops import Broken
 
@@ -54,7 +54,7 @@ def sent_at_once(store: Store, reports: Sequence[Addressed]) -> list[Any]:
     """The answers to reports of which all others arrive while the first is at work."""
 
     async def main() -> list[Any]:
-        gathering = Gathering(store, lanes=1, listeners=LISTENERS)
+        gathering = ReportBatcher(store, lanes=1, listeners=LISTENERS)
         sending = [asyncio.create_task(gathering.put(reports[0]))]
         while not store.groups:
             await asyncio.sleep(0)
@@ -98,7 +98,7 @@ def test_a_report_that_is_refused_or_cannot_be_stored_harms_no_other() -> None:
 def test_it_serves_a_server_that_was_started_again() -> None:
     store = Store()
     store.may_go.set()
-    gathering = Gathering(store, lanes=2, listeners=LISTENERS)
+    gathering = ReportBatcher(store, lanes=2, listeners=LISTENERS)
     for _ in range(2):  # each with an event loop of its own
         assert asyncio.run(gathering.put(("a", report(LINE)))) == receipt(report(LINE))
         gathering.close()

@@ -92,7 +92,7 @@ class Data:
                 )
         for one in self.loaded.findings:
             yield Warned(code=one.code, message=one.in_words(), hint=one.hint)
-        if self.cache == "mended":
+        if self.cache == "repaired":
             yield Warned(
                 code="token_cache_damaged",
                 message="The kept tokens of the training file were damaged, and were made anew.",

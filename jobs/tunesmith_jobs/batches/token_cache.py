@@ -57,7 +57,7 @@ by what it names: the shape, the template's and the tokenizer's bytes."""
 _CODE = ("rows.py", "encoded.py", "tokenize.py", "token_cache.py")
 """What of this package encodes, beside all of `tunesmith.rows`."""
 
-Use = Literal["used", "filled", "mended", "off"]
+Use = Literal["used", "filled", "repaired", "off"]
 """Whether a file's tokens came from the cache, went into it, took the place of a damaged entry, or passed it by."""
 Said = Callable[[int, int | None], None]
 """Takes how many rows were read so far, and of how many, where that is known."""
@@ -135,7 +135,9 @@ class TokenCache:
             finally:
                 discard(part, OWNER)
             self._make_room(folder, place)
-            return Cached(with_classes(read_entry(place), known, name), "mended" if is_damaged else "filled")
+            return Cached(
+                with_classes(read_entry(place), known, name), "repaired" if is_damaged else "filled"
+            )
 
     def _digest(self, folder: Path, source: EncodingSource) -> tuple[str, int | None]:
         """The sha256 of a file's bytes and its lines, remembered while nothing about the file has changed."""

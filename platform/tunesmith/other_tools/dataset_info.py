@@ -101,7 +101,7 @@ def _info(reading: Translation, directory: str, folder: Path) -> tuple[dict[str,
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            reading.refuse("dataset_dir", f"`{file}` cannot be read: {error}.", "Mend it, or name the files.")
+            reading.refuse("dataset_dir", f"`{file}` cannot be read: {error}.", "Fix it, or name the files.")
             return {}, place
         if isinstance(found, dict):
             return found, place
@@ -127,7 +127,7 @@ def _source(
         )
         return None
     if not isinstance(told, Mapping):
-        reading.refuse(ours, f"`{name}` in `dataset_info.json` is no mapping.", "Mend it.")
+        reading.refuse(ours, f"`{name}` in `dataset_info.json` is no mapping.", "Fix it.")
         return None
     if told.get("ranking"):
         reading.refuse(ours, f"`{name}` holds preferences, which are not trained yet.", "Leave it out.")

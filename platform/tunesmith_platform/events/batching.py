@@ -21,7 +21,7 @@ MANY = 64
 Answers = Sequence[ReportReceipt | Exception]
 
 
-class Gathering:
+class ReportBatcher:
     """The reports of one process on their way into the database.
 
     Args:

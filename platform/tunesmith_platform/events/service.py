@@ -19,7 +19,7 @@ from tunesmith_platform.db.tables import EventRow
 from tunesmith_platform.event_log import repository
 from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import ingest
-from tunesmith_platform.events.batching import Gathering
+from tunesmith_platform.events.batching import ReportBatcher
 from tunesmith_platform.events.ingest import Addressed, Fold
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.scope import INSTALLATION, Scope
@@ -60,7 +60,7 @@ class EventService:
         self._folding = folding
         self._listeners = listeners
         lanes = 1 if database.is_sqlite else _LANES
-        self._gathering = Gathering(self._ingest, lanes, listeners)
+        self._batcher = ReportBatcher(self._ingest, lanes, listeners)
         self.lag_seconds: float | None = None
         """From the newest event of the last report, on the job's clock, until it was stored."""
 
@@ -109,7 +109,7 @@ class EventService:
 
     async def take(self, task_id: str, report: Report) -> ReportReceipt:
         """As `ingest`, on the event loop: with the reports of other tasks that arrive at the same time."""
-        return await self._gathering.put((task_id, report))
+        return await self._batcher.put((task_id, report))
 
     def ingest(self, task_id: str, report: Report) -> ReportReceipt:
         """Store a report's events exactly once.
@@ -137,7 +137,7 @@ class EventService:
 
     def close(self) -> None:
         """End the thread that stores reports."""
-        self._gathering.close()
+        self._batcher.close()
 
     def received(self, task_id: str, attempt: int, own: int) -> ReportReceipt:
         """How far an attempt's reports are stored. The attempt itself may ask, and the current one.

@@ -55,7 +55,7 @@ def asked_rows(path: Path, prompt_column: str | None = None) -> Iterator[Asked]:
                 raise row
             turns = _turns_of(row) if column is None else _prompt_of(row, column, whole=prompt_column is None)
         except RowProblem as problem:
-            hint = problem.hint or "Mend the row, or remove it."
+            hint = problem.hint or "Fix the row, or remove it."
             raise bad_file(file.place(number), problem.message, hint) from problem
         yield Asked(number, turns)
     if not number:

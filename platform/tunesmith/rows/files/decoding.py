@@ -165,7 +165,7 @@ def twice(error: ValueError) -> RowProblem:
 def unreadable(error: Exception) -> RowProblem:
     """What else a decoder may raise, as a row's problem."""
     why = "brackets nested too deep" if isinstance(error, RecursionError) else str(error)
-    return RowProblem(f"The JSON cannot be read: {why}.", "Mend or remove the row.")
+    return RowProblem(f"The JSON cannot be read: {why}.", "Fix or remove the row.")
 
 
 def skip(text: str, at: int) -> int:

@@ -145,5 +145,5 @@ class JsonArray:
             place,
             f"{place}: Broken JSON in row {number}: {message} at column {column}, near "
             f"`{excerpt(self._text, at)}`.",
-            "Mend the row. A file that begins with `[` is read as one JSON array; JSONL has no brackets around it.",
+            "Fix the row. A file that begins with `[` is read as one JSON array; JSONL has no brackets around it.",
         )
