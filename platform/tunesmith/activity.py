@@ -19,6 +19,7 @@ class ActivityKind(StrEnum):
     EVALUATING = "evaluating"
     ANSWERING = "answering"
     JUDGING = "judging"
+    BENCHMARKING = "benchmarking"
     REPORTING = "reporting"
     MERGING = "merging"
     SAVING = "saving"
@@ -33,6 +34,7 @@ class Unit(StrEnum):
     TENSORS = "tensors"
     ROWS = "rows"
     EVENTS = "events"
+    BENCHMARKS = "benchmarks"
 
 
 class ActivityFacts(NamedTuple):
@@ -50,12 +52,19 @@ ACTIVITIES: dict[ActivityKind, ActivityFacts] = {
     ActivityKind.EVALUATING: ActivityFacts("Evaluating", "正在评估", True),
     ActivityKind.ANSWERING: ActivityFacts("Answering", "正在生成回答", True),
     ActivityKind.JUDGING: ActivityFacts("Waiting for the judge", "正在等待评审模型", True),
+    ActivityKind.BENCHMARKING: ActivityFacts("Taking benchmarks", "正在完成标准基准", True),
     ActivityKind.REPORTING: ActivityFacts("Sending what it measured", "正在上报测量数据", False),
     ActivityKind.MERGING: ActivityFacts("Merging", "正在合并权重", True),
     ActivityKind.SAVING: ActivityFacts("Saving", "正在保存", False),
     ActivityKind.UPLOADING: ActivityFacts("Uploading", "正在上传", False),
 }
-_UNITS_ZH = {Unit.BATCHES: "批", Unit.TENSORS: "个张量", Unit.ROWS: "行", Unit.EVENTS: "条记录"}
+_UNITS_ZH = {
+    Unit.BATCHES: "批",
+    Unit.TENSORS: "个张量",
+    Unit.ROWS: "行",
+    Unit.EVENTS: "条记录",
+    Unit.BENCHMARKS: "项基准",
+}
 
 
 class Activity(BaseModel):

@@ -18,6 +18,10 @@ NO_GPU = Problem(
     hint="Use `device=auto` or `device=cpu`, or add a node with a GPU to the cluster.",
 )
 NO_GPU_CURE_ZH = "请选择 device=auto 或 cpu，或为集群添加带 GPU 的节点。"
+LM_EVAL = "lm_eval"
+"""What gives the standard benchmarks of an evaluation."""
+BENCHMARKS_PROBLEM = "Benchmarks need the package `lm-eval`, which is not installed."
+BENCHMARKS_CURE = 'Install it with `pip install "tunesmith[benchmarks]"` on every node.'
 _TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 _COMPILERS = ("g++", "c++", "clang++")
 
@@ -53,6 +57,7 @@ def _optional() -> tuple[OptionalPackage, ...]:
             OptionalPackage(module, f"report_to={name}", extra.format("trackers"))
             for name, module in _TRACKERS.items()
         ),
+        OptionalPackage(LM_EVAL, "benchmarks, benchmark_file", extra.format("benchmarks")),
         OptionalPackage(
             "flash_attn",
             "attn_implementation=flash_attention_2 on a GPU",

@@ -20,6 +20,7 @@ from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.examples import EVALUATION_RESULT
 from tunesmith_platform.tasks.inputs import TrainInputs
+from tunesmith_platform.tasks.kinds import benchmarks
 
 
 class Trainings:
@@ -159,6 +160,15 @@ def test_of_several_bases_none_is_the_reference(bench: Trainings, tmp_path: Path
         ),
         ({"checkpoints": ["all"], "scorer_file": "/etc/hostname"}, "spec.scorer_file", "outside"),
         ({"checkpoints": ["all"], "scorer_file": "EMPTY"}, "spec.scorer_file", "mapping"),
+        ({"benchmark_file": "/etc/hostname"}, "spec.benchmark_file", "outside"),
+        ({"benchmark_file": "EMPTY"}, "spec.benchmark_file", "mapping"),
+        ({"benchmark_file": "FUNCTION"}, "spec.benchmark_file", "!function"),
+        ({"benchmark_file": "ELSEWHERE"}, "spec.benchmark_file", "outside"),
+        ({"benchmark_file": "LINKED"}, "spec.benchmark_file", "outside"),
+        ({"benchmark_file": "PATTERN"}, "spec.benchmark_file", "no file"),
+        ({"benchmark_file": "TWICE", "benchmarks": ["mine"]}, "spec.benchmark_file", "too"),
+        ({"benchmarks": ["../mine.yaml"]}, "spec.benchmarks", "pattern"),
+        ({"checkpoints": ["all"], "benchmark_limit": 5}, "spec.benchmark_limit", "no benchmark"),
         ({"checkpoints": ["all"], "embedder": "/etc"}, "spec.embedder", "outside"),
         ({"checkpoints": ["all"], "composite_weights": {"beauty": 1}}, "spec.composite_weights", "beauty"),
         ({"checkpoints": ["all"], "composite_weights": {"judge": 1}}, "spec.composite_weights", "no judge"),
@@ -188,6 +198,14 @@ def test_what_cannot_be_evaluated_is_refused_with_its_place(
         "EMPTY": str(bench.folder / "empty.json"),
         "WITHOUT": str(bench.folder / "without.json"),
     }
+    for name, rows in (("elsewhere", "/etc/rows.json"), ("linked", "linked.json"), ("pattern", "*.json"),
+                       ("twice", "empty.json")):  # fmt: skip
+        file = bench.folder / f"{name}.yaml"
+        file.write_text(f"task: mine\ndataset_path: json\ndataset_kwargs: {{data_files: '{rows}'}}\n")
+        files[name.upper()] = str(file)
+    (bench.folder / "linked.json").symlink_to("/etc/hostname")
+    (bench.folder / "function.yaml").write_text("task: mine\ndoc_to_text: !function x.y\n")
+    files["FUNCTION"] = str(bench.folder / "function.yaml")
     given = {key: files.get(value, value) if isinstance(value, str) else value for key, value in spec.items()}
     answer = bench.evaluate(task_id=train.id, **given)
     assert answer.status_code in (404, 422), answer.text
@@ -195,6 +213,38 @@ def test_what_cannot_be_evaluated_is_refused_with_its_place(
     places = [problem.field or "" for problem in error.problems]
     assert any(place.startswith(field) for place in places), places
     assert words in error.message + str(error.problems)
+
+
+def test_benchmarks_are_handed_to_the_job_as_values_with_real_paths(
+    bench: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks, "is_installed", lambda module: True)
+    train = bench.trained("t", 4)
+    rows = bench.folder / "sums.jsonl"
+    rows.write_text("{}\n")
+    (bench.folder / "link.jsonl").symlink_to(rows)
+    file = bench.folder / "mine.yaml"
+    file.write_text("task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: link.jsonl}}\n")
+    task = bench.made(task_id=train.id, benchmarks=["hellaswag"], benchmark_file=str(file), benchmark_limit=3)
+    assert "not part of the forecast" in str(task.notices)
+    document = bench.document(task)
+    assert len(document.candidates) == 2
+    assert document.own_benchmark == {
+        "task": "mine",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(rows)}},
+        "output_type": "generate_until",
+    }
+
+
+def test_benchmarks_without_their_package_are_refused_with_the_cure(
+    bench: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks, "is_installed", lambda module: module != "lm_eval")
+    train = bench.trained("t", 4)
+    error = error_of(bench.evaluate(task_id=train.id, benchmarks=["hellaswag"]))
+    assert [one.field for one in error.problems] == ["spec.benchmarks"]
+    assert "tunesmith[benchmarks]" in str(error.hint)
 
 
 def test_the_judge_of_a_job_is_as_the_administrator_lists_it(bench: Trainings) -> None:

@@ -16,7 +16,6 @@ from tunesmith.errors import InvalidModel
 from tunesmith.evaluation.comparability import batch_disagreement
 from tunesmith.evaluation.document import CandidateDocument, EvaluationDocument
 from tunesmith.evaluation.results import EvaluationResult, Text
-from tunesmith.evaluation.scores import recompose
 from tunesmith.events import Phase, Progress, Warned
 from tunesmith.language import Language, tr
 from tunesmith.lifecycle import Reason
@@ -28,12 +27,12 @@ from tunesmith_jobs.evaluate.answers import from_json, make_room
 from tunesmith_jobs.evaluate.entrants import Entrant, enter, mark_seen
 from tunesmith_jobs.evaluate.fan import Fan, Lost, spread
 from tunesmith_jobs.evaluate.finishing import Scorer, finish
+from tunesmith_jobs.evaluate.further import Further
 from tunesmith_jobs.evaluate.identity import (
     is_removed,
     refuse_what_is_not_as_saved,
     template_sha256,
 )
-from tunesmith_jobs.evaluate.judging import Judging
 from tunesmith_jobs.evaluate.planning import Shard, shards_of
 from tunesmith_jobs.failures import Stopped
 from tunesmith_jobs.model_work import Work
@@ -42,8 +41,6 @@ _EFFECT_SAMPLES = 8
 _ALONE_OF = 256
 """Of so many answers at least some are computed again at batch 1, where that may change them: one costs several times
 as much there."""
-_SWAYED = 0.2
-"""A judge that looks at the order of more of its verdicts than this share is warned of."""
 _REPORT_SECONDS = 1.0
 _log = logging.getLogger("tunesmith_jobs.evaluate")
 
@@ -76,6 +73,7 @@ class Comparison:
         self._scorer = Scorer(
             self.samples, spec, fan, work.check, self._answers_folder, given.scorers_of(self._document)
         )
+        self._further = Further(work, spec, self._document, fan, self._answers_folder, self._warn)
 
     def run(self) -> Outcome:
         """Compare; says how it ended.
@@ -83,8 +81,10 @@ class Comparison:
         Raises:
             InvalidModel: A candidate is not what was saved, or none changes anything.
             InvalidData: A sample cannot be asked.
+            InvalidInput: A benchmark is not there.
             Lost: Workers were lost once too often.
         """
+        self._further.look()
         self.entrants = self._entrants()
         self._work.phase_done(Phase.DATA)
         self._mark_seen()
@@ -93,7 +93,8 @@ class Comparison:
             self._in_spite_of_removals(self._leave_out_what_changes_nothing)
             self._in_spite_of_removals(self._ask)
             self._ask_alone()
-            self._judge()
+            self._further.rate(self.entrants, self.samples, self._scorer)
+            self._further.benchmark(self.entrants, self._handed)
         except Stopped:
             # One that is whole has no scores yet where the stop came before them, or while its answers were embedded.
             whole = [one for one in self.entrants if one.result is not None]
@@ -328,39 +329,6 @@ class Comparison:
         )
         self._work.outlet.emit(entrant.standing())
 
-    def _judge(self) -> None:
-        """Have a judge rate the answers, where one is wanted: all at once, since nothing else waits for it."""
-        if self._spec.judge_base_url is None:
-            return
-        settings = self._document.judge
-        if settings is None:
-            self._warn(
-                "judge_away", "The judge is on the administrator's list no more: there is no such score."
-            )
-            return
-        entrants = [one for one in self.entrants if one.result is not None]
-        results = [one.result for one in entrants if one.result is not None]
-        judging = Judging(settings, self._answers_folder, results, self.samples)
-        with self._work.outlet.activities.doing(ActivityKind.JUDGING, Unit.ROWS, judging.total) as doing:
-            judged = judging.run(self._work.check, doing)
-        for entrant, result in zip(entrants, recompose(judged.results, self._scorer.weights), strict=True):
-            entrant.result = result
-            self._work.outlet.emit(entrant.standing())
-        if judged.rated:
-            self._scorer.judge = settings.told
-        if judged.unrated:
-            every = judged.rated + judged.unrated
-            self._warn(
-                "judge_away",
-                f"Answers that the judge has not rated: {judged.unrated} of {every}. {judged.problem}",
-            )
-        if judged.swayed > _SWAYED * judged.rated:
-            self._warn(
-                "judge_swayed",
-                "Answers of which the judge's verdict turned with their order, and which count as ties: "
-                f"{judged.swayed} of {judged.rated}.",
-            )
-
     def _report(self) -> None:
         total = sum(len(one.wanted) for one in self.entrants)
         done = sum(one.answered for one in self.entrants)
@@ -385,6 +353,7 @@ class Comparison:
             candidates=tuple(results),
             warnings=tuple(self._warnings),
             batch_disagreement=self._batch_disagreement,
+            benchmarked_by=self._further.benchmarked_by,
         )
         seconds = self._answered_in / self._computed if self._computed else None
         return finish(

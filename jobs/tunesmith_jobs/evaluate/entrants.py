@@ -111,7 +111,7 @@ class Entrant:
             answered=self.answered,
             total=len(self.wanted),
             cached=self.cached,
-            means=self.result.means if self.result else {},
+            means=self.result.figures if self.result else {},
         )
 
 

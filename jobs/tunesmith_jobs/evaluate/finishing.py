@@ -193,7 +193,7 @@ def finish(
             recommended=recommended,
             task_id=chosen.task_id if chosen else None,
             step=chosen.step if chosen and chosen.task_id else None,
-            means={one.candidate.key: one.means for one in result.candidates},
+            means={one.candidate.key: one.figures for one in result.candidates},
             sentence={"en": sentence.en, "zh": sentence.zh} if sentence else {},
             is_partial=is_partial,
             answer_seconds=answer_seconds or None,
@@ -220,7 +220,7 @@ def curves(result: EvaluationResult) -> list[tuple[int, dict[str, float]]]:
         own = candidate.task_id if points[candidate.task_id, candidate.step] == 1 else None
         own = own or _NOT_IN_A_NAME.sub("_", "/".join(PurePath(candidate.key).parts[-2:]).lstrip("/"))
         prefix = METRIC_PREFIX if is_one_curve else f"{METRIC_PREFIX}{own}/"
-        found.append((candidate.step, {f"{prefix}{name}": value for name, value in one.means.items()}))
+        found.append((candidate.step, {f"{prefix}{name}": value for name, value in one.figures.items()}))
     return found
 
 

@@ -200,6 +200,11 @@ _ENGINES: dict[str, Any] = {}
 """The engine that this process has, by the task that it was made for."""
 
 
+def forget() -> None:
+    """Let the engine go that this process has: its memory is wanted for something else."""
+    _ENGINES.clear()
+
+
 def _engine(kind: Any, document: ModelDocument, scratch: Path) -> Any:
     """An engine that uses the document's candidate; the one that is there where it can."""
     engine = _ENGINES.get(document.task_id)

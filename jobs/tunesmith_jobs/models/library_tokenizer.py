@@ -131,6 +131,15 @@ def library_tokenizer(
     raise _cannot(source, "what it makes of the folder cannot be kept in files", found)
 
 
+def made_of(folder: Path) -> Any:
+    """The library's tokenizer of a folder, of which `library_tokenizer` has said that it is the one that is used.
+
+    Raises:
+        InvalidModel: The folder names what is no tokenizer's class.
+    """
+    return read_tokenizer(folder, _config_of(folder))
+
+
 def _config_of(folder: Path, *, named: bool = True) -> dict[str, str]:
     """What of a folder's `config.json` decides the tokenizer's class.
 

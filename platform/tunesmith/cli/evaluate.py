@@ -90,6 +90,14 @@ def evaluate(
         int | None, typer.Option(min=5, max=10_000, help="At most so many samples.")
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer at most.")] = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--benchmark",
+            metavar="NAME",
+            help="A benchmark of lm-eval that each candidate takes too (`tunesmith[benchmarks]`); may be given again.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="`quick`: 5 to 20 samples and drawn answers, for a first look.")
     ] = None,
@@ -130,6 +138,7 @@ def evaluate(
         "sample_file": samples,
         "max_samples": max_samples,
         "max_new_tokens": max_new_tokens,
+        "benchmarks": benchmarks,
         "preset": preset,
     }
     spec = {key: value for key, value in given.items() if value is not None}

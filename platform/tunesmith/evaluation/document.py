@@ -25,7 +25,7 @@ class CandidateDocument(BaseModel):
     train_path: str | None = Field(None, description="The rows that it was trained on, where they are here.")
 
 
-OF_THE_WHOLE = {"candidates", "samples_path", "scorers_path", "allowed_scorers", "judge"}
+OF_THE_WHOLE = {"candidates", "samples_path", "scorers_path", "allowed_scorers", "judge", "own_benchmark"}
 """What concerns no single candidate's work."""
 
 
@@ -41,6 +41,10 @@ class EvaluationDocument(ModelDocument):
     judge: JudgeSettings | None = Field(
         None,
         description="The judge that its user wants, as the administrator lists it; the key is not in it.",
+    )
+
+    own_benchmark: dict[str, Any] | None = Field(
+        None, description="A benchmark of its user's, as `OwnBenchmark`, with whole paths."
     )
 
     def of(self, chosen: CandidateDocument) -> ModelDocument:

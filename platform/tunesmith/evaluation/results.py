@@ -15,6 +15,8 @@ RESULT_FILE = "result.json"
 """The whole of an evaluation, in its folder in the storage."""
 METRIC_PREFIX = "evaluation/"
 """What the names of means begin with in charts and in MLflow."""
+BENCHMARK_PREFIX = "benchmark/"
+"""What the names of benchmarks' figures begin with beside the means of scores."""
 COMPOSITE = "composite"
 """The name of the weighted mean of scores."""
 
@@ -85,6 +87,27 @@ class Candidate(_Result):
     sha256: str = Field("", description="Of its weights and all else that decides its answers.")
 
 
+class BenchmarkScore(_Result):
+    """A figure of a benchmark that a candidate took, as lm-eval reports it. No paired test is made of it."""
+
+    benchmark: str = Field(description="Its name; of a group's part, the part's.")
+    version: str = Field("", description="lm-eval's version of the benchmark.")
+    metric: str
+    filter: str = Field("none", description="How answers were read before they were measured.")
+    value: float
+    error: float | None = Field(None, ge=0, description="Standard error; None: lm-eval gives none.")
+    higher_is_better: bool | None = None
+    shots: int = Field(0, ge=0, description="Solved examples before each question.")
+    samples: int | None = Field(None, ge=0, description="So many were asked.")
+    limit: int | None = Field(None, ge=1, description="At most so many; None: all that there are.")
+
+    @property
+    def name(self) -> str:
+        """What it is called beside other scores."""
+        read = "" if self.filter == "none" else f"/{self.filter}"
+        return f"{BENCHMARK_PREFIX}{self.benchmark}/{self.metric}{read}"
+
+
 class CandidateResult(_Result):
     """All that was found of one candidate."""
 
@@ -94,6 +117,12 @@ class CandidateResult(_Result):
     means: dict[str, float] = Field(default_factory=dict, description="Mean of each score over its samples.")
     band: Literal["excellent", "good", "average", "poor"] | None = None
     seconds: float = Field(0, ge=0, description="What its generation took.")
+    benchmarks: tuple[BenchmarkScore, ...] = Field((), description="Of the benchmarks that it took.")
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The means, and what it has of benchmarks, by names."""
+        return self.means | {one.name: one.value for one in self.benchmarks}
 
 
 class Pair(_Result):
@@ -169,6 +198,7 @@ class EvaluationResult(_Result):
     )
     weights: dict[str, float] = Field(default_factory=dict, description="Of the scores in the composite.")
     scorers: str = Field("", description="The version of the scorers, and of the embedder.")
+    benchmarked_by: str = Field("", description="The version of lm-eval; empty where no benchmark was taken.")
     comparable_by: str = Field(
         "",
         description="SHA-256 of samples, template, settings and scorers: other results with it are comparable.",

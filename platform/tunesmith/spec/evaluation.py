@@ -1,7 +1,8 @@
 """Every parameter of an evaluation, declared once: which models, and what they are asked or measured on.
 
-With `checkpoints` or `sample_file` candidates answer samples, and are compared; else the loss of one model on rows is
-measured, by the trainer's own code, so that the figure is the one that the training reported of the same checkpoint.
+With `checkpoints`, `sample_file` or benchmarks candidates answer samples, and are compared; else the loss of one model
+on rows is measured, by the trainer's own code, so that the figure is the one that the training reported of the same
+checkpoint.
 Knows parameters; knows nothing of how anything is measured.
 """
 
@@ -9,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tunesmith.errors import Problem
-from tunesmith.spec.answers import AnswersSpec
 from tunesmith.spec.base import Notice
+from tunesmith.spec.benchmarks import BenchmarksSpec
 from tunesmith.spec.candidates import ALL, Chosen, parse
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import as_trained
@@ -29,7 +30,7 @@ QUICK = {
 """The preset `quick`: fast, and too few samples to tell checkpoints apart."""
 
 
-class EvaluateSpec(AnswersSpec):
+class EvaluateSpec(BenchmarksSpec):
     """Score checkpoints by their answers to samples and compare them; or measure a model's loss on rows."""
 
     checkpoints: list[str] | None = param(
@@ -248,7 +249,7 @@ class EvaluateSpec(AnswersSpec):
     @property
     def is_comparison(self) -> bool:
         """Whether candidates answer samples; else the loss of one model on rows is measured."""
-        return self.checkpoints is not None or self.sample_file is not None
+        return self.checkpoints is not None or self.sample_file is not None or self.takes_benchmarks
 
     @property
     def columns(self) -> dict[str, str | None]:
@@ -284,7 +285,7 @@ class EvaluateSpec(AnswersSpec):
                 Problem(
                     field="eval_file",
                     message="`eval_file` and samples exclude each other: the one is measured, the others are answered.",
-                    hint="Give the rows as `sample_file`, or leave `checkpoints` and `sample_file` out.",
+                    hint="Give the rows as `sample_file`, or leave `checkpoints`, `sample_file` and benchmarks out.",
                 )
             )
         if (self.judge_base_url is None) != (self.judge_model is None):
@@ -304,6 +305,7 @@ class EvaluateSpec(AnswersSpec):
                     hint="Give `judge_base_url` and `judge_model`, or leave the weight out.",
                 )
             )
+        problems += self._benchmark_problems()
         if self.min_samples > self.max_samples:
             problems.append(
                 Problem(

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tunesmith.dataset_views import Finding
+from tunesmith.evaluation.benchmark_file import OwnBenchmark
 from tunesmith.evaluation.results import Split
 from tunesmith.evaluation.sample_edit import Edited
 from tunesmith.evaluation.sample_views import SampleCheck
@@ -313,6 +314,15 @@ def scorer_names(file: Path) -> list[str]:
         InvalidInput: It is no file of scorers, or a pattern or a schema in it is none.
     """
     return list(json.loads(_ask("scorer_names", str(file), file=str(file))))
+
+
+def own_benchmark(file: Path) -> OwnBenchmark:
+    """The benchmark of a user's file, its files of rows by their whole paths; these are not looked at.
+
+    Raises:
+        InvalidInput: It is no benchmark, or names a program.
+    """
+    return OwnBenchmark.model_validate_json(_ask("own_benchmark", str(file), file=str(file)))
 
 
 def count_samples(file: Path, split: str, columns: Mapping[str, str | None]) -> SampleSizes:

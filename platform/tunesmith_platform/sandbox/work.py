@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
+from tunesmith.evaluation.benchmark_file import read_benchmark
 from tunesmith.evaluation.sample_edit import edited
 from tunesmith.evaluation.sample_views import SampleCheck
 from tunesmith.evaluation.samples import SampleSet, inspect_samples, read_samples, sample_sizes
@@ -146,6 +147,12 @@ def previewed(given: Argument) -> bytes:
 def scorer_names(given: Argument) -> bytes:
     """See `checks.scorer_names`."""
     return _json([one.name for one in read_scorers(Path(given["file"]).read_text(encoding="utf-8"))])
+
+
+def own_benchmark(given: Argument) -> bytes:
+    """See `checks.own_benchmark`."""
+    file = Path(given["file"])
+    return read_benchmark(file.read_text(encoding="utf-8")).at(file.parent).model_dump_json().encode()
 
 
 def count_samples(given: Argument) -> bytes:
@@ -300,6 +307,7 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         edited_samples,
         count_samples,
         scorer_names,
+        own_benchmark,
         rows,
         findings,
         count_sample,

@@ -9,7 +9,14 @@ from tunesmith.evaluation.report.facts import Facts, is_lower_better
 from tunesmith.evaluation.report.markup import Html, element, together
 from tunesmith.evaluation.report.style import POLICY, STYLE
 from tunesmith.evaluation.report.words import Language, Words
-from tunesmith.evaluation.results import COMPOSITE, CandidateResult, EvaluationResult, Pair
+from tunesmith.evaluation.results import (
+    BENCHMARK_PREFIX,
+    COMPOSITE,
+    BenchmarkScore,
+    CandidateResult,
+    EvaluationResult,
+    Pair,
+)
 from tunesmith.evaluation.scores.info import INFO
 from tunesmith.evaluation.sentences import chance, number, range_of, signed
 
@@ -74,6 +81,7 @@ def _sections(facts: Facts, words: Words) -> Iterator[Html]:
     if facts.result.candidates:
         yield _candidates(facts, words)
         yield from _classes(facts, words)
+        yield from _benchmarks(facts, words)
         yield from _differences(facts, words)
         yield from _over_steps(facts, words)
         yield from _distribution(facts, words)
@@ -190,6 +198,46 @@ def _classes(facts: Facts, words: Words) -> Iterator[Html]:
         ]
         parts.append(element("details", element("summary", label(one)), table(heads, rows)))
     yield element("section", *parts)
+
+
+def _benchmarks(facts: Facts, words: Words) -> Iterator[Html]:
+    """What benchmarks say of each candidate, and how each was taken."""
+    every = {one.name: one for result in facts.result.candidates for one in result.benchmarks}
+    if not every:
+        return
+    heads = [(words("candidate"), False)]
+    heads += [(f"{name.removeprefix(BENCHMARK_PREFIX)}{_arrow(one)}", True) for name, one in every.items()]
+    rows = []
+    for result in facts.result.candidates:
+        own = {one.name: one for one in result.benchmarks}
+        cells = [_number(_with_error(own[name]) if name in own else "–") for name in every]
+        rows.append(_row(facts, result, [_name(facts, words, result), *cells]))
+    how_heads = [(words("benchmark"), False), (words("version"), False), (words("shots"), True)]
+    how_heads += [(words("samples"), True), (words("limit"), True)]
+    how = {one.benchmark: one for one in every.values()}
+    how_rows = [
+        element(
+            "tr",
+            element("td", shortened(one.benchmark, _LONGEST)),
+            element("td", shortened(one.version, _LONGEST)),
+            _number(str(one.shots)),
+            _number("–" if one.samples is None else str(one.samples)),
+            _number("–" if one.limit is None else str(one.limit)),
+        )
+        for one in how.values()
+    ]
+    about = words("benchmarks_about", version=facts.result.benchmarked_by)
+    yield element(
+        "section", heading(words("benchmarks"), about), table(heads, rows), table(how_heads, how_rows)
+    )
+
+
+def _arrow(one: BenchmarkScore) -> str:
+    return "" if one.higher_is_better is None else f"\u00a0{'↑' if one.higher_is_better else '↓'}"
+
+
+def _with_error(one: BenchmarkScore) -> str:
+    return f"{number(one.value)} ± {number(one.error)}" if one.error is not None else number(one.value)
 
 
 def _name(facts: Facts, words: Words, one: CandidateResult) -> Html:

@@ -74,8 +74,12 @@ def candidates_csv(result: EvaluationResult) -> Iterator[str]:
     heads += [f"{facts.score}_low", f"{facts.score}_high", "repeat_spread", "cut_share", "seconds"]
     heads += [f"against_base_{name}" for name in ("difference", "low", "high", "p", "p_holm", "verdict")]
 
+    taken = list(dict.fromkeys(score.name for one in result.candidates for score in one.benchmarks))
+    benchmarks = [head for name in taken for head in (name, f"{name}_stderr")]
+
     def rows() -> Iterator[list[Cell]]:
         for one in result.candidates:
+            own = {score.name: score for score in one.benchmarks}
             candidate, pair = one.candidate, against.get(one.candidate.key)
             estimate = comparison.estimates.get(candidate.key)
             means = [facts.mean(one, name) for name in facts.names]
@@ -87,9 +91,14 @@ def candidates_csv(result: EvaluationResult) -> Iterator[str]:
                 *((pair.difference, pair.low, pair.high) if pair else (None, None, None)),
                 *((pair.p_value, pair.p_adjusted, pair.verdict) if pair else (None, None, None)),
                 *(None if math.isnan(mean) else mean for mean in means),
+                *(
+                    figure
+                    for name in taken
+                    for figure in ((own[name].value, own[name].error) if name in own else (None, None))
+                ),
             ]
 
-    return _csv([*heads, *facts.names], rows())
+    return _csv([*heads, *facts.names, *benchmarks], rows())
 
 
 def _csv(heads: list[str], rows: Iterable[list[Cell]]) -> Iterator[str]:

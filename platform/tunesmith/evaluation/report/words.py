@@ -70,6 +70,16 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "macro_f1": ("Macro F1", "宏平均 F1"),
         "expected": ("Expected class", "期望的类别"),
         "no_class": ("none or several", "未说出或不唯一"),
+        "benchmarks": ("Benchmarks", "标准基准"),
+        "benchmarks_about": (
+            "As lm-eval {version} measures them, with its standard error; each model with its adapter merged, without "
+            "a chat template. No paired test is made of them, and they are no part of the recommendation.",
+            "由 lm-eval {version} 测量并附标准误；模型已合并适配器，不使用聊天模板。不做配对检验，也不计入推荐。",
+        ),
+        "benchmark": ("Benchmark", "基准"),
+        "version": ("Version", "版本"),
+        "shots": ("Examples before", "示例数"),
+        "limit": ("At most", "样本上限"),
         "over_steps": ("{score} over steps", "{score}随步数的变化"),
         "over_steps_about": (
             "Means with their 95 % intervals; the dashed line is the base.",

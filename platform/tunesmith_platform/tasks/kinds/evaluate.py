@@ -29,6 +29,7 @@ from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import check_further_paths, look_at_rows
 from tunesmith_platform.tasks.kinds import candidates
 from tunesmith_platform.tasks.kinds.base import Asking, Pinned, Prepared, Result, rows_of_file
+from tunesmith_platform.tasks.kinds.benchmarks import look_at_benchmarks
 from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 
@@ -42,6 +43,7 @@ class ComparisonInputs(ModelInputs):
     candidates: list[CandidateDocument] = Field(default_factory=list)
     samples_path: str | None = None
     scorers_path: str | None = None
+    own_benchmark: dict[str, Any] | None = None
 
 
 class Evaluation(ModelUse):
@@ -94,6 +96,9 @@ class Evaluation(ModelUse):
             with at("composite_weights"):
                 check_weights(spec.composite_weights, names)
         self._look_at_judge(spec)
+        own_benchmark = look_at_benchmarks(
+            spec, self.parts.settings.row_roots(), self.parts.compute.look(), notices
+        )
         if spec.embedder not in EMBEDDERS:
             with at("embedder"):
                 folder = allowed_folder(str(spec.embedder), self.parts.settings.model_roots())
@@ -118,6 +123,7 @@ class Evaluation(ModelUse):
             candidates=documents,
             samples_path=data,
             scorers_path=scorers,
+            own_benchmark=own_benchmark,
         )
 
     def _judge(self, spec: EvaluateSpec) -> JudgeSettings | None:
