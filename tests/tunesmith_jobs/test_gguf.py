@@ -256,6 +256,18 @@ def test_llama_cpp_computes_what_peft_does(kind: str, config: dict[str, Any], tm
         assert difference(logits(made.folder, made.ids), found) > 1e-4 * FAULT, "the adapter does nothing"
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_an_adapter_is_added_as_the_file_is_written(kind: str, tmp_path: Path) -> None:
+    """In fp32, tensor by tensor: the file is the model that the adapter makes, and nothing else lay on the disk."""
+    made = make(kind, tmp_path / "model")
+    adapter = make_adapter(made.folder, tmp_path / "adapter", **ADAPTERS["ranks of their own"])
+    written = write_gguf(made.folder, tmp_path / "merged.gguf", FileType.F32, adapter=adapter)
+    found = llama_cpp.ask(written.path, ids=made.ids)["logits"]
+    assert difference(logits(made.folder, made.ids, adapter=adapter), found) < 1e-4
+    assert difference(logits(made.folder, made.ids), found) > 1e-4 * FAULT, "the adapter does nothing"
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "adapter", "merged.gguf"}
+
+
 def test_the_comparison_sees_a_fault_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are not turned as the base's, and a factor that is lost; in F16 it is right too."""
     made = make("llama", tmp_path / "model")

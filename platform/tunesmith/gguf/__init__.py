@@ -7,9 +7,10 @@ says nothing. Knows folders as transformers and peft write them; imports numpy a
 from tunesmith.gguf.convert import ModelPlan, plan_gguf, write_gguf
 from tunesmith.gguf.file import Progress, Written
 from tunesmith.gguf.lora import plan_lora_gguf, write_lora_gguf
-from tunesmith.gguf.tensors import FileType
+from tunesmith.gguf.types import NEED_MATRIX, FileType
 
 __all__ = [
+    "NEED_MATRIX",
     "FileType",
     "ModelPlan",
     "Progress",

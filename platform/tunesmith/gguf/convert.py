@@ -1,18 +1,22 @@
 """A whole model's GGUF file from a folder as transformers writes it.
 
-What comes of it is decided from headers and JSON (`plan_gguf`); then tensor by tensor is cast and written. A type of
-file that needs more than a cast (quantised blocks) is one more way in `tensors`.
+What comes of it is decided from headers and JSON (`plan_gguf`); then tensor by tensor is read, an adapter added in fp32
+where one is given, encoded and written: in one pass, with no file between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.errors import NotConvertible
 from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
-from tunesmith.gguf.file import Progress, Value, Written, library, write_file
-from tunesmith.gguf.tensors import STORED_TYPES, FileType, Planned, Stored, stored_tensors
+from tunesmith.gguf.file import Progress, Value, Written, write_file
+from tunesmith.gguf.kernels import require_kernels
+from tunesmith.gguf.lora import added_by
+from tunesmith.gguf.mix import Choice, Sizes, choose, counted
+from tunesmith.gguf.tensors import STORED_TYPES, Planned, Stored, stored_tensors
 from tunesmith.gguf.tokenizer import vocabulary_of
+from tunesmith.gguf.types import FileType, TensorType
 from tunesmith.model_folder import check_model_folder, public_name, read_config, weight_files
 from tunesmith.spec.base import Notice
 
@@ -28,6 +32,8 @@ class ModelPlan(NamedTuple):
     metadata: dict[str, Value]
     tensors: tuple[Planned, ...]
     notices: tuple[Notice, ...]
+    fallbacks: dict[str, int]
+    """How many matrices get another type than the file's rules want, by `wanted -> type`: rows of another width."""
 
     @property
     def bytes(self) -> int:
@@ -36,42 +42,54 @@ class ModelPlan(NamedTuple):
 
 
 def plan_gguf(
-    folder: str | Path, file_type: FileType = FileType.F16, *, tokenizer: str | Path | None = None
+    folder: str | Path,
+    file_type: FileType = FileType.F16,
+    *,
+    tokenizer: str | Path | None = None,
+    adapter: str | Path | None = None,
 ) -> ModelPlan:
     """See what comes of a model as a GGUF file, and whether anything does: reads headers and JSON, no weights.
 
     Args:
         folder: The model: `config.json`, safetensors, and its tokenizer.
         file_type: What its matrices are stored as.
-        tokenizer: Another folder whose tokenizer and chat template are written.
+        tokenizer: Another folder whose tokenizer and chat template are written, and whose generation settings, where
+            it has them.
+        adapter: The folder of a LoRA that is added to the model's matrices, in fp32, as they are written.
 
     Raises:
         InvalidModel: The folder is none of a model, or not whole.
+        InvalidInput: The adapter's folder is none of a LoRA.
         NotConvertible: Something of it has no place in the file, or llama.cpp would compute something else.
-        NotInstalled: The package `gguf` is not.
+        NotInstalled: The package `gguf` is not; or llama.cpp's kernels, for a quantised file.
     """
     folder = Path(folder)
+    if file_type.is_quantised:
+        require_kernels()
     words = Path(tokenizer) if tokenizer else folder
     check_model_folder(folder, needs_tokenizer=words == folder)
     config = read_config(folder)
     architecture = architecture_of(config)
     stored = stored_tensors(weight_files(folder))
-    tensors = tuple(_planned(architecture, stored, file_type))  # so the words are as many as there are rows
+    planned = _planned(architecture, stored, file_type)  # so the words are as many as there are rows
+    if adapter is not None:
+        added = added_by(Path(adapter), architecture)
+        planned = [
+            each._replace(added=added.get(each.source.name)) if each.source else each for each in planned
+        ]
     vocabulary = vocabulary_of(words, folder, config, architecture.words)
-    kinds = library().LlamaFileType
     metadata: dict[str, Value] = {
         "general.type": "model",
         "general.name": public_name(folder),
-        "general.file_type": int(
-            kinds.ALL_F32 if file_type is FileType.F32 else kinds[f"MOSTLY_{file_type}"]
-        ),
+        "general.file_type": file_type.number,
         "general.quantization_version": _QUANTIZATION_VERSION,
     }
     return ModelPlan(
         architecture.kind.name,
         metadata | architecture.metadata | vocabulary.metadata,
-        tensors,
+        tuple(planned),
         architecture.notices + vocabulary.notices,
+        counted(_choices(architecture, planned, file_type)),
     )
 
 
@@ -82,6 +100,7 @@ def write_gguf(
     progress: Progress | None = None,
     *,
     tokenizer: str | Path | None = None,
+    adapter: str | Path | None = None,
 ) -> Written:
     """Write a model as a GGUF file: all of it or nothing, on the disk before this returns.
 
@@ -93,15 +112,17 @@ def write_gguf(
         file_type: See `plan_gguf`.
         progress: Told how far it is; what it raises ends the writing.
         tokenizer: See `plan_gguf`.
+        adapter: See `plan_gguf`.
 
     Raises:
         InvalidModel: See `plan_gguf`; or a file of weights ends too early.
+        InvalidInput: See `plan_gguf`.
         NotConvertible: See `plan_gguf`; or a weight is no number, or too large for the type.
         NotInstalled: See `plan_gguf`.
         NotOurs: Something has that name already.
         OSError: The system does not take it.
     """
-    plan = plan_gguf(folder, file_type, tokenizer=tokenizer)
+    plan = plan_gguf(folder, file_type, tokenizer=tokenizer, adapter=adapter)
     return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, plan.notices, progress)
 
 
@@ -122,11 +143,24 @@ def _planned(architecture: Architecture, stored: Mapping[str, Stored], file_type
     found = []
     for name, wanted in expected.items():
         source = _checked(name, wanted, stored.get(name))
-        kind = file_type if len(wanted.shape) > 1 else FileType.F32
+        kind = TensorType.F32
+        if len(wanted.shape) > 1:
+            kind = choose(names[name], wanted.shape[-1], file_type, _sizes(architecture)).type
         found.append(Planned(names[name], wanted.shape, kind, source, wanted.heads))
     if factors := architecture.rope_factors:
-        found.insert(1, Planned("rope_freqs.weight", (len(factors),), FileType.F32, None, values=factors))
+        found.insert(1, Planned("rope_freqs.weight", (len(factors),), TensorType.F32, None, values=factors))
     return found
+
+
+def _sizes(architecture: Architecture) -> Sizes:
+    per_kv = architecture.heads // architecture.kv_heads
+    is_70b = architecture.kind.name == "llama" and architecture.layers == 80 and per_kv == 8
+    return Sizes(architecture.layers, per_kv, architecture.is_tied, is_70b)
+
+
+def _choices(architecture: Architecture, planned: Sequence[Planned], file_type: FileType) -> list[Choice]:
+    sizes = _sizes(architecture)
+    return [choose(each.name, each.shape[-1], file_type, sizes) for each in planned if len(each.shape) > 1]
 
 
 def _checked(name: str, wanted: Expected, source: Stored | None) -> Stored:

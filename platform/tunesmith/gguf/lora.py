@@ -14,7 +14,8 @@ from tunesmith.errors import InvalidInput, NotConvertible
 from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
 from tunesmith.gguf.file import Progress, Value, Written, write_file
 from tunesmith.gguf.problems import cannot
-from tunesmith.gguf.tensors import STORED_TYPES, FileType, Planned, Stored, stored_tensors
+from tunesmith.gguf.tensors import STORED_TYPES, Added, Planned, Stored, stored_tensors
+from tunesmith.gguf.types import FileType
 from tunesmith.model_folder import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -85,30 +86,8 @@ def plan_lora_gguf(adapter: str | Path, base: str | Path, file_type: FileType = 
         NotInstalled: The package `gguf` is not.
     """
     adapter = Path(adapter)
-    check_adapter_folder(adapter, "adapter")
-    values = read_object(adapter / ADAPTER_CONFIG)
-    config = readable_lora(values, adapter / ADAPTER_CONFIG, "adapter")
-    for name, why in _NOT_WRITTEN.items():
-        if config.get(name):
-            raise cannot(
-                name, f"{why}, which its GGUF file has no place for", file=ADAPTER_CONFIG, hint=_HINT
-            )
-    if str(config.get("init_lora_weights")).lower().startswith(_CHANGE_BASE):
-        raise cannot(
-            "init_lora_weights",
-            "took its beginning out of the base's weights, which nobody does again",
-            file=ADAPTER_CONFIG,
-            hint=_HINT,
-        )
-    if config.get("bias", "none") != "none":
-        raise cannot(
-            "bias",
-            "trains biases of the base, which its GGUF file has no place for",
-            file=ADAPTER_CONFIG,
-            hint=_HINT,
-        )
     architecture = architecture_of(read_config(Path(base)))
-    pairs = _pairs(stored_tensors([adapter / ADAPTER_WEIGHTS]), config, architecture)
+    pairs = _pairs_of(adapter, architecture)
     # llama.cpp multiplies each product by alpha / rank; what one alpha cannot say for all layers, a matrix holds.
     alphas = {pair.scaling * pair.rank for pair in pairs}
     alpha = alphas.pop() if len(alphas) == 1 and 0 not in alphas else 1.0
@@ -117,8 +96,9 @@ def plan_lora_gguf(adapter: str | Path, base: str | Path, file_type: FileType = 
     for pair in pairs:
         name = names[f"{pair.module}.weight"]
         factor = pair.scaling * pair.rank / alpha
-        tensors.append(Planned(f"{name}.lora_a", pair.down.shape, file_type, pair.down))
-        tensors.append(Planned(f"{name}.lora_b", pair.up.shape, file_type, pair.up, pair.layer.heads, factor))
+        kind = file_type.usual
+        tensors.append(Planned(f"{name}.lora_a", pair.down.shape, kind, pair.down))
+        tensors.append(Planned(f"{name}.lora_b", pair.up.shape, kind, pair.up, pair.layer.heads, factor))
     metadata: dict[str, Value] = {
         "general.type": "adapter",
         "general.name": adapter.name,
@@ -154,6 +134,44 @@ def write_lora_gguf(
     """
     plan = plan_lora_gguf(adapter, base, file_type)
     return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, (), progress)
+
+
+def added_by(adapter: Path, architecture: Architecture) -> dict[str, Added]:
+    """What an adapter adds to a model's matrices, by their names in the folder: what a file of it holds, and no more.
+
+    Raises:
+        InvalidInput: The adapter's folder is none of a LoRA.
+        NotConvertible: It changes something else than linear layers inside the blocks, or belongs to another model.
+    """
+    pairs = _pairs_of(adapter, architecture)
+    return {f"{pair.module}.weight": Added(pair.down, pair.up, pair.scaling) for pair in pairs}
+
+
+def _pairs_of(adapter: Path, architecture: Architecture) -> "list[_Pair]":
+    """An adapter's pairs, where it is nothing else than them."""
+    check_adapter_folder(adapter, "adapter")
+    values = read_object(adapter / ADAPTER_CONFIG)
+    config = readable_lora(values, adapter / ADAPTER_CONFIG, "adapter")
+    for name, why in _NOT_WRITTEN.items():
+        if config.get(name):
+            raise cannot(
+                name, f"{why}, which its GGUF file has no place for", file=ADAPTER_CONFIG, hint=_HINT
+            )
+    if str(config.get("init_lora_weights")).lower().startswith(_CHANGE_BASE):
+        raise cannot(
+            "init_lora_weights",
+            "took its beginning out of the base's weights, which nobody does again",
+            file=ADAPTER_CONFIG,
+            hint=_HINT,
+        )
+    if config.get("bias", "none") != "none":
+        raise cannot(
+            "bias",
+            "trains biases of the base, which its GGUF file has no place for",
+            file=ADAPTER_CONFIG,
+            hint=_HINT,
+        )
+    return _pairs(stored_tensors([adapter / ADAPTER_WEIGHTS]), config, architecture)
 
 
 def _pairs(

@@ -1,17 +1,18 @@
-"""Tensors on their way from a safetensors file into a GGUF file: read in blocks of rows, cast, written.
+"""Tensors on their way from safetensors files into a GGUF file: read in blocks of rows, an adapter added, encoded.
 
 So a model takes a few megabytes of memory, however large it is. Knows number formats; knows no architecture.
 """
 
 import math
 from collections.abc import Iterator
-from enum import StrEnum
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.errors import InvalidModel
+from tunesmith.gguf.kernels import quantised
 from tunesmith.gguf.problems import cannot
+from tunesmith.gguf.types import TensorType
 from tunesmith.model_folder import MAX_HEADER_BYTES, read_safetensors_header
 
 if TYPE_CHECKING:
@@ -22,19 +23,6 @@ _BLOCK_BYTES = 8 * 2**20
 """Of a tensor in fp32 that is read at a time; at least one head's rows."""
 STORED_TYPES = ("F32", "F16", "BF16")
 """The types of weights that are read."""
-
-
-class FileType(StrEnum):
-    """What a file's matrices are stored as; vectors (norms, biases) are always F32, as llama.cpp computes with them."""
-
-    F32 = "F32"
-    F16 = "F16"
-    BF16 = "BF16"
-
-    @property
-    def width(self) -> int:
-        """Bytes of a number."""
-        return 4 if self is FileType.F32 else 2
 
 
 class Stored(NamedTuple):
@@ -48,23 +36,33 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Added(NamedTuple):
+    """What an adapter adds to a matrix: `up @ down`, times a number, in fp32."""
+
+    down: Stored
+    up: Stored
+    scaling: float
+
+
 class Planned(NamedTuple):
     """A tensor of the file that is to be written."""
 
     name: str
     shape: tuple[int, ...]
-    type: FileType
+    type: TensorType
     source: Stored | None
     """None where `values` has its numbers."""
     heads: int = 0
     """Rows are in this many heads, each of which is put from halves into pairs; 0 leaves them as they are."""
     factor: float = 1.0
     values: tuple[float, ...] = ()
+    added: Added | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes in the file, without what fills it up to the next place."""
-        return math.prod(self.shape) * self.type.width
+        block = self.type.block
+        return math.prod(self.shape) // block.numbers * block.bytes
 
 
 def stored_tensors(files: list[Path]) -> dict[str, Stored]:
@@ -97,10 +95,40 @@ def blocks(tensor: Planned) -> "Iterator[NDArray[Any]]":
     if tensor.source is None:
         yield _encoded(np.array(tensor.values, np.float32), tensor)
         return
+    update = _Update(tensor.added) if tensor.added else None
     with tensor.source.file.open("rb", buffering=0) as stream:
         stream.seek(tensor.source.offset)
         for count in _steps(tensor):
-            yield _encoded(_as_fp32(_read(stream, count, tensor.source), tensor), tensor)
+            numbers = _as_fp32(_read(stream, count, tensor.source), tensor.source)
+            if update:
+                numbers = update.added_to(numbers)
+            yield _encoded(_arranged(numbers, tensor), tensor)
+
+
+class _Update:
+    """What an adapter adds to a matrix, whose rows come one after another."""
+
+    def __init__(self, added: Added) -> None:
+        self._down, self._up = _whole(added.down), _whole(added.up)
+        self._scaling, self._row = added.scaling, 0
+
+    def added_to(self, numbers: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """The next rows, with what is added to them."""
+        import numpy as np
+
+        rows = numbers.size // self._down.shape[1]
+        found = self._up[self._row : self._row + rows] @ self._down
+        self._row += rows
+        found *= np.float32(self._scaling)
+        found += numbers.reshape(found.shape)
+        return found.ravel()
+
+
+def _whole(source: Stored) -> "NDArray[np.float32]":
+    with source.file.open("rb", buffering=0) as stream:
+        stream.seek(source.offset)
+        raw = _read(stream, math.prod(source.shape), source)
+    return _as_fp32(raw, source).reshape(source.shape)
 
 
 def _steps(tensor: Planned) -> Iterator[int]:
@@ -131,17 +159,20 @@ def _read(stream: FileIO, count: int, source: Stored) -> "NDArray[Any]":
     return found
 
 
-def _as_fp32(raw: "NDArray[Any]", tensor: Planned) -> "NDArray[np.float32]":
+def _as_fp32(raw: "NDArray[Any]", source: Stored) -> "NDArray[np.float32]":
     import numpy as np
 
-    assert tensor.source is not None
-    numbers: NDArray[np.float32]
-    if tensor.source.dtype == "BF16":
-        numbers = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    elif tensor.source.dtype == "F16":
-        numbers = raw.view(np.float16).astype(np.float32)
-    else:
-        numbers = raw.view(np.float32)
+    if source.dtype == "BF16":
+        return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if source.dtype == "F16":
+        return raw.view(np.float16).astype(np.float32)
+    return raw.view(np.float32)
+
+
+def _arranged(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[np.float32]":
+    """Rows as the file has them: in the order of ggml's heads, and with the factor that a matrix holds."""
+    import numpy as np
+
     if tensor.heads:
         # ggml turns numbers that lie side by side, the library those half a head apart: within each head the rows of
         # its two halves go in turn.
@@ -159,9 +190,11 @@ def _encoded(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[Any]":
         raise cannot(
             name, "holds numbers that are none (NaN) or infinite", file=file, hint="Take other weights."
         )
-    if tensor.type is FileType.F32:
+    if not tensor.type.is_cast:
+        return quantised(numbers, tensor.shape[-1], tensor.type)
+    if tensor.type is TensorType.F32:
         return numbers
-    if tensor.type is FileType.BF16:
+    if tensor.type is TensorType.BF16:
         bits = numbers.view(np.uint32)
         rounded = (
             (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)

@@ -39,7 +39,7 @@ def vocabulary_of(folder: Path, model: Path, config: Mapping[str, Any], rows: in
 
     Args:
         folder: The tokenizer's folder.
-        model: The model's, whose generation settings say what ends an answer.
+        model: The model's, whose generation settings say what ends an answer where the tokenizer's folder has none.
         config: The model's configuration, which says it where those do not.
         rows: Words that the model has rows for.
 
@@ -72,7 +72,8 @@ def vocabulary_of(folder: Path, model: Path, config: Mapping[str, Any], rows: in
         named["bos"] = _id_of(rules.before, ids)
     ends = [] if rules.after is None else [_id_of(rules.after, ids)]
     ends += [special["eos_token"]] if "eos_token" in special else []
-    named |= _ends(ends + _ends_of_answers(model, config), len(words))
+    settings = next((place for place in (folder, model) if (place / GENERATION).is_file()), model)
+    named |= _ends(ends + _ends_of_answers(settings, config), len(words))
     metadata["tokenizer.ggml.add_bos_token"] = rules.before is not None
     metadata["tokenizer.ggml.add_eos_token"] = rules.after is not None
     if template := find_template(folder):

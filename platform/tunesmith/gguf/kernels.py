@@ -1,0 +1,89 @@
+"""ggml's own quantising of rows: the kernels of the llama.cpp that answers from the file, called by ctypes.
+
+So a file's blocks are those of llama.cpp's quantiser, by construction; `platform/decisions/` says what they were
+compared with. Knows the wheel `xllamacpp`, which exports them; loads it where a quantised file is written.
+"""
+
+import ctypes
+import functools
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import NotInstalled
+from tunesmith.gguf.types import TensorType
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PACKAGE = "xllamacpp"
+
+
+def require_kernels() -> None:
+    """See that the kernels are there, before anything is written.
+
+    Raises:
+        NotInstalled: They are not.
+    """
+    _kernels()
+
+
+def quantised(numbers: "NDArray[np.float32]", width: int, kind: TensorType) -> "NDArray[np.uint8]":
+    """Rows as their blocks.
+
+    Args:
+        numbers: Whole rows, one after another; finite.
+        width: Numbers of a row; a multiple of the type's block.
+        kind: The type.
+
+    Returns:
+        The blocks' bytes, one after another.
+
+    Raises:
+        NotInstalled: The kernels are not there.
+    """
+    import numpy as np
+
+    block = kind.block
+    assert not kind.is_cast
+    assert width % block.numbers == 0
+    assert numbers.size % width == 0
+    rows = np.ascontiguousarray(numbers, np.float32)
+    made = np.empty(rows.size // block.numbers * block.bytes, np.uint8)
+    kernels = _kernels()
+    number = _number(kind)
+    written = kernels.ggml_quantize_chunk(
+        number, rows.ctypes.data, made.ctypes.data, 0, rows.size // width, width, None
+    )
+    assert written == made.nbytes
+    return made
+
+
+@functools.cache
+def _number(kind: TensorType) -> int:
+    """ggml's number of a type, for which its tables are made."""
+    import gguf
+
+    number = int(gguf.GGMLQuantizationType[kind.value])
+    _kernels().ggml_quantize_init(number)
+    return number
+
+
+@functools.cache
+def _kernels() -> Any:
+    spec = find_spec(_PACKAGE)
+    files = list(Path(spec.origin).parent.glob("*.so")) if spec and spec.origin else []
+    if not files:
+        raise NotInstalled(
+            "The package `xllamacpp`, which holds llama.cpp, is not installed: quantised files are made with it.",
+            hint='`pip install "tunesmith[llama-cpp]"`, or write the file as F16.',
+        )
+    found = ctypes.CDLL(str(files[0]))
+    found.ggml_quantize_init.argtypes = [ctypes.c_int]
+    found.ggml_quantize_init.restype = None
+    found.ggml_quantize_chunk.restype = ctypes.c_size_t
+    found.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+    ]  # fmt: skip
+    return found

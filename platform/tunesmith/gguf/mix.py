@@ -1,0 +1,145 @@
+"""Which type each matrix of a quantised file gets: llama.cpp's rules, so that a file is what its name promises.
+
+Some matrices matter more (values, the way back out of a layer, the head, the first and the last layers) and get more
+bits. Holds for models without experts, which are all that are converted. Knows names in the file; reads no weights.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from tunesmith.gguf.types import FileType, TensorType
+
+_LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
+_INSTEAD = {
+    TensorType.Q6_K: TensorType.Q8_0,
+    TensorType.Q5_K: TensorType.Q5_1,
+    TensorType.Q4_K: TensorType.Q5_0,
+    TensorType.Q3_K: TensorType.Q4_0,
+    TensorType.Q2_K: TensorType.Q4_0,
+    TensorType.IQ4_XS: TensorType.IQ4_NL,
+    TensorType.IQ3_S: TensorType.IQ4_NL,
+}
+"""What a matrix gets whose rows do not divide into blocks of 256."""
+
+
+class Choice(NamedTuple):
+    """A matrix's type."""
+
+    type: TensorType
+    wanted: TensorType
+    """Another than `type` where its rows do not divide into the blocks of what the rules want."""
+
+
+class Sizes(NamedTuple):
+    """What of a model the rules ask."""
+
+    layers: int
+    heads_per_kv: int
+    is_tied: bool
+    """Whether the embedding is the head too."""
+    is_70b: bool = False
+    """Whether it is Llama 2 70B by its sizes: its values are shared by so many heads that they get more bits."""
+
+
+def choose(name: str, width: int, file_type: FileType, sizes: Sizes) -> Choice:
+    """A matrix's type.
+
+    Args:
+        name: Its name in the file.
+        width: Numbers of a row.
+        file_type: The file's.
+        sizes: The model's.
+    """
+    if not file_type.is_quantised:
+        return Choice(file_type.usual, file_type.usual)
+    wanted = _wanted(name, width, file_type, sizes)
+    found = wanted
+    if width % found.block.numbers:
+        found = _INSTEAD.get(found, found)
+    if width % found.block.numbers:
+        found = TensorType.F16
+    return Choice(found, wanted)
+
+
+def _wanted(name: str, width: int, file_type: FileType, sizes: Sizes) -> TensorType:
+    usual = file_type.usual
+    if name == "output.weight" or (name == "token_embd.weight" and sizes.is_tied):
+        if width % usual.block.numbers:
+            return TensorType.Q8_0
+        return usual if usual is TensorType.Q8_0 else TensorType.Q6_K
+    found = _LAYER.fullmatch(name)
+    rule = _RULES.get((file_type, found[2])) if found else None
+    kind = (rule(int(found[1]), sizes) if rule and found else None) or usual
+    is_values = found is not None and found[2] == "attn_v"
+    if is_values and sizes.is_70b and kind in (TensorType.Q3_K, TensorType.Q4_K):
+        return TensorType.Q5_K
+    return kind
+
+
+_Rule = Callable[[int, Sizes], TensorType | None]
+"""Takes the layer and the model's sizes; None is the file's usual type."""
+
+
+def _more(layer: int, layers: int) -> bool:
+    """Whether a layer is one of those that get more bits: the first and last eighth, and every third between."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def _always(kind: TensorType) -> _Rule:
+    return lambda layer, sizes: kind
+
+
+def _some(kind: TensorType) -> _Rule:
+    return lambda layer, sizes: kind if _more(layer, sizes.layers) else None
+
+
+def _first(kind: TensorType, part: int, rest: TensorType | None = None) -> _Rule:
+    return lambda layer, sizes: kind if layer < sizes.layers // part else rest
+
+
+def _before(kind: TensorType, end: int, rest: TensorType | None = None) -> _Rule:
+    return lambda layer, sizes: kind if layer < end else rest
+
+
+def _shared(kind: TensorType, rest: TensorType | None = None) -> _Rule:
+    """Values that four heads or more share."""
+    return lambda layer, sizes: kind if sizes.heads_per_kv >= 4 else rest
+
+
+_F, _T = FileType, TensorType
+_RULES: dict[tuple[FileType, str], _Rule] = {
+    (_F.Q2_K, "attn_v"): _shared(_T.Q4_K, _T.Q3_K),
+    (_F.Q2_K, "attn_output"): _always(_T.Q3_K),
+    (_F.Q2_K, "ffn_down"): _always(_T.Q3_K),
+    (_F.Q3_K_M, "attn_v"): _before(_T.Q5_K, 2, _T.Q4_K),
+    (_F.Q3_K_M, "attn_output"): _always(_T.Q4_K),
+    (_F.Q3_K_M, "ffn_down"): _first(_T.Q5_K, 16, _T.Q4_K),
+    (_F.Q3_K_L, "attn_v"): _always(_T.Q5_K),
+    (_F.Q3_K_L, "attn_output"): _always(_T.Q5_K),
+    (_F.Q3_K_L, "ffn_down"): _always(_T.Q5_K),
+    (_F.Q4_K_S, "attn_v"): _before(_T.Q5_K, 4),
+    (_F.Q4_K_S, "ffn_down"): _first(_T.Q5_K, 8),
+    (_F.Q4_K_M, "attn_v"): _some(_T.Q6_K),
+    (_F.Q4_K_M, "ffn_down"): _some(_T.Q6_K),
+    (_F.Q5_K_M, "attn_v"): _some(_T.Q6_K),
+    (_F.Q5_K_M, "ffn_down"): _some(_T.Q6_K),
+    (_F.IQ4_NL, "attn_v"): _shared(_T.Q5_K),
+    (_F.IQ4_NL, "ffn_down"): _first(_T.Q5_K, 8),
+    (_F.IQ4_XS, "attn_v"): _shared(_T.Q5_K),
+    (_F.IQ4_XS, "ffn_down"): _first(_T.Q5_K, 8),
+    (_F.IQ3_S, "attn_v"): _shared(_T.Q4_K),
+    (_F.IQ3_M, "attn_v"): _always(_T.Q4_K),
+    (_F.IQ3_M, "attn_output"): _always(_T.Q4_K),
+    (_F.IQ3_M, "ffn_down"): _first(_T.Q4_K, 8),
+}
+
+
+def counted(choices: Iterable[Choice]) -> dict[str, int]:
+    """How many matrices got another type than the rules want, by `wanted -> type`."""
+    found: dict[str, int] = {}
+    for choice in choices:
+        if choice.type is not choice.wanted:
+            words = f"{choice.wanted} -> {choice.type}"
+            found[words] = found.get(words, 0) + 1
+    return found
