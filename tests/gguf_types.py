@@ -30,7 +30,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "shared heads": {},
     "tied, 16 layers": {"tie_word_embeddings": True, "num_key_value_heads": 8, "num_hidden_layers": 16},
     "rows of 96": {"hidden_size": 96, "intermediate_size": 224, "num_attention_heads": 4},
-    "rows of 80": {"hidden_size": 80, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 3},
+    "rows of 80": {
+        "hidden_size": 80,
+        "intermediate_size": 256,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+    },
 }
 """By what makes the rules choose otherwise: how many share a value, which layer it is, how wide a row is."""
 
@@ -88,7 +93,9 @@ def _reference(libraries: Path) -> dict[str, dict[str, str]]:
                 settings = llama.llama_model_quantize_default_params()
                 settings.type = file_type.number
                 target = Path(scratch) / "made.gguf"
-                ended = llama.llama_model_quantize(str(source).encode(), str(target).encode(), c.byref(settings))
+                ended = llama.llama_model_quantize(
+                    str(source).encode(), str(target).encode(), c.byref(settings)
+                )
                 assert ended == 0, (name, file_type)
                 found.setdefault(name, {})[file_type.value] = print_of(target)
                 target.unlink()

@@ -1,4 +1,4 @@
-"""A quantised file is what llama.cpp's own quantiser makes of the same model, bit by bit; what it takes is known before."""
+"""A quantised file is what llama.cpp's own quantiser makes of the same model, bit by bit; its size is known before."""
 
 import json
 from pathlib import Path
