@@ -21,7 +21,8 @@ class Drawn:
         id: The token.
         logprob: Its natural logarithm of probability before any setting changed it; None where none was asked for.
         top: The likeliest tokens there with theirs, the likeliest first.
-        shared: Whether it was computed in one batch with other questions.
+        shared: Whether it, or a token of this answer before it, was computed in one batch with other questions: what is
+            computed beside a token changes its last bits, and they stay in what is remembered of it.
         reused: At the first token: how many tokens of the prompt were known from before.
     """
 
@@ -74,8 +75,16 @@ class EngineSettings:
 class Engine(Protocol):
     """Answers with one base model and adapters over it. Methods are called from one event loop; none blocks it."""
 
-    name: str
-    """`transformers`, `llama_cpp`: shown with every answer."""
+    def serving(self, weights: str) -> str:
+        """The name of the engine that answers these weights, shown with every answer: `transformers`, `llama_cpp`.
+
+        It is asked for weights since one replica may hold two engines: an adapter that llama.cpp cannot hold is
+        answered by transformers, beside others over the same base.
+
+        Raises:
+            KeyError: The weights are not loaded.
+        """
+        ...
 
     async def load(self, model: ServedModel, said: Callable[[str], None]) -> int:
         """Make weights ready to answer; at once where they are. Others go on answering meanwhile.
@@ -94,7 +103,10 @@ class Engine(Protocol):
         ...
 
     async def unload(self, weights: str) -> None:
-        """Let an adapter go, once no question uses it; nothing where it is not loaded."""
+        """Let an adapter go: it is no longer loaded at once, and gone when no question uses it any more.
+
+        Nothing where it is not loaded. A load meanwhile takes it back.
+        """
         ...
 
     @property
@@ -110,12 +122,20 @@ class Engine(Protocol):
     def generate(
         self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
     ) -> AsyncGenerator[Drawn, None]:
-        """Draw an answer, token by token, up to and with the first of `ends`, or `max_new_tokens`.
+        """Draw an answer, token by token, up to and with the first of `ends`, `max_new_tokens`, or a full context.
 
-        Closing the generator ends the drawing at once and frees its slot. Stop texts are the caller's business.
+        Closing the generator ends the drawing at once and frees its slot. Stop texts are the caller's business. Errors
+        come with the first token, or later.
+
+        Args:
+            weights: `ServedModel.weights` of what is loaded.
+            prompt: At least one token, and fewer than `context_length`.
+            sampling: A question with a seed reads its whole prompt anew: the same answer, warm or cold.
+            ends: Tokens that end it. The engine knows no others.
 
         Raises:
             KeyError: The weights are not loaded.
+            InvalidModel: The model computes no numbers.
             EngineLost: See there.
         """
         ...
