@@ -66,7 +66,9 @@ class Draw:
         """
         how = self._how
         if not np.isfinite(logits.max()):
-            raise NoNumber("The model computed no numbers: its weights are broken, or too large for their format.")
+            raise NoNumber(
+                "The model computed no numbers: its weights are broken, or too large for their format."
+            )
         scores = self._penalized(logits)
         drawn = int(scores.argmax()) if how.temperature == 0 else self._drawn(scores)
         if how.repetition_penalty != 1:

@@ -75,8 +75,11 @@ class EngineSettings:
 class Engine(Protocol):
     """Answers with one base model and adapters over it. Methods are called from one event loop; none blocks it."""
 
+    name: str
+    """`transformers`, `llama_cpp`: what most weights are answered by."""
+
     def serving(self, weights: str) -> str:
-        """The name of the engine that answers these weights, shown with every answer: `transformers`, `llama_cpp`.
+        """The name of the engine that answers these weights, shown with every answer.
 
         It is asked for weights since one replica may hold two engines: an adapter that llama.cpp cannot hold is
         answered by transformers, beside others over the same base.

@@ -1,0 +1,151 @@
+"""Models and adapters as GGUF files on this node: made once, kept by what they hold, the oldest of them removed.
+
+A file's name is a hash of the weights' print, the type, and the writer's version: the same weights are one file,
+whatever they are called, and no file is taken for other weights. It is written under another name and then given its
+own, so a file that is there is whole; two processes that make the same one at once each make a whole one. Everything
+blocks: called from a thread. Knows folders and `tunesmith.gguf`; knows no engine.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tunesmith.chat.wire import ServedModel
+from tunesmith.errors import NotOurs
+from tunesmith.gguf import FileType, Progress, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
+from tunesmith.removal import claim, discard_file
+from tunesmith_jobs.models.fetch import fetch_model
+
+OWNER = "tunesmith-gguf-files"
+"""Whose folder it is, in its mark."""
+WRITER = 1
+"""Rises when `tunesmith.gguf` writes other files from the same weights: those that are there are made anew."""
+MOST_BYTES = 50 * 2**30
+"""Of all files together, as far as they are not in use here."""
+_FILE = re.compile(r"[0-9a-f]{64}\.gguf")
+_PART = re.compile(r"\.[0-9a-f]{64}\.gguf\.[0-9a-f]{12}\.part")
+"""What a file is called while it is written: of a process that died, it is left."""
+_PART_SECONDS = 24 * 3600
+
+Said = Callable[[str], None]
+"""Takes words on how far it is."""
+
+
+class GgufFiles:
+    """The files of a node.
+
+    Args:
+        folder: Where they are; several processes may share it.
+        most_bytes: See `MOST_BYTES`.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._most_bytes = folder / "gguf", most_bytes
+        self._used: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def model(self, model: ServedModel, said: Said = lambda words: None) -> Path:
+        """The F16 file of a whole model.
+
+        Raises:
+            InvalidModel: What lies there is none.
+            NotConvertible: A GGUF file cannot hold it.
+            NotOurs: Somebody else's files are in the folder.
+            OSError: The disk does not take it.
+        """
+
+        def write(target: Path, folder: Path) -> None:
+            write_gguf(folder, target, FileType.F16, _percent(f"Writing `{model.name}` for llama.cpp", said))
+
+        return self._made(model, FileType.F16, write, lambda folder: plan_gguf(folder, FileType.F16))
+
+    def adapter(self, model: ServedModel, said: Said = lambda words: None) -> Path:
+        """The F32 file of an adapter.
+
+        Raises:
+            InvalidModel: What lies there is none.
+            InvalidInput: It is no LoRA.
+            NotConvertible: A GGUF file cannot hold it.
+            NotOurs: Somebody else's files are in the folder.
+            OSError: The disk does not take it.
+        """
+
+        def write(target: Path, folder: Path) -> None:
+            words = f"Writing the adapter `{model.name}` for llama.cpp"
+            write_lora_gguf(folder, model.base_path, target, FileType.F32, _percent(words, said))
+
+        return self._made(
+            model, FileType.F32, write, lambda folder: plan_lora_gguf(folder, model.base_path, FileType.F32)
+        )
+
+    def _made(
+        self,
+        model: ServedModel,
+        file_type: FileType,
+        write: Callable[[Path, Path], None],
+        plan: Callable[[Path], object],
+    ) -> Path:
+        print_ = f"{WRITER} {file_type} {model.is_adapter} {model.weights}"
+        target = self._folder / f"{hashlib.sha256(print_.encode()).hexdigest()}.gguf"
+        if not claim(self._folder, OWNER):
+            raise NotOurs(
+                f"`{self._folder}` holds what is not ours: no files are made there.",
+                hint="Give another folder for files that are made once.",
+            )
+        with self._lock:
+            self._used.add(target)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(target)  # used now
+            return target
+        with tempfile.TemporaryDirectory(prefix="tunesmith-fetched-") as scratch:
+            folder = fetch_model(model.model_uri, Path(scratch))
+            plan(folder)  # what cannot be written is refused before others' files go
+            self._make_room(target)
+            with contextlib.suppress(NotOurs):  # another process was as fast, and its file is as good
+                write(target, folder)
+        if not target.is_file():
+            raise NotOurs(f"`{target}` is no file: it is left as it is.")
+        return target
+
+    def release(self, file: Path) -> None:
+        """Let a file be removed when there is need of its room."""
+        with self._lock:
+            self._used.discard(file)
+
+    def _make_room(self, target: Path) -> None:
+        """Remove the files used longest ago, as many as there are too many of, and what died half-written."""
+        with self._lock:
+            kept = self._used | {target}
+        found: list[tuple[float, int, Path]] = []
+        for file in list(self._folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                facts = file.stat(follow_symlinks=False)
+                if _PART.fullmatch(file.name) and time.time() - facts.st_mtime > _PART_SECONDS:
+                    discard_file(file)
+                elif _FILE.fullmatch(file.name) and file not in kept:
+                    found.append((facts.st_mtime, facts.st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= self._most_bytes:
+                return
+            discard_file(file)
+            total -= size
+
+
+def _percent(words: str, said: Said) -> Progress:
+    told = -1
+
+    def hear(tensor: str, done: int, total: int) -> None:
+        nonlocal told
+        percent = done * 100 // max(total, 1)
+        if percent >= told + 5:
+            told = percent
+            said(f"{words}: {percent} %.")
+
+    return hear
