@@ -19,6 +19,7 @@ from pathlib import Path
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import NotOurs
 from tunesmith.gguf import FileType, Progress, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
+from tunesmith.model_folder.weights_print import weights_print
 from tunesmith.removal import claim, discard_file
 from tunesmith_jobs.models.fetch import fetch_model
 
@@ -42,15 +43,16 @@ class GgufFiles:
 
     Args:
         folder: Where they are; several processes may share it.
+        scratch: Takes copies of what lies in a storage elsewhere, while they are read.
         most_bytes: See `MOST_BYTES`.
     """
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
-        self._folder, self._most_bytes = folder / "gguf", most_bytes
+    def __init__(self, folder: Path, scratch: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._scratch, self._most_bytes = folder / "gguf", scratch, most_bytes
         self._used: set[Path] = set()
         self._lock = threading.Lock()
 
-    def model(self, model: ServedModel, said: Said = lambda words: None) -> Path:
+    def model(self, folder: Path, said: Said = lambda words: None) -> Path:
         """The F16 file of a whole model.
 
         Raises:
@@ -60,10 +62,13 @@ class GgufFiles:
             OSError: The disk does not take it.
         """
 
-        def write(target: Path, folder: Path) -> None:
-            write_gguf(folder, target, FileType.F16, _percent(f"Writing `{model.name}` for llama.cpp", said))
+        def write(target: Path) -> None:
+            plan_gguf(folder, FileType.F16)  # what cannot be written is refused before others' files go
+            self._make_room(target)
+            write_gguf(folder, target, FileType.F16, _percent("Writing the model's file for llama.cpp", said))
 
-        return self._made(model, FileType.F16, write, lambda folder: plan_gguf(folder, FileType.F16))
+        config = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+        return self._made(f"model {FileType.F16} {weights_print(folder)} {config}", write)
 
     def adapter(self, model: ServedModel, said: Said = lambda words: None) -> Path:
         """The F32 file of an adapter.
@@ -76,23 +81,19 @@ class GgufFiles:
             OSError: The disk does not take it.
         """
 
-        def write(target: Path, folder: Path) -> None:
-            words = f"Writing the adapter `{model.name}` for llama.cpp"
-            write_lora_gguf(folder, model.base_path, target, FileType.F32, _percent(words, said))
+        def write(target: Path) -> None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
+                folder = fetch_model(model.model_uri, Path(scratch))
+                plan_lora_gguf(folder, model.base_path, FileType.F32)
+                self._make_room(target)
+                words = f"Writing the adapter `{model.name}` for llama.cpp"
+                write_lora_gguf(folder, model.base_path, target, FileType.F32, _percent(words, said))
 
-        return self._made(
-            model, FileType.F32, write, lambda folder: plan_lora_gguf(folder, model.base_path, FileType.F32)
-        )
+        return self._made(f"adapter {FileType.F32} {model.weights}", write)
 
-    def _made(
-        self,
-        model: ServedModel,
-        file_type: FileType,
-        write: Callable[[Path, Path], None],
-        plan: Callable[[Path], object],
-    ) -> Path:
-        print_ = f"{WRITER} {file_type} {model.is_adapter} {model.weights}"
-        target = self._folder / f"{hashlib.sha256(print_.encode()).hexdigest()}.gguf"
+    def _made(self, what: str, write: Callable[[Path], None]) -> Path:
+        target = self._folder / f"{hashlib.sha256(f'{WRITER} {what}'.encode()).hexdigest()}.gguf"
         if not claim(self._folder, OWNER):
             raise NotOurs(
                 f"`{self._folder}` holds what is not ours: no files are made there.",
@@ -103,12 +104,8 @@ class GgufFiles:
         with contextlib.suppress(FileNotFoundError):
             os.utime(target)  # used now
             return target
-        with tempfile.TemporaryDirectory(prefix="tunesmith-fetched-") as scratch:
-            folder = fetch_model(model.model_uri, Path(scratch))
-            plan(folder)  # what cannot be written is refused before others' files go
-            self._make_room(target)
-            with contextlib.suppress(NotOurs):  # another process was as fast, and its file is as good
-                write(target, folder)
+        with contextlib.suppress(NotOurs):  # another process was as fast, and its file is as good
+            write(target)
         if not target.is_file():
             raise NotOurs(f"`{target}` is no file: it is left as it is.")
         return target

@@ -13,7 +13,7 @@ from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
 from tunesmith.gguf import ModelPlan, plan_gguf
 from tunesmith_jobs.memory import spare_memory
-from tunesmith_serve.engine import Drawn, EngineLost, NoRoom
+from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom
 from tunesmith_serve.gguf_files import GgufFiles
 from tunesmith_serve.llama_cpp.child import Child
 
@@ -30,49 +30,37 @@ _BESIDE_ADAPTER = 8 * 2**20
 class _Loaded(NamedTuple):
     file: Path
     bytes: int
+    is_base: bool = False
 
 
 class LlamaCpp:
     """Answers with one model and its adapters in a process of its own.
 
     Args:
-        model: The base: what all adapters are over.
-        cache_dir: Takes the files that are made once.
-        threads: That compute.
-        context_length: Tokens of a conversation at most; None: the model's own, up to `MOST_CONTEXT`.
-        slots: Conversations that are computed at once, and remembered; more wait.
+        settings: What it is made with. So many questions as it is asked at once at most are computed together and
+            remembered, as far as there is memory for so many conversations; others wait.
     """
 
-    def __init__(
-        self,
-        model: ServedModel,
-        cache_dir: Path,
-        *,
-        threads: int,
-        context_length: int | None = None,
-        slots: int = 4,
-    ) -> None:
-        self._base = model
-        self._files = GgufFiles(cache_dir)
-        self._threads, self._slots = threads, slots
-        self._asked_context = context_length
+    name = NAME
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._files = GgufFiles(settings.cache, settings.scratch)
         self._context_length = 0
         self._child: Child | None = None
+        self._base: _Loaded | None = None
         self._loaded: dict[str, _Loaded] = {}
         self._lock = asyncio.Lock()
 
     @property
     def context_length(self) -> int:
         """See `Engine`."""
-        assert self._context_length, "nothing is loaded yet"
         return self._context_length
 
     @property
     def loaded(self) -> dict[str, int]:
         """See `Engine`."""
-        if self._child is None or self._child.is_lost:
-            return {}
-        return {weights: one.bytes for weights, one in self._loaded.items()}
+        return {weights: one.bytes for weights, one in self._loaded.items()} if self.pid else {}
 
     @property
     def pid(self) -> int | None:
@@ -92,40 +80,37 @@ class LlamaCpp:
 
     async def load(self, model: ServedModel, said: Callable[[str], None] = lambda words: None) -> int:
         """See `Engine`."""
-        self._refuse_stranger(model)
+        if Path(model.base_path) != self._settings.base:
+            raise InvalidModel(
+                f"`{model.name}` is over `{model.base_path}`, and this engine holds `{self._settings.base}`."
+            )
         loop = asyncio.get_running_loop()
 
         def tell(words: str) -> None:
             loop.call_soon_threadsafe(said, words)
 
-        file: Path | None = None
-        if model.weights not in self.loaded and model.is_adapter:
-            # Made before it is this one's turn: others are not kept from being loaded.
-            file = await asyncio.to_thread(self._files.adapter, model, tell)
         async with self._lock:
-            if model.weights in self.loaded:
-                return self._used_now(model.weights)
-            if self._child is None or self._child.is_lost:
+            if self.pid is None:
                 await self._start(tell)
-            if model.is_adapter:
-                assert self._child is not None
-                file = file or await asyncio.to_thread(self._files.adapter, model, tell)
-                need = file.stat().st_size + _BESIDE_ADAPTER
-                _require_room(need, f"The adapter `{model.name}`")
-                await self._child.load(model.weights, str(file))
-                self._loaded[model.weights] = _Loaded(file, file.stat().st_size)
-            return self._used_now(model.weights)
+            if model.weights not in self._loaded:
+                assert self._base is not None
+                self._loaded[model.weights] = (
+                    await self._load_adapter(model, tell) if model.is_adapter else self._base
+                )
+            self._use(model.weights)
+            return self._loaded[model.weights].bytes
 
-    def _refuse_stranger(self, model: ServedModel) -> None:
-        is_ours = model.is_adapter or model.weights == self._base.weights
-        if not is_ours or Path(model.base_path) != Path(self._base.base_path):
-            raise InvalidModel(
-                f"`{model.name}` is over `{model.base_path}`, and this engine holds `{self._base.base_path}`."
-            )
+    async def _load_adapter(self, model: ServedModel, tell: Callable[[str], None]) -> _Loaded:
+        assert self._child is not None
+        file = await asyncio.to_thread(self._files.adapter, model, tell)
+        size = file.stat().st_size
+        _require_room(size + _BESIDE_ADAPTER, f"The adapter `{model.name}`", spare_memory())
+        await self._child.load(model.weights, str(file))
+        return _Loaded(file, size)
 
-    def _used_now(self, weights: str) -> int:
-        self._loaded[weights] = one = self._loaded.pop(weights)
-        return one.bytes
+    def _use(self, weights: str) -> None:
+        """Remember that it was used last."""
+        self._loaded[weights] = self._loaded.pop(weights)
 
     async def _start(self, tell: Callable[[str], None]) -> None:
         """Start a process with the base; whatever an earlier one had loaded is lost."""
@@ -135,23 +120,28 @@ class LlamaCpp:
         for one in self._loaded.values():
             self._files.release(one.file)
         self._loaded.clear()
-        plan = await asyncio.to_thread(plan_gguf, self._base.base_path)
-        file = await asyncio.to_thread(self._files.model, self._base, tell)
-        own = int(plan.metadata[f"{plan.architecture}.context_length"])  # type: ignore[arg-type]
-        self._context_length = min(own, self._asked_context or MOST_CONTEXT)
-        need = file.stat().st_size + _keys_bytes(plan, self._context_length) * self._slots + _BESIDE
+        settings = self._settings
+        plan = await asyncio.to_thread(plan_gguf, settings.base)
+        file = await asyncio.to_thread(self._files.model, settings.base, tell)
+        size = file.stat().st_size
+        own = _size(plan, "context_length")
+        self._context_length = min(own, settings.context_length or MOST_CONTEXT)
+        keys = _keys_bytes(plan, self._context_length)
+        free = spare_memory()
         _require_room(
-            need, f"`{self._base.name}` with {self._slots} conversations of {self._context_length} tokens"
+            size + keys + _BESIDE, f"The base with a conversation of {self._context_length} tokens", free
         )
+        # Of what is free then, others want some too.
+        slots = 1 + min(settings.max_running - 1, (free - size - keys - _BESIDE) // 2 // keys)
         tell("Starting llama.cpp.")
         self._child = await Child.start(
-            file=str(file), slots=self._slots, context_length=self._context_length, threads=self._threads
+            file=str(file), slots=slots, context_length=self._context_length, threads=settings.threads
         )
-        self._loaded[self._base.weights] = _Loaded(file, need)
+        self._base = _Loaded(file, size + keys * slots + _BESIDE, is_base=True)
 
     async def unload(self, weights: str) -> None:
         """See `Engine`."""
-        if weights == self._base.weights or weights not in self.loaded:
+        if weights not in self.loaded or self._loaded[weights].is_base:
             return
         assert self._child is not None
         one = self._loaded.pop(weights)
@@ -163,12 +153,10 @@ class LlamaCpp:
         self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
-        if self._child is not None and self._child.is_lost and weights in self._loaded:
-            raise EngineLost("The process of llama.cpp ended.")
         if self._child is None or weights not in self._loaded:
             raise KeyError(weights)
-        self._used_now(weights)
-        adapter = None if weights == self._base.weights else weights
+        self._use(weights)
+        adapter = None if self._loaded[weights].is_base else weights
         answer = self._child.ask(adapter, prompt, sampling, ends)
         try:
             async for drawn in answer:
@@ -184,25 +172,19 @@ class LlamaCpp:
             await child.close()
 
 
+def _size(plan: ModelPlan, name: str) -> int:
+    value = plan.metadata[f"{plan.architecture}.{name}"]
+    assert isinstance(value, int)
+    return value
+
+
 def _keys_bytes(plan: ModelPlan, context_length: int) -> int:
     """Bytes of the keys and values of one conversation."""
-    sizes = {
-        name: int(plan.metadata[f"{plan.architecture}.{name}"])  # type: ignore[arg-type]
-        for name in (
-            "block_count",
-            "attention.head_count_kv",
-            "attention.key_length",
-            "attention.value_length",
-        )
-    }
-    width = sizes["attention.key_length"] + sizes["attention.value_length"]
-    return context_length * sizes["block_count"] * sizes["attention.head_count_kv"] * width * _KEY_BYTES
+    width = _size(plan, "attention.key_length") + _size(plan, "attention.value_length")
+    heads = _size(plan, "attention.head_count_kv")
+    return context_length * _size(plan, "block_count") * heads * width * _KEY_BYTES
 
 
-def _require_room(need: int, what: str) -> None:
-    free = spare_memory()
+def _require_room(need: int, what: str, free: int) -> None:
     if need > free:
-        raise NoRoom(
-            f"{what} needs {need} bytes of memory, and {free} are free on this node: close another model, or give it "
-            "a shorter context or fewer conversations at once."
-        )
+        raise NoRoom(f"{what} needs {need} bytes of memory, and {free} are free on this node.")

@@ -9,7 +9,6 @@ Knows how models are loaded; knows nothing of what they are asked.
 """
 
 import collections
-import copy
 import ctypes
 import dataclasses
 from pathlib import Path
@@ -28,6 +27,7 @@ from tunesmith_jobs.models.loading import UsedModel, load
 from tunesmith_jobs.models.lora_linear import use_fused_lora
 from tunesmith_jobs.models.merge import TiedEnds, merged
 from tunesmith_jobs.models.precision import Choice, choose
+from tunesmith_jobs.models.shared_weights import copy_over_weights
 
 _SMALLER = (torch.bfloat16, torch.float16)
 """Formats in which most models are published: what was widened from one is held in it without loss."""
@@ -110,7 +110,7 @@ class Candidates:
     def _tuned(self, spec: TrainSpec) -> Any:
         """The base with an adapter; in fp32 added to the weights."""
         assert self.key is not None
-        model, origins = _copy_of(self._base)
+        model, origins = copy_over_weights(self._base)
         ends = TiedEnds(model)
         tuned = build.with_adapter(model, Path(spec.model_name_or_path), spec).requires_grad_(False).eval()
         if self.key.choice.precision != "fp32" or not _can_merge(tuned):
@@ -147,21 +147,6 @@ class Candidates:
         for weight, kind in self._asleep.values():
             weight.data = weight.data.to(kind)
         self._asleep = {}
-
-
-def _copy_of(base: Any) -> tuple[Any, dict[int, torch.nn.Parameter]]:
-    """A copy of a model's modules over the same matrices, and of which parameter each of its own is the copy.
-
-    Vectors are copied: adapters train biases where they are.
-    """
-    memo: dict[int, Any] = {}
-    origins: dict[int, torch.nn.Parameter] = {}
-    for parameter in base.parameters():
-        held = parameter.data if parameter.dim() > 1 else parameter.data.clone()
-        twin = torch.nn.Parameter(held, requires_grad=False)
-        memo[id(parameter)] = twin
-        origins[id(twin)] = parameter
-    return copy.deepcopy(base, memo), origins
 
 
 def _lay_columns(model: Any) -> None:
