@@ -141,7 +141,7 @@ def _percent(words: str, said: Said) -> Progress:
     def hear(tensor: str, done: int, total: int) -> None:
         nonlocal told
         percent = done * 100 // max(total, 1)
-        if percent >= told + 5:
+        if percent >= told + 5 or done == total:
             told = percent
             said(f"{words}: {percent} %.")
 

@@ -125,8 +125,8 @@ class Child:
             if number in self._answers:
                 likeliest = tuple((int(one), float(value)) for one, value in top)
                 self._answers[number].put_nowait(Drawn(token, logprob, likeliest, shared, reused))
-        if said.get("failed") in self._answers:
-            self._answers[said["failed"]].put_nowait(InvalidModel(said["error"]))
+        if (queue := self._answers.pop(said.get("failed", 0), None)) is not None:
+            queue.put_nowait(InvalidModel(said["error"]))
         for number in said.get("done", ()):
             if (queue := self._answers.pop(number, None)) is not None:
                 queue.put_nowait(None)

@@ -1,0 +1,109 @@
+"""Which engine answers, why, and that what one cannot hold the other answers beside it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import asked
+import pytest
+from asked import PROMPTS, Answer, Live, ask, served
+
+from tunesmith.errors import InvalidModel
+from tunesmith_serve import choosing
+from tunesmith_serve.choosing import Chosen, choose, engine_for
+from tunesmith_serve.llama_cpp.library import Unsupported
+
+
+@pytest.fixture(scope="module")
+def phi(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return asked.make_model(tmp_path_factory.mktemp("phi") / "base", "phi")
+
+
+@pytest.fixture
+def live(chatty: Path, tmp_path: Path) -> Iterator[Live]:
+    found = Live(lambda: engine_for(asked.settings(chatty, tmp_path)))
+    yield found
+    found.close()
+
+
+def test_choices(chatty: Path, phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(base: Path, **more: object) -> Chosen:
+        return choose(asked.settings(base, tmp_path, **more))
+
+    assert chosen(chatty) == ("llama_cpp", "It is the faster one on a processor.")
+    assert chosen(chatty, engine="transformers") == ("transformers", "It is asked for.")
+    assert chosen(chatty, engine="llama_cpp") == ("llama_cpp", "It is asked for.")
+    assert chosen(chatty, use_gpu=True).why.startswith("A GPU is reserved")
+    engine, why = chosen(phi)
+    assert engine == "transformers"
+    assert "`phi`" in why
+    with pytest.raises(InvalidModel, match="`phi`"):
+        chosen(phi, engine="llama_cpp")
+
+    def absent() -> None:
+        raise Unsupported("The package `xllamacpp` is not installed.")
+
+    monkeypatch.setattr(choosing, "opened", absent)
+    assert chosen(chatty) == ("transformers", "The package `xllamacpp` is not installed.")
+
+
+def test_an_adapter_that_llama_cpp_cannot_hold_is_answered_beside_it(live: Live, chatty: Path) -> None:
+    assert live.engine.name == "auto"
+    assert live.engine.loaded == {}
+    models = [served(chatty, name) for name in (None, "one", "dora")]
+    live.load(*models)
+    assert [live.engine.serving(model.weights) for model in models] == [
+        "llama_cpp",
+        "llama_cpp",
+        "transformers",
+    ]
+    assert live.engine.name == "llama_cpp"
+
+    async def all_at_once() -> list[Answer]:
+        return await asyncio.gather(*(ask(live.engine, model, PROMPTS[0]) for model in models))
+
+    found = [answer.ids for answer in live.run(all_at_once())]
+    assert found == [
+        asked.written(asked.library_model(chatty, name), PROMPTS[0]) for name in (None, "one", "dora")
+    ]
+    live.ask(models[1], PROMPTS[0])
+    assert list(live.engine.loaded)[-1] == models[1].weights
+    live.run(live.engine.unload(models[2].weights))
+    assert models[2].weights not in live.engine.loaded
+    live.load(models[2])
+    assert live.ask(models[2], PROMPTS[0]).ids == found[2]
+
+
+def test_an_adapter_over_a_quantised_base_is_not_put_over_an_f16_one(
+    live: Live, chatty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = served(chatty, "one")
+    model = model.model_copy(update={"training": model.training | {"load_in_4bit": True}})
+    found: list[str] = []
+
+    async def by(name: str, *_: object) -> int:
+        found.append(name)
+        return 1
+
+    monkeypatch.setattr(live.engine, "_load_by", by)
+    monkeypatch.setattr(live.engine, "_use", lambda weights: None)
+    live.load(model, served(chatty, "one"))
+    assert found == ["transformers", "llama_cpp"]
+
+
+def test_where_llama_cpp_is_asked_for_nothing_else_answers(chatty: Path, tmp_path: Path) -> None:
+    live = Live(lambda: engine_for(asked.settings(chatty, tmp_path, engine="llama_cpp")))
+    try:
+        live.load(served(chatty))
+        with pytest.raises(InvalidModel, match="use_dora"):
+            live.load(served(chatty, "dora"))
+        assert live.ask(served(chatty), PROMPTS[0]).ids
+    finally:
+        live.close()
+
+
+def test_whatever_is_wrong_with_an_adapter_is_said_of_the_model(live: Live, chatty: Path) -> None:
+    (chatty.parent / "empty").mkdir(exist_ok=True)
+    with pytest.raises(InvalidModel):
+        live.load(served(chatty, "empty"))
+    live.load(served(chatty))
