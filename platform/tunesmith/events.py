@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from tunesmith.activity import Activity
 from tunesmith.lifecycle import Desired, Reason, State
-from tunesmith.limits import MAX_COUNT
+from tunesmith.limits import MAX_COUNT, MAX_SAMPLE_PROMPT
 from tunesmith.metrics import system_values
 
 MAX_BATCH_EVENTS = 2000
@@ -118,6 +118,23 @@ class LogLine(_Payload):
     level: Literal["debug", "info", "warning", "error"] = "info"
     source: str = Field("worker-0", description="Who said it: driver, worker-N, platform.")
     message: str = Field(max_length=MAX_LOG_CHARACTERS)
+
+
+class SampleAnswer(_Payload):
+    """What a model that trains writes to one of its sample prompts."""
+
+    prompt: str = Field(max_length=MAX_SAMPLE_PROMPT)
+    text: str
+    finish_reason: Literal["stop", "length"]
+
+
+class SamplesAnswered(_Payload):
+    """The sample prompts of a training were answered, by the likeliest token each time."""
+
+    kind: Literal["samples"] = "samples"
+    step: int = Field(ge=0, le=MAX_COUNT)
+    answers: list[SampleAnswer]
+    seconds: float = Field(0, ge=0, description="What it took.")
 
 
 class CheckpointSaved(_Payload):
@@ -239,6 +256,7 @@ JobPayload = Annotated[
     | SystemMeasured
     | Progress
     | LogLine
+    | SamplesAnswered
     | CheckpointSaved
     | CheckpointRemoved
     | DatasetMade
@@ -257,6 +275,7 @@ AnyPayload = Annotated[
     | SystemMeasured
     | Progress
     | LogLine
+    | SamplesAnswered
     | CheckpointSaved
     | CheckpointRemoved
     | DatasetMade

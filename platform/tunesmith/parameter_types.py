@@ -307,6 +307,10 @@ class TrainParameters(TypedDict, total=False):
     """The run's name there; the task's name when empty."""
     run_name: str | None
     """Another name of `wandb_name`."""
+    sample_prompts: list[str] | None
+    """Up to 8 prompts that the model answers at each evaluation and each checkpoint, by the likeliest token: in the log, MLflow and W&B. It changes no figure of the training."""
+    sample_max_new_tokens: int
+    """Tokens of each of these answers at most."""
     seed: int
     """The same seed, data and parameters give the same run."""
     random_seed: int

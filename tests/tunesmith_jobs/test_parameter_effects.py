@@ -405,6 +405,23 @@ def evaluated(spec: TrainSpec, place: Place) -> list[int]:
     return told
 
 
+def sampled(spec: TrainSpec, place: Place) -> list[tuple[str, int]]:
+    """The prompts that a model answers while it trains, each with the tokens of its answer at most."""
+    import contextlib
+
+    from tunesmith_jobs.train.run.samples import SamplePrompts
+
+    trainer: Any = trainer_of(spec, place)
+    samples, made = SamplePrompts(spec, place.model, None), []
+    if samples.is_due(4):
+        trainer.model.generate = lambda input_ids, generation_config, **_: made.append(
+            generation_config.max_new_tokens
+        ) or input_ids  # fmt: skip
+        said = samples.answer(trainer.model, 4, contextlib.nullcontext(), lambda: False)
+        return [(answer.prompt, made[0]) for answer in said.answers]
+    return []
+
+
 def kept(spec: TrainSpec, place: Place) -> list[int]:
     """The checkpoints that are left of three."""
     from tunesmith_jobs.artifact_store import ArtifactStore, Owner
@@ -679,6 +696,10 @@ CASES: dict[str, Case] = {
     "report_to": Case(["tensorboard"], sinks, ["tensorboard"], before=[]),
     "wandb_project": Case("mine", tracked("project"), "mine", before="tunesmith"),
     "wandb_name": Case("this one", tracked("name"), "this one", before="run"),
+    "sample_prompts": Case(["Two?"], sampled, [("Two?", 64)], before=[]),
+    "sample_max_new_tokens": Case(
+        5, sampled, [("Two?", 5)], given={"sample_prompts": ["Two?"]}, before=[("Two?", 64)]
+    ),
     "seed": Case(7, argument("seed"), 7, before=42),
     "model_name_or_path": Case("{folder}/tokenizer", taken("model_path"), "tokenizer", before="model"),
     "train_file": Case("{folder}/bad.jsonl", taken("train_path"), "bad.jsonl", before="talks.jsonl"),

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import training_run as tr
 
 from tunesmith.availability import is_installed
 from tunesmith.errors import InvalidInput
-from tunesmith.events import Metrics, TrainingStarted
+from tunesmith.events import Metrics, SampleAnswer, SamplesAnswered, TrainingStarted
 from tunesmith.lifecycle import State
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.train.telemetry import trackers
@@ -77,6 +77,17 @@ def test_what_stands_there_already_stays(tmp_path: Path, run: trackers.Run, is_l
     assert (place / "notes.txt").read_text() == "mine"
 
 
+def test_tensorboard_shows_what_a_model_writes_as_it_is(tmp_path: Path, run: trackers.Run) -> None:
+    board = trackers.TensorBoard(run)
+    board.start(0, {})
+    answer = SampleAnswer(prompt="# p", text="<b>t</b>\nu", finish_reason="stop")
+    board.show(4, [answer], dt.datetime.now(dt.UTC))
+    board.close()
+    (file,) = (tmp_path / "artifacts" / trackers.FOLDER).glob("events.*")
+    assert b"samples/1" in file.read_bytes()
+    assert b"    # p\n\n---\n\n    <b>t</b>\n    u" in file.read_bytes()
+
+
 def test_without_a_tracker_nothing_is_written(tmp_path: Path, model: Path) -> None:
     assert tr.run(tmp_path, model, max_steps=2, report_to=["none"]).outcome is State.COMPLETED
     assert not (tmp_path / "artifacts" / trackers.FOLDER).exists()
@@ -89,6 +100,7 @@ def test_wandb_is_written_as_files_where_it_has_no_key(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     given = {"report_to": "wandb", "wandb_project": "trees", "wandb_name": "oak", "max_steps": 3}
+    given |= {"sample_prompts": ["What is an oak?"], "sample_max_new_tokens": 4}
     assert tr.run(tmp_path, model, **given).outcome is State.COMPLETED
     assert [e for e in tr.events(tmp_path) if e["kind"] == "warning"] == []
     files = list((tmp_path / "artifacts" / "wandb").rglob("run-*.wandb"))
@@ -97,6 +109,10 @@ def test_wandb_is_written_as_files_where_it_has_no_key(
     assert b"trees" in data
     assert b"oak" in data
     assert data.count(b"train/loss") >= 3
+    (table,) = (tmp_path / "artifacts" / "wandb").rglob("samples_*.table.json")
+    shown = json.loads(table.read_text())
+    (answer,) = tr.kinds(tmp_path, "samples")[-1]["answers"]
+    assert shown["data"] == [[3, "What is an oak?", answer["text"], answer["finish_reason"]]]
 
 
 def test_wandb_gets_what_the_gpus_measure(run: trackers.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +140,9 @@ class Recorder:
 
     def write(self, step: int, values: Mapping[str, float], moment: dt.datetime) -> None:
         self.said.append((step, dict(values)))
+
+    def show(self, step: int, answers: Sequence[SampleAnswer], moment: dt.datetime) -> None:
+        self.said.append((step, [one.text for one in answers]))
 
     def close(self) -> None:
         self.said.append("close")
@@ -156,8 +175,10 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(
     tee.emit(TrainingStarted(step=0, total_steps=2))
     for step in (1, 2):
         tee.emit(Metrics(step=step, values={"loss": 1.0}))
+    answer = SampleAnswer(prompt="p", text="t", finish_reason="stop")
+    tee.emit(SamplesAnswered(step=2, answers=[answer]))
     tee.close()
-    assert kept[0].said == [("start", 0), (1, {"loss": 1.0}), (2, {"loss": 1.0}), "close"]
+    assert kept[0].said == [("start", 0), (1, {"loss": 1.0}), (2, {"loss": 1.0}), (2, ["t"]), "close"]
     said = tr.events(tmp_path)
     assert [e["kind"] for e in said].count("metrics") == 2
     warnings = [e for e in said if e["kind"] == "warning"]

@@ -117,5 +117,6 @@ def test_the_callback_needs_no_trainer() -> None:
     assert run.stopped
     assert run.saved_step == 5
     step = ["begin_step", "close_step"]
-    first, second = [*step, *step, *step, "hand_over_checkpoint", *step], [*step, "hand_over_checkpoint"]
+    save = ["hand_over_checkpoint", "answer_samples"]
+    first, second = [*step, *step, *step, *save, *step], [*step, *save]
     assert actions.asked == ["evaluate", "begin_epoch 0", *first, "begin_epoch 1", *second]

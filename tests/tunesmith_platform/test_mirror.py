@@ -1,6 +1,7 @@
 """The mirror's own decisions: what an emptied, hanging or refusing MLflow delays, and whom."""
 
 import datetime as dt
+import json
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from tunesmith.artifacts import Manifest, list_files
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus, Point, Refused, Run
 from tunesmith_platform.event_log import repository as events
-from tunesmith_platform.mirror import service
+from tunesmith_platform.mirror import samples_table, service
 from tunesmith_platform.scope import Scope
 
 
@@ -252,3 +253,41 @@ def test_a_long_log_is_searched_only_for_what_was_measured_again(
     plane.report(task, saved(10, "loss"))
     plane.mirror.tick()
     assert searched == [{10}]
+
+
+def test_what_a_model_writes_while_it_trains_is_a_table_of_its_run(plane: Plane) -> None:
+    """Of a step that was done again after a restart the newest answers are shown, once."""
+    task = plane.running()
+
+    def answered(step: int, *texts: str) -> dict[str, Any]:
+        answers = [{"prompt": f"p{n}", "text": text, "finish_reason": "stop"} for n, text in enumerate(texts)]
+        return {"kind": "samples", "step": step, "answers": answers, "seconds": 0.1}
+
+    plane.report(task, answered(2, "=a", "b"))
+    plane.mirror.tick()
+    plane.report(task, answered(4, "c", "d"), answered(2, "e", "f"))
+    plane.mirror.tick()
+    run = plane.tracking.runs[f"run-{task.id}"]
+    (listed,) = json.loads(run.tags["mlflow.loggedArtifacts"])
+    table = json.loads((Path(run.run.artifact_uri) / listed["path"]).read_text())
+    assert listed["type"] == "table"
+    assert [dict(zip(table["columns"], row, strict=True))["answer"] for row in table["data"]] == [
+        "e",
+        "f",
+        "c",
+        "d",
+    ]
+    assert table["data"][0] == [2, 1, "p0", "e", "stop"]
+
+
+def test_a_folder_that_takes_no_table_holds_up_nothing(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(samples_table, "open_storage", full)
+    task = plane.running()
+    answer = {"prompt": "p", "text": "t", "finish_reason": "length"}
+    plane.report(task, {"kind": "samples", "step": 1, "answers": [answer], "seconds": 0.1})
+    measured(plane, task, 1, 2)
+    plane.mirror.tick()
+    assert mirrored(plane, task) == [1, 2]

@@ -243,6 +243,7 @@ def _train_on(job: _Job, phases: _Phases, choice: Any, data: Any) -> Outcome | T
         ready_at=ready_at,
         facts=facts_of(choice, data, model, spec) | {"loss": loss} | parts_of(job.paths.parts),
         tokenizer=paths.tokenizer or paths.model,
+        source=paths.model,
         base=base,
     )
     end = _take_steps(job, plan=plan, model=model, settings=settings, data=data, store=store, start=start)

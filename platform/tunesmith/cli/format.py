@@ -94,6 +94,13 @@ def sentence(payload: Any) -> str:
     return plain(tr(_sentence(payload)))
 
 
+def _found(payload: Any) -> str:
+    """What was measured, or answered, at a step."""
+    if payload.kind == "samples":
+        return "; ".join(" ".join(f"{one.prompt} → {one.text}".split()) for one in payload.answers)
+    return ", ".join(f"{name} {number(value)}" for name, value in payload.values.items())
+
+
 def _sentence(payload: Any) -> str:
     from tunesmith import events
     from tunesmith.lifecycle import REASONS
@@ -110,9 +117,8 @@ def _sentence(payload: Any) -> str:
             parts += [f"from `{payload.resumed_from}`"] if payload.resumed_from else []
             parts += [f"restart {payload.restart}"] if payload.restart else []
             return ", ".join(map(tr, parts))
-        case events.Metrics() | events.SystemMeasured():
-            values = ", ".join(f"{name} {number(value)}" for name, value in payload.values.items())
-            return f"step {payload.step}: {values}"
+        case events.Metrics() | events.SystemMeasured() | events.SamplesAnswered():
+            return f"step {payload.step}: {_found(payload)}"
         case events.Progress():
             left = tr(f", {duration(payload.seconds_left)} left") if payload.seconds_left is not None else ""
             return tr(f"step {payload.step} of {payload.total_steps}") + left

@@ -23,7 +23,7 @@ from tunesmith.cli.format import PHASE_WORDS, busy_with, duration, label, measur
 from tunesmith.cli.machines import machine_line
 from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text, state_word
 from tunesmith.client import Client
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import TunesmithError, shortened
 from tunesmith.language import tr
 from tunesmith.lifecycle import REASONS, State
 from tunesmith.metrics import metric_of
@@ -31,7 +31,8 @@ from tunesmith.metrics import metric_of
 LINE_SECONDS = 10.0
 """How often a task that goes on says so where there is no terminal."""
 _LOOK_SECONDS = 2.0
-_TOLD = ("phase", "training_started", "warning", "checkpoint", "checkpoint_removed")
+_TOLD = ("phase", "training_started", "warning", "samples", "checkpoint", "checkpoint_removed")
+_SAMPLE_CHARACTERS = 160
 
 
 class Board:
@@ -94,6 +95,10 @@ class Board:
             return Text(
                 f"✔ {tr(f'checkpoint at step {payload.step}')}{scores}", style=COLOURS[State.COMPLETED]
             )
+        elif isinstance(payload, events.SamplesAnswered):
+            lines = [plain(" ".join(f"{one.prompt} → {one.text}".split())) for one in payload.answers]
+            head = tr(f"step {payload.step}")
+            return Text("\n".join(f"{head}: {shortened(line, _SAMPLE_CHARACTERS)}" for line in lines))
         elif isinstance(payload, events.Warned):
             return Text(f"! {sentence(payload)}", style=COLOURS[State.STOPPING])
         return None

@@ -32,7 +32,7 @@ from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease, held
 from tunesmith_platform.loops import Loop, within
-from tunesmith_platform.mirror import artifact_links, repository
+from tunesmith_platform.mirror import artifact_links, repository, samples_table
 from tunesmith_platform.mirror.run_data import (
     AGAIN,
     facts,
@@ -296,6 +296,8 @@ class Mirror(Loop):
                 self._evaluated(entry)
             elif entry.kind == "checkpoint_removed":
                 artifact_links.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
+        if any(entry.kind == "samples" for entry in batch):
+            samples_table.show(self._database, self._tracking, run, task_id)
         self._move(run, task, [entry for entry in batch if entry.kind == "state"])
         with self._database.write() as session:
             kept = repository.of_task(session, INSTALLATION, task_id)

@@ -146,6 +146,21 @@ def test_a_resumed_task_says_from_where(api: FakeApi) -> None:
     assert "step 5 of 9, from `checkpoint-5`, restart 1" in line.plain
 
 
+def test_what_a_model_writes_while_it_trains_is_a_line_a_prompt(api: FakeApi) -> None:
+    task = api.add_task()
+    answers = [{"prompt": "Two\x1b[31m?", "text": "It is\n" + "four " * 99, "finish_reason": "length"},
+               {"prompt": "Why?", "text": "So.", "finish_reason": "stop"}]  # fmt: skip
+    api.append(task.id, {"kind": "samples", "step": 5, "answers": answers, "seconds": 0.5})
+    line = Board(task).take(api.events[task.id][-1])
+    assert line is not None
+    first, second = line.plain.splitlines()
+    assert first.startswith("step 5: Two")
+    assert "→ It is four four" in first
+    assert len(first) < 200
+    assert "\x1b" not in first
+    assert second == "step 5: Why? → So."
+
+
 def test_no_curve_without_two_points() -> None:
     assert loss_curve(views.Metrics(series={})) == ""
 

@@ -90,6 +90,25 @@ def evaluating(optimizer: Any) -> Iterator[None]:
         inner.train()
 
 
+@contextmanager
+def as_evaluated(optimizer: Any) -> Iterator[None]:
+    """As `evaluating`, with the very same weights after the block: to and fro between two kinds of them rounds.
+
+    Of an optimizer that has one kind nothing is copied.
+    """
+    inner = getattr(optimizer, "optimizer", optimizer)
+    moves = hasattr(inner, "eval") and hasattr(inner, "train")
+    weights = [weight for group in inner.param_groups for weight in group["params"]] if moves else []
+    before = [weight.detach().clone() for weight in weights]
+    try:
+        with evaluating(optimizer):
+            yield
+    finally:
+        with torch.no_grad():
+            for weight, kept in zip(weights, before, strict=True):
+                weight.copy_(kept)
+
+
 class Layerwise(torch.optim.Optimizer):
     """Steps each weight by itself as soon as its gradient is there, and drops the gradient.
 

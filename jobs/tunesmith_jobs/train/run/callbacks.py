@@ -42,6 +42,9 @@ class Actions(Protocol):
     def evaluate_late(self) -> None:
         """Do the evaluation that a step is owed, as if it had been done then."""
 
+    def answer_samples(self) -> None:
+        """Have the sample prompts answered, where there are some, once a step."""
+
     def report_start(self) -> None:
         """See that the checkpoint gone on from is listed."""
 
@@ -155,6 +158,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
                 self._actions.close_window()
                 if state.is_world_process_zero:
                     run.report_progress(state, is_over=True)
+        self._actions.answer_samples()
         self._mark = time.perf_counter()  # the time an evaluation took is no training time
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -162,6 +166,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._run.saved_step = state.global_step
         if state.is_world_process_zero:
             self._actions.hand_over_checkpoint()
+        self._actions.answer_samples()
         self._mark = self._saved_at = time.perf_counter()
 
     def _wishes(self, state: TrainerState, now: float, is_slow: bool) -> tuple[bool, bool, bool, bool]:

@@ -140,6 +140,16 @@ class StepStart:
             torch.cuda.random.set_rng_state_all(self.random_states["cuda"])
 
 
+@contextmanager
+def keeping_random_states() -> Iterator[None]:
+    """Draw from the random states in the block as if nothing had been drawn."""
+    before = StepStart(_random_states(), Window(), 0.0)
+    try:
+        yield
+    finally:
+        before.restore_random_states()
+
+
 def _random_states() -> dict[str, Any]:
     """The same that a checkpoint keeps."""
     import numpy as np

@@ -44,6 +44,8 @@ class Plan:
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Path | None = None
     """Whose files a checkpoint of all weights carries, so that it is a model by itself."""
+    source: Path | None = None
+    """The folder of the model that is trained."""
     base: str | None = None
     """What the base model is called outside of this machine."""
 

@@ -32,7 +32,9 @@ from tunesmith_jobs.train.checkpoint.uploading import Uploader
 from tunesmith_jobs.train.run import build_optimizer, zero
 from tunesmith_jobs.train.run.callbacks import RunCallback
 from tunesmith_jobs.train.run.checkpointing import CheckpointingTrainer
+from tunesmith_jobs.train.run.facts import memory_bytes
 from tunesmith_jobs.train.run.interruption import StepStart, TooLarge
+from tunesmith_jobs.train.run.samples import SamplePrompts
 from tunesmith_jobs.train.run.state import RunState
 
 _STILL_STEPS = 3
@@ -87,6 +89,7 @@ class TuneTrainer(CheckpointingTrainer):
             accumulation=args.gradient_accumulation_steps,
             lengths=data.rows.lengths,
         )
+        self._samples = SamplePrompts(plan.spec, plan.source, plan.tokenizer)
         self._data, self._collator = data, data.collator(pad_id)
         # A graph of the compiler, and weights that move in the backward pass, want the batch whole.
         self._splits = (
@@ -374,6 +377,18 @@ class TuneTrainer(CheckpointingTrainer):
             found = self.run.evaluation
             self.uploader.report_unlisted(self.state.global_step, found.measured, best_step=found.kept_step)
 
+    def answer_samples(self) -> None:
+        """Have the sample prompts answered by the first worker, once a step; the others go on to where they wait."""
+        step = self.state.global_step
+        if not self.is_world_process_zero() or self.run.stopped or not self._samples.is_due(step):
+            return
+        kept, computing = build_optimizer.as_evaluated(self.optimizer), self.compute_loss_context_manager()
+        stage = zero.stage_of(self.args)
+        with self.run.outlet.activities.doing(ActivityKind.ANSWERING, Unit.ROWS, self._samples.count), kept:
+            said = self._samples.answer(self.model, step, computing, lambda: self.run.wants_stop, stage=stage)
+        if said is not None:
+            self.run.outlet.emit(said)
+
     def hand_over_checkpoint(self) -> None:
         """Let the uploader store the checkpoint of this step, once every worker's part is there."""
         step, world = self.state.global_step, self.args.world_size
@@ -388,12 +403,3 @@ class TuneTrainer(CheckpointingTrainer):
             files=self.files,
             written=self.snapshots.release,
         )
-
-
-def memory_bytes(device: torch.device) -> int:
-    """What the worker holds now: GPU memory reserved, or its resident memory."""
-    if device.type == "cuda":
-        return int(torch.cuda.memory_reserved(device))
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

@@ -19,6 +19,7 @@ from tunesmith.events import (
     Phase,
     PhaseDone,
     Progress,
+    SamplesAnswered,
     TrainingStarted,
     Warned,
 )
@@ -33,6 +34,7 @@ _PHASES = {
     Phase.WEIGHTS: "Weights loaded",
     Phase.STEP: "First step taken",
 }
+_SAMPLE_CHARACTERS = 2000
 _FOR_MACHINES = frozenset({"first_rows_sha256"})
 _SHOWN = {"loss": "loss", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
 
@@ -68,6 +70,11 @@ class Narrated(Relay):
                 self._total_steps, self._seconds_left = payload.total_steps, payload.seconds_left
             case Metrics():
                 yield from self._of_metrics(payload)
+            case SamplesAnswered():
+                for number, one in enumerate(payload.answers, start=1):
+                    cut = " ..." if one.finish_reason == "length" else ""
+                    said = " ".join(f"{one.prompt} -> {one.text}".split())
+                    yield f"Sample {number} after step {payload.step}: {said[:_SAMPLE_CHARACTERS]}{cut}"
             case CheckpointSaved():
                 best = ", the best so far" if payload.best else ""
                 yield f"{checkpoint_name(payload.step)} saved: {payload.bytes / 2**20:.1f} MiB{best}."

@@ -11,14 +11,22 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+import time as clock
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tunesmith.availability import tracker_problems
 from tunesmith.errors import InvalidInput
-from tunesmith.events import JobPayload, Metrics, TrainingStarted, Warned
+from tunesmith.events import (
+    JobPayload,
+    Metrics,
+    SampleAnswer,
+    SamplesAnswered,
+    TrainingStarted,
+    Warned,
+)
 from tunesmith.proxies import outside
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
@@ -41,6 +49,9 @@ class Sink(Protocol):
 
     def write(self, step: int, values: Mapping[str, float], moment: dt.datetime) -> None:
         """Measurements at a step."""
+
+    def show(self, step: int, answers: Sequence[SampleAnswer], moment: dt.datetime) -> None:
+        """What the model writes to its sample prompts at a step."""
 
     def close(self) -> None:
         """No more will come."""
@@ -76,7 +87,10 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         # What a lost worker wrote beyond the checkpoint is done again: viewers drop it from here.
-        self._writer = SummaryWriter(logdir=str(self._folder), purge_step=step + 1 if step else None)
+        # A file is named by the second: one that goes on within it would be written over the first.
+        own = f".{clock.time_ns()}"
+        purged = step + 1 if step else None
+        self._writer = SummaryWriter(logdir=str(self._folder), purge_step=purged, filename_suffix=own)
         if self._shown is not None and self._uri is None and not os.path.lexists(self._shown):
             self._shown.parent.mkdir(parents=True, exist_ok=True)
             self._shown.symlink_to(self._folder, target_is_directory=True)
@@ -86,6 +100,13 @@ class TensorBoard:
         for name, value in values.items():
             group = "eval" if name.startswith("eval_") else "train"
             self._writer.add_scalar(f"{group}/{name.removeprefix('eval_')}", value, step, moment.timestamp())
+        self._writer.flush()
+
+    def show(self, step: int, answers: Sequence[SampleAnswer], moment: dt.datetime) -> None:
+        """See `Sink.show`."""
+        for number, one in enumerate(answers, start=1):
+            text = f"{_indented(one.prompt)}\n\n---\n\n{_indented(one.text)}"
+            self._writer.add_text(f"samples/{number}", text, step, moment.timestamp())
         self._writer.flush()
 
     def close(self) -> None:
@@ -146,10 +167,23 @@ class Wandb:
         machine = {f"system/{name}": value for name, value in self._gpus.values().items()}
         self._wandb.log(named | machine | {"_timestamp": moment.timestamp()}, step=step)
 
+    def show(self, step: int, answers: Sequence[SampleAnswer], moment: dt.datetime) -> None:
+        """See `Sink.show`."""
+        import wandb
+
+        rows = [[step, one.prompt, one.text, one.finish_reason] for one in answers]
+        table = wandb.Table(columns=["step", "prompt", "answer", "finish_reason"], data=rows)
+        self._wandb.log({"samples": table, "_timestamp": moment.timestamp()}, step=step)
+
     def close(self) -> None:
         """See `Sink.close`."""
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _indented(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return "\n".join(f"    {line}" for line in text.splitlines()) or "    "
 
 
 SINKS: dict[str, Callable[[Run], Sink]] = {"tensorboard": TensorBoard, "wandb": Wandb}
@@ -179,7 +213,7 @@ class Tee(Relay):
     def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
         """Say it to the outlet, and leave measurements to the trackers' thread."""
         super().emit(payload, time)
-        if self._sinks and isinstance(payload, Metrics | TrainingStarted):
+        if self._sinks and isinstance(payload, Metrics | TrainingStarted | SamplesAnswered):
             try:
                 self._queue.put_nowait((payload, time or dt.datetime.now(dt.UTC)))
             except queue.Full:
@@ -211,6 +245,8 @@ class Tee(Relay):
             self._guarded(name, lambda: sink.start(payload.step, payload.facts))
         elif isinstance(payload, Metrics):
             self._guarded(name, lambda: sink.write(payload.step, payload.values, moment))
+        elif isinstance(payload, SamplesAnswered):
+            self._guarded(name, lambda: sink.show(payload.step, payload.answers, moment))
 
     def _guarded(self, name: str, act: Callable[[], None]) -> None:
         """A tracker that fails is left out for the rest of the run."""

@@ -1,14 +1,16 @@
 """What a run tells, where to, and by which dice."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import StringConstraints, field_validator
 
+from tunesmith.limits import MAX_SAMPLE_PROMPT
 from tunesmith.spec.base import Spec
-from tunesmith.spec.parameter import Condition, Fold, Group, param
+from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
 from tunesmith.spec.roles import Role
 
 Tracker = Literal["mlflow", "tensorboard", "wandb", "none"]
+SamplePrompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SAMPLE_PROMPT)]
 TO_WANDB = (Condition(field="report_to", op="contains", value="wandb"),)
 
 
@@ -68,6 +70,36 @@ class LoggingParameters(Spec):
         visible_when=TO_WANDB,
         min_length=1,
         max_length=128,
+    )
+
+    sample_prompts: list[SamplePrompt] | None = param(
+        None,
+        label=("Sample prompts", "示例提示"),
+        help=(
+            "Up to 8 prompts that the model answers at each evaluation and each checkpoint, by the likeliest token: in "
+            "the log, MLflow and W&B. It changes no figure of the training.",
+            "最多 8 条提示，每次评估与保存检查点时由模型作答（取概率最高的词元），"
+            "记录在日志、MLflow 与 W&B 中；不改变训练数值。",
+        ),
+        group=Group.LOGGING,
+        fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
+        visible_when=when_not(training_type="classification"),
+        min_length=1,
+        max_length=8,
+    )
+    sample_max_new_tokens: int = param(
+        64,
+        label=("Tokens of a sample answer", "示例回答的词元数"),
+        help=("Tokens of each of these answers at most.", "每个示例回答最多生成的词元数。"),
+        group=Group.LOGGING,
+        fold=Fold.ADVANCED,
+        roles={Role.NO_STEP_COST},
+        unit="tokens",
+        step=1,
+        visible_when=when_not(sample_prompts=None),
+        ge=1,
+        le=512,
     )
 
     @field_validator("report_to", mode="before")
