@@ -294,11 +294,52 @@ def test_a_key_that_is_written_out_is_refused_and_not_repeated(
     assert "CANARY" not in everything
 
 
-def test_a_classifier_is_measured_on_rows_instead(bench: Trainings) -> None:
-    train = bench.trained("t", 4, training_type="classification")
-    answer = bench.evaluate(task_id=train.id, checkpoints=["all"])
-    assert answer.status_code == 422
-    assert "eval_file" in str(error_of(answer).hint) + str(error_of(answer).problems)
+def labelled(bench: Trainings, *rows: dict[str, str]) -> str:
+    file = bench.folder / "labelled.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_classifiers_are_compared_with_each_other_and_no_base(bench: Trainings) -> None:
+    train = bench.trained("t", 4, 8, training_type="classification")
+    rows = labelled(bench, {"text": "fine", "label": "good"}, {"text": "sad", "label": "bad"})
+    task = bench.made(task_id=train.id, checkpoints=["all"], sample_file=rows)
+    assert "knows no classes" in str(task.notices)
+    document = bench.document(task)
+    assert [one.candidate.key for one in document.candidates] == [
+        f"{train.id}/checkpoint-{n}" for n in (4, 8)
+    ]
+    assert all(one.training["training_type"] == "classification" for one in document.candidates)
+    given = {"task_id": train.id, "checkpoints": ["all"], "sample_file": rows}
+    asked = bench.client.post("/v1/evaluations:forecast", json={"kind": "evaluate", "spec": given})
+    assert asked.json()["generations"] == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "words"),
+    [
+        ({"sample_file": "default"}, "spec.sample_file", "no classes"),
+        ({}, "spec.sample_file", "no classes"),
+        ({"sample_file": "PAIRS"}, "spec.sample_file", "1 of 1 samples"),
+        ({"judge_base_url": "http://127.0.0.1:9/v1", "judge_model": "m"}, "spec.judge_base_url", "classes"),
+        ({"composite_weights": {"rouge_l": 1}}, "spec.composite_weights", "classes"),
+        ({"benchmarks": ["hellaswag"]}, "spec.benchmarks", "classes"),
+        ({"checkpoints": ["all", "OTHER:all"]}, "spec.checkpoints", "cannot be compared"),
+    ],
+)
+def test_what_classifiers_cannot_be_asked_is_refused(
+    bench: Trainings, more: dict[str, Any], field: str, words: str
+) -> None:
+    train, other = bench.trained("t", 4, training_type="classification"), bench.trained("o", 4)
+    given = {"task_id": train.id, "checkpoints": ["all"]} | more
+    if given.get("sample_file") == "PAIRS":
+        given["sample_file"] = bench.samples(("What?", "That."))
+    elif "sample_file" not in more and more:
+        given["sample_file"] = labelled(bench, {"text": "fine", "label": "good"})
+    given["checkpoints"] = [str(one).replace("OTHER", other.id) for one in given["checkpoints"]]
+    error = error_of(bench.evaluate(**given))
+    assert any((problem.field or "").startswith(field) for problem in error.problems), error
+    assert words in error.message + str(error.problems)
 
 
 def result_of(task: TaskView, train: TaskView) -> EvaluationResult:

@@ -22,7 +22,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.evaluate import given, shard
+from tunesmith_jobs.evaluate import classing, given, shard
 from tunesmith_jobs.evaluate.answers import from_json, make_room
 from tunesmith_jobs.evaluate.entrants import Entrant, enter, mark_seen
 from tunesmith_jobs.evaluate.fan import Fan, Lost, spread
@@ -56,8 +56,12 @@ class Comparison:
     """
 
     def __init__(self, work: Work, spec: EvaluateSpec, fan: Fan, *, use_gpu: bool) -> None:
-        self._work, self._spec, self._fan = work, spec, fan
         self._document = cast(EvaluationDocument, work.document)
+        self._sorts = all(map(_is_classifier, self._document.candidates))
+        """Whether candidates sort texts into classes, and answer nothing."""
+        if self._sorts:
+            spec = spec.model_copy(update={"temperature": 0.0, "embedder": "none"})
+        self._work, self._spec, self._fan = work, spec, fan
         self._use_gpu = use_gpu
         self._warnings: list[Text] = []
         self._reported_at = 0.0
@@ -68,11 +72,14 @@ class Comparison:
         self._computed, self._answered_in = 0, 0.0
         self.samples, notes = given.samples_of(self._document, spec)
         self._warnings += notes
-        self.settings = given.settings_of(spec)
+        if self._sorts:
+            given.check_classes(self.samples, self._document)
+        self.settings = {} if self._sorts else given.settings_of(spec)
         self.entrants: list[Entrant] = []
         self._scorer = Scorer(
-            self.samples, spec, fan, work.check, self._answers_folder, given.scorers_of(self._document)
-        )
+            self.samples, spec, fan, work.check, self._answers_folder, given.scorers_of(self._document),
+            sorts=self._sorts,
+        )  # fmt: skip
         self._further = Further(work, spec, self._document, fan, self._answers_folder, self._warn)
 
     def run(self) -> Outcome:
@@ -176,7 +183,7 @@ class Comparison:
             InvalidModel: None does.
         """
         asked = [one for one in self.entrants if not one.document.candidate.is_base and not one.is_whole]
-        if not asked:
+        if not asked or self._sorts:  # a head that was made anew is another in each run
             return
         order = {
             "documents": [self._handed(one) for one in asked],
@@ -242,6 +249,11 @@ class Comparison:
 
     # --- answers
 
+    @property
+    def _answers(self) -> Callable[[dict[str, Any]], Any]:
+        """What has a shard computed."""
+        return classing.run if self._sorts else shard.run
+
     def _ask(self) -> None:
         """Have every missing answer computed, and score each candidate when it is whole."""
         for entrant in self.entrants:
@@ -253,7 +265,7 @@ class Comparison:
         with self._work.outlet.activities.doing(ActivityKind.ANSWERING, Unit.ROWS, total) as doing:
             doing.done = sum(one.answered for one in self.entrants)
             self._began = time.monotonic()
-            orders = ((one, shard.run, self._order(one)) for one in shards)
+            orders = ((one, self._answers, self._order(one)) for one in shards)
             for one, made in spread(self._fan, orders, self._work.check):
                 entrant = self.entrants[one.candidate]
                 entrant.add(from_json(made["answers"]))
@@ -282,7 +294,7 @@ class Comparison:
             # What the candidate before answered would be looked at in one pass: not what batch 1 would do.
             order_alone["questions"] = [(*question[:3], None) for question in order_alone["questions"]]
             try:
-                ((_, made),) = spread(self._fan, iter([(some, shard.run, order_alone)]), self._work.check)
+                ((_, made),) = spread(self._fan, iter([(some, self._answers, order_alone)]), self._work.check)
             except (Stopped, Lost):
                 raise
             except Exception:
@@ -353,12 +365,17 @@ class Comparison:
             candidates=tuple(results),
             warnings=tuple(self._warnings),
             batch_disagreement=self._batch_disagreement,
+            sorts=self._sorts,
             benchmarked_by=self._further.benchmarked_by,
         )
         seconds = self._answered_in / self._computed if self._computed else None
         return finish(
             self._work, self._spec, made, self._scorer, is_partial=is_partial, answer_seconds=seconds
         )
+
+
+def _is_classifier(document: CandidateDocument) -> bool:
+    return TrainSpec.stored(document.training).training_type == "classification"
 
 
 def compare(work: Work, spec: EvaluateSpec, fan: Fan, *, use_gpu: bool) -> Outcome:

@@ -17,6 +17,7 @@ from tunesmith.evaluation.comparability import comparable_key
 from tunesmith.evaluation.comparison import compare
 from tunesmith.evaluation.report import answers_csv, candidates_csv, html
 from tunesmith.evaluation.results import (
+    COMPOSITE,
     METRIC_PREFIX,
     RESULT_FILE,
     Answer,
@@ -31,6 +32,8 @@ from tunesmith.evaluation.scores import (
     SCORERS_VERSION,
     ScoreOptions,
     check_weights,
+    class_score,
+    classification,
     composite,
     degenerate,
     means_of,
@@ -48,6 +51,7 @@ from tunesmith_jobs.evaluate.fan import Fan, spread
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
 
+ACCURACY = "accuracy"
 _NOT_IN_A_NAME = re.compile(r"[^\w./-]", re.ASCII)
 """What MLflow takes in no metric's name."""
 
@@ -62,6 +66,7 @@ class Scorer:
         check: Raises where the work is not wanted any more.
         cache: Where what an embedder said is kept.
         custom: Scorers of its user's.
+        sorts: Whether candidates sort texts into classes, and answer nothing.
     """
 
     def __init__(
@@ -72,12 +77,17 @@ class Scorer:
         check: Callable[[], None],
         cache: Path,
         custom: CustomScorers | None = None,
+        *,
+        sorts: bool = False,
     ) -> None:
+        self._sorts = sorts
         self._cache, self.custom = cache, custom or CustomScorers(())
         self._samples = {sample.id: sample for sample in samples}
         self._spec, self._fan, self._check = spec, fan, check
         given = spec.composite_weights
         self.weights = check_weights(given, tuple(self.custom.scorers)) if given else dict(DEFAULT_WEIGHTS)
+        if sorts:
+            self.weights = {ACCURACY: 1.0}
         """Of the composite."""
         self.embedder = "no embedder"
         """What tells the embedder that was used."""
@@ -96,6 +106,8 @@ class Scorer:
             seen: Ids of the samples that its training rows hold.
             seconds: What its answers took.
         """
+        if self._sorts:
+            return self._sorted(candidate, answers, seen=seen, seconds=seconds)
         found = []
         for answer, given in zip(answers, self._likeness(answers), strict=True):
             options = ScoreOptions(
@@ -107,6 +119,25 @@ class Scorer:
             scores, skipped = score(self._samples[answer.sample_id], answer, options)
             found.append(answer.model_copy(update={"scores": scores, "skipped": skipped}))
         made = CandidateResult(candidate=candidate, answers=tuple(found), seen=seen, seconds=seconds)
+        means, composite_band = means_of(made)
+        return made.model_copy(update={"means": means, "band": composite_band})
+
+    def _sorted(
+        self, candidate: Candidate, answers: Sequence[Answer], *, seen: tuple[str, ...], seconds: float
+    ) -> CandidateResult:
+        """The same of a classifier's answers."""
+        found = []
+        for answer in answers:
+            scores, skipped = class_score(self._samples[answer.sample_id], answer)
+            found.append(answer.model_copy(update={"scores": scores, "skipped": skipped}))
+        classes = classification(list(self._samples.values()), found, is_exact=True)
+        made = CandidateResult(
+            candidate=candidate,
+            answers=tuple(found),
+            seen=seen,
+            seconds=seconds,
+            macro_f1=classes.macro_f1 if classes else None,
+        )
         means, composite_band = means_of(made)
         return made.model_copy(update={"means": means, "band": composite_band})
 
@@ -245,6 +276,7 @@ def _whole(spec: EvaluateSpec, made: EvaluationResult, scorer: Scorer) -> Evalua
     )
     compared = compare(
         result.candidates,
+        score=ACCURACY if made.sorts else COMPOSITE,
         split=[sample.id for sample in result.samples if sample.split == spec.split],
         of=spec.split,
         order=[one.candidate.key for one in result.candidates],

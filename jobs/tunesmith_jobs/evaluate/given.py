@@ -6,7 +6,7 @@ from typing import Any
 from tunesmith.errors import InvalidData
 from tunesmith.evaluation.document import EvaluationDocument
 from tunesmith.evaluation.results import Sample, Text
-from tunesmith.evaluation.samples import default_samples, read_samples, select
+from tunesmith.evaluation.samples import default_samples, is_sortable, read_samples, select
 from tunesmith.evaluation.scores.custom import CustomScorers, read_scorers
 from tunesmith.spec.evaluation import DEFAULT_SAMPLES, EvaluateSpec
 
@@ -33,6 +33,27 @@ def samples_of(document: EvaluationDocument, spec: EvaluateSpec) -> tuple[list[S
             hint="Set `split`, or give a file that has them.",
         )
     return samples, found.notes
+
+
+def check_classes(samples: list[Sample], document: EvaluationDocument) -> None:
+    """See that classifiers can be asked every sample.
+
+    Raises:
+        InvalidData: One is no text with a class, or a candidate was not trained on its class.
+    """
+    for sample in samples:
+        if not is_sortable(sample):
+            raise InvalidData(
+                f"Sample {sample.row} of `{sample.split}` is no text with a class: classifiers are asked nothing else.",
+                hint="Write `text` and `label`.",
+            )
+        for one in document.candidates:
+            if one.classes and sample.label not in one.classes:
+                raise InvalidData(
+                    f"Sample {sample.row} of `{sample.split}` expects `{sample.label}`, which `{one.candidate.label}` "
+                    "was not trained on.",
+                    hint="Leave it out, or take another candidate.",
+                )
 
 
 def settings_of(spec: EvaluateSpec) -> dict[str, Any]:

@@ -28,12 +28,18 @@ _NUMERICS = names_with(TrainSpec, Role.NUMERICS, Role.QUANTIZES)
 def template_sha256(document: CandidateDocument) -> str:
     """The SHA-256 of the chat template that writes a candidate's prompts, and of its tokenizer's files.
 
+    A classifier's texts are written by no template.
+
     Raises:
         InvalidModel: It has no template.
     """
-    chosen = TrainSpec.stored(document.training).chat_template
-    template = template_of(document.encoder_path, tokenizer=document.tokenizer_path, chat_template=chosen)
-    digest = hashlib.sha256(template.sha256.encode())
+    training = TrainSpec.stored(document.training)
+    written = "texts"
+    if training.training_type != "classification":
+        written = template_of(
+            document.encoder_path, tokenizer=document.tokenizer_path, chat_template=training.chat_template
+        ).sha256
+    digest = hashlib.sha256(written.encode())
     folder = Path(document.tokenizer_path or document.encoder_path)
     for name in sorted(TOKENIZER_FILES):
         file = folder / name
@@ -86,6 +92,9 @@ def weights_sha256(document: CandidateDocument) -> str:
         told["base"] = _folder(document.base_path)
     told["numerics"] = {name: document.training.get(name) for name in sorted(_NUMERICS)}
     told["device"] = document.training.get("device")
+    if document.classes:
+        told["classes"] = document.classes
+        told["max_length"] = document.training.get("max_length")
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -53,6 +53,8 @@ _NOT_ASKED = 4
 """The exit code of a gate that could not be asked."""
 _SHOWN = (
     "composite",
+    "accuracy",  # where samples have classes
+    "macro_f1",
     "judge",  # where there is one, its user asked for it
     "similarity",
     "keyword_coverage",

@@ -118,11 +118,15 @@ class CandidateResult(_Result):
     band: Literal["excellent", "good", "average", "poor"] | None = None
     seconds: float = Field(0, ge=0, description="What its generation took.")
     benchmarks: tuple[BenchmarkScore, ...] = Field((), description="Of the benchmarks that it took.")
+    macro_f1: float | None = Field(
+        None, ge=0, le=1, description="Of a classifier: the mean of the classes' F1 over all samples."
+    )
 
     @property
     def figures(self) -> dict[str, float]:
-        """The means, and what it has of benchmarks, by names."""
-        return self.means | {one.name: one.value for one in self.benchmarks}
+        """The means, the macro F1, and what it has of benchmarks, by names."""
+        own = {} if self.macro_f1 is None else {"macro_f1": self.macro_f1}
+        return self.means | own | {one.name: one.value for one in self.benchmarks}
 
 
 class Pair(_Result):
@@ -198,6 +202,7 @@ class EvaluationResult(_Result):
     )
     weights: dict[str, float] = Field(default_factory=dict, description="Of the scores in the composite.")
     scorers: str = Field("", description="The version of the scorers, and of the embedder.")
+    sorts: bool = Field(False, description="Whether candidates sort texts into classes, and answer nothing.")
     benchmarked_by: str = Field("", description="The version of lm-eval; empty where no benchmark was taken.")
     comparable_by: str = Field(
         "",

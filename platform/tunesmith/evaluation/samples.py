@@ -161,6 +161,8 @@ class SampleSizes(NamedTuple):
     """Tokens of all answers that are expected."""
     longest: float
     """Tokens of the longest sample, both together."""
+    sortable: int = 0
+    """How many are one text with a class, as a classifier can be asked."""
 
 
 def sample_sizes(samples: Sequence[Sample]) -> SampleSizes:
@@ -168,7 +170,12 @@ def sample_sizes(samples: Sequence[Sample]) -> SampleSizes:
     asked = [sum(_tokens(turn.content) for turn in one.turns) for one in samples]
     expected = [_tokens(one.reference) for one in samples]
     longest = max(map(sum, zip(asked, expected, strict=True)), default=0.0)
-    return SampleSizes(len(samples), sum(asked), sum(expected), longest)
+    return SampleSizes(len(samples), sum(asked), sum(expected), longest, sum(map(is_sortable, samples)))
+
+
+def is_sortable(sample: Sample) -> bool:
+    """Whether a classifier can be asked: one text, and the class that is expected."""
+    return sample.label is not None and len(sample.turns) == 1
 
 
 def _tokens(text: str) -> float:

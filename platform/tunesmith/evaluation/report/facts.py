@@ -95,7 +95,7 @@ class Facts:
         """How its answers to these samples name their classes; None where none has one."""
         wanted = set(self.compared.samples)
         answers = [answer for answer in one.answers if answer.sample_id in wanted]
-        return classification(self.result.samples, answers)
+        return classification(self.result.samples, answers, is_exact=self.result.sorts)
 
     def cut(self, one: CandidateResult) -> float | None:
         """The share of its answers to these samples that were cut at the limit."""

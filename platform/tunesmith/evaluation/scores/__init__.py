@@ -11,7 +11,7 @@ from tunesmith.evaluation.scores.composite import (
 )
 from tunesmith.evaluation.scores.degenerate import degenerate
 from tunesmith.evaluation.scores.info import INFO, SCORERS_VERSION
-from tunesmith.evaluation.scores.scoring import ScoreOptions, classification, cut_share, score
+from tunesmith.evaluation.scores.scoring import ScoreOptions, class_score, classification, cut_share, score
 
 __all__ = [
     "DEFAULT_WEIGHTS",
@@ -20,6 +20,7 @@ __all__ = [
     "ScoreOptions",
     "band",
     "check_weights",
+    "class_score",
     "classification",
     "composite",
     "cut_share",

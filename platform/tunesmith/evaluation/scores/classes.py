@@ -30,6 +30,8 @@ def label_of(answer: str, labels: Sequence[str]) -> str | None:
 
     Of labels within each other (`positive`, `very positive`) the longest counts. Capitals and punctuation do not count.
     """
+    if answer in labels:
+        return answer  # two labels may differ by what does not count
     said = squad_tokens(answer)
     for label in labels:
         if squad_tokens(label) == said:

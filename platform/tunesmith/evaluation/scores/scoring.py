@@ -87,12 +87,32 @@ def score(
     return scores, skipped
 
 
-def classification(samples: Sequence[Sample], answers: Sequence[Answer]) -> Classification | None:
+def class_score(sample: Sample, answer: Answer) -> tuple[dict[str, float], dict[str, str]]:
+    """The scores of a classifier's answer, which is the name of a class and nothing else.
+
+    The composite is the accuracy: there is nothing to weigh. `perplexity` is 1 / the probability of the expected class.
+    """
+    accuracy = float(answer.text == sample.label)
+    scores, skipped = {"accuracy": accuracy, COMPOSITE: accuracy}, dict[str, str]()
+    measured = _perplexity(answer)
+    if isinstance(measured, str):
+        skipped["perplexity"] = measured
+    elif math.isfinite(measured):
+        scores["perplexity"] = measured
+    else:
+        skipped["perplexity"] = NO_NUMBER
+    return scores, skipped
+
+
+def classification(
+    samples: Sequence[Sample], answers: Sequence[Answer], *, is_exact: bool = False
+) -> Classification | None:
     """Accuracy, macro F1 and the confusion matrix of a candidate's answers; None where no sample has a label.
 
     Args:
         samples: All that were asked: their labels are the classes that an answer may name.
         answers: To all or some of them.
+        is_exact: Whether an answer is the name of a class and nothing else, as a classifier's is.
     """
     by_id = {sample.id: sample for sample in samples if sample.label is not None}
     known = sorted({sample.label for sample in by_id.values() if sample.label is not None})
@@ -100,7 +120,8 @@ def classification(samples: Sequence[Sample], answers: Sequence[Answer]) -> Clas
     for answer in answers:
         sample = by_id.get(answer.sample_id)
         if sample is not None and sample.label is not None:
-            pairs.append((sample.label, _named(sample, answer, known)))
+            named = answer.text if is_exact else _named(sample, answer, known)
+            pairs.append((sample.label, named))
     return classify(pairs)
 
 

@@ -14,7 +14,6 @@ from tunesmith.spec.base import Notice
 from tunesmith.spec.candidates import ALL, FINAL, Chosen
 from tunesmith.spec.evaluation import MAX_CANDIDATES, EvaluateSpec
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.kinds.resolve_model import Finder, FoundModel
@@ -141,6 +140,10 @@ def base_of(entrants: list[Entrant], notices: list[Notice]) -> Entrant | None:
         return None
     bases = {str(entrant.found.started_from or "") for entrant in entrants}
     first = entrants[0].found
+    if all(are_sorting(entrants)):
+        message = "A base model knows no classes: what a head made anew says of them is no reference."
+        notices.append(Notice(field="include_base", message=message))
+        return None
     if len(bases) > 1 or first.started_from is None:
         message = (
             "The candidates come from several base models: none is the reference of all."
@@ -159,20 +162,26 @@ def base_of(entrants: list[Entrant], notices: list[Notice]) -> Entrant | None:
     return Entrant(BASE, f"{base.name} (base)", found)
 
 
+def are_sorting(entrants: list[Entrant]) -> list[bool]:
+    """Of each whether it sorts texts into classes, by how it was trained."""
+    return [entrant.found.trained.get("training_type") == "classification" for entrant in entrants]
+
+
 def documents(entrants: list[Entrant], spec: EvaluateSpec, data: str) -> list[CandidateDocument]:
     """What the job is handed of each.
 
     Raises:
-        InvalidInput: One sorts texts into classes, which no sample asks for.
+        InvalidInput: Some sort texts into classes, and others do not.
     """
-    made = []
+    made: list[CandidateDocument] = []
+    sorting: list[bool] = []
     for entrant in entrants:
         found = entrant.found
         adapter = found.uri if found.base is not None else None
         training = spec.as_training(
             found.trained, base=str(found.base or found.uri), adapter=adapter, data=data
         )
-        _refuse_classifier(entrant, training)
+        sorting.append(training.training_type == "classification")
         made.append(
             CandidateDocument(
                 candidate=Candidate(
@@ -186,17 +195,16 @@ def documents(entrants: list[Entrant], spec: EvaluateSpec, data: str) -> list[Ca
                 training=training.model_dump(mode="json"),
                 encoder_path=str(found.encoder),
                 tokenizer_path=str(found.tokenizer) if found.tokenizer else None,
+                classes=found.classes if sorting[-1] else [],
                 base_path=str(found.base or found.uri),
                 train_path=found.train_path,
             )
         )
-    return made
-
-
-def _refuse_classifier(entrant: Entrant, training: TrainSpec) -> None:
-    if training.training_type == "classification":
+    if any(sorting) and not all(sorting):
+        one, other = entrants[sorting.index(True)], entrants[sorting.index(False)]
         raise InvalidInput(
-            f"`{entrant.label}` sorts texts into classes: it gives no answers that could be scored.",
-            hint="Measure it on rows instead: leave `checkpoints` and `sample_file` out and give `eval_file`.",
+            f"`{one.label}` sorts texts into classes, and `{other.label}` answers them: they cannot be compared.",
+            hint="Compare classifiers with classifiers.",
             field=_FIELD,
         )
+    return made

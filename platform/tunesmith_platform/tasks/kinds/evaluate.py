@@ -85,12 +85,16 @@ class Evaluation(ModelUse):
         data, dataset = self._samples(scope, spec, entrants, notices)
         base = candidates.base_of(entrants, notices) if spec.include_base else None
         documents = candidates.documents([*([base] if base else []), *entrants], spec, data)
+        sorts = TrainSpec.stored(documents[-1].training).training_type == "classification"
+        if sorts:
+            self._look_at_sorting(spec, data)
         for one in documents:
             training = TrainSpec.stored(one.training)
             check_further_paths(training.model_copy(update={"attach_lora_path": None}), self.parts.settings)
         first = entrants[0].found
-        with at("chat_template"):
-            checks.check_chat_template(first.encoder, first.tokenizer, spec.chat_template)
+        if not sorts:
+            with at("chat_template"):
+                checks.check_chat_template(first.encoder, first.tokenizer, spec.chat_template)
         scorers, names = self._scorers(spec)
         if spec.composite_weights:
             with at("composite_weights"):
@@ -125,6 +129,32 @@ class Evaluation(ModelUse):
             scorers_path=scorers,
             own_benchmark=own_benchmark,
         )
+
+    def _look_at_sorting(self, spec: EvaluateSpec, data: str) -> None:
+        """See that classifiers can be asked: labelled texts, and nothing that takes an answer.
+
+        Raises:
+            InvalidInput: They cannot.
+        """
+        for name in ("judge_base_url", "scorer_file", "composite_weights", "benchmarks", "benchmark_file"):
+            if getattr(spec, name) is not None:
+                with at(name):
+                    raise InvalidInput(
+                        f"`{name}` needs answers, and these models sort texts into classes.",
+                        hint="Leave it out: accuracy, macro F1 and the confusion matrix are measured.",
+                    )
+        with at("sample_file"):
+            if data == DEFAULT_SAMPLES:
+                raise InvalidInput(
+                    "The samples that are brought along have no classes.",
+                    hint="Give a file of rows with `text` and `label`.",
+                )
+            found = checks.count_samples(Path(data), spec.split, spec.columns)
+            if found.sortable < found.number:
+                raise InvalidInput(
+                    f"{found.number - found.sortable} of {found.number} samples are no text with a class.",
+                    hint="Write `text` and `label` in each row.",
+                )
 
     def _judge(self, spec: EvaluateSpec) -> JudgeSettings | None:
         """The judge that is wanted; None where none is, or where the administrator does not list it."""
@@ -200,6 +230,8 @@ class Evaluation(ModelUse):
             found = checks.count_samples(Path(path), spec.split, spec.columns)
         each = max(1, found.number)
         own = inputs.candidates[-1]
+        sorts = TrainSpec.stored(own.training).training_type == "classification"
+        new_tokens = 0 if sorts else spec.max_new_tokens
         return Asking(
             models=tuple(one.candidate.label for one in inputs.candidates),
             folder=Path(own.encoder_path),
@@ -209,8 +241,8 @@ class Evaluation(ModelUse):
             repeats=spec.asked_times,
             prompt_tokens=found.asked / each + _TURN_TOKENS,
             reference_tokens=found.expected / each,
-            longest_tokens=round(found.longest) + _TURN_TOKENS + spec.max_new_tokens,
-            new_tokens=spec.max_new_tokens,
+            longest_tokens=round(found.longest) + _TURN_TOKENS + new_tokens,
+            new_tokens=new_tokens,
             batch=spec.per_device_eval_batch_size,
         )
 
