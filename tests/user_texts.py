@@ -25,7 +25,10 @@ _SHOWS = {"_show": (0, 2), "show_usage": (0,)}
 _JOBS, _PLATFORM = ROOT / "jobs/tunesmith_jobs", ROOT / "platform/tunesmith_platform"
 _TASKS_SAY = [
     *(_JOBS / name for name in ("entry.py", "model_work.py", "data/program.py", "evaluate/scoring.py")),
-    *(_JOBS / name for name in ("generate/answering.py", "package/merging.py", "train/core.py")),
+    *(
+        _JOBS / name
+        for name in ("generate/answering.py", "package/merging.py", "package/gguf_files.py", "train/core.py")
+    ),
     _JOBS / "train/run/evaluation_state.py",
     *(
         _PLATFORM / name

@@ -40,6 +40,10 @@ class BadCheckpoint(Exception):
     """A checkpoint cannot be gone on from: the words say why."""
 
 
+class NoRoom(Exception):
+    """A disk does not hold what is to be written; known before a byte is."""
+
+
 class StorageFailed(Exception):
     """The storage did not take a checkpoint or the model."""
 
@@ -91,7 +95,7 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
             return Reason.NUMERIC
         if is_out_of_memory(item):
             return Reason.OUT_OF_MEMORY
-        if _is_disk_full(item, scratch):
+        if isinstance(item, NoRoom) or _is_disk_full(item, scratch):
             return Reason.DISK_FULL
     is_storage = any(isinstance(item, StorageFailed | Unavailable | NotFound) for item in chain)
     return Reason.STORAGE if is_storage else Reason.USER_CODE

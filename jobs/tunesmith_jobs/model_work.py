@@ -76,12 +76,12 @@ class Work:
         self._phase_began = now
         self.check()
 
-    def report(self, done: int, total: int) -> None:
+    def report(self, done: int, total: int, seconds_left: float | None = None) -> None:
         """Report how far it is, about once a second, and go on only if that is wanted."""
         now = time.monotonic()
         if done >= total or now - self._reported_at >= _REPORT_SECONDS:
             self._reported_at = now
-            self.outlet.emit(Progress(step=done, total_steps=total))
+            self.outlet.emit(Progress(step=done, total_steps=total, seconds_left=seconds_left))
         self.check()
 
 

@@ -22,6 +22,8 @@ class ActivityKind(StrEnum):
     BENCHMARKING = "benchmarking"
     REPORTING = "reporting"
     MERGING = "merging"
+    WRITING = "writing"
+    PROVING = "proving"
     SAVING = "saving"
     UPLOADING = "uploading"
 
@@ -34,6 +36,7 @@ class Unit(StrEnum):
     TENSORS = "tensors"
     ROWS = "rows"
     EVENTS = "events"
+    FILES = "files"
     BENCHMARKS = "benchmarks"
 
 
@@ -55,6 +58,8 @@ ACTIVITIES: dict[ActivityKind, ActivityFacts] = {
     ActivityKind.BENCHMARKING: ActivityFacts("Taking benchmarks", "正在完成标准基准", True),
     ActivityKind.REPORTING: ActivityFacts("Sending what it measured", "正在上报测量数据", False),
     ActivityKind.MERGING: ActivityFacts("Merging", "正在合并权重", True),
+    ActivityKind.WRITING: ActivityFacts("Writing files", "正在写文件", True),
+    ActivityKind.PROVING: ActivityFacts("Proving files", "正在验证文件", True),
     ActivityKind.SAVING: ActivityFacts("Saving", "正在保存", False),
     ActivityKind.UPLOADING: ActivityFacts("Uploading", "正在上传", False),
 }

@@ -23,7 +23,9 @@ CHECKPOINTS = "checkpoints"
 FINAL_MODEL = "model"
 EVALUATION = "evaluation"
 """The folder of what an evaluation found."""
-RESULTS = (FINAL_MODEL, EVALUATION)
+PACKAGE = "package"
+"""The folder of GGUF files."""
+RESULTS = (FINAL_MODEL, EVALUATION, PACKAGE)
 """What a task may leave in its artifact folder beside checkpoints, each a folder with a manifest."""
 MANIFEST = "manifest.json"
 _PIECE_BYTES = 2**20
@@ -57,7 +59,7 @@ class Manifest(BaseModel):
     task_id: str
     attempt: int
     step: int
-    kind: Literal["checkpoint", "model", "evaluation"] = "checkpoint"
+    kind: Literal["checkpoint", "model", "evaluation", "package"] = "checkpoint"
     base_model: str | None = None
     chat_template_sha256: str | None = None
     files: list[ManifestFile]

@@ -209,6 +209,37 @@ class EvaluationMade(_Payload):
     )
 
 
+class PackagedFile(_Payload):
+    """A GGUF file of a package, and what its proof found."""
+
+    name: str
+    type: str = Field(description="`Q4_K_M`, ...; `LoRA` for an adapter's.")
+    bytes: int = Field(ge=0, le=MAX_COUNT)
+    sha256: str
+    verdict: Literal["proven", "not_proven", "failed"] = Field(
+        description="A failed one is not the model: it is kept apart and not offered."
+    )
+    sentence: dict[str, str] = Field(default_factory=dict, description="What its proof says, by language.")
+    kl_mean: FiniteFloat | None = Field(None, description="Mean difference of the next token, in nats (KL).")
+    kl_p99: FiniteFloat | None = Field(None, description="99 of 100 tokens differ by less.")
+    top1: FiniteFloat | None = Field(
+        None, description="Share of tokens whose likeliest next token is the same."
+    )
+    fallbacks: dict[str, int] = Field(
+        default_factory=dict,
+        description="Matrices with another type than the file's rules want, by the two types.",
+    )
+
+
+class PackageMade(_Payload):
+    """GGUF files are complete in the storage."""
+
+    kind: Literal["package_made"] = "package_made"
+    uri: str = Field(description="The folder.")
+    step: int = Field(0, ge=0, le=MAX_COUNT, description="Of the checkpoint.")
+    files: list[PackagedFile] = Field(max_length=100)
+
+
 class Serving(_Payload):
     """What a served model is doing: deployed, loading, ready, scaled to zero."""
 
@@ -262,6 +293,7 @@ JobPayload = Annotated[
     | DatasetMade
     | Scored
     | EvaluationMade
+    | PackageMade
     | Serving
     | Warned
     | Finished,
@@ -281,6 +313,7 @@ AnyPayload = Annotated[
     | DatasetMade
     | Scored
     | EvaluationMade
+    | PackageMade
     | Serving
     | Warned
     | Finished

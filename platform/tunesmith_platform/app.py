@@ -66,6 +66,8 @@ from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications import endpoints as notification_endpoints
 from tunesmith_platform.notifications.loop import Notifier
 from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.packaging import endpoints as packaging_endpoints
+from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.pipelines.service import PipelineService
@@ -164,6 +166,7 @@ def build_services(
         series=series,
         checkpoints=checkpoints,
         evaluations=EvaluationService(database),
+        packaging=PackagingService(database),
         forecasts=Forecasts(database, settings, kinds, compute),
         rows=RowService(database),
         quota=QuotaService(database),
@@ -295,6 +298,7 @@ def create_app(
         notification_endpoints,
         checkpoint_endpoints,
         evaluation_endpoints,
+        packaging_endpoints,
         template_endpoints,
         model_endpoints,
         dataset_endpoints,

@@ -25,6 +25,7 @@ from tunesmith_platform.monitoring.following import WorkspaceFeeds
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.runners.service import RunnerService
@@ -63,6 +64,7 @@ class Services:
     series: SeriesService
     checkpoints: CheckpointService
     evaluations: EvaluationService
+    packaging: PackagingService
     forecasts: Forecasts
     rows: RowService
     quota: QuotaService

@@ -35,6 +35,7 @@ from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models import adapters, build
 from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.outlet import Silent
+from tunesmith_jobs.package.files import orders
 from tunesmith_jobs.placement import scaling_config
 from tunesmith_jobs.train.program import Training
 from tunesmith_jobs.train.run import callbacks
@@ -725,6 +726,15 @@ NOT_YET: dict[str, frozenset[str]] = {
     "dataset": frozenset({"into"}),
 }
 
+
+def packed(spec: Any, _: Place) -> list[str]:
+    """The GGUF files that a package of an adapter has."""
+    found = orders(spec, "m", 4, is_adapter=True)
+    return [one.name + " with the adapter" * one.with_adapter for one in found]
+
+
+OWN = {"preset": "custom"}
+APART = {"merge_lora": False, "export_lora_gguf": True}
 TALKS = {"prompts": None, "dataset": "{folder}/talks.jsonl"}
 SAMPLED = {"temperature": 1.5}
 OF_KINDS: dict[str, dict[str, Case]] = {
@@ -753,6 +763,25 @@ OF_KINDS: dict[str, dict[str, Case]] = {
         "device": Case("cpu", as_training("device"), "cpu", before="auto"),
         "precision": Case("bf16", as_training("precision"), "bf16", before="auto"),
         "format": Case("gguf", lambda spec, _: spec.format, REFUSED, before="safetensors"),
+        "preset": Case("merge_only", packed, ["m-4.gguf with the adapter"], before=[]),
+        "merge_lora": Case(
+            False, packed, ["m-base-Q4_K_M.gguf"], given=OWN, before=["m-4-Q4_K_M.gguf with the adapter"]
+        ),
+        "export_gguf": Case(
+            False, packed, ["checkpoint-4-lora.gguf"], given=OWN | APART,
+            before=["m-base-Q4_K_M.gguf", "checkpoint-4-lora.gguf"],
+        ),
+        "quantize": Case(
+            False, packed, ["m-4.gguf with the adapter"], given=OWN, before=["m-4-Q4_K_M.gguf with the adapter"]
+        ),
+        "quant_types": Case(
+            ["Q8_0", "F16", "Q8_0"], packed, ["m-4-Q8_0.gguf with the adapter", "m-4-F16.gguf with the adapter"],
+            given=OWN, before=["m-4-Q4_K_M.gguf with the adapter"],
+        ),
+        "export_lora_gguf": Case(
+            True, packed, ["m-base-Q4_K_M.gguf", "checkpoint-4-lora.gguf"], given=OWN | {"merge_lora": False},
+            before=["m-base-Q4_K_M.gguf"],
+        ),
     },
     "dataset": {
         "operation": Case("split", made_rows, {"train": 14, "eval": 2}, before={"data": ROWS}),

@@ -237,7 +237,7 @@ def test_a_warm_runner_is_given_what_uses_a_model_and_no_work_on_data(bench: Ste
             "dataset: n.jsonl",
             "asks nothing",
         ),
-        ({"type": "model-packager", "model": "BASE", "format": "gguf"}, "format", "not made yet"),
+        ({"type": "model-packager", "model": "BASE", "format": "gguf"}, "format", "another preset"),
         ({"type": "model-packager", "model": "BASE", "output_dir": "/etc/x"}, "", "outside the folders"),
         ({"type": "model-packager", "model": "s3://b/x/model"}, "model_name_or_path", "no task here"),
     ],

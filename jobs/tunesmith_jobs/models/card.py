@@ -64,6 +64,21 @@ model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".
 `manifest.json` names every file with its size and sha256.
 """
 
+_GGUF = """---
+{head}---
+# {title}
+
+Made by Tunesmith from {made_of}, for llama.cpp.
+
+| | |
+|---|---|
+{facts}
+
+{files}
+
+`manifest.json` names every file with its size and sha256; each `.proof.json` says what was compared.
+"""
+
 
 def trained_card(
     base: str,
@@ -126,24 +141,13 @@ def packaged_card(
         base_license: What the base's files name as their license.
         is_merged: Whether an adapter was merged into its base.
     """
-    # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
-    base = public_name(Path(origin.base)) if Path(origin.base).is_absolute() else origin.base
+    base = _public_base(origin)
     head: dict[str, object] = {"library_name": "transformers", "base_model": base}
     is_classifier = training.training_type == "classification"
     head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
-    if base_license and _LICENSE_ID.fullmatch(base_license):
-        head["license"] = base_license
-    elif base_license:
-        head |= {"license": "other", "license_name": base_license}
-    facts = [("Base model", f"`{base}`")]
-    if origin.task_id:
-        facts.append(("Training task", f"`{origin.task_name}` (`{origin.task_id}`), step {step}"))
-        facts.append(
-            ("Kind of training", f"`{training.training_type}`" + (", LoRA, merged" if is_merged else ""))
-        )
-    if origin.datasets:
-        facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
-    facts.append(("License of the base", base_license or "not named by its files"))
+    head |= _license(base_license)
+    how = f"`{training.training_type}`" + (", LoRA, merged" if is_merged else "")
+    facts = _facts(origin, how, step, base_license)
     return _PACKAGED.format(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         title=title,
@@ -151,3 +155,57 @@ def packaged_card(
         facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
         kind="AutoModelForSequenceClassification" if is_classifier else "AutoModelForCausalLM",
     )
+
+
+def gguf_card(
+    origin: ModelOrigin,
+    training: TrainSpec,
+    *,
+    title: str,
+    step: int,
+    base_license: str | None,
+    files: Sequence[tuple[str, str]],
+) -> str:
+    """The card of GGUF files: what they were made of, and what was proven of each.
+
+    Args:
+        origin: See `packaged_card`.
+        training: See `packaged_card`.
+        title: See `packaged_card`.
+        step: See `packaged_card`.
+        base_license: See `packaged_card`.
+        files: Names, each with the sentence of its proof.
+    """
+    head: dict[str, object] = {"library_name": "gguf", "base_model": _public_base(origin)}
+    head |= {"pipeline_tag": "text-generation"} | _license(base_license)
+    facts = _facts(origin, f"`{training.training_type}`", step, base_license)
+    return _GGUF.format(
+        head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
+        title=title,
+        made_of=f"the training task `{origin.task_name}`"
+        if origin.task_name
+        else f"`{_public_base(origin)}`",
+        facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
+        files="\n".join(f"- {sentence}" for _, sentence in files),
+    )
+
+
+def _public_base(origin: ModelOrigin) -> str:
+    # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
+    return public_name(Path(origin.base)) if Path(origin.base).is_absolute() else origin.base
+
+
+def _license(base_license: str | None) -> dict[str, object]:
+    if base_license and _LICENSE_ID.fullmatch(base_license):
+        return {"license": base_license}
+    return {"license": "other", "license_name": base_license} if base_license else {}
+
+
+def _facts(origin: ModelOrigin, how: str, step: int, base_license: str | None) -> list[tuple[str, str]]:
+    facts = [("Base model", f"`{_public_base(origin)}`")]
+    if origin.task_id:
+        facts.append(("Training task", f"`{origin.task_name}` (`{origin.task_id}`), step {step}"))
+        facts.append(("Kind of training", how))
+    if origin.datasets:
+        facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
+    return [*facts, ("License of the base", base_license or "not named by its files")]

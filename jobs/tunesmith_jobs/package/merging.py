@@ -13,30 +13,30 @@ from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import ADAPTER_CONFIG, license_name, without_folders
 from tunesmith.outcome import Outcome
 from tunesmith.removal import remove_own
-from tunesmith.rows.chat.template import template_of
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.artifact_store import ArtifactStore, Owner, link_or_copy
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
-from tunesmith_jobs.models import build as models
 from tunesmith_jobs.models.card import packaged_card
 from tunesmith_jobs.models.fetch import fetch_model
-from tunesmith_jobs.models.generation_settings import end_of_answers, is_chat, write_generation
 from tunesmith_jobs.models.merge import merge
-from tunesmith_jobs.models.older_readers import write_for_older_readers
 from tunesmith_jobs.models.reading import lay_out
+from tunesmith_jobs.package.gguf_files import package_files
+from tunesmith_jobs.package.texts import lay_model_texts
 
 _LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
 
 
 def package(work: Work, spec: PackageSpec) -> Outcome:
-    """Write the folder, and bring it to the storage.
+    """Write the folder, or GGUF files, and bring them to the storage.
 
     Raises:
         InvalidModel: The model cannot be loaded, or is no model in safetensors.
         InvalidInput: The adapter does not fit its base.
         StorageFailed: The storage did not take it.
     """
+    if spec.makes_gguf:
+        return package_files(work, spec)
     document, training = work.document, work.training
     assert document.artifact_uri is not None
     work.scratch.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     else:
         lay_out(weights, target, link_or_copy)
     work.phase_done(Phase.WEIGHTS)
-    template_sha256 = _write_texts(work, target)
+    template_sha256 = lay_model_texts(work, target)
     _write_card(work, target, is_merged=is_adapter)
     for pattern in _LICENSES:
         for file in Path(document.encoder_path).glob(pattern):
@@ -83,20 +83,6 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     for place in store.not_shown:
         words += f" Nothing was published at `{place}`: something stands there that this task did not make."
     return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
-
-
-def _write_texts(work: Work, target: Path) -> str | None:
-    """Lay the tokenizer and the chat template beside the weights; returns the template's sha256."""
-    document, training = work.document, work.training
-    source, own = Path(document.encoder_path), document.tokenizer_path
-    tokenizer = Path(own) if own else None
-    template = None
-    if is_chat(training, source, tokenizer):
-        template = template_of(source, tokenizer=own, chat_template=training.chat_template)
-    models.copy_tokenizer(tokenizer or source, target, template and template.source)
-    write_generation(target, source, end_of_answers(training, source, tokenizer))
-    write_for_older_readers(target)
-    return template and template.sha256
 
 
 def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:

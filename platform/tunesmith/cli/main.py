@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Score a task's checkpoints by their answers to samples, and compare them with each other and the base.",
     ),
     "evaluations": ("evaluate", "Evaluations: what they found, reports, tables."),
+    "package": (
+        "package",
+        "Write a task's model as GGUF files, read each back in llama.cpp, and compare it with the model.",
+    ),
+    "packages": ("package", "Packages: their files, what was proven of each, downloads."),
     "compare": ("compare", "Compare tasks: final scores, the parameters in which they differ, their curves."),
     "templates": ("templates", "Keep parameters under a name, for the tasks to come."),
     "run": (

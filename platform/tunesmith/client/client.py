@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from tunesmith import views
 from tunesmith.client.datasets import Datasets
-from tunesmith.client.evaluations import Evaluations
 from tunesmith.client.models import Models
 from tunesmith.client.monitoring import Monitoring
+from tunesmith.client.packages import Packages
 from tunesmith.client.pipelines import Pipelines
 from tunesmith.client.quota import Quota
 from tunesmith.client.samples import Samples
@@ -29,7 +29,7 @@ from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 
 
-class Client(Evaluations):
+class Client(Packages):
     """The control plane, from Python.
 
     With no arguments it finds the server by `TUNESMITH_URL` and `TUNESMITH_API_KEY`, else by the state folder of

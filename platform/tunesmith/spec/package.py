@@ -1,47 +1,258 @@
-"""Every parameter of packaging a model, declared once.
+"""Every parameter of packaging a model, declared once: a model folder, or GGUF files for llama.cpp.
 
-Knows parameters; knows nothing of how weights are merged.
+A preset says what is written; `custom` lets each of its parts be chosen. Knows parameters; knows nothing of how weights
+are merged or files are written.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from tunesmith.errors import Problem
+from tunesmith.spec.base import Notice
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.parameter import Fold, Group, param
+from tunesmith.spec.parameter import Fold, Group, param, when
 from tunesmith.spec.roles import Role
+
+FOLDER = "model_folder"
+"""The preset that packaging had before there were others, and so what a file means that names none."""
+MERGE_AND_QUANTIZE = "merge_and_quantize"
+LORA_ONLY = "lora_only"
+CUSTOM = "custom"
+QuantType = Literal[
+    "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "Q6_K", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1",
+    "Q3_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "IQ4_XS", "IQ4_NL", "IQ3_M", "IQ3_S", "F32", "F16", "BF16",
+]  # fmt: skip
+"""What a file may be stored as, by llama.cpp's names."""
+_NEED_MATRIX = ("Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
+PRESETS: dict[str, dict[str, bool]] = {
+    FOLDER: {"merge_lora": True, "export_gguf": False, "quantize": False, "export_lora_gguf": False},
+    MERGE_AND_QUANTIZE: {
+        "merge_lora": True,
+        "export_gguf": True,
+        "quantize": True,
+        "export_lora_gguf": False,
+    },
+    "merge_only": {"merge_lora": True, "export_gguf": True, "quantize": False, "export_lora_gguf": False},
+    "quantize_base": {"merge_lora": False, "export_gguf": True, "quantize": True, "export_lora_gguf": False},
+    LORA_ONLY: {"merge_lora": False, "export_gguf": False, "quantize": False, "export_lora_gguf": True},
+}
+"""What each preset decides; `custom` begins as the default of the forms, merging and quantising."""
+
+
+def _by_preset(name: str) -> list[tuple[Any, Any]]:
+    return [(when(preset=preset), decided[name]) for preset, decided in PRESETS.items()]
 
 
 class PackageSpec(ModelUseSpec):
-    """Write a complete model folder: an adapter is merged into its base."""
+    """Write a model for others: a complete model folder, or GGUF files, which llama.cpp reads."""
 
+    preset: Literal[
+        "model_folder", "merge_and_quantize", "merge_only", "quantize_base", "lora_only", "custom"
+    ] = param(
+        FOLDER,
+        label=("Configuration template", "配置模板"),
+        help=(
+            "What is written. `tunesmith package` takes `merge_and_quantize` where none is given; a pipeline's step "
+            "that names none writes a model folder, as it always did.",
+            "输出内容。命令 tunesmith package 默认使用 merge_and_quantize；"
+            "未指定模板的流水线步骤仍输出模型目录。",
+        ),
+        group=Group.BASIC,
+        roles=(),
+        choice_help={
+            "model_folder": (
+                "A complete model folder in safetensors; an adapter is merged into its base.",
+                "safetensors 格式的完整模型目录；适配器合并到基础模型。",
+            ),
+            "merge_and_quantize": (
+                "A GGUF file of the merged model, in the types of `quant_types`.",
+                "合并后的模型，按 quant_types 生成量化的 GGUF 文件。",
+            ),
+            "merge_only": (
+                "A GGUF file of the merged model in F16.",
+                "合并后的模型，生成 F16 的 GGUF 文件。",
+            ),
+            "quantize_base": (
+                "A GGUF file of the base model, without the adapter, in the types of `quant_types`.",
+                "基础模型（不含适配器），按 quant_types 生成量化的 GGUF 文件。",
+            ),
+            "lora_only": (
+                "A GGUF file of the adapter alone, for a file of its base.",
+                "仅将适配器生成 GGUF 文件，与基础模型的文件配合使用。",
+            ),
+            "custom": ("Each part is chosen by itself.", "逐项选择。"),
+        },
+    )
     format: Literal["safetensors"] = param(
         "safetensors",
         label=("Format", "格式"),
         help=(
-            "What the folder holds: `safetensors`, as transformers reads it.",
+            "What the model folder holds: `safetensors`, as transformers reads it.",
             "模型目录的格式：safetensors。",
         ),
         group=Group.BASIC,
         roles=(),
+        visible_when=when(preset=FOLDER),
         refused_values={
             "gguf": (
-                "GGUF files are not made yet.",
-                "Use `format: safetensors`; llama.cpp's `convert_hf_to_gguf.py` reads the folder that is written.",
+                "a model folder holds safetensors; GGUF files are another preset.",
+                "Use `preset: merge_and_quantize`, or `merge_only` for an unquantised file.",
             ),
         },
+    )
+    merge_lora: bool = param(
+        True,
+        label=("Merge LoRA weights to base model", "合并 LoRA 权重到基础模型"),
+        help=(
+            "Add the adapter to the base's weights, in fp32, as the file is written. Off writes the base alone.",
+            "写文件时以 fp32 将适配器加到基础模型权重上；关闭则只写基础模型。",
+        ),
+        group=Group.GENERAL,
+        roles=(),
+        default_when=_by_preset("merge_lora"),
+        visible_when=when(preset=CUSTOM),
+    )
+    export_gguf: bool = param(
+        True,
+        label=("Export base model as GGUF", "导出基础模型为 GGUF 格式"),
+        help=("Write GGUF files of the whole model.", "将完整模型写为 GGUF 文件。"),
+        group=Group.GENERAL,
+        roles=(),
+        default_when=_by_preset("export_gguf"),
+        visible_when=when(preset=CUSTOM),
+    )
+    quantize: bool = param(
+        True,
+        label=("Quantize model", "量化模型"),
+        help=(
+            "Write a file of each type in `quant_types`; off writes one unquantised file (F16).",
+            "为 quant_types 中的每种类型各写一个文件；关闭则只写一个未量化的文件（F16）。",
+        ),
+        group=Group.GENERAL,
+        roles=(),
+        default_when=_by_preset("quantize"),
+        visible_when=when(preset=CUSTOM),
+    )
+    quant_types: list[QuantType] = param(
+        default_factory=lambda: ["Q4_K_M"],
+        label=("Quantization types", "量化类型"),
+        help=(
+            "How the files store their numbers. Q4_K_M is a quarter of F16 and the usual choice; Q8_0 is nearly exact "
+            "at half of it; F16 is exact. Each file's difference from the model is measured and said.",
+            "文件的数值存储类型。Q4_K_M 约为 F16 的四分之一，最常用；Q8_0 约为一半，几乎无损；F16 无损。"
+            "每个文件与原模型的差异都会测量并给出。",
+        ),
+        group=Group.GENERAL,
+        roles=(),
+        aliases=("quant_type", "types"),
+        visible_when=when(quantize=True),
+        min_length=1,
+        max_length=21,
+    )
+    export_lora_gguf: bool = param(
+        False,
+        label=("Export LoRA as GGUF", "导出 LoRA 为 GGUF 格式"),
+        help=(
+            "Write the adapter alone, for `llama-server --lora` over a file of its base.",
+            "单独写出适配器，配合基础模型文件以 llama-server --lora 使用。",
+        ),
+        group=Group.GENERAL,
+        roles=(),
+        default_when=_by_preset("export_lora_gguf"),
+        visible_when=when(preset=CUSTOM),
     )
     output_dir: str | None = param(
         None,
         label=("Output directory", "输出目录"),
         help=(
-            "Where the model is published besides the platform's own storage. Must lie inside an allowed root.",
-            "除平台存储外，模型的发布目录，必须位于允许的根目录内。",
+            "Where the result is published besides the platform's own storage. Must lie inside an allowed root.",
+            "除平台存储外，结果的发布目录，必须位于允许的根目录内。",
         ),
         group=Group.BASIC,
         fold=Fold.OPTIONAL,
         roles={Role.PLACE, Role.ONE_TASK, Role.RESOLVED},
         path="always",
         min_length=1,
+    )
+
+    @property
+    def makes_gguf(self) -> bool:
+        """Whether GGUF files are written; else a model folder."""
+        return self.preset != FOLDER
+
+    @property
+    def file_types(self) -> list[str]:
+        """The types of the whole model's files, each once; the one of the file without a type in its name is ``."""
+        if not self.export_gguf:
+            return []
+        return list(dict.fromkeys(self.quant_types)) if self.quantize else [""]
+
+    @classmethod
+    def _restructure(cls, found: dict[str, Any], notices: list[Notice], problems: list[Problem]) -> None:
+        super()._restructure(found, notices, problems)
+        given = found.get("quant_types")
+        if isinstance(given, str):
+            found["quant_types"] = given = [one.strip() for one in given.split(",") if one.strip()]
+        if isinstance(given, list):
+            problems += [_without_matrix(one) for one in given if str(one).upper() in _NEED_MATRIX]
+            found["quant_types"] = [one.upper() if isinstance(one, str) else one for one in given]
+
+    def _conflicts(self) -> list[Problem]:
+        problems = super()._conflicts()
+        decided: Mapping[str, bool] = PRESETS.get(self.preset, {})
+        for name, value in decided.items():
+            # Told by what was given: a value that the preset decides is filled in behind this.
+            if name in self.model_fields_set and getattr(self, name) != value:
+                problems.append(
+                    Problem(
+                        field=name,
+                        message=f"`preset: {self.preset}` decides `{name}`: {str(value).lower()}.",
+                        hint=f"Set `preset: custom` to choose it, or leave `{name}` out.",
+                    )
+                )
+        if self.preset == CUSTOM:
+            problems += self._custom()
+        return problems
+
+    def _custom(self) -> list[Problem]:
+        """What of the parts, chosen one by one, does not go together."""
+        found = []
+        if self.quantize and not self.export_gguf and "quantize" in self.model_fields_set:
+            found.append(
+                Problem(
+                    field="quantize",
+                    message="`quantize` needs `export_gguf`: only GGUF files are quantised.",
+                    hint="Set `export_gguf: true`, or `quantize: false`.",
+                )
+            )
+        if self.export_lora_gguf and self.merge_lora:
+            found.append(
+                Problem(
+                    field="export_lora_gguf",
+                    message="`export_lora_gguf` and `merge_lora` exclude each other: over a file that holds the "
+                    "adapter already it would count twice.",
+                    hint="Set `merge_lora: false`: the files are then the base and its adapter.",
+                )
+            )
+        if not self.export_gguf and not self.export_lora_gguf:
+            found.append(
+                Problem(
+                    field="export_gguf",
+                    message="Neither `export_gguf` nor `export_lora_gguf` is set: there is nothing to write.",
+                    hint="Set one of them; `preset: model_folder` writes a folder in safetensors.",
+                )
+            )
+        return found
+
+
+def _without_matrix(given: Any) -> Problem:
+    name = str(given).upper()
+    return Problem(
+        field="quant_types",
+        message=f"`{name}` needs an importance matrix, which is not computed yet: without one such a file answers "
+        "nonsense, and llama.cpp's own quantiser refuses it.",
+        hint="Take `IQ3_S`, `Q3_K_M` or `Q2_K`, the smallest that need none.",
     )
 
 
@@ -54,5 +265,10 @@ PACKAGE = Kind(
     room=Room.MODEL,
     supports=frozenset({Feature.CLONE, Feature.RUN, Feature.WARM}),
     component="model-packager",
-    next_step="Load the folder with transformers, or serve it.",
+    next_step="See the files: `tunesmith packages show TASK`; a folder is loaded with transformers, or served.",
 )
+
+
+def new_package(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What is sent to package a model: its parameters, and whatever else is said of the task."""
+    return {"kind": PACKAGE.name, "spec": dict(spec), **more}

@@ -46,6 +46,7 @@ from tunesmith_platform.examples.notifications import (
     WEBHOOKS,
     new_webhook_body,
 )
+from tunesmith_platform.examples.packages import PACKAGE
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
 from tunesmith_platform.examples.system import ENVIRONMENT, MLFLOW_LINK, SYSTEM
@@ -99,6 +100,7 @@ __all__ = [
     "MLFLOW_LINK",
     "MODEL",
     "MODELS",
+    "PACKAGE",
     "PIPELINE",
     "PIPELINES",
     "QUOTA",

@@ -28,6 +28,7 @@ from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.inputs import AllModels, facts_of, find_model
 
 _ADAPTER_CONFIG = "adapter_config.json"
+_LOSS = "eval_loss"
 
 
 class FoundModel(BaseModel):
@@ -116,6 +117,28 @@ class Finder:
         if newest is None:
             raise _no_checkpoint(task, None, [])
         return newest.step
+
+    def best_step(self, scope: Scope, task_id: str) -> tuple[int | None, str]:
+        """The step of the checkpoint to hand on: the recommended one, else the best by its loss, else the last.
+
+        Returns:
+            It, and why it is; None for the step where that is the final model.
+        """
+        with self._database.read() as session:
+            task = _task(session, scope, task_id)
+            saved = repository.checkpoints_of(session, scope, task_id)
+        recommended = next((row.step for row in saved if row.is_recommended), None)
+        if recommended is not None:
+            return recommended, "an evaluation recommends it"
+        measured = [row for row in saved if _LOSS in row.metrics]
+        if measured:
+            best = min(measured, key=lambda row: (row.metrics[_LOSS], row.step))
+            return best.step, f"it has the lowest evaluation loss, {best.metrics[_LOSS]:.4g}"
+        if task.state == State.COMPLETED and task.model_uri:
+            return None, "it is the task's final model"
+        if not saved:
+            raise _no_checkpoint(task, None, [])
+        return max(row.step for row in saved), "it is the last"
 
     def _of_task(self, scope: Scope, task_id: str, step: int | None, base: str | None) -> FoundModel:
         with self._database.read() as session:

@@ -1,0 +1,375 @@
+"""A model as GGUF files: planned, written in one pass each, read back in llama.cpp and held against the model, stored.
+
+A file that is not the model is kept apart and marked, and is no result. Knows plans, proofs and the artifact store;
+knows nothing of who asks.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.activity import ActivityKind, Unit
+from tunesmith.artifacts import PACKAGE
+from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
+from tunesmith.events import PackagedFile, PackageMade, Phase, Warned
+from tunesmith.gguf import (
+    FileType,
+    ModelPlan,
+    Written,
+    plan_gguf,
+    plan_lora_gguf,
+    write_gguf,
+    write_lora_gguf,
+)
+from tunesmith.lifecycle import Reason
+from tunesmith.model_folder import ADAPTER_CONFIG, license_name, without_folders
+from tunesmith.outcome import Outcome
+from tunesmith.removal import discard, discard_file
+from tunesmith.spec.package import PackageSpec
+from tunesmith_jobs.artifact_store import ArtifactStore, Owner
+from tunesmith_jobs.failures import StorageFailed
+from tunesmith_jobs.model_work import Work
+from tunesmith_jobs.models.card import gguf_card
+from tunesmith_jobs.models.fetch import fetch_model
+from tunesmith_jobs.models.generation_settings import is_chat
+from tunesmith_jobs.models.merge import merge
+from tunesmith_jobs.package.files import FAILED, LORA_NOTE, Order, modelfile, orders, require_room
+from tunesmith_jobs.package.proof import PROOF_FILE, Proof
+from tunesmith_jobs.package.proving import Prover, Subject
+from tunesmith_jobs.package.texts import lay_texts
+
+_SPACE_BEFORE = "pre_tokenizer.prepend_scheme"
+_BASE_TO_PROVE = ".base-to-prove.gguf"
+_log = logging.getLogger("tunesmith_jobs.package")
+
+
+class Source(NamedTuple):
+    """What files are written from."""
+
+    base: Path
+    adapter: Path | None
+    """Merged into each matrix as it is written."""
+    words: Path
+    """The folder with the tokenizer, the template and the generation settings."""
+
+
+def package_files(work: Work, spec: PackageSpec) -> Outcome:
+    """Write the files, prove them, and bring them to the storage.
+
+    Raises:
+        InvalidModel: The model cannot be loaded, or is none in safetensors; or no file of it is the model.
+        InvalidInput: The adapter does not fit its base, or there is none.
+        NotConvertible: A GGUF file cannot hold the model.
+        NoRoom: The disk does not hold the files.
+        StorageFailed: The storage did not take them.
+    """
+    return _Packaging(work, spec).run()
+
+
+class _Packaging:
+    """One attempt."""
+
+    def __init__(self, work: Work, spec: PackageSpec) -> None:
+        self._work, self._spec = work, spec
+        document = work.document
+        assert document.artifact_uri is not None
+        work.scratch.mkdir(parents=True, exist_ok=True)
+        self._target = self._fresh(PACKAGE)
+        given = fetch_model(document.model_uri, work.scratch / "given")
+        self._adapter = given if (given / ADAPTER_CONFIG).is_file() else None
+        self._base = Path(work.training.model_name_or_path) if self._adapter else given
+        if self._adapter is None and spec.export_lora_gguf:
+            raise InvalidInput(
+                "The model is a whole one: there is no LoRA to write.",
+                hint="Use `preset: merge_and_quantize`, or name a task that trained a LoRA.",
+                field="preset",
+            )
+        name = document.origin.task_name or document.name
+        self._orders = orders(spec, name, document.step, is_adapter=self._adapter is not None)
+        self._owner = Owner(document.task_id, document.attempt, without_folders(document.origin.base), None)
+        self._plans: dict[str, ModelPlan] = {}
+
+    def run(self) -> Outcome:
+        """See `package_files`."""
+        words = self._fresh("words")
+        template = lay_texts(self._work, words)
+        self._work.phase_done(Phase.DATA)
+        source = self._source(words)
+        self._plan(source)
+        self._work.phase_done(Phase.WEIGHTS)
+        written = self._write(source)
+        proofs = self._prove(source, written)
+        self._keep_apart(proofs)
+        self._write_beside(proofs, template.source if template else None)
+        return self._store(proofs, written)
+
+    def _fresh(self, name: str) -> Path:
+        """An empty folder of this attempt's: a worker that was lost may have left one."""
+        folder = self._work.scratch / name
+        discard(folder, self._work.document.task_id)
+        folder.mkdir()
+        return folder
+
+    # --- what is written
+
+    def _source(self, words: Path) -> Source:
+        """What is written from: an adapter that is more than pairs of matrices is merged by the library first."""
+        if self._adapter is None or not self._spec.merge_lora:
+            return Source(self._base, None, words)
+        try:
+            plan_gguf(self._base, tokenizer=words, adapter=self._adapter)
+        except NotConvertible as error:
+            try:
+                plan_gguf(self._base, tokenizer=words)
+            except NotConvertible as reason:
+                if reason.problems[0].field == error.problems[0].field:
+                    raise  # it is the base that has no place in a file
+            return self._merged_first(words, error)
+        return Source(self._base, self._adapter, words)
+
+    def _merged_first(self, words: Path, error: NotConvertible) -> Source:
+        assert self._adapter is not None
+        self._work.outlet.emit(
+            Warned(
+                code="merged_first",
+                message="The adapter is merged into a folder first, which takes the base's size once more on the disk: "
+                f"{error.message}",
+            )
+        )
+        merged = self._fresh("merged")
+        merge(
+            self._adapter,
+            self._base,
+            merged,
+            self._work.training,
+            self._work.document.classes or None,
+            check=self._work.check,
+            activities=self._work.outlet.activities,
+        )
+        return Source(merged, None, words)
+
+    def _plan(self, source: Source) -> None:
+        """See what comes of every file, and that the disks hold them, before a byte is written."""
+        needed: dict[str, int] = {}
+        for order in self._orders:
+            if order.is_lora:
+                assert self._adapter is not None
+                needed[order.name] = plan_lora_gguf(self._adapter, self._base, order.type).bytes
+                if not any(not one.is_lora for one in self._orders):
+                    needed[_BASE_TO_PROVE] = plan_gguf(self._base, tokenizer=source.words).bytes
+                continue
+            plan = plan_gguf(source.base, order.type, tokenizer=source.words, adapter=source.adapter)
+            self._plans[order.name] = plan
+            needed[order.name] = plan.bytes
+            if plan.fallbacks:
+                listed = ", ".join(f"{count} of {words}" for words, count in plan.fallbacks.items())
+                self._work.outlet.emit(
+                    Warned(
+                        code="fallback_types",
+                        message=f"`{order.name}`: rows of this model do not divide into the blocks of `{order.type}`; "
+                        f"matrices with another type: {listed}.",
+                    )
+                )
+        for notice in {
+            notice.field: notice for plan in self._plans.values() for notice in plan.notices
+        }.values():
+            self._work.outlet.emit(Warned(code="gguf_differs", message=notice.message))
+        output = self._work.document.output_dir
+        require_room(needed, [self._target, *([Path(output)] if output else [])])
+        self._sizes = needed
+        total = sum(needed.values())
+        _log.info("%d files, %.1f MB: %s", len(needed), total / 1e6, ", ".join(needed))
+
+    def _write(self, source: Source) -> dict[str, Written]:
+        total = sum(size for name, size in self._sizes.items())
+        before, began, found = 0, time.monotonic(), dict[str, Written]()
+        with self._work.outlet.activities.doing(ActivityKind.WRITING, Unit.BYTES, total) as doing:
+
+            def tell(tensor: str, done: int, of: int) -> None:
+                self._work.check()
+                doing.done = before + done
+                self._tell(doing.done, total, time.monotonic() - began)
+
+            for order in self._orders:
+                target = self._target / order.name
+                if order.is_lora:
+                    assert self._adapter is not None
+                    found[order.name] = write_lora_gguf(self._adapter, self._base, target, order.type, tell)
+                else:
+                    found[order.name] = write_gguf(
+                        source.base, target, order.type, tell, tokenizer=source.words, adapter=source.adapter
+                    )
+                before += self._sizes[order.name]
+                _log.info("`%s` is written: %.1f MB.", order.name, found[order.name].bytes / 1e6)
+        return found
+
+    def _tell(self, done: int, total: int, seconds: float) -> None:
+        left = seconds * (total - done) / done if done else None
+        self._work.report(done, total, left)
+
+    # --- what is proven
+
+    def _prove(self, source: Source, written: dict[str, Written]) -> dict[str, Proof]:
+        found: dict[str, Proof] = {}
+        with self._work.outlet.activities.doing(ActivityKind.PROVING, Unit.FILES, len(written)) as doing:
+            wholes = [order for order in self._orders if not order.is_lora]
+            if wholes:
+                adapter = self._adapter if self._spec.merge_lora else None
+                prover = self._prover(self._base, adapter, self._plans[wholes[0].name])
+                for order in wholes:
+                    found[order.name] = prover.prove(self._target / order.name, order.type)
+                    self._say(found[order.name])
+                    doing.advance()
+                del prover
+            for order in self._orders:
+                if order.is_lora:
+                    found[order.name] = self._prove_lora(order, source)
+                    self._say(found[order.name])
+                    doing.advance()
+        return found
+
+    def _prove_lora(self, order: Order, source: Source) -> Proof:
+        """An adapter's file over a file of its base: one that is written anyway, or one that is gone afterwards."""
+        with self._base_file(source) as (base, kind):
+            plan = plan_gguf(self._base, kind, tokenizer=source.words)
+            prover = self._prover(self._base, self._adapter, plan)
+            return prover.prove(base, kind, self._target / order.name)
+
+    @contextlib.contextmanager
+    def _base_file(self, source: Source) -> Iterator[tuple[Path, FileType]]:
+        there = [one for one in self._orders if not one.is_lora and not one.with_adapter]
+        if there:
+            best = max(there, key=lambda one: self._sizes[one.name])
+            yield self._target / best.name, best.type
+            return
+        made = self._work.scratch / _BASE_TO_PROVE
+        write_gguf(self._base, made, FileType.F16, lambda *_: self._work.check(), tokenizer=source.words)
+        try:
+            yield made, FileType.F16
+        finally:
+            discard_file(made)
+
+    def _prover(self, base: Path, adapter: Path | None, plan: ModelPlan) -> Prover:
+        document, training = self._work.document, self._work.training
+        encoder = Path(document.encoder_path)
+        tokenizer = Path(document.tokenizer_path) if document.tokenizer_path else None
+        subject = Subject(
+            base,
+            adapter,
+            encoder,
+            tokenizer,
+            training,
+            is_chat=is_chat(training, encoder, tokenizer) or "tokenizer.chat_template" in plan.metadata,
+            space_before=any(notice.field == _SPACE_BEFORE for notice in plan.notices),
+        )
+        return Prover(subject, self._work.scratch, self._work.check, threads=self._threads())
+
+    def _threads(self) -> int:
+        import torch
+
+        return int(torch.get_num_threads())
+
+    def _say(self, proof: Proof) -> None:
+        _log.info("%s", proof.sentence["en"])
+        if proof.verdict != "proven":
+            code = "not_the_model" if proof.verdict == "failed" else "not_proven"
+            self._work.outlet.emit(Warned(code=code, message=proof.sentence["en"]))
+
+    # --- what is stored
+
+    def _keep_apart(self, proofs: dict[str, Proof]) -> None:
+        """Put files that are not the model where nobody takes them for it.
+
+        Raises:
+            InvalidModel: There is no other.
+        """
+        failed = [proof for proof in proofs.values() if proof.verdict == "failed"]
+        for proof in failed:
+            (self._target / FAILED).mkdir(exist_ok=True)
+            (self._target / proof.file).rename(self._target / FAILED / f"{proof.file}.failed")
+            (self._target / FAILED / f"{proof.file}.{PROOF_FILE}").write_text(_json(proof), encoding="utf-8")
+        if failed and len(failed) == len(proofs):
+            raise InvalidModel(
+                " ".join(proof.sentence["en"] for proof in failed),
+                hint="This is a fault of ours, or of the model's files: report it with the task's log.",
+            )
+
+    def _write_beside(self, proofs: dict[str, Proof], template: str | None) -> None:
+        for order in self._orders:
+            proof = proofs[order.name]
+            if proof.verdict == "failed":
+                continue
+            (self._target / f"{order.name}.{PROOF_FILE}").write_text(_json(proof), encoding="utf-8")
+            if order.is_lora:
+                note = LORA_NOTE.format(lora=order.name)
+                (self._target / f"{order.name}.md").write_text(note, encoding="utf-8")
+            elif order.with_adapter or self._adapter is None:
+                text = modelfile(order.name, template)
+                (self._target / f"{order.name}.Modelfile").write_text(text, encoding="utf-8")
+        document = self._work.document
+        offered = [proof for proof in proofs.values() if proof.verdict != "failed"]
+        card = gguf_card(
+            document.origin,
+            self._work.training,
+            title=document.origin.task_name or document.name,
+            step=document.step,
+            base_license=license_name(Path(document.encoder_path)),
+            files=[(proof.file, proof.sentence["en"]) for proof in offered],
+        )
+        (self._target / "README.md").write_text(card, encoding="utf-8")
+
+    def _store(self, proofs: dict[str, Proof], written: dict[str, Written]) -> Outcome:
+        work, document = self._work, self._work.document
+        work.check()
+        store = ArtifactStore(
+            str(document.artifact_uri),
+            self._owner,
+            Path(document.output_dir) if document.output_dir else None,
+            activities=work.outlet.activities,
+        )
+        sums = {
+            self._target / proof.file: proof.sha256 for proof in proofs.values() if proof.verdict != "failed"
+        }
+        try:
+            _, uri = store.put(self._target, PACKAGE, document.step, kind="package", sums=sums)
+        except OSError as error:
+            raise StorageFailed(f"The files could not be stored: {error}") from error
+        offered = [proof for proof in proofs.values() if proof.verdict != "failed"]
+        work.outlet.emit(
+            PackageMade(
+                uri=uri,
+                step=document.step,
+                files=[
+                    PackagedFile(
+                        name=proof.file,
+                        type=proof.type,
+                        bytes=written[proof.file].bytes,
+                        sha256=proof.sha256,
+                        verdict=proof.verdict,
+                        sentence=proof.sentence,
+                        kl_mean=proof.difference.kl_mean if proof.difference else None,
+                        kl_p99=proof.difference.kl_p99 if proof.difference else None,
+                        top1=proof.difference.top1 if proof.difference else None,
+                        fallbacks=self._plans[proof.file].fallbacks if proof.file in self._plans else {},
+                    )
+                    for proof in proofs.values()
+                ],
+            )
+        )
+        size = sum(written[proof.file].bytes for proof in offered)
+        words = f"{len(offered)} GGUF files, {size / 1e6:.1f} MB, in `{uri}`."
+        left_out = len(proofs) - len(offered)
+        if left_out:
+            words += f" Files that are not the model, kept apart in `{FAILED}`: {left_out}."
+        for place in store.not_shown:
+            words += (
+                f" Nothing was published at `{place}`: something stands there that this task did not make."
+            )
+        return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
+
+
+def _json(proof: Proof) -> str:
+    return proof.model_dump_json(indent=1) + "\n"

@@ -1,0 +1,285 @@
+"""The proof that a GGUF file is the model: what llama.cpp makes of it beside what the library and the training make.
+
+Each check has a limit; a file that misses one is not offered. Knows what is right and how far off a type may be; knows
+nothing of how a file was written.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, Field
+
+from tunesmith.gguf import FileType
+from tunesmith_jobs.package.llama_cpp import Answer
+from tunesmith_jobs.package.weights_check import Fault, Looked
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PROOF_FILE = "proof.json"
+_DEFAULT_LIMIT = 1.0
+LIMITS: dict[FileType, float] = {
+    FileType.F32: 1e-4,
+    FileType.F16: 1e-3,
+    FileType.BF16: 1e-2,
+    FileType.Q8_0: 0.05,
+    FileType.Q6_K: 0.1,
+    FileType.Q5_K_M: 0.2,
+    FileType.Q5_K_S: 0.2,
+    FileType.Q5_0: 0.3,
+    FileType.Q5_1: 0.3,
+    FileType.Q4_K_M: 0.4,
+    FileType.Q4_K_S: 0.4,
+    FileType.IQ4_NL: 0.5,
+    FileType.IQ4_XS: 0.5,
+    FileType.Q4_0: 1.2,
+    FileType.Q4_1: 1.2,
+    FileType.Q3_K_L: 0.8,
+    FileType.Q2_K: 2.0,
+}
+"""The mean difference (KL, in nats a token) up to which a file of a type passes; of others `1`. Some times what is
+measured of a small real model, whose numbers suffer most: what computes something else is far above."""
+_AHEAD = 0.05
+"""Logits by which the library's likeliest token is ahead where another one is a fault, in types that are casts."""
+_TIGHT = (FileType.F32, FileType.F16, FileType.BF16)
+_TURNING = 1e-4
+
+
+class Check(BaseModel):
+    """One thing that was looked at."""
+
+    name: Literal[
+        "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "greedy"
+    ]
+    passed: bool
+    words: str = Field(description="What was found.")
+    value: float | None = None
+    limit: float | None = None
+
+
+class Difference(BaseModel):
+    """How far what llama.cpp computes is from what the library does, over all tokens that were looked at."""
+
+    kl_mean: float = Field(description="Of llama.cpp's next token from the library's, in nats.")
+    kl_p99: float
+    kl_back_mean: float = Field(description="Of the library's from llama.cpp's.")
+    top1: float = Field(description="Share of tokens whose likeliest next token is the same.")
+    tokens: int
+
+
+class Proof(BaseModel):
+    """What was looked at of one file, and what came of it."""
+
+    file: str
+    sha256: str
+    type: str
+    verdict: Literal["proven", "not_proven", "failed"]
+    sentence: dict[str, str] = Field(default_factory=dict, description="What it comes to, by language.")
+    difference: Difference | None = None
+    checks: list[Check] = Field(default_factory=list)
+    missing: str | None = Field(None, description="Why it could not be looked at whole.")
+
+    def failed(self) -> list[Check]:
+        """What is wrong."""
+        return [check for check in self.checks if not check.passed]
+
+
+class Expected(NamedTuple):
+    """What is right, as the training and the library have it."""
+
+    ids: list[list[int]]
+    """Of the sentences."""
+    conversations: list[list[int] | None]
+    """Of the conversations, an answer opened; None where the training's template refuses one."""
+    end: int | None
+    """The token that ends an answer; None of a model that was trained on no conversations."""
+    bos: int | None
+    words: int
+    context: int
+
+
+class Heard(NamedTuple):
+    """What the library computes of the sequences."""
+
+    logits: "Sequence[NDArray[np.float32]]"
+    greedy: list[tuple[int, float]]
+    """See `Reference.greedy`; after the first sequence."""
+    turning: "NDArray[np.float64] | None"
+
+
+def check_texts(answer: Answer, expected: Expected) -> list[Check]:
+    """What needs no computing: ids, conversations, ends."""
+    facts = answer.facts
+    wrong = [place for place, ids in enumerate(expected.ids) if answer.ids[place] != ids]
+    found = [
+        Check(
+            name="ids",
+            passed=not wrong,
+            words=f"{len(expected.ids) - len(wrong)} of {len(expected.ids)} texts have the same ids"
+            + (f"; the first that has not is number {wrong[0] + 1}" if wrong else ""),
+        )
+    ]
+    if any(one is not None for one in expected.conversations):
+        pairs = list(zip(expected.conversations, answer.rendered_ids, strict=True))
+        asked = [(right, made) for right, made in pairs if right is not None]
+        same = sum(right == made for right, made in asked)
+        found.append(
+            Check(
+                name="conversations",
+                passed=same == len(asked),
+                words=f"{same} of {len(asked)} conversations come out of the file's template as they were trained",
+            )
+        )
+    is_end = expected.end is None or expected.end in facts.ends
+    is_bos = expected.bos is None or facts.bos == expected.bos
+    words = "the token that ends an answer ends it"
+    if not is_end:
+        words = f"token {expected.end} ends an answer as it was trained, and not in the file"
+    elif not is_bos:
+        words = f"texts begin with token {expected.bos}, and in the file with {facts.bos}"
+    found.append(Check(name="ends", passed=is_end and is_bos and facts.words == expected.words, words=words))
+    found.append(
+        Check(
+            name="context",
+            passed=facts.context <= expected.context,
+            words=f"the file is for {facts.context} tokens",
+            value=facts.context,
+            limit=expected.context,
+        )
+    )
+    return found
+
+
+def check_numbers(broken: Sequence[Fault]) -> Check:
+    """Whether every number of the file is one."""
+    words = f"`{broken[0].tensor}` {broken[0].words}" if broken else "every number is one"
+    return Check(name="finite", passed=not broken, words=words)
+
+
+def check_weights(looked: Looked) -> Check:
+    """Whether every tensor is the model's."""
+    words = f"{looked.tensors} tensors are the model's, as this type stores them"
+    if looked.faults:
+        first = looked.faults[0]
+        words = f"{len(looked.faults)} tensors are not the model's: `{first.tensor}` {first.words}"
+    return Check(name="weights", passed=not looked.faults, words=words, value=looked.same)
+
+
+def check_turning(
+    theta: float, factors: "NDArray[np.float32] | None", turning: "NDArray[np.float64]"
+) -> Check:
+    """Whether positions turn queries and keys as the library turns them.
+
+    Args:
+        theta: The file's base.
+        factors: What the file divides each pair's turning by.
+        turning: The library's, a number a pair.
+    """
+    import numpy as np
+
+    pairs = len(turning)
+    made = theta ** (-np.arange(pairs) / pairs)
+    if factors is not None:
+        made = made / factors.astype(np.float64)
+    apart = float(np.abs(made / turning - 1).max())
+    return Check(
+        name="turning",
+        passed=apart < _TURNING,
+        words="positions turn queries and keys as in the model"
+        if apart < _TURNING
+        else "positions turn queries and keys otherwise than in the model (rope)",
+        value=apart,
+        limit=_TURNING,
+    )
+
+
+def difference(right: "Sequence[NDArray[np.float32]]", made: "Sequence[NDArray[np.float32]]") -> Difference:
+    """How far some logits are from others; not a number where any is none."""
+    import numpy as np
+
+    forth, back, same = [], [], []
+    for one, other in zip(right, made, strict=True):
+        for place in range(len(one)):
+            p, q = _log_softmax(one[place]), _log_softmax(other[place])
+            forth.append(float((np.exp(p) * (p - q)).sum()))
+            back.append(float((np.exp(q) * (q - p)).sum()))
+            same.append(bool(one[place].argmax() == other[place].argmax()))
+    return Difference(
+        kl_mean=float(np.mean(forth)),
+        kl_p99=float(np.percentile(forth, 99)),
+        kl_back_mean=float(np.mean(back)),
+        top1=float(np.mean(same)),
+        tokens=len(forth),
+    )
+
+
+def _log_softmax(row: "NDArray[np.float32]") -> "NDArray[np.float64]":
+    import numpy as np
+
+    found = row.astype(np.float64)
+    found -= found.max()
+    return found - np.log(np.exp(found).sum())
+
+
+def check_difference(file_type: FileType, found: Difference) -> Check:
+    """Whether what is computed is near enough for the type."""
+    limit = LIMITS.get(file_type, _DEFAULT_LIMIT)
+    passed = math.isfinite(found.kl_mean) and math.isfinite(found.kl_back_mean) and found.kl_mean <= limit
+    return Check(
+        name="kl",
+        passed=passed,
+        words=f"KL {found.kl_mean:.2g} (99 of 100 tokens under {found.kl_p99:.2g}), the likeliest token is the same in "
+        f"{found.top1:.1%} of {found.tokens}",
+        value=found.kl_mean if math.isfinite(found.kl_mean) else None,
+        limit=limit,
+    )
+
+
+def check_greedy(file_type: FileType, right: Sequence[tuple[int, float]], made: Sequence[int]) -> Check:
+    """Whether the likeliest answer is the library's, as long as its tokens are clearly ahead."""
+    count = min(len(right), len(made))
+    apart = next((place for place in range(count) if right[place][0] != made[place]), count)
+    is_tie = apart == count or right[apart][1] < _AHEAD
+    return Check(
+        name="greedy",
+        passed=is_tie or file_type not in _TIGHT,
+        words=f"the likeliest answer is the same for {apart} of {count} tokens",
+        value=apart,
+    )
+
+
+def concluded(proof: Proof) -> Proof:
+    """A proof with its verdict and its sentence."""
+    failed = proof.failed()
+    verdict: Literal["proven", "not_proven", "failed"] = (
+        "failed" if failed else "not_proven" if proof.missing else "proven"
+    )
+    return proof.model_copy(update={"verdict": verdict, "sentence": _sentence(proof, failed)})
+
+
+def _sentence(proof: Proof, failed: Sequence[Check]) -> dict[str, str]:
+    if failed:
+        words = "; ".join(check.words for check in failed)
+        return {
+            "en": f"`{proof.file}` is not the model and is not offered: {words}.",
+            "zh": f"`{proof.file}` 与原模型不一致，未作为结果提供：{words}。",
+        }
+    if proof.missing:
+        return {
+            "en": f"`{proof.file}` is not proven: {proof.missing}.",
+            "zh": f"`{proof.file}` 未经证明：{proof.missing}。",
+        }
+    apart = proof.difference
+    if apart is None:
+        return {
+            "en": f"llama.cpp reads `{proof.file}`.",
+            "zh": f"llama.cpp 可以读取 `{proof.file}`。",
+        }
+    return {
+        "en": f"In llama.cpp `{proof.file}` answers as the model does: over {apart.tokens} tokens its next token "
+        f"differs by {apart.kl_mean:.2g} nats (KL) on average, and the likeliest is the same in {apart.top1:.1%}.",
+        "zh": f"在 llama.cpp 中，`{proof.file}` 的回答与模型一致：在 {apart.tokens} 个词元上，"
+        f"下一词元分布平均相差 {apart.kl_mean:.2g} nats（KL），最可能的词元有 {apart.top1:.1%} 相同。",
+    }

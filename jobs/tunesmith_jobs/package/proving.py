@@ -1,0 +1,210 @@
+"""Proving the files of a package: the library's side once, then llama.cpp's of each file.
+
+Where the memory does not hold the model in fp32, what needs no computing is looked at all the same, and the file is
+said to be not proven. Knows the reference, llama.cpp and the checks; knows nothing of storages.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tunesmith.artifacts import sha256_of
+from tunesmith.errors import InvalidInput
+from tunesmith.gguf import FileType
+from tunesmith.gguf.architecture import Architecture, architecture_of
+from tunesmith.model_folder import read_config
+from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.prompts import PromptEncoder
+from tunesmith.rows.chat.turns import Message
+from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.memory import spare_memory
+from tunesmith_jobs.package import llama_cpp, proof
+from tunesmith_jobs.package.proof import Check, Expected, Heard, Proof
+from tunesmith_jobs.package.reference import Reference, needed_bytes
+from tunesmith_jobs.package.sentences import CONVERSATIONS, HOSTILE, SENTENCES
+from tunesmith_jobs.package.weights_check import FileTensors, in_pairs, look
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_TEXTS = SENTENCES + HOSTILE
+_GREEDY = 24
+_SECONDS = 3600.0
+_ALL = 2**31 - 1
+_PARTS = 384
+"""Tokens of the conversations, and of the sentences, that logits are compared at."""
+
+
+class Subject(NamedTuple):
+    """The model that files are proven to be."""
+
+    base: Path
+    """Its folder; the base's of an adapter."""
+    adapter: Path | None
+    encoder: Path
+    """The folder whose tokenizer and template it was trained with."""
+    tokenizer: Path | None
+    """Another folder whose tokenizer was used instead."""
+    training: TrainSpec
+    is_chat: bool
+    space_before: bool = False
+    """Whether its tokenizer puts a space before a text, and llama.cpp does not (a notice says so)."""
+
+
+class Prover:
+    """Proves files of one model.
+
+    Args:
+        subject: The model.
+        scratch: Takes logits.
+        check: Asked before every step that takes long; what it raises ends the proof.
+        threads: That llama.cpp computes with.
+    """
+
+    def __init__(
+        self, subject: Subject, scratch: Path, check: Callable[[], None] = lambda: None, threads: int = 1
+    ) -> None:
+        self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
+        self._architecture = architecture_of(read_config(subject.base))
+        self._expected = _expected(subject, self._architecture)
+        self._sequences = _sequences(self._expected)
+        self._heard: Heard | None = None
+        self._weights: dict[str, NDArray[np.float32]] = {}
+        self.missing: str | None = None
+        """Why files are not proven whole."""
+        numbers = sum(_count(tensor.shape) for tensor in self._architecture.tensors().values())
+        longest = max(len(ids) for ids in self._sequences)
+        needed = needed_bytes(numbers, self._architecture.words, longest)
+        if needed > spare_memory():
+            self.missing = f"the model beside it needs {needed / 1e9:.1f} GB of memory"
+
+    def prepare(self) -> None:
+        """Compute the library's side, where the memory holds it."""
+        if self.missing is not None or self._heard is not None:
+            return
+        subject = self._subject
+        reference = Reference(subject.base, subject.adapter, subject.training, self._check)
+        logits = [reference.logits(ids) for ids in self._sequences]
+        greedy = reference.greedy(self._sequences[0], _GREEDY)
+        self._heard = Heard(logits, greedy, reference.turning())
+        expected = self._architecture.tensors()
+        names = self._architecture.names_in_file(expected)
+        for name, weight in reference.weights():
+            if name in expected:
+                heads = expected[name].heads
+                self._weights[names[name]] = in_pairs(weight, heads) if heads else weight
+
+    def prove(self, file: Path, file_type: FileType, lora: Path | None = None) -> Proof:
+        """Prove a file.
+
+        Args:
+            file: The whole model's.
+            file_type: What it is stored as.
+            lora: An adapter's file that is to be proven over it: `file` is then its base's.
+        """
+        self.prepare()
+        self._check()
+        subject = lora or file
+        found = Proof(
+            file=subject.name,
+            sha256=sha256_of(subject),
+            type="LoRA" if lora else file_type.value,
+            verdict="failed",
+            missing=self.missing,
+        )
+        logits = self._scratch / f".{subject.name}.logits"
+        question = llama_cpp.Question(
+            model=str(file),
+            lora=str(lora) if lora else None,
+            texts=[self._said(text) for text in _TEXTS],
+            conversations=list(CONVERSATIONS) if self._subject.is_chat else [],
+            sequences=self._sequences,
+            greedy=_GREEDY,
+            logits=str(logits),
+            threads=self._threads,
+        )
+        try:
+            answer = llama_cpp.ask(question, _SECONDS)
+            if isinstance(answer, llama_cpp.Refused):
+                found.checks.append(Check(name="reads", passed=False, words=answer.words))
+                return proof.concluded(found)
+            found.checks.append(Check(name="reads", passed=True, words="llama.cpp reads it"))
+            found.checks += proof.check_texts(answer, self._expected)
+            found.checks += self._tensors(file, is_base=lora is not None)
+            if self._heard is not None and answer.facts.words == self._expected.words:
+                made = llama_cpp.logits_of(logits, self._sequences, answer.facts.words)
+                found.difference = proof.difference(self._heard.logits, made)
+                found.checks.append(proof.check_difference(file_type, found.difference))
+                found.checks.append(proof.check_greedy(file_type, self._heard.greedy, answer.written))
+        finally:
+            logits.unlink(missing_ok=True)
+        return proof.concluded(found)
+
+    def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
+        tensors = FileTensors(file)
+        checks = [proof.check_numbers(tensors.broken(self._check))]
+        if self._heard is None or is_base:
+            return checks
+        checks.append(proof.check_weights(look(tensors, self._weights, self._check)))
+        kind = self._architecture.kind.name
+        scaling = tensors.field(f"{kind}.rope.scaling.type")
+        if self._heard.turning is not None and scaling in (None, "none"):
+            theta = float(tensors.field(f"{kind}.rope.freq_base") or 0)
+            factors = tensors.whole("rope_freqs.weight") if "rope_freqs.weight" in tensors.names else None
+            checks.append(proof.check_turning(theta, factors, self._heard.turning))
+        return checks
+
+    def _said(self, text: str) -> str:
+        is_word = bool(text) and not text[0].isspace() and not text.startswith("<")
+        return f" {text}" if self._subject.space_before and is_word else text
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    found = 1
+    for size in shape:
+        found *= size
+    return found
+
+
+def _expected(subject: Subject, architecture: Architecture) -> Expected:
+    tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
+    conversations: list[list[int] | None] = []
+    end = None
+    if subject.is_chat:
+        encoder = PromptEncoder.from_folder(
+            subject.encoder,
+            _ALL,
+            tokenizer=subject.tokenizer,
+            chat_template=subject.training.chat_template,
+        )
+        end = encoder.end_of_answer()
+        for turns in CONVERSATIONS:
+            try:
+                conversations.append(encoder.prompt([Message(one["role"], one["content"]) for one in turns]))
+            except (RowProblem, InvalidInput):
+                conversations.append(None)
+    around = tokenizer.encode("a").ids
+    alone = tokenizer.encode("a", add_special_tokens=False).ids
+    return Expected(
+        ids=[tokenizer.encode(text, add_special_tokens=False).ids for text in _TEXTS],
+        conversations=conversations,
+        end=end,
+        bos=around[0] if around[:1] != alone[:1] else None,
+        words=architecture.words,
+        context=int(architecture.metadata[f"{architecture.kind.name}.context_length"]),  # type: ignore[arg-type]
+    )
+
+
+def _sequences(expected: Expected) -> list[list[int]]:
+    """What logits are compared at: a question, conversations, sentences."""
+    most = min(llama_cpp.longest(), expected.context)
+    asked = [ids for ids in expected.conversations if ids]
+    first = min(asked, key=len) if asked else expected.ids[0]
+    found = [first[: max(1, most - _GREEDY)]]
+    for parts in (asked, expected.ids[: len(SENTENCES)]):
+        ids = [token for part in parts for token in part][: min(_PARTS, most)]
+        if ids:
+            found.append(ids)
+    return found

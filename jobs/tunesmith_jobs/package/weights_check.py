@@ -1,0 +1,167 @@
+"""Whether a file's tensors are the model's, by their bytes: rows of every one, encoded once more from the library's.
+
+A file of another checkpoint, two tensors that changed places, a factor that was lost and a block that is broken show
+here however coarse the file's type is. Knows GGUF files and numpy; knows nothing of how they were written.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tunesmith.gguf.kernels import quantised
+from tunesmith.gguf.types import TensorType
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROWS = 16
+"""Rows that are encoded again at the beginning, in the middle and at the end of a tensor."""
+_LEAST_SAME = 0.9
+"""The share of a tensor's blocks that must be the same. Two ways to add an adapter in fp32 differ in the last bit, and
+then a few numbers are rounded to another side; of another checkpoint hardly any block is the same."""
+_CLOSE = 2e-5
+"""Of a tensor in fp32, whose last bits differ: the largest difference as a part of its largest number."""
+_SCAN_BYTES = 2**24
+
+
+class Fault(NamedTuple):
+    """What is wrong with a tensor."""
+
+    tensor: str
+    words: str
+
+
+class Looked(NamedTuple):
+    """What a look at a file's tensors found."""
+
+    tensors: int
+    same: float
+    """The smallest share of the same blocks among them."""
+    faults: tuple[Fault, ...]
+
+
+class FileTensors:
+    """A GGUF file's tensors."""
+
+    def __init__(self, file: Path) -> None:
+        from gguf import GGUFReader
+
+        self._reader = GGUFReader(file)
+        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    @property
+    def names(self) -> list[str]:
+        """By their names in the file."""
+        return list(self._tensors)
+
+    def field(self, name: str) -> Any:
+        """What the file says under a name; None where it says nothing."""
+        found = self._reader.get_field(name)
+        return None if found is None else found.contents()
+
+    def whole(self, name: str) -> "NDArray[np.float32]":
+        """A small tensor as numbers."""
+        from gguf import quants
+
+        tensor = self._tensors[name]
+        return quants.dequantize(tensor.data, tensor.tensor_type)
+
+    def broken(self, check: Callable[[], None]) -> list[Fault]:
+        """The tensors that hold a number that is none."""
+        import numpy as np
+        from gguf import quants
+
+        found = []
+        for name, tensor in self._tensors.items():
+            rows = tensor.data.reshape(-1, tensor.data.shape[-1])
+            step = max(1, _SCAN_BYTES // max(1, rows[0].nbytes))
+            for begin in range(0, len(rows), step):
+                check()
+                if not np.isfinite(quants.dequantize(rows[begin : begin + step], tensor.tensor_type)).all():
+                    found.append(Fault(name, "holds numbers that are none (NaN)"))
+                    break
+        return found
+
+    def compared(self, name: str, weight: "NDArray[np.float32]") -> tuple[float, Fault | None]:
+        """How much of a tensor is, byte by byte, what a weight is encoded to; and what is wrong.
+
+        Args:
+            name: In the file.
+            weight: In the order of the file's rows.
+        """
+        import numpy as np
+
+        tensor = self._tensors[name]
+        if tuple(int(size) for size in reversed(tensor.shape)) != weight.shape:
+            return 0.0, Fault(name, f"is {[int(size) for size in reversed(tensor.shape)]} in the file")
+        kind = TensorType(tensor.tensor_type.name)
+        width = weight.shape[-1]
+        rows = weight.reshape(-1, width)
+        stored = np.ascontiguousarray(tensor.data).view(np.uint8).reshape(len(rows), -1)
+        starts = sorted({0, max(0, len(rows) // 2 - _ROWS // 2), max(0, len(rows) - _ROWS)})
+        same = []
+        for begin in starts:
+            some = np.ascontiguousarray(rows[begin : begin + _ROWS])
+            there = np.ascontiguousarray(stored[begin : begin + _ROWS])
+            if kind is TensorType.F32:
+                apart = np.abs(there.view(np.float32).reshape(some.shape) - some).max()
+                same.append(float(apart <= _CLOSE * max(1e-12, float(np.abs(rows).max()))))
+                continue
+            block = kind.block.bytes * (1 if not kind.is_cast else _part(width))
+            made = _encoded(some, width, kind).reshape(-1, block)
+            same.append(float((made == there.reshape(-1, block)).all(-1).mean()))
+        share = min(same)
+        if share < _LEAST_SAME:
+            return share, Fault(name, f"is not the model's: {share:.0%} of its blocks are")
+        return share, None
+
+
+def _part(width: int) -> int:
+    """How many numbers count as a block of a type that has none."""
+    return 32 if width % 32 == 0 else width
+
+
+def _encoded(rows: "NDArray[np.float32]", width: int, kind: TensorType) -> "NDArray[np.uint8]":
+    import gguf
+    import numpy as np
+
+    if not kind.is_cast:
+        return quantised(rows, width, kind)
+    found = gguf.quants.quantize(rows, gguf.GGMLQuantizationType[kind.value])
+    return np.ascontiguousarray(found).view(np.uint8).ravel()
+
+
+def in_pairs(weight: "NDArray[np.float32]", heads: int) -> "NDArray[np.float32]":
+    """A weight's rows as ggml turns them: within each head, the rows of its two halves in turn."""
+    half = weight.shape[0] // heads // 2
+    return weight.reshape(heads, 2, half, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def look(
+    file: FileTensors,
+    weights: "Mapping[str, NDArray[np.float32]]",
+    check: Callable[[], None] = lambda: None,
+) -> Looked:
+    """Compare a file's tensors with what they must be.
+
+    Args:
+        file: The file.
+        weights: What each must be, in the order of the file's rows, by its name in the file.
+        check: Asked before each.
+    """
+    faults = [
+        Fault(name, "is none of the model's")
+        for name in file.names
+        if name not in weights and name != "rope_freqs.weight"
+    ]
+    least = 1.0
+    for name, weight in weights.items():
+        check()
+        if name not in file.names:
+            faults.append(Fault(name, "is not in the file"))
+            continue
+        share, fault = file.compared(name, weight)
+        least = min(least, share)
+        faults += [fault] if fault else []
+    return Looked(len(weights), least, tuple(faults))

@@ -1,0 +1,190 @@
+"""`tunesmith package TASK`: a trained model as GGUF files for llama.cpp, each read back and held against the model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunesmith.cli.arguments import (
+    ForceFlag,
+    JsonFlag,
+    LanguageOption,
+    TaskArgument,
+    WatchFlag,
+    absolute_paths,
+    connect,
+    is_followed,
+    pairs,
+)
+from tunesmith.cli.output import facts, out, say, show_json, show_notices, show_table, table
+from tunesmith.language import Language, choose, current
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.package_views import PackagedFileView
+
+_PRESET = "merge_and_quantize"
+packages = typer.Typer(
+    name="packages", help="Packages: their files, what was proven of each, downloads.", no_args_is_help=True
+)
+
+
+def package(
+    task: TaskArgument,
+    *,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint",
+            "-c",
+            help="The step of its checkpoint; the recommended one, the best, or the last if not given.",
+        ),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            "-t",
+            help="What a file is stored as: `Q4_K_M`, `Q8_0`, `F16`, ...; may be given again. Q4_K_M if not given.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="`merge_and_quantize`, `merge_only`, `quantize_base`, `lora_only`, `custom`, or `model_folder`."
+        ),
+    ] = None,
+    output_dir: Annotated[
+        str | None, typer.Option("--output-dir", help="A folder in which the files are published too.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
+    project: Annotated[
+        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
+    ] = "default",
+    watch: WatchFlag = None,
+    lang: LanguageOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a task's model as GGUF files, read each back in llama.cpp, and compare it with the model."""
+    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.spec.package import PackageSpec, new_package
+
+    choose(lang)
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "quant_types": types,
+        "preset": preset,
+        "output_dir": output_dir,
+    }
+    spec = PackageSpec.merged(
+        pairs(settings), {key: value for key, value in given.items() if value is not None}
+    )
+    spec.setdefault("preset", _PRESET)
+    with connect() as client:
+        spec = {"task_id": client.task(task).id} | absolute_paths(spec, partial(_about, PackageSpec))
+        made = client.create_task(
+            new_package(spec, project=project, **({"name": name} if name is not None else {}))
+        )
+        show_notices(made.notices)
+        if as_json:
+            show_json(made)
+            return
+        say(f"Task `{made.name}` is {made.state}: {made.id}")
+        if is_followed(watch):
+            code = watched(lambda: watch_task(client, made.id, out()).state, made.id)
+            if not code and spec["preset"] != "model_folder":
+                _show(client, made.id)
+            if code:
+                raise typer.Exit(code)
+            return
+    typer.echo(made.id)
+
+
+def _about(spec: type[Any], name: str) -> Any:
+    from tunesmith.spec.parameter import about
+
+    known = (
+        about(info) for field, info in spec.model_fields.items() if name in (field, *about(info).aliases)
+    )
+    return next(known, None)
+
+
+@packages.command("show")
+def show_package(task: TaskArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Show a package's files: sizes, sums, and what was proven of each."""
+    choose(lang)
+    with connect() as client:
+        task_id = client.task(task).id
+        if as_json:
+            show_json(client.packaged(task_id))
+            return
+        _show(client, task_id)
+
+
+@packages.command("download")
+def download(
+    task: TaskArgument,
+    name: Annotated[str, typer.Argument(metavar="FILE", help="One of the package's files.")],
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where it goes; its own name here if not given.")
+    ] = None,
+    lang: LanguageOption = None,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch a file of a package: a GGUF file, its proof, a Modelfile, the card."""
+    choose(lang)
+    target = file or Path(name)
+    with connect() as client:
+        size = client.save_package_file(client.task(task).id, name, target, overwrite=force)
+    if as_json:
+        show_json({"file": str(target.absolute()), "bytes": size})
+    else:
+        say(f"The file lies in `{target}`.")
+
+
+def _show(client: Client, task_id: str) -> None:
+    view = client.packaged(task_id)
+    shown = table(
+        "file",
+        "size",
+        "difference (KL)",
+        "same token",
+        "proof",
+        numbers=["size", "difference (KL)", "same token"],
+    )
+    for one in view.files:
+        shown.add_row(
+            one.name,
+            f"{one.bytes / 1e6:.1f} MB",
+            "" if one.kl_mean is None else f"{one.kl_mean:.2g}",
+            "" if one.top1 is None else f"{one.top1:.1%}",
+            _verdict(one),
+        )
+    show_table(shown)
+    language = "zh" if current() is Language.ZH else "en"
+    rows: list[tuple[str, Any]] = [
+        ("folder", view.uri),
+        ("checkpoint", str(view.step) if view.step else None),
+    ]
+    rows += [("", one.sentence.get(language)) for one in view.files if one.verdict != "proven"]
+    out().print(facts(rows))
+
+
+def _verdict(one: PackagedFileView) -> str:
+    from tunesmith.language import tr
+
+    return tr({"proven": "proven", "not_proven": "not proven", "failed": "not the model"}[one.verdict])
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command("package")(package)
+    app.add_typer(packages)

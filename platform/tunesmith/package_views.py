@@ -1,0 +1,43 @@
+"""What the API says of packages. Knows views; knows no files."""
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class PackagedFileView(_View):
+    """A GGUF file, and what its proof found."""
+
+    name: str
+    type: str = Field(description="`Q4_K_M`, ...; `LoRA` for an adapter's.")
+    bytes: int
+    sha256: str
+    verdict: Literal["proven", "not_proven", "failed"] = Field(
+        description="A failed one is not the model: it is kept apart and not offered."
+    )
+    sentence: dict[str, str] = Field(
+        default_factory=dict, description="What its proof says, by language (`en`, `zh`)."
+    )
+    kl_mean: float | None = Field(None, description="Mean difference of the next token, in nats (KL).")
+    kl_p99: float | None = Field(None, description="99 of 100 tokens differ by less.")
+    top1: float | None = Field(None, description="Share of tokens whose likeliest next token is the same.")
+    fallbacks: dict[str, int] = Field(
+        default_factory=dict,
+        description="Matrices with another type than the file's rules want, by the two types: rows of another width.",
+    )
+
+
+class PackageView(_View):
+    """GGUF files that a task made."""
+
+    task_id: str
+    name: str
+    uri: str = Field(description="The folder with the files, their proofs, a card and a manifest.")
+    step: int = Field(description="Of the checkpoint; 0 where it is not known.")
+    files: list[PackagedFileView]
+    created_at: dt.datetime

@@ -1,0 +1,30 @@
+"""Packages."""
+
+import datetime as dt
+
+from tunesmith.package_views import PackagedFileView, PackageView
+
+PACKAGE = PackageView(
+    task_id="task-0mzk3q8d1c5t7v9xyz",
+    name="ember-package",
+    uri="/data/artifacts/tasks/task-0mzk3q8d1c5t7v9xyz/artifacts/package",
+    step=40,
+    files=[
+        PackagedFileView(
+            name="ember-40-Q4_K_M.gguf",
+            type="Q4_K_M",
+            bytes=105_454_432,
+            sha256="5c1e" * 16,
+            verdict="proven",
+            sentence={
+                "en": "In llama.cpp `ember-40-Q4_K_M.gguf` answers as the model does: over 792 tokens its next token "
+                "differs by 0.075 nats (KL) on average, and the likeliest is the same in 88.1%."
+            },
+            kl_mean=0.075,
+            kl_p99=0.41,
+            top1=0.881,
+            fallbacks={"Q4_K -> Q5_0": 180, "Q6_K -> Q8_0": 30},
+        )
+    ],
+    created_at=dt.datetime(2026, 11, 30, 9, 30, tzinfo=dt.UTC),
+)

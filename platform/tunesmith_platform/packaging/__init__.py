@@ -1,0 +1,1 @@
+"""Packages: the files that were made of a model."""

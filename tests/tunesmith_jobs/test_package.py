@@ -1,0 +1,226 @@
+"""Packaging a trained model as GGUF files: written, proven in real llama.cpp, stored; what is no model is no result."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf_faults
+import numpy as np
+import pytest
+from trained import Trained
+
+from tunesmith.artifacts import faults_of
+from tunesmith.gguf import FileType, write_gguf
+from tunesmith.lifecycle import Reason
+from tunesmith.outcome import Outcome
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.package import files, gguf_files, proving
+from tunesmith_jobs.package.proof import Proof
+from tunesmith_jobs.package.proving import Prover, Subject
+
+pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Trained:
+    folder = tmp_path_factory.mktemp("package") / "run"
+    return Trained(folder, model, use_rslora=True, target_modules=["q_proj", "v_proj", "down_proj"])
+
+
+def packaged(trained: Trained, **given: Any) -> tuple[Outcome, Any, list[Any]]:
+    """Package; the outcome, what was made, and what was warned of."""
+    outcome, ear, _ = trained.use("package", **given)
+    made = [payload for payload in ear.heard if payload.kind == "package_made"]
+    return outcome, made[0] if made else None, [one for one in ear.heard if one.kind == "warning"]
+
+
+def folder_of(outcome: Outcome) -> Path:
+    assert outcome.reason is Reason.COMPLETED, outcome
+    return Path(str(outcome.model_uri))
+
+
+@pytest.mark.slow
+def test_an_adapter_becomes_files_that_are_proven(lora: Trained, tmp_path: Path) -> None:
+    outcome, made, warned = packaged(
+        lora,
+        preset="merge_and_quantize",
+        quant_types=["Q4_K_M", "Q8_0", "F16"],
+        output_dir=str(tmp_path / "out"),
+    )
+    folder = folder_of(outcome)
+    assert (folder.name, faults_of(folder)) == ("package", [])
+    names = ["run-4-Q4_K_M.gguf", "run-4-Q8_0.gguf", "run-4-F16.gguf"]
+    assert [one.name for one in made.files] == names
+    assert [one.verdict for one in made.files] == ["proven"] * 3
+    listed = {file["path"]: file for file in json.loads((folder / "manifest.json").read_text())["files"]}
+    for one in made.files:
+        assert (listed[one.name]["sha256"], listed[one.name]["bytes"]) == (one.sha256, one.bytes)
+        proof = Proof.model_validate_json((folder / f"{one.name}.proof.json").read_bytes())
+        assert proof.sentence == one.sentence
+        assert {check.name for check in proof.checks} == {
+            "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "greedy",
+        }  # fmt: skip
+        assert f"FROM ./{one.name}" in (folder / f"{one.name}.Modelfile").read_text()
+        assert one.name in (folder / "README.md").read_text()
+    assert made.files[2].kl_mean < 1e-4 > 0
+    assert made.files[0].fallbacks, "rows of 64 do not divide into blocks of 256"
+    assert {one.code for one in warned} == {"fallback_types"}
+    for file in folder.iterdir():
+        assert str(lora.base).encode() not in file.read_bytes(), file.name
+
+
+@pytest.mark.slow
+def test_the_base_and_its_adapter_apart(lora: Trained) -> None:
+    outcome, made, _ = packaged(
+        lora, preset="custom", merge_lora=False, export_lora_gguf=True, quant_types=["F16"]
+    )
+    folder = folder_of(outcome)
+    assert [(one.name, one.verdict) for one in made.files] == [
+        ("run-base-F16.gguf", "proven"),
+        ("checkpoint-4-lora.gguf", "proven"),
+    ]
+    assert "--lora" in (folder / "checkpoint-4-lora.gguf.md").read_text()
+    assert not list(folder.glob("*.Modelfile")), "Ollama takes no adapters"
+    alone, made, _ = packaged(lora, preset="lora_only")
+    assert [one.name for one in made.files] == ["checkpoint-4-lora.gguf"]
+    assert not list(folder_of(alone).glob("*base*"))
+
+
+def test_what_there_is_no_room_for_is_refused_with_the_numbers(
+    lora: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1000})())
+    outcome, made, _ = packaged(lora, preset="merge_only")
+    assert (outcome.reason, made) == (Reason.DISK_FULL, None)
+    assert "0.00 GB left" in outcome.message
+
+
+def test_memory_that_does_not_hold_the_model_is_said(lora: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proving, "spare_memory", lambda: 1000)
+    outcome, made, warned = packaged(lora, preset="merge_only")
+    folder_of(outcome)
+    (one,) = made.files
+    assert (one.verdict, one.kl_mean) == ("not_proven", None)
+    assert "needs 0.5 GB" in one.sentence["en"]
+    assert "not_proven" in {warning.code for warning in warned}
+
+
+def test_a_file_that_is_not_the_model_is_kept_apart(lora: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two files one is changed behind its writing: the other is the result."""
+    written = gguf_files.write_gguf
+
+    def write(folder: Any, target: Path, file_type: FileType, *given: Any, **more: Any) -> Any:
+        done = written(folder, target, file_type, *given, **more)
+        if file_type is FileType.F16:
+            other = gguf_faults.rewritten(target, target.with_name("other"), gguf_faults.swapped)
+            other.replace(target)
+        return done
+
+    monkeypatch.setattr(gguf_files, "write_gguf", write)
+    outcome, made, warned = packaged(lora, preset="merge_and_quantize", quant_types=["Q8_0", "F16"])
+    folder = folder_of(outcome)
+    assert [one.verdict for one in made.files] == ["proven", "failed"]
+    assert (folder / "failed" / "run-4-F16.gguf.failed").is_file()
+    assert not (folder / "run-4-F16.gguf").exists()
+    assert "not_the_model" in {one.code for one in warned}
+    outcome, made, _ = packaged(lora, preset="merge_only")
+    assert (outcome.reason, made) == (Reason.BAD_MODEL, None)
+    assert "not the model's" in outcome.message
+
+
+# --- planted faults
+
+
+class Proven:
+    """A model of each architecture, merged with its adapter, and its file."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        import small_models
+        import test_gguf
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        more = {"rope_parameters": test_gguf.LLAMA3, "tie_word_embeddings": True} if kind == "llama" else {}
+        self.base = small_models.model_of(kind, folder / "model", **more)
+        model = AutoModelForCausalLM.from_pretrained(self.base, dtype=torch.float32)
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(1)
+            for name, parameter in model.named_parameters():
+                if "norm" in name:
+                    parameter.add_(torch.randn_like(parameter), alpha=0.3)
+        model.save_pretrained(self.base)
+        self.adapter = test_gguf.make_adapter(
+            self.base,
+            folder / "adapter",
+            r=8,
+            lora_alpha=16,
+            target_modules=["q_proj", "down_proj"],
+            use_rslora=True,
+        )
+        spec = TrainSpec.read({"model_name_or_path": str(self.base), "train_file": "-"})
+        self.prover = Prover(Subject(self.base, self.adapter, self.base, None, spec, is_chat=True), folder)
+        self.prover.prepare()
+        self.files = {
+            kind: write_gguf(self.base, folder / f"{kind}.gguf", kind, adapter=self.adapter).path
+            for kind in (FileType.F16, FileType.Q8_0)
+        }
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen3"])
+def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Proven:
+    return Proven(request.param, tmp_path_factory.mktemp("proven"))
+
+
+def test_what_nothing_was_done_to_passes(proven: Proven) -> None:
+    for kind, file in proven.files.items():
+        assert proven.prover.prove(file, kind).verdict == "proven", kind
+
+
+@pytest.mark.parametrize("fault", gguf_faults.CHANGES)
+def test_a_planted_fault_is_caught(proven: Proven, fault: str, tmp_path: Path) -> None:
+    change: Callable[..., None] = gguf_faults.CHANGES[fault]
+    kind = FileType.F16 if fault == "missing permutation" else FileType.Q8_0
+    if fault in ("missing permutation", "lost rope factors", "tied head written twice and different") and (
+        "llama" not in str(json.loads((proven.base / "config.json").read_text())["model_type"])
+    ):
+        pytest.skip("this architecture has no such thing")
+    broken = gguf_faults.rewritten(proven.files[kind], tmp_path / "broken.gguf", change)
+    found = proven.prover.prove(broken, kind)
+    assert found.verdict == "failed", found
+    assert fault or found
+
+
+@pytest.mark.parametrize("fault", ["truncated", "another checkpoint", "wrong scale", "merged in 4 bits"])
+def test_a_file_of_other_weights_is_caught(proven: Proven, fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    if fault == "truncated":
+        file.write_bytes(proven.files[FileType.Q8_0].read_bytes()[:-5000])
+    else:
+        adapter = tmp_path / "adapter"
+        adapter.mkdir()
+        for part in proven.adapter.iterdir():
+            (adapter / part.name).write_bytes(part.read_bytes())
+        if fault == "wrong scale":
+            config = json.loads((adapter / "adapter_config.json").read_text())
+            (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": False}))
+        else:
+            _nudge(adapter / "adapter_model.safetensors", coarse=fault == "merged in 4 bits")
+        write_gguf(proven.base, file, FileType.Q8_0, adapter=adapter)
+    assert proven.prover.prove(file, FileType.Q8_0).verdict == "failed"
+
+
+def _nudge(weights: Path, *, coarse: bool) -> None:
+    """An adapter as a step later, or as four bits hold it."""
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(weights)
+    drawn = np.random.default_rng(3)
+    for name, tensor in tensors.items():
+        step = np.abs(tensor).max() / 7
+        noise = drawn.normal(size=tensor.shape).astype(np.float32) * np.abs(tensor).mean() * 0.02
+        tensors[name] = (
+            (np.round(tensor / step) * step).astype(np.float32) if coarse and step else tensor + noise
+        )
+    save_file(tensors, weights)
