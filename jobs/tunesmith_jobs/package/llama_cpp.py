@@ -7,16 +7,14 @@ ctypes and numpy; knows nothing of what is right.
 """
 
 import ctypes as c
-import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
@@ -247,20 +245,10 @@ def _rendered(question: Question) -> list[str | None]:
     settings.use_jinja, settings.warmup = True, False
     settings.cpuparams.n_threads = question.threads
     server = xllamacpp.Server(settings)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    found: list[str | None] = []
-    for messages in question.conversations:
-        asked = urllib.request.Request(  # noqa: S310  (loopback, our own)
-            f"{server.listening_address}/apply-template",
-            json.dumps({"messages": messages}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        try:
-            with opener.open(asked, timeout=_HTTP_SECONDS) as answer:
-                found.append(json.load(answer)["prompt"])
-        except urllib.error.HTTPError:
-            found.append(None)
-    return found
+    # `trust_env=False`: it is asked on this machine, and no proxy is to see a model's texts.
+    with httpx.Client(base_url=server.listening_address, timeout=_HTTP_SECONDS, trust_env=False) as client:
+        answers = [client.post("/apply-template", json={"messages": one}) for one in question.conversations]
+    return [one.json()["prompt"] if one.is_success else None for one in answers]
 
 
 def _answer(question: Question) -> Answer:
