@@ -44,6 +44,7 @@ ALLOWED = {
     "jobs/tunesmith_jobs/train/checkpoint/states.py": {"replace"},
     "jobs/tunesmith_jobs/spool.py": {"replace"},
     # A file that this call itself has begun, under a name of its own; it gets a name that nothing had.
+    "jobs/tunesmith_jobs/package/gguf_files.py": {"rename"},  # within the attempt's own folder
     "platform/tunesmith/gguf/file.py": {"replace", "unlink"},
     # Its own logs, by their numbers; the last one goes.
     "platform/tunesmith_platform/embedded/rotating.py": {"replace"},

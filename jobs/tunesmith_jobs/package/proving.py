@@ -4,6 +4,7 @@ Where the memory does not hold the model in fp32, what needs no computing is loo
 said to be not proven. Knows the reference, llama.cpp and the checks; knows nothing of storages.
 """
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType
 from tunesmith.gguf.architecture import Architecture, architecture_of
 from tunesmith.model_folder import read_config
+from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.turns import Message
@@ -114,7 +116,7 @@ class Prover:
             verdict="failed",
             missing=self.missing,
         )
-        logits = self._scratch / f".{subject.name}.logits"
+        logits = self._scratch / f".{subject.name}.{secrets.token_hex(6)}.logits"
         question = llama_cpp.Question(
             model=str(file),
             lora=str(lora) if lora else None,
@@ -139,7 +141,7 @@ class Prover:
                 found.checks.append(proof.check_difference(file_type, found.difference))
                 found.checks.append(proof.check_greedy(file_type, self._heard.greedy, answer.written))
         finally:
-            logits.unlink(missing_ok=True)
+            discard_file(logits)
         return proof.concluded(found)
 
     def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
