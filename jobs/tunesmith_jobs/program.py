@@ -60,12 +60,14 @@ class WorkerContext:
         rank: Which of the workers; the first one speaks for the attempt.
         restart: How often it was started before in this attempt.
         is_drained: Says whether the cluster has announced that a worker's node goes away.
+        uri: Of the attempt's document, for processes that the work starts itself; empty where there is none.
     """
 
     scratch: Path
     rank: int = 0
     restart: int = 0
     is_drained: Callable[[], bool] = lambda: False
+    uri: str = ""
 
 
 class Program(ABC, Generic[_Document]):

@@ -84,7 +84,7 @@ def _follow(attempt: Attempt, rank: int, is_drained: Callable[[], bool]) -> Outc
 
 def speak(attempt: Attempt, is_drained: Callable[[], bool] = lambda: False) -> Outcome:
     """Work as the one that speaks for the attempt. It lies where the driver does: they share a spool."""
-    context = WorkerContext(attempt.scratch, 0, count_restart(attempt.document), is_drained)
+    context = WorkerContext(attempt.scratch, 0, count_restart(attempt.document), is_drained, attempt.uri)
     return report_work(attempt.document, lambda reporter: do(attempt, reporter, context))
 
 

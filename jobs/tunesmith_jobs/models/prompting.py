@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith.model_step import ModelDocument
 from tunesmith.rows.chat.prompts import PromptEncoder
 
-_ALL = 2**31 - 1
+ALL = 2**31 - 1
 """Nothing of a prompt is cut: one that is too long is refused."""
 
 
@@ -19,7 +19,7 @@ def prompt_encoder(document: ModelDocument, chat_template: str | None) -> Prompt
         InvalidModel: It has no chat template.
     """
     return PromptEncoder.from_folder(
-        document.encoder_path, _ALL, tokenizer=document.tokenizer_path, chat_template=chat_template
+        document.encoder_path, ALL, tokenizer=document.tokenizer_path, chat_template=chat_template
     )
 
 

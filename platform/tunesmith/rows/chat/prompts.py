@@ -4,7 +4,7 @@ Rows are read as for training, only that they need no answer. Knows rows, column
 answers are made.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,14 +133,20 @@ def _prompt_of(row: Row, column: str, *, whole: bool) -> list[Message]:
 class PromptEncoder(Encoder):
     """Encodes conversations up to where the model is to answer, as the training encodes them."""
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
+    def prompt(self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None) -> list[int]:
         """The tokens of a conversation with an answer opened at its end.
+
+        Args:
+            messages: The conversation.
+            variables: See `ChatTemplate.render`.
 
         Raises:
             RowProblem: The template refuses it, or a lookalike of a control token cannot be made harmless.
         """
         shown, hidden = self._control.hide(messages)
-        text = self.renderer.render(self.renderer.turns(shown), shown, add_generation_prompt=True)
+        text = self.renderer.render(
+            self.renderer.turns(shown), shown, add_generation_prompt=True, variables=variables
+        )
         ids: list[int] = (
             self._encode_around(text, hidden)[0]
             if hidden

@@ -74,14 +74,23 @@ class Renderer:
         like: Sequence[Message],
         *,
         add_generation_prompt: bool = False,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The text of turns, with the tools of a conversation.
+
+        Args:
+            turns: As `turns` makes them.
+            like: The conversation whose tools are offered.
+            add_generation_prompt: Whether to open an answer at the end.
+            variables: See `ChatTemplate.render`.
 
         Raises:
             RowProblem: The template refuses them.
         """
         tools = tools_of(like)
-        return self.template.render(turns, add_generation_prompt, unpacked(tools) if tools else None)
+        return self.template.render(
+            turns, add_generation_prompt, unpacked(tools) if tools else None, variables
+        )
 
     def written(self, messages: Sequence[Message], turns: Sequence[Turn] | None = None) -> str:
         """The text of a conversation.

@@ -35,6 +35,9 @@ SPECIAL_TOKEN_NAMES = (
     "cls_token",
     "mask_token",
 )
+_OWN_NAMES = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "dict"}
+)
 _NO_TEMPLATE = (
     "Choose one with `chat_template`: a built-in name ({fitting}), or the path of a Jinja file such as the "
     "`chat_template.jinja` of the model's chat version. Or train on plain text with `text_column`."
@@ -123,6 +126,7 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         add_generation_prompt: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The text of a conversation; with `add_generation_prompt`, up to where the model is to answer.
 
@@ -130,10 +134,18 @@ class ChatTemplate:
             messages: Objects with `role` and `content`.
             add_generation_prompt: Whether to open an answer at the end.
             tools: The functions that may be called; None for none.
+            variables: More that the template may ask for, such as `enable_thinking`.
 
         Raises:
-            RowProblem: The template refuses the conversation, or writes more than 10 million characters.
+            RowProblem: The template refuses the conversation, or writes more than 10 million characters; or a variable
+                has a name that means something else.
         """
+        taken = [name for name in variables or () if name in _OWN_NAMES or name in self.special_tokens]
+        if taken:
+            raise RowProblem(
+                f"`{taken[0]}` is no variable of a chat template that may be given: it is the conversation's own.",
+                "Leave it out.",
+            )
         chunks: list[str] = []
         size = 0
         try:
@@ -143,6 +155,7 @@ class ChatTemplate:
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self.special_tokens,
+                **(variables or {}),
             ):
                 chunks.append(chunk)
                 size += len(chunk)

@@ -84,6 +84,21 @@ class TextEncoder:
                 results.append(problem)
         return results
 
+    def prompt(self, text: str) -> list[int]:
+        """The tokens of a text that a model is to go on with: with the tokenizer's begin mark, without its end mark.
+
+        Raises:
+            RowProblem: The tokenizer makes no token of it, or one that the model does not know.
+        """
+        ids = self._once(self._tokenizer.encode(text).ids, text)
+        after = len(self._after)
+        if after and ids[-after:] == self._after:
+            ids = ids[:-after]
+        check_ids(ids, self._vocab_size)
+        if not ids:
+            raise RowProblem("The tokenizer makes no token of the text.", "Write something.")
+        return ids
+
     def _finish(self, text: Text, encoding: Any) -> Encoded:
         # Of a text that is cut, the library keeps its own mark behind what is left.
         ids = encoding.ids if encoding.overflowing else self._once(encoding.ids, text.text)
