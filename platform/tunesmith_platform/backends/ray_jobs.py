@@ -21,6 +21,8 @@ from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, O
 _LEAVING_SECONDS = 20.0
 _LOG_FOLLOWS = ", last available logs"
 """Where Ray's word on a job goes over into the job's log, which we read apart."""
+_OF_RAY_SERVE = ("ServeController", "ProxyActor", "ServeReplica")
+"""Actors that count as the job's that started Ray Serve, and serve the other chats after it: each removes its own."""
 _RAYS_OWN_LINE = re.compile(r"Running entrypoint for job \S+: .*\n?")
 """Ray's first line in a job's log. It is buffered while the job already writes to the same file, so that it may well
 stand behind the last words of a job that ends at once (ray 2.60, `JobSupervisor._exec_entrypoint`)."""
@@ -114,7 +116,8 @@ class RayJobs:
         )
         if reply.status_code != httpx.codes.OK:
             return True
-        alive = reply.json()["data"]["result"]["result"]
+        found = reply.json()["data"]["result"]["result"]
+        alive = [actor for actor in found if not str(actor.get("class_name")).startswith(_OF_RAY_SERVE)]
         if not alive:
             self._ended_at.pop(submission_id, None)
         return bool(alive)
