@@ -27,7 +27,10 @@ TOGETHER = {
     "live": (
         "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "nemesis/test_nemesis.py",
     ),
-    "ray": ("tunesmith_jobs/test_entry.py", "tunesmith_jobs/test_two_nodes.py", "tunesmith_jobs/test_warm_kinds.py"),
+    "ray": (
+        "tunesmith_jobs/test_entry.py", "tunesmith_jobs/test_two_nodes.py", "tunesmith_jobs/test_warm_kinds.py",
+        "tunesmith_serve/test_on_ray.py",
+    ),
     "mlflow": (
         "contract/test_tracking_contract.py", "contract/test_mirror_contract.py",
         "contract/test_mlflow_guard_contract.py",

@@ -22,6 +22,7 @@ ROOMS = (
     "platform/tunesmith/spec/",
     "platform/tunesmith_platform/tasks/kinds/",
     *(f"jobs/tunesmith_jobs/{room}/" for room in ("train", "data", "evaluate", "generate", "package")),
+    "serve/tunesmith_serve/",
 )
 """Where a kind may be named: its parameters, what the platform does with it, its program."""
 EXAMPLES = "platform/tunesmith_platform/examples/"

@@ -52,6 +52,7 @@ ALLOWED = {
     "platform/tunesmith_platform/sandbox/token_counts.py": {"replace"},
     "jobs/tunesmith_jobs/batches/token_cache.py": {"replace"},
     "jobs/tunesmith_jobs/data/program.py": {"rename"},
+    "serve/tunesmith_serve/prompts.py": {"rename"},
     "platform/tunesmith_platform/datasets/service.py": {"rename", "replace"},
 }
 """Who else calls what, each with its reason."""

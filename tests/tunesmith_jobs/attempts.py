@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fake_plane import make_document
 
+from tunesmith.chat.document import ChatDocument
 from tunesmith.data_step import DataDocument
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.model_step import ModelDocument
@@ -32,6 +33,11 @@ def data_document(folder: Path, url: str = NOBODY) -> DataDocument:
     return DataDocument.model_validate(make_document(folder, url).model_dump() | more | {"kind": "dataset"})
 
 
+def chat_document(folder: Path, url: str = NOBODY) -> ChatDocument:
+    more = {"serve_port": 9, "cache_dir": str(folder / "cache")}
+    return ChatDocument.model_validate(model_document(folder, "chat", url).model_dump() | more)
+
+
 def training_document(folder: Path, url: str = NOBODY) -> JobDocument:
     return make_document(folder, url, spec={"model_name_or_path": "/m", "train_file": "/t"})
 
@@ -42,5 +48,6 @@ DOCUMENTS: dict[str, Callable[[Path, str], AttemptDocument]] = {
     "evaluate": lambda folder, url: model_document(folder, "evaluate", url),
     "generate": lambda folder, url: model_document(folder, "generate", url),
     "package": lambda folder, url: model_document(folder, "package", url),
+    "chat": chat_document,
 }
 """Where it works, and whom it reports to."""

@@ -23,6 +23,7 @@ from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.train import core
 from tunesmith_jobs.worker import do
+from tunesmith_serve import program as serve_program
 
 DONE = Outcome.because(Reason.COMPLETED, "done")
 
@@ -39,6 +40,7 @@ def fails(kind: str, folder: Path, error: Exception, patch: pytest.MonkeyPatch) 
     patch.setattr(core, "_run", raises(error))
     patch.setattr(data_program, "run", raises(error))
     patch.setattr(model_work, "prepare_libraries", raises(error))
+    patch.setattr(serve_program, "connected", raises(error))
     return do(Attempt.of(DOCUMENTS[kind](folder, NOBODY)), Ear())
 
 

@@ -1,0 +1,123 @@
+"""One answer, whatever the engine: from the tokens of a prompt to the lines that come back.
+
+Knows the engine's protocol, text and the wire; knows no HTTP, no Ray and no chat template.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.chat.settings import Sampling
+from tunesmith.chat.wire import End, Piece, Refused
+from tunesmith_serve.engine import Engine
+from tunesmith_serve.text import AnswerText, Out
+
+
+class Refusal(Exception):
+    """A question is not answered; carries what its caller is told."""
+
+    def __init__(self, refused: Refused, status: int | None = None) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+        self.status = status
+        """Where it is another one than its code's."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question as its model takes it.
+
+    Attributes:
+        ids: Its tokens.
+        ends: The tokens that end an answer.
+        tokenizer: Writes tokens as text; of the `tokenizers` library.
+    """
+
+    ids: list[int]
+    ends: frozenset[int]
+    tokenizer: Any
+
+
+def check_length(prompt: int, sampling: Sampling, context: int) -> None:
+    """Refuse a question that leaves no room for its answer.
+
+    Args:
+        prompt: Tokens of the question.
+        sampling: How many tokens the answer may have.
+        context: Tokens that the model reads; 0 where that is not known yet.
+
+    Raises:
+        Refusal: It is too long.
+    """
+    if not context or prompt + sampling.max_new_tokens <= context:
+        return
+    room = context - prompt
+    raise Refusal(
+        Refused(
+            code="context_length_exceeded",
+            message=f"{prompt} tokens of the conversation and {sampling.max_new_tokens} of an answer are more than the "
+            f"{context} that the model reads.",
+            hint=f"Ask for {room} tokens at most, or leave out the oldest turns."
+            if room > 0
+            else "Leave out the oldest turns, or shorten them.",
+            field="max_new_tokens" if room > 0 else "messages",
+        )
+    )
+
+
+async def answer(
+    engine: Engine, weights: str, prompt: Prompt, sampling: Sampling, arrived: float
+) -> AsyncGenerator[Piece | End, None]:
+    """Draw an answer; the last line is its `End`. Closing the generator ends the drawing.
+
+    Args:
+        engine: It has loaded the weights.
+        weights: Which.
+        prompt: The question.
+        sampling: How to draw.
+        arrived: When the question arrived, by `time.monotonic`.
+    """
+    text = AnswerText(prompt.tokenizer, sampling.stop, sampling.logprobs)
+    drawn = reused = 0
+    first: float | None = None
+    is_shared = False
+    reason = "length"
+    name = engine.serving(weights)
+    async with aclosing(engine.generate(weights, prompt.ids, sampling, prompt.ends)) as tokens:
+        async for token in tokens:
+            drawn += 1
+            if first is None:
+                first, reused = time.monotonic() - arrived, token.reused
+            is_shared = is_shared or token.shared
+            if token.id in prompt.ends:
+                reason = "stop"
+                break
+            out = text.add(token)
+            if out.tokens:
+                yield _piece(out)
+            if text.is_stopped:
+                reason = "stop"
+                break
+    if not text.is_stopped:
+        out = text.finish()
+        if out.tokens:
+            yield _piece(out)
+        if text.is_stopped:
+            reason = "stop"
+    seconds = time.monotonic() - arrived
+    yield End(
+        finish_reason="stop" if reason == "stop" else "length",
+        prompt_tokens=len(prompt.ids),
+        reused_tokens=reused,
+        completion_tokens=drawn,
+        first_token_seconds=seconds if first is None else first,
+        seconds=seconds,
+        deterministic=not is_shared,
+        engine=name,
+    )
+
+
+def _piece(out: Out) -> Piece:
+    return Piece(text=out.text, tokens=out.tokens, logprobs=out.logprobs)

@@ -1,0 +1,104 @@
+"""What the attempts of a chat do: deploy the application, follow it, and remove it.
+
+The driver works itself and reserves nothing but its own processor; the replica is Ray Serve's. Importing this imports
+no Ray, no torch and no web server: drivers of all kinds may.
+"""
+
+import time
+from typing import Any, ClassVar, cast
+
+from tunesmith.chat.document import ChatDocument
+from tunesmith.errors import TunesmithError
+from tunesmith.events import Phase, Serving
+from tunesmith.outcome import Outcome
+from tunesmith.spec.chat import ChatSpec
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.cluster import connect, resources_of
+from tunesmith_jobs.model_work import Work, spec_of
+from tunesmith_jobs.outlet import Outlet
+from tunesmith_jobs.program import Needs, Program, WorkerContext
+from tunesmith_serve.following import Follower
+
+LOOK_SECONDS = 1.0
+_ORPHANS_EVERY = 10
+_STOPPING = "The model is being stopped."
+
+
+class Chatting(Program[ChatDocument]):
+    """See the module."""
+
+    document = ChatDocument
+    engine: ClassVar[str] = "tunesmith_serve.choosing:engine_for"
+    """What makes a replica's engine, as `module:function`."""
+
+    def work(self, document: ChatDocument, outlet: Outlet, context: WorkerContext) -> Outcome:
+        """Serve until a stop is wanted: this ends in no other way but a failure."""
+        work, spec = Work(document, outlet, context.scratch), cast(ChatSpec, spec_of(document))
+        follower = Follower(outlet.emit)
+        follower.say(Serving(state="deploying"))
+        work.check()
+        resources = self._resources(document, spec)
+        from tunesmith_serve.application import Application
+
+        work.phase_done(Phase.IMPORTS)
+        application = Application(document, context.uri, spec, resources, self.engine)
+        try:
+            application.deploy()
+            turn = 0
+            while True:
+                work.check()
+                application.renew()
+                look = application.look()
+                if look.state == "gone":
+                    follower.say(
+                        Serving(state="deploying", message="Ray Serve lost it: it is deployed again.")
+                    )
+                    application.deploy()
+                if look.state == "failed":
+                    raise TunesmithError(f"Ray Serve could not start the model. {look.message}")
+                follower.follow(look, application.replica(), resources)
+                if turn % _ORPHANS_EVERY == 0:
+                    application.remove_orphans()
+                turn += 1
+                time.sleep(LOOK_SECONDS)
+        finally:
+            application.remove(_STOPPING)
+
+    def _resources(self, document: ChatDocument, spec: ChatSpec) -> dict[str, float]:
+        """Connect to Ray; what a replica is to reserve.
+
+        Raises:
+            InvalidInput: It asks for a GPU, and the cluster has none.
+        """
+        needs = reserved(spec, TrainSpec.stored(document.training), use_gpu=document.use_gpu)
+        use_gpu, nodes = connected(document, needs)
+        return resources_of(needs, use_gpu, nodes, document.spare_cpus)
+
+
+def reserved(spec: ChatSpec, training: TrainSpec, *, use_gpu: bool) -> Needs:
+    """What a replica needs.
+
+    Args:
+        spec: The task's parameters.
+        training: The training that loads its model.
+        use_gpu: Whether a GPU is of use.
+    """
+    return Needs(
+        device=spec.device,
+        can_use_gpu=use_gpu,
+        per_worker=spec.resources_per_worker or training.resources_per_worker,
+        is_beside=True,
+    )
+
+
+def connected(document: ChatDocument, needs: Needs) -> tuple[bool, list[dict[str, Any]]]:
+    """Connect to Ray; whether a replica has a GPU, and what nodes there are.
+
+    Raises:
+        InvalidInput: It asks for a GPU, and the cluster has none.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)  # Ray Serve would show a driver the lines of all jobs
+    return connect(document, needs), ray.nodes()

@@ -1,0 +1,300 @@
+"""Prompts of questions, written as the training wrote its rows: by the process of `prompt_process`, one after another.
+
+Knows the process and what it is asked; renders nothing itself. Used from one event loop.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections import OrderedDict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from pydantic import BaseModel, Field
+
+from tunesmith.chat.wire import Ask, Refused, ServedModel
+from tunesmith.errors import TunesmithError
+from tunesmith.model_folder import TOKENIZER_FILES, is_plain_file
+from tunesmith.removal import claim, discard
+from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
+from tunesmith.spec.training import TrainSpec
+from tunesmith_serve.answering import Prompt, Refusal
+from tunesmith_serve.prompt_process import LENGTH
+
+WRITE_SECONDS = 10.0
+"""How much of a processor writing a prompt may take, the reading of its tokenizer included."""
+_WALL = 6
+"""How many times as long it may take where the machine is busy."""
+_LOOK_SECONDS = 0.5
+_LIBRARY_SECONDS = 90.0
+_LIBRARIES = ("transformers", "tokenizers")
+_KEPT = 64
+_OWNER = "tokenizers"
+_ANSWER = "found.json"
+_log = logging.getLogger("tunesmith_serve.prompts")
+
+
+class _Model(NamedTuple):
+    """A model's tokenizer."""
+
+    asked: dict[str, Any]
+    """What the process is told of it."""
+    tokenizer: Any
+
+
+class Prompts:
+    """Writes prompts.
+
+    Args:
+        cache: Where tokenizers are written down, once for all replicas of a node.
+        seconds: How much of a processor writing a prompt may take.
+    """
+
+    def __init__(self, cache: Path, seconds: float = WRITE_SECONDS) -> None:
+        self._cache, self._seconds = cache / "tokenizers", seconds
+        self._process: Process | None = None
+        self._turn = asyncio.Lock()
+        """Questions to the process are answered in their order."""
+        self._models: OrderedDict[str, asyncio.Task[_Model]] = OrderedDict()
+        self._folders: dict[str, asyncio.Task[str | None]] = {}
+        """The library's tokenizer by what a folder's files hold: checkpoints of one training share it."""
+        self._tokenizers: dict[str, Any] = {}
+        self._under_way: set[asyncio.Task[dict[str, Any]]] = set()
+
+    async def write(self, ask: Ask) -> Prompt:
+        """The tokens of a question.
+
+        Raises:
+            Refusal: It cannot be written, or takes too long.
+        """
+        model = await self._model(ask.model)
+        found = await self._ask(
+            {
+                "model": model.asked,
+                "messages": None if ask.messages is None else [turn.model_dump() for turn in ask.messages],
+                "prompt": ask.prompt,
+                "variables": ask.template_variables,
+            }
+        )
+        if "refused" in found:
+            raise Refusal(Refused(code="invalid_input", **found["refused"]))
+        return Prompt(found["ids"], frozenset(found["ends"]), model.tokenizer)
+
+    async def prepare(self, model: ServedModel) -> None:
+        """Do what the first question would wait for.
+
+        Raises:
+            Refusal: The model's tokenizer cannot be read.
+        """
+        found = await self._model(model)
+        await self._ask({"model": found.asked})
+
+    async def close(self) -> None:
+        """End the process."""
+        for task in [*self._models.values(), *self._folders.values()]:
+            task.cancel()
+        await self._end()
+
+    async def _model(self, model: ServedModel) -> _Model:
+        key = json.dumps(
+            [model.weights, model.encoder_path, model.tokenizer_path, model.base_path, model.training],
+            sort_keys=True,
+        )
+        task = self._models.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._models[key] = asyncio.create_task(self._look(model))
+            while len(self._models) > _KEPT:
+                self._models.popitem(last=False)
+        self._models.move_to_end(key)
+        return await asyncio.shield(task)
+
+    async def _look(self, model: ServedModel) -> _Model:
+        """Find out with which tokenizer a model's rows were written, as a training does."""
+        encoder, own = Path(model.encoder_path), model.tokenizer_path
+        source = Path(own) if own else encoder
+        seen = await asyncio.to_thread(_print_of, {encoder, source})
+        task = self._folders.get(seen)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._folders[seen] = asyncio.create_task(self._library(encoder, own, seen))
+        folder = await asyncio.shield(task) or own
+        if seen not in self._tokenizers:
+            try:
+                self._tokenizers[seen] = await asyncio.to_thread(load_tokenizer, Path(folder or encoder))
+            except TunesmithError as error:
+                raise _refusal(error) from error
+        return _Model(
+            {
+                "encoder": str(encoder),
+                "tokenizer": folder,
+                "base": model.base_path,
+                "chat_template": TrainSpec.stored(model.training).chat_template,
+            },
+            self._tokenizers[seen],
+        )
+
+    async def _library(self, encoder: Path, own: str | None, seen: str) -> str | None:
+        """The folder of the library's tokenizer; None where the model's own files say the same."""
+        kept = self._cache / seen
+        if (found := _kept(kept)) is not None:
+            return found.folder
+        made = kept.with_name(f"{seen}-{os.urandom(4).hex()}")
+        claim(made, _OWNER)
+        try:
+            found = await self._asked_library(encoder, own, made)
+            (made / _ANSWER).write_text(found.model_dump_json())
+            with contextlib.suppress(OSError):  # another replica was quicker
+                made.rename(kept)
+            found = _kept(kept)
+            assert found is not None
+            return found.folder
+        finally:
+            await asyncio.to_thread(discard, made, _OWNER)
+
+    async def _asked_library(self, encoder: Path, own: str | None, made: Path) -> "_Found":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tunesmith_serve.prompt_process", "--library",
+            str(encoder), own or "", str(made), stdout=PIPE,
+        )  # fmt: skip
+        try:
+            data, _ = await asyncio.wait_for(process.communicate(), _LIBRARY_SECONDS)
+            found = json.loads(data)
+        except (TimeoutError, ValueError) as error:
+            raise Refusal(
+                Refused(code="failed", message="The library does not read the model's tokenizer.")
+            ) from error
+        finally:
+            _kill(process)
+        if "refused" in found:
+            raise Refusal(Refused(code="invalid_input", **found["refused"]))
+        return _Found(name=Path(found["folder"]).name if found["folder"] else None)
+
+    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        # What was asked is read to its end, also where nobody waits for it any more: the next answer follows on it.
+        task = asyncio.create_task(self._in_turn(question))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, question: dict[str, Any]) -> dict[str, Any]:
+        async with self._turn:
+            try:
+                return await self._bounded(question)
+            except TimeoutError:
+                await self._end()
+                raise Refusal(
+                    Refused(
+                        code="invalid_input",
+                        message=f"The model's chat template takes more than {self._seconds:g} s of a processor for "
+                        "this conversation.",
+                        hint="Shorten the conversation, or serve the model with another `chat_template`.",
+                        field="messages",
+                    )
+                ) from None
+            except (asyncio.IncompleteReadError, OSError) as error:
+                await self._end()
+                _log.warning("the process that writes prompts ended: %r", error)
+                raise Refusal(
+                    Refused(
+                        code="failed",
+                        message="The process that writes prompts ended.",
+                        hint="Ask again.",
+                        retry_after=1,
+                    )
+                ) from error
+
+    async def _bounded(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask the process within its time; of a processor, since a busy machine is no template's fault.
+
+        Raises:
+            TimeoutError: It took more.
+        """
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tunesmith_serve.prompt_process", stdin=PIPE, stdout=PIPE
+            )
+        process = self._process
+        began, used = time.monotonic(), _used(process)
+        task = asyncio.create_task(self._exchange(process, question))
+        try:
+            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+                took = time.monotonic() - began
+                if _used(process) - used > self._seconds or took > self._seconds * _WALL:
+                    raise TimeoutError
+            return task.result()
+        finally:
+            task.cancel()
+
+    async def _exchange(self, process: Process, question: dict[str, Any]) -> dict[str, Any]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        data = json.dumps(question).encode()
+        process.stdin.write(LENGTH.pack(len(data)) + data)
+        await process.stdin.drain()
+        head = await process.stdout.readexactly(LENGTH.size)
+        found: dict[str, Any] = json.loads(await process.stdout.readexactly(LENGTH.unpack(head)[0]))
+        return found
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
+            await process.wait()
+
+
+class _Found(BaseModel):
+    """What the library made of a tokenizer, as it is kept."""
+
+    name: str | None
+    """Of the folder; None where the model's own files say the same."""
+    place: Path = Field(Path(), exclude=True)
+
+    @property
+    def folder(self) -> str | None:
+        """The folder."""
+        return str(self.place / self.name) if self.name else None
+
+
+def _kept(place: Path) -> _Found | None:
+    try:
+        return _Found.model_validate_json((place / _ANSWER).read_bytes()).model_copy(update={"place": place})
+    except (OSError, ValueError):
+        return None
+
+
+def _kill(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def _used(process: Process) -> float:
+    """Seconds of a processor that a process has taken."""
+    try:
+        times = psutil.Process(process.pid).cpu_times()
+    except psutil.Error:  # it has ended: whoever reads its answer sees that
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _print_of(folders: set[Path]) -> str:
+    """What tells the tokenizer files of folders from others', and from what another library makes of them."""
+    found = hashlib.sha256("".join(f"{name} {version(name)} " for name in _LIBRARIES).encode())
+    for folder in sorted(folders):
+        for name in (*TOKENIZER_FILES, "config.json"):
+            if is_plain_file(folder / name):
+                found.update(f"{name}:{(folder / name).stat().st_size}:".encode())
+                found.update((folder / name).read_bytes())
+        found.update(b"|")
+    return found.hexdigest()[:16]
+
+
+def _refusal(error: TunesmithError) -> Refusal:
+    return Refusal(Refused(code="invalid_input", message=error.message, hint=error.hint, field="model"))
