@@ -133,9 +133,12 @@ class Engines:
                 raise NotConvertible("It was trained over a quantised base, which no F16 file is.")
             return await self._load_by(LLAMA_CPP, model, said)
         except NotConvertible as error:
-            if not model.is_adapter or self._settings.engine == LLAMA_CPP:
+            if self._settings.engine == LLAMA_CPP:
                 raise
             said(f"transformers answers for `{model.name}`: {error.message}")
+            if not model.is_adapter:
+                # Seen only now: a weight that F16 does not hold, or a file that llama.cpp does not load.
+                self._chosen = Chosen(TRANSFORMERS, error.message)
             return await self._load_by(TRANSFORMERS, model, said)
 
     async def _load_by(self, name: str, model: ServedModel, said: Callable[[str], None]) -> int:

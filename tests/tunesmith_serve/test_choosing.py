@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asked
 import pytest
+import torch
 from asked import PROMPTS, Answer, Live, ask, served
 
 from tunesmith.errors import InvalidModel
@@ -72,6 +73,28 @@ def test_an_adapter_that_llama_cpp_cannot_hold_is_answered_beside_it(live: Live,
     assert models[2].weights not in live.engine.loaded
     live.load(models[2])
     assert live.ask(models[2], PROMPTS[0]).ids == found[2]
+
+
+def test_a_base_that_only_its_writing_shows_not_to_be_one_for_llama_cpp(chatty: Path, tmp_path: Path) -> None:
+    """A weight that F16 does not hold stands in no header."""
+    base = asked.make_model(tmp_path / "models" / "base")
+    model = asked.library_model(base)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = 1e6
+    model.save_pretrained(base)
+    for asked_for in ("auto", "llama_cpp"):
+        live = Live(lambda: engine_for(asked.settings(base, tmp_path, engine=asked_for)))  # noqa: B023
+        try:
+            if asked_for == "auto":
+                live.load(served(base))
+                assert live.engine.serving(served(base).weights) == live.engine.name == "transformers"
+                assert "F16" in live.engine.why
+                assert live.ask(served(base), PROMPTS[0]).ids == asked.written(model, PROMPTS[0])
+            else:
+                with pytest.raises(InvalidModel, match="F16"):
+                    live.load(served(base))
+        finally:
+            live.close()
 
 
 def test_an_adapter_over_a_quantised_base_is_not_put_over_an_f16_one(

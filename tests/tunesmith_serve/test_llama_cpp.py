@@ -17,7 +17,8 @@ import psutil
 import pytest
 from asked import PROMPTS, Answer, Live, ask, served
 
-from tunesmith.errors import InvalidModel
+from tunesmith.errors import InvalidModel, NotConvertible
+from tunesmith.gguf import write_gguf
 from tunesmith_serve.drawing import Draw
 from tunesmith_serve.engine import EngineLost
 from tunesmith_serve.llama_cpp import LlamaCpp, library
@@ -135,6 +136,40 @@ def test_slots() -> None:
     assert choose_slot(slots, question(words)) is None
 
 
+GIVEN_UP = """
+import sys
+from tunesmith_serve.llama_cpp.library import CHUNK, Fed, Interrupted, Model
+
+model = Model(sys.argv[1], 1, 400, 1)
+chunk = [Fed(0, place % 500, place, place == CHUNK - 1) for place in range(CHUNK)]
+first = model.compute(None, chunk)[0].copy()
+asked = 0
+
+def is_given_up():
+    global asked
+    asked += 1
+    return asked > 3
+
+model.keep(0, 0)
+try:
+    model.compute(None, chunk, is_given_up)
+    print("it went on")
+except Interrupted:
+    model.keep(0, 0)
+    print(asked, bool((model.compute(None, chunk)[0] == first).all()))
+"""
+
+
+def test_a_chunk_of_a_prompt_can_be_given_up(chatty: Path, tmp_path: Path) -> None:
+    """What is given up leaves nothing behind; a chunk takes seconds where a model is large."""
+    file = tmp_path / "model.gguf"
+    write_gguf(chatty, file)
+    said = subprocess.run(
+        [sys.executable, "-c", GIVEN_UP, str(file)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.split() == ["4", "True"]
+
+
 # --- its end
 
 
@@ -212,7 +247,7 @@ def test_a_killed_parent_leaves_no_process(chatty: Path, tmp_path: Path) -> None
 def test_a_file_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF and nothing else")
-    with pytest.raises(InvalidModel, match="does not load the model's file"):
+    with pytest.raises(NotConvertible, match="does not load the model's file"):
         asyncio.run(Child.start(file=str(file), slots=1, context_length=64, threads=1))
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from tunesmith.chat.settings import Sampling
-from tunesmith.errors import InvalidModel
+from tunesmith.errors import InvalidModel, NotConvertible
 from tunesmith_serve.engine import Drawn, EngineLost
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class Child:
             threads: That compute.
 
         Raises:
-            InvalidModel: It does not load it; with its words.
+            NotConvertible: llama.cpp does not load it; with its words.
+            EngineLost: The process ended instead.
         """
         settings = {
             "file": file,
@@ -88,8 +89,11 @@ class Child:
         said = json.loads(line) if line else {}
         if not said.get("ready"):
             await asyncio.wait(self._listeners, timeout=_END_SECONDS)
-            why = said.get("error") or f"its process ended: {' '.join(self._last)}"
-            raise InvalidModel(f"llama.cpp does not serve this model: {why}")
+            if error := said.get("error"):
+                raise NotConvertible(f"llama.cpp does not serve this model: {error}")
+            raise EngineLost(
+                f"The process of llama.cpp ended while it loaded the model: {' '.join(self._last)}"
+            )
         self._listeners.append(asyncio.create_task(self._hear()))
 
     @property
@@ -168,14 +172,14 @@ class Child:
         """Load an adapter's GGUF file.
 
         Raises:
-            InvalidModel: It does not load.
+            NotConvertible: llama.cpp does not load it; with its words.
             EngineLost: The process ended.
         """
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._loading[name].append(done)
         self._tell(adapter=name, file=file)
         if error := await done:
-            raise InvalidModel(error)
+            raise NotConvertible(error)
 
     async def drop(self, name: str) -> None:
         """Let an adapter go; returns when no question uses it any more, or it is loaded again."""
