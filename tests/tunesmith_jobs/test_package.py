@@ -1,6 +1,8 @@
 """Packaging a trained model as GGUF files: written, proven in real llama.cpp, stored; what is no model is no result."""
 
+import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,43 @@ def test_a_file_that_is_not_the_model_is_kept_apart(lora: Trained, monkeypatch: 
     outcome, made, _ = packaged(lora, preset="merge_only")
     assert (outcome.reason, made) == (Reason.BAD_MODEL, None)
     assert "not the model's" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason", "words"),
+    [
+        ("a NaN in the base", Reason.BAD_PARAMETERS, "`model.layers.1.mlp.up_proj.weight`"),
+        ("a truncated base", Reason.BAD_MODEL, "base/model.safetensors`"),
+        ("another base", Reason.BAD_PARAMETERS, "does not fit"),
+        ("no tokenizer", Reason.BAD_MODEL, "base/tokenizer.json`"),
+    ],
+)
+def test_what_is_broken_is_refused_by_its_name(
+    lora: Trained, broken: str, reason: Reason, words: str, tmp_path: Path
+) -> None:
+    import small_models
+    from safetensors.numpy import load_file, save_file
+
+    other = copy.copy(lora)
+    other.base = base = tmp_path / "base"
+    if broken == "another base":
+        small_models.model_of("llama", base, hidden_size=96)
+    else:
+        shutil.copytree(lora.base, base)
+    weights = base / "model.safetensors"
+    if broken == "a NaN in the base":
+        tensors = load_file(weights)
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+        save_file(tensors, weights)
+    elif broken == "a truncated base":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif broken == "no tokenizer":
+        (base / "tokenizer.json").unlink()
+    outcome, made, _ = packaged(other, preset="merge_and_quantize", quant_types=["Q8_0"])
+    assert (outcome.reason, made) == (reason, None), outcome
+    assert words in outcome.message
+    place = lora.folder / "packaged" / "package"
+    assert not place.exists() or faults_of(place) == []
 
 
 # --- planted faults

@@ -1,0 +1,208 @@
+"""Packages as the platform sees them: which checkpoint, what is refused, which files there are, what is handed out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest_platform import LOCAL, Plane
+from ended_tasks import end, error_of, folder
+from fastapi.testclient import TestClient
+
+from tunesmith.artifacts import PACKAGE, Manifest, list_files, sha256_of
+from tunesmith.client import Client
+from tunesmith.errors import NotFound, NotOurs
+from tunesmith.model_step import ModelDocument
+from tunesmith.views import TaskView
+from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.checkpoints import repository as checkpoints
+from tunesmith_platform.tasks.inputs import TrainInputs
+
+
+class Bench:
+    """A plane with a training whose checkpoints are there, and packages of it."""
+
+    def __init__(self, plane: Plane, client: TestClient, model: Path) -> None:
+        self.plane, self.client = plane, client
+        plane.settings.allowed_roots.append(model)
+        plane.training.look_at = lambda _scope, spec: TrainInputs(model_path=str(model), train_path="/t")
+
+    def trained(self, losses: dict[int, float | None], *, completed: bool = True, **spec: Any) -> TaskView:
+        """A training with checkpoints, some of which have an evaluation loss."""
+        given = {"model_name_or_path": "m", "train_file": "/t"} | spec
+        task = self.plane.task(self.client.post("/v1/tasks", json={"name": "t", "spec": given}).json()["id"])
+        self.plane.tick()
+        self.plane.job(task, JobStatus.RUNNING)
+        for step, loss in losses.items():
+            place = folder(self.plane, task, f"checkpoints/checkpoint-{step}")
+            event = {"kind": "checkpoint", "step": step, "uri": str(place), "bytes": 1, "files": 1}
+            metrics = {} if loss is None else {"eval_loss": loss}
+            self.plane.report(task, event | {"manifest_sha256": "0" * 64, "metrics": metrics})
+        if completed:
+            end(self.plane, task, model_uri=str(folder(self.plane, task, "model")))
+        return self.plane.task(task.id)
+
+    def package(self, **spec: Any) -> Any:
+        return self.client.post("/v1/tasks", json={"kind": "package", "spec": spec})
+
+    def made(self, **spec: Any) -> TaskView:
+        answer = self.package(**spec)
+        assert answer.status_code == 201, answer.text
+        return self.plane.task(answer.json()["id"])
+
+    def document(self, task: TaskView) -> ModelDocument:
+        self.plane.tick()
+        (path,) = [uri for job, uri in self.plane.jobs.documents.items() if job.startswith(task.id)]
+        return ModelDocument.model_validate_json(Path(path).read_bytes())
+
+    def packaged(self, training: TaskView) -> TaskView:
+        """A completed package, its files written by hand."""
+        task = self.made(task_id=training.id, preset="merge_and_quantize")
+        self.plane.tick()
+        self.plane.job(task, JobStatus.RUNNING)
+        place = Path(str(task.artifact_uri)) / PACKAGE
+        (place / "failed").mkdir(parents=True)
+        (place / "t-8-Q4_K_M.gguf").write_bytes(b"GGUF" * 1000)
+        (place / "t-8-Q4_K_M.gguf.proof.json").write_text("{}")
+        (place / "failed" / "t-8.gguf.failed").write_bytes(b"GGUF")
+        manifest = Manifest(task_id=task.id, attempt=1, step=8, kind="package", files=list_files(place))
+        (place / "manifest.json").write_bytes(manifest.encode())
+        sha256 = sha256_of(place / "t-8-Q4_K_M.gguf")
+        file = {
+            "name": "t-8-Q4_K_M.gguf", "type": "Q4_K_M", "bytes": 4000, "sha256": sha256, "verdict": "proven",
+            "sentence": {"en": "It is the model."}, "kl_mean": 0.07, "top1": 0.9, "fallbacks": {"Q4_K -> Q5_0": 3},
+        }  # fmt: skip
+        failed = file | {"name": "t-8.gguf", "type": "F16", "verdict": "failed", "kl_mean": None}
+        self.plane.report(
+            task, {"kind": "package_made", "uri": str(place), "step": 8, "files": [file, failed]}
+        )
+        end(self.plane, task, model_uri=str(place))
+        return self.plane.task(task.id)
+
+
+@pytest.fixture
+def bench(plane: Plane, client: TestClient, tiny_model: Path) -> Bench:
+    return Bench(plane, client, tiny_model)
+
+
+def said(task: TaskView) -> str:
+    (notice,) = [notice.message for notice in task.notices if notice.field == "checkpoint"]
+    return notice
+
+
+@pytest.mark.parametrize(
+    ("losses", "recommended", "step", "words"),
+    [
+        ({4: 2.0, 8: 1.5, 12: 1.7}, 4, 4, "`checkpoint-4` is packaged: an evaluation recommends it."),
+        (
+            {4: 2.0, 8: 1.5, 12: 1.7},
+            None,
+            8,
+            "`checkpoint-8` is packaged: it has the lowest evaluation loss, 1.5.",
+        ),
+        ({4: None, 8: None}, None, 8, "The final model is packaged: it is the task's final model."),
+    ],
+)
+def test_the_best_checkpoint_is_packaged_and_it_is_said_which(
+    bench: Bench, losses: dict[int, float | None], recommended: int | None, step: int, words: str
+) -> None:
+    training = bench.trained(losses)
+    if recommended is not None:
+        with bench.plane.services.database.write() as session:
+            checkpoints.recommend(session, LOCAL, training.id, recommended)
+    task = bench.made(task_id=training.id, preset="merge_and_quantize")
+    assert words in said(task)
+    document = bench.document(task)
+    assert document.step == step
+    assert document.model_uri.endswith("/model" if "final" in words else f"checkpoint-{step}")
+    assert task.spec["checkpoint"] is None, "a clone chooses anew"
+
+
+def test_the_last_checkpoint_of_a_task_without_a_final_model(bench: Bench) -> None:
+    task = bench.made(task_id=bench.trained({4: None, 8: None}, completed=False).id, preset="merge_only")
+    assert "`checkpoint-8` is packaged: it is the last." in said(task)
+
+
+def test_a_step_that_names_no_preset_means_what_it_meant(bench: Bench) -> None:
+    training = bench.trained({4: 1.0, 8: 2.0})
+    task = bench.made(task_id=training.id)
+    assert (task.spec["preset"], task.notices) == ("model_folder", [])
+    assert bench.document(task).model_uri.endswith("/model")
+
+
+def test_what_a_preset_decides_is_the_presets_in_a_clone_too(bench: Bench) -> None:
+    task = bench.made(task_id=bench.trained({4: 1.0}).id, preset="merge_and_quantize", quant_types=["Q8_0"])
+    assert not {"merge_lora", "export_gguf", "quantize"} & set(task.spec)
+    answer = bench.client.post(f"/v1/tasks/{task.id}:clone", json={"spec": {"preset": "merge_only"}})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["preset"] == "merge_only"
+
+
+@pytest.mark.parametrize(
+    ("spec", "trained", "field", "words"),
+    [
+        ({"preset": "lora_only"}, {"use_lora": False}, "spec.preset", "no LoRA to write"),
+        ({"preset": "merge_only"}, {"training_type": "classification"}, "spec.preset", "classifies"),
+        (
+            {"preset": "merge_and_quantize", "quant_types": ["IQ2_M"]},
+            {},
+            "spec.quant_types",
+            "importance matrix",
+        ),
+        ({"preset": "merge_only", "quantize": True}, {}, "spec.quantize", "decides"),
+        ({"preset": "custom", "export_lora_gguf": True}, {}, "spec.export_lora_gguf", "exclude each other"),
+        ({"preset": "custom", "export_gguf": False}, {}, "spec.export_gguf", "nothing to write"),
+        ({"preset": "merge_only", "checkpoint": 7}, {}, "spec.checkpoint", "no checkpoint of step 7"),
+    ],
+)
+def test_what_cannot_be_packaged_is_refused_with_its_field(
+    bench: Bench, spec: dict[str, Any], trained: dict[str, Any], field: str, words: str
+) -> None:
+    training = bench.trained({4: 1.0}, **trained)
+    answer = bench.package(task_id=training.id, **spec)
+    assert answer.status_code == 422, answer.text
+    error = error_of(answer)
+    assert words in json.dumps(answer.json())
+    assert error.problems[0].field == field
+    assert error.problems[0].hint
+
+
+def test_its_files_are_listed_and_handed_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training = bench.trained({8: 1.0})
+    assert bench.client.get(f"/v1/tasks/{training.id}/package").status_code == 404
+    task = bench.packaged(training)
+    path = f"/v1/tasks/{task.id}/package"
+    view = bench.client.get(path).json()
+    assert [(one["name"], one["bytes"], one["verdict"]) for one in view["files"]] == [
+        ("t-8-Q4_K_M.gguf", 4000, "proven"),
+        ("t-8.gguf", 4000, "failed"),
+    ]
+    whole = bench.client.get(f"{path}/files/t-8-Q4_K_M.gguf")
+    assert (whole.content, whole.headers["accept-ranges"]) == (b"GGUF" * 1000, "bytes")
+    part = bench.client.get(f"{path}/files/t-8-Q4_K_M.gguf", headers={"Range": "bytes=3998-"})
+    assert (part.status_code, part.content) == (206, b"UF")
+    for name in ("t-8.gguf", "nothing", "manifest.json", "failed%2Ft-8.gguf.failed", "..%2Fx"):
+        assert bench.client.get(f"{path}/files/{name}").status_code in (404, 405), name
+    client = Client("http://testserver", bench.plane.api_key)
+    client.close()
+    monkeypatch.setattr(client._transport, "_http", bench.client)
+    assert client.packaged(task.id).files[0].fallbacks == {"Q4_K -> Q5_0": 3}
+    target = tmp_path / "here.gguf"
+    assert client.save_package_file(task.id, "t-8-Q4_K_M.gguf", target) == 4000
+    with pytest.raises(NotOurs):
+        client.save_package_file(task.id, "t-8-Q4_K_M.gguf", target)
+    with pytest.raises(NotFound):
+        client.save_package_file(task.id, "t-8.gguf", tmp_path / "other.gguf")
+    assert not (tmp_path / "other.gguf").exists()
+    stored = Path(view["uri"]) / "t-8-Q4_K_M.gguf"
+    stored.write_bytes(b"other")
+    assert bench.client.get(f"{path}/files/t-8-Q4_K_M.gguf").status_code == 503
+
+
+def test_deleted_with_its_files_nothing_is_left(bench: Bench) -> None:
+    task = bench.packaged(bench.trained({8: 1.0}))
+    place = Path(bench.client.get(f"/v1/tasks/{task.id}/package").json()["uri"])
+    assert bench.client.delete(f"/v1/tasks/{task.id}", params={"files": True}).status_code == 204
+    assert not place.exists()
