@@ -28,6 +28,11 @@ from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.caller import Callers
+from tunesmith_platform.chats import endpoints as chat_endpoints
+from tunesmith_platform.chats import reported as chats_reported
+from tunesmith_platform.chats.asking import Asking
+from tunesmith_platform.chats.names import Names
+from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints import reported
 from tunesmith_platform.checkpoints.service import CheckpointService
@@ -66,6 +71,8 @@ from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications import endpoints as notification_endpoints
 from tunesmith_platform.notifications.loop import Notifier
 from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.openai import endpoints as openai_endpoints
+from tunesmith_platform.openai.errors import OpenAIErrors
 from tunesmith_platform.packaging import endpoints as packaging_endpoints
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
@@ -140,6 +147,7 @@ def build_services(
         lineage.LISTENER,
         evaluations_reported.LISTENER,
         training_scores.LISTENER,
+        chats_reported.LISTENER,
         ledger.charging(moves),
     )
     events = EventService(database, hub, settings.report_secret_file, folding, listeners)
@@ -165,6 +173,7 @@ def build_services(
         streams=Streams(),
         series=series,
         checkpoints=checkpoints,
+        asking=Asking(Names(database, settings, models), ChatService(database, settings, tasks), settings),
         evaluations=EvaluationService(database),
         packaging=PackagingService(database),
         forecasts=Forecasts(database, settings, kinds, compute),
@@ -221,6 +230,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await services.asking.close()
         loops.close()
         services.events.close()
         services.feeds.close()
@@ -299,6 +309,7 @@ def create_app(
         checkpoint_endpoints,
         evaluation_endpoints,
         packaging_endpoints,
+        chat_endpoints,
         template_endpoints,
         model_endpoints,
         dataset_endpoints,
@@ -309,12 +320,14 @@ def create_app(
         system_endpoints,
     ):
         serve(app, module.router, prefix="/v1")
+    serve(app, openai_endpoints.router, prefix="/openai/v1")
     serve(app, system_endpoints.health)
     serve(app, monitoring_endpoints.scrape)
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
     app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
+    app.add_middleware(OpenAIErrors)
     return app
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
@@ -143,7 +144,7 @@ def say_made(response: Response, is_new: bool, location: str | None = None, *, i
         response.headers["Location"] = location
 
 
-_RETRY_AFTER_SECONDS = "1"
+_RETRY_AFTER_SECONDS = 1
 """When to come again after an answer that says a part is away: the next try is cheap for both."""
 
 
@@ -151,8 +152,8 @@ def _answer(status: int, body: ErrorBody) -> JSONResponse:
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if status == HTTPStatus.SERVICE_UNAVAILABLE or "retry_after" in body.details:
+        headers["Retry-After"] = str(math.ceil(body.details.get("retry_after", _RETRY_AFTER_SECONDS)))
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # Nobody knows how much of the request was read: what comes next on the connection could be its rest.
         headers["Connection"] = "close"

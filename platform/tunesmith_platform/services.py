@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
+from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.checkpoints.service import CheckpointService
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
@@ -63,6 +64,7 @@ class Services:
     streams: Streams
     series: SeriesService
     checkpoints: CheckpointService
+    asking: Asking
     evaluations: EvaluationService
     packaging: PackagingService
     forecasts: Forecasts

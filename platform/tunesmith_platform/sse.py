@@ -134,6 +134,9 @@ class EventStream(Response):
         TooManyRequests: The process serves as many as it will.
     """
 
+    ping_chunk = PING
+    """What says that the stream lives."""
+
     def __init__(
         self, source: StreamSource, streams: Streams, accept_encoding: str = "", status_code: int = 200
     ) -> None:
@@ -218,7 +221,7 @@ class EventStream(Response):
                 if not self._is_ping_due:
                     await self._woken.wait()
                     continue
-                chunk = PING
+                chunk = self.ping_chunk
             self._is_ping_due = False
             await self._send(send, self._encoded(chunk))
         await self._send(send, self._tail(), more=False)

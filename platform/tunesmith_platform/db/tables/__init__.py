@@ -4,6 +4,7 @@ One module a noun; all of them are imported here, so that every table is known t
 """
 
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
+from tunesmith_platform.db.tables.chats import ChatRow
 from tunesmith_platform.db.tables.datasets import DatasetRow, DatasetVersionRow, UploadRow
 from tunesmith_platform.db.tables.estimates import MeasurementRow
 from tunesmith_platform.db.tables.evaluations import (
@@ -26,6 +27,7 @@ __all__ = [
     "AttemptRow",
     "Base",
     "Big",
+    "ChatRow",
     "CheckpointRow",
     "CheckpointScoreRow",
     "CheckpointUseRow",

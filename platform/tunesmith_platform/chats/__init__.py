@@ -1,0 +1,1 @@
+"""Chats: names of models that answer, the tasks that serve them, and questions to them."""

@@ -1,0 +1,243 @@
+"""A question from its name to its last line: which weights, where they are served, the wait, the answer.
+
+Lives on the event loop; what asks the database does so in threads. Knows no form of OpenAI's. What is asked is written
+into no log.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from tunesmith.chat.views import NamedModel, ServedView
+from tunesmith.chat.wire import Ask, End, Failed, Line, Loading, Pin, ServedModel, Unload
+from tunesmith.errors import NotFound, Unavailable
+from tunesmith_platform.chats.counts import Counts
+from tunesmith_platform.chats.names import Named, Names, Weights
+from tunesmith_platform.chats.replica import NotReached, Replica
+from tunesmith_platform.chats.service import ChatService, Place
+from tunesmith_platform.chats.turns import Turns
+from tunesmith_platform.scope import Scope
+from tunesmith_platform.settings import Settings
+
+T = TypeVar("T")
+_LOOK_SECONDS = 0.2
+"""How often one looks whether a model is served now."""
+_ROOM_SECONDS = 2.0
+"""After so long of waiting, one that is idle makes room."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is asked: what its name stands for, and what a question says of it."""
+
+    weights: Weights
+    served: ServedModel
+
+
+class Asking:
+    """Asks models.
+
+    Args:
+        names: What names stand for.
+        chats: Which task serves which base.
+        settings: How long one waits, and how many may.
+    """
+
+    def __init__(self, names: Names, chats: ChatService, settings: Settings) -> None:
+        self._names = names
+        self._chats = chats
+        self._settings = settings
+        self.turns = Turns(settings.max_chat_streams, settings.max_chat_queue)
+        self.counts = Counts()
+        self._replica = Replica(settings.chat_silence_seconds)
+
+    async def close(self) -> None:
+        """Close the connections to replicas."""
+        await self._replica.close()
+
+    async def names(self, scope: Scope) -> list[Named]:
+        """Every name that can be asked."""
+        return await run_in_threadpool(self._names.list, scope)
+
+    async def model(self, scope: Scope, name: str) -> Model:
+        """The model that a name stands for now.
+
+        Raises:
+            NotFound: Nothing is called so.
+            InvalidInput: It stands for several things, or cannot answer.
+        """
+        weights, served = await run_in_threadpool(self._names.find, scope, name)
+        return Model(weights, served)
+
+    async def described(self, scope: Scope, name: str) -> NamedModel:
+        """What a name stands for now, in words.
+
+        Raises:
+            NotFound: Nothing is called so.
+            InvalidInput: It stands for several things, or cannot answer.
+        """
+        model = await self.model(scope, name)
+        place = await run_in_threadpool(self._chats.serving, scope, model.served.base_path)
+        found = model.weights
+        return NamedModel(
+            model=found.name,
+            weights=found.weights,
+            task_id=found.task_id,
+            step=found.step,
+            why=found.why,
+            base=model.served.base_path,
+            served_by=place.task_id if place is not None else None,
+        )
+
+    async def answer(self, scope: Scope, ask: Ask) -> AsyncGenerator[Line, None]:
+        """All that is said to a question: `Loading` while it waits, the pieces, and one `End` as the last.
+
+        Closing this ends the call, and so the computing, at once.
+
+        Raises:
+            TooManyRequests: The user has too many under way.
+            Unavailable: The model is not served in time, or the answer was cut off.
+            TunesmithError: The model refuses the question.
+        """
+        begun = time.monotonic()
+        async with self.turns.turn(scope.owner):
+            lines = self._asked(scope, ask, begun)
+            try:
+                async for line in lines:
+                    if isinstance(line, Failed):
+                        raise Unavailable(line.message, hint=line.hint, details={"code": "failed"})
+                    if isinstance(line, End):
+                        self.counts.note(line)
+                    yield line
+            except Exception:
+                self.counts.failed += 1
+                raise
+            finally:
+                await lines.aclose()
+
+    async def _asked(self, scope: Scope, ask: Ask, begun: float) -> AsyncGenerator[Line, None]:
+        deadline = begun + self._settings.chat_start_seconds
+        while True:
+            place: Place | None = None
+            async for step in self._ready(scope, ask.model.base_path, begun, deadline):
+                if isinstance(step, Loading):
+                    yield step
+                else:
+                    place = step
+            assert place is not None
+            lines = self._replica.ask(place, ask)
+            try:
+                async for line in lines:
+                    yield line
+                return
+            except NotReached as error:
+                if time.monotonic() >= deadline:
+                    raise self._not_served(ask.model.base_path, "its replica does not answer") from error
+            finally:
+                await lines.aclose()
+            yield Loading(seconds=time.monotonic() - begun, message="Its replica is being started.")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _ready(
+        self, scope: Scope, base: str, begun: float, deadline: float
+    ) -> AsyncGenerator[Loading | Place, None]:
+        """Where a base can be asked, as the last; until then words about what it does, about once a second."""
+        said_at = has_room_at = begun
+        while True:
+            place = await run_in_threadpool(self._chats.place, scope, base)
+            if place.url is not None:
+                yield place
+                return
+            moment = time.monotonic()
+            if moment >= deadline:
+                raise self._not_served(base, place.words)
+            if moment - has_room_at > _ROOM_SECONDS:
+                has_room_at = moment
+                await run_in_threadpool(self._chats.make_room, scope, place.task_id)
+            if moment - said_at >= 1 or said_at == begun:
+                said_at = moment
+                yield Loading(seconds=moment - begun, message=place.words)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _not_served(self, base: str, words: str) -> Unavailable:
+        return Unavailable(
+            f"The model is not served yet: {words[:1].lower()}{words[1:].rstrip('.')}.",
+            hint="It goes on starting; ask again in a moment. `tunesmith tasks list` shows its task.",
+            field="model",
+            details={"code": "model_loading", "retry_after": 5},
+        )
+
+    # --- verbs
+
+    async def list(self, scope: Scope) -> list[ServedView]:
+        """The bases that are served or were, each that answers with what it says itself."""
+        found = await run_in_threadpool(self._chats.list, scope)
+        return list(await asyncio.gather(*(self._with_status(scope, one) for one in found)))
+
+    async def _with_status(self, scope: Scope, view: ServedView) -> ServedView:
+        if view.state != "ready":  # asking one that is idle would wake it
+            return view
+        place = await run_in_threadpool(self._chats.serving, scope, view.base)
+        if place is None or place.url is None:
+            return view
+        return view.model_copy(update={"status": await self._replica.status(place)})
+
+    async def load(self, scope: Scope, name: str) -> NamedModel:
+        """Have a model loaded: it is asked for one token. Waits until it is.
+
+        Raises:
+            Unavailable: It is not served in time.
+            TunesmithError: It cannot be loaded.
+        """
+        model = await self.model(scope, name)
+        question = Ask.model_validate(
+            {
+                "id": "load",
+                "model": model.served,
+                "prompt": ".",
+                "sampling": {"max_new_tokens": 1, "temperature": 0},
+            }
+        )
+        async for _ in self.answer(scope, question):
+            pass
+        return await self.described(scope, name)
+
+    async def unload(self, scope: Scope, name: str) -> NamedModel:
+        """Let an adapter leave the memory.
+
+        Raises:
+            NotFound: Its base is not served.
+            Unavailable: It answers just now.
+        """
+        return await self._verb(
+            scope,
+            name,
+            lambda place, weights: self._replica.verb(place, "unload", Unload(weights=weights)),
+        )
+
+    async def pin(self, scope: Scope, name: str, pinned: bool) -> NamedModel:
+        """Keep an adapter loaded, or let it go again.
+
+        Raises:
+            NotFound: Its base is not served, or it is not loaded.
+        """
+        return await self._verb(
+            scope,
+            name,
+            lambda place, weights: self._replica.verb(place, "pin", Pin(weights=weights, pinned=pinned)),
+        )
+
+    async def _verb(self, scope: Scope, name: str, call: Callable[[Place, str], object]) -> NamedModel:
+        model = await self.model(scope, name)
+        place = await run_in_threadpool(self._chats.serving, scope, model.served.base_path)
+        if place is None or place.url is None:
+            raise NotFound(f"`{name}` is not served now.", hint="Ask it, or load it first.", field="model")
+        try:
+            await call(place, model.served.weights)  # type: ignore[misc]
+        except NotReached as error:
+            raise Unavailable("Its replica does not answer.", hint="Try again in a moment.") from error
+        return await self.described(scope, name)

@@ -1,0 +1,132 @@
+"""OpenAI's chats and completions over HTTP. Below its prefix errors have OpenAI's form (`openai.errors`)."""
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+
+from tunesmith.errors import NotFound
+from tunesmith_platform import examples
+from tunesmith_platform.chats.asking import Asking
+from tunesmith_platform.chats.names import MAX_NAME, Named
+from tunesmith_platform.clock import new_id
+from tunesmith_platform.http import ScopeDep, answers, services_of
+from tunesmith_platform.openai.answers import Answer, ChatAnswer, TextAnswer
+from tunesmith_platform.openai.requests import ChatRequest, CompletionRequest
+from tunesmith_platform.openai.sending import streamed, whole
+from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.scope import Scope
+from tunesmith_platform.sse import Streams
+
+router = APIRouter(tags=["openai"], route_class=ApiRoute)
+_SERVED = "x-tunesmith-model"
+"""The header that says which weights answer."""
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    asking: Asking
+    streams: Streams
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+Conversation = Annotated[ChatRequest, examples.chat_body()]
+Text = Annotated[CompletionRequest, examples.completion_body()]
+_Stream: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with `stream: true` as server-sent events, the last one `[DONE]`.",
+        "content": {"text/event-stream": {"example": examples.CHAT_STREAM}},
+    }
+}
+
+
+@router.get("/models", responses=answers(examples.OPENAI_MODELS, 401))
+async def chat_models(services: ServicesDep, scope: ScopeDep) -> dict[str, Any]:
+    """List every name that can be asked: base models, and each training with its checkpoints."""
+    return {"object": "list", "data": [_model(one) for one in await services.asking.names(scope)]}
+
+
+@router.get("/models/{model:path}", responses=answers(examples.OPENAI_MODEL, 401, 404, 422))
+async def chat_model(
+    model: Annotated[str, Path(max_length=MAX_NAME, description="A name; it may hold `/` and `:`.")],
+    services: ServicesDep,
+    scope: ScopeDep,
+) -> dict[str, Any]:
+    """Show what a name stands for now."""
+    found = await services.asking.described(scope, model)
+    listed = next(
+        (one for one in await services.asking.names(scope) if one.name in (model, found.model)), None
+    )
+    if listed is None:
+        listed = Named(model, 0, "tunesmith", found.task_id, found.step)
+    return _model(listed._replace(name=model)) | {"tunesmith": found.model_dump(mode="json")}
+
+
+@router.post(
+    "/chat/completions",
+    response_class=Response,  # one of two kinds
+    responses=answers(examples.CHAT_COMPLETION, 401, 404, 422, 429, 503) | _Stream,
+)
+async def chat_completions(
+    asked: Annotated[ChatRequest, examples.chat_body()],
+    request: Request,
+    services: ServicesDep,
+    scope: ScopeDep,
+) -> Response:
+    """Answer a conversation.
+
+    `model` is a base model's name, a training's (`TASK`: its recommended checkpoint, else its best, its final model,
+    its newest checkpoint) or `TASK:40`, `TASK:final`, `TASK:latest`. The first question to a base starts it; whoever
+    waits too long gets 503 with `Retry-After`. Further parameters: `top_k`, `min_p`, `repetition_penalty`,
+    `chat_template_kwargs`. What cannot be done (`tools`, `n` above 1, pictures, formats) is refused by its name.
+    """
+    return await _answer(asked, request, services, scope, ChatAnswer)
+
+
+@router.post(
+    "/completions",
+    response_class=Response,
+    responses=answers(examples.TEXT_COMPLETION, 401, 404, 422, 429, 503) | _Stream,
+)
+async def completions(
+    asked: Annotated[CompletionRequest, examples.completion_body()],
+    request: Request,
+    services: ServicesDep,
+    scope: ScopeDep,
+) -> Response:
+    """Continue a text as it stands; no chat template is used."""
+    return await _answer(asked, request, services, scope, TextAnswer)
+
+
+async def _answer(
+    asked: ChatRequest | CompletionRequest,
+    request: Request,
+    services: Services,
+    scope: Scope,
+    form: type[Answer],
+) -> Response:
+    model = await services.asking.model(scope, asked.model)
+    number = new_id("chatcmpl" if form is ChatAnswer else "cmpl")
+    question = asked.question(number, model.served)
+    lines = services.asking.answer(scope, question)
+    answer = form(number, model.weights.name, model.weights.weights, includes_usage=asked.includes_usage)
+    headers = {_SERVED: model.weights.name.encode("ascii", "backslashreplace").decode()}
+    if asked.stream:
+        return await streamed(request, lines, answer, services.streams, headers)
+    response = await whole(request, lines, answer)
+    response.headers.update(headers)
+    return response
+
+
+def _model(one: Named) -> dict[str, Any]:
+    return {"id": one.name, "object": "model", "created": one.created, "owned_by": one.owner}
+
+
+@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def unknown(path: str, scope: ScopeDep) -> None:
+    """Say of anything else below the prefix that it is not there."""
+    raise NotFound(
+        f"There is no `{path[:100]}` here.",
+        hint="There are `chat/completions`, `completions`, `models`; a client's `base_url` ends in `/openai/v1`.",
+    )

@@ -1,0 +1,111 @@
+"""A platform with a model that answers, by a stand-in, over real HTTP and through the official client. No test itself."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest_platform import LOCAL, Plane
+from given import MODEL
+from openai import OpenAI
+from served import served
+from stand_in_replica import StandIn, standing_in
+from waiting import wait_until
+
+from tunesmith.chat.document import ChatDocument
+from tunesmith.home import Home
+from tunesmith.job import serve_token
+from tunesmith.storage import open_storage
+from tunesmith.views import TaskView
+from tunesmith_platform.backends.protocols import JobStatus
+
+
+class ChatBench:
+    """The platform, the stand-in, and the steps that tests take."""
+
+    def __init__(self, plane: Plane, replica: StandIn, url: str) -> None:
+        self.plane, self.replica, self.url = plane, replica, url
+        registered = plane.services.models.find(LOCAL, "smol")
+        assert registered is not None
+        self.base = str(registered)
+
+    def client(self, **options: Any) -> OpenAI:
+        """The official client."""
+        options = {"api_key": self.plane.api_key, "max_retries": 0, "timeout": 20} | options
+        return OpenAI(base_url=f"{self.url}/openai/v1", **options)
+
+    def document(self, task_id: str, attempt: int = 1) -> ChatDocument:
+        """What an attempt was handed."""
+        uri = self.plane.jobs.documents[f"{task_id}-{attempt}"]
+        folder, _, name = uri.rpartition("/")
+        return ChatDocument.model_validate_json(open_storage(folder).read(name) or b"")
+
+    def ready(self, task: TaskView, attempt: int = 1) -> None:
+        """The task's job has deployed the model: it answers from now on."""
+        self.plane.tick()
+        self.plane.job(task, JobStatus.RUNNING, attempt)
+        self.plane.tick()
+        self.replica.token = serve_token(self.document(task.id, attempt).token)
+        self.plane.report(task, {"kind": "serving", "state": "ready"}, attempt=attempt)
+
+    def serve(self, base: str | None = None) -> TaskView:
+        """Have a base served."""
+        service = self.plane.services.asking._chats
+        task = self.plane.task(service.place(LOCAL, base or self.base).task_id)
+        self.ready(task)
+        return task
+
+    @contextlib.contextmanager
+    def cluster(self) -> Iterator[None]:
+        """Ray, which deploys whatever is submitted, while the block goes on."""
+        is_over = threading.Event()
+
+        def look() -> None:
+            done: set[str] = set()
+            while not is_over.wait(0.02):
+                self.plane.tick()
+                for job in set(self.plane.jobs.jobs) - done:
+                    done.add(job)
+                    task_id, _, attempt = job.rpartition("-")
+                    self.ready(self.plane.task(task_id), int(attempt))
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join(timeout=10)
+
+    def chats(self) -> list[TaskView]:
+        """The tasks that serve models."""
+        reply = self.plane.services.tasks.page(LOCAL, _every())
+        return [task for task in reply.data if task.kind == "chat"]
+
+    def idle(self) -> None:
+        """Wait until nothing is answered any more."""
+        wait_until(lambda: self.replica.running == 0, 10, "the end of all answers")
+        wait_until(lambda: self.plane.services.asking.turns.running == 0, 10, "the end of all turns")
+
+
+def _every() -> Any:
+    from tunesmith_platform.tasks.repository import Filter
+
+    return Filter()
+
+
+@contextlib.contextmanager
+def chatting(home: Home, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[ChatBench]:
+    """A platform in which `smol` may be asked, and a stand-in that answers, until the end of the block."""
+    with standing_in() as replica:
+        plane = Plane(home, serve_port=replica.port, **settings)
+        plane.services.models.register(LOCAL, _new_model())
+        with served(plane.app, plane.api_key, monkeypatch) as url:
+            yield ChatBench(plane, replica, url)
+
+
+def _new_model() -> Any:
+    from tunesmith_platform.models.service import NewModel
+
+    return NewModel(source=MODEL, name="smol")
