@@ -1,4 +1,4 @@
-"""A platform with a model that answers, by a stand-in, over real HTTP and through the official client. No test itself."""
+"""A platform with a model that answers: a stand-in, over real HTTP, through the official client. No test itself."""
 
 import contextlib
 import threading
@@ -16,6 +16,7 @@ from waiting import wait_until
 from tunesmith.chat.document import ChatDocument
 from tunesmith.home import Home
 from tunesmith.job import serve_token
+from tunesmith.lifecycle import State
 from tunesmith.storage import open_storage
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
@@ -65,10 +66,11 @@ class ChatBench:
             done: set[str] = set()
             while not is_over.wait(0.02):
                 self.plane.tick()
-                for job in set(self.plane.jobs.jobs) - done:
-                    done.add(job)
-                    task_id, _, attempt = job.rpartition("-")
-                    self.ready(self.plane.task(task_id), int(attempt))
+                for task in self.chats():
+                    job = f"{task.id}-{task.attempt}"
+                    if task.state is State.PENDING and job in self.plane.jobs.jobs and job not in done:
+                        done.add(job)
+                        self.ready(task, task.attempt)
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()

@@ -93,6 +93,18 @@ def rows_of(who: str, number: int) -> list[Base]:
             checked_at=MOMENT,
             **whose,
         ),
+        t.ChatRow(
+            base_key=f"base-{who}",
+            base=f"/m/{who}",
+            start=f"start-{who}",
+            task_id=task,
+            state="ready",
+            message="",
+            loaded={},
+            created_at=MOMENT,
+            asked_at=MOMENT,
+            **whose,
+        ),
         t.DatasetRow(
             id=f"data-{who}", name=f"data-{who}", numbers=1, created_at=MOMENT, updated_at=MOMENT, **whose
         ),
@@ -295,6 +307,7 @@ def arguments(who: str) -> dict[str, Any]:
         "moment": LATER,
         "measurement_id": f"measure-{who}",
         "key": f"key-{who}",
+        "base_key": f"base-{who}",
         "states": [MeasurementState.MEASURING],
         "model_path": f"/m/{who}",
         "model": f"model-{who}",
@@ -345,6 +358,8 @@ def arguments(who: str) -> dict[str, Any]:
         "version": t.DatasetVersionRow,
     }
     of_one: dict[str, dict[str, Any]] = {
+        "chats.put": {"row": t.ChatRow},
+        "chats.tasks_named": {"name": task},
         "checkpoints.mark_best": {"step": None},
         "checkpoints.put": {"row": t.CheckpointRow},
         "events.append_measured": {"payload": Metrics(step=1, values={"evaluation/composite": 0.5})},

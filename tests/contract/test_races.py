@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import Plane
+from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
-from given import SPEC
+from given import MODEL, SPEC
 from model_files import make_model_folder
 from sqlalchemy import UniqueConstraint, event
 from sqlalchemy.orm import Session
 
 from tunesmith.job import read_secret
+from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import Base, RunnerRow, TaskRow
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.inputs import TrainInputs
+from tunesmith_platform.tasks.repository import Filter
 
 Clients = tuple[TestClient, TestClient]
 _HELD = "whoever writes it holds its task's row"
@@ -32,6 +34,7 @@ RACES = {
     "checkpoint_scores.task_id,step": _HELD,
     "checkpoint_uses.task_id,of_task_id,step": "made with its task",
     "checkpoints.task_id,step": _HELD,
+    "chats.owner,base_key": "test_two_first_questions_begin_one_task",
     "dataset_versions.dataset_id,number": "test_two_versions_of_a_new_data_set_are_both_there",
     "datasets.id": _OWN_ID,
     "datasets.name": "test_two_versions_of_a_new_data_set_are_both_there",
@@ -155,6 +158,20 @@ def test_a_model_is_registered_once(clients: Clients, folders: list[str]) -> Non
     replies = posted(clients, "/v1/models", {"source": folders[0]})
     assert codes(replies) == [200, 201]
     assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+def test_two_first_questions_begin_one_task(replicas: tuple[Plane, Plane]) -> None:
+    """As do two that come when the task has ended."""
+    for starts in (1, 2):
+        places = at_once(*(lambda plane=plane: chats_of(plane).place(LOCAL, MODEL) for plane in replicas))
+        (task_id,) = {place.task_id for place in places}
+        serving = replicas[0].services.tasks.page(LOCAL, Filter(kind="chat")).data
+        assert (len(serving), serving[0].id) == (starts, task_id)
+        replicas[1].services.tasks.stop(LOCAL, task_id)
+
+
+def chats_of(plane: Plane) -> ChatService:
+    return ChatService(plane.services.database, plane.settings, plane.services.tasks)
 
 
 def test_two_models_are_not_renamed_to_one_name(clients: Clients, folders: list[str]) -> None:

@@ -46,6 +46,7 @@ LOOKS_AT_ALL = {
 }
 """Functions that protect what is everybody's, and so look at everybody's rows; why. They name nobody's."""
 ALWAYS_ITS_OWN = {
+    "chats.find": "A base model is served to each user by a task of its own.",
     "quota.by_key": "Keys are the caller's own.",
 }
 """Functions that answer of the caller's own alone, whatever it sees; why."""

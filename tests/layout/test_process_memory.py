@@ -12,7 +12,9 @@ SOURCE = Path(__file__).resolve().parents[2] / "platform" / "tunesmith_platform"
 ELSEWHERE = ("db/migrations", "db/tables", "embedded", "examples", "testing")
 """Tables and words; `tunesmith up`, of which a machine has one; fakes."""
 
+ANSWER = "lives as long as an answer; what it was about is cut off with its server, and is asked again"
 CACHE = "a copy of what is read again when it changes, or after seconds"
+COUNTED = "counters of one server, which begin anew with it, as Prometheus expects"
 DECLARED = "made at the start, and the same in every process"
 HINT = "wakes whoever waits a moment earlier; who waits looks into the database by itself"
 LEASED = "whoever has the lease; the next one begins anew from the database, and at worst tries earlier or waits longer"
@@ -30,6 +32,11 @@ MEMORY = {
     "backends.compute.ComputeService": (CACHE, "_answered _asked_at _is_asking _lock _seen"),
     "backends.ray_jobs.RayJobs": (PACE, "_ended_at"),
     "caller.RequestCaller": (REQUEST, "_left _task has_left"),
+    "chats.counts.Counts": (COUNTED, "_first answered completion_tokens prompt_tokens seconds"),
+    "chats.names.Names": (CACHE, "_finals _known _lock"),
+    "chats.replica.Replica": (OWN, "_client _loop"),
+    "chats.turns.Turns": (ANSWER, "_lines"),
+    "chats.turns._Line": (ANSWER, "waiting"),
     "controller.Listeners": (PACE, "_answered_at"),
     "db.engine._Turn": (OWN, "_begins_at _lock _locked_at"),
     "db.schema": (DECLARED, "_revisions()"),
@@ -68,6 +75,11 @@ MEMORY = {
     "monitoring.workspace.Workspace": (STREAM, "_changes _lines _lock _number _read_at"),
     "notifications.pinned._Bounded": (REQUEST, "_left"),
     "notifications.pinned._Pinned": (REQUEST, "reached"),
+    "openai.answers.Answer": (ANSWER, "_head"),
+    "openai.answers.TextAnswer": (ANSWER, "_characters"),
+    "openai.errors._Answering": (ANSWER, "_body _start is_begun"),
+    "openai.sending._Source": (ANSWER, "_error _first _is_said _ready _room _task _wake is_over"),
+    "openai.thinking.Thinking": (ANSWER, "_held _is_blank _is_open _is_over"),
     "reconciler.last_heard.Listening": (LEASED, "_ears"),
     "reconciler.loop.Reconciler": (LEASED, "_leave_stop_at _listening_since _submit_after"),
     "routing.ApiRoute": (DECLARED, "_is_begun methods"),

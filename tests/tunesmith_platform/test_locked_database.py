@@ -52,6 +52,9 @@ READS = {
     "POST /v1/evaluations/samples:check",
     "POST /v1/evaluations:forecast",
     "POST /v1/tasks/{task_id}/evaluation:recompute",
+    "POST /v1/chats:unload",  # what is said to a replica
+    "POST /v1/chats:pin",
+    "POST /v1/chats:unpin",
     "POST /v1/system/mlflow-link",
     "PUT /v1/uploads/{upload}",  # a piece goes into its file
 }
@@ -189,6 +192,12 @@ class Things:
             "POST /v1/models/{model}:check": ("small", {}),
             "PATCH /v1/models/{model}": ("small", {"json": {"name": "tiny"}}),
             "DELETE /v1/models/{model}": ("small", {}),
+            "POST /v1/chats:load": ("", {"json": {"model": "small"}}),
+            "POST /openai/v1/chat/completions": (
+                "",
+                {"json": {"model": "small", "messages": [{"role": "user", "content": "?"}]}},
+            ),
+            "POST /openai/v1/completions": ("", {"json": {"model": "small", "prompt": "?"}}),
             "POST /v1/pipelines": (
                 "",
                 {"json": {"yaml": FLOW.replace("FILE", str(self.folder / "rows.jsonl"))}},

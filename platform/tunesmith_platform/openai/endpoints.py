@@ -5,7 +5,6 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
-from tunesmith.errors import NotFound
 from tunesmith_platform import examples
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.chats.names import MAX_NAME, Named
@@ -33,12 +32,16 @@ class Services(Protocol):
 ServicesDep = Annotated[Services, Depends(services_of)]
 Conversation = Annotated[ChatRequest, examples.chat_body()]
 Text = Annotated[CompletionRequest, examples.completion_body()]
-_Stream: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The answer; with `stream: true` as server-sent events, the last one `[DONE]`.",
-        "content": {"text/event-stream": {"example": examples.CHAT_STREAM}},
-    }
-}
+
+
+def _also_streamed(example: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that answers whole or as a stream."""
+    found = answers(example, *errors)
+    found[200]["description"] = (
+        "The answer; with `stream: true` as server-sent events, the last one `[DONE]`."
+    )
+    found[200]["content"]["text/event-stream"] = {"example": examples.CHAT_STREAM}
+    return found
 
 
 @router.get("/models", responses=answers(examples.OPENAI_MODELS, 401))
@@ -66,7 +69,7 @@ async def chat_model(
 @router.post(
     "/chat/completions",
     response_class=Response,  # one of two kinds
-    responses=answers(examples.CHAT_COMPLETION, 401, 404, 422, 429, 503) | _Stream,
+    responses=_also_streamed(examples.CHAT_COMPLETION, 401, 404, 422, 429, 503),
 )
 async def chat_completions(
     asked: Annotated[ChatRequest, examples.chat_body()],
@@ -87,7 +90,7 @@ async def chat_completions(
 @router.post(
     "/completions",
     response_class=Response,
-    responses=answers(examples.TEXT_COMPLETION, 401, 404, 422, 429, 503) | _Stream,
+    responses=_also_streamed(examples.TEXT_COMPLETION, 401, 404, 422, 429, 503),
 )
 async def completions(
     asked: Annotated[CompletionRequest, examples.completion_body()],
@@ -121,12 +124,3 @@ async def _answer(
 
 def _model(one: Named) -> dict[str, Any]:
     return {"id": one.name, "object": "model", "created": one.created, "owned_by": one.owner}
-
-
-@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-async def unknown(path: str, scope: ScopeDep) -> None:
-    """Say of anything else below the prefix that it is not there."""
-    raise NotFound(
-        f"There is no `{path[:100]}` here.",
-        hint="There are `chat/completions`, `completions`, `models`; a client's `base_url` ends in `/openai/v1`.",
-    )
