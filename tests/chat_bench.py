@@ -3,10 +3,12 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest_platform import LOCAL, Plane
+from ended_tasks import folder
 from given import MODEL
 from openai import OpenAI
 from served import served
@@ -95,6 +97,14 @@ def _every() -> Any:
     from tunesmith_platform.tasks.repository import Filter
 
     return Filter()
+
+
+def checkpoint(plane: Plane, task: TaskView, step: int, **marks: bool) -> Path:
+    """A checkpoint with a print of its own."""
+    path = folder(plane, task, f"checkpoints/checkpoint-{step}")
+    event = {"kind": "checkpoint", "step": step, "uri": str(path), "bytes": 1, "files": 1, **marks}
+    plane.report(task, event | {"manifest_sha256": f"{step:064x}"})
+    return path
 
 
 @contextlib.contextmanager

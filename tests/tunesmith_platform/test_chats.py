@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from chat_bench import ChatBench, chatting
+from chat_bench import ChatBench, chatting, checkpoint
 from conftest_platform import LOCAL, Plane
 from ended_tasks import end as ended_by
 from ended_tasks import folder
@@ -36,14 +36,6 @@ ASKED: Any = [{"role": "user", "content": "?"}]
 def names(plane: Plane) -> Names:
     plane.services.models.register(LOCAL, NewModel(source=MODEL, name="smol"))
     return Names(plane.services.database, plane.settings, plane.services.models)
-
-
-def checkpoint(plane: Plane, task: TaskView, step: int, **marks: bool) -> Path:
-    """A checkpoint with a print of its own."""
-    path = folder(plane, task, f"checkpoints/checkpoint-{step}")
-    event = {"kind": "checkpoint", "step": step, "uri": str(path), "bytes": 1, "files": 1, **marks}
-    plane.report(task, event | {"manifest_sha256": f"{step:064x}"})
-    return path
 
 
 def recommend(plane: Plane, task: TaskView, step: int | None) -> None:

@@ -52,6 +52,7 @@ READS = {
     "POST /v1/evaluations/samples:check",
     "POST /v1/evaluations:forecast",
     "POST /v1/tasks/{task_id}/evaluation:recompute",
+    "POST /v1/chats:name",
     "POST /v1/chats:unload",  # what is said to a replica
     "POST /v1/chats:pin",
     "POST /v1/chats:unpin",

@@ -1,6 +1,7 @@
 """However an answer is cut on its way, what arrives is the same."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,7 +23,7 @@ CUTS = st.lists(st.integers(0, 200), max_size=8)
 def cut(whole: Any, places: list[int]) -> list[Any]:
     """Pieces that are `whole` when put together."""
     ends = sorted({place % (len(whole) + 1) for place in places} | {0, len(whole)})
-    return [whole[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [whole[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def told(pieces: list[str]) -> tuple[str, str]:

@@ -45,3 +45,22 @@ class NamedModel(BaseModel):
     )
     base: str = Field(description="The base model that computes it.")
     served_by: str | None = Field(None, description="The task that serves that base; none where nobody does.")
+
+
+class ChatPart(BaseModel):
+    """What comes of an answer, as it comes."""
+
+    text: str = ""
+    thought: str = Field("", description="What the model thinks before it answers, of one that does.")
+    words: str = Field("", description="What it does while nothing comes: it is loaded, it starts.")
+
+
+class ChatReply(BaseModel):
+    """An answer that is whole."""
+
+    model: str = Field(description="The whole name of the weights that answered.")
+    text: str
+    thought: str = ""
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0

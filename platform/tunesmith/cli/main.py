@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Write a task's model as GGUF files, read each back in llama.cpp, and compare it with the model.",
     ),
     "packages": ("package", "Packages: their files, what was proven of each, downloads."),
+    "chat": (
+        "chat",
+        "Talk to a model: a base model, a training's, or any of its checkpoints, also while it trains.",
+    ),
     "compare": ("compare", "Compare tasks: final scores, the parameters in which they differ, their curves."),
     "templates": ("templates", "Keep parameters under a name, for the tasks to come."),
     "run": (

@@ -3,13 +3,15 @@
 Knows the endpoints and their views; `transport` knows HTTP, `stream` knows the live stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from tunesmith import views
+from tunesmith.chat.views import ChatReply
+from tunesmith.client.chats import Chats, Turn
 from tunesmith.client.datasets import Datasets
 from tunesmith.client.models import Models
 from tunesmith.client.monitoring import Monitoring
@@ -79,6 +81,21 @@ class Client(Packages):
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def chats(self) -> Chats:
+        """Chats: ask a model, see what is served."""
+        return Chats(self._transport)
+
+    def chat(self, model: str, conversation: str | Sequence[Turn], **settings: Any) -> ChatReply:
+        """An answer, once it is whole; as it comes: `chats.stream`.
+
+        Args:
+            model: `NAME`, `TASK`, `TASK:40`, `TASK:latest`.
+            conversation: The question; or all turns, each with `role` and `content`.
+            settings: See `ChatSettings`, and `wait_seconds`.
+        """
+        return self.chats.ask(model, conversation, **settings)
 
     @property
     def templates(self) -> Templates:

@@ -27,7 +27,7 @@ class Frame(NamedTuple):
     data: str
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Lines without their ends. Only CR and LF end a line: text may hold any other of Unicode's separators."""
     rest = b""
     for chunk in chunks:
@@ -45,7 +45,7 @@ def frames(chunks: Iterable[bytes]) -> Iterator[Frame]:
     """The events in a stream's bytes. One that is cut off at the end is dropped: it comes again."""
     event = ""
     data: list[str] = []
-    for line in _lines(chunks):
+    for line in lines_of(chunks):
         if not line:
             if data:
                 yield Frame(event or "message", "\n".join(data))

@@ -220,8 +220,21 @@ class Transport:
             raise not_understood(self.url) from error
 
     @contextlib.contextmanager
-    def open_stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def open_stream(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: Mapping[str, Any] | None = None,
+        worded: Callable[[int, bytes], TunesmithError | None] = lambda status, content: None,
+    ) -> Iterator[Iterator[bytes]]:
         """The bytes of a server-sent stream as they come. Tries once; the caller connects again.
+
+        Args:
+            path: From the server's root.
+            headers: Further headers.
+            body: What is posted as JSON; None gets the stream.
+            worded: Makes an error of a status and a body that have another form than ours.
 
         Raises:
             Unavailable: The server is away, broke off or fell silent.
@@ -235,10 +248,14 @@ class Transport:
             **headers,
         }
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=_CONNECT_SECONDS)
-        with self._worded(), self._http.stream("GET", path, headers=asked, timeout=timeout) as response:
+        method = "GET" if body is None else "POST"
+        with (
+            self._worded(),
+            self._http.stream(method, path, headers=asked, json=body, timeout=timeout) as response,
+        ):
             if not response.is_success:
                 response.read()
-                raise answered(response)
+                raise answered(response, worded(response.status_code, response.content))
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 raise not_understood(self.url)
             yield response.iter_bytes()
@@ -288,11 +305,16 @@ def _retry_after(error: TunesmithError) -> float:
     return float(wanted) if isinstance(wanted, int | float) else 0.0
 
 
-def answered(response: httpx.Response) -> TunesmithError:
-    """The error that an answer stands for; one that is not ours (a proxy's page) is judged by its status."""
+def answered(response: httpx.Response, known: TunesmithError | None = None) -> TunesmithError:
+    """The error that an answer stands for; one that is not ours (a proxy's page) is judged by its status.
+
+    Args:
+        response: The answer.
+        known: Its error, where it has another form than ours.
+    """
     status = response.status_code
     try:
-        error = from_body(ErrorResponse.model_validate_json(response.content).error, status)
+        error = known or from_body(ErrorResponse.model_validate_json(response.content).error, status)
     except ValidationError:
         kind = Unavailable if status >= 500 else _BY_STATUS.get(status, TunesmithError)
         error = kind(

@@ -31,6 +31,16 @@ async def chats(services: ServicesDep, scope: ScopeDep) -> views.Page[ServedView
 
 
 @router.post(
+    "/chats:name",
+    response_model=NamedModel,
+    responses=answers(examples.NAMED_MODEL, 401, 404, 422),
+)
+async def name_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
+    """Say which weights a name stands for now, and why. Starts nothing."""
+    return await services.asking.described(scope, wanted.model)
+
+
+@router.post(
     "/chats:load",
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 429, 503),

@@ -53,8 +53,20 @@ OPENAI_MODEL = {
 OPENAI_MODELS = {
     "object": "list",
     "data": [
-        {"id": "SmolLM2-135M-Instruct", "object": "model", "created": 1_795_250_000, "owned_by": "tunesmith"},
-        {"id": _MODEL, "object": "model", "created": 1_795_254_600, "owned_by": "local"},
+        {
+            "id": "SmolLM2-135M-Instruct",
+            "object": "model",
+            "created": 1_795_250_000,
+            "owned_by": "tunesmith",
+            "tunesmith": {"task_id": None, "step": None},
+        },
+        {
+            "id": _MODEL,
+            "object": "model",
+            "created": 1_795_254_600,
+            "owned_by": "local",
+            "tunesmith": {"task_id": _TASK, "step": 40},
+        },
     ],
 }
 _USAGE = {

@@ -123,4 +123,11 @@ async def _answer(
 
 
 def _model(one: Named) -> dict[str, Any]:
-    return {"id": one.name, "object": "model", "created": one.created, "owned_by": one.owner}
+    more = {"task_id": one.task_id, "step": one.step}
+    return {
+        "id": one.name,
+        "object": "model",
+        "created": one.created,
+        "owned_by": one.owner,
+        "tunesmith": more,
+    }

@@ -51,8 +51,8 @@ class _Common(Given):
     presence_penalty: FiniteFloat | None = Field(None, ge=-2, le=2)
     frequency_penalty: FiniteFloat | None = Field(None, ge=-2, le=2)
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
-    seed: int | None = None
-    n: int | None = None
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    n: int | None = Field(None, ge=1, le=128)
     top_k: int | None = Field(None, ge=-1, le=1000, description="0 and -1: all tokens.")
     min_p: FiniteFloat | None = Field(None, ge=0, le=1)
     repetition_penalty: FiniteFloat | None = Field(None, gt=0, le=2)
@@ -176,7 +176,7 @@ class CompletionRequest(_Common):
     max_tokens: int | None = Field(16, ge=1, le=MAX_NEW_TOKENS)
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     echo: bool | None = None
-    best_of: int | None = None
+    best_of: int | None = Field(None, ge=1, le=128)
     suffix: str | None = None
 
     def refuse(self) -> None:

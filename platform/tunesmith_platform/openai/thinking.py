@@ -25,6 +25,7 @@ class Thinking:
         """Whether it thinks; None while that is not known."""
         self._is_over = False
         self._is_blank = True
+        """Whether nothing of the part that it is in was told: empty lines before it are left out."""
 
     def take(self, text: str) -> Told:
         """Take a piece; what may be the beginning of a mark waits for the next one."""
@@ -34,7 +35,7 @@ class Thinking:
         if self._is_open is None:
             begin = self._held.lstrip()
             if begin.startswith(_OPEN):
-                self._is_open, self._held = True, begin[len(_OPEN) :].lstrip("\n")
+                self._is_open, self._held = True, begin[len(_OPEN) :]
             elif _OPEN.startswith(begin):
                 return Told()  # nothing yet, or the mark's beginning
             else:
@@ -43,16 +44,17 @@ class Thinking:
         thought, mark, rest = self._held.partition(_CLOSE)
         if mark:
             self._is_over, self._held = True, ""
+            thought, self._is_blank = self._trimmed(thought), True
             return Told(thought, self._trimmed(rest))
         kept = next(n for n in range(len(_CLOSE) - 1, -1, -1) if self._held.endswith(_CLOSE[:n]))
         cut = len(self._held) - kept
         told, self._held = self._held[:cut], self._held[cut:]
-        return Told(told, "")
+        return Told(self._trimmed(told), "")
 
     def end(self) -> Told:
         """What waited, now that nothing comes any more."""
         if self._is_open and not self._is_over:
-            return Told(self._release(), "")
+            return Told(self._trimmed(self._release()), "")
         return Told("", self._release())
 
     def _release(self) -> str:
@@ -60,7 +62,7 @@ class Thinking:
         return held
 
     def _trimmed(self, text: str) -> str:
-        """An answer without the empty lines between it and the thoughts."""
+        """A part without the empty lines before it."""
         if self._is_blank:
             text = text.lstrip("\n")
             self._is_blank = not text

@@ -1,0 +1,238 @@
+"""Chats, from Python: ask a model, whole or as it answers; see what is served.
+
+Asks as OpenAI's clients do, with the settings of the form (`ChatSettings`). Knows the chats' endpoints and views; knows
+no HTTP.
+"""
+
+import json
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunesmith import views
+from tunesmith.chat.views import ChatPart, ChatReply, NamedModel, ServedView
+from tunesmith.client.calls import Calls
+from tunesmith.client.stream import lines_of
+from tunesmith.client.transport import not_understood
+from tunesmith.errors import ErrorBody, NotFound, TunesmithError, Unavailable, from_body
+from tunesmith.spec.chat import ChatSettings
+
+Turn = Mapping[str, str]
+WAIT_SECONDS = 300.0
+"""How long one waits for a model that is being started."""
+_LONGEST_PAUSE = 5.0
+_PREFIX = "/openai/v1"
+
+
+class Chats(Calls):
+    """Every call on chats."""
+
+    def names(self) -> list[str]:
+        """Every name that can be asked: base models first, then trainings, newest first, with their checkpoints."""
+        return [name for name, _ in self._listed()]
+
+    def _listed(self) -> list[tuple[str, str | None]]:
+        """Every name, with its training."""
+        found = self._transport.call("GET", f"{_PREFIX}/models")
+        try:
+            return [(str(one["id"]), one["tunesmith"]["task_id"]) for one in found["data"]]
+        except (KeyError, TypeError) as error:
+            raise not_understood(self._transport.url) from error
+
+    def named(self, model: str) -> NamedModel:
+        """What a name stands for now.
+
+        Raises:
+            NotFound: Nothing is called so.
+        """
+        found = self._transport.call("POST", "/v1/chats:name", body={"model": model})
+        return self._view(NamedModel, found)
+
+    def newest(self) -> NamedModel:
+        """The model that one most likely wants to talk to: that of the newest training, else the first base model.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = self._listed()
+        if not found:
+            raise NotFound(
+                "There is no model to talk to.", hint="Pull one: `tunesmith models pull`, or train one."
+            )
+        trained = [name for name, task_id in found if task_id is not None]
+        return self.named((trained or [found[0][0]])[0])
+
+    def served(self) -> list[ServedView]:
+        """The base models that are served or were, the one asked last first."""
+        return self._get(views.Page[ServedView], "/v1/chats").data
+
+    def load(self, model: str) -> NamedModel:
+        """Have a model loaded; answers once it is.
+
+        Raises:
+            Unavailable: It is not served in time: ask again.
+        """
+        return self._verb("load", model)
+
+    def unload(self, model: str) -> NamedModel:
+        """Let an adapter leave the memory."""
+        return self._verb("unload", model)
+
+    def pin(self, model: str) -> NamedModel:
+        """Keep an adapter loaded."""
+        return self._verb("pin", model)
+
+    def unpin(self, model: str) -> NamedModel:
+        """Let an adapter go again."""
+        return self._verb("unpin", model)
+
+    def _verb(self, verb: str, model: str) -> NamedModel:
+        return self._view(
+            NamedModel, self._transport.call("POST", f"/v1/chats:{verb}", body={"model": model})
+        )
+
+    def ask(self, model: str, conversation: str | Sequence[Turn], **settings: Any) -> ChatReply:
+        """An answer, once it is whole.
+
+        Args:
+            model: `NAME`, `TASK`, `TASK:40`, `TASK:latest`.
+            conversation: The question; or all turns, each with `role` and `content`.
+            settings: See `ChatSettings`, and `wait_seconds`.
+
+        Raises:
+            InvalidInput: A setting cannot be used, or the conversation is too long.
+            NotFound: Nothing is called so.
+            Unavailable: The model is not served in time, or the answer was cut off.
+        """
+        parts = self.stream(model, conversation, **settings)
+        while True:
+            try:
+                next(parts)
+            except StopIteration as end:
+                reply: ChatReply = end.value
+                return reply
+
+    def stream(
+        self,
+        model: str,
+        conversation: str | Sequence[Turn],
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        **settings: Any,
+    ) -> Generator[ChatPart, None, ChatReply]:
+        """An answer as it comes; the generator returns all of it. Closing it ends the computing.
+
+        Args:
+            model: See `ask`.
+            conversation: See `ask`.
+            wait_seconds: How long to wait for a model that is being started.
+            settings: See `ask`.
+
+        Raises:
+            InvalidInput: See `ask`; the others too.
+        """
+        body = _body(model, conversation, ChatSettings.read(settings))
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                return (yield from self._streamed(body))
+            except Unavailable as error:
+                pause = min(float(error.details.get("retry_after_seconds", 1)), _LONGEST_PAUSE)
+                is_starting = error.details.get("code") == "model_loading"
+                if not is_starting or time.monotonic() + pause > deadline:
+                    raise
+                yield ChatPart(words=error.message)
+            time.sleep(pause)
+
+    def _streamed(self, body: Mapping[str, Any]) -> Generator[ChatPart, None, ChatReply]:
+        texts: list[str] = []
+        thoughts: list[str] = []
+        finish, name = None, str(body["model"])
+        usage: dict[str, int] = {}
+        path = f"{_PREFIX}/chat/completions"
+        with self._transport.open_stream(path, {}, body=body, worded=openai_error) as chunks:
+            for line in lines_of(chunks):
+                if line.startswith(b":"):
+                    yield ChatPart(words=line[1:].decode(errors="replace").strip())
+                if not line.startswith(b"data:"):
+                    continue
+                if line == b"data: [DONE]":
+                    break
+                event = self._event(line)
+                usage, name = event.get("usage") or usage, event.get("model", name)
+                for choice in event.get("choices", ()):
+                    part = _part(choice.get("delta", {}))
+                    finish = choice.get("finish_reason") or finish
+                    texts.append(part.text)
+                    thoughts.append(part.thought)
+                    if part.text or part.thought:
+                        yield part
+        if finish is None:
+            raise Unavailable("The answer was cut off: it is not whole.", hint="Ask once more.")
+        return ChatReply(
+            model=name,
+            text="".join(texts),
+            thought="".join(thoughts),
+            finish_reason=finish,
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            completion_tokens=usage.get("completion_tokens", 0),
+        )
+
+    def _event(self, line: bytes) -> dict[str, Any]:
+        try:
+            event = json.loads(line.removeprefix(b"data:"))
+        except ValueError as error:
+            raise not_understood(self._transport.url) from error
+        if not isinstance(event, dict):
+            raise not_understood(self._transport.url)
+        if "error" in event:
+            found = openai_error(503, json.dumps(event).encode())
+            raise found or not_understood(self._transport.url)
+        return event
+
+
+def _part(delta: Mapping[str, Any]) -> ChatPart:
+    return ChatPart(text=delta.get("content") or "", thought=delta.get("reasoning_content") or "")
+
+
+def _body(model: str, conversation: str | Sequence[Turn], settings: ChatSettings) -> dict[str, Any]:
+    turns = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else conversation
+    system = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
+    drawn = settings.model_dump(exclude={"system_prompt", "enable_thinking", "max_new_tokens"})
+    return {
+        "model": model,
+        "messages": [*system, *map(dict, turns)],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_completion_tokens": settings.max_new_tokens,
+        "chat_template_kwargs": {"enable_thinking": settings.enable_thinking},
+        **drawn,
+    }
+
+
+def openai_error(status: int, content: bytes) -> TunesmithError | None:
+    """The error of an answer in OpenAI's form; None where it is none of those."""
+    try:
+        found = json.loads(content)["error"]
+        code, message, field = found.get("code"), str(found["message"]), found.get("param")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    ours = {
+        400: "invalid_input",
+        401: "unauthorized",
+        403: "forbidden",
+        404: "not_found",
+        413: "too_large",
+        429: "too_many_requests",
+        503: "unavailable",
+    }.get(status, "unavailable")
+    problems = [{"field": field, "message": message}] if field else []
+    try:
+        body = ErrorBody.model_validate(
+            {"code": ours, "message": message, "problems": problems, "details": {"code": code}}
+        )
+    except ValidationError:
+        return None
+    return from_body(body, status)
