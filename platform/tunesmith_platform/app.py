@@ -154,6 +154,7 @@ def build_services(
     series = SeriesService(database, settings)
     checkpoints = CheckpointService(database)
     workspace = Workspace(database, settings, INSTALLATION)
+    asking = Asking(Names(database, settings, models), ChatService(database, settings, tasks), settings)
     estimates = EstimateService(database, settings, jobs, models, datasets, compute=compute)
     return Services(
         settings=settings,
@@ -173,7 +174,7 @@ def build_services(
         streams=Streams(),
         series=series,
         checkpoints=checkpoints,
-        asking=Asking(Names(database, settings, models), ChatService(database, settings, tasks), settings),
+        asking=asking,
         evaluations=EvaluationService(database),
         packaging=PackagingService(database),
         forecasts=Forecasts(database, settings, kinds, compute),

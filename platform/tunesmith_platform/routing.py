@@ -6,7 +6,7 @@ Knows HTTP and JSON; knows no noun.
 
 import json
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -111,6 +111,8 @@ class ApiRoute(APIRoute):
 
     request_class: type[ApiRequest] | None = None
     """How its requests are read, where that is not told by the endpoint."""
+    of_every_route: Mapping[int | str, dict[str, Any]] = OF_EVERY_ROUTE
+    """What any of them may answer, as it is described."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.path, self.endpoint = path, endpoint
@@ -131,7 +133,7 @@ class ApiRoute(APIRoute):
                         self.endpoint,
                         **(
                             self._options
-                            | {"responses": {**(self._options.get("responses") or {}), **OF_EVERY_ROUTE}}
+                            | {"responses": {**(self._options.get("responses") or {}), **self.of_every_route}}
                         ),
                     )
                 except BaseException:

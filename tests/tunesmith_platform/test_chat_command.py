@@ -182,11 +182,11 @@ def test_chinese(bench: ChatBench, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code, _, err = said(capsys, "smoll", "-p", "x", "--lang", "zh")
     finally:
-        from tunesmith.language import Language, choose
+        from tunesmith.language import choose
 
-        choose(Language.EN)
+        choose(None)
     assert code == 1
-    assert "没有可以对话的模型" in err
+    assert "没有可以对话的模型 `smoll`" in err
 
 
 # --- from Python

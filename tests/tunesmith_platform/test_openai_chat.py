@@ -452,3 +452,20 @@ def test_what_is_asked_is_in_no_log(
     said = [one.getMessage() for one in caplog.records if not one.name.startswith(("openai", "httpcore"))]
     assert [line for line in said if "my-secret-prompt" in line] == []
     assert b"my-secret-prompt" not in bench.plane.home.database.read_bytes()
+
+
+def test_what_was_answered_is_counted(bench: ChatBench, client: openai.OpenAI) -> None:
+    def number(name: str) -> float:
+        headers = {"Authorization": f"Bearer {bench.plane.api_key}"}
+        text = httpx.get(f"{bench.url}/metrics", headers=headers, trust_env=False).text
+        return float(
+            next(line for line in text.splitlines() if line.startswith(f"tunesmith_chat_{name} ")).split()[1]
+        )
+
+    before = number("answers"), number("completion_tokens"), number("failures")
+    client.chat.completions.create(model="smol", messages=ASKED)
+    bench.replica.script = _cut
+    raw(bench, {"model": "smol", "messages": ASKED})
+    after = number("answers"), number("completion_tokens"), number("failures")
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 3, 1]
+    assert (number("running"), number("waiting")) == (0, 0)

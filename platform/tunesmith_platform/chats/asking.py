@@ -59,6 +59,20 @@ class Asking:
         """Close the connections to replicas."""
         await self._replica.close()
 
+    def numbers(self) -> dict[str, float]:
+        """What this server has answered, for Prometheus."""
+        counts, first = self.counts, self.counts.first_token_seconds
+        found = {
+            "running": self.turns.running,
+            "waiting": self.turns.waiting,
+            "answers": counts.answered,
+            "failures": counts.failed,
+            "prompt_tokens": counts.prompt_tokens,
+            "completion_tokens": counts.completion_tokens,
+            "answer_seconds": counts.seconds,
+        } | ({} if first is None else {"first_token_seconds": first})
+        return {f"tunesmith_chat_{name}": float(value) for name, value in found.items()}
+
     async def names(self, scope: Scope) -> list[Named]:
         """Every name that can be asked."""
         return await run_in_threadpool(self._names.list, scope)
@@ -164,8 +178,9 @@ class Asking:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _not_served(self, base: str, words: str) -> Unavailable:
+        what = f"{words[:1].lower()}{words[1:].rstrip('.')}"
         return Unavailable(
-            f"The model is not served yet: {words[:1].lower()}{words[1:].rstrip('.')}.",
+            f"The model is not served yet: {what}.",
             hint="It goes on starting; ask again in a moment. `tunesmith tasks list` shows its task.",
             field="model",
             details={"code": "model_loading", "retry_after": 5},

@@ -23,8 +23,17 @@ from tunesmith_platform.sse import EventStream, Streams
 router = APIRouter(tags=["monitoring"], route_class=ApiRoute)
 
 
+class Counting(Protocol):
+    """A part with numbers of its own."""
+
+    def numbers(self) -> dict[str, float]:
+        """They, by their names as gauges."""
+
+
 class Services(Protocol):
     """The parts that these endpoints ask."""
+
+    asking: Counting
 
     keys: Keys
     streams: Streams
@@ -163,5 +172,7 @@ def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) ->
     if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
         services.keys.identity(bearer(request))
     reconciler = getattr(request.app.state, "reconciler", None)
-    text = services.monitoring.exposition(reconciler.last_seconds if reconciler else None)
+    text = services.monitoring.exposition(
+        reconciler.last_seconds if reconciler else None, services.asking.numbers()
+    )
     return PlainTextResponse(text, media_type=CONTENT_TYPE)

@@ -14,6 +14,14 @@ GAUGES: dict[str, str] = {
     "tunesmith_events": "Events stored in the logs of all tasks.",
     "tunesmith_checkpoints": "Checkpoints that are complete and verified.",
     "tunesmith_checkpoint_bytes": "What those checkpoints take in the storage.",
+    "tunesmith_chat_running": "Answers of served models that this server passes on now.",
+    "tunesmith_chat_waiting": "Questions to them that wait for their turn in this server.",
+    "tunesmith_chat_answers": "Answers that this server has passed on since it started.",
+    "tunesmith_chat_failures": "Questions that got none since then.",
+    "tunesmith_chat_prompt_tokens": "Tokens of those answers' prompts.",
+    "tunesmith_chat_completion_tokens": "Tokens of those answers.",
+    "tunesmith_chat_answer_seconds": "How long those answers took together; tokens over it are their speed.",
+    "tunesmith_chat_first_token_seconds": "Half of the newest 200 answers began within so long.",
     "tunesmith_mirror_behind_events": "Events that MLflow does not show yet.",
 }
 """Numbers without labels."""

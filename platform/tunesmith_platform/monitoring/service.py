@@ -1,7 +1,7 @@
 """What is told about tasks after the fact, and about the platform: autopsy, the full log, the gauges."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import tunesmith
 from tunesmith import views
@@ -57,11 +57,12 @@ class MonitoringService:
 
     # --- the platform
 
-    def exposition(self, reconcile_seconds: float | None) -> str:
+    def exposition(self, reconcile_seconds: float | None, further: Mapping[str, float] | None = None) -> str:
         """The gauges in Prometheus' text format.
 
         Args:
             reconcile_seconds: How long the reconciler's last round took; None where this process runs none.
+            further: Numbers of this process's other parts, by names of `GAUGES`.
         """
         with self._database.read() as session:
             found = repository.counts(session, INSTALLATION)
@@ -89,7 +90,7 @@ class MonitoringService:
             single["tunesmith_reconcile_seconds"] = reconcile_seconds
         return gauges.exposition(
             tunesmith.__version__,
-            single,
+            single | dict(further or {}),
             {"tunesmith_tasks": by_state, "tunesmith_deliveries": deliveries},
             measured,
         )

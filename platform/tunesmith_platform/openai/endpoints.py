@@ -11,13 +11,13 @@ from tunesmith_platform.chats.names import MAX_NAME, Named
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.http import ScopeDep, answers, services_of
 from tunesmith_platform.openai.answers import Answer, ChatAnswer, TextAnswer
+from tunesmith_platform.openai.errors import OpenAIRoute
 from tunesmith_platform.openai.requests import ChatRequest, CompletionRequest
 from tunesmith_platform.openai.sending import streamed, whole
-from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.sse import Streams
 
-router = APIRouter(tags=["openai"], route_class=ApiRoute)
+router = APIRouter(tags=["openai"], route_class=OpenAIRoute)
 _SERVED = "x-tunesmith-model"
 """The header that says which weights answer."""
 
@@ -34,9 +34,9 @@ Conversation = Annotated[ChatRequest, examples.chat_body()]
 Text = Annotated[CompletionRequest, examples.completion_body()]
 
 
-def _also_streamed(example: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
+def _also_streamed(example: Any) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an endpoint that answers whole or as a stream."""
-    found = answers(example, *errors)
+    found = answers(example)
     found[200]["description"] = (
         "The answer; with `stream: true` as server-sent events, the last one `[DONE]`."
     )
@@ -44,13 +44,13 @@ def _also_streamed(example: Any, *errors: int) -> dict[int | str, dict[str, Any]
     return found
 
 
-@router.get("/models", responses=answers(examples.OPENAI_MODELS, 401))
+@router.get("/models", responses=answers(examples.OPENAI_MODELS))
 async def chat_models(services: ServicesDep, scope: ScopeDep) -> dict[str, Any]:
     """List every name that can be asked: base models, and each training with its checkpoints."""
     return {"object": "list", "data": [_model(one) for one in await services.asking.names(scope)]}
 
 
-@router.get("/models/{model:path}", responses=answers(examples.OPENAI_MODEL, 401, 404, 422))
+@router.get("/models/{model:path}", responses=answers(examples.OPENAI_MODEL))
 async def chat_model(
     model: Annotated[str, Path(max_length=MAX_NAME, description="A name; it may hold `/` and `:`.")],
     services: ServicesDep,
@@ -69,7 +69,7 @@ async def chat_model(
 @router.post(
     "/chat/completions",
     response_class=Response,  # one of two kinds
-    responses=_also_streamed(examples.CHAT_COMPLETION, 401, 404, 422, 429, 503),
+    responses=_also_streamed(examples.CHAT_COMPLETION),
 )
 async def chat_completions(
     asked: Annotated[ChatRequest, examples.chat_body()],
@@ -90,7 +90,7 @@ async def chat_completions(
 @router.post(
     "/completions",
     response_class=Response,
-    responses=_also_streamed(examples.TEXT_COMPLETION, 401, 404, 422, 429, 503),
+    responses=_also_streamed(examples.TEXT_COMPLETION),
 )
 async def completions(
     asked: Annotated[CompletionRequest, examples.completion_body()],

@@ -11,9 +11,11 @@ import traceback
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import ErrorBody, Fault, TunesmithError
+from tunesmith_platform.routing import ApiRoute
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,52 @@ _CODES = {
     "not_found": "not_found",
 }
 _KEPT = frozenset({b"www-authenticate", b"retry-after", b"connection"})
+
+
+class OpenAIError(BaseModel):
+    """An error in OpenAI's form."""
+
+    message: str
+    type: str
+    param: str | None = Field(None, description="The field that is wrong.")
+    code: str | None = Field(None, description="Stable name of the error, for programs.")
+
+
+class OpenAIErrorResponse(BaseModel):
+    """The body of every answer below the prefix that is not a success."""
+
+    error: OpenAIError
+
+
+def _described(words: str, code: str, param: str | None, status: int) -> dict[str, Any]:
+    error = OpenAIError(message=words, type=_TYPES.get(status, "server_error"), param=param, code=code)
+    body = OpenAIErrorResponse(error=error).model_dump(mode="json")
+    return {
+        "model": OpenAIErrorResponse,
+        "description": words,
+        "content": {"application/json": {"example": body}},
+    }
+
+
+OF_EVERY_ROUTE: dict[int | str, dict[str, Any]] = {
+    400: _described(
+        "Something in the request is wrong or cannot be done.", "invalid_value", "temperature", 400
+    ),
+    401: _described("This API key is not known.", "invalid_api_key", None, 401),
+    404: _described("There is no such model.", "model_not_found", "model", 404),
+    413: _described("The body is over 1048576 bytes.", "too_large", None, 413),
+    429: _described("Too many answers of this key are under way.", "rate_limit_exceeded", None, 429),
+    "4XX": _described("Any other refusal.", "forbidden", None, 403),
+    500: _described("Something went wrong on our side.", "internal", None, 500),
+    503: _described("The model is not served yet.", "model_loading", "model", 503),
+}
+"""What any call below the prefix may answer."""
+
+
+class OpenAIRoute(ApiRoute):
+    """A route whose errors have OpenAI's form."""
+
+    of_every_route = OF_EVERY_ROUTE
 
 
 def status_of(status: int) -> int:

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from tunesmith.chat.settings import MAX_LOGPROBS, MAX_NEW_TOKENS, MAX_STOPS, Sampling, StopText
 from tunesmith.chat.wire import MAX_MESSAGES, Ask, Message, ServedModel
 from tunesmith.errors import InvalidInput
+from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.given import Given
 
 _Name = Annotated[str, Field(min_length=1, max_length=300)]
+_Whole = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)]
 _SEEDS = 2**32
 
 
@@ -108,7 +110,7 @@ class ChatRequest(_Common):
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
-    chat_template_kwargs: dict[str, bool | int | float | str] | None = Field(None, max_length=32)
+    chat_template_kwargs: dict[str, bool | _Whole | FiniteFloat | str] | None = Field(None, max_length=32)
     enable_thinking: bool | None = None
     tools: Any = None
     tool_choice: Any = None
