@@ -15,7 +15,7 @@ import typer
 from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, LanguageOption, connect, pairs
 from tunesmith.cli.format import plain
-from tunesmith.cli.output import facts, out, say, show_error, show_json, talk, warn
+from tunesmith.cli.output import facts, out, say, show_error, show_json, show_table, table, talk, warn
 from tunesmith.errors import InvalidInput, TunesmithError
 from tunesmith.language import choose, tr
 
@@ -237,6 +237,94 @@ def _progress() -> Iterator[Any]:
         status.stop()
 
 
+chats = typer.Typer(
+    name="chats",
+    help="Models that can be talked to: names, what is served, load, unload, pin.",
+    no_args_is_help=True,
+)
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="`NAME`, `TASK`, `TASK:40`, `TASK:latest`.", autocompletion=completion.tasks
+    ),
+]
+
+
+@chats.command("names")
+def list_names(lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """List every name that can be talked to."""
+    choose(lang)
+    with connect() as client:
+        found = client.chats.names()
+    if as_json:
+        show_json(found)
+        return
+    for name in found:
+        out().print(plain(name), soft_wrap=True)
+
+
+@chats.command("list")
+def list_served(lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """List the base models that are served or were, with what is loaded and how fast they answer."""
+    choose(lang)
+    with connect() as client:
+        found = client.chats.served()
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        say("Nothing is served: `tunesmith chat` begins it.")
+        return
+    shown = table("base", "state", "task", "loaded", "running", "tokens/s")
+    for one in found:
+        status = one.status
+        loaded = ", ".join(model.name for model in status.loaded) if status else ", ".join(one.loaded)
+        shown.add_row(
+            plain(one.name),
+            tr(one.state),
+            one.task_id or "",
+            plain(loaded),
+            str(status.running) if status else "",
+            f"{status.tokens_per_second:.1f}" if status else "",
+        )
+    show_table(shown)
+
+
+@chats.command("load")
+def load(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Have a model loaded, so that the first question need not wait."""
+    _verb("load", model, lang, as_json)
+
+
+@chats.command("unload")
+def unload(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Let an adapter leave the memory. A base model is stopped with its task: `tunesmith stop`."""
+    _verb("unload", model, lang, as_json)
+
+
+@chats.command("pin")
+def pin(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Keep an adapter loaded, whatever else is asked for."""
+    _verb("pin", model, lang, as_json)
+
+
+@chats.command("unpin")
+def unpin(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Let an adapter go again."""
+    _verb("unpin", model, lang, as_json)
+
+
+def _verb(verb: str, model: str, lang: Any, as_json: bool) -> None:
+    choose(lang)
+    with connect() as client:
+        named: NamedModel = getattr(client.chats, verb)(model)
+    if as_json:
+        show_json(named)
+    else:
+        say(f"Done: {_shown(named)}.")
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("chat")(chat)
+    app.add_typer(chats)
