@@ -60,6 +60,9 @@ PROMISED = {
     "evaluations list": r"task-\w+",
     "evaluations show": r"composite",
     "evaluations export": r"sample_id",
+    "chats names": rf"{MODEL}\n(.*\n)*.*:300",
+    "chats list": r"ready|就绪",
+    "chat": r"\S",
     "mlflow": r"http|MLFLOW_TRACKING_URI",
 }
 """What the output of a command holds."""
@@ -235,6 +238,7 @@ GUIDE = (
     "data",
     "train",
     "evaluate",
+    "chat",
     "monitor",
     "good-practice",
     "when-it-goes-wrong",
