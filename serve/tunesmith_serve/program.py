@@ -72,7 +72,7 @@ class Chatting(Program[ChatDocument]):
         """
         needs = reserved(spec, TrainSpec.stored(document.training), use_gpu=document.use_gpu)
         use_gpu, nodes = connected(document, needs)
-        return resources_of(needs, use_gpu, nodes, document.spare_cpus)
+        return reservation(needs, use_gpu, nodes, document.spare_cpus)
 
 
 def reserved(spec: ChatSpec, training: TrainSpec, *, use_gpu: bool) -> Needs:
@@ -89,6 +89,24 @@ def reserved(spec: ChatSpec, training: TrainSpec, *, use_gpu: bool) -> Needs:
         per_worker=spec.resources_per_worker or training.resources_per_worker,
         is_beside=True,
     )
+
+
+def reservation(
+    needs: Needs, use_gpu: bool, nodes: list[dict[str, Any]], spare_cpus: float
+) -> dict[str, float]:
+    """What a replica reserves: no processor where a training leaves none.
+
+    One that takes all of them would wait for as long as the model is served, and the model for the training's end. So
+    they share them.
+
+    Args:
+        needs: Of a replica.
+        use_gpu: Whether it has a GPU.
+        nodes: As `ray.nodes()` tells of them.
+        spare_cpus: How many processors of a node a training leaves to others.
+    """
+    found = resources_of(needs, use_gpu, nodes, spare_cpus)
+    return found if spare_cpus or needs.per_worker else found | {"CPU": 0.0}
 
 
 def connected(document: ChatDocument, needs: Needs) -> tuple[bool, list[dict[str, Any]]]:

@@ -43,7 +43,7 @@ def engine_settings(document: ChatDocument, cpus: float, use_gpu: bool, scratch:
 
     Args:
         document: Of the attempt.
-        cpus: Processors that are reserved.
+        cpus: Processors that are reserved; 0: it shares all that there are.
         use_gpu: Whether a GPU is.
         scratch: A folder of its own.
     """
@@ -52,7 +52,7 @@ def engine_settings(document: ChatDocument, cpus: float, use_gpu: bool, scratch:
         engine=spec.engine,
         base=Path(document.model_uri),
         training=document.training,
-        threads=spec.threads or max(1, int(cpus)),
+        threads=spec.threads or max(1, int(cpus or len(os.sched_getaffinity(0)))),
         use_gpu=use_gpu,
         context_length=spec.context_length,
         max_running=spec.max_running,
