@@ -13,9 +13,10 @@ from engine_cases import FORMS, base_with_bias, document, make_adapter, prompts
 from small_models import model_of
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from tunesmith.errors import InvalidModel
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.evaluate.engine import Engine, Made, Sampling
+from tunesmith_jobs.evaluate.engine import Engine, Made, Sampling, asleep
 from tunesmith_jobs.evaluate.engine import candidates as engine_candidates
 from tunesmith_jobs.evaluate.engine import core as engine_core
 from tunesmith_jobs.evaluate.engine.trial import shapes_of
@@ -136,19 +137,67 @@ def test_a_candidate_computes_what_the_trainer_computes(
         torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-4, msg=name)
 
 
-def test_weights_that_lose_nothing_sleep_in_fewer_bytes(tmp_path: Path) -> None:
-    """The base beside a candidate costs half, and is bit for bit what it was."""
-    folder = base_with_bias(tmp_path / "base")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+def in_16_bits(folder: Path) -> Path:
+    """A base whose files hold half the bytes of what is computed."""
+    AutoModelForCausalLM.from_pretrained(base_with_bias(folder), dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def bytes_of_base(engine: Engine) -> int:
+    return sum(one.nbytes for one in engine._candidates._base.parameters())
+
+
+@pytest.mark.parametrize("are_read_again", [True, False], ids=["files", "memory"])
+def test_weights_that_a_candidate_has_others_of_take_little_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, are_read_again: bool
+) -> None:
+    """Nothing where the base's files hold them, half where not; they come back bit for bit, without another load."""
+    folder = in_16_bits(tmp_path / "base")
     adapter = document(folder, make_adapter(folder, tmp_path / "adapter", target_modules="all-linear"))
-    plain = found_by(Engine.of(document(folder), tmp_path))
-    engine = Engine.of(adapter, tmp_path)
-    kinds = {one.dtype for one in engine._candidates._base.parameters()}
-    assert kinds == {torch.bfloat16, torch.float32}
+    if not are_read_again:
+        monkeypatch.setattr(asleep, "_files_of", lambda _folder: {})
+    engine = Engine.of(document(folder), tmp_path)
+    plain, whole = found_by(engine), bytes_of_base(engine)
+    engine.use(adapter)
+    tuned = found_by(engine)
+    model = engine.used.model
+    layers = [one for one in model.modules() if isinstance(one, torch.nn.Linear)]
+    linear = sum(one.nbytes for layer in layers for one in layer.parameters())
+    linear -= model.get_output_embeddings().weight.nbytes
+    assert bytes_of_base(engine) == whole - (linear if are_read_again else linear // 2)
     engine.use(document(folder))
     assert found_by(engine) == plain
+    engine.use(adapter)
+    assert found_by(engine) == tuned
     assert engine.loads == 1
+
+
+@pytest.mark.parametrize("change", ["other", "cut", "gone"])
+def test_a_base_whose_files_change_while_its_weights_wait_is_loaded_afresh(
+    tmp_path: Path, change: str
+) -> None:
+    folder = in_16_bits(tmp_path / "base")
+    adapter = document(folder, make_adapter(folder, tmp_path / "adapter", target_modules="all-linear"))
+    engine = Engine.of(adapter, tmp_path)
+    file = folder / "model.safetensors"
+    if change == "other":
+        from safetensors.torch import load_file, save_file
+
+        # Another file in its place: one that is read must not be written into.
+        save_file(
+            {name: one + 1 for name, one in load_file(file).items()}, tmp_path / "new", {"format": "pt"}
+        )
+        (tmp_path / "new").replace(file)
+        engine.use(document(folder))
+        assert engine.loads == 2
+        assert found_by(engine) == found_by(Engine.of(document(folder), tmp_path))
+        return
+    data = file.read_bytes()
+    file.unlink()
+    if change == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InvalidModel):
+        engine.use(document(folder))
 
 
 def test_matrices_lie_as_products_read_them(candidates: dict[str, ModelDocument], tmp_path: Path) -> None:

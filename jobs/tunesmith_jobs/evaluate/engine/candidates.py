@@ -9,7 +9,6 @@ Knows how models are loaded; knows nothing of what they are asked.
 """
 
 import collections
-import ctypes
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
+from tunesmith_jobs.evaluate.engine.asleep import Asleep, give_back
 from tunesmith_jobs.models import build
 from tunesmith_jobs.models.adapters import check_merging
 from tunesmith_jobs.models.fetch import fetch_model
@@ -29,10 +29,6 @@ from tunesmith_jobs.models.merge import TiedEnds, merged
 from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
 
-_SMALLER = (torch.bfloat16, torch.float16)
-"""Formats in which most models are published: what was widened from one is held in it without loss."""
-_TRIMMED = 2**26
-"""Bytes that are freed before they are given back to the system."""
 _SUMMED = 2**20
 """Numbers that are summed at once."""
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -61,10 +57,8 @@ class Candidates:
         """Tells the base that is loaded; None of one that is quantised."""
         self._base: Any = None
         self._sum = 0
-        self._asleep: dict[int, tuple[torch.nn.Parameter, torch.dtype]] = {}
-        """Weights of the base that the candidate has others of, held in a smaller format as long as it is used."""
-        self._freed = 0
-        """Bytes since memory was last given back."""
+        self._asleep: Asleep | None = None
+        """Weights of the base that the candidate has others of."""
         self.loads = 0
         """How many times a base or a whole model was read from its files."""
 
@@ -90,10 +84,9 @@ class Candidates:
         uri = str(spec.model_name_or_path) if spec.use_lora else document.model_uri
         local = local_path(uri)
         key = _Key(uri if local is None else str(local.resolve()), choose(spec), spec.attn_implementation)
-        if key == self.key:
-            self._wake()
-            if self._sum == _sum_of(self._base):
-                return
+        is_awake = key == self.key and self._asleep is not None and self._asleep.wake()
+        if is_awake and self._sum == _sum_of(self._base):
+            return
         self._forget()
         self.loads += 1
         folder = Path(uri) if spec.use_lora else fetch_model(uri, self._scratch / "model")
@@ -102,10 +95,10 @@ class Candidates:
         if key.choice.precision == "fp32" and key.choice.device == "cpu":
             _lay_columns(base)
         self.key, self._base, self._sum = key, base, _sum_of(base)
+        self._asleep = Asleep(base, folder)
 
     def _forget(self) -> None:
-        self.key = self._base = None
-        self._asleep = {}
+        self.key = self._base = self._asleep = None
 
     def _tuned(self, spec: TrainSpec) -> Any:
         """The base with an adapter; in fp32 added to the weights."""
@@ -118,35 +111,18 @@ class Candidates:
             use_fused_lora(tuned)
             return tuned
 
+        asleep = self._asleep
+        assert asleep is not None
+
         def done(layer: Any) -> None:
             for parameter in layer.get_base_layer().parameters(recurse=False):
                 own = origins.get(id(parameter))
                 if own is not None and own.data_ptr() != parameter.data_ptr():
-                    self._put_to_sleep(own)
+                    asleep.put(own)
 
         found = merged(tuned, ends, done=done).requires_grad_(False).eval()
-        _trim()
+        give_back()
         return found
-
-    def _put_to_sleep(self, weight: torch.nn.Parameter) -> None:
-        """Hold a weight in fewer bytes, where that loses nothing."""
-        kind = weight.dtype
-        for smaller in _SMALLER:
-            if smaller.itemsize < kind.itemsize:
-                held = weight.data.to(smaller)
-                if torch.equal(held.to(kind), weight.data):
-                    self._freed += weight.nbytes
-                    weight.data = held
-                    self._asleep[id(weight)] = weight, kind
-                    if self._freed >= _TRIMMED:
-                        self._freed = 0
-                        _trim()
-                    return
-
-    def _wake(self) -> None:
-        for weight, kind in self._asleep.values():
-            weight.data = weight.data.to(kind)
-        self._asleep = {}
 
 
 def _lay_columns(model: Any) -> None:
@@ -164,13 +140,6 @@ def _lay_columns(model: Any) -> None:
             turned = data.t().contiguous()
             # In its own memory: what is freed here was taken by threads that loaded it, and is not used again.
             module.weight.data = data.view(turned.shape).copy_(turned).t()
-
-
-def _trim() -> None:
-    """Give freed memory back: glibc keeps it apart by the thread that took it, and others do not use it again."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _can_merge(tuned: Any) -> bool:

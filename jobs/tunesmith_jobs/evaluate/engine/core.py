@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tunesmith.model_step import ModelDocument
+from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.evaluate.engine import alone
 from tunesmith_jobs.evaluate.engine.candidates import Candidates
@@ -38,6 +39,7 @@ class Engine:
         self._tiles: Tiles | None = None
         self._tried: list[tuple[Any, Shapes | None]] = []
         """What trials of tiles were of, and what came of them."""
+        self._encoder: tuple[Any, PromptEncoder] | None = None
         self._plain: tuple[Any, list[torch.Tensor]] | None = None
         """Logits of a base on prompts, with what tells both."""
 
@@ -83,11 +85,19 @@ class Engine:
         if self._document is not None and _model_of(document) == _model_of(self._document):
             return
         self._used = self._document = self._tiles = None
-        encoder = prompt_encoder(document, TrainSpec.stored(document.training).chat_template)
+        encoder = self._encoder_of(document)
         used = self._candidates.use(document)
         self._stops = frozenset(stop_ids(used.model, encoder))
         self._tiles = self._tiles_of(used)
         self._used, self._document = used, document
+
+    def _encoder_of(self, document: ModelDocument) -> PromptEncoder:
+        """Candidates of one training share theirs: reading a tokenizer takes as long as merging an adapter."""
+        template = TrainSpec.stored(document.training).chat_template
+        told_by = document.encoder_path, document.tokenizer_path, template
+        if self._encoder is None or self._encoder[0] != told_by:
+            self._encoder = told_by, prompt_encoder(document, template)
+        return self._encoder[1]
 
     def _tiles_of(self, used: UsedModel) -> Tiles | None:
         with torch.no_grad(), used.autocast():

@@ -22,7 +22,7 @@ from tunesmith_jobs.evaluate.engine.attention import NAME, Pass, Segment, under_
 from tunesmith_jobs.evaluate.engine.pool import STEP, Pool
 from tunesmith_jobs.models.loading import UsedModel
 
-WHOLE = 128
+WHOLE = 256
 """Tokens of a tile: enough for a processor's matrix products to be near their best."""
 
 

@@ -20,8 +20,10 @@ from tunesmith_jobs.failures import is_out_of_memory
 from tunesmith_jobs.models.loading import UsedModel
 
 _log = logging.getLogger(__name__)
-_SMALLER = (16, 32, 64)
+_SMALLER = (16, 32, 64, 128)
 """Tiles that are taken where fewer tokens are left, if they were seen to give the same bits."""
+_HEADS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
+"""The same of places that are turned to logits: a vocabulary makes each that is too many dear."""
 _QUERIES = (4, 16, STEP)
 """Fewest queries that attend in one call; the last is what every call can be filled up to."""
 _LAYERS = frozenset({"full_attention", "sliding_attention"})
@@ -126,7 +128,7 @@ class _Trial:
         if least is None:
             if self._is_exact:
                 raise Unsuited("neighbours change bits")
-            return Shapes((*_SMALLER, WHOLE), (*_SMALLER, WHOLE), _QUERIES[0], self._bytes)
+            return Shapes((*_SMALLER, WHOLE), (*_HEADS, WHOLE), _QUERIES[0], self._bytes)
         sizes = [size for size in _SMALLER if self._is_same(size, least)]
         return Shapes((*sizes, WHOLE), (*self._heads(), WHOLE), least, self._bytes, is_exact=True)
 
@@ -174,6 +176,4 @@ class _Trial:
         draw = torch.Generator().manual_seed(0)
         states = torch.randn(1, WHOLE, head.in_features, generator=draw).to(head.weight)
         whole = head(states)
-        return [
-            size for size in _SMALLER if torch.equal(head(states[:, :size].contiguous()), whole[:, :size])
-        ]
+        return [size for size in _HEADS if torch.equal(head(states[:, :size].contiguous()), whole[:, :size])]
