@@ -98,6 +98,8 @@ def app_of(api: "FakeApi", key: str) -> FastAPI:
             if (not query.getlist("state") or task.state in query.getlist("state"))
             and query.get("kind", task.kind) == task.kind
             and query.get("name", "") in task.name
+            and query.get("tag", "") in ("", *task.tags)
+            and query.get("without_tag") not in task.tags
             and (not query.get("after") or task.id < query["after"])
         ]
         limit = min(int(query.get("limit", 50)), 2)  # small pages: a client must turn them

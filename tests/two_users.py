@@ -36,6 +36,7 @@ def rows_of(who: str, number: int) -> list[Base]:
         {"kind": "system", "step": 1, "workers": []},
         {"kind": "warning", "code": "spike", "message": "m"},
         {"kind": "log", "level": "info", "source": "worker", "message": "last"},
+        {"kind": "evaluation_made", "judge_seconds": 2.0},
     ]
 
     def a_task(name: str, **more: Any) -> t.TaskRow:
@@ -52,6 +53,8 @@ def rows_of(who: str, number: int) -> list[Base]:
                 "save_steps": 5,
                 "max_steps": 10,
                 "max_new_tokens": 9,
+                "judge_base_url": f"https://{who}.example/v1",
+                "judge_model": "m",
             },
             "notices": [],
             "state": "running",
@@ -367,6 +370,7 @@ def arguments(who: str) -> dict[str, Any]:
         "tasks.use": {"checkpoints": [(task, 2)]},
         "evaluations.newest": {"of_task": task, "before": None},
         "evaluations.newest_speed": {"folder": f"/m/{who}"},
+        "evaluations.newest_judging": {"base_url": f"https://{who}.example/v1", "model": "m"},
         "evaluations.put": {"row": t.EvaluationRow, "of_tasks": [task]},
         "datasets.is_copied": {"sha256": f"sum-{who}", "file_name": "f"},
         "datasets.live_task_reading": {"path": f"/d/{who}"},

@@ -55,6 +55,12 @@ class EvaluationForecast(_View):
     measured_at: dt.datetime | None = Field(
         None, description="When that speed was measured; null where it was not."
     )
+    judgements: int = Field(0, description="Answers that a judge rates, each in both orders.")
+    judge_seconds: float | None = Field(
+        None,
+        description="Of the judge, after the answers; null where none is asked or its speed is not known.",
+    )
+    judge_source: str = Field("", description="What its speed was taken from, in words.")
     device: str = Field(description="`cpu` or `gpu`.")
     memory_bytes: int = Field(description="Memory of one worker at its peak.")
     there_is_bytes: int | None = Field(

@@ -207,6 +207,9 @@ class EvaluationMade(_Payload):
     answer_seconds: FiniteFloat | None = Field(
         None, gt=0, description="What passed for an answer, of those that were computed; null where none was."
     )
+    judge_seconds: FiniteFloat | None = Field(
+        None, gt=0, description="What passed for a verdict of the judge; null where it was asked for none."
+    )
 
 
 class PackagedFile(_Payload):

@@ -409,6 +409,8 @@ def test_a_judge_gives_a_score_of_its_own_and_its_key_is_nowhere(
     with caplog.at_level(logging.DEBUG):
         assert judged_by(asked, endpoint.url).outcome is State.COMPLETED
     assert set(endpoint.keys) == {f"Bearer {CANARY}"}
+    (made,) = asked.said(EvaluationMade)
+    assert made.judge_seconds > 0, "the forecast of the next one knows how long a verdict takes"
     result = asked.result
     assert {one.means["judge"] for one in result.candidates} == {5 / 6 * 0.5}
     assert f"; judge judge-1 at {endpoint.url} (" in result.scorers

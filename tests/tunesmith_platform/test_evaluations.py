@@ -507,6 +507,52 @@ def test_what_an_evaluation_will_take_is_told_before_it_starts(bench: Trainings)
     assert "compares no candidates" in error_of(refused).message
 
 
+def test_what_a_judge_will_take_is_told_once_it_was_asked_before(bench: Trainings) -> None:
+    """Of another judge nothing is known, and so nothing is said."""
+    bench.plane.settings.judges = dict.fromkeys(("http://127.0.0.1:9/v1", "http://127.0.0.1:8/v1"), "")
+    train = bench.trained("t", 4)
+    judged = {"judge_base_url": "http://127.0.0.1:9/v1", "judge_model": "m"}
+
+    def forecast(**more: Any) -> EvaluationForecast:
+        spec = {"task_id": train.id, "checkpoints": ["all"], "max_samples": 9, **more}
+        answer = bench.client.post("/v1/evaluations:forecast", json={"kind": "evaluate", "spec": spec})
+        return EvaluationForecast.model_validate(answer.json())
+
+    assert (forecast().judgements, forecast().judge_seconds) == (0, None)
+    first = forecast(**judged)
+    assert (first.generations, first.judgements, first.judge_seconds) == (18, 18, None)
+    for seconds in (3.0, 2.0, None):  # the newest had all verdicts from before
+        past = bench.made(task_id=train.id, checkpoints=["all"], **judged)
+        bench.plane.tick()
+        made = {"kind": "evaluation_made", "uri": "/e", "sha256": "0" * 64, "comparable_by": "c"}
+        bench.plane.report(past, made | {"judge_seconds": seconds})
+        end(bench.plane, past)
+    found = forecast(**judged)
+    assert found.judge_seconds == 36.0
+    assert "past task" in found.judge_source
+    assert forecast(**judged | {"judge_base_url": "http://127.0.0.1:8/v1"}).judge_seconds is None
+
+
+def test_a_forecast_reads_a_sample_file_once_as_long_as_it_stays(
+    bench: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_platform.sandbox import checks
+
+    asked: list[str] = []
+    real = checks._ask
+    monkeypatch.setattr(
+        checks, "_ask", lambda name, *given, **more: asked.append(name) or real(name, *given, **more)
+    )
+    train = bench.trained("t", 4)
+    spec = {"task_id": train.id, "checkpoints": ["all"], "sample_file": bench.samples(("What?", "That."))}
+    body = {"kind": "evaluate", "spec": spec}
+    for number in (1, 2):
+        assert bench.client.post("/v1/evaluations:forecast", json=body).json()["samples"] == number
+        bench.made(**spec)
+        assert asked.count("count_samples") == number
+        bench.samples(("What?", "That."), ("Why?", "So."))
+
+
 def under_way(bench: Trainings, *steps: int, **spec: Any) -> TaskView:
     """A training that goes on, with checkpoints."""
     given = {"model_name_or_path": "m", "train_file": "/t"} | spec

@@ -338,6 +338,17 @@ def saving(done: int) -> dict[str, Any]:
     return {"kind": "saving", "done": done, "total": 3_400_000_000, "unit": "bytes"}
 
 
+def test_a_task_that_runs_says_what_it_does(plane: Plane) -> None:
+    task = plane.running()
+    assert plane.task(task.id).message == "Starting."
+    plane.report(task, {"kind": "progress", "step": 1, "total_steps": 10})
+    assert plane.task(task.id).message == "Under way."
+    plane.report(task, {"kind": "metrics", "step": 3, "values": {"loss": 1.0}}, activity=saving(0))
+    assert plane.task(task.id).message == "Saving."
+    plane.services.tasks.stop(LOCAL, task.id)
+    assert plane.task(task.id).message != "Saving.", "what a stop says stands"
+
+
 def test_a_save_that_gets_on_is_waited_for_and_shown_and_one_that_stands_still_is_ended(plane: Plane) -> None:
     task = plane.running()
     plane.services.settings.stop_grace_seconds = 1e-6

@@ -15,12 +15,13 @@ from tunesmith.errors import InvalidInput
 from tunesmith.events import ReportReceipt
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
+from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.training import TrainSpec
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.evaluations import repository
 from tunesmith_platform.evaluations.judging import judge
-from tunesmith_platform.evaluations.loop import TAG, CheckpointScoring
+from tunesmith_platform.evaluations.loop import CheckpointScoring
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
@@ -131,7 +132,7 @@ def test_each_saved_checkpoint_gets_one_evaluation_in_the_order_of_steps(scored:
     for _ in range(3):
         scored.loop.tick()
     (first,) = scored.evaluations
-    assert (first.parent_id, first.parent_step, first.project, first.tags) == (task.id, 20, "p", [TAG])
+    assert (first.parent_id, first.parent_step, first.project, first.tags) == (task.id, 20, "p", [SCORE_TAG])
     assert first.priority < task.priority
     asked = {
         name: first.spec[name] for name in ("checkpoints", "sample_file", "max_samples", "max_new_tokens")
@@ -394,20 +395,43 @@ def test_a_training_that_is_deleted_takes_its_evaluations_along_and_nobody_elses
     scored.plane.services.tasks.stop(LOCAL, own)
     end(scored.plane, task)
     under_way = scored.evaluations[1]
-    if with_files:  # they are read as long as it runs
-        answer = scored.client.delete(f"/v1/tasks/{task.id}", params={"files": True})
-        assert (answer.status_code, "checkpoint-40" in answer.text) == (409, True), answer.text
-        assert scored.plane.task(under_way.id).state in (State.STOPPING, State.PENDING), "it was stopped"
-        scored.plane.job(under_way, JobStatus.STOPPED)
-        scored.plane.tick()
+    answer = scored.client.delete(f"/v1/tasks/{task.id}", params={"files": with_files})
+    assert (answer.status_code, "checkpoint-40" in answer.text) == (409, True), answer.text
+    assert scored.plane.task(under_way.id).state in (State.STOPPING, State.PENDING), "it was stopped"
+    scored.plane.job(under_way, JobStatus.STOPPED)
+    scored.plane.tick()
     answer = scored.client.delete(f"/v1/tasks/{task.id}", params={"files": with_files})
     assert answer.status_code == 204, answer.text
-    left = [] if with_files else [under_way.id]
-    assert sorted(one.id for one in scored.evaluations) == sorted([own, *left])
-    assert with_files or scored.plane.task(under_way.id).desired == "stop"
+    assert [one.id for one in scored.evaluations] == [own], "none stays listed of a training that is gone"
     scored.loop.tick()
     with scored.plane.services.database.read() as session:
         assert not repository.to_score(session, INSTALLATION)
+
+
+def test_the_evaluation_of_a_checkpoint_that_was_saved_anew_goes_too(scored: Scored) -> None:
+    """It is no checkpoint's any more; its tag and its parent tell it."""
+    task = scored.training()
+    scored.through(task, (20, 0.5))
+    listed = scored.client.get(f"/v1/tasks/{task.id}/checkpoints").json()["data"][0]
+    anew = {"kind": "checkpoint", "step": 20, "uri": listed["uri"], "bytes": 1, "files": 1}
+    scored.plane.report(task, anew | {"manifest_sha256": "1" * 64})
+    scored.loop.tick()
+    scored.answer(task, 0.6)
+    assert len(scored.evaluations) == 2
+    end(scored.plane, task)
+    assert scored.client.delete(f"/v1/tasks/{task.id}").status_code == 204
+    assert scored.evaluations == []
+
+
+def test_lists_can_leave_out_what_trainings_have_made(scored: Scored) -> None:
+    task = scored.training()
+    scored.through(task, (20, 0.5), (40, 0.6))
+    body = {"kind": "evaluate", "spec": {"task_id": task.id, "checkpoints": ["20"]}}
+    own = scored.client.post("/v1/tasks", json=body).json()["id"]
+    page = scored.client.get("/v1/tasks", params={"without_tag": SCORE_TAG, "limit": 2}).json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == ([own, task.id], False)
+    page = scored.client.get("/v1/tasks", params={"tag": SCORE_TAG}).json()
+    assert [one["parent_step"] for one in page["data"]] == [40, 20]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ class Scorer:
         """What tells the embedder that was used."""
         self.judge = ""
         """What tells the judge, where one rated answers."""
+        self.judge_seconds: float | None = None
+        """What passed for one of its verdicts."""
         self.warnings: list[Text] = []
 
     def score(
@@ -228,6 +230,7 @@ def finish(
             sentence={"en": sentence.en, "zh": sentence.zh} if sentence else {},
             is_partial=is_partial,
             answer_seconds=answer_seconds or None,
+            judge_seconds=scorer.judge_seconds or None,
         )
     )
     # What may be said of the differences stands in the result, in both languages.

@@ -79,6 +79,7 @@ class Further:
         for entrant, result in zip(rated, recompose(judged.results, scorer.weights), strict=True):
             entrant.result = result
             self._work.outlet.emit(entrant.standing())
+        scorer.judge_seconds = judged.seconds
         if judged.rated:
             scorer.judge = settings.told
         if judged.unrated:

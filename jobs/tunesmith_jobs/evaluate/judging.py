@@ -5,6 +5,7 @@ cache and the judge; knows nothing of models or of Ray.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,8 @@ class Judged(NamedTuple):
     """Verdicts that turned with the order of the answers, and are ties for that."""
     problem: str
     """Why there are unrated ones."""
+    seconds: float | None = None
+    """What passed for a verdict, of those that were asked for now; None where none was."""
 
 
 class Judging:
@@ -77,6 +80,7 @@ class Judging:
         self._reasons: dict[str, str] = {}
         self._in_a_row = 0
         self._problem = ""
+        self._seconds: float | None = None
         self._wanted: dict[str, _Texts] = {}
         for result in results:
             for answer in result.answers:
@@ -101,10 +105,13 @@ class Judging:
         missing = {key: texts for key, texts in self._wanted.items() if key not in self._kept.known}
         doing.done = self.total - len(missing)
         if missing:
+            began, known = time.monotonic(), len(self._kept.known)
             try:
                 asyncio.run(self._ask(missing, check, doing))
             except InvalidInput as error:
                 self._problem = error.message
+            if asked := len(self._kept.known) - known:
+                self._seconds = (time.monotonic() - began) / asked
         return self._judged()
 
     def _texts(self, answer: Answer) -> _Texts | None:
@@ -172,7 +179,7 @@ class Judging:
                     unrated += 1
                 answers.append(answer.model_copy(update={"scores": scores, "skipped": skipped}))
             found.append(result.model_copy(update={"answers": tuple(answers)}))
-        return Judged(found, rated, unrated, swayed, self._problem if unrated else "")
+        return Judged(found, rated, unrated, swayed, self._problem if unrated else "", self._seconds)
 
 
 def question_of(sample: Sample) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +64,8 @@ _SHOWN = (
     "rouge_l",
     "token_f1",
 )
+_FIRST = ("composite", "judge", "accuracy", "macro_f1")
+"""What stands before the user's own scores."""
 _MOST_COLUMNS = 6
 _BASE = "base"
 evaluations = typer.Typer(
@@ -359,6 +361,8 @@ def _language() -> Any:
 def _show(client: Client, task_id: str) -> None:
     view = client.evaluation(task_id)
     show_table(_scores(view))
+    if (benchmarks := _benchmarks(view)) is not None:
+        show_table(benchmarks)
     said = view.sentence.get(_language())
     rows: list[tuple[str, str | Text | None]] = [
         ("found", said),
@@ -368,8 +372,40 @@ def _show(client: Client, task_id: str) -> None:
     out().print(facts(rows))
 
 
+def _columns(measured: Collection[str]) -> list[str]:
+    """The scores that have a column: the user's own stand behind the first ones, what there is no room for is left."""
+    from tunesmith.evaluation.results import BENCHMARK_PREFIX
+    from tunesmith.evaluation.scores import INFO
+
+    own = sorted(
+        name for name in measured
+        if name not in _SHOWN and name not in INFO and not name.startswith(BENCHMARK_PREFIX)
+    )  # fmt: skip
+    first = [name for name in _FIRST if name in measured]
+    rest = [name for name in _SHOWN if name in measured and name not in first]
+    return [*first, *own, *rest][: max(_MOST_COLUMNS, len(first) + len(own))]
+
+
+def _benchmarks(view: EvaluationView) -> Table | None:
+    """What candidates have of benchmarks; None where they took none."""
+    from tunesmith.evaluation.results import BENCHMARK_PREFIX
+
+    names = sorted(
+        {name for one in view.candidates for name in one.means if name.startswith(BENCHMARK_PREFIX)}
+    )
+    if not names:
+        return None
+    shown = table(
+        "benchmark", *(one.label for one in view.candidates), numbers=[one.label for one in view.candidates]
+    )
+    for name in names:
+        cells = [number(one.means[name]) if name in one.means else "" for one in view.candidates]
+        shown.add_row(name.removeprefix(BENCHMARK_PREFIX), *cells)
+    return shown
+
+
 def _scores(view: EvaluationView) -> Table:
-    names = [name for name in _SHOWN if any(name in one.means for one in view.candidates)][:_MOST_COLUMNS]
+    names = _columns({name for one in view.candidates for name in one.means})
     shown = table("candidate", "answers", *names, numbers=names)
     for one in view.candidates:
         style = "bold" if one.candidate == view.recommended else ""

@@ -33,6 +33,7 @@ from tunesmith.lifecycle import State
 if TYPE_CHECKING:
     from tunesmith import views
     from tunesmith.client import Client
+    from tunesmith.client.tasks import TaskFilter
 
 tasks = typer.Typer(
     name="tasks",
@@ -62,16 +63,31 @@ def list_tasks(
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names that hold this.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Also the evaluations that trainings have made of their checkpoints."),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Tasks at the most.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List tasks, newest first."""
+    from tunesmith.spec.checkpoint_scores import SCORE_TAG
+
+    hidden = 0
     with connect() as client:
-        page = client.tasks_page(limit, state=state, kind=kind, project=project, name=name, tag=tag)
+        wanted: TaskFilter = {"state": state, "kind": kind, "project": project, "name": name, "tag": tag}
+        is_whole = every or tag is not None  # who names a tag wants what has it
+        if not is_whole:
+            wanted["without_tag"] = SCORE_TAG
+        page = client.tasks_page(limit, **wanted)
+        if not is_whole and not as_json:
+            oldest = page.data[-1].id if page.has_more else ""
+            scoring: TaskFilter = {**wanted, "tag": SCORE_TAG, "without_tag": None}
+            hidden = sum(one.id > oldest for one in client.tasks_page(500, **scoring).data)
     if as_json:
         show_json(page.data)
         return
-    if not page.data:
+    if not page.data and not hidden:
         say(
             "No tasks yet. Start one with `tunesmith train`."
             if not (state or kind or project or name or tag)
@@ -79,6 +95,8 @@ def list_tasks(
         )
         return
     show_table(_list(page.data))
+    if hidden:
+        say(f"Evaluations that trainings have made of their checkpoints: {hidden}; `--all` shows them.")
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 500)}` shows them.")
 

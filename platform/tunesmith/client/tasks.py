@@ -28,6 +28,7 @@ class TaskFilter(TypedDict, total=False):
     name: str | None
     """A part of the name."""
     tag: str | None
+    without_tag: str | None
 
 
 class CopyEnvelope(TypedDict, total=False):
@@ -328,6 +329,7 @@ def _query(wanted: TaskFilter) -> dict[str, Any]:
         "project": wanted.get("project"),
         "name": wanted.get("name"),
         "tag": wanted.get("tag"),
+        "without_tag": wanted.get("without_tag"),
     }
 
 

@@ -4,126 +4,39 @@ Knows parameters; knows nothing of how text is made.
 """
 
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.parameter import Condition, Fold, Group, param
-
-_DRAWS = (Condition(field="temperature", op="gt", value=0),)
-"""The most likely token needs no chance."""
+from tunesmith.spec.parameter import Fold, Group, param
+from tunesmith.spec.sampling import DRAWS, sampling
 
 
 class AnswersSpec(ModelUseSpec):
     """How samples are answered."""
 
-    temperature: float = param(
+    temperature: float = sampling(
+        "temperature",
         0.0,
-        label=("Temperature", "温度"),
         help=(
             "0 takes the most likely token each time: two checkpoints differ by what they learnt alone. Higher draws.",
             "0 表示每次取概率最高的词元，检查点之间的差异只来自训练；大于 0 时随机采样。",
         ),
         group=Group.GENERAL,
-        roles=(),
-        step=0.05,
-        ge=0,
         le=1,
     )
-    max_new_tokens: int = param(
-        256,
-        label=("Max length", "最大长度"),
-        help=("Tokens of an answer at most.", "每个回答最多生成的词元数。"),
-        group=Group.GENERAL,
-        roles=(),
-        unit="tokens",
-        step=1,
-        ui=(32, 2048),
-        ge=1,
-        le=8192,
-    )
-    top_k: int = param(
-        0,
-        label=("Top K", "Top K"),
-        help=(
-            "Draw among so many of the most likely tokens; 0: among all.",
-            "仅在概率最高的若干词元中采样；0 表示不限制。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=1,
-        visible_when=_DRAWS,
-        ge=0,
-        le=1000,
-    )
-    top_p: float = param(
-        1.0,
-        label=("Top P (nucleus sampling)", "Top P（核采样）"),
-        help=(
-            "Draw among the most likely tokens that together have this share.",
-            "仅在累计概率达到该值的词元中采样。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=0.01,
-        visible_when=_DRAWS,
-        gt=0,
-        le=1,
-    )
-    min_p: float = param(
-        0.0,
-        label=("Min P", "Min P"),
-        help=(
-            "Draw among tokens that have at least this share of the most likely one's probability.",
-            "仅在概率不低于最高概率该比例的词元中采样。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=0.01,
-        visible_when=_DRAWS,
-        ge=0,
-        le=1,
-    )
-    repetition_penalty: float = param(
-        1.0,
-        label=("Repetition penalty", "重复惩罚"),
-        help=(
-            "Above 1 makes tokens that were said less likely; 1 leaves them.",
-            "大于 1 时降低已出现词元的概率；1 表示不变。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=0.05,
-        gt=0,
-        le=2,
-    )
-    presence_penalty: float = param(
-        0.0,
-        label=("Presence penalty", "存在惩罚"),
-        help=(
-            "Taken once from the logit of each token that the answer holds already.",
-            "从回答中已出现词元的 logit 中一次性减去该值。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=0.05,
-        ge=-2,
-        le=2,
-    )
-    seed: int = param(
+    max_new_tokens: int = sampling("max_new_tokens", 256, group=Group.GENERAL, ui=(32, 2048))
+    top_k: int = sampling("top_k", 0, group=Group.GENERAL, fold=Fold.ADVANCED, visible_when=DRAWS)
+    top_p: float = sampling("top_p", 1.0, group=Group.GENERAL, fold=Fold.ADVANCED, visible_when=DRAWS)
+    min_p: float = sampling("min_p", 0.0, group=Group.GENERAL, fold=Fold.ADVANCED, visible_when=DRAWS)
+    repetition_penalty: float = sampling("repetition_penalty", 1.0, group=Group.GENERAL, fold=Fold.ADVANCED)
+    presence_penalty: float = sampling("presence_penalty", 0.0, group=Group.GENERAL, fold=Fold.ADVANCED)
+    seed: int = sampling(
+        "seed",
         42,
-        label=("Random seed", "随机种子"),
         help=(
             "Decides which samples are asked, and what is drawn.",
             "决定选取哪些样本以及随机采样的结果。",
         ),
         group=Group.GENERAL,
         fold=Fold.ADVANCED,
-        roles=(),
         step=1,
-        ge=0,
-        le=999_999,
     )
     repeats: int = param(
         1,
@@ -136,7 +49,7 @@ class AnswersSpec(ModelUseSpec):
         fold=Fold.ADVANCED,
         roles=(),
         step=1,
-        visible_when=_DRAWS,
+        visible_when=DRAWS,
         ge=1,
         le=20,
     )

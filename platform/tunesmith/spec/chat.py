@@ -14,6 +14,7 @@ from tunesmith.spec.kinds import Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec, as_in_training
 from tunesmith.spec.parameter import Fold, Group, param
 from tunesmith.spec.roles import Role
+from tunesmith.spec.sampling import sampling
 
 MAX_CONTEXT = 2**20
 """Tokens; no model here reads more."""
@@ -140,85 +141,26 @@ def is_chat(kind: str) -> bool:
 class ChatSettings(Spec):
     """How answers are drawn in the form and in the terminal. The API's own defaults are OpenAI's: nothing cut off."""
 
-    temperature: float = param(
-        0.7,
-        label=("Temperature", "温度"),
-        help=(
-            "0 takes the most likely token each time; higher draws more freely.",
-            "0 表示每次取概率最高的词元；越高越随机。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.05,
-        ge=0,
-        le=2,
-    )
-    max_new_tokens: int = param(
+    temperature: float = sampling("temperature", 0.7, group=Group.BASIC)
+    max_new_tokens: int = sampling(
+        "max_new_tokens",
         256,
-        label=("Max length", "最大长度"),
-        help=("Tokens of an answer at most.", "回答最多生成的词元数。"),
         group=Group.BASIC,
-        roles=(),
-        unit="tokens",
-        step=1,
         aliases=("max_tokens", "max_completion_tokens"),
-        ge=1,
         le=MAX_NEW_TOKENS,
     )
-    top_p: float = param(
-        0.9,
-        label=("Top P (nucleus sampling)", "Top P（核采样）"),
-        help=(
-            "Draw among the most likely tokens that together have this share.",
-            "仅在累计概率达到该值的词元中采样。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.01,
-        gt=0,
-        le=1,
-    )
-    top_k: int = param(
-        50,
-        label=("Top K", "Top K"),
-        help=(
-            "Draw among so many of the most likely tokens; 0: all.",
-            "仅在概率最高的若干词元中采样；0 表示全部。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=1,
-        ui=(0, 100),
-        ge=0,
-        le=1000,
-    )
-    repetition_penalty: float = param(
+    top_p: float = sampling("top_p", 0.9, group=Group.BASIC)
+    top_k: int = sampling("top_k", 50, group=Group.BASIC, ui=(0, 100))
+    repetition_penalty: float = sampling(
+        "repetition_penalty",
         1.1,
-        label=("Repetition penalty", "重复惩罚"),
         help=(
             "Over 1: tokens that were there before become less likely, those of the question too. 1 changes nothing.",
             "大于 1 时降低已出现词元（包括提问中的）的概率；1 表示不变。",
         ),
         group=Group.BASIC,
-        roles=(),
-        step=0.05,
-        gt=0,
-        le=2,
     )
-    presence_penalty: float = param(
-        1.1,
-        label=("Presence penalty", "存在惩罚"),
-        help=(
-            "Taken from the score of every token that the answer holds already. 0 changes nothing.",
-            "从回答中已出现的每个词元的得分中减去；0 表示不变。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.05,
-        ui=(0, 2),
-        ge=-2,
-        le=2,
-    )
+    presence_penalty: float = sampling("presence_penalty", 1.1, group=Group.BASIC, ui=(0, 2))
     frequency_penalty: float = param(
         0.0,
         label=("Frequency penalty", "频率惩罚"),
@@ -234,30 +176,16 @@ class ChatSettings(Spec):
         ge=-2,
         le=2,
     )
-    min_p: float = param(
-        0.0,
-        label=("Min P", "Min P"),
-        help=(
-            "Leave out tokens that are less likely than this share of the most likely one's. 0 leaves out none.",
-            "舍去概率低于最高概率该比例的词元；0 表示不舍去。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.01,
-        ge=0,
-        le=1,
-    )
-    seed: int | None = param(
+    min_p: float = sampling("min_p", 0.0, group=Group.BASIC)
+    seed: int | None = sampling(
+        "seed",
         42,
-        label=("Random seed", "随机种子"),
         help=(
             "The same seed, conversation, settings and weights give the same answer; empty: another one each time.",
             "相同的种子、对话、设置与权重得到相同的回答；留空则每次不同。",
         ),
         group=Group.BASIC,
-        roles=(),
         ui=(0, 999_999),
-        ge=0,
         le=2**32 - 1,
     )
     enable_thinking: bool = param(

@@ -13,6 +13,10 @@ _OF_ROWS = "eval_"
 """What the names begin with of what the training's own job measures on held-out rows."""
 
 
+SCORE_TAG = "checkpoint-score"
+"""Of the evaluations that a training has made of its checkpoints: to find them by, and to leave them out."""
+
+
 def is_score(metric: str) -> bool:
     """Whether a value of `metric_for_best_model` is a score of answers, which the platform learns after the save."""
     return not metric.startswith(_OF_ROWS)

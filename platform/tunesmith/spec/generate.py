@@ -6,12 +6,11 @@ Knows parameters; knows nothing of how text is made.
 from tunesmith.errors import Problem
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec, as_in_training
-from tunesmith.spec.parameter import Condition, Fold, Group, param, when_not
+from tunesmith.spec.parameter import Fold, Group, param, when_not
 from tunesmith.spec.roles import Role
+from tunesmith.spec.sampling import DRAWS, sampling
 
 MAX_PROMPTS = 10_000
-_SAMPLES = (Condition(field="temperature", op="gt", value=0),)
-"""The most likely token needs no chance."""
 
 
 class GenerateSpec(ModelUseSpec):
@@ -57,57 +56,10 @@ class GenerateSpec(ModelUseSpec):
         min_length=1,
         max_length=10_000,
     )
-    max_new_tokens: int = param(
-        256,
-        label=("Max length", "最大长度"),
-        help=("Tokens of an answer at most.", "每个回答最多生成的词元数。"),
-        group=Group.BASIC,
-        roles=(),
-        unit="tokens",
-        step=1,
-        ge=1,
-        le=8192,
-    )
-    temperature: float = param(
-        0.0,
-        label=("Temperature", "温度"),
-        help=(
-            "0 takes the most likely token each time; higher draws more freely.",
-            "0 表示每次取概率最高的词元；越高越随机。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.05,
-        ge=0,
-        le=2,
-    )
-    top_p: float = param(
-        0.9,
-        label=("Top P (nucleus sampling)", "Top P（核采样）"),
-        help=(
-            "Draw among the most likely tokens that together have this share.",
-            "仅在累计概率达到该值的词元中采样。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        step=0.01,
-        visible_when=_SAMPLES,
-        gt=0,
-        le=1,
-    )
-    seed: int = param(
-        42,
-        label=("Random seed", "随机种子"),
-        help=(
-            "The same seed, prompts, parameters and machine give the same answers.",
-            "相同的种子、提示、参数与机器得到相同的回答。",
-        ),
-        group=Group.BASIC,
-        roles=(),
-        visible_when=_SAMPLES,
-        ge=0,
-        le=999_999,
-    )
+    max_new_tokens: int = sampling("max_new_tokens", 256, group=Group.BASIC)
+    temperature: float = sampling("temperature", 0.0, group=Group.BASIC)
+    top_p: float = sampling("top_p", 0.9, group=Group.BASIC, visible_when=DRAWS)
+    seed: int = sampling("seed", 42, group=Group.BASIC, visible_when=DRAWS)
     per_device_eval_batch_size: int = param(
         8,
         label=("Batch size", "批次大小"),

@@ -4,8 +4,10 @@ Knows the kinds' rooms, past evaluations and the estimates' formula; knows no st
 """
 
 from dataclasses import replace
+from typing import cast
 
 from tunesmith.evaluation_views import EvaluationForecast
+from tunesmith.spec.evaluation import EvaluateSpec
 from tunesmith.spec.task import NewTask
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.db.engine import Database
@@ -45,13 +47,18 @@ class Forecasts:
         compute = self._compute.look()
         found = answering(asking, compute, self._calibrations)
         each, source, measured_at = found.seconds, found.source, found.measured_at
+        spec = cast(EvaluateSpec, new.spec)
+        judged: tuple[float, str] | None = None
         with self._database.read() as session:
             past = repository.newest_speed(session, scope, str(asking.folder))
+            if spec.judge_base_url is not None and spec.judge_model is not None:
+                judged = repository.newest_judging(session, scope, spec.judge_base_url, spec.judge_model)
         if past is not None:
             other = replace(asking, new_tokens=past.new_tokens)
             each = past.seconds * found.seconds / answering(other, compute, self._calibrations).seconds
             source, measured_at = f"the past task `{past.name}` with the same model", past.measured_at
         generations = len(asking.models) * asking.samples * asking.repeats
+        judgements = generations if spec.judge_base_url is not None else 0
         return EvaluationForecast(
             candidates=list(asking.models),
             samples=asking.samples,
@@ -61,6 +68,9 @@ class Forecasts:
             seconds=generations * each,
             source=source,
             measured_at=measured_at,
+            judgements=judgements,
+            judge_seconds=judgements * judged[0] if judged else None,
+            judge_source=f"the past task `{judged[1]}` with the same judge" if judged else "",
             device=found.device,
             memory_bytes=found.memory_bytes,
             there_is_bytes=found.there_is,

@@ -15,7 +15,7 @@ from tunesmith import views
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import Conflict, NotFound, TunesmithError, Unavailable
 from tunesmith.lifecycle import Desired, State
-from tunesmith.spec.checkpoint_scores import evaluation_of
+from tunesmith.spec.checkpoint_scores import SCORE_TAG, evaluation_of
 from tunesmith.spec.evaluation import new_evaluation
 from tunesmith.spec.task import MoreSteps, new_task
 from tunesmith.spec.training import TrainSpec
@@ -36,8 +36,6 @@ _LEASE = dt.timedelta(seconds=60)
 _BEHIND = 10
 """By so much an evaluation's priority is below its training's: what a user asked for comes first."""
 _LEAST_PRIORITY = -100
-TAG = "checkpoint-score"
-"""Of the evaluations that are made here, to find them by."""
 
 
 class Services(Protocol):
@@ -121,7 +119,7 @@ class CheckpointScoring(Loop):
             name=f"{task.name[:90]} {checkpoint_name(row.step)}",
             project=task.project,
             priority=max(_LEAST_PRIORITY, task.priority - _BEHIND),
-            tags=[TAG],
+            tags=[SCORE_TAG],
             notes=f"Scores a checkpoint of {task.id} while that goes on.",
         )
         new = new_task(str(body.pop("kind")), body.pop("spec"), body)

@@ -10,8 +10,11 @@ from sqlalchemy.orm import Session
 
 from tunesmith.lifecycle import State
 from tunesmith_platform.db.scoping import OutOfScope, get, seen, within
-from tunesmith_platform.db.tables import CheckpointScoreRow, EvaluatedRow, EvaluationRow, TaskRow
+from tunesmith_platform.db.tables import CheckpointScoreRow, EvaluatedRow, EvaluationRow, EventRow, TaskRow
 from tunesmith_platform.scope import Scope
+
+_JUDGED = 20
+"""Evaluations among which one is looked for that had to ask its judge."""
 
 
 class ScoreState(StrEnum):
@@ -94,6 +97,24 @@ def newest_speed(session: Session, scope: Scope, folder: str) -> Speed | None:
         return None
     spec, name, seconds, created_at = row
     return Speed(seconds, int(spec["max_new_tokens"]), name, created_at)
+
+
+def newest_judging(session: Session, scope: Scope, base_url: str, model: str) -> tuple[float, str] | None:
+    """What passed for a verdict of a judge in the newest evaluation that asked it, and that one's name; or None."""
+    query = (
+        select(EventRow.payload, TaskRow.name)
+        .join(TaskRow, TaskRow.id == EventRow.task_id)
+        .where(
+            EventRow.kind == "evaluation_made",
+            TaskRow.spec["judge_base_url"].as_string() == base_url,
+            TaskRow.spec["judge_model"].as_string() == model,
+        )
+    )
+    query = within(query, scope, TaskRow).order_by(TaskRow.id.desc()).limit(_JUDGED)
+    for payload, name in session.execute(query):
+        if seconds := payload.get("judge_seconds"):
+            return float(seconds), str(name)
+    return None
 
 
 def scores(session: Session, scope: Scope, task_id: str) -> Sequence[CheckpointScoreRow]:

@@ -51,6 +51,7 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.moves import Moves
+from tunesmith_platform.tasks.view import STARTING
 
 logger = logging.getLogger(__name__)
 
@@ -369,7 +370,7 @@ def _apply(
             task.message = "Waiting for the cluster to start it."
         case NoteRunning():
             task.heartbeat_at = task.heartbeat_at or moment
-            moves.move(session, INSTALLATION, task, State.RUNNING, message="Starting.")
+            moves.move(session, INSTALLATION, task, State.RUNNING, message=STARTING)
         case Kill():
             attempt.kill_sent_at = moment
             events.append_own(

@@ -26,7 +26,7 @@ from tunesmith.rows.report.checking import FileFacts
 from tunesmith.spec.pipeline import Step
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import Template
-from tunesmith_platform.file_state import FileState, state_of_folder
+from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.pool import Limits, Sandbox
 
@@ -336,8 +336,14 @@ def count_samples(file: Path, split: str, columns: Mapping[str, str | None]) -> 
     Raises:
         InvalidData: It cannot be read, or one of them cannot be used.
     """
-    raw = _ask("count_samples", str(file), file=str(file), split=split, columns=dict(columns))
-    return SampleSizes(*json.loads(raw))
+    return _counted_samples(state_of_file(file), tuple(sorted(columns.items())))[split]
+
+
+@functools.lru_cache(maxsize=64)
+def _counted_samples(file: FileState, columns: tuple[tuple[str, str | None], ...]) -> dict[str, SampleSizes]:
+    """The sizes of each part; a forecast, a submit and their checks read a file once as long as it stays."""
+    raw = _ask("count_samples", file.path, file=file.path, columns=dict(columns))
+    return {split: SampleSizes(*sizes) for split, sizes in json.loads(raw).items()}
 
 
 @functools.lru_cache(maxsize=256)

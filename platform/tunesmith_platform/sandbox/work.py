@@ -158,7 +158,7 @@ def own_benchmark(given: Argument) -> bytes:
 def count_samples(given: Argument) -> bytes:
     """See `checks.count_samples`."""
     found = read_samples(Path(given["file"]), **given["columns"])
-    return _json(sample_sizes(found.of(given["split"])))
+    return _json({split: sample_sizes(found.of(split)) for split in ("train", "validation")})
 
 
 def first_asked(given: Argument) -> bytes:

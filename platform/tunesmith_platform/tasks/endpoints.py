@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.lifecycle import State
+from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import KindName
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
@@ -92,14 +93,25 @@ def list_tasks(
     project: Annotated[str | None, Query(max_length=120)] = None,
     name: Annotated[str | None, Query(max_length=120, description="A part of the name.")] = None,
     tag: Annotated[str | None, Query(max_length=60)] = None,
+    without_tag: Annotated[
+        str | None,
+        Query(max_length=60, description=f"None with this tag; `{SCORE_TAG}`: no evaluations by trainings."),
+    ] = None,
     after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> views.Page[views.TaskView]:
     """List tasks, newest first."""
-    return services.tasks.page(
-        scope,
-        Filter(states=state or (), kind=kind, project=project, name=name, tag=tag, after=after, limit=limit),
+    wanted = Filter(
+        states=state or (),
+        kind=kind,
+        project=project,
+        name=name,
+        tag=tag,
+        without_tag=without_tag,
+        after=after,
+        limit=limit,
     )
+    return services.tasks.page(scope, wanted)
 
 
 @router.get(

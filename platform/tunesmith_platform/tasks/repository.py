@@ -14,6 +14,7 @@ from tunesmith.activity import Activity
 from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
+from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import Feature, Room, in_room, kind_of, kinds
 from tunesmith.spec.kinds import supporting as of_feature
 from tunesmith_platform.db.engine import advisory_lock
@@ -51,6 +52,7 @@ class Filter:
     project: str | None = None
     name: str | None = None
     tag: str | None = None
+    without_tag: str | None = None
     after: str | None = None
     limit: int = field(default=50)
 
@@ -123,8 +125,9 @@ def find(session: Session, scope: Scope, wanted: Filter) -> Sequence[TaskRow]:
     if wanted.project:
         ids = ids.where(TaskRow.project == wanted.project)
     if wanted.tag:
-        # Tags are a JSON list of strings: the quoted word is there, or it is not.
-        ids = ids.where(TaskRow.tags.cast(String).contains(f'"{wanted.tag}"', autoescape=True))
+        ids = ids.where(_has_tag(wanted.tag))
+    if wanted.without_tag:
+        ids = ids.where(~_has_tag(wanted.without_tag))
     if wanted.name:
         is_plain = wanted.name.isascii() and session.get_bind().dialect.name == "sqlite"
         # SQLite's own `LIKE` passes over the case of ASCII letters; `lower` is Python for each row.
@@ -190,14 +193,20 @@ def use(session: Session, scope: Scope, task: TaskRow, checkpoints: Iterable[tup
 
 
 def scoring(session: Session, scope: Scope, task_id: str) -> Sequence[str]:
-    """The evaluations that score a training's checkpoints for it, and that nobody else asked for."""
-    query = (
-        select(TaskRow.id)
-        .join(CheckpointScoreRow, CheckpointScoreRow.evaluation_id == TaskRow.id)
-        .where(CheckpointScoreRow.task_id == task_id)
-        .order_by(TaskRow.id)
-    )
-    return session.scalars(within(query, scope, TaskRow, CheckpointScoreRow)).all()
+    """The evaluations that score a training's checkpoints for it, and that nobody else asked for.
+
+    Those of checkpoints that were saved anew since are known by their tag alone.
+    """
+    now = select(CheckpointScoreRow.evaluation_id).where(CheckpointScoreRow.task_id == task_id)
+    made = and_(TaskRow.parent_id == task_id, _has_tag(SCORE_TAG))
+    query = select(TaskRow.id).where(or_(TaskRow.id.in_(within(now, scope, CheckpointScoreRow)), made))
+    return session.scalars(within(query.order_by(TaskRow.id), scope, TaskRow)).all()
+
+
+def _has_tag(tag: str) -> ColumnElement[bool]:
+    # Tags are a JSON list of strings: the quoted word is there, or it is not.
+    found: ColumnElement[bool] = TaskRow.tags.cast(String).contains(f'"{tag}"', autoescape=True)
+    return found
 
 
 def refuse_shared_output(

@@ -238,7 +238,7 @@ class TaskService:
         The evaluations that score its checkpoints go with it.
 
         Raises:
-            Conflict: It is not over, or another task needs the files.
+            Conflict: It is not over, such an evaluation is still stopping, or another task needs the files.
         """
         with self._database.read() as session:
             task = repository.require(session, scope, task_id)
@@ -246,6 +246,14 @@ class TaskService:
             scoring = repository.scoring(session, scope, task_id) if State(task.state).is_terminal else []
         for evaluation_id in scoring:  # nobody asked for them but this task
             self.stop(scope, evaluation_id)
+        with self._database.read() as session:
+            for evaluation_id in scoring:
+                under_way = repository.known(session, scope, evaluation_id)
+                if under_way is not None and not State(under_way.state).is_terminal:
+                    raise Conflict(
+                        f"`{under_way.name}`, which scores its checkpoints, is still stopping.",
+                        hint="It was told to stop: delete the task again in a moment.",
+                    )
         folders = left.folders() if with_files else []  # looks at files: no transaction is open
         with self._database.write() as session:
             task = repository.locked(session, scope, task_id)
@@ -261,9 +269,7 @@ class TaskService:
             files.remove(left)
         self._hub.notify(task_id)
         for evaluation_id in scoring:
-            with contextlib.suppress(
-                Conflict, NotFound
-            ):  # one that is still stopping stays, and can be deleted later
+            with contextlib.suppress(NotFound):  # deleted by its user meanwhile
                 self.delete(scope, evaluation_id, with_files)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith import views
-from tunesmith.activity import ActivityKind
+from tunesmith.activity import ACTIVITIES, ActivityKind
 from tunesmith.lifecycle import REASONS, Desired, Reason, ReasonFacts, State, WaitsFor
 from tunesmith.spec.base import Notice
 from tunesmith.spec.kinds import kinds
@@ -14,6 +14,8 @@ from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
 
+STARTING = "Starting."
+"""What is said of a task whose job has begun; once it says what it does, that is shown instead."""
 SILENT = "silent_workers"
 """In a task's progress: the workers that give no sign of life."""
 DRIVER_HEARD = "driver_heard_at"
@@ -35,7 +37,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         state=State(task.state),
         desired=Desired(task.desired),
         reason=Reason(task.reason) if task.reason else None,
-        message=task.message,
+        message=_message(task),
         next_step=_next_step(task, facts) if facts else None,
         fault=facts.fault if facts else None,
         waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
@@ -66,6 +68,15 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         ended_at=task.ended_at,
         heartbeat_at=task.heartbeat_at,
     )
+
+
+def _message(task: TaskRow) -> str | None:
+    """What was said of a task last; of one that runs and of which that is its start, what it does."""
+    if State(task.state) is not State.RUNNING or task.message != STARTING:
+        return task.message
+    if activity := repository.activity_of(task):
+        return f"{ACTIVITIES[activity.kind].words_en}."
+    return "Under way." if (task.progress or {}).get("step") else task.message
 
 
 def _activity(task: TaskRow) -> views.ActivityView | None:

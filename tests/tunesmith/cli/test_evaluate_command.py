@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from tunesmith.cli.arguments import pairs
-from tunesmith.cli.evaluate import _scores, _told_apart, _will_be_there
+from tunesmith.cli.evaluate import _benchmarks, _scores, _told_apart, _will_be_there
 from tunesmith.errors import InvalidInput
 from tunesmith.evaluation.scores import INFO
 from tunesmith.evaluation_views import CandidateProgress, EvaluationView
@@ -62,3 +62,23 @@ def test_a_judge_that_somebody_asked_for_is_in_the_table() -> None:
     assert columns(**means)[2:4] == ["composite", "judge"]
     del means["judge"]
     assert "judge" not in columns(**means)
+
+
+def test_the_users_own_scores_have_columns_and_benchmarks_a_table_of_their_own() -> None:
+    means = dict.fromkeys((*INFO, "composite"), 0.5)
+    own = {f"own_{n}": 0.5 for n in range(7)}
+    assert columns(**means, **own, **{"benchmark/hellaswag/acc": 0.3})[2:] == [
+        "composite",
+        "judge",
+        "accuracy",
+        *own,
+    ]
+    view = EvaluationView(
+        task_id="t", name="e", state="completed",
+        candidates=[CandidateProgress(candidate=key, label=key, means={"benchmark/hellaswag/acc": value})
+                    for key, value in (("base", 0.25), ("t/checkpoint-4", 0.5))],
+    )  # fmt: skip
+    shown = _benchmarks(view)
+    assert shown is not None
+    assert [list(column.cells) for column in shown.columns] == [["hellaswag/acc"], ["0.25"], ["0.5"]]
+    assert _benchmarks(EvaluationView(task_id="t", name="e", state="completed")) is None

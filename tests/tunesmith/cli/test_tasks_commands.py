@@ -12,6 +12,7 @@ from tunesmith import views
 from tunesmith.cli.main import build_app
 from tunesmith.errors import Fault
 from tunesmith.lifecycle import Reason, State, WaitsFor
+from tunesmith.spec.checkpoint_scores import SCORE_TAG
 
 CHECKPOINT = {"kind": "checkpoint", "step": 5, "uri": "/c/checkpoint-5", "bytes": 2**20, "files": 8}
 LONG_ID = "task-01m7y6yengf08ppm1c"
@@ -53,6 +54,24 @@ def test_the_list_is_filtered(api: FakeApi, cli: Callable[..., Any], done: views
     assert other.id in cli("tasks", "list", "--kind", "train").out
     assert other.id not in cli("tasks", "list", "--kind", "evaluate").out
     assert cli("tasks", "list", "--state", "done").code == 2
+
+
+def test_what_trainings_have_made_is_counted_in_one_line_and_shown_with_all(
+    api: FakeApi, cli: Callable[..., Any]
+) -> None:
+    made = [api.add_task(f"scores {n}", tags=[SCORE_TAG], kind="evaluate") for n in range(2)]
+    said = cli("tasks", "list")
+    assert (said.code, said.out) == (0, "task  name  state  done  loss  age\n")
+    assert "have made of their checkpoints: 2; `--all`" in said.err
+    own = api.add_task("own")
+    said = cli("tasks", "list")
+    assert own.id in said.out
+    assert not any(one.id in said.out for one in made)
+    for more in (("--all",), ("--tag", SCORE_TAG)):
+        said = cli("tasks", "list", *more)
+        assert made[1].id in said.out
+        assert "have made" not in said.err
+    assert [one["id"] for one in json.loads(cli("tasks", "list", "--json").out)] == [own.id]
 
 
 def test_an_empty_list_says_how_to_begin(api: FakeApi, cli: Callable[..., Any]) -> None:
