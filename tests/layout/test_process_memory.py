@@ -88,7 +88,10 @@ MEMORY = {
     "sandbox.awaiting.Awaited": (REQUEST, "_known _lock"),
     "sandbox.awaiting._Work": (REQUEST, "_ticket has_left"),
     "sandbox.checks._Shared": (OWN, "_lock _options _sandbox"),
-    "sandbox.checks": (CACHE, "_check_tokenizer() _counted_samples() _model_facts() _model_numbers() findings() rows()"),
+    "sandbox.checks": (
+        CACHE,
+        "_check_tokenizer() _counted_samples() _model_facts() _model_numbers() findings() rows()",
+    ),
     "sandbox.count_tokens": (CACHE, "_ENCODERS _ENCODERS_LOCK"),
     "sandbox.pool.Sandbox": (OWN, "_is_closed _lock _numbers _served _slots _starter _waiting"),
     "sandbox.pool._Ticket": (REQUEST, "called has_left"),

@@ -230,9 +230,14 @@ class EvaluationResult(_Result):
 
 def by_sample(result: CandidateResult, score: str) -> Mapping[str, float]:
     """A score by samples: the mean over repeats of those answers that have it; what is no finite number is none."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, float] = {}
+    repeated: dict[str, list[float]] = {}
     for answer in result.answers:
-        value = answer.scores.get(score, math.nan)
-        if math.isfinite(value):
-            found.setdefault(answer.sample_id, []).append(value)
-    return {sample: sum(values) / len(values) for sample, values in found.items()}
+        value = answer.scores.get(score)
+        if value is None or not math.isfinite(value):
+            continue
+        if answer.sample_id in found:
+            repeated.setdefault(answer.sample_id, [found[answer.sample_id]]).append(value)
+        else:
+            found[answer.sample_id] = value
+    return found | {sample: sum(values) / len(values) for sample, values in repeated.items()}

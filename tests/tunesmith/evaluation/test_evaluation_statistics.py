@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -134,3 +135,28 @@ def test_many_samples_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     parts = statistics.interval(row, resamples=999), p_value(row, draws=999)
     assert parts[0] == pytest.approx(whole[0], abs=1e-9)
     assert parts[1] == pytest.approx(whole[1], abs=0.06)
+
+
+def test_of_very_many_samples_intervals_and_tests_are_those_of_each_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some are drawn together, which must change nothing but the time."""
+    draw = random.Random(5)
+    rows = [[draw.gauss(shift, 0.3) for _ in range(7_001)] for shift in (0.0, 0.0075, 0.5)]
+    grouped, tests = statistics.intervals(rows, seed=1), statistics.p_values(rows, seed=1)
+    monkeypatch.setattr(statistics, "_MOST_UNITS", 10_000)
+    alone, each = statistics.intervals(rows, seed=1), statistics.p_values(rows, seed=1)
+    for one, other in zip(grouped, alone, strict=True):
+        assert one.mean == pytest.approx(other.mean, abs=1e-12)
+        assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.08)
+        assert one.low == pytest.approx(other.low, abs=0.001)
+    assert tests == pytest.approx(each, abs=0.05)
+
+
+def test_samples_that_are_drawn_together_keep_the_level() -> None:
+    found = 0
+    for trial in range(200):
+        draw = random.Random(trial)
+        row = [draw.choice((-1.0, 0.0, 0.0, 1.0)) for _ in range(2_501)]
+        found += p_value(row, seed=trial, draws=400) < 0.05
+    assert found <= 18
