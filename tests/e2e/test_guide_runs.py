@@ -63,6 +63,9 @@ PROMISED = {
     "chats names": rf"{MODEL}\n(.*\n)*.*:300",
     "chats list": r"ready|就绪",
     "chat": r"\S",
+    "package": r"Q8_0",
+    "packages show": r"Q8_0",
+    "packages download": r"card\.md",
     "mlflow": r"http|MLFLOW_TRACKING_URI",
 }
 """What the output of a command holds."""
@@ -164,6 +167,8 @@ class Reader:
         names = {"TASK": task, "OTHER": self.other.id, "PIPELINE": self.pipeline}
         if "EVALUATION" in words:
             names["EVALUATION"] = self.client.evaluations()[0].task_id
+        if "PACKAGE" in words:
+            names["PACKAGE"] = next(one.id for one in self.client.tasks() if one.kind == "package")
         found = [names.get(word, word) for word in words]
         found = [word.replace("task_id=TASK", f"task_id={task}") for word in found]
         return [
@@ -239,6 +244,7 @@ GUIDE = (
     "train",
     "evaluate",
     "chat",
+    "package",
     "monitor",
     "good-practice",
     "when-it-goes-wrong",
