@@ -41,6 +41,7 @@ from tunesmith_jobs.package.proof import PROOF_FILE, Proof
 from tunesmith_jobs.package.proving import Prover, Subject
 from tunesmith_jobs.package.texts import lay_texts
 
+_PARTS = 1000
 _SPACE_BEFORE = "pre_tokenizer.prepend_scheme"
 _BASE_TO_PROVE = ".base-to-prove.gguf"
 _log = logging.getLogger("tunesmith_jobs.package")
@@ -208,7 +209,8 @@ class _Packaging:
 
     def _tell(self, done: int, total: int, seconds: float) -> None:
         left = seconds * (total - done) / done if done else None
-        self._work.report(done, total, left)
+        # Of each thousandth of it: a count of bytes is no step that anybody reads.
+        self._work.report(done * _PARTS // total, _PARTS, left)
 
     # --- what is proven
 
