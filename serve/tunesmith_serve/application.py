@@ -14,7 +14,7 @@ from typing import Any
 from tunesmith.chat.document import ChatDocument
 from tunesmith.errors import InvalidInput
 from tunesmith.spec.chat import ChatSpec
-from tunesmith_serve.board import LOST_SECONDS, Board, DriverNote, Lease, RayStore, ReplicaNote
+from tunesmith_serve.board import LOST_SECONDS, Board, Lease, RayStore, Renewing, ReplicaNote
 from tunesmith_serve.replica import MAX_WAITING, Replica
 
 ENGINE = "tunesmith_serve.choosing:engine_for"
@@ -72,7 +72,7 @@ class Application:
         self._name = document.application
         self._store = RayStore()
         self._board = Board(self._name, self._store)
-        self._note = DriverNote()
+        self._renewing = Renewing(self._board)
         self._others: dict[str, Lease] = {}
 
     def deploy(self) -> None:
@@ -81,7 +81,9 @@ class Application:
         Raises:
             InvalidInput: Another Ray Serve listens elsewhere.
         """
-        self.renew()
+        if not self._renewing.is_alive():
+            self._renewing.now()
+            self._renewing.start()
         for number in range(_TRIES):
             try:
                 self._start()
@@ -96,11 +98,6 @@ class Application:
                 _log.exception("Ray Serve did not take the application; it is tried again")
                 _forget_client()
                 time.sleep(1)
-
-    def renew(self) -> None:
-        """Say that the driver lives: without that a replica removes the application."""
-        self._note.beat += 1
-        self._board.leave(self._note)
 
     def look(self) -> Look:
         """What Ray Serve says of it."""
@@ -118,9 +115,7 @@ class Application:
         replicas = {} if deployment is None else deployment.replica_states
         message = " ".join(filter(None, (found.message, "" if deployment is None else deployment.message)))
         running = replicas.get("RUNNING", 0)
-        waiting = sum(
-            replicas.get(name, 0) for name in ("STARTING", "PENDING_ALLOCATION", "PENDING_INITIALIZATION")
-        )
+        waiting = replicas.get("STARTING", 0)
         states = {
             "RUNNING": "running",
             "DEPLOY_FAILED": "failed",
@@ -153,11 +148,10 @@ class Application:
         """
         from ray import serve
 
-        self._note.stop = why
-        self.renew()
-        if self.look().running:
-            _wait(lambda: (note := self._board.replica()) is not None and note.is_ended, _END_SECONDS)
         try:
+            self._renewing.now(stop=why)
+            if self.look().running:
+                _wait(lambda: (note := self._board.replica()) is not None and note.is_ended, _END_SECONDS)
             serve.delete(self._name, _blocking=False)
             if not _wait(lambda: self._name not in serve.status().applications, _DELETE_SECONDS):
                 _log.warning("the application `%s` is still being removed", self._name)
@@ -166,6 +160,7 @@ class Application:
         except Exception:  # it never came up, or another chat's end ended it
             _log.exception("the application `%s` could not be removed", self._name)
         finally:
+            self._renewing.stop()
             self._board.clear()
 
     def _start(self) -> None:

@@ -5,6 +5,8 @@ that it lives and whether the end is wanted, the replica's what it did. A questi
 it was scaled to zero. Imports Ray when it is used, not before.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -14,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tunesmith.chat.wire import ReplicaStatus
 from tunesmith_serve.shelf import Change
 
+RENEW_SECONDS = 1.0
 LOST_SECONDS = 30.0
 """A driver that renewed nothing for so long is gone: a replica does not outlive it."""
 _NAMESPACE = b"tunesmith"
 _PREFIX = "serve/"
 _MOST_CHANGES = 50
+_log = logging.getLogger("tunesmith_serve.board")
 
 
 class DriverNote(BaseModel):
@@ -170,6 +174,44 @@ class Lease:
         if note is not None and note.beat != self._beat:
             self._beat, self._since = note.beat, self._clock()
         return self._clock() - self._since > self._seconds
+
+
+class Renewing(threading.Thread):
+    """Says that the driver lives, about once a second, whatever else it waits for.
+
+    Args:
+        board: Where it says so.
+    """
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(name="serve-lease", daemon=True)
+        self._board, self._note = board, DriverNote()
+        self._lock, self._over = threading.Lock(), threading.Event()
+
+    def now(self, stop: str | None = None) -> None:
+        """Say it at once.
+
+        Args:
+            stop: Why no more questions are taken, where the end is wanted.
+        """
+        with self._lock:
+            self._note.beat += 1
+            self._note.stop = self._note.stop if stop is None else stop
+            self._board.leave(self._note)
+
+    def stop(self) -> None:
+        """Say it no more; returns once that is so."""
+        self._over.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        """See the class."""
+        while not self._over.wait(RENEW_SECONDS):
+            try:
+                self.now()
+            except Exception:  # the store may be away for a while
+                _log.exception("that the driver lives could not be said")
 
 
 _Note = TypeVar("_Note", DriverNote, ReplicaNote)

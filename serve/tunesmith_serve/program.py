@@ -47,7 +47,6 @@ class Chatting(Program[ChatDocument]):
             turn = 0
             while True:
                 work.check()
-                application.renew()
                 look = application.look()
                 if look.state == "gone":
                     follower.say(

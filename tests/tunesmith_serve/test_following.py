@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from tunesmith.events import Serving, Warned
+from tunesmith_serve import board as board_module
 from tunesmith_serve.application import Look
-from tunesmith_serve.board import Board, DriverNote, Lease, ReplicaNote
+from tunesmith_serve.board import Board, DriverNote, Lease, Renewing, ReplicaNote
 from tunesmith_serve.following import Follower
 from tunesmith_serve.shelf import Change
 
@@ -47,6 +49,22 @@ def test_each_hears_what_the_other_left_and_nothing_stays() -> None:
     assert board.driver() is None
     board.clear()
     assert store == {}
+
+
+def test_a_driver_renews_whatever_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "RENEW_SECONDS", 0.001)
+    board = Board("chat-a-1", Memory())
+    renewing = Renewing(board)
+    renewing.now()
+    renewing.start()
+    wait_until(lambda: (note := board.driver()) is not None and note.beat > 3, 10, every=0.005)
+    renewing.now(stop="why")
+    wait_until(lambda: (note := board.driver()) is not None and note.beat > 8, 10, every=0.005)
+    renewing.stop()
+    last = board.driver()
+    assert last is not None
+    assert last.stop == "why"
+    assert not renewing.is_alive()
 
 
 def test_a_note_holds_the_newest_changes_by_their_numbers() -> None:
