@@ -1,8 +1,9 @@
-"""Any model that transformers generates with, and adapters of every form, one question at a time.
+"""Any model that transformers generates with, and adapters of every form; questions take turns, a token each.
 
 The slow way, which assumes nothing of the architecture: the model is loaded and computed as the trainer did, in the
 precision that it was trained in. Each adapter is a model of its own over the base's matrices, so several are there at
-once and none sees another. Knows torch; knows nothing of prompts' texts.
+once and none sees another. No two questions are in one batch: an answer depends on its question alone. Knows torch;
+knows nothing of prompts' texts.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
 from tunesmith_serve.drawing import Draw, NoNumber
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom
+from tunesmith_serve.turns import Turns
 
 NAME = "transformers"
 MOST_CONTEXT = 8192
@@ -45,6 +47,10 @@ MOST_CONTEXT = 8192
 _ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _BESIDE = 512 * 2**20
 """Bytes beside the weights: what is computed in, keys and values."""
+
+_MOVING_ROPE = "dynamic"
+"""Positions that are turned by the longest sequence that was seen: a module keeps it from token to token."""
+_LONGEST_SEEN = "max_seq_len_cached"
 
 
 class _Loaded(NamedTuple):
@@ -76,8 +82,11 @@ class Transformers:
         self._loaded: dict[str, _Loaded] = {}
         self._lock = asyncio.Lock()
         self._context_length = 0
-        # One thread: questions are answered in the order in which they came.
-        self._worker = ThreadPoolExecutor(1, "answers", torch.set_num_threads, (settings.threads,))
+        # A thread a question, of which one computes at a time; more questions wait in their order.
+        self._workers = ThreadPoolExecutor(
+            settings.max_running, "answers", torch.set_num_threads, (settings.threads,)
+        )
+        self._turns = Turns()
         self._running: set[_Answer] = set()
 
     @property
@@ -185,11 +194,16 @@ class Transformers:
         """See `Engine`."""
         used = self._loaded[weights].used
         self._use(weights)
-        answer = _Answer(used, prompt, sampling, ends, self._context_length)
+        most = min(sampling.max_new_tokens, self._context_length - len(prompt))
+        answer = _Answer(used, prompt, sampling, ends, most)
         self._running.add(answer)
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._worker, answer.run, loop)
-        work.add_done_callback(lambda _: self._running.discard(answer))
+
+        def end(error: Exception | None) -> None:
+            self._running.discard(answer)
+            answer.drawn.put_nowait(error)
+
+        loop.run_in_executor(self._workers, answer.run, loop, self._turns, end)
         try:
             while (item := await answer.drawn.get()) is not None:
                 if isinstance(item, Exception):
@@ -204,7 +218,7 @@ class Transformers:
             answer.is_left.set()
         self._loaded.clear()
         self._bases.clear()
-        await asyncio.to_thread(self._worker.shutdown)
+        await asyncio.to_thread(self._workers.shutdown)
 
 
 class _Answer:
@@ -215,36 +229,43 @@ class _Answer:
         prompt: Tokens.
         how: The settings.
         ends: Tokens that end it.
-        context_length: Tokens of prompt and answer at most.
+        most: Tokens of the answer.
     """
 
     def __init__(
-        self, used: UsedModel, prompt: list[int], how: Sampling, ends: frozenset[int], context_length: int
+        self, used: UsedModel, prompt: list[int], how: Sampling, ends: frozenset[int], most: int
     ) -> None:
         self._used: UsedModel | None = used
-        self._prompt, self._how, self._ends = prompt, how, ends
-        self._most = min(how.max_new_tokens, context_length - len(prompt))
+        self._prompt, self._how, self._ends, self._most = prompt, how, ends, most
         self.drawn: asyncio.Queue[Drawn | Exception | None] = asyncio.Queue()
         self.is_left = threading.Event()
         """Nobody reads it any more."""
 
-    def run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Draw all tokens."""
+    def run(
+        self, loop: asyncio.AbstractEventLoop, turns: Turns, end: Callable[[Exception | None], None]
+    ) -> None:
+        """Draw all tokens; the loop hears of each, and of the end."""
         used, self._used = self._used, None
         assert used is not None
         found: Exception | None = None
+        turns.take()
         try:
             if not self.is_left.is_set() and self._most > 0:
                 with torch.no_grad(), used.autocast():
-                    self._generate(used, loop)
+                    self._generate(used, loop, turns)
         except NoNumber as error:
             found = InvalidModel(str(error))
         except Exception as error:
             found = error
-        _call(loop, self.drawn.put_nowait, found)
+        finally:
+            turns.give_back()
+        _call(loop, end, found)
 
-    def _generate(self, used: UsedModel, loop: asyncio.AbstractEventLoop) -> None:
+    def _generate(self, used: UsedModel, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
         draw = Draw(self._how, self._prompt)
+        takes_turns = _takes_turns(used.model)
+        if not takes_turns:
+            _forget_longest(used.model)
         has_ended = False
 
         def take(logits: torch.Tensor) -> int:
@@ -252,6 +273,8 @@ class _Answer:
             token = draw.next(logits.float().cpu().numpy())
             _call(loop, self.drawn.put_nowait, Drawn(*token))
             has_ended = token.id in self._ends
+            if takes_turns:
+                turns.pass_on()
             return token.id
 
         ids = torch.tensor([self._prompt], device=used.device)
@@ -267,6 +290,20 @@ class _Answer:
             logits_processor=LogitsProcessorList([_Drawing(take)]),
             stopping_criteria=StoppingCriteriaList([_Ended(lambda: has_ended or self.is_left.is_set())]),
         )
+
+
+def _takes_turns(model: Any) -> bool:
+    """Whether another question may be computed between two tokens: not where a module keeps what it saw."""
+    rope = getattr(_causal_of(model).config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [rope, *(one for one in rope.values() if isinstance(one, dict))]
+    return _MOVING_ROPE not in {str(one.get("rope_type")) for one in kinds}
+
+
+def _forget_longest(model: Any) -> None:
+    """Let no earlier question's length turn this one's positions."""
+    for module in model.modules():
+        for name in [name for name in vars(module) if name.endswith(_LONGEST_SEEN)]:
+            setattr(module, name, 0)
 
 
 class _Drawing(LogitsProcessor):  # type: ignore[misc]

@@ -1,6 +1,11 @@
 """transformers' engine: any architecture, adapters of every form, and a base that none of them changes."""
 
+import asyncio
+import threading
+import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import asked
 import engine_cases
@@ -10,6 +15,7 @@ import torch
 from asked import PROMPTS, Live, served
 
 from tunesmith_serve.transformers_engine import Transformers
+from tunesmith_serve.turns import Turns
 
 
 def sums(live: Live) -> list[float]:
@@ -44,10 +50,79 @@ def test_any_architecture_answers(kind: str, one_thread: None, tmp_path: Path) -
     try:
         live.load(served(base))
         model = asked.library_model(base)
-        for prompt in PROMPTS[:2]:
-            assert live.ask(served(base), prompt).ids == asked.written(model, prompt)
+
+        async def all_at_once() -> list[list[int]]:
+            found = await asyncio.gather(
+                *(asked.ask(live.engine, served(base), prompt) for prompt in PROMPTS)
+            )
+            return [answer.ids for answer in found]
+
+        assert live.run(all_at_once()) == [asked.written(model, prompt) for prompt in PROMPTS]
     finally:
         live.close()
+
+
+DYNAMIC = {
+    "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
+    "max_position_embeddings": 32,
+}
+
+
+@pytest.mark.parametrize(("more", "takes_turns"), [({}, True), (DYNAMIC, False)], ids=["plain", "dynamic"])
+def test_questions_take_turns_but_where_a_module_keeps_what_it_saw(
+    more: dict[str, Any], takes_turns: bool, one_thread: None, tmp_path: Path
+) -> None:
+    """The last one is not kept waiting until the others are done, and no answer is another one for their lengths."""
+    base = small_models.model_of("llama", tmp_path / "base", **more)
+    live = Live(lambda: Transformers(asked.settings(base, tmp_path)))
+    prompts = [(PROMPTS[0] * 9)[:length] for length in (200, 40, 90)]
+    order: list[int] = []
+
+    async def ask(number: int) -> list[int]:
+        found = []
+        how = asked.how(max_new_tokens=8)
+        async for drawn in live.engine.generate(served(base).weights, prompts[number], how, frozenset()):
+            order.append(number)
+            found.append(drawn.id)
+        return found
+
+    async def all_at_once() -> list[list[int]]:
+        return await asyncio.gather(*(ask(number) for number in range(3)))
+
+    try:
+        live.load(served(base))
+        live.engine._context_length = 500  # the library reads on beyond what such a model was made for
+        wanted = [asked.written(asked.library_model(base), prompt, 8) for prompt in prompts]
+        for _ in range(2):
+            order.clear()
+            assert live.run(all_at_once()) == wanted
+            changes = sum(one != other for one, other in pairwise(order))
+            assert changes > 12 if takes_turns else changes == 2, order
+    finally:
+        live.close()
+
+
+def test_turns_go_round() -> None:
+    turns, order = Turns(), []
+
+    def work(name: str) -> None:
+        turns.take()
+        for _ in range(20):
+            order.append(name)
+            turns.pass_on()
+        turns.give_back()
+
+    turns.take()
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    while len(turns._waiting) < 3:
+        time.sleep(0.001)
+    turns.give_back()
+    for thread in threads:
+        thread.join()
+    assert len(order) == 60
+    assert all(len(set(order[place : place + 3])) == 3 for place in range(0, 60, 3))
 
 
 def test_a_model_is_held_in_the_precision_of_its_training(chatty: Path, tmp_path: Path) -> None:
