@@ -7,6 +7,7 @@ engines; knows nothing of questions.
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
@@ -151,7 +152,9 @@ class Engines:
     def _made(self, name: str) -> Engine:
         if name == LLAMA_CPP:
             return LlamaCpp(self._settings)
-        from tunesmith_serve.transformers_engine import Transformers  # brings torch
+        # Threads that wait for each other give the core away, as llama.cpp's do; read when torch is loaded.
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        from tunesmith_serve.transformers_engine import Transformers
 
         # What fits one engine's context fits the other's.
         return Transformers(
