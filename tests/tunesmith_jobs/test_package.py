@@ -133,6 +133,36 @@ def test_a_file_that_is_not_the_model_is_kept_apart(lora: Trained, monkeypatch: 
 
 
 @pytest.mark.parametrize(
+    "spec",
+    [
+        {"use_dora": True},
+        {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+    ],
+    ids=str,
+)
+def test_an_adapter_that_is_more_than_pairs_is_merged_first(
+    spec: dict[str, Any], model: Path, tmp_path: Path
+) -> None:
+    trained = Trained(tmp_path / "run", model, **spec)
+    outcome, made, warned = packaged(trained, preset="merge_and_quantize", quant_types=["F16", "Q8_0"])
+    assert outcome.reason is Reason.COMPLETED, outcome
+    assert [one.verdict for one in made.files] == ["proven", "proven"], made
+    assert "merged_first" in {one.code for one in warned}
+    outcome, made, _ = packaged(trained, preset="lora_only")
+    assert (outcome.reason, made) == (Reason.BAD_PARAMETERS, None)
+    assert "merge" in outcome.message.lower()
+
+
+def test_a_whole_model_and_its_words(model: Path, tmp_path: Path) -> None:
+    trained = Trained(tmp_path / "run", model, use_lora=False)
+    outcome, made, _ = packaged(trained, preset="merge_only")
+    assert outcome.reason is Reason.COMPLETED, outcome
+    assert [(one.name, one.verdict) for one in made.files] == [("run-4.gguf", "proven")]
+    outcome, _, _ = packaged(trained, preset="lora_only")
+    assert "no LoRA" in outcome.message
+
+
+@pytest.mark.parametrize(
     ("broken", "reason", "words"),
     [
         ("a NaN in the base", Reason.BAD_PARAMETERS, "`model.layers.1.mlp.up_proj.weight`"),

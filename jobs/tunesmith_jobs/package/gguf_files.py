@@ -220,7 +220,7 @@ class _Packaging:
             wholes = [order for order in self._orders if not order.is_lora]
             if wholes:
                 adapter = self._adapter if self._spec.merge_lora else None
-                prover = self._prover(self._base, adapter, self._plans[wholes[0].name])
+                prover = self._prover(self._base, adapter, self._plans[wholes[0].name], source.base)
                 for order in wholes:
                     found[order.name] = prover.prove(self._target / order.name, order.type)
                     self._say(found[order.name])
@@ -254,7 +254,9 @@ class _Packaging:
         finally:
             discard_file(made)
 
-    def _prover(self, base: Path, adapter: Path | None, plan: ModelPlan) -> Prover:
+    def _prover(
+        self, base: Path, adapter: Path | None, plan: ModelPlan, written_from: Path | None = None
+    ) -> Prover:
         document, training = self._work.document, self._work.training
         encoder = Path(document.encoder_path)
         tokenizer = Path(document.tokenizer_path) if document.tokenizer_path else None
@@ -265,6 +267,7 @@ class _Packaging:
             tokenizer,
             training,
             is_chat=is_chat(training, encoder, tokenizer) or "tokenizer.chat_template" in plan.metadata,
+            written_from=written_from,
             space_before=any(notice.field == _SPACE_BEFORE for notice in plan.notices),
         )
         return Prover(subject, self._work.scratch, self._work.check, threads=self._threads())

@@ -51,6 +51,8 @@ class Subject(NamedTuple):
     """Another folder whose tokenizer was used instead."""
     training: TrainSpec
     is_chat: bool
+    written_from: Path | None = None
+    """The folder that was written, where an adapter was merged into one first: its ends may share no weights now."""
     space_before: bool = False
     """Whether its tokenizer puts a space before a text, and llama.cpp does not (a notice says so)."""
 
@@ -69,7 +71,7 @@ class Prover:
         self, subject: Subject, scratch: Path, check: Callable[[], None] = lambda: None, threads: int = 1
     ) -> None:
         self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
-        self._architecture = architecture_of(read_config(subject.base))
+        self._architecture = architecture_of(read_config(subject.written_from or subject.base))
         self._expected = _expected(subject, self._architecture)
         self._sequences = _sequences(self._expected)
         self._heard: Heard | None = None
