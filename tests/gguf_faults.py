@@ -101,7 +101,7 @@ def two_heads(fields: Fields, tensors: Tensors) -> None:
 def without_added_word(fields: Fields, tensors: Tensors) -> None:
     """A turn mark that is a word like others."""
     words = fields["tokenizer.ggml.tokens"]
-    place = words.index("<|im_start|>")
+    place = next(words.index(mark) for mark in ("<|im_start|>", "<|im_end|>") if mark in words)
     fields["tokenizer.ggml.token_type"][place] = 1
 
 

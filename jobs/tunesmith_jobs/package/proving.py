@@ -5,9 +5,10 @@ said to be not proven. Knows the reference, llama.cpp and the checks; knows noth
 """
 
 import secrets
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidInput
@@ -18,6 +19,7 @@ from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.turns import Message
+from tunesmith.rows.tokens.same_ids import sample_texts
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.memory import spare_memory
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_TEXTS = SENTENCES + HOSTILE
 _GREEDY = 24
 _SECONDS = 3600.0
 _ALL = 2**31 - 1
@@ -72,7 +73,12 @@ class Prover:
     ) -> None:
         self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
         self._architecture = architecture_of(read_config(subject.written_from or subject.base))
-        self._expected = _expected(subject, self._architecture)
+        tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
+        marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
+        self._texts = _texts(marks)
+        self._asked = [_spaced(text, marks) if subject.space_before else text for text in self._texts]
+        """As they are asked of the file."""
+        self._expected = _expected(subject, self._architecture, tokenizer, self._texts)
         self._sequences = _sequences(self._expected)
         self._heard: Heard | None = None
         self._weights: dict[str, NDArray[np.float32]] = {}
@@ -122,7 +128,7 @@ class Prover:
         question = llama_cpp.Question(
             model=str(file),
             lora=str(lora) if lora else None,
-            texts=[self._said(text) for text in _TEXTS],
+            texts=self._asked,
             conversations=list(CONVERSATIONS) if self._subject.is_chat else [],
             sequences=self._sequences,
             greedy=_GREEDY,
@@ -160,9 +166,19 @@ class Prover:
             checks.append(proof.check_turning(theta, factors, self._heard.turning))
         return checks
 
-    def _said(self, text: str) -> str:
-        is_word = bool(text) and not text[0].isspace() and not text.startswith("<")
-        return f" {text}" if self._subject.space_before and is_word else text
+
+def _texts(marks: tuple[str, ...]) -> list[str]:
+    """What is tokenised: our sentences and strings, and those that ids are compared by everywhere, in one Unicode form.
+
+    Characters in two parts are left out: where that makes a difference, a notice of the file says so.
+    """
+    found = (*SENTENCES, *HOSTILE, *sample_texts(marks))
+    return [text for text in dict.fromkeys(found) if unicodedata.is_normalized("NFC", text)]
+
+
+def _spaced(text: str, marks: tuple[str, ...]) -> str:
+    """A text as the notice says it: with a space before it where it begins with a word."""
+    return text if not text or text.startswith((" ", "▁", *marks)) else f" {text}"
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -172,8 +188,7 @@ def _count(shape: tuple[int, ...]) -> int:
     return found
 
 
-def _expected(subject: Subject, architecture: Architecture) -> Expected:
-    tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
+def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, texts: Sequence[str]) -> Expected:
     conversations: list[list[int] | None] = []
     end = None
     if subject.is_chat:
@@ -192,7 +207,7 @@ def _expected(subject: Subject, architecture: Architecture) -> Expected:
     around = tokenizer.encode("a").ids
     alone = tokenizer.encode("a", add_special_tokens=False).ids
     return Expected(
-        ids=[tokenizer.encode(text, add_special_tokens=False).ids for text in _TEXTS],
+        ids=[tokenizer.encode(text, add_special_tokens=False).ids for text in texts],
         conversations=conversations,
         end=end,
         bos=around[0] if around[:1] != alone[:1] else None,
