@@ -99,10 +99,11 @@ def two_heads(fields: Fields, tensors: Tensors) -> None:
 
 
 def without_added_word(fields: Fields, tensors: Tensors) -> None:
-    """A turn mark that is a word like others."""
+    """A turn mark that nobody knows any more, as a converter writes one that is not in its words."""
     words = fields["tokenizer.ggml.tokens"]
     place = next(words.index(mark) for mark in ("<|im_start|>", "<|im_end|>") if mark in words)
-    fields["tokenizer.ggml.token_type"][place] = 1
+    words[place] = f"[PAD{place}]"
+    fields["tokenizer.ggml.token_type"][place] = 5
 
 
 CHANGES: dict[str, Callable[[Fields, Tensors], None]] = {
