@@ -252,7 +252,7 @@ class Proven:
         }
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3", "mistral"])
+@pytest.fixture(scope="module", params=["llama", pytest.param("qwen3", marks=pytest.mark.long), "mistral"])
 def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Proven:
     return Proven(request.param, tmp_path_factory.mktemp("proven"))
 
