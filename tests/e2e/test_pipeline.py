@@ -2,6 +2,10 @@
 model is evaluated (asking and packaging go the same way; `test_model_tasks` does their work)."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from live_platform import Platform
@@ -74,3 +78,67 @@ def test_a_pipeline_runs_from_rows_to_an_evaluated_model(warm: Platform) -> None
     again = client.pipelines.wait(client.pipelines.run({"yaml": document}).id)
     assert again.state is State.COMPLETED
     assert all(step.is_reused for step in again.steps), "identical steps are taken by content"
+
+
+COMPARED = """
+components:
+  - id: trainer
+    type: model-trainer
+    task: sft
+    model: {model}
+    dataset: {rows}
+    peft_adapter: lora
+    lora_r: 4
+    learning_rate: 1e-2
+    max_steps: 30
+    save_steps: 15
+    precision: fp32
+  - id: comparison
+    type: model-evaluator
+    checkpoints: [all]
+    samples: {samples}
+    max_new_tokens: 4
+    embedder: none
+workflows:
+  - id: main
+    jobs:
+      - {{id: train, component: trainer}}
+      - id: compare
+        component: comparison
+        input: {{model: "${{jobs.train.output}}"}}
+        output: {{best: "${{output.recommended}}", scores: "${{output.scores}}"}}
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_step_compares_the_checkpoints_of_the_training_before_it_and_a_gate_says_what_is_lost(
+    warm: Platform,
+) -> None:
+    client, samples = warm.client, warm.folder / "asked.json"
+    asked = [{"prompt": f"what is {i} plus {i}?", "completion": f"it is {i + i}."} for i in range(100, 140)]
+    samples.write_text(json.dumps({"validation": asked}))
+    document = COMPARED.format(rows=warm.rows, model=warm.model, samples=samples)
+    wait_warm(client)
+    done = client.pipelines.wait(client.pipelines.run({"yaml": document}).id)
+    assert done.state is State.COMPLETED, done
+    train, compare = done.steps
+    keys = {"base", f"{train.task_id}/checkpoint-15", f"{train.task_id}/checkpoint-30"}
+    assert compare.output["scores"].keys() == keys
+    assert compare.output["best"] in keys | {None}
+    found = client.evaluation(str(compare.task_id))
+    assert all(one.answered == one.total == 40 for one in found.candidates)
+    assert client.task(str(compare.task_id)).parent_id == train.task_id
+    # Thirty steps at a high rate make the expected answers far likelier than the base's.
+    assert _gate(warm, str(compare.task_id), "base") == 0
+    assert _gate(warm, str(compare.task_id), "base", "-c", "15") in (0, 2)
+    assert _gate(warm, str(compare.task_id), f"{train.task_id}:30", "-c", "base") == 1
+    assert _gate(warm, str(compare.task_id), "99") == 4
+
+
+def _gate(platform: Platform, task_id: str, *more: str) -> int:
+    """The exit code of the gate."""
+    command = [str(Path(sys.executable).with_name("tunesmith")), "evaluate", task_id, "--gate", *more]
+    environment = {**os.environ, "TUNESMITH_HOME": str(platform.home.root)}
+    return subprocess.run(command, env=environment, check=False, timeout=120).returncode

@@ -121,6 +121,27 @@ def test_which_candidates_words_name(bench: Trainings, spec: dict[str, Any], key
     ]
 
 
+def test_the_checkpoints_of_the_task_whose_model_is_named_by_its_place(bench: Trainings) -> None:
+    """So a pipeline's step names them: what the training before it hands on is a place."""
+    train = bench.trained("t", 4, 8)
+    place = bench.client.get(f"/v1/tasks/{train.id}/checkpoints").json()["data"][0]["uri"]
+    for named, steps in ((["all"], [4, 8]), (["8"], [8])):
+        task = bench.made(model_name_or_path=place, checkpoints=named)
+        found = bench.document(task).candidates
+        assert [one.candidate.key for one in found] == [
+            "base", *(f"{train.id}/checkpoint-{step}" for step in steps),
+        ]  # fmt: skip
+        bench.client.post(f"/v1/tasks/{task.id}:stop")
+        end(bench.plane, task)
+    refused = error_of(bench.evaluate(model_name_or_path=str(bench.model), checkpoints=["all"]))
+    assert "the model of no task" in refused.message
+    step = {"id": "e", "type": "model-evaluator", "task_id": train.id, "checkpoints": ["all"]}
+    body = {"yaml": json.dumps({"components": [step]})}
+    assert bench.client.post("/v1/pipelines", json=body).status_code == 201, "looked at as a comparison"
+    body = {"yaml": json.dumps({"components": [step | {"checkpoints": ["7"]}]})}
+    assert "no checkpoint of step 7" in error_of(bench.client.post("/v1/pipelines", json=body)).message
+
+
 def test_the_base_by_its_folder_is_the_reference(bench: Trainings) -> None:
     train = bench.trained("t", 4)
     task = bench.made(task_id=train.id, checkpoints=["4", str(bench.model)])

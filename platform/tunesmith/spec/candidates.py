@@ -31,6 +31,11 @@ class Chosen:
     step: int | None = None
     which: str = ""
 
+    @property
+    def is_of_a_task(self) -> bool:
+        """Whether it is a checkpoint, a final model, or all of a task, whichever that is."""
+        return self.task_id is not None or self.step is not None or self.which in ("", ALL, FINAL)
+
     def problem(self) -> Problem | None:
         """What is wrong with the words themselves."""
         if self.task_id is None and self.which in ("", ALL, FINAL):

@@ -279,7 +279,10 @@ class EvaluateSpec(BenchmarksSpec):
             [] if self.checkpoints is not None and self.model_name_or_path is None else super()._conflicts()
         )
         if self.is_comparison and not problems:
-            problems += [problem for one in self.candidates if (problem := one.problem())]
+            # Whose model that is, the platform finds.
+            has_model = self.model_name_or_path is not None
+            said = [one for one in self.candidates if not (has_model and one.is_of_a_task)]
+            problems += [problem for one in said if (problem := one.problem())]
         if self.is_comparison and self.eval_file is not None:
             problems.append(
                 Problem(

@@ -11,7 +11,7 @@ from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.evaluation.document import CandidateDocument
 from tunesmith.evaluation.results import Candidate
 from tunesmith.spec.base import Notice
-from tunesmith.spec.candidates import ALL, FINAL, Chosen
+from tunesmith.spec.candidates import ALL, FINAL, Chosen, parse
 from tunesmith.spec.evaluation import MAX_CANDIDATES, EvaluateSpec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith_platform.sandbox.error_fields import at
@@ -61,6 +61,8 @@ def find(
     """
     found: dict[str, Entrant] = {}
     for chosen in spec.candidates:
+        if chosen.task_id is None and chosen.is_of_a_task:
+            chosen = parse(f"{_task_of(finder, scope, spec)}:{chosen.said.strip()}", None)  # noqa: PLW2901
         with at(
             _FIELD if spec.checkpoints else "model_name_or_path" if chosen.task_id is None else "task_id"
         ):
@@ -74,6 +76,24 @@ def find(
             field=_FIELD,
         )
     return list(found.values())
+
+
+def _task_of(finder: Finder, scope: Scope, spec: EvaluateSpec) -> str:
+    """The task whose model is named, as a pipeline's step hands it on: its checkpoints are meant.
+
+    Raises:
+        InvalidInput: No task made it.
+    """
+    given: dict[str, str] = {"device": spec.device, "model_name_or_path": str(spec.model_name_or_path)}
+    with at("model_name_or_path"):
+        made_by = finder.find(scope, ModelUseSpec.read(given)).origin.task_id
+    if made_by is None:
+        with at(_FIELD):
+            raise InvalidInput(
+                f"`{spec.model_name_or_path}` is the model of no task here: it has no checkpoints.",
+                hint="Name a training: `task_id`, or `TASK:40`.",
+            )
+    return made_by
 
 
 def _call_the_base_by_its_name(found: dict[str, Entrant]) -> None:

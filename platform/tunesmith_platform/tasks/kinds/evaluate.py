@@ -16,8 +16,10 @@ from tunesmith.model_folder import check_embedder_folder
 from tunesmith.model_step import METRIC_PREFIX, ModelOrigin
 from tunesmith.spec.base import Notice
 from tunesmith.spec.evaluation import DEFAULT_SAMPLES, EMBEDDERS, EvaluateSpec
+from tunesmith.spec.pipeline import Step
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.variables import variables_in
 from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
@@ -263,6 +265,16 @@ class Evaluation(ModelUse):
         if given.samples_path is None:
             return super().rows_used(task)
         return [rows_of_file(given.samples_path, given.dataset, None, context="evaluation")]
+
+    def look_ahead(self, scope: Scope, step: Step) -> None:
+        """See `KindBehaviour.look_ahead`; of a comparison its candidates and samples."""
+        if any(variables_in(step.parameters)):
+            return
+        spec = EvaluateSpec.read(step.parameters)
+        if spec.is_comparison:
+            self.look_at_candidates(scope, spec)
+        else:
+            super().look_ahead(scope, step)
 
     def pinned(self, scope: Scope, spec: Any, given: Any) -> Pinned:
         """A step with the versions of what it names; a comparison with the checkpoints that there are today."""
