@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
+from tunesmith.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Engine(Protocol):
 
         Raises:
             KeyError: The weights are not loaded.
+            InvalidInput: The prompt is empty, leaves no room in the context, or holds what is no token.
             InvalidModel: The model computes no numbers.
             EngineLost: See there.
         """
@@ -146,3 +148,17 @@ class Engine(Protocol):
     async def close(self) -> None:
         """End everything that it started."""
         ...
+
+
+def require_room(prompt: list[int], context_length: int) -> None:
+    """See that a prompt leaves room for an answer.
+
+    Raises:
+        InvalidInput: It does not, or is empty.
+    """
+    if not prompt:
+        raise InvalidInput("The prompt is empty.", field="prompt")
+    if len(prompt) >= context_length:
+        raise InvalidInput(
+            f"The prompt is {len(prompt)} tokens, of {context_length} for it and its answer.", field="prompt"
+        )

@@ -26,7 +26,7 @@ from transformers import (
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
-from tunesmith.errors import InvalidModel
+from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.model_folder import ADAPTER_WEIGHTS, check_model_folder
 from tunesmith.model_folder.safetensors import read_safetensors_header
 from tunesmith.spec.training import TrainSpec
@@ -38,7 +38,7 @@ from tunesmith_jobs.models.lora_linear import use_fused_lora
 from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
 from tunesmith_serve.drawing import Draw, NoNumber
-from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom
+from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
 from tunesmith_serve.turns import Turns
 
 NAME = "transformers"
@@ -193,6 +193,12 @@ class Transformers:
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
         used = self._loaded[weights].used
+        require_room(prompt, self._context_length)
+        words = len(used.model.get_input_embeddings().weight)
+        if not all(0 <= token < words for token in prompt):
+            raise InvalidInput(
+                f"The prompt holds what is none of the model's {words} tokens.", field="prompt"
+            )
         self._use(weights)
         most = min(sampling.max_new_tokens, self._context_length - len(prompt))
         answer = _Answer(used, prompt, sampling, ends, most)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from asked import PROMPTS, Answer, Live, ask, served
 
-from tunesmith.errors import InvalidModel
+from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith_serve import transformers_engine
 from tunesmith_serve.engine import Engine, EngineSettings, NoRoom
 from tunesmith_serve.llama_cpp import LlamaCpp
@@ -93,6 +93,27 @@ def test_a_full_context_ends_an_answer(live: Live, chatty: Path) -> None:
     assert live.engine.context_length == 160
     prompt = (PROMPTS[0] * 10)[:150]
     assert 9 <= len(live.ask(served(chatty), prompt, max_new_tokens=100).ids) <= 10
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ([], "is empty"),
+        ([5] * 160, "is 160 tokens, of 160"),
+        ([5, 10**6], "none of the"),
+        ([5, -1], "none of the"),
+    ],
+    ids=["empty", "too long", "beyond the words", "negative"],
+)
+def test_a_prompt_that_is_none_is_refused_and_breaks_nothing(
+    live: Live, chatty: Path, prompt: list[int], words: str
+) -> None:
+    loaded = live.engine.loaded
+    with pytest.raises(InvalidInput, match=words):
+        live.ask(served(chatty), prompt)
+    assert live.engine.loaded == loaded
+    assert busy(live) == 0
+    assert live.ask(served(chatty), [5] * 159, max_new_tokens=9).ids
 
 
 def test_a_seed_gives_the_same_answer_warm_or_cold(live: Live, chatty: Path) -> None:

@@ -261,6 +261,21 @@ def test_another_library_is_not_guessed_at(monkeypatch: pytest.MonkeyPatch) -> N
         library.opened()
 
 
+def test_what_cannot_be_computed_fails_alone(live: Live, chatty: Path) -> None:
+    """Longer than the engine lets through: the library refuses it, and the process stays."""
+    pid = live.engine.pid
+
+    async def too_long() -> None:
+        child = live.engine._child
+        async for _ in child.ask(None, [5] * 3000, asked.how(), frozenset()):
+            pass
+
+    with pytest.raises(InvalidModel, match="does not compute"):
+        live.run(too_long())
+    assert live.ask(served(chatty), PROMPTS[0]).ids
+    assert (live.engine.pid, live.engine.questions) == (pid, 0)
+
+
 def test_weights_that_give_no_numbers_are_said(chatty: Path, tmp_path: Path) -> None:
     """No file is written of such weights; an adapter that makes them of good ones is found when it answers."""
     asked.make_adapter(chatty, chatty.parent / "wild", 5, target_modules=["down_proj"])

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from tunesmith.chat.settings import Sampling
-from tunesmith.errors import InvalidModel, NotConvertible
+from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
 from tunesmith_serve.engine import Drawn, EngineLost
 
 _log = logging.getLogger(__name__)
@@ -132,7 +132,10 @@ class Child:
                 likeliest = tuple((int(one), float(value)) for one, value in top)
                 self._answers[number].put_nowait(Drawn(token, logprob, likeliest, shared, reused))
         if (queue := self._answers.pop(said.get("failed", 0), None)) is not None:
-            queue.put_nowait(InvalidModel(said["error"]))
+            is_prompt = said.get("is_prompt", False)
+            queue.put_nowait(
+                InvalidInput(said["error"], field="prompt") if is_prompt else InvalidModel(said["error"])
+            )
         for number in said.get("done", ()):
             if (queue := self._answers.pop(number, None)) is not None:
                 queue.put_nowait(None)

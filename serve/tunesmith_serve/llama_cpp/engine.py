@@ -13,7 +13,7 @@ from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
 from tunesmith.gguf import ModelPlan, plan_gguf
 from tunesmith_jobs.memory import spare_memory
-from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom
+from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
 from tunesmith_serve.gguf_files import GgufFiles
 from tunesmith_serve.llama_cpp.child import Child
 
@@ -155,6 +155,7 @@ class LlamaCpp:
         """See `Engine`."""
         if self._child is None or weights not in self._loaded:
             raise KeyError(weights)
+        require_room(prompt, self._context_length)
         self._use(weights)
         adapter = None if self._loaded[weights].is_base else weights
         answer = self._child.ask(adapter, prompt, sampling, ends)

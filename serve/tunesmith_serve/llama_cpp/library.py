@@ -160,7 +160,8 @@ class Model:
         self._c.llama_set_n_threads(self._context, threads, threads)
         self._memory = c.c_void_p(self._c.llama_get_memory(self._context))
         self._batch = self._c.llama_batch_init(max(CHUNK, slots), 0, 1)
-        self._words_count = int(self._c.llama_vocab_n_tokens(self._c.llama_model_get_vocab(self._model)))
+        self.words = int(self._c.llama_vocab_n_tokens(self._c.llama_model_get_vocab(self._model)))
+        """How many tokens there are."""
         self._adapters: dict[str, c.c_void_p] = {}
         self._used: str | None = None
         self._never = _ABORT()
@@ -221,6 +222,7 @@ class Model:
 
         Raises:
             Interrupted: It was given up; what the slots remember of these tokens is to be forgotten.
+            RuntimeError: It cannot be computed; the same holds.
         """
         self._use(adapter)
         batch = self._batch
@@ -241,7 +243,7 @@ class Model:
         if done:
             raise RuntimeError(f"llama.cpp does not compute ({done}): {self._words()}")
         return [
-            np.ctypeslib.as_array(self._c.llama_get_logits_ith(self._context, place), (self._words_count,))
+            np.ctypeslib.as_array(self._c.llama_get_logits_ith(self._context, place), (self.words,))
             for place, one in enumerate(fed)
             if one.is_wanted
         ]

@@ -98,6 +98,10 @@ class Process:
             self._drop_unused()
 
     def _ask(self, asked: dict[str, Any]) -> None:
+        if not all(0 <= token < self._model.words for token in asked["prompt"]):
+            words = f"The prompt holds what is none of the model's {self._model.words} tokens."
+            self._say(failed=asked["id"], error=words, is_prompt=True)
+            return
         how = SimpleNamespace(**asked["sampling"])
         self._waiting.append(
             Question(
@@ -185,6 +189,9 @@ class Process:
             self._keep(slot, 0)
             self._finish(slot)
             return
+        except RuntimeError as error:
+            self._fail([slot], error)
+            return
         if len(tokens) == CHUNK:
             self._chunk_seconds = time.monotonic() - began
         slot.tokens += tokens
@@ -208,7 +215,11 @@ class Process:
 
     def _step(self, name: str | None, chosen: list[Any]) -> None:
         fed = [Fed(slot.number, slot.question.next, len(slot.tokens), True) for slot in chosen]
-        found = self._model.compute(name, fed)
+        try:
+            found = self._model.compute(name, fed)
+        except RuntimeError as error:
+            self._fail(chosen, error)
+            return
         for slot in chosen:
             slot.tokens.append(slot.question.next)
             slot.question.shared |= len(chosen) > 1
@@ -235,6 +246,13 @@ class Process:
         if tokens:
             self._say(tokens=tokens)
         for slot in ended:
+            self._finish(slot)
+
+    def _fail(self, slots: list[Any], error: Exception) -> None:
+        """Give up what could not be computed; others go on."""
+        for slot in slots:
+            self._say(failed=slot.question.id, error=str(error))
+            self._keep(slot, 0)
             self._finish(slot)
 
     def _finish(self, slot: Slot) -> None:
