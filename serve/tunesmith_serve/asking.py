@@ -179,7 +179,7 @@ def _is_same(one: str, other: str) -> bool:
 
 async def _loaded(load: Load, arrived: float) -> AsyncGenerator[Loading, None]:
     """Wait for a load, which goes on when nobody waits for it any more."""
-    async for waits in _until(load.task, arrived, lambda: load.words):
+    async for waits in _until(load.task, arrived, load.words):
         yield waits
     try:
         load.task.result()

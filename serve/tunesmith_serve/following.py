@@ -33,7 +33,7 @@ class Follower:
         self._since = clock()
         self._state = ""
         self._replica = self._gone = ""
-        """The replica whose changes were said, and the one that was put away: its last words still stand there."""
+        """The replica whose changes were said, and the one that was put away in order."""
         self._seen = 0
         self._is_told = False
 
@@ -75,8 +75,6 @@ class Follower:
             self._tell(note)
 
     def _tell(self, note: ReplicaNote) -> None:
-        if note.replica == self._gone:
-            return
         if note.replica != self._replica:
             if self._replica != self._gone and self._state == "ready":
                 self.say(Serving(state="ready", message="It was started again."))

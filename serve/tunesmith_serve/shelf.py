@@ -19,6 +19,7 @@ from tunesmith_serve.answering import Refusal
 from tunesmith_serve.engine import Engine, EngineLost, NoRoom
 
 RETRY_SECONDS = 10.0
+_WAITS = "Waits for the load of another model."
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,11 @@ class Change:
 
 @dataclass
 class Load:
-    """A load that is under way, or over."""
+    """What a question waits for until its model is loaded."""
 
     task: asyncio.Task[None]
-    began: float
-    words: str = ""
-    waiters: int = 0
-    """Questions that it is for."""
-    is_begun: bool = False
-    """Whether the engine is at it: it is not given up any more."""
-    is_ready: bool = False
+    words: Callable[[], str]
+    """How far it is."""
 
 
 class Shelf:
@@ -63,11 +59,15 @@ class Shelf:
         """What was loaded here, the one used last at the end."""
         self._leaving: set[str] = set()
         """Loaded adapters that make place for others who came before whoever asks them now."""
-        self._loads: dict[str, Load] = {}
+        self._progress: dict[str, tuple[str, str]] = {}
+        """What is being loaded, by its weights: its name, and how far it is."""
         self._holds: Counter[str] = Counter()
         self._pinned: set[str] = set()
         self._turn = asyncio.Lock()
+        """Who loads; others wait in their order, those too who want the same."""
         self._freed = asyncio.Event()
+        self._begun: set[asyncio.Task[None]] = set()
+        """Loads that the engine is at: they go on when nobody waits any more."""
 
     @asynccontextmanager
     async def held(self, model: ServedModel) -> AsyncIterator[Load]:
@@ -76,17 +76,17 @@ class Shelf:
         Raises:
             Refusal: By the task: they cannot be loaded, or there is no room.
         """
-        load = self._load(model)
-        load.waiters += 1
+        task = asyncio.create_task(self._ready(model))
         try:
-            yield load
+            yield Load(task, lambda: self._progress.get(model.weights, ("", _WAITS))[1])
         finally:
-            load.waiters -= 1
-            if load.is_ready:
-                self._holds[model.weights] -= 1
-                self._freed.set()
-            elif not load.waiters and not load.is_begun:
-                load.task.cancel()
+            if task.done():
+                if not task.cancelled() and task.exception() is None:
+                    self._let_loose(model)
+            elif task in self._begun:
+                task.add_done_callback(lambda ended: self._left(ended, model))
+            else:
+                task.cancel()
 
     def pin(self, weights: str, *, pinned: bool) -> None:
         """Keep weights loaded, or let them go again."""
@@ -112,7 +112,7 @@ class Shelf:
     @property
     def loading(self) -> list[str]:
         """The names of what is being loaded."""
-        return [load.task.get_name() for load in self._loads.values()]
+        return [name for name, _ in self._progress.values()]
 
     @property
     def loaded(self) -> list[LoadedModel]:
@@ -130,48 +130,37 @@ class Shelf:
             if weights in there
         ]
 
-    def _load(self, model: ServedModel) -> Load:
-        load = self._loads.get(model.weights)
-        if load is None or load.task.cancelling() or load.task.done():
-            load = Load(asyncio.create_task(self._ready(model), name=model.name), time.monotonic())
-            self._loads[model.weights] = load  # before the task runs for the first time
-            load.task.add_done_callback(lambda task: self._done(model.weights, task))
-        return load
-
-    def _done(self, weights: str, task: asyncio.Task[None]) -> None:
-        load = self._loads.get(weights)
-        if load is not None and load.task is task:
-            del self._loads[weights]
-        if not task.cancelled():
-            task.exception()  # whoever waits for it hears of it; where nobody does any more, it is no news
-
     async def _ready(self, model: ServedModel) -> None:
-        load = self._loads[model.weights]
         if not self._is_there(model):
             async with self._turn:
                 if not self._is_there(model):
-                    await self._bring(model, load)
-        self._order[model.weights] = model
+                    await self._bring(model)
+        self._order.setdefault(model.weights, model)
         self._order.move_to_end(model.weights)
-        self._holds[model.weights] += load.waiters
-        load.is_ready = True
+        self._holds[model.weights] += 1
+
+    def _let_loose(self, model: ServedModel) -> None:
+        self._holds[model.weights] -= 1
+        self._freed.set()
+
+    def _left(self, ended: asyncio.Task[None], model: ServedModel) -> None:
+        """A load has ended that nobody waited for any more."""
+        if not ended.cancelled() and ended.exception() is None:
+            self._let_loose(model)
 
     def _is_there(self, model: ServedModel) -> bool:
         return model.weights in self._engine.loaded and model.weights not in self._leaving
 
-    async def _bring(self, model: ServedModel, load: Load) -> None:
-        began = time.monotonic()
-        load.words = f"Loading `{model.name}`."
+    async def _bring(self, model: ServedModel) -> None:
+        began, task = time.monotonic(), asyncio.current_task()
+        assert task is not None
+        self._progress[model.weights] = model.name, f"Loading `{model.name}`."
         self._said(Change("loading", model.name))
-
-        def said(words: str) -> None:
-            load.words = words or load.words
-
         try:
             if model.is_adapter:
-                await self._make_place(model, load)
-            load.is_begun = True
-            taken = await self._within_memory(model, said)
+                await self._make_place(model)
+            self._begun.add(task)
+            taken = await self._within_memory(model)
         except Refusal as refusal:
             self._said(Change("failed", model.name, refusal.refused.message))
             raise
@@ -190,12 +179,20 @@ class Shelf:
                     retry_after=1,
                 )
             ) from error
+        finally:
+            self._begun.discard(task)
+            del self._progress[model.weights]
         self._said(Change("loaded", model.name, "", time.monotonic() - began, taken))
 
-    async def _within_memory(self, model: ServedModel, said: Callable[[str], None]) -> int:
+    def _tell(self, model: ServedModel, words: str) -> None:
+        """Say how far a load is; what an engine says afterwards is no news."""
+        if words and model.weights in self._progress:
+            self._progress[model.weights] = model.name, words
+
+    async def _within_memory(self, model: ServedModel) -> int:
         while True:
             try:
-                return await self._engine.load(model, said)
+                return await self._engine.load(model, lambda words: self._tell(model, words))
             except NoRoom as error:
                 other = self._oldest()
                 if other is None:
@@ -210,7 +207,7 @@ class Shelf:
                     ) from error
                 await self._let_go(other)
 
-    async def _make_place(self, model: ServedModel, load: Load) -> None:
+    async def _make_place(self, model: ServedModel) -> None:
         """Let adapters go until there is place for one more; where all answer, the oldest is waited for."""
         while len(adapters := self._adapters()) >= self._max:
             other = self._oldest() or self._oldest(held=True)
@@ -223,7 +220,7 @@ class Shelf:
                         retry_after=RETRY_SECONDS,
                     )
                 )
-            load.words = f"`{model.name}` waits for `{other.name}` to be done."
+            self._tell(model, f"`{model.name}` waits for `{other.name}` to be done.")
             self._leaving.add(other.weights)
             try:
                 while self._holds[other.weights]:

@@ -99,6 +99,13 @@ def test_an_answer_may_end_inside_of_a_character() -> None:
     assert streamed(tokenizer, ids[:2])[0] == tokenizer.decode(ids[:2])
 
 
+def test_an_unfinished_character_says_nothing_of_those_before_it() -> None:
+    """A decoder with byte fallback writes a whole run of bytes as broken where its last one is."""
+    tokenizer = _TOKENIZERS["SentencePiece"]
+    ids = tokenizer.encode("好好", add_special_tokens=False).ids[:-2]
+    assert streamed(tokenizer, ids)[0] == "好\ufffd"
+
+
 def test_bytes_that_are_no_character_hold_up_nothing_for_long() -> None:
     tokenizer = _TOKENIZERS["bytes alone"]
     broken = tokenizer.encode("好", add_special_tokens=False).ids[1]
@@ -132,6 +139,14 @@ def test_a_stop_text_cuts_whatever_the_tokens_are(name: str, text: str, stops: l
     tokenizer = _TOKENIZERS[name]
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert streamed(tokenizer, ids, stops)[0] == said
+
+
+@pytest.mark.parametrize("stops", [["abcd", "bc"], ["bc", "abcd"]])
+def test_the_stop_text_that_is_complete_first_cuts_also_within_one_token(stops: list[str]) -> None:
+    tokenizer = make_tokenizer(["abcd abcd abcd"], 300)
+    ids = tokenizer.encode("abcd", add_special_tokens=False).ids
+    assert len(ids) == 1
+    assert streamed(tokenizer, ids, stops)[0] == "a"
 
 
 def test_what_may_begin_a_stop_text_waits_and_comes_when_it_does_not() -> None:
@@ -177,6 +192,5 @@ def test_another_token_is_said_as_it_would_stand_there() -> None:
     answer = AnswerText(tokenizer, [], top=1)
     ids = tokenizer.encode("one two", add_special_tokens=False).ids
     word = tokenizer.token_to_id("▁tw")
-    answer.add(Drawn(ids[0], -1.0, ((word, -2.0),)))
-    out = answer.add(Drawn(ids[1], -1.0, ((word, -2.0),)))
-    assert [one.top[0].text for one in out.logprobs] == ["tw", " tw"]
+    outs = [answer.add(Drawn(number, -1.0, ((word, -2.0),))) for number in ids[:3]]
+    assert [one.top[0].text for out in outs for one in out.logprobs] == ["tw", " tw", " tw"]

@@ -222,6 +222,29 @@ def test_the_same_weights_are_loaded_once_for_all_who_ask_whatever_they_are_call
     run(test)
 
 
+def test_a_load_that_has_not_begun_is_given_up_with_its_last_question() -> None:
+    async def test(world: World) -> None:
+        world.engine.gate.clear()
+        first = world.call(ask(adapter("a")))
+        await first.lines(1)
+        second = world.call(ask(adapter("b")))
+        assert "another model" in (await second.lines(1))[0].message
+        first.leave()
+        second.leave()
+        third = world.call(ask(adapter("c")))
+        await third.lines(1)
+        assert world.questions.status.loading == ["name of a"]
+        world.engine.gate.set()
+        for call in (first, second, third):
+            await call.ended()
+        assert world.engine.loads == ["a", "c"], "`a` had begun, and `b` had not"
+        assert [one.answering for one in world.questions.status.loaded] == [0, 0]
+        await world.call(ask(adapter("b"))).ended()
+        assert world.engine.unloads == ["a"]
+
+    run(test)
+
+
 def test_the_adapter_that_was_used_longest_ago_makes_place() -> None:
     async def test(world: World) -> None:
         for name in ("a", "b", "a", "c"):
@@ -353,9 +376,10 @@ def test_at_the_end_answers_end_with_a_word_and_no_more_are_taken() -> None:
         await early.ended()
         await begun.ended()
         assert isinstance(begun.all[-1], Failed | End)
-        late = await world.call().ended()
+        late = await world.call(ask(adapter("a"))).ended()
         assert (late.status, late.json["code"]) == (503, "busy")
         assert late.json["message"] == "It is being stopped."
+        assert world.engine.loads == ["base"]
         assert world.engine.open == world.questions.limits.taken == 0
 
     run(test)
