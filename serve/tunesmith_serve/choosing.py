@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
-from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
+from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible, NotOurs, TunesmithError
 from tunesmith.gguf import plan_gguf
 from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 from tunesmith_serve.llama_cpp import LlamaCpp
@@ -133,13 +133,14 @@ class Engines:
             if model.training.get("load_in_4bit") or model.training.get("load_in_8bit"):
                 raise NotConvertible("It was trained over a quantised base, which no F16 file is.")
             return await self._load_by(LLAMA_CPP, model, said)
-        except NotConvertible as error:
+        except (NotConvertible, NotOurs, OSError) as error:
+            # Seen only now: a weight that F16 does not hold, a full disk, a file that llama.cpp does not load.
+            why = error.message if isinstance(error, TunesmithError) else f"Its file cannot be made: {error}."
             if self._settings.engine == LLAMA_CPP:
-                raise
-            said(f"transformers answers for `{model.name}`: {error.message}")
+                raise InvalidModel(why, hint="Serve it with `engine: auto`.", field="engine") from error
+            said(f"transformers answers for `{model.name}`: {why}")
             if not model.is_adapter:
-                # Seen only now: a weight that F16 does not hold, or a file that llama.cpp does not load.
-                self._chosen = Chosen(TRANSFORMERS, error.message)
+                self._chosen = Chosen(TRANSFORMERS, why)
             return await self._load_by(TRANSFORMERS, model, said)
 
     async def _load_by(self, name: str, model: ServedModel, said: Callable[[str], None]) -> int:

@@ -10,7 +10,7 @@ import torch
 from asked import PROMPTS, Answer, Live, ask, served
 
 from tunesmith.errors import InvalidModel
-from tunesmith_serve import choosing
+from tunesmith_serve import choosing, gguf_files
 from tunesmith_serve.choosing import Chosen, choose, engine_for
 from tunesmith_serve.llama_cpp.library import Unsupported
 
@@ -95,6 +95,28 @@ def test_a_base_that_only_its_writing_shows_not_to_be_one_for_llama_cpp(chatty: 
                     live.load(served(base))
         finally:
             live.close()
+
+
+@pytest.mark.parametrize("asked_for", ["auto", "llama_cpp"])
+def test_where_no_file_can_be_made_transformers_answers(
+    asked_for: str, chatty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    live = Live(lambda: engine_for(asked.settings(chatty, tmp_path, engine=asked_for)))
+    try:
+        live.load(served(chatty))
+        monkeypatch.setattr(gguf_files, "write_lora_gguf", full)
+        if asked_for == "llama_cpp":
+            with pytest.raises(InvalidModel, match="No space left"):
+                live.load(served(chatty, "one"))
+        else:
+            live.load(served(chatty, "one"))
+            assert live.engine.serving(served(chatty, "one").weights) == "transformers"
+        assert live.engine.name == live.engine.serving(served(chatty).weights) == "llama_cpp"
+    finally:
+        live.close()
 
 
 def test_an_adapter_over_a_quantised_base_is_not_put_over_an_f16_one(
