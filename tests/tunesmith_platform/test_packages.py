@@ -1,6 +1,7 @@
 """Packages as the platform sees them: which checkpoint, what is refused, which files there are, what is handed out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,23 @@ def test_what_cannot_be_packaged_is_refused_with_its_field(
     assert words in json.dumps(answer.json())
     assert error.problems[0].field == field
     assert error.problems[0].hint
+
+
+def test_what_no_file_can_hold_is_refused_before_it_starts(
+    bench: Bench, tiny_model: Path, tmp_path: Path
+) -> None:
+    """By reading headers and JSON; a folder in safetensors is another matter."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    bench.plane.settings.allowed_roots.append(model)
+    answer = bench.package(model_name_or_path=str(model), preset="merge_and_quantize")
+    assert answer.status_code == 422, answer.text
+    error = error_of(answer)
+    assert (error.code, error.problems[0].field) == ("not_convertible", "spec.preset: hidden_act")
+    assert "hidden_act" in error.message
+    assert bench.package(model_name_or_path=str(model)).status_code == 201
 
 
 def test_its_files_are_listed_and_handed_out(

@@ -130,6 +130,26 @@ def check_adapter(folder: Path, field: str) -> None:
     _ask("adapter_folder", str(folder), folder=str(folder), field=field)
 
 
+def check_gguf(folder: Path, tokenizer: Path, adapter: Path | None) -> int | None:
+    """See that GGUF files can hold a model, and an adapter where one is to have a file of its own.
+
+    Args:
+        folder: The model's.
+        tokenizer: The folder with its tokenizer.
+        adapter: The adapter's folder.
+
+    Returns:
+        Bytes of a file in F16; None where nobody can say here.
+
+    Raises:
+        InvalidInput: They cannot; names the field and why.
+    """
+    found: int | None = json.loads(
+        _ask("gguf_files", str(folder), folder=str(folder), tokenizer=str(tokenizer), adapter=_path(adapter))
+    )
+    return found
+
+
 def lora_file(file: Path, field: str) -> dict[str, Any]:
     """The fields of a LoRA that a file sets.
 

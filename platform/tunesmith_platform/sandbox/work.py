@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidInput, NotConvertible, NotInstalled
 from tunesmith.evaluation.benchmark_file import read_benchmark
 from tunesmith.evaluation.sample_edit import edited
 from tunesmith.evaluation.sample_views import SampleCheck
 from tunesmith.evaluation.samples import SampleSet, inspect_samples, read_samples, sample_sizes
 from tunesmith.evaluation.scores.custom import read_scorers
+from tunesmith.gguf import plan_gguf, plan_lora_gguf
 from tunesmith.model_folder import (
     check_adapter_folder,
     check_model_folder,
@@ -47,6 +48,7 @@ from tunesmith_platform.sandbox.error_fields import at
 
 Argument = Mapping[str, Any]
 _CONFIG_BYTES = 2**20
+_ENDS = ("eos_token", "eos_token_id", "bos_token")
 _WAITED_FOR = ("jinja2", "jinja2.sandbox", "tokenizers", "numpy")
 """Imported before the first work: nobody waits for it then. What is rarer (pyarrow) comes with its first file."""
 
@@ -89,6 +91,24 @@ def adapter_folder(given: Argument) -> bytes:
     """Whether a folder holds a LoRA adapter in safetensors, and nothing that is none's."""
     check_adapter_folder(Path(given["folder"]), given["field"])
     return _json(None)
+
+
+def gguf_files(given: Argument) -> bytes:
+    """Bytes of an F16 file of a model, as far as GGUF files can hold what is wanted; null where nobody can say here.
+
+    What ends a text is looked at by the job alone: it writes the training's own marks beside the weights first.
+    """
+    try:
+        if given["adapter"]:
+            plan_lora_gguf(given["adapter"], given["folder"])
+        found = plan_gguf(given["folder"], tokenizer=given["tokenizer"]).bytes
+    except NotInstalled:
+        return _json(None)
+    except NotConvertible as error:
+        if error.problems[0].field in _ENDS:
+            return _json(None)
+        raise
+    return _json(found)
 
 
 def lora_file(given: Argument) -> bytes:
@@ -295,6 +315,7 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         model_numbers,
         adapter_base,
         adapter_folder,
+        gguf_files,
         lora_file,
         tokenizer_folder,
         chat_template,

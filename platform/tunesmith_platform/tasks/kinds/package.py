@@ -14,6 +14,7 @@ from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.kinds.base import Pinned, Prepared
@@ -43,10 +44,10 @@ class Packaging(ModelUse):
     def look_at_rows(
         self, spec: PackageSpec, training: TrainSpec, found: FoundModel, data: Path | None
     ) -> None:
-        """See that what is to be written is there; rows are none.
+        """See that what is to be written is there, and that a file can hold it; rows are none.
 
         Raises:
-            InvalidInput: There is no LoRA, or the model gives no text.
+            InvalidInput: There is no LoRA, the model gives no text, or llama.cpp would compute something else.
         """
         if not spec.makes_gguf:
             return
@@ -62,6 +63,13 @@ class Packaging(ModelUse):
                 hint="Use `preset: model_folder`.",
                 field="preset",
             )
+        place = local_path(found.uri)
+        model = found.base or place
+        if model is not None:
+            with at("preset"):
+                checks.check_gguf(
+                    model, found.tokenizer or found.encoder, place if spec.export_lora_gguf else None
+                )
 
     def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """As of every model, with a place for what is written."""
