@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith.chat.settings import Sampling
+from tunesmith.chat.settings import MAX_NEW_TOKENS, Sampling
 from tunesmith.chat.wire import End, Piece, Refused
 from tunesmith_serve.engine import Engine
 from tunesmith_serve.text import AnswerText, Out
@@ -40,24 +40,27 @@ class Prompt:
     tokenizer: Any
 
 
-def check_length(prompt: int, sampling: Sampling, context: int) -> None:
-    """Refuse a question that leaves no room for its answer.
+def fitted(prompt: int, sampling: Sampling, context: int) -> Sampling:
+    """How an answer is drawn, with a number of tokens for which there is room.
 
     Args:
         prompt: Tokens of the question.
-        sampling: How many tokens the answer may have.
+        sampling: How many tokens the answer may have; all that there is room for where it does not say.
         context: Tokens that the model reads; 0 where that is not known yet.
 
     Raises:
-        Refusal: It is too long.
+        Refusal: The question leaves no room for such an answer.
     """
-    if not context or prompt + sampling.max_new_tokens <= context:
-        return
+    if not context:
+        return sampling
     room = context - prompt
+    wanted = sampling.max_new_tokens or max(1, min(room, MAX_NEW_TOKENS))
+    if wanted <= room:
+        return sampling.model_copy(update={"max_new_tokens": wanted})
     raise Refusal(
         Refused(
             code="context_length_exceeded",
-            message=f"{prompt} tokens of the conversation and {sampling.max_new_tokens} of an answer are more than the "
+            message=f"{prompt} tokens of the conversation and {wanted} of an answer are more than the "
             f"{context} that the model reads.",
             hint=f"Ask for {room} tokens at most, or leave out the oldest turns."
             if room > 0

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tunesmith.chat.wire import Ask, End, Failed, Loading, Piece, Refused, ReplicaStatus, ServedModel
 from tunesmith.errors import InvalidInput
-from tunesmith_serve.answering import Prompt, Refusal, answer, check_length
+from tunesmith_serve.answering import Prompt, Refusal, answer, fitted
 from tunesmith_serve.engine import Engine, EngineLost
 from tunesmith_serve.limits import Limits
 from tunesmith_serve.shelf import Load, Shelf
@@ -104,11 +104,12 @@ class Questions:
                     async for waits in _until(writing, arrived, lambda: "Writing the prompt."):
                         yield waits
                     prompt = writing.result()
-                    check_length(len(prompt.ids), ask.sampling, self._engine.context_length)
+                    fitted(len(prompt.ids), ask.sampling, self._engine.context_length)
                     async for waits in _loaded(load, arrived):
                         yield waits
-                    check_length(len(prompt.ids), ask.sampling, self._engine.context_length)
-                    async with aclosing(self._in_turn(ask, prompt, arrived)) as said:
+                    drawn = fitted(len(prompt.ids), ask.sampling, self._engine.context_length)
+                    fitting = ask.model_copy(update={"sampling": drawn})
+                    async with aclosing(self._in_turn(fitting, prompt, arrived)) as said:
                         async for line in said:
                             yield line
             finally:

@@ -15,7 +15,6 @@ from chat_bench import ChatBench, chatting
 from stand_in_replica import end, hello, piece
 from waiting import wait_until
 
-from tunesmith.chat.settings import MAX_NEW_TOKENS
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith.home import Home
 
@@ -171,7 +170,7 @@ def test_what_is_not_given_is_openais_own(bench: ChatBench, client: openai.OpenA
     drawn = bench.replica.asked[-1].sampling
     assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.repetition_penalty) == (1, 1, 0, 1)
     assert (drawn.presence_penalty, drawn.frequency_penalty, drawn.seed) == (0, 0, None)
-    assert drawn.max_new_tokens == MAX_NEW_TOKENS
+    assert drawn.max_new_tokens is None  # to the end of the context
     client.chat.completions.create(
         model="smol", messages=ASKED, max_tokens=5, max_completion_tokens=6, seed=-1, stop="\n", top_p=0
     )
@@ -297,6 +296,12 @@ def test_errors_are_the_clients_own(bench: ChatBench, client: openai.OpenAI) -> 
             openai.BadRequestError,
             "invalid_input",
             "messages",
+        ),
+        (
+            Refused(code="context_length_exceeded", message="Too many.", field="max_new_tokens"),
+            openai.BadRequestError,
+            "context_length_exceeded",
+            "max_tokens",
         ),
         (
             Refused(code="model_not_found", message="Gone."),

@@ -11,7 +11,7 @@ from tiny_model import make_tokenizer
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import End, Piece
-from tunesmith_serve.answering import Prompt, Refusal, answer, check_length
+from tunesmith_serve.answering import Prompt, Refusal, answer, fitted
 from tunesmith_serve.engine import Drawn
 
 TOKENIZER = make_tokenizer()
@@ -77,18 +77,29 @@ def test_closing_an_answer_ends_its_drawing() -> None:
 
 def test_a_question_without_room_for_its_answer_is_refused_with_both_numbers() -> None:
     with pytest.raises(Refusal) as caught:
-        check_length(500, Sampling(max_new_tokens=20), 512)
+        fitted(500, Sampling(max_new_tokens=20), 512)
     refused = caught.value.refused
     assert refused.code == "context_length_exceeded"
     assert "500" in refused.message
     assert "512" in refused.message
     assert refused.hint is not None
     assert "12" in refused.hint
-    check_length(492, Sampling(max_new_tokens=20), 512)
-    check_length(10**6, Sampling(), 0)  # not known yet
+    fitted(492, Sampling(max_new_tokens=20), 512)
+    fitted(10**6, Sampling(), 0)  # not known yet
+
+
+def test_an_answer_without_a_number_may_fill_the_context() -> None:
+    """As OpenAI's clients expect that send none."""
+    endless = Sampling(max_new_tokens=None)
+    assert fitted(500, endless, 512).max_new_tokens == 12
+    assert fitted(500, endless, 10**6).max_new_tokens == 8192
+    assert fitted(500, Sampling(max_new_tokens=5), 512).max_new_tokens == 5
+    with pytest.raises(Refusal) as caught:
+        fitted(512, endless, 512)
+    assert caught.value.refused.field == "messages"
 
 
 def test_a_question_that_fills_the_context_alone_names_the_turns() -> None:
     with pytest.raises(Refusal) as caught:
-        check_length(600, Sampling(max_new_tokens=20), 512)
+        fitted(600, Sampling(max_new_tokens=20), 512)
     assert caught.value.refused.field == "messages"

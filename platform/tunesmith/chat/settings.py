@@ -23,7 +23,12 @@ class Sampling(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    max_new_tokens: int = Field(256, ge=1, le=MAX_NEW_TOKENS, description="Tokens of the answer at most.")
+    max_new_tokens: int | None = Field(
+        256,
+        ge=1,
+        le=MAX_NEW_TOKENS,
+        description="Tokens of the answer at most; None: as many as there is room for. Engines are told a number.",
+    )
     temperature: FiniteFloat = Field(0.7, ge=0, le=2, description="0: always the likeliest token.")
     top_p: FiniteFloat = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, le=1000, description="0: all tokens.")

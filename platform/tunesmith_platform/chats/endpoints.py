@@ -1,11 +1,13 @@
 """Served models over HTTP. Questions to them have OpenAI's form: `openai.endpoints`."""
 
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends
 
 from tunesmith import views
 from tunesmith.chat.views import ModelVerb, NamedModel, ServedView
+from tunesmith.schema import form_schema
+from tunesmith.spec.chat import ChatSettings
 from tunesmith_platform import examples
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.http import ScopeDep, answers, services_of
@@ -28,6 +30,15 @@ WantedModel = Annotated[ModelVerb, examples.model_verb_body()]
 async def chats(services: ServicesDep, scope: ScopeDep) -> views.Page[ServedView]:
     """List the base models that are served or were, each with what is loaded. Stop one by stopping its task."""
     return views.Page(data=await services.asking.list(scope), has_more=False)
+
+
+@router.get(
+    "/chats/settings",
+    responses=answers({"title": "ChatSettings", "type": "object", "properties": {}}, 401),
+)
+async def chat_settings(scope: ScopeDep) -> dict[str, Any]:
+    """JSON Schema of how answers are drawn in the form and in the terminal, with labels, help and defaults."""
+    return form_schema(ChatSettings)
 
 
 @router.post(

@@ -39,6 +39,8 @@ _CODES = {
     "unavailable": "replica_unavailable",
     "not_found": "not_found",
 }
+_FIELDS = {"max_new_tokens": "max_tokens"}
+"""Ours, as these clients call them."""
 _KEPT = frozenset({b"www-authenticate", b"retry-after", b"connection"})
 
 
@@ -108,7 +110,7 @@ def as_openai(body: ErrorBody, status: int) -> dict[str, Any]:
         "error": {
             "message": " ".join(filter(None, (body.message, body.hint))),
             "type": _TYPES.get(status, "server_error"),
-            "param": field,
+            "param": _FIELDS.get(field or "", field),
             "code": code,
         }
     }

@@ -88,7 +88,7 @@ class _Common(Given):
         stops = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
         is_greedy = self.temperature == 0 or self.top_p == 0
         return Sampling(
-            max_new_tokens=MAX_NEW_TOKENS if most is None else most,
+            max_new_tokens=most,
             temperature=0 if is_greedy else 1 if self.temperature is None else self.temperature,
             top_p=self.top_p or 1,
             top_k=max(0, self.top_k or 0),
