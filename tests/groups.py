@@ -21,7 +21,7 @@ PARTS = {
 """The session's fixtures that are worth sharing, by group."""
 TOGETHER = {
     "warm": (
-        "e2e/test_guide_runs.py", "e2e/test_life_of_a_task.py", "e2e/test_pipeline.py",
+        "e2e/test_chat.py", "e2e/test_guide_runs.py", "e2e/test_life_of_a_task.py", "e2e/test_pipeline.py",
         "e2e/test_prepare.py", "e2e/test_workers.py",
     ),
     "live": (
