@@ -178,13 +178,14 @@ def test_of_a_group_its_own_figures_and_of_several_theirs() -> None:
         "higher_is_better": {"a": {"acc": True}}, "n-samples": {"a": {"effective": 3}, "b": {"effective": 4}},
     }  # fmt: skip
     single = {"a": {"acc,none": 0.5, "acc_stderr,none": "N/A", "alias": "a", "sample_len": 3},
-              "b": {"exact_match,strict-match": 1, "acc,none": math.nan}}  # fmt: skip
+              "b": {"exact_match,strict-match": 1, "acc,none": math.nan, "em,maj@8": 0.5}}  # fmt: skip
     grouped = parts | {"results": single, "groups": {"g": {"acc,none": 0.75, "acc_stderr,none": 0.1}}}
     (one,) = lm_eval_child.figures("g", grouped, None)
     assert (one.benchmark, one.value, one.error, one.shots, one.samples) == ("g", 0.75, 0.1, 5, 7)
     found = lm_eval_child.figures("a-tag", parts | {"results": single}, 9)
     assert [(one.name, one.error, one.samples) for one in found] == [
         ("benchmark/a/acc", None, 3), ("benchmark/b/exact_match/strict-match", None, 4),
+        ("benchmark/b/em/maj_8", None, 4),
     ]  # fmt: skip
 
 

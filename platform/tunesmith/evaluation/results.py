@@ -5,6 +5,7 @@ Everything is told by content: a sample by what it asks and expects, a candidate
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ RESULT_FILE = "result.json"
 """The whole of an evaluation, in its folder in the storage."""
 METRIC_PREFIX = "evaluation/"
 """What the names of means begin with in charts and in MLflow."""
+_NOT_IN_A_NAME = re.compile(r"[^\w./-]", re.ASCII)
 BENCHMARK_PREFIX = "benchmark/"
 """What the names of benchmarks' figures begin with beside the means of scores."""
 COMPOSITE = "composite"
@@ -103,9 +105,9 @@ class BenchmarkScore(_Result):
 
     @property
     def name(self) -> str:
-        """What it is called beside other scores."""
+        """What it is called beside other scores, in letters that MLflow takes: `maj@8` is refused there."""
         read = "" if self.filter == "none" else f"/{self.filter}"
-        return f"{BENCHMARK_PREFIX}{self.benchmark}/{self.metric}{read}"
+        return _NOT_IN_A_NAME.sub("_", f"{BENCHMARK_PREFIX}{self.benchmark}/{self.metric}{read}")
 
 
 class CandidateResult(_Result):
