@@ -17,8 +17,9 @@ from tunesmith.evaluation.benchmark_file import read_benchmark
 from tunesmith.evaluation.document import EvaluationDocument
 from tunesmith.evaluation.report import html
 from tunesmith.events import EvaluationMade
-from tunesmith.lifecycle import State
+from tunesmith.lifecycle import Desired, State
 from tunesmith_jobs.evaluate import benchmarks, lm_eval_child
+from tunesmith_jobs.failures import Stopped
 from tunesmith_jobs.models.libraries import prepare_libraries
 
 HAS_IT = importlib.util.find_spec("lm_eval") is not None
@@ -130,6 +131,29 @@ def test_one_that_fails_costs_its_figures_and_no_others(asked: Asked) -> None:
     assert [score.benchmark for score in one.benchmarks] == ["two_plus"]
     assert asked.warned().count("benchmark_failed") == 1
     assert any("the hub is out of reach" in text.en for text in asked.result.warnings)
+
+
+def test_a_stop_leaves_the_figures_that_are_there(asked: Asked, stand_in: list[dict[str, Any]]) -> None:
+    real = benchmarks.run
+
+    def stopping(order: dict[str, Any]) -> dict[str, Any]:
+        made = real(order)
+        if order["what"] == "take":
+            asked.outlet.desired = Desired.STOP
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks, "run", stopping)
+        with pytest.raises(Stopped):
+            asked.run(benchmarks=["two_plus"])
+    # One more than finds place is handed out.
+    found = [[one.benchmark for one in each.benchmarks] for each in asked.result.candidates]
+    assert found == [["two_plus"], ["two_plus"], []]
+    assert asked.result.benchmarked_by == benchmark_stand_in.VERSION
+    asked.outlet.desired = Desired.RUN
+    before = len(stand_in)
+    asked.run(attempt=2, benchmarks=["two_plus"])
+    assert [order["what"] for order in stand_in[before:]] == ["look", "take"]
 
 
 @pytest.mark.usefixtures("stand_in")

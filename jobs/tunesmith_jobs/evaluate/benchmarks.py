@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tunesmith.availability import BENCHMARKS_CURE, BENCHMARKS_PROBLEM, LM_EVAL
 from tunesmith.errors import InvalidInput
@@ -48,15 +48,6 @@ class KeptFigures(Line):
     found: list[BenchmarkScore]
 
 
-class Taken(NamedTuple):
-    """What came of it."""
-
-    version: str
-    """lm-eval's."""
-    failed: dict[str, str]
-    """Why a benchmark has no figures, by what failed: `LABEL: BENCHMARK`."""
-
-
 class Benchmarks:
     """Has candidates take benchmarks.
 
@@ -73,7 +64,8 @@ class Benchmarks:
     ) -> None:
         self._spec, self._own, self._fan = spec, document.own_benchmark, fan
         self._task_id, self._folder, self._scratch = document.task_id, folder, scratch
-        self._version = ""
+        self.version = ""
+        """lm-eval's, once it was looked at."""
 
     @property
     def names(self) -> list[str]:
@@ -92,11 +84,11 @@ class Benchmarks:
             InvalidInput: It is not, or does not.
         """
         ((_, found),) = spread(self._fan, iter([("look", run, self._order("look"))]), check)
-        self._version = found["version"]
+        self.version = found["version"]
         for name, meant in found["unknown"].items():
             listed = ", ".join(f"`{one}`" for one in meant)
             raise InvalidInput(
-                f"lm-eval {self._version} has no benchmark `{name}`.",
+                f"lm-eval {self.version} has no benchmark `{name}`.",
                 hint=f"Did you mean {listed}?" if listed else "`lm-eval ls tasks` lists them.",
                 field="benchmarks",
             )
@@ -107,7 +99,7 @@ class Benchmarks:
         handed: Callable[[Entrant], str],
         check: Callable[[], None],
         doing: Doing,
-    ) -> Taken:
+    ) -> dict[str, str]:
         """Have what is missing taken; the entrants' results hold the figures then.
 
         Args:
@@ -115,11 +107,15 @@ class Benchmarks:
             handed: Writes the document that a candidate's work is handed.
             check: Raises where the work is not wanted any more; what is there is kept.
             doing: Told how many benchmarks are done.
+
+        Returns:
+            Why a benchmark has no figures, by what failed: `LABEL: BENCHMARK`.
         """
         kept = Kept(self._folder, "benchmarks", KeptFigures)
         failed: dict[str, str] = {}
         orders = []
         for entrant in entrants:
+            self._lay_beside(entrant, kept)
             names, own = self._missing(entrant, kept)
             if names or own is not None:
                 order = self._order("take") | {"document": handed(entrant), "names": names, "own": own}
@@ -134,12 +130,15 @@ class Benchmarks:
             label = entrant.document.candidate.label
             failed |= {f"{label}: {name}": why for name, why in made["failed"].items()}
             doing.done += len(made["found"]) + len(made["failed"])
-        for entrant in entrants:
-            assert entrant.result is not None
-            known = (kept.known.get(self._key(entrant, name)) for name in self._every)
-            figures = tuple(one for found in known if found is not None for one in found.found)
-            entrant.result = entrant.result.model_copy(update={"benchmarks": figures})
-        return Taken(self._version, failed)
+            self._lay_beside(entrant, kept)
+        return failed
+
+    def _lay_beside(self, entrant: Entrant, kept: Kept[KeptFigures]) -> None:
+        """Put what is known of a candidate beside its scores: a stop leaves the figures that are there."""
+        assert entrant.result is not None
+        known = (kept.known.get(self._key(entrant, name)) for name in self._every)
+        figures = tuple(one for found in known if found is not None for one in found.found)
+        entrant.result = entrant.result.model_copy(update={"benchmarks": figures})
 
     @property
     def _every(self) -> list[str]:
@@ -156,7 +155,7 @@ class Benchmarks:
         """What tells a candidate's figures of a benchmark by all that decides them."""
         own = self._own if self._own is not None and self._own["task"] == name else None
         told = [
-            *(_FORMAT, self._version, entrant.document.candidate.sha256, name),
+            *(_FORMAT, self.version, entrant.document.candidate.sha256, name),
             *(own, _files_of(own), self._spec.benchmark_limit, self._spec.benchmark_shots),
         ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

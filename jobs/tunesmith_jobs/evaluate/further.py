@@ -106,15 +106,16 @@ class Further:
             return
         those = [one for one in entrants if one.result is not None]
         total = self._benchmarks.each * len(those)
+        self.benchmarked_by = self._benchmarks.version  # of a stop too
         with self._work.outlet.activities.doing(ActivityKind.BENCHMARKING, Unit.BENCHMARKS, total) as doing:
-            taken = self._benchmarks.take(those, handed, self._work.check, doing)
+            failed = self._benchmarks.take(those, handed, self._work.check, doing)
         for entrant in those:
             self._work.outlet.emit(entrant.standing())
-        if len(taken.failed) < total:
-            self.benchmarked_by = taken.version
-        for name, why in list(taken.failed.items())[:_MOST_FAILED]:
+        if len(failed) == total:
+            self.benchmarked_by = ""
+        for name, why in list(failed.items())[:_MOST_FAILED]:
             self._warn("benchmark_failed", f"No figures of a benchmark, `{name}`: {why}")
-        if len(taken.failed) > _MOST_FAILED:
+        if len(failed) > _MOST_FAILED:
             self._warn(
-                "benchmark_failed", f"Further benchmarks without figures: {len(taken.failed) - _MOST_FAILED}."
+                "benchmark_failed", f"Further benchmarks without figures: {len(failed) - _MOST_FAILED}."
             )
