@@ -20,7 +20,8 @@ from tunesmith_serve.replica import MAX_WAITING, Replica
 ENGINE = "tunesmith_serve.choosing:engine_for"
 _PREFIX = "chat-"
 _NAME = "model"
-_TRIES = 3
+_TRIES = 10
+"""Once a second: Ray Serve that is just being ended takes some."""
 _END_SECONDS = 3.0
 """How long the answers under way have to end with a word of their own."""
 _DELETE_SECONDS = 15.0

@@ -37,6 +37,11 @@ class Follower:
         self._seen = 0
         self._is_told = False
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a replica answers, or one was put away for want of questions."""
+        return self._state in ("ready", "idle")
+
     def say(self, event: Serving) -> None:
         """Say something, as the newest state of the application."""
         self._state, self._since, self._is_told = event.state, self._clock(), False

@@ -20,6 +20,8 @@ from tunesmith_jobs.program import Needs, Program, WorkerContext
 from tunesmith_serve.following import Follower
 
 LOOK_SECONDS = 1.0
+_SOON_SECONDS = 0.2
+"""How often it is looked while somebody waits for the first replica."""
 _ORPHANS_EVERY = 10
 _STOPPING = "The model is being stopped."
 
@@ -59,7 +61,7 @@ class Chatting(Program[ChatDocument]):
                 if turn % _ORPHANS_EVERY == 0:
                     application.remove_orphans()
                 turn += 1
-                time.sleep(LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS if follower.is_ready else _SOON_SECONDS)
         finally:
             application.remove(_STOPPING)
 

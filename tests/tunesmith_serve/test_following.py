@@ -115,8 +115,10 @@ def test_each_change_is_said_once() -> None:
     told = Told()
     told.follower.say(Serving(state="deploying"))
     assert told.look("deploying", waiting=1) == []
+    assert not told.follower.is_ready
     told.note.add(Change("loading", "m"))
     assert told.look(running=1) == [("ready", ""), ("loading", "m")]
+    assert told.follower.is_ready
     assert told.events[1].seconds == 2
     told.note.add(Change("loaded", "m", "", 1.5, 10))
     assert told.look(running=1) == [("loaded", "m")]
