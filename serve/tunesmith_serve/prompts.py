@@ -36,7 +36,7 @@ _WALL = 6
 _LOOK_SECONDS = 0.5
 _LIBRARY_SECONDS = 90.0
 _LIBRARIES = ("transformers", "tokenizers")
-_KEPT = 64
+_KEPT = 32
 _OWNER = "tokenizers"
 _ANSWER = "found.json"
 _log = logging.getLogger("tunesmith_serve.prompts")
@@ -111,10 +111,17 @@ class Prompts:
         task = self._models.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._models[key] = asyncio.create_task(self._look(model))
-            while len(self._models) > _KEPT:
+            if len(self._models) > _KEPT:
                 self._models.popitem(last=False)
+                self._forget()
         self._models.move_to_end(key)
         return await asyncio.shield(task)
+
+    def _forget(self) -> None:
+        """Forget the tokenizers that no model kept here has."""
+        done = [task for task in self._models.values() if task.done() and not task.cancelled()]
+        used = {id(task.result().tokenizer) for task in done if task.exception() is None}
+        self._tokenizers = {seen: one for seen, one in self._tokenizers.items() if id(one) in used}
 
     async def _look(self, model: ServedModel) -> _Model:
         """Find out with which tokenizer a model's rows were written, as a training does."""

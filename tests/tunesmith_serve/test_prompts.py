@@ -15,6 +15,7 @@ from tiny_model import CHATML, make_tokenizer_folder
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.turns import Message
+from tunesmith_serve import prompts as prompts_module
 from tunesmith_serve.answering import Prompt, Refusal
 from tunesmith_serve.prompts import Prompts
 
@@ -191,5 +192,21 @@ def test_a_long_prompt_is_written(folder: Path, tmp_path: Path) -> None:
     async def test(prompts: Prompts) -> None:
         found = await prompts.write(of(folder, prompt="a long story " * 80_000))
         assert len(found.ids) > 80_000
+
+    run(tmp_path, test)
+
+
+@pytest.mark.usefixtures("_no_library")
+def test_what_was_not_asked_for_long_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts_module, "_KEPT", 2)
+
+    async def test(prompts: Prompts) -> None:
+        for name in ("a", "b", "a", "c", "a", "d", "b"):
+            folder = tmp_path / name
+            if not folder.exists():
+                folder_of(folder, CHATML + f"{{# {name} #}}")
+            assert (await prompts.write(of(folder, messages=TURNS))).ids
+        assert len(prompts._models) == 2
+        assert len(prompts._tokenizers) <= 3
 
     run(tmp_path, test)
