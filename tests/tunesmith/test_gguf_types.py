@@ -40,6 +40,17 @@ def test_every_type_is_bit_by_bit_what_llama_cpp_makes(model: tuple[str, Path], 
         written.path.unlink()
 
 
+def test_several_threads_make_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    kernels._pool.cache_clear()
+    name = "rows of 96"
+    folder = gguf_types.make_model(tmp_path / "model", **gguf_types.MODELS[name])
+    written = write_gguf(folder, tmp_path / "model.gguf", FileType.Q4_K_M)
+    assert kernels._pool()._max_workers == 3
+    assert gguf_types.print_of(written.path) == KNOWN[name]["Q4_K_M"]
+    kernels._pool.cache_clear()
+
+
 def test_numbers_and_sizes_are_the_librarys() -> None:
     import gguf
 

@@ -6,6 +6,8 @@ compared with. Knows the wheel `xllamacpp`, which exports them; loads it where a
 
 import ctypes
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,15 +51,36 @@ def quantised(numbers: "NDArray[np.float32]", width: int, kind: TensorType) -> "
     assert not kind.is_cast
     assert width % block.numbers == 0
     assert numbers.size % width == 0
-    rows = np.ascontiguousarray(numbers, np.float32)
-    made = np.empty(rows.size // block.numbers * block.bytes, np.uint8)
-    kernels = _kernels()
-    number = _number(kind)
-    written = kernels.ggml_quantize_chunk(
-        number, rows.ctypes.data, made.ctypes.data, 0, rows.size // width, width, None
-    )
-    assert written == made.nbytes
-    return made
+    given = np.ascontiguousarray(numbers, np.float32).reshape(-1, width)
+    made = np.empty((len(given), width // block.numbers * block.bytes), np.uint8)
+    number, kernels = _number(kind), _kernels()
+
+    def some(rows: slice) -> None:
+        part, out = given[rows], made[rows]
+        written = kernels.ggml_quantize_chunk(
+            number, part.ctypes.data, out.ctypes.data, 0, len(part), width, None
+        )
+        assert written == out.nbytes
+
+    # Rows are quantised each by itself, and the kernel lets other threads run.
+    step = max(1, -(-len(given) // _threads()))
+    parts = [slice(begin, begin + step) for begin in range(0, len(given), step)]
+    if len(parts) == 1:
+        some(parts[0])
+    else:
+        list(_pool().map(some, parts))
+    return made.ravel()
+
+
+def _threads() -> int:
+    """As many as this process may compute with: what is reserved for a job is said in the environment."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(said)) if said.isdecimal() else 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_threads(), "quantising")
 
 
 @functools.cache
