@@ -188,8 +188,12 @@ def test_its_process_has_the_hub_and_no_secret(
         monkeypatch.setenv("JUDGE_KEY", "secret")
         monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
         prepare_libraries()
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        started = tmp_path / "environ"
+        started.write_bytes(b"A=1\0" + (b"HF_HUB_OFFLINE=1\0" if offline == "1" else b"") + b"B=2\0")
+        monkeypatch.setattr(benchmarks, "_STARTED_WITH", started)
         order = {"what": "look", "names": [f"HF_HUB_OFFLINE={offline}", "JUDGE_KEY=secret",
-                 "RAY_AUTH_TOKEN=secret"], "offline": offline, "cpus": 1.0, "task_id": TASK,
+                 "RAY_AUTH_TOKEN=secret"], "cpus": 1.0, "task_id": TASK,
                  "scratch": str(tmp_path / "work" / TASK)}  # fmt: skip
         found = benchmarks.run(order)
         assert found["unknown"].keys() == {"JUDGE_KEY=secret", "RAY_AUTH_TOKEN=secret"}

@@ -38,6 +38,7 @@ _PASSED_ON = (
 )  # fmt: skip
 """What of our environment the process has: what reaches the hub, and no secret of the platform's or a judge's."""
 _OFFLINE = "HF_HUB_OFFLINE"
+_STARTED_WITH = Path("/proc/self/environ")
 _TAIL = 2000
 _log = logging.getLogger("tunesmith_jobs.evaluate")
 
@@ -169,8 +170,6 @@ class Benchmarks:
             "shots": self._spec.benchmark_shots,
             "batch_size": self._spec.per_device_eval_batch_size,
             "scratch": str(self._scratch),
-            # Workers keep the hub shut for themselves; whether the administrator does, this process knows.
-            "offline": os.environ.get(_OFFLINE, "0"),
         }
 
 
@@ -183,11 +182,23 @@ def _files_of(own: dict[str, Any] | None) -> list[str]:
     return [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
 
 
+def _set_at_start(name: str) -> str | None:
+    """A variable as its administrator gave it to this process: our own libraries' switches have shut the hub since."""
+    try:
+        started = _STARTED_WITH.read_bytes()
+    except OSError:  # no Linux
+        return os.environ.get(name)
+    for item in started.split(b"\0"):
+        if item.startswith(f"{name}=".encode()):
+            return item.partition(b"=")[2].decode(errors="replace")
+    return None
+
+
 def run(order: dict[str, Any]) -> dict[str, Any]:
     """Have lm-eval do an order, in a process of its own: see `lm_eval_child`. Runs as a Ray Task.
 
     Args:
-        order: As `lm_eval_child` takes it; and `what` (`look` or `take`), `task_id`, `offline`, `cpus`.
+        order: As `lm_eval_child` takes it; and `what` (`look` or `take`), `task_id`, `cpus`.
 
     Raises:
         InvalidInput: lm-eval is not installed where it runs.
@@ -203,7 +214,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     asked.write_text(json.dumps(order | {"scratch": str(folder)}), encoding="utf-8")
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     # Both are read: one of them shuts the hub.
-    environment |= {_OFFLINE: order["offline"], "TRANSFORMERS_OFFLINE": order["offline"]}
+    environment |= dict.fromkeys((_OFFLINE, "TRANSFORMERS_OFFLINE"), _set_at_start(_OFFLINE) or "0")
     environment |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(max(1, int(order["cpus"])))}
     command = [sys.executable, "-P", "-m", _CHILD, order["what"], str(os.getpid()), str(asked), str(answer)]
     try:
