@@ -91,7 +91,8 @@ def measured(name: str, value: float) -> str:
 
 def sentence(payload: Any) -> str:
     """An event as one line, in the user's language."""
-    return plain(tr(_sentence(payload)))
+    is_served = getattr(payload, "kind", "") == "serving"
+    return plain(_served(payload) if is_served else tr(_sentence(payload)))
 
 
 def _found(payload: Any) -> str:
@@ -99,6 +100,30 @@ def _found(payload: Any) -> str:
     if payload.kind == "samples":
         return "; ".join(" ".join(f"{one.prompt} → {one.text}".split()) for one in payload.answers)
     return ", ".join(f"{name} {number(value)}" for name, value in payload.values.items())
+
+
+_SERVING = {
+    "deploying": "the model is being deployed",
+    "ready": "the model can be asked",
+    "idle": "the model has left the memory",
+    "failed": "the model does not answer",
+}
+
+
+def _served(payload: Any) -> str:
+    """What becomes of a served model, or of one of its adapters."""
+    name = payload.model
+    words = {
+        "loading": f"`{name}` is being loaded",
+        "loaded": f"`{name}` is loaded",
+        "unloaded": f"`{name}` has left the memory",
+        "failed": f"`{name}` could not be loaded",
+    }
+    parts = [tr(words.get(payload.state, "") if name else _SERVING.get(payload.state, ""))]
+    parts += [f"{payload.seconds:.1f} s"] if payload.seconds is not None else []
+    parts += [size(payload.bytes)] if payload.bytes is not None else []
+    told = ", ".join(parts)
+    return f"{told}: {tr(payload.message)}" if payload.message else told
 
 
 def _sentence(payload: Any) -> str:

@@ -31,7 +31,7 @@ from tunesmith.metrics import metric_of
 LINE_SECONDS = 10.0
 """How often a task that goes on says so where there is no terminal."""
 _LOOK_SECONDS = 2.0
-_TOLD = ("phase", "training_started", "warning", "samples", "checkpoint", "checkpoint_removed")
+_TOLD = ("phase", "training_started", "serving", "warning", "samples", "checkpoint", "checkpoint_removed")
 _SAMPLE_CHARACTERS = 160
 
 
@@ -77,7 +77,7 @@ class Board:
             phases = list(events.Phase)
             after = phases.index(payload.phase) + 1
             self.waits = tr(PHASE_WORDS[phases[after]]) if after < len(phases) else ""
-        elif isinstance(payload, events.PhaseProgress):
+        elif isinstance(payload, events.PhaseProgress | events.Serving):
             self._is_starting, self.waits = True, sentence(payload)
         elif isinstance(payload, events.Progress):
             self.step, self.total, self.seconds_left = payload.step, payload.total_steps, payload.seconds_left
