@@ -251,3 +251,23 @@ def test_the_client_waits_for_a_model_that_starts(bench: ChatBench) -> None:
     finally:
         bench.plane.settings.chat_start_seconds = 60
     assert task.id
+
+
+def test_what_is_served_is_shown_loaded_and_pinned(
+    bench: ChatBench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def typed_out(*args: str) -> tuple[int, str, str]:
+        code = run(["chats", *args])
+        found = capsys.readouterr()
+        return code, found.out, found.err
+
+    assert typed_out("names")[1].splitlines()[0] == "smol"
+    assert "smol" in json.loads(typed_out("names", "--json")[1])
+    code, out, _ = typed_out("list")
+    assert (code, "ready" in out, bench.base.rpartition("/")[2] in out) == (0, True, True)
+    assert json.loads(typed_out("list", "--json")[1])[0]["status"]["engine"] == "stand-in"
+    for verb in ("load", "pin", "unpin", "unload"):
+        assert typed_out(verb, "smol") == (0, "", "Done: `smol`.\n")
+        assert json.loads(typed_out(verb, "smol", "--json")[1])["model"] == "smol"
+    assert typed_out("load", "nothing")[0] == 1
+    assert {path for path, _ in bench.replica.verbs} == {"status", "pin", "unload"}
