@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _TOKENS = 512
 """Tokens that a context holds where its settings are left as they come: all that is asked fits in."""
-_SETTINGS_OF_OTHERS = ("GGML_", "LLAMA_")
+_SETTINGS_OF_OTHERS = ("GGML_", "LLAMA_", "OMP_", "GOMP_")
+_SETTINGS = {"GOMP_SPINCOUNT": "0"}
+"""Threads that wait for each other give the core away: beside other work it is many times as fast."""
 _HTTP_SECONDS = 60
 _LAST_CHARACTERS = 1500
 
@@ -99,7 +101,7 @@ def ask(question: Question, seconds: float) -> Answer | Refused:
             capture_output=True,
             check=False,
             timeout=seconds,
-            env=environment | {"OMP_NUM_THREADS": str(question.threads)},
+            env=environment | _SETTINGS | {"OMP_NUM_THREADS": str(question.threads)},
         )
     except subprocess.TimeoutExpired:
         return Refused(f"llama.cpp did not answer within {seconds:.0f} s.")
