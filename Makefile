@@ -7,10 +7,11 @@ DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo check test test-all test-deepspeed nemesis test-gpu lint unit bench reference clean
+.PHONY: help setup demo tour check test test-all test-deepspeed nemesis test-gpu lint unit bench reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
+	@echo "make tour   go on where the demo ends: evaluate its checkpoints, chat, package the best as GGUF with a proof"
 	@echo "make check  lint, types, layout guards and every test that needs no torch: within five minutes"
 	@echo "make test   lint, types, layout guards and every test but those marked long"
 	@echo "make test-all  those too, DeepSpeed's, more of nemesis, and whether a bench runs"
@@ -34,6 +35,9 @@ $(STAMP): constraints.txt pyproject.toml
 
 demo: setup
 	@$(BIN)/python infra/scripts/demo.py
+
+tour: setup
+	@$(BIN)/python infra/scripts/tour.py
 
 test: lint unit
 

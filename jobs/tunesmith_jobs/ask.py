@@ -1,7 +1,8 @@
 """Ask a model and its tuned self the same questions: `python -m tunesmith_jobs.ask --model DIR --adapter DIR
---question TEXT ...`.
+--question TEXT ...`; or a GGUF file in llama.cpp, by its own tokenizer and template: `--gguf FILE`.
 
-Prints JSON: each question with the base's and the tuned model's answer, both greedy, from one load of the base.
+Prints JSON: each question with the base's and the tuned model's answer, both greedy, from one load of the base; of a
+file with its answer.
 """
 
 import argparse
@@ -9,9 +10,11 @@ import contextlib
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import InvalidInput
 from tunesmith.rows.chat.prompts import PromptEncoder
 from tunesmith.rows.chat.turns import Message
 from tunesmith_jobs.models.reading import load_model, stay_offline
@@ -58,6 +61,44 @@ def ask(
     return answers
 
 
+def ask_gguf(file: Path, questions: list[str], max_new_tokens: int = MAX_NEW_TOKENS) -> dict[str, str]:
+    """Let llama.cpp's own server answer from a file, greedily: nothing but the file says how.
+
+    Args:
+        file: A whole model's GGUF file.
+        questions: Each asked as the only message of a conversation.
+        max_new_tokens: Tokens an answer may have.
+
+    Raises:
+        InvalidInput: There is no such file, or the package `xllamacpp` is not installed.
+    """
+    if not file.is_file():
+        raise InvalidInput(f"There is no file `{file}`.", hint="Check the path.")
+    if find_spec("xllamacpp") is None:
+        raise InvalidInput(
+            "llama.cpp is not installed.", hint='Install it: `pip install "tunesmith[serve]"`.'
+        )
+    import httpx
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path, settings.port, settings.n_parallel = str(file), 0, 1
+    settings.use_jinja, settings.warmup = True, False
+    server = xllamacpp.Server(settings)
+    answers = {}
+    # `trust_env=False`: it is asked on this machine, past any proxy.
+    with httpx.Client(base_url=server.listening_address, timeout=600, trust_env=False) as client:
+        for question in questions:
+            asked = {
+                "messages": [{"role": "user", "content": question}],
+                "max_tokens": max_new_tokens,
+                "temperature": 0,
+            }
+            reply = client.post("/v1/chat/completions", json=asked).raise_for_status().json()
+            answers[question] = str(reply["choices"][0]["message"]["content"]).strip()
+    return answers
+
+
 def _answer(network: Any, encoder: PromptEncoder, question: str, max_new_tokens: int) -> str:
     import torch
 
@@ -83,12 +124,21 @@ def _answer(network: Any, encoder: PromptEncoder, question: str, max_new_tokens:
 def main() -> None:
     """Read the command line, answer, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", type=Path)
+    which.add_argument("--gguf", type=Path, metavar="FILE")
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--question", nargs="+", action="extend", required=True)
     parser.add_argument("--max-new-tokens", type=int, default=MAX_NEW_TOKENS)
     given = parser.parse_args()
-    answers = ask(given.model, given.adapter, given.question, given.max_new_tokens)
+    answers: dict[str, Any]
+    if given.gguf is not None:
+        try:
+            answers = ask_gguf(given.gguf, given.question, given.max_new_tokens)
+        except InvalidInput as error:
+            parser.error(f"{error.message} {error.hint}")
+    else:
+        answers = ask(given.model, given.adapter, given.question, given.max_new_tokens)
     json.dump(answers, sys.stdout, ensure_ascii=False, indent=1)
     sys.stdout.write("\n")
 

@@ -82,7 +82,7 @@ class Board:
         elif isinstance(payload, events.Progress):
             self.step, self.total, self.seconds_left = payload.step, payload.total_steps, payload.seconds_left
         elif isinstance(payload, events.Metrics):
-            self.step = max(self.step, payload.step)
+            # Its step may be the one that an evaluated model was saved at: how far the task is, `Progress` says.
             self.values |= payload.values
         elif isinstance(payload, events.SystemMeasured):
             self.machines = machine_line(payload.workers)

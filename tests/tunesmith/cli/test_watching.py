@@ -161,6 +161,20 @@ def test_what_a_model_writes_while_it_trains_is_a_line_a_prompt(api: FakeApi) ->
     assert second == "step 5: Why? → So."
 
 
+def test_what_is_measured_of_a_checkpoint_is_no_progress(api: FakeApi) -> None:
+    """An evaluation of checkpoint 25 that has asked 24 of 24 samples is at 100 %, not at 104 %."""
+    task = api.add_task()
+    api.append(
+        task.id,
+        {"kind": "progress", "step": 24, "total_steps": 24},
+        {"kind": "metrics", "step": 25, "values": {"composite": 0.5}},
+    )
+    board = Board(task)
+    for event in api.events[task.id]:
+        board.take(event)
+    assert board.percent == 100
+
+
 def test_no_curve_without_two_points() -> None:
     assert loss_curve(views.Metrics(series={})) == ""
 
