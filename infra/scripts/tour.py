@@ -77,7 +77,7 @@ def tour() -> None:
     """
     run(
         "Which checkpoint is the best, and is it better than the base?",
-        *("evaluate", NAME, "--max-samples", SAMPLES, "--name", "ember-evaluation", "--watch"),
+        *("evaluate", NAME, "--max-samples", SAMPLES, "--watch"),
     )
     answer = read(
         "Talk to the recommended one.", ["tunesmith", "chat", NAME, "-p", QUESTION, "--set", "temperature=0"]
@@ -85,11 +85,12 @@ def tour() -> None:
     if "Ember" not in answer:
         raise Failed("The model does not say its name in the chat.")
     types = [word for one in TYPES for word in ("--type", one)]
+    name = f"ember-files-{time.strftime('%H%M%S')}"
     run(
         "Write it as GGUF files, and prove that each is the model.",
-        *("package", NAME, *types, "--name", "ember-files", "--watch"),
+        *("package", NAME, *types, "--name", name, "--watch"),
     )
-    told = Client().packaged("ember-files")
+    told = Client().packaged(name)
     unproven = [one.name for one in told.files if one.verdict != "proven"]
     if unproven:
         raise Failed(f"Not proven: {', '.join(unproven)}.")

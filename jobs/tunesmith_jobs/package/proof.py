@@ -280,9 +280,13 @@ def _sentence(proof: Proof, failed: Sequence[Check]) -> dict[str, str]:
             "en": f"llama.cpp reads `{proof.file}`.",
             "zh": f"llama.cpp 可以读取 `{proof.file}`。",
         }
+    is_cast = proof.type in (FileType.F32, FileType.F16, FileType.BF16)
+    held_en = "" if is_cast else f", as closely as {proof.type} holds it"
+    held_zh = "与原模型一致" if is_cast else f"在 {proof.type} 的精度内与原模型一致"
     return {
-        "en": f"In llama.cpp `{proof.file}` answers as the model does: over {apart.tokens} tokens its next token "
-        f"differs by {apart.kl_mean:.2g} nats (KL) on average, and the likeliest is the same in {apart.top1:.1%}.",
-        "zh": f"在 llama.cpp 中，`{proof.file}` 的回答与模型一致：在 {apart.tokens} 个词元上，"
+        "en": f"In llama.cpp `{proof.file}` computes what the model does{held_en}: over {apart.tokens} tokens "
+        f"its next token differs by {apart.kl_mean:.2g} nats (KL) on average, "
+        f"and the likeliest is the same in {apart.top1:.1%}.",
+        "zh": f"在 llama.cpp 中，`{proof.file}` {held_zh}：在 {apart.tokens} 个词元上，"
         f"下一词元分布平均相差 {apart.kl_mean:.2g} nats（KL），最可能的词元有 {apart.top1:.1%} 相同。",
     }

@@ -17,8 +17,9 @@ PACKAGE = PackageView(
             sha256="5c1e" * 16,
             verdict="proven",
             sentence={
-                "en": "In llama.cpp `ember-40-Q4_K_M.gguf` answers as the model does: over 792 tokens its next token "
-                "differs by 0.075 nats (KL) on average, and the likeliest is the same in 88.1%."
+                "en": "In llama.cpp `ember-40-Q4_K_M.gguf` computes what the model does, as closely as Q4_K_M holds "
+                "it: over 792 tokens its next token differs by 0.075 nats (KL) on average, and the likeliest is the "
+                "same in 88.1%."
             },
             kl_mean=0.075,
             kl_p99=0.41,
