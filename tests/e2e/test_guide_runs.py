@@ -61,7 +61,7 @@ PROMISED = {
     "evaluations show": r"composite",
     "evaluations export": r"sample_id",
     "chats names": rf"{MODEL}\n(.*\n)*.*:300",
-    "chats list": r"ready|就绪",
+    "chats list": r"ready|可用",
     "chat": r"\S",
     "package": r"Q8_0",
     "packages show": r"Q8_0",

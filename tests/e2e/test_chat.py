@@ -1,0 +1,90 @@
+"""A checkpoint is talked to on the real platform, by OpenAI's own client: from the first question to the stop."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import psutil
+import pytest
+from live_platform import Platform
+from short_tasks import completed, submit_short, wait_warm
+from waiting import wait_until
+
+from tunesmith.home import Home
+from tunesmith.job import read_secret
+from tunesmith.lifecycle import State
+from tunesmith.views import TaskView
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+ASKED: Any = [{"role": "user", "content": "what is 3 plus 4?"}]
+
+
+@pytest.fixture(scope="module")
+def trained(warm: Platform) -> TaskView:
+    """A training with a checkpoint."""
+    wait_warm(warm.client)
+    return completed(
+        warm.client, submit_short(warm.client, warm.model, warm.rows, 5, save_steps=5, max_length=64)
+    )
+
+
+@pytest.fixture
+def client(warm: Platform) -> openai.OpenAI:
+    key = read_secret(warm.home.api_key_file)
+    return openai.OpenAI(base_url=f"{warm.client.url}/openai/v1", api_key=key, max_retries=5, timeout=120)
+
+
+def replicas(home: Home) -> Iterator[int]:
+    """The processes that answer for this platform."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        with contextlib.suppress(psutil.Error):
+            environ = process.info["environ"] or {}
+            named = " ".join(process.info["cmdline"] or ())
+            if environ.get("TUNESMITH_HOME") == str(home.root) and named.startswith("ray::ServeReplica"):
+                yield process.pid
+
+
+def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
+    warm: Platform, trained: TaskView, client: openai.OpenAI
+) -> None:
+    def said(model: str, **more: Any) -> tuple[str, int]:
+        stream = client.chat.completions.create(
+            model=model,
+            messages=ASKED,
+            stream=True,
+            stream_options={"include_usage": True},
+            **{"max_tokens": 12, "temperature": 0, "seed": 1} | more,
+        )
+        chunks = list(stream)
+        assert chunks[-2].choices[0].finish_reason in ("stop", "length")
+        assert chunks[-1].usage is not None
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        return text, chunks[-1].usage.completion_tokens
+
+    base = warm.client.models.register(str(warm.model))
+    checkpoint = said(f"{trained.id}:5")
+    assert said(f"{trained.id}:latest") == said(trained.id) == checkpoint, "the same weights and seed"
+    assert said(base.name)[1] > 0
+    with pytest.raises(openai.BadRequestError) as refused:
+        said(base.name, max_tokens=8000)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+    (served,) = [one for one in warm.client.chats.served() if one.base == base.path]
+    assert served.state == "ready"
+
+    stream = client.chat.completions.create(
+        model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400
+    )
+    next(iter(stream))
+    for pid in replicas(warm.home):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError):
+        list(stream)
+    assert said(f"{trained.id}:5") == checkpoint, "the next question is answered"
+
+    assert served.task_id is not None
+    warm.client.stop_task(served.task_id)
+    assert warm.client.wait(served.task_id, timeout=60).state is State.STOPPED
+    wait_until(lambda: not list(replicas(warm.home)), 30, "the end of the replica")
