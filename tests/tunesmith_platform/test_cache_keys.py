@@ -41,8 +41,9 @@ def test_the_names_in_keys() -> None:
         "evaluation_sample_file", "learning_rate", "log_level", "logging_steps", "lora_alpha", "lr_scheduler_type",
         "max_restarts", "max_steps", "merge_lora_after_training", "metric_for_best_model", "min_lr", "num_cycles",
         "num_decay_steps", "num_train_epochs", "output_dir", "report_to", "resume_from_checkpoint",
-        "save_interval_minutes", "save_steps", "save_strategy", "save_total_limit", "use_rslora", "wandb_name",
-        "wandb_project", "warmup_ratio", "warmup_steps", "weight_decay",
+        "sample_max_new_tokens", "sample_prompts", "save_interval_minutes", "save_steps", "save_strategy",
+        "save_total_limit", "use_rslora", "wandb_name", "wandb_project", "warmup_ratio", "warmup_steps",
+        "weight_decay",
     } == measure._INDIFFERENT  # fmt: skip
 
 

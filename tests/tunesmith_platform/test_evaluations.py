@@ -207,8 +207,9 @@ def test_of_several_bases_none_is_the_reference(bench: Trainings, tmp_path: Path
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_with_its_place(
-    bench: Trainings, spec: dict[str, Any], field: str, words: str
+    bench: Trainings, spec: dict[str, Any], field: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(benchmarks, "is_installed", lambda module: True)
     train = bench.trained("t", 4)
     (bench.folder / "empty.json").write_text("")
     (bench.folder / "without.json").write_text(json.dumps({"validation": [{"prompt": "What?"}]}))
@@ -349,8 +350,9 @@ def test_classifiers_are_compared_with_each_other_and_no_base(bench: Trainings) 
     ],
 )
 def test_what_classifiers_cannot_be_asked_is_refused(
-    bench: Trainings, more: dict[str, Any], field: str, words: str
+    bench: Trainings, more: dict[str, Any], field: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(benchmarks, "is_installed", lambda module: True)
     train, other = bench.trained("t", 4, training_type="classification"), bench.trained("o", 4)
     given = {"task_id": train.id, "checkpoints": ["all"]} | more
     if given.get("sample_file") == "PAIRS":
