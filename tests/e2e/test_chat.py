@@ -74,11 +74,12 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     (served,) = [one for one in warm.client.chats.served() if one.base == base.path]
     assert served.state == "ready"
 
+    answering = list(replicas(warm.home))  # looking for them takes longer than a small model's whole answer
     stream = client.chat.completions.create(
         model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400
     )
     next(iter(stream))
-    for pid in replicas(warm.home):
+    for pid in answering:
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(openai.APIError):
         list(stream)

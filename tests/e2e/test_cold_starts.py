@@ -14,10 +14,20 @@ from short_tasks import ENDLESS, STEPS, completed, job_processes, starts_of, tra
 from waiting import wait_until
 
 from tunesmith.artifacts import faults_of
+from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
 from tunesmith_platform.embedded.processes import ours
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def kill_all(home: Home) -> bool:
+    """Kill what there is of a platform, also what another part began meanwhile; whether there was nothing left."""
+    found = ours(home)
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return not found
 
 
 # `training` is long. That such a stop leaves no process
@@ -71,10 +81,7 @@ def test_a_worker_that_is_told_to_leave_saves_and_up_after_everything_was_killed
     told_at = starts_of(client, task)[1].step
     assert 20 <= told_at < STEPS, "it resumed at the step that it was told at"
     wait_step(client, task, told_at + 1)
-    for process in ours(cold.home):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    wait_until(lambda: ours(cold.home) == [], 20, "the death of all")
+    wait_until(lambda: kill_all(cold.home), 30, "the death of all")
     environment = os.environ | shell_environment | {"TUNESMITH_HOME": str(cold.home.root), "COLUMNS": "200"}
     up = subprocess.run(
         [Path(sys.executable).parent / "tunesmith", "up"],
