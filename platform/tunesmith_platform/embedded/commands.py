@@ -121,7 +121,8 @@ def up(
     _say(f"MLflow    {connection.mlflow_url} (`tunesmith mlflow` lets a browser in)")
     _say(f"State     {home.root}")
     _say(f"Allowed   {', '.join(roots)}")
-    _tell_tasks()
+    if found is None:  # where it is up already, nothing was interrupted
+        _tell_tasks()
 
 
 @app.command()
