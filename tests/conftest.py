@@ -28,6 +28,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Leave how the run ended for `infra/scripts/once_more.py`: an interrupted one says nothing of the tests left."""
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        is_cut = bool(session.shouldfail or session.shouldstop)
+        cache.set("tunesmith/exit_status", int(pytest.ExitCode.INTERRUPTED if is_cut else exitstatus))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of hidden 64 and two layers with a tokenizer and a chat template of its own."""

@@ -1,8 +1,8 @@
 """Run the few tests that have just failed once more, each by itself: for CI, whose machine others share.
 
 A test that passes then is named as unstable, loudly: it is a fault to be looked for, though none of what is landed. One
-that fails again fails the run, and so does anything else: more failures than a few, or a run that ended without saying
-which tests failed.
+that fails again fails the run, and so does anything else: more failures than a few, or a run that did not come to its
+end, of which nobody knows what the rest would have said.
 """
 
 import json
@@ -13,16 +13,19 @@ from pathlib import Path
 
 MOST = 3
 """More than so many failures have a cause, and no chance."""
-_FAILED = Path(".pytest_cache") / "v" / "cache" / "lastfailed"
+_CACHE = Path(".pytest_cache") / "v"
+_TESTS_FAILED = 1
+"""How pytest exits that ran every test, and some failed; it exits otherwise where it was interrupted."""
 
 
-def failed_tests(cache: Path = _FAILED) -> list[str]:
-    """The tests that failed in the last run; empty where it did not come that far."""
+def failed_tests(cache: Path = _CACHE) -> list[str]:
+    """The tests that failed in the last run; empty where it did not come to its end (`tests/conftest.py` says)."""
     try:
-        found = json.loads(cache.read_text())
+        found = json.loads((cache / "cache" / "lastfailed").read_text())
+        exit_status = json.loads((cache / "tunesmith" / "exit_status").read_text())
     except (OSError, ValueError):
         return []
-    return sorted(found) if isinstance(found, dict) else []
+    return sorted(found) if exit_status == _TESTS_FAILED and isinstance(found, dict) else []
 
 
 def main() -> int:
