@@ -62,10 +62,12 @@ def fitted(prompt: int, sampling: Sampling, context: int) -> Sampling:
             code="context_length_exceeded",
             message=f"{prompt} tokens of the conversation and {wanted} of an answer are more than the "
             f"{context} that the model reads.",
-            hint=f"Ask for {room} tokens at most, or leave out the oldest turns."
+            hint=f"Ask for {room} tokens at most, or leave out the oldest turns: `drop_oldest` does that."
             if room > 0
-            else "Leave out the oldest turns, or shorten them.",
+            else "Leave out the oldest turns (`drop_oldest` does that), or shorten the question.",
             field="max_new_tokens" if room > 0 else "messages",
+            prompt_tokens=prompt,
+            context_tokens=context,
         )
     )
 

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from tunesmith.chat.wire import Ask, End, Failed, Loading, Piece, Refused, ReplicaStatus, ServedModel
 from tunesmith.errors import InvalidInput
-from tunesmith_serve.answering import Prompt, Refusal, answer, fitted
+from tunesmith_serve.answering import Prompt, Refusal, answer
 from tunesmith_serve.engine import Engine, EngineLost
+from tunesmith_serve.fitting import Fitted, fit
 from tunesmith_serve.limits import Limits
 from tunesmith_serve.shelf import Load, Shelf
 
@@ -104,16 +105,20 @@ class Questions:
                     async for waits in _until(writing, arrived, lambda: "Writing the prompt."):
                         yield waits
                     prompt = writing.result()
-                    fitted(len(prompt.ids), ask.sampling, self._engine.context_length)
+                    early = await self._fit(ask, prompt)  # what cannot be answered is not loaded for
                     async for waits in _loaded(load, arrived):
                         yield waits
-                    drawn = fitted(len(prompt.ids), ask.sampling, self._engine.context_length)
-                    fitting = ask.model_copy(update={"sampling": drawn})
-                    async with aclosing(self._in_turn(fitting, prompt, arrived)) as said:
+                    fitting = await self._fit(early.ask, early.prompt)
+                    dropped = early.dropped + fitting.dropped
+                    async with aclosing(self._in_turn(fitting.ask, fitting.prompt, arrived)) as said:
                         async for line in said:
-                            yield line
+                            is_told = dropped and isinstance(line, End)
+                            yield line.model_copy(update={"dropped_turns": dropped}) if is_told else line
             finally:
                 writing.cancel()
+
+    async def _fit(self, ask: Ask, prompt: Prompt) -> Fitted:
+        return await fit(ask, prompt, self._engine.context_length, self._prompts.write)
 
     async def _in_turn(self, ask: Ask, prompt: Prompt, arrived: float) -> AsyncGenerator[Said, None]:
         entering = asyncio.create_task(self.limits.enter())

@@ -76,6 +76,7 @@ def test_a_question_comes_through_a_pipe(
         "finish_reason": "stop",
         "prompt_tokens": 7,
         "completion_tokens": 3,
+        "dropped_turns": 0,
     }
     assert err == "Talking to `smol`.\n"  # nobody said which
     drawn = bench.replica.asked[0].sampling
@@ -224,6 +225,7 @@ def test_the_client_raises_what_the_model_refuses(
     bench.replica.script = no
     with Client() as client, pytest.raises(kind, match=refused.message):
         client.chat("smol", "?")
+    assert bench.replica.asked[-1].drop_oldest is False
     assert TooManyRequests.status == 429
 
 

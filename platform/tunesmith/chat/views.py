@@ -64,3 +64,4 @@ class ChatReply(BaseModel):
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    dropped_turns: int = Field(0, description="How many of the oldest turns were left out to fit.")

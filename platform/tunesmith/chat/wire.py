@@ -58,6 +58,11 @@ class Ask(BaseModel):
     template_variables: dict[str, bool | int | float | str] = Field(
         default_factory=dict, max_length=32, description="For the chat template: `enable_thinking`."
     )
+    drop_oldest: bool = Field(
+        False,
+        description="Whether the oldest turns are left out where all of them are more than the model reads. System "
+        "messages and the last question stay.",
+    )
 
 
 class TopToken(BaseModel):
@@ -102,6 +107,7 @@ class End(BaseModel):
     first_token_seconds: float = Field(ge=0, description="Since the question arrived, loading included.")
     seconds: float = Field(ge=0)
     deterministic: bool = Field(True, description="False where a batch was shared with other questions.")
+    dropped_turns: int = Field(0, ge=0, description="How many of the oldest turns were left out to fit.")
     engine: str
 
 
@@ -130,6 +136,10 @@ class Refused(BaseModel):
     hint: str | None = None
     field: str | None = None
     retry_after: float | None = Field(None, ge=0, description="Seconds.")
+    prompt_tokens: int | None = Field(
+        None, ge=0, description="Of the conversation, where it is more than the model reads."
+    )
+    context_tokens: int | None = Field(None, ge=0, description="What the model reads, in the same case.")
 
 
 class Pin(BaseModel):

@@ -151,6 +151,7 @@ class Chats(Calls):
         thoughts: list[str] = []
         finish, name = None, str(body["model"])
         usage: dict[str, int] = {}
+        dropped = 0
         path = f"{_PREFIX}/chat/completions"
         with self._transport.open_stream(path, {}, body=body, worded=openai_error) as chunks:
             for line in lines_of(chunks):
@@ -162,6 +163,7 @@ class Chats(Calls):
                     break
                 event = self._event(line)
                 usage, name = event.get("usage") or usage, event.get("model", name)
+                dropped = event.get("tunesmith", {}).get("dropped_turns", dropped)
                 for choice in event.get("choices", ()):
                     part = _part(choice.get("delta", {}))
                     finish = choice.get("finish_reason") or finish
@@ -178,6 +180,7 @@ class Chats(Calls):
             finish_reason=finish,
             prompt_tokens=usage.get("prompt_tokens", 0),
             completion_tokens=usage.get("completion_tokens", 0),
+            dropped_turns=dropped,
         )
 
     def _event(self, line: bytes) -> dict[str, Any]:

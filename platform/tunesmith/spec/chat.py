@@ -199,6 +199,18 @@ class ChatSettings(Spec):
         fold=Fold.ADVANCED,
         roles=(),
     )
+    drop_oldest: bool = param(
+        False,
+        label=("Drop oldest turns", "丢弃最早轮次"),
+        help=(
+            "Where a conversation is more than the model reads: leave out its oldest turns, and say how many. The "
+            "system prompt and the last question stay. Else such a question is refused.",
+            "对话超过模型可读取的长度时，去掉最早的轮次并说明去掉了几轮；系统提示词与最后的提问保留。关闭时此类提问会被拒绝。",
+        ),
+        group=Group.BASIC,
+        fold=Fold.ADVANCED,
+        roles=(),
+    )
     system_prompt: str = param(
         "",
         label=("System prompt", "系统提示词"),
@@ -216,4 +228,4 @@ class ChatSettings(Spec):
 
     def sampling(self) -> Sampling:
         """The same as whoever answers takes it."""
-        return Sampling(**self.model_dump(exclude={"enable_thinking", "system_prompt"}))
+        return Sampling(**self.model_dump(exclude={"enable_thinking", "drop_oldest", "system_prompt"}))

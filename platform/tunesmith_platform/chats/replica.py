@@ -137,6 +137,7 @@ def error_of(refused: Refused) -> TunesmithError:
     details: dict[str, Any] = {"code": refused.code}
     if refused.retry_after is not None:
         details["retry_after"] = refused.retry_after
+    details |= refused.model_dump(include={"prompt_tokens", "context_tokens"}, exclude_none=True)
     return _ERRORS.get(refused.code, Unavailable)(
         refused.message, hint=refused.hint, field=refused.field or _FIELDS.get(refused.code), details=details
     )

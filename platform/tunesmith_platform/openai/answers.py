@@ -61,8 +61,10 @@ class Answer:
         """The answer as one object."""
         raise NotImplementedError
 
-    def _chunk(self, kind: str, choices: list[dict[str, Any]], usage: Any = None) -> bytes:
-        body = self._head | {"object": kind, "choices": choices}
+    def _chunk(
+        self, kind: str, choices: list[dict[str, Any]], usage: Any = None, more: dict[str, Any] | None = None
+    ) -> bytes:
+        body = self._head | {"object": kind, "choices": choices} | (more or {})
         if self.includes_usage:
             body["usage"] = usage
         return data(body)
@@ -90,7 +92,7 @@ class ChatAnswer(Answer):
         """See `Answer.end`."""
         left = _delta(self._thinking.end())
         found = self._delta(left) if left else b""
-        found += self._delta({}, finish=end.finish_reason)
+        found += self._delta({}, finish=end.finish_reason, more=dropped(end))
         return found + (self._chunk(_CHAT_CHUNK, [], usage_of(end)) if self.includes_usage else b"")
 
     def whole(self, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
@@ -106,11 +108,18 @@ class ChatAnswer(Answer):
             "logprobs": _chat_logprobs([one for piece in pieces for one in piece.logprobs]),
             "finish_reason": end.finish_reason,
         }
-        return self._head | {"object": "chat.completion", "choices": [choice], "usage": usage_of(end)}
+        said = {"object": "chat.completion", "choices": [choice], "usage": usage_of(end)}
+        return self._head | said | dropped(end)
 
-    def _delta(self, delta: dict[str, Any], logprobs: Any = None, finish: str | None = None) -> bytes:
+    def _delta(
+        self,
+        delta: dict[str, Any],
+        logprobs: Any = None,
+        finish: str | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._chunk(_CHAT_CHUNK, [choice])
+        return self._chunk(_CHAT_CHUNK, [choice], more=more)
 
 
 class TextAnswer(Answer):
@@ -159,6 +168,11 @@ def usage_of(end: End) -> dict[str, Any]:
         "total_tokens": end.prompt_tokens + end.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": end.reused_tokens},
     }
+
+
+def dropped(end: End) -> dict[str, Any]:
+    """How many of the oldest turns were left out, where any were: a field of ours, which other clients pass over."""
+    return {"tunesmith": {"dropped_turns": end.dropped_turns}} if end.dropped_turns else {}
 
 
 def _delta(told: Told) -> dict[str, Any]:

@@ -112,6 +112,9 @@ class ChatRequest(_Common):
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     chat_template_kwargs: dict[str, bool | _Whole | FiniteFloat | str] | None = Field(None, max_length=32)
     enable_thinking: bool | None = None
+    drop_oldest: bool = Field(
+        False, description="Leave out the oldest turns where all of them are more than the model reads."
+    )
     tools: Any = None
     tool_choice: Any = None
     functions: Any = None
@@ -168,6 +171,7 @@ class ChatRequest(_Common):
             messages=[_message(place, one) for place, one in enumerate(self.messages)],
             sampling=self.drawing(most, (self.top_logprobs or 0) if self.logprobs else None),
             template_variables=variables,
+            drop_oldest=self.drop_oldest,
         )
 
 

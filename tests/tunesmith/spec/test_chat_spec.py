@@ -37,6 +37,7 @@ def test_what_else_there_is_has_its_default() -> None:
     assert {name: row.default for name, row in FOUND.items() if name not in OFFERED} == {
         "frequency_penalty": 0,
         "enable_thinking": False,
+        "drop_oldest": False,
         "system_prompt": "",
     }
 
