@@ -15,9 +15,9 @@ from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible, NotOurs, TunesmithError
 from tunesmith.gguf import plan_gguf
+from tunesmith_jobs.models.llama_cpp import Unsupported, opened
 from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 from tunesmith_serve.llama_cpp import LlamaCpp
-from tunesmith_serve.llama_cpp.library import Unsupported, opened
 
 LLAMA_CPP, TRANSFORMERS = "llama_cpp", "transformers"
 

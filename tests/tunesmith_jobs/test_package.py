@@ -18,9 +18,10 @@ from tunesmith.gguf import FileType, write_gguf
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.package import files, gguf_files, proving
-from tunesmith_jobs.package.proof import Proof
-from tunesmith_jobs.package.proving import Prover, Subject
+from tunesmith_jobs.models.gguf_proof import prover as proving
+from tunesmith_jobs.models.gguf_proof.checks import Proof
+from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
+from tunesmith_jobs.package import files, gguf_files
 
 pytest.importorskip("xllamacpp")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,9 +10,9 @@ import torch
 from asked import PROMPTS, Answer, Live, ask, served
 
 from tunesmith.errors import InvalidModel
+from tunesmith_jobs.models.llama_cpp import Unsupported
 from tunesmith_serve import choosing, gguf_files
 from tunesmith_serve.choosing import Chosen, choose, engine_for
-from tunesmith_serve.llama_cpp.library import Unsupported
 
 
 @pytest.fixture(scope="module")

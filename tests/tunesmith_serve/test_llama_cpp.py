@@ -19,9 +19,10 @@ from asked import PROMPTS, Answer, Live, ask, served
 
 from tunesmith.errors import InvalidModel, NotConvertible
 from tunesmith.gguf import write_gguf
+from tunesmith_jobs.models import llama_cpp as library
 from tunesmith_serve.drawing import Draw
 from tunesmith_serve.engine import EngineLost
-from tunesmith_serve.llama_cpp import LlamaCpp, library
+from tunesmith_serve.llama_cpp import LlamaCpp
 from tunesmith_serve.llama_cpp.child import Child
 from tunesmith_serve.llama_cpp.slots import LEAST_REUSED, Question, Slot, choose_slot
 
@@ -138,7 +139,7 @@ def test_slots() -> None:
 
 GIVEN_UP = """
 import sys
-from tunesmith_serve.llama_cpp.library import CHUNK, Fed, Interrupted, Model
+from tunesmith_jobs.models.llama_cpp import CHUNK, Fed, Interrupted, Model
 
 model = Model(sys.argv[1], 1, 400, 1)
 chunk = [Fed(0, place % 500, place, place == CHUNK - 1) for place in range(CHUNK)]

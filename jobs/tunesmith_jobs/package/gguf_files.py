@@ -35,10 +35,10 @@ from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.card import gguf_card
 from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.generation_settings import is_chat
+from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof
+from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.package.files import FAILED, LORA_NOTE, Order, modelfile, orders, require_room
-from tunesmith_jobs.package.proof import PROOF_FILE, Proof
-from tunesmith_jobs.package.proving import Prover, Subject
 from tunesmith_jobs.package.texts import lay_texts
 
 _PARTS = 1000

@@ -17,8 +17,8 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+from tunesmith_jobs.models.llama_cpp import CHUNK, Fed, Interrupted, Model, Unsupported
 from tunesmith_serve.drawing import Draw, NoNumber, Token
-from tunesmith_serve.llama_cpp.library import CHUNK, Fed, Interrupted, Model, Unsupported
 from tunesmith_serve.llama_cpp.slots import Question, Slot, choose_slot
 
 _SET_PARENT_DEATH_SIGNAL = 1

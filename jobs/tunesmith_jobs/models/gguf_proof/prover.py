@@ -23,11 +23,11 @@ from tunesmith.rows.tokens.same_ids import sample_texts
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.memory import spare_memory
-from tunesmith_jobs.package import llama_cpp, proof
-from tunesmith_jobs.package.proof import Check, Expected, Heard, Proof
-from tunesmith_jobs.package.reference import Reference, needed_bytes
-from tunesmith_jobs.package.sentences import CONVERSATIONS, HOSTILE, SENTENCES
-from tunesmith_jobs.package.weights_check import FileTensors, in_pairs, look
+from tunesmith_jobs.models.gguf_proof import asked, checks
+from tunesmith_jobs.models.gguf_proof.checks import Check, Expected, Heard, Proof
+from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
+from tunesmith_jobs.models.gguf_proof.sentences import CONVERSATIONS, HOSTILE, SENTENCES
+from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, in_pairs, look
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +125,7 @@ class Prover:
             missing=self.missing,
         )
         logits = self._scratch / f".{subject.name}.{secrets.token_hex(6)}.logits"
-        question = llama_cpp.Question(
+        question = asked.Question(
             model=str(file),
             lora=str(lora) if lora else None,
             texts=self._asked,
@@ -136,35 +136,35 @@ class Prover:
             threads=self._threads,
         )
         try:
-            answer = llama_cpp.ask(question, _SECONDS)
-            if isinstance(answer, llama_cpp.Refused):
+            answer = asked.ask(question, _SECONDS)
+            if isinstance(answer, asked.Refused):
                 found.checks.append(Check(name="reads", passed=False, words=answer.words))
-                return proof.concluded(found)
+                return checks.concluded(found)
             found.checks.append(Check(name="reads", passed=True, words="llama.cpp reads it"))
-            found.checks += proof.check_texts(answer, self._expected)
+            found.checks += checks.check_texts(answer, self._expected)
             found.checks += self._tensors(file, is_base=lora is not None)
             if self._heard is not None and answer.facts.words == self._expected.words:
-                made = llama_cpp.logits_of(logits, self._sequences, answer.facts.words)
-                found.difference = proof.difference(self._heard.logits, made)
-                found.checks.append(proof.check_difference(file_type, found.difference))
-                found.checks.append(proof.check_greedy(file_type, self._heard.greedy, answer.written))
+                made = asked.logits_of(logits, self._sequences, answer.facts.words)
+                found.difference = checks.difference(self._heard.logits, made)
+                found.checks.append(checks.check_difference(file_type, found.difference))
+                found.checks.append(checks.check_greedy(file_type, self._heard.greedy, answer.written))
         finally:
             discard_file(logits)
-        return proof.concluded(found)
+        return checks.concluded(found)
 
     def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
         tensors = FileTensors(file)
-        checks = [proof.check_numbers(tensors.broken(self._check))]
+        done = [checks.check_numbers(tensors.broken(self._check))]
         if self._heard is None or is_base:
-            return checks
-        checks.append(proof.check_weights(look(tensors, self._weights, self._check)))
+            return done
+        done.append(checks.check_weights(look(tensors, self._weights, self._check)))
         kind = self._architecture.kind.name
         scaling = tensors.field(f"{kind}.rope.scaling.type")
         if self._heard.turning is not None and scaling in (None, "none"):
             theta = float(tensors.field(f"{kind}.rope.freq_base") or 0)
             factors = tensors.whole("rope_freqs.weight") if "rope_freqs.weight" in tensors.names else None
-            checks.append(proof.check_turning(theta, factors, self._heard.turning))
-        return checks
+            done.append(checks.check_turning(theta, factors, self._heard.turning))
+        return done
 
 
 def _texts(marks: tuple[str, ...]) -> list[str]:
@@ -218,11 +218,11 @@ def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, text
 
 def _sequences(expected: Expected) -> list[list[int]]:
     """What logits are compared at: a question, conversations, sentences."""
-    most = min(llama_cpp.longest(), expected.context)
-    asked = [ids for ids in expected.conversations if ids]
-    first = min(asked, key=len) if asked else expected.ids[0]
+    most = min(asked.longest(), expected.context)
+    chats = [ids for ids in expected.conversations if ids]
+    first = min(chats, key=len) if chats else expected.ids[0]
     found = [first[: max(1, most - _GREEDY)]]
-    for parts in (asked, expected.ids[: len(SENTENCES)]):
+    for parts in (chats, expected.ids[: len(SENTENCES)]):
         ids = [token for part in parts for token in part][: min(_PARTS, most)]
         if ids:
             found.append(ids)

@@ -1,4 +1,7 @@
-"""llama.cpp's C functions, as the wheel `xllamacpp` exports them: one model, its adapters, and tokens to logits.
+"""llama.cpp's C functions, as the wheel `xllamacpp` exports them: one model, its adapters, texts, and tokens to logits.
+
+Called in processes of their own, by what serves a model and by what proves a file: llama.cpp ends its process over some
+files.
 
 Two structures of settings are kept as they come, in a block larger than they are; of the second one the first four
 fields are written, and what became of them is read back. A wheel that lays them out otherwise is refused, not guessed
@@ -8,20 +11,23 @@ at. Knows ctypes and numpy; knows nothing of questions.
 import collections
 import ctypes as c
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from tunesmith_serve.drawing import Logits
-
+Logits = npt.NDArray[np.float32]
+"""Of every token at one place, of shape (words,)."""
 CHUNK = 256
 """Tokens of a prompt that are computed at once. The same always: another number gives other last bits."""
 _DEFAULTS = (512, 2048, 512, 1)
 """What the settings of a context begin with in every version that is known: n_ctx, n_batch, n_ubatch, n_seq_max."""
 _ERROR = 4
 """Level of a line of llama.cpp's log."""
+PACKAGE = "xllamacpp"
 
 
 class Unsupported(Exception):
@@ -69,6 +75,13 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_load_from_file": (_P, (_S, _Settings)),
     "llama_model_get_vocab": (_P, (_P,)),
     "llama_vocab_n_tokens": (_I, (_P,)),
+    "llama_vocab_bos": (_I, (_P,)),
+    "llama_vocab_eos": (_I, (_P,)),
+    "llama_vocab_is_eog": (c.c_bool, (_P, _I)),
+    "llama_vocab_get_add_bos": (c.c_bool, (_P,)),
+    "llama_tokenize": (_I, (_P, _S, _I, c.POINTER(_I), _I, c.c_bool, c.c_bool)),
+    "llama_model_n_ctx_train": (_I, (_P,)),
+    "llama_model_chat_template": (_S, (_P, _S)),
     "llama_init_from_model": (_P, (_P, _Settings)),
     "llama_set_n_threads": (None, (_P, _I, _I)),
     "llama_n_batch": (c.c_uint32, (_P,)),
@@ -89,10 +102,18 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 def library_file() -> Path | None:
     """The library's file; None where the wheel is not installed."""
-    spec = find_spec("xllamacpp")
+    spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         return None
     return next(iter(sorted(Path(spec.origin).parent.glob("*.so"))), None)
+
+
+def version() -> str:
+    """Which llama.cpp it is, by the wheel's version; empty where that is not installed."""
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def opened() -> Any:
@@ -160,7 +181,8 @@ class Model:
         self._c.llama_set_n_threads(self._context, threads, threads)
         self._memory = c.c_void_p(self._c.llama_get_memory(self._context))
         self._batch = self._c.llama_batch_init(max(CHUNK, slots), 0, 1)
-        self.words = int(self._c.llama_vocab_n_tokens(self._c.llama_model_get_vocab(self._model)))
+        self._vocabulary = c.c_void_p(self._c.llama_model_get_vocab(self._model))
+        self.words = int(self._c.llama_vocab_n_tokens(self._vocabulary))
         """How many tokens there are."""
         self._adapters: dict[str, c.c_void_p] = {}
         self._used: str | None = None
@@ -174,6 +196,54 @@ class Model:
         words = " ".join(one for one in self._said if one)
         self._said.clear()
         return words or "it does not say why"
+
+    # --- what the file says of texts
+
+    @property
+    def bos(self) -> int:
+        """The token that texts begin with."""
+        return int(self._c.llama_vocab_bos(self._vocabulary))
+
+    @property
+    def eos(self) -> int:
+        """The token that texts end with."""
+        return int(self._c.llama_vocab_eos(self._vocabulary))
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end an answer."""
+        return [token for token in range(self.words) if self._c.llama_vocab_is_eog(self._vocabulary, token)]
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text gets its first token."""
+        return bool(self._c.llama_vocab_get_add_bos(self._vocabulary))
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model was made for."""
+        return int(self._c.llama_model_n_ctx_train(self._model))
+
+    @property
+    def template(self) -> str | None:
+        """The chat template that the file holds."""
+        found: bytes | None = self._c.llama_model_chat_template(self._model, None)
+        return found.decode() if found else None
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text, turn marks as one token, without what belongs around every text.
+
+        Raises:
+            RuntimeError: It cannot be.
+        """
+        raw = text.encode("utf-8", "surrogatepass")
+        room = (c.c_int32 * (len(raw) + 16))()
+        count = self._c.llama_tokenize(self._vocabulary, raw, len(raw), room, len(room), False, True)
+        if count < 0:
+            raise RuntimeError(f"a text of {len(raw)} bytes has {-count} tokens")
+        return list(room[:count])
+
+    # --- what it computes
 
     def add_adapter(self, name: str, file: str) -> None:
         """Load an adapter's GGUF file; what is computed meanwhile waits.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel, Field
 
 from tunesmith.gguf import FileType
-from tunesmith_jobs.package.llama_cpp import Answer
-from tunesmith_jobs.package.weights_check import Fault, Looked
+from tunesmith_jobs.models.gguf_proof.asked import Answer
+from tunesmith_jobs.models.gguf_proof.weights_check import Fault, Looked
 
 if TYPE_CHECKING:
     import numpy as np
