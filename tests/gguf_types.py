@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tiny_model import make_tokenizer_folder
 
-from tunesmith.gguf import FileType, write_gguf
+from tunesmith.gguf import FileType, Importance, collected, write_gguf
 from tunesmith.gguf.architecture import architecture_of
 
 KNOWN = Path(__file__).parent / "data" / "gguf_types.json"
@@ -59,6 +59,20 @@ def make_model(folder: Path, **config: Any) -> Path:
     return folder
 
 
+def make_matrix(folder: Path) -> Importance:
+    """An importance matrix of a model of `make_model`, the same on every machine; of the head none, as usual."""
+    architecture = architecture_of(json.loads((folder / "config.json").read_text()))
+    shapes = {name: tensor.shape for name, tensor in architecture.tensors().items() if len(tensor.shape) > 1}
+    names = architecture.names_in_file(shapes)
+    drawn = np.random.Generator(np.random.PCG64(2))
+    sums = {
+        names[name]: drawn.integers(1, 4096, shape[-1]).astype(np.float64) ** 2 / 64
+        for name, shape in shapes.items()
+        if names[name].startswith("blk.")
+    }
+    return collected(sums, dict.fromkeys(sums, 96), chunk=32, chunks=3, sources=("drawn",))
+
+
 def print_of(file: Path) -> str:
     """What a file's tensors are, with their types, whatever their order."""
     from gguf import GGUFReader
@@ -71,7 +85,33 @@ def print_of(file: Path) -> str:
 
 
 class _Settings(c.Structure):
-    _fields_ = (("threads", c.c_int32), ("type", c.c_int32), ("rest", c.c_uint8 * 248))
+    _fields_ = (
+        ("threads", c.c_int32),
+        ("type", c.c_int32),
+        ("types_of_ends", c.c_int32 * 2),
+        ("truths", c.c_bool * 6),
+        ("importance", c.c_void_p),
+        ("rest", c.c_uint8 * 224),
+    )
+
+
+class _Matters(c.Structure):
+    _fields_ = (("name", c.c_char_p), ("numbers", c.POINTER(c.c_float)), ("size", c.c_size_t))
+
+
+def _as_given(matrix: Importance) -> Any:
+    """A matrix as the quantiser's library takes it: its means, and a last one that is none."""
+    means = {name: sums / np.float32(matrix.counts[name]) for name, sums in matrix.sums.items()}
+    found = (_Matters * (len(means) + 1))()
+    for place, (name, mean) in enumerate(means.items()):
+        found[place] = _Matters(name.encode(), mean.ctypes.data_as(c.POINTER(c.c_float)), mean.size)
+    found.keep = means
+    return found
+
+
+def key_of(file_type: FileType, has_matrix: bool) -> str:
+    """What a file is called in `KNOWN`."""
+    return f"{file_type} with a matrix" if has_matrix else file_type.value
 
 
 def _reference(libraries: Path) -> dict[str, dict[str, str]]:
@@ -87,18 +127,21 @@ def _reference(libraries: Path) -> dict[str, dict[str, str]]:
         for name, config in MODELS.items():
             folder = make_model(Path(scratch) / name, **config)
             source = write_gguf(folder, Path(scratch) / f"{name}.gguf", FileType.F32).path
+            matters = _as_given(make_matrix(folder))
             for file_type in FileType:
                 if not file_type.is_quantised:
                     continue
-                settings = llama.llama_model_quantize_default_params()
-                settings.type = file_type.number
-                target = Path(scratch) / "made.gguf"
-                ended = llama.llama_model_quantize(
-                    str(source).encode(), str(target).encode(), c.byref(settings)
-                )
-                assert ended == 0, (name, file_type)
-                found.setdefault(name, {})[file_type.value] = print_of(target)
-                target.unlink()
+                for has_matrix in (False, True) if not file_type.needs_matrix else (True,):
+                    settings = llama.llama_model_quantize_default_params()
+                    settings.type = file_type.number
+                    settings.importance = c.addressof(matters) if has_matrix else None
+                    target = Path(scratch) / "made.gguf"
+                    ended = llama.llama_model_quantize(
+                        str(source).encode(), str(target).encode(), c.byref(settings)
+                    )
+                    assert ended == 0, (name, file_type)
+                    found.setdefault(name, {})[key_of(file_type, has_matrix)] = print_of(target)
+                    target.unlink()
     return found
 
 

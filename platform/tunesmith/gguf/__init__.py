@@ -6,17 +6,22 @@ says nothing. Knows folders as transformers and peft write them; imports numpy a
 
 from tunesmith.gguf.convert import ModelPlan, plan_gguf, write_gguf
 from tunesmith.gguf.file import Progress, Written
+from tunesmith.gguf.importance import Importance, collected, read_importance, write_importance
 from tunesmith.gguf.lora import plan_lora_gguf, write_lora_gguf
 from tunesmith.gguf.types import NEED_MATRIX, FileType
 
 __all__ = [
     "NEED_MATRIX",
     "FileType",
+    "Importance",
     "ModelPlan",
     "Progress",
     "Written",
+    "collected",
     "plan_gguf",
     "plan_lora_gguf",
+    "read_importance",
     "write_gguf",
+    "write_importance",
     "write_lora_gguf",
 ]

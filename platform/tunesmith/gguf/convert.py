@@ -11,9 +11,11 @@ from typing import NamedTuple
 from tunesmith.errors import NotConvertible
 from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
 from tunesmith.gguf.file import Progress, Value, Written, write_file
+from tunesmith.gguf.importance import Importance
 from tunesmith.gguf.kernels import require_kernels
 from tunesmith.gguf.lora import added_by
 from tunesmith.gguf.mix import Choice, Sizes, choose, counted
+from tunesmith.gguf.problems import cannot
 from tunesmith.gguf.tensors import STORED_TYPES, Planned, Stored, stored_tensors
 from tunesmith.gguf.tokenizer import vocabulary_of
 from tunesmith.gguf.types import FileType, TensorType
@@ -47,6 +49,7 @@ def plan_gguf(
     *,
     tokenizer: str | Path | None = None,
     adapter: str | Path | None = None,
+    matrix: Importance | None = None,
 ) -> ModelPlan:
     """See what comes of a model as a GGUF file, and whether anything does: reads headers and JSON, no weights.
 
@@ -56,6 +59,7 @@ def plan_gguf(
         tokenizer: Another folder whose tokenizer and chat template are written, and whose generation settings, where
             it has them.
         adapter: The folder of a LoRA that is added to the model's matrices, in fp32, as they are written.
+        matrix: How much the numbers of each matrix matter; quantised ones are rounded accordingly.
 
     Raises:
         InvalidModel: The folder is none of a model, or not whole.
@@ -71,7 +75,15 @@ def plan_gguf(
     config = read_config(folder)
     architecture = architecture_of(config)
     stored = stored_tensors(weight_files(folder))
-    planned = _planned(architecture, stored, file_type)  # so the words are as many as there are rows
+    if file_type.needs_matrix and matrix is None:
+        raise cannot(
+            "importance_matrix",
+            f"is not given, and `{file_type}` needs one: without it such a file answers nonsense",
+            file="parameters",
+            hint="Give a matrix, or take `IQ3_S`, `Q3_K_M` or `Q2_K`, the smallest that need none.",
+        )
+    # First, so the words are as many as there are rows.
+    planned = _planned(architecture, stored, file_type, matrix)
     if adapter is not None:
         added = added_by(Path(adapter), architecture)
         planned = [
@@ -89,7 +101,7 @@ def plan_gguf(
         metadata | architecture.metadata | vocabulary.metadata,
         tuple(planned),
         architecture.notices + vocabulary.notices,
-        counted(_choices(architecture, planned, file_type)),
+        counted(_choices(architecture, planned, file_type, has_matrix=matrix is not None)),
     )
 
 
@@ -101,6 +113,7 @@ def write_gguf(
     *,
     tokenizer: str | Path | None = None,
     adapter: str | Path | None = None,
+    matrix: Importance | None = None,
 ) -> Written:
     """Write a model as a GGUF file: all of it or nothing, on the disk before this returns.
 
@@ -113,6 +126,7 @@ def write_gguf(
         progress: Told how far it is; what it raises ends the writing.
         tokenizer: See `plan_gguf`.
         adapter: See `plan_gguf`.
+        matrix: See `plan_gguf`.
 
     Raises:
         InvalidModel: See `plan_gguf`; or a file of weights ends too early.
@@ -122,11 +136,16 @@ def write_gguf(
         NotOurs: Something has that name already.
         OSError: The system does not take it.
     """
-    plan = plan_gguf(folder, file_type, tokenizer=tokenizer, adapter=adapter)
+    plan = plan_gguf(folder, file_type, tokenizer=tokenizer, adapter=adapter, matrix=matrix)
     return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, plan.notices, progress)
 
 
-def _planned(architecture: Architecture, stored: Mapping[str, Stored], file_type: FileType) -> list[Planned]:
+def _planned(
+    architecture: Architecture,
+    stored: Mapping[str, Stored],
+    file_type: FileType,
+    matrix: Importance | None,
+) -> list[Planned]:
     """The file's tensors, each found in the folder with the size that the configuration says.
 
     Raises:
@@ -143,10 +162,14 @@ def _planned(architecture: Architecture, stored: Mapping[str, Stored], file_type
     found = []
     for name, wanted in expected.items():
         source = _checked(name, wanted, stored.get(name))
-        kind = TensorType.F32
+        kind, matters = TensorType.F32, None
         if len(wanted.shape) > 1:
-            kind = choose(names[name], wanted.shape[-1], file_type, _sizes(architecture)).type
-        found.append(Planned(names[name], wanted.shape, kind, source, wanted.heads))
+            has_matrix = matrix is not None
+            kind = choose(
+                names[name], wanted.shape[-1], file_type, _sizes(architecture), has_matrix=has_matrix
+            ).type
+            matters = matrix.of(names[name], wanted.shape[-1], kind) if matrix is not None else None
+        found.append(Planned(names[name], wanted.shape, kind, source, wanted.heads, importance=matters))
     if factors := architecture.rope_factors:
         found.insert(1, Planned("rope_freqs.weight", (len(factors),), TensorType.F32, None, values=factors))
     return found
@@ -158,9 +181,15 @@ def _sizes(architecture: Architecture) -> Sizes:
     return Sizes(architecture.layers, per_kv, architecture.is_tied, is_70b)
 
 
-def _choices(architecture: Architecture, planned: Sequence[Planned], file_type: FileType) -> list[Choice]:
+def _choices(
+    architecture: Architecture, planned: Sequence[Planned], file_type: FileType, *, has_matrix: bool
+) -> list[Choice]:
     sizes = _sizes(architecture)
-    return [choose(each.name, each.shape[-1], file_type, sizes) for each in planned if len(each.shape) > 1]
+    return [
+        choose(each.name, each.shape[-1], file_type, sizes, has_matrix=has_matrix)
+        for each in planned
+        if len(each.shape) > 1
+    ]
 
 
 def _checked(name: str, wanted: Expected, source: Stored | None) -> Stored:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PACKAGE = "xllamacpp"
+_NEED_IMPORTANCE = (TensorType.IQ2_XXS, TensorType.IQ2_XS, TensorType.IQ1_S)
+"""Types whose kernels end the process where nothing says how much a number matters."""
 
 
 def require_kernels() -> None:
@@ -31,13 +33,19 @@ def require_kernels() -> None:
     _kernels()
 
 
-def quantised(numbers: "NDArray[np.float32]", width: int, kind: TensorType) -> "NDArray[np.uint8]":
+def quantised(
+    numbers: "NDArray[np.float32]",
+    width: int,
+    kind: TensorType,
+    importance: "NDArray[np.float32] | None" = None,
+) -> "NDArray[np.uint8]":
     """Rows as their blocks.
 
     Args:
         numbers: Whole rows, one after another; finite.
         width: Numbers of a row; a multiple of the type's block.
         kind: The type.
+        importance: How much each number of a row matters, `width` of them; all the same where None.
 
     Returns:
         The blocks' bytes, one after another.
@@ -53,12 +61,23 @@ def quantised(numbers: "NDArray[np.float32]", width: int, kind: TensorType) -> "
     assert numbers.size % width == 0
     given = np.ascontiguousarray(numbers, np.float32).reshape(-1, width)
     made = np.empty((len(given), width // block.numbers * block.bytes), np.uint8)
+    matters = None
+    if importance is not None:
+        matters = np.ascontiguousarray(importance, np.float32)
+        assert matters.size == width
+    assert matters is not None or kind not in _NEED_IMPORTANCE, kind
     number, kernels = _number(kind), _kernels()
 
     def some(rows: slice) -> None:
         part, out = given[rows], made[rows]
         written = kernels.ggml_quantize_chunk(
-            number, part.ctypes.data, out.ctypes.data, 0, len(part), width, None
+            number,
+            part.ctypes.data,
+            out.ctypes.data,
+            0,
+            len(part),
+            width,
+            None if matters is None else matters.ctypes.data,
         )
         assert written == out.nbytes
 

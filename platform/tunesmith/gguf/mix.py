@@ -19,6 +19,12 @@ _INSTEAD = {
     TensorType.Q2_K: TensorType.Q4_0,
     TensorType.IQ4_XS: TensorType.IQ4_NL,
     TensorType.IQ3_S: TensorType.IQ4_NL,
+    TensorType.IQ3_XXS: TensorType.IQ4_NL,
+    TensorType.IQ2_S: TensorType.IQ4_NL,
+    TensorType.IQ2_XS: TensorType.IQ4_NL,
+    TensorType.IQ2_XXS: TensorType.IQ4_NL,
+    TensorType.IQ1_M: TensorType.IQ4_NL,
+    TensorType.IQ1_S: TensorType.IQ4_NL,
 }
 """What a matrix gets whose rows do not divide into blocks of 256."""
 
@@ -42,7 +48,7 @@ class Sizes(NamedTuple):
     """Whether it is Llama 2 70B by its sizes: its values are shared by so many heads that they get more bits."""
 
 
-def choose(name: str, width: int, file_type: FileType, sizes: Sizes) -> Choice:
+def choose(name: str, width: int, file_type: FileType, sizes: Sizes, *, has_matrix: bool = False) -> Choice:
     """A matrix's type.
 
     Args:
@@ -50,10 +56,11 @@ def choose(name: str, width: int, file_type: FileType, sizes: Sizes) -> Choice:
         width: Numbers of a row.
         file_type: The file's.
         sizes: The model's.
+        has_matrix: Whether an importance matrix says which numbers matter: some rules are others then.
     """
     if not file_type.is_quantised:
         return Choice(file_type.usual, file_type.usual)
-    wanted = _wanted(name, width, file_type, sizes)
+    wanted = _wanted(name, width, file_type, sizes, has_matrix=has_matrix)
     found = wanted
     if width % found.block.numbers:
         found = _INSTEAD.get(found, found)
@@ -62,19 +69,25 @@ def choose(name: str, width: int, file_type: FileType, sizes: Sizes) -> Choice:
     return Choice(found, wanted)
 
 
-def _wanted(name: str, width: int, file_type: FileType, sizes: Sizes) -> TensorType:
+def _wanted(name: str, width: int, file_type: FileType, sizes: Sizes, *, has_matrix: bool) -> TensorType:
     usual = file_type.usual
     if name == "output.weight" or (name == "token_embd.weight" and sizes.is_tied):
         if width % usual.block.numbers:
             return TensorType.Q8_0
+        if file_type in _LOWEST or file_type is FileType.IQ3_XXS:
+            return TensorType.Q5_K
         return usual if usual is TensorType.Q8_0 else TensorType.Q6_K
+    if name == "token_embd.weight":
+        return _EMBEDDING.get(file_type, usual)
     found = _LAYER.fullmatch(name)
-    rule = _RULES.get((file_type, found[2])) if found else None
-    kind = (rule(int(found[1]), sizes) if rule and found else None) or usual
-    is_values = found is not None and found[2] == "attn_v"
-    if is_values and sizes.is_70b and kind in (TensorType.Q3_K, TensorType.Q4_K):
-        return TensorType.Q5_K
-    return kind
+    if found is None:
+        return usual
+    rule = _RULES.get((file_type, found[2]))
+    if has_matrix:
+        rule = _RULES_WITH_MATRIX.get((file_type, found[2]), rule)
+    kind = (rule(int(found[1]), sizes) if rule else None) or usual
+    is_bumped = found[2] == "attn_v" and sizes.is_70b and file_type not in _LOWEST
+    return TensorType.Q5_K if is_bumped and kind in (TensorType.Q3_K, TensorType.Q4_K) else kind
 
 
 _Rule = Callable[[int, Sizes], TensorType | None]
@@ -102,12 +115,20 @@ def _before(kind: TensorType, end: int, rest: TensorType | None = None) -> _Rule
     return lambda layer, sizes: kind if layer < end else rest
 
 
+def _middle(kind: TensorType) -> _Rule:
+    """All layers but the first and the last eighth."""
+    return lambda layer, sizes: kind if sizes.layers // 8 <= layer < 7 * sizes.layers // 8 else None
+
+
 def _shared(kind: TensorType, rest: TensorType | None = None) -> _Rule:
     """Values that four heads or more share."""
     return lambda layer, sizes: kind if sizes.heads_per_kv >= 4 else rest
 
 
 _F, _T = FileType, TensorType
+_LEAST = (_F.IQ2_XS, _F.IQ2_XXS, _F.IQ1_M, _F.IQ1_S)
+_LOWEST = (_F.IQ2_M, _F.IQ2_S, *_LEAST)
+"""Files in two bits a number and less, which have rules of their own."""
 _RULES: dict[tuple[FileType, str], _Rule] = {
     (_F.Q2_K, "attn_v"): _shared(_T.Q4_K, _T.Q3_K),
     (_F.Q2_K, "attn_output"): _always(_T.Q3_K),
@@ -128,11 +149,40 @@ _RULES: dict[tuple[FileType, str], _Rule] = {
     (_F.IQ4_NL, "ffn_down"): _first(_T.Q5_K, 8),
     (_F.IQ4_XS, "attn_v"): _shared(_T.Q5_K),
     (_F.IQ4_XS, "ffn_down"): _first(_T.Q5_K, 8),
+    (_F.Q2_K_S, "attn_v"): _shared(_T.Q4_K),
+    (_F.Q2_K_S, "ffn_down"): _first(_T.Q4_K, 8),
     (_F.IQ3_S, "attn_v"): _shared(_T.Q4_K),
+    (_F.IQ3_XS, "attn_v"): _shared(_T.Q4_K),
+    (_F.IQ3_XS, "attn_q"): _always(_T.IQ3_XXS),
+    (_F.IQ3_XS, "attn_k"): _always(_T.IQ3_XXS),
+    (_F.IQ3_XS, "ffn_gate"): _middle(_T.IQ3_XXS),
+    (_F.IQ3_XS, "ffn_up"): _middle(_T.IQ3_XXS),
+    (_F.IQ3_XXS, "attn_v"): _shared(_T.Q4_K),
+    (_F.IQ3_XXS, "attn_q"): _always(_T.IQ2_S),
+    (_F.IQ3_XXS, "attn_k"): _always(_T.IQ2_S),
+    (_F.IQ3_XXS, "attn_output"): _always(_T.IQ3_S),
     (_F.IQ3_M, "attn_v"): _always(_T.Q4_K),
     (_F.IQ3_M, "attn_output"): _always(_T.Q4_K),
     (_F.IQ3_M, "ffn_down"): _first(_T.Q4_K, 8),
+    **{(kind, "attn_v"): _shared(_T.Q4_K, _T.IQ3_S) for kind in (_F.IQ2_S, _F.IQ2_M)},
+    **{(kind, "ffn_down"): _first(_T.IQ3_S, 8) for kind in (_F.IQ2_S, _F.IQ2_M)},
+    **{(kind, "attn_output"): _always(_T.IQ3_S) for kind in (_F.IQ2_S, _F.IQ2_M)},
+    **{(kind, "attn_v"): _shared(_T.Q4_K, _T.Q2_K) for kind in _LEAST},
+    **{(kind, "ffn_down"): _first(_T.Q2_K, 8) for kind in _LEAST},
+    **{(kind, "attn_output"): _always(_T.IQ2_XXS) for kind in (_F.IQ1_M, _F.IQ1_S)},
 }
+_RULES_WITH_MATRIX: dict[tuple[FileType, str], _Rule] = {
+    (_F.IQ4_NL, "ffn_down"): _always(_T.IQ4_NL),
+    (_F.IQ4_XS, "ffn_down"): _always(_T.IQ4_XS),
+    (_F.Q4_0, "ffn_down"): _first(_T.Q4_1, 8),
+    (_F.Q5_0, "ffn_down"): _first(_T.Q5_1, 8),
+}
+"""Where an importance matrix says which numbers matter: what needs no more bits then, and what does."""
+_EMBEDDING = {
+    **dict.fromkeys(_LEAST, _T.Q2_K),
+    **dict.fromkeys((_F.IQ2_S, _F.IQ2_M, _F.IQ3_XXS), _T.IQ3_S),
+}
+"""What the embedding gets where it is not the head too; the file's usual type in other files."""
 
 
 def counted(choices: Iterable[Choice]) -> dict[str, int]:

@@ -57,6 +57,8 @@ class Planned(NamedTuple):
     factor: float = 1.0
     values: tuple[float, ...] = ()
     added: Added | None = None
+    importance: "NDArray[np.float32] | None" = None
+    """How much each number of a row matters to what the model computes, where that is known."""
 
     @property
     def bytes(self) -> int:
@@ -191,7 +193,7 @@ def _encoded(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[Any]":
             name, "holds numbers that are none (NaN) or infinite", file=file, hint="Take other weights."
         )
     if not tensor.type.is_cast:
-        return quantised(numbers, tensor.shape[-1], tensor.type)
+        return quantised(numbers, tensor.shape[-1], tensor.type, tensor.importance)
     if tensor.type is TensorType.F32:
         return numbers
     if tensor.type is TensorType.BF16:

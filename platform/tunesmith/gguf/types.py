@@ -27,6 +27,12 @@ class TensorType(StrEnum):
     IQ4_NL = "IQ4_NL"
     IQ4_XS = "IQ4_XS"
     IQ3_S = "IQ3_S"
+    IQ3_XXS = "IQ3_XXS"
+    IQ2_S = "IQ2_S"
+    IQ2_XS = "IQ2_XS"
+    IQ2_XXS = "IQ2_XXS"
+    IQ1_M = "IQ1_M"
+    IQ1_S = "IQ1_S"
 
     @property
     def is_cast(self) -> bool:
@@ -63,6 +69,12 @@ _BLOCKS = {
     TensorType.IQ4_NL: Block(32, 18),
     TensorType.IQ4_XS: Block(256, 136),
     TensorType.IQ3_S: Block(256, 110),
+    TensorType.IQ3_XXS: Block(256, 98),
+    TensorType.IQ2_S: Block(256, 82),
+    TensorType.IQ2_XS: Block(256, 74),
+    TensorType.IQ2_XXS: Block(256, 66),
+    TensorType.IQ1_M: Block(256, 56),
+    TensorType.IQ1_S: Block(256, 50),
 }
 
 
@@ -90,15 +102,29 @@ class FileType(StrEnum):
     Q3_K_M = "Q3_K_M"
     Q3_K_S = "Q3_K_S"
     Q2_K = "Q2_K"
+    Q2_K_S = "Q2_K_S"
     IQ4_XS = "IQ4_XS"
     IQ4_NL = "IQ4_NL"
     IQ3_M = "IQ3_M"
     IQ3_S = "IQ3_S"
+    IQ3_XS = "IQ3_XS"
+    IQ3_XXS = "IQ3_XXS"
+    IQ2_M = "IQ2_M"
+    IQ2_S = "IQ2_S"
+    IQ2_XS = "IQ2_XS"
+    IQ2_XXS = "IQ2_XXS"
+    IQ1_M = "IQ1_M"
+    IQ1_S = "IQ1_S"
 
     @property
     def is_quantised(self) -> bool:
         """Whether its matrices are stored in blocks, with less than their numbers say."""
         return not self.usual.is_cast
+
+    @property
+    def needs_matrix(self) -> bool:
+        """Whether it is worth something only where it is known which numbers matter (an importance matrix)."""
+        return self.value in NEED_MATRIX
 
     @property
     def usual(self) -> TensorType:
@@ -116,14 +142,24 @@ class FileType(StrEnum):
 _USUAL = {
     FileType.IQ3_M: TensorType.IQ3_S,
     FileType.IQ3_S: TensorType.IQ3_S,
+    FileType.IQ3_XS: TensorType.IQ3_S,
+    FileType.IQ3_XXS: TensorType.IQ3_XXS,
+    FileType.IQ2_M: TensorType.IQ2_S,
+    FileType.IQ2_S: TensorType.IQ2_XS,
+    FileType.IQ2_XS: TensorType.IQ2_XS,
+    FileType.IQ2_XXS: TensorType.IQ2_XXS,
+    FileType.IQ1_M: TensorType.IQ1_M,
+    FileType.IQ1_S: TensorType.IQ1_S,
 }
 _NUMBERS = {
     FileType.F32: 0, FileType.F16: 1, FileType.Q4_0: 2, FileType.Q4_1: 3, FileType.Q8_0: 7, FileType.Q5_0: 8,
     FileType.Q5_1: 9, FileType.Q2_K: 10, FileType.Q3_K_S: 11, FileType.Q3_K_M: 12, FileType.Q3_K_L: 13,
     FileType.Q4_K_S: 14, FileType.Q4_K_M: 15, FileType.Q5_K_S: 16, FileType.Q5_K_M: 17, FileType.Q6_K: 18,
-    FileType.IQ4_NL: 25, FileType.IQ3_S: 26, FileType.IQ3_M: 27, FileType.IQ4_XS: 30,
-    FileType.BF16: 32,
+    FileType.IQ2_XXS: 19, FileType.IQ2_XS: 20, FileType.Q2_K_S: 21, FileType.IQ3_XS: 22, FileType.IQ3_XXS: 23,
+    FileType.IQ1_S: 24, FileType.IQ4_NL: 25, FileType.IQ3_S: 26, FileType.IQ3_M: 27, FileType.IQ2_S: 28,
+    FileType.IQ2_M: 29, FileType.IQ4_XS: 30, FileType.IQ1_M: 31, FileType.BF16: 32,
 }  # fmt: skip
 
 NEED_MATRIX = ("Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
-"""Types of files that are worth something only where it is known which numbers matter (an importance matrix)."""
+"""Types of files that need an importance matrix: llama.cpp's quantiser refuses them without one, by the types of their
+matrices."""

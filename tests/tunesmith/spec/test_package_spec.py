@@ -44,7 +44,7 @@ def test_a_row_is_labelled_as_the_table_says(name: str) -> None:
 
 def test_its_types_are_those_that_are_written() -> None:
     """The contract's parameters know no writer: their names are held to its."""
-    assert set(get_args(QuantType)) == set(FileType)
+    assert {*get_args(QuantType), *NEED_MATRIX} == set(FileType)
     assert package._NEED_MATRIX == NEED_MATRIX
     assert read(preset="merge_and_quantize").quant_types == ["Q4_K_M"]
     assert read(preset="merge_and_quantize", types="q8_0, F16").quant_types == ["Q8_0", "F16"]
