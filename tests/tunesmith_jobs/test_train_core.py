@@ -46,7 +46,12 @@ def test_the_loss_falls_and_every_event_is_there(tmp_path: Path, model: Path) ->
     assert started[0]["facts"]["rows"] == 36
     assert started[0]["facts"]["precision_why"]
     assert kinds(tmp_path, "progress")[-1]["seconds_left"] == 0
-    assert [e["step"] for e in kinds(tmp_path, "checkpoint")] == list(range(4, 41, 4))
+    saved = {e["step"]: e["metrics"] for e in kinds(tmp_path, "checkpoint")}
+    assert sorted(saved) == list(range(4, 41, 4))
+    assert {step: values["loss"] for step, values in saved.items()} == {step: loss[step] for step in saved}
+    # What was evaluated at another step are other weights: only the last of these was evaluated itself.
+    assert {step for step, values in saved.items() if "eval_loss" in values} == {40}
+    assert saved[40]["eval_loss"] == held_out[40]
 
 
 def test_the_loss_is_the_mean_over_trained_tokens_of_the_effective_batch(tmp_path: Path, model: Path) -> None:

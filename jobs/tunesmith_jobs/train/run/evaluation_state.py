@@ -31,7 +31,7 @@ class EvaluationState:
     is_lower_better: bool = True
     saves_answered: int = 0
     measured: dict[str, float] = field(default_factory=dict)
-    """What was measured last, by its name: what is reported of a checkpoint."""
+    """What is reported of the checkpoint that this is saved with, by name."""
 
     def take(self, metric: str, value: float, step: int, threshold: float) -> bool:
         """Count an evaluation. Returns whether it is the best so far."""

@@ -305,7 +305,10 @@ class TuneTrainer(CheckpointingTrainer):
     def report(self, values: dict[str, float]) -> None:
         """Emit measurements at the current step."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self.run.latest |= {name: value for name, value in finite.items() if name in _CHECKPOINT_METRICS}
+        self.run.take_measured(
+            {name: value for name, value in finite.items() if name in _CHECKPOINT_METRICS},
+            evaluated_step=self.state.global_step if "eval_loss" in values else None,
+        )
         if self.is_world_process_zero():
             self.run.outlet.emit(Metrics(step=self.state.global_step, values=finite))
 
@@ -369,7 +372,7 @@ class TuneTrainer(CheckpointingTrainer):
         self._evaluate(None, None)
         self.run.evaluation.keep(step)
         if self.is_world_process_zero():
-            self.uploader.report_again(step, self.run.latest, best_step=self.run.evaluation.kept_step)
+            self.uploader.report_again(step, self.run.measured(step), best_step=self.run.evaluation.kept_step)
 
     def report_start(self) -> None:
         """See that the checkpoint gone on from is listed, with what was measured before it."""
@@ -397,7 +400,7 @@ class TuneTrainer(CheckpointingTrainer):
         self.uploader.submit(
             step,
             folder,
-            self.run.latest,
+            self.run.measured(step),
             ready=lambda: world <= 1 or all(file.exists() for file in expected),
             best_step=self.run.evaluation.kept_step,
             files=self.files,
