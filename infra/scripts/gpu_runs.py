@@ -131,7 +131,8 @@ class Bench:
     ) -> tuple[Outlet, Path]:
         """Train; returns what was said, and the run's folder."""
         from tunesmith.spec.training import TrainSpec
-        from tunesmith_jobs.train.core import Identity, Paths, train
+        from tunesmith_jobs.train.core import train
+        from tunesmith_jobs.train.job import Identity, Paths
 
         self._runs += 1
         folder = folder or self.root / f"run-{self._runs}"

@@ -36,7 +36,8 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.document import read_bytes
-from tunesmith_jobs.train.core import Identity, Paths, train
+from tunesmith_jobs.train.core import train
+from tunesmith_jobs.train.job import Identity, Paths
 
 _LONGEST_STEPS = 2
 _TYPICAL_STEPS = 5

@@ -39,7 +39,8 @@ from pathlib import Path
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.train.core import Identity, Paths, train
+from tunesmith_jobs.train.core import train
+from tunesmith_jobs.train.job import Identity, Paths
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Steps:
     desired, superseded, save_now, pinned, listed = Desired.RUN, False, 0, frozenset(), None

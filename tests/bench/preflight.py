@@ -94,7 +94,8 @@ def real(spec: dict[str, Any], folder: Path) -> dict[str, float]:
     """One epoch of the very training, in this process."""
     from tunesmith.spec.training import TrainSpec
     from tunesmith_jobs.probe import Clock, peak_bytes
-    from tunesmith_jobs.train.core import Identity, Paths, train
+    from tunesmith_jobs.train.core import train
+    from tunesmith_jobs.train.job import Identity, Paths
 
     clock = Clock()
     paths = Paths(

@@ -48,7 +48,8 @@ os.nice(15)  # as Ray starts its workers: on a shared machine another priority i
 from tunesmith.lifecycle import Desired
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.activities import Activities
-from tunesmith_jobs.train.core import Identity, Paths, train
+from tunesmith_jobs.train.core import train
+from tunesmith_jobs.train.job import Identity, Paths
 spec, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 class Times:
     desired, superseded, save_now, pinned, listed = Desired.RUN, False, 0, (), None

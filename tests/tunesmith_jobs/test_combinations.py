@@ -113,7 +113,8 @@ def combine(kind: str, pairs: list[tuple[str, str]], folder: Path) -> Iterator[s
 
 def end_of(folder: Path, model: Path, rows: Path, given: dict[str, Any]) -> str:
     """How a training that was accepted ended, where it did not complete with a loss."""
-    from tunesmith_jobs.train.core import Identity, Paths, train
+    from tunesmith_jobs.train.core import train
+    from tunesmith_jobs.train.job import Identity, Paths
 
     paths = Paths(
         model=model, train=rows, eval=None, artifact_uri=str(folder / "artifacts"), scratch=folder / "scratch"

@@ -254,7 +254,7 @@ def test_counts_that_go_by_the_file_say_so(tmp_path: Path) -> None:
 def test_trainer_card_and_library_give_the_same_ids(tmp_path: Path, way: str, use_lora: bool) -> None:
     """The ids of the trained rows are those of the library on the base, and of the trained folder by its card."""
     from tunesmith_jobs.batches.inputs import load_data
-    from tunesmith_jobs.train import core
+    from tunesmith_jobs.train import job
 
     base = make_tiny_model(tmp_path / "model")
     WAYS[way](base)
@@ -285,8 +285,8 @@ def test_trainer_card_and_library_give_the_same_ids(tmp_path: Path, way: str, us
     patch = pytest.MonkeyPatch()
     patch.setattr(module, "load_data", look)
     if named is not None:
-        made = core.Paths
-        patch.setattr(core, "Paths", lambda **kept: made(**(kept | {"tokenizer": named})))
+        made = job.Paths
+        patch.setattr(job, "Paths", lambda **kept: made(**(kept | {"tokenizer": named})))
     try:
         outcome = tr.run(
             tmp_path, base, rows=rows, text_column="text", max_steps=1, use_lora=use_lora, max_length=512,

@@ -426,12 +426,12 @@ def sampled(spec: TrainSpec, place: Place) -> list[tuple[str, int]]:
 def kept(spec: TrainSpec, place: Place) -> list[int]:
     """The checkpoints that are left of three."""
     from tunesmith_jobs.artifact_store import ArtifactStore, Owner
-    from tunesmith_jobs.train import core
+    from tunesmith_jobs.train import steps
 
     root = place.folder / f"kept-{spec.save_total_limit}" / "task-1"
     store = ArtifactStore(str(root / "artifacts"), Owner("task-1", 1, "m", None))
     job: Any = SimpleNamespace(outlet=Silent(), spec=spec, emit=lambda _: None)
-    uploader = core._uploader(job, store)
+    uploader = steps._uploader(job, store)
     for step in (1, 2, 3):
         folder = root / f"local-{step}"
         folder.mkdir(parents=True)

@@ -157,7 +157,8 @@ def test_sigterm_is_heard_for_a_run_in_a_thread(
 
 def test_a_node_that_goes_away_is_an_occasion_to_save_once(tmp_path: Path, model: Path) -> None:
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.core import Identity, Paths, train
+    from tunesmith_jobs.train.core import train
+    from tunesmith_jobs.train.job import Identity, Paths
     from tunesmith_jobs.train.run.interruption import Notices
 
     rows = tr.write_rows(tmp_path / "train.jsonl", 24)

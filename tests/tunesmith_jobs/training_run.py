@@ -107,7 +107,8 @@ def run(
 ) -> Any:
     """Train in `folder`; returns the outcome. Keys that are no parameter of a spec go to the outlet."""
     from tunesmith.spec.training import TrainSpec
-    from tunesmith_jobs.train.core import Identity, Paths, train
+    from tunesmith_jobs.train.core import train
+    from tunesmith_jobs.train.job import Identity, Paths
 
     outlet = FileOutlet(
         folder / (f"events-{attempt}-rank-{rank}.jsonl" if rank else f"events-{attempt}.jsonl"),
@@ -144,7 +145,7 @@ def run(
         parts=parts,
     )
     with mock.patch(
-        "tunesmith_jobs.train.core.LISTED_SECONDS", 0.0
+        "tunesmith_jobs.train.steps.LISTED_SECONDS", 0.0
     ):  # what this outlet knows it knows at once
         return train(TrainSpec.read(spec), paths, outlet, Identity("task-1", attempt, rank=rank))
 

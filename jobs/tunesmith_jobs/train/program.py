@@ -10,7 +10,8 @@ from tunesmith.zero import uses_zero
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Needs, Program, WorkerContext
-from tunesmith_jobs.train.core import Identity, Paths, run
+from tunesmith_jobs.train.core import run
+from tunesmith_jobs.train.job import Identity, Paths
 from tunesmith_jobs.train.run.interruption import Notices
 from tunesmith_jobs.train.telemetry.system import sampled
 

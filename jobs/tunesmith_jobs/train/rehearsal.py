@@ -7,7 +7,8 @@ from pathlib import Path
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.outlet import Silent
-from tunesmith_jobs.train.core import Identity, Paths, train
+from tunesmith_jobs.train.core import train
+from tunesmith_jobs.train.job import Identity, Paths
 
 _log = logging.getLogger("tunesmith_jobs.warm")
 _TEMPLATE = "{% for message in messages %}{{ '<s>' + message['role'] + ' ' + message['content'] + '</s>' }}{% endfor %}"
