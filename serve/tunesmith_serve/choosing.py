@@ -7,7 +7,6 @@ engines; knows nothing of questions.
 
 import asyncio
 import dataclasses
-import os
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible, NotOurs, TunesmithError
 from tunesmith.gguf import plan_gguf
+from tunesmith_jobs.models.libraries import let_waiting_threads_sleep
 from tunesmith_jobs.models.llama_cpp import Unsupported, opened
 from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 from tunesmith_serve.llama_cpp import LlamaCpp
@@ -153,8 +153,7 @@ class Engines:
     def _made(self, name: str) -> Engine:
         if name == LLAMA_CPP:
             return LlamaCpp(self._settings)
-        # Threads that wait for each other give the core away, as llama.cpp's do; read when torch is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        let_waiting_threads_sleep()  # as llama.cpp's do
         from tunesmith_serve.transformers_engine import Transformers
 
         # What fits one engine's context fits the other's.

@@ -20,7 +20,7 @@ EVERY_PART = (
     "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "PYTHONUTF8",
     "PYTHONIOENCODING", "PYTHONFAULTHANDLER",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "OMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NVPL_*", "NUMEXPR_*", "MALLOC_*",
+    "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NVPL_*", "NUMEXPR_*", "MALLOC_*",
     "COVERAGE_PROCESS_START", "COVERAGE_FILE", "COV_CORE_*",
 )  # fmt: skip
 """Where things lie, which language is spoken, whose certificates are believed, how many threads are started."""
