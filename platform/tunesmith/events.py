@@ -212,13 +212,24 @@ class EvaluationMade(_Payload):
     )
 
 
+class FilePart(_Payload):
+    """A file of a package by its bytes."""
+
+    name: str = Field(max_length=300)
+    bytes: int = Field(ge=0, le=MAX_COUNT)
+    sha256: str
+
+
 class PackagedFile(_Payload):
     """A GGUF file of a package, and what its proof found."""
 
     name: str
     type: str = Field(description="`Q4_K_M`, ...; `LoRA` for an adapter's.")
-    bytes: int = Field(ge=0, le=MAX_COUNT)
-    sha256: str
+    bytes: int = Field(ge=0, le=MAX_COUNT, description="Of all its parts.")
+    sha256: str = Field(description="Of the file; of the first, where it is split.")
+    parts: list[FilePart] = Field(
+        default_factory=list, max_length=1000, description="All its files, where a size split it."
+    )
     verdict: Literal["proven", "not_proven", "failed"] = Field(
         description="A failed one is not the model: it is kept apart and not offered."
     )
@@ -241,6 +252,11 @@ class PackageMade(_Payload):
     uri: str = Field(description="The folder.")
     step: int = Field(0, ge=0, le=MAX_COUNT, description="Of the checkpoint.")
     files: list[PackagedFile] = Field(max_length=100)
+    others: list[FilePart] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="What lies beside them: the card, proofs, Modelfiles, the adapter's zip.",
+    )
 
 
 class Serving(_Payload):

@@ -10,13 +10,24 @@ class _View(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class FilePartView(_View):
+    """A file by its bytes."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
 class PackagedFileView(_View):
     """A GGUF file, and what its proof found."""
 
-    name: str
+    name: str = Field(description="Of the file that llama.cpp opens: the first, where it is split.")
     type: str = Field(description="`Q4_K_M`, ...; `LoRA` for an adapter's.")
-    bytes: int
-    sha256: str
+    bytes: int = Field(description="Of all its parts.")
+    sha256: str = Field(description="Of the file; of the first, where it is split.")
+    parts: list[FilePartView] = Field(
+        default_factory=list, description="All its files, where a size split it."
+    )
     verdict: Literal["proven", "not_proven", "failed"] = Field(
         description="A failed one is not the model: it is kept apart and not offered."
     )
@@ -40,4 +51,14 @@ class PackageView(_View):
     uri: str = Field(description="The folder with the files, their proofs, a card and a manifest.")
     step: int = Field(description="Of the checkpoint; 0 where it is not known.")
     files: list[PackagedFileView]
+    others: list[FilePartView] = Field(
+        default_factory=list, description="The card, proofs, Modelfiles, the adapter's zip."
+    )
     created_at: dt.datetime
+
+    def offered(self) -> dict[str, FilePartView]:
+        """Every file that is handed out, by its name."""
+        found = [FilePartView(name=one.name, bytes=one.bytes, sha256=one.sha256) for one in self.files
+                 if not one.parts and one.verdict != "failed"]  # fmt: skip
+        parts = [part for one in self.files if one.verdict != "failed" for part in one.parts]
+        return {one.name: one for one in (*found, *parts, *self.others)}

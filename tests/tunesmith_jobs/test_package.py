@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import gguf_faults
 import gguf_tokenizers
 import numpy as np
 import pytest
+import torch
+from peft import PeftModel
 from trained import Trained
+from transformers import AutoModelForCausalLM
 
-from tunesmith.artifacts import faults_of
-from tunesmith.gguf import FileType, write_gguf
+from tunesmith.artifacts import faults_of, sha256_of
+from tunesmith.gguf import FileType, split, write_gguf
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
@@ -90,6 +94,48 @@ def test_the_base_and_its_adapter_apart(lora: Trained) -> None:
     alone, made, _ = packaged(lora, preset="lora_only")
     assert [one.name for one in made.files] == ["checkpoint-4-lora.gguf"]
     assert not list(folder_of(alone).glob("*base*"))
+
+
+@pytest.mark.slow
+def test_files_of_a_size_and_the_adapter_as_one(
+    lora: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp is asked by the first of a split; the zip's own README loads the adapter elsewhere."""
+    monkeypatch.setitem(split._UNITS, "M", 100_000)  # the model has a quarter of a million bytes
+    outcome, made, _ = packaged(
+        lora, preset="merge_only", split_size="1M", export_adapter_zip=True, output_dir=str(tmp_path / "out")
+    )
+    folder = folder_of(outcome)
+    (one,) = made.files
+    listed = {file["path"]: file for file in json.loads((folder / "manifest.json").read_text())["files"]}
+    assert one.verdict == "proven"
+    assert len(one.parts) > 1
+    assert [part.name for part in one.parts] == sorted(folder_.name for folder_ in folder.glob("*.gguf"))
+    assert (one.name, one.sha256) == (one.parts[0].name, one.parts[0].sha256)
+    assert one.bytes == sum(part.bytes for part in one.parts)
+    said = {part.name: (part.bytes, part.sha256) for part in (*one.parts, *made.others)}
+    assert said == {name: (file["bytes"], file["sha256"]) for name, file in listed.items()}
+    assert f"llama-server -m {one.name}" in (folder / "run-4.gguf.md").read_text()
+    assert not list(folder.glob("*.Modelfile")), "Ollama takes none that is split"
+    again, _, _ = packaged(lora, preset="lora_only", export_adapter_zip=True)
+    packed = folder_of(again) / "checkpoint-4-adapter.zip"
+    assert sha256_of(packed) == said["checkpoint-4-adapter.zip"][1], "the same adapter is the same bytes"
+
+    elsewhere = tmp_path / "elsewhere"
+    with zipfile.ZipFile(packed) as opened:
+        opened.extractall(elsewhere)
+    readme = (elsewhere / "README.md").read_text()
+    assert str(lora.base) not in "".join(file.read_text() for file in elsewhere.glob("*[dn]"))
+    (elsewhere / lora.base.name).symlink_to(lora.base)
+    monkeypatch.chdir(elsewhere)
+    found: dict[str, Any] = {}
+    exec(readme.split("```python\n")[1].split("```")[0], found)
+    text = found["tokenizer"]("What is Ember?", return_tensors="pt")
+    here = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(lora.base), str(lora.outcome.model_uri)
+    )
+    with torch.no_grad():
+        assert torch.equal(found["model"](**text).logits, here(**text).logits)
 
 
 def test_what_there_is_no_room_for_is_refused_with_the_numbers(

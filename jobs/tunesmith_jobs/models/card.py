@@ -195,6 +195,12 @@ def _public_base(origin: ModelOrigin) -> str:
     return public_name(Path(origin.base)) if Path(origin.base).is_absolute() else origin.base
 
 
+def license_line(base_license: str | None) -> str:
+    """What a card's head says of the license, each line with its end; nothing where none is named."""
+    found = _license(base_license)
+    return str(yaml.safe_dump(found, sort_keys=False, allow_unicode=True)) if found else ""
+
+
 def _license(base_license: str | None) -> dict[str, object]:
     if base_license and _LICENSE_ID.fullmatch(base_license):
         return {"license": base_license}

@@ -1,4 +1,4 @@
-"""Which GGUF files a package has, what they are called, what they take; the texts that lie beside them.
+"""Which GGUF files a package has, what they are called, what they take.
 
 Knows parameters and plans; writes no weights.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tunesmith.artifacts import checkpoint_name
 from tunesmith.gguf import FileType
+from tunesmith.model_step import ModelDocument
 from tunesmith.spec.package import PackageSpec
 from tunesmith_jobs.failures import NoRoom
 
@@ -78,19 +79,6 @@ def require_room(needed: Mapping[str, int], places: Sequence[Path]) -> None:
             )
 
 
-def modelfile(name: str, template: str | None) -> str:
-    """What Ollama reads beside a whole model's file. It takes the chat template out of the file itself."""
-    note = "" if template else "# The model has no chat template: it goes on with a text.\n"
-    return f"{note}FROM ./{name}\n"
-
-
-LORA_NOTE = """# {lora}
-
-The adapter alone, for llama.cpp: it is laid over a GGUF file of its base.
-
-```
-llama-server -m BASE.gguf --lora {lora}
-```
-
-Ollama takes no adapters (since 0.34.1 it refuses `ADAPTER` in a Modelfile): give it the merged model.
-"""
+def zip_name(document: ModelDocument) -> str:
+    """What the adapter's zip file is called."""
+    return f"{checkpoint_name(document.step)}-adapter.zip" if document.step else "adapter.zip"

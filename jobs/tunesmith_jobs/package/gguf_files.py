@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import PACKAGE
 from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
-from tunesmith.events import PackagedFile, PackageMade, Phase, Warned
+from tunesmith.events import Phase, Warned
 from tunesmith.gguf import (
     FileType,
     ModelPlan,
@@ -24,21 +24,25 @@ from tunesmith.gguf import (
     write_gguf,
     write_lora_gguf,
 )
+from tunesmith.gguf.split import size_of
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import ADAPTER_CONFIG, license_name, without_folders
+from tunesmith.model_folder import ADAPTER_CONFIG, without_folders
 from tunesmith.outcome import Outcome
 from tunesmith.removal import discard, discard_file
 from tunesmith.spec.package import PackageSpec
+from tunesmith_jobs.activities import bytes_below
 from tunesmith_jobs.artifact_store import ArtifactStore, Owner
 from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
-from tunesmith_jobs.models.card import gguf_card
 from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.generation_settings import is_chat
 from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.models.merge import merge
-from tunesmith_jobs.package.files import FAILED, LORA_NOTE, Order, modelfile, orders, require_room
+from tunesmith_jobs.package.adapter_zip import packed_adapter
+from tunesmith_jobs.package.beside import proof_text, write_beside
+from tunesmith_jobs.package.files import FAILED, Order, orders, require_room, zip_name
+from tunesmith_jobs.package.made import package_made
 from tunesmith_jobs.package.texts import lay_texts
 
 _PARTS = 1000
@@ -82,7 +86,7 @@ class _Packaging:
         given = fetch_model(document.model_uri, work.scratch / "given")
         self._adapter = given if (given / ADAPTER_CONFIG).is_file() else None
         self._base = Path(work.training.model_name_or_path) if self._adapter else given
-        if self._adapter is None and spec.export_lora_gguf:
+        if self._adapter is None and (spec.export_lora_gguf or spec.export_adapter_zip):
             raise InvalidInput(
                 "The model is a whole one: there is no LoRA to write.",
                 hint="Use `preset: merge_and_quantize`, or name a task that trained a LoRA.",
@@ -92,6 +96,7 @@ class _Packaging:
         self._orders = orders(spec, name, document.step, is_adapter=self._adapter is not None)
         self._owner = Owner(document.task_id, document.attempt, without_folders(document.origin.base), None)
         self._plans: dict[str, ModelPlan] = {}
+        self._split_bytes = size_of(spec.split_size) if spec.split_size else None
 
     def run(self) -> Outcome:
         """See `package_files`."""
@@ -104,7 +109,13 @@ class _Packaging:
         written = self._write(source)
         proofs = self._prove(source, written)
         self._keep_apart(proofs)
-        self._write_beside(proofs, template.source if template else None)
+        write_beside(
+            self._work,
+            self._target,
+            [(order, proofs[order.name]) for order in self._orders],
+            template.source if template else None,
+            is_adapter=self._adapter is not None,
+        )
         return self._store(proofs, written)
 
     def _fresh(self, name: str) -> Path:
@@ -178,6 +189,9 @@ class _Packaging:
             notice.field: notice for plan in self._plans.values() for notice in plan.notices
         }.values():
             self._work.outlet.emit(Warned(code="gguf_differs", message=notice.message))
+        if self._spec.export_adapter_zip:
+            assert self._adapter is not None
+            needed[zip_name(self._work.document)] = bytes_below(self._adapter)
         output = self._work.document.output_dir
         require_room(needed, [self._target, *([Path(output)] if output else [])])
         self._sizes = needed
@@ -201,10 +215,20 @@ class _Packaging:
                     found[order.name] = write_lora_gguf(self._adapter, self._base, target, order.type, tell)
                 else:
                     found[order.name] = write_gguf(
-                        source.base, target, order.type, tell, tokenizer=source.words, adapter=source.adapter
+                        source.base,
+                        target,
+                        order.type,
+                        tell,
+                        tokenizer=source.words,
+                        adapter=source.adapter,
+                        split_bytes=self._split_bytes,
                     )
                 before += self._sizes[order.name]
                 _log.info("`%s` is written: %.1f MB.", order.name, found[order.name].bytes / 1e6)
+            if self._spec.export_adapter_zip:
+                assert self._adapter is not None
+                target = self._target / zip_name(self._work.document)
+                packed_adapter(self._work, self._adapter, source.words, target, self._owner.base_model)
         return found
 
     def _tell(self, done: int, total: int, seconds: float) -> None:
@@ -222,30 +246,30 @@ class _Packaging:
                 adapter = self._adapter if self._spec.merge_lora else None
                 prover = self._prover(self._base, adapter, self._plans[wholes[0].name], source.base)
                 for order in wholes:
-                    found[order.name] = prover.prove(self._target / order.name, order.type)
+                    found[order.name] = prover.prove(written[order.name].path, order.type)
                     self._say(found[order.name])
                     doing.advance()
                 del prover
             for order in self._orders:
                 if order.is_lora:
-                    found[order.name] = self._prove_lora(order, source)
+                    found[order.name] = self._prove_lora(order, source, written)
                     self._say(found[order.name])
                     doing.advance()
         return found
 
-    def _prove_lora(self, order: Order, source: Source) -> Proof:
+    def _prove_lora(self, order: Order, source: Source, written: dict[str, Written]) -> Proof:
         """An adapter's file over a file of its base: one that is written anyway, or one that is gone afterwards."""
-        with self._base_file(source) as (base, kind):
+        with self._base_file(source, written) as (base, kind):
             plan = plan_gguf(self._base, kind, tokenizer=source.words)
             prover = self._prover(self._base, self._adapter, plan)
             return prover.prove(base, kind, self._target / order.name)
 
     @contextlib.contextmanager
-    def _base_file(self, source: Source) -> Iterator[tuple[Path, FileType]]:
+    def _base_file(self, source: Source, written: dict[str, Written]) -> Iterator[tuple[Path, FileType]]:
         there = [one for one in self._orders if not one.is_lora and not one.with_adapter]
         if there:
             best = max(there, key=lambda one: self._sizes[one.name])
-            yield self._target / best.name, best.type
+            yield written[best.name].path, best.type
             return
         made = self._work.scratch / _BASE_TO_PROVE
         write_gguf(self._base, made, FileType.F16, lambda *_: self._work.check(), tokenizer=source.words)
@@ -294,37 +318,16 @@ class _Packaging:
         failed = [proof for proof in proofs.values() if proof.verdict == "failed"]
         for proof in failed:
             (self._target / FAILED).mkdir(exist_ok=True)
-            (self._target / proof.file).rename(self._target / FAILED / f"{proof.file}.failed")
-            (self._target / FAILED / f"{proof.file}.{PROOF_FILE}").write_text(_json(proof), encoding="utf-8")
+            for name in proof.names:
+                (self._target / name).rename(self._target / FAILED / f"{name}.failed")
+            (self._target / FAILED / f"{proof.file}.{PROOF_FILE}").write_text(
+                proof_text(proof), encoding="utf-8"
+            )
         if failed and len(failed) == len(proofs):
             raise InvalidModel(
                 " ".join(proof.sentence["en"] for proof in failed),
                 hint="This is a fault of ours, or of the model's files: report it with the task's log.",
             )
-
-    def _write_beside(self, proofs: dict[str, Proof], template: str | None) -> None:
-        for order in self._orders:
-            proof = proofs[order.name]
-            if proof.verdict == "failed":
-                continue
-            (self._target / f"{order.name}.{PROOF_FILE}").write_text(_json(proof), encoding="utf-8")
-            if order.is_lora:
-                note = LORA_NOTE.format(lora=order.name)
-                (self._target / f"{order.name}.md").write_text(note, encoding="utf-8")
-            elif order.with_adapter or self._adapter is None:
-                text = modelfile(order.name, template)
-                (self._target / f"{order.name}.Modelfile").write_text(text, encoding="utf-8")
-        document = self._work.document
-        offered = [proof for proof in proofs.values() if proof.verdict != "failed"]
-        card = gguf_card(
-            document.origin,
-            self._work.training,
-            title=document.origin.task_name or document.name,
-            step=document.step,
-            base_license=license_name(Path(document.encoder_path)),
-            files=[(proof.file, proof.sentence["en"]) for proof in offered],
-        )
-        (self._target / "README.md").write_text(card, encoding="utf-8")
 
     def _store(self, proofs: dict[str, Proof], written: dict[str, Written]) -> Outcome:
         work, document = self._work, self._work.document
@@ -336,36 +339,22 @@ class _Packaging:
             activities=work.outlet.activities,
         )
         sums = {
-            self._target / proof.file: proof.sha256 for proof in proofs.values() if proof.verdict != "failed"
+            self._target / name: sha256
+            for proof in proofs.values()
+            if proof.verdict != "failed"
+            for name, sha256 in (proof.parts or {proof.file: proof.sha256}).items()
         }
         try:
-            _, uri = store.put(self._target, PACKAGE, document.step, kind="package", sums=sums)
+            manifest, uri = store.put(self._target, PACKAGE, document.step, kind="package", sums=sums)
         except OSError as error:
             raise StorageFailed(f"The files could not be stored: {error}") from error
         offered = [proof for proof in proofs.values() if proof.verdict != "failed"]
-        work.outlet.emit(
-            PackageMade(
-                uri=uri,
-                step=document.step,
-                files=[
-                    PackagedFile(
-                        name=proof.file,
-                        type=proof.type,
-                        bytes=written[proof.file].bytes,
-                        sha256=proof.sha256,
-                        verdict=proof.verdict,
-                        sentence=proof.sentence,
-                        kl_mean=proof.difference.kl_mean if proof.difference else None,
-                        kl_p99=proof.difference.kl_p99 if proof.difference else None,
-                        top1=proof.difference.top1 if proof.difference else None,
-                        fallbacks=self._plans[proof.file].fallbacks if proof.file in self._plans else {},
-                    )
-                    for proof in proofs.values()
-                ],
-            )
-        )
-        size = sum(written[proof.file].bytes for proof in offered)
-        words = f"{len(offered)} GGUF files, {size / 1e6:.1f} MB, in `{uri}`."
+        files = {written[name].path.name: written[name] for name in written}
+        plans = {written[name].path.name: plan for name, plan in self._plans.items()}
+        work.outlet.emit(package_made(uri, manifest, list(proofs.values()), files, plans))
+        size = sum(files[proof.file].bytes for proof in offered)
+        count = sum(len(proof.names) for proof in offered)
+        words = f"{count} GGUF files, {size / 1e6:.1f} MB, in `{uri}`."
         left_out = len(proofs) - len(offered)
         if left_out:
             words += f" Files that are not the model, kept apart in `{FAILED}`: {left_out}."
@@ -374,7 +363,3 @@ class _Packaging:
                 f" Nothing was published at `{place}`: something stands there that this task did not make."
             )
         return Outcome.because(Reason.COMPLETED, words).model_copy(update={"model_uri": uri})
-
-
-def _json(proof: Proof) -> str:
-    return proof.model_dump_json(indent=1) + "\n"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tunesmith.errors import NotConvertible
 from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
-from tunesmith.gguf.file import Progress, Value, Written, write_file
+from tunesmith.gguf.file import Content, Progress, Value, Written, write_file
 from tunesmith.gguf.importance import Importance
 from tunesmith.gguf.kernels import require_kernels
 from tunesmith.gguf.lora import added_by
@@ -114,6 +114,7 @@ def write_gguf(
     tokenizer: str | Path | None = None,
     adapter: str | Path | None = None,
     matrix: Importance | None = None,
+    split_bytes: int | None = None,
 ) -> Written:
     """Write a model as a GGUF file: all of it or nothing, on the disk before this returns.
 
@@ -127,6 +128,7 @@ def write_gguf(
         tokenizer: See `plan_gguf`.
         adapter: See `plan_gguf`.
         matrix: See `plan_gguf`.
+        split_bytes: What a file may have: a larger model becomes several (`split`), told by the first.
 
     Raises:
         InvalidModel: See `plan_gguf`; or a file of weights ends too early.
@@ -137,7 +139,8 @@ def write_gguf(
         OSError: The system does not take it.
     """
     plan = plan_gguf(folder, file_type, tokenizer=tokenizer, adapter=adapter, matrix=matrix)
-    return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, plan.notices, progress)
+    content = Content(plan.architecture, plan.metadata, plan.tensors)
+    return write_file(Path(target), content, plan.notices, progress, split_bytes)
 
 
 def _planned(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput, NotConvertible
 from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
-from tunesmith.gguf.file import Progress, Value, Written, write_file
+from tunesmith.gguf.file import Content, Progress, Value, Written, write_file
 from tunesmith.gguf.problems import cannot
 from tunesmith.gguf.tensors import STORED_TYPES, Added, Planned, Stored, stored_tensors
 from tunesmith.gguf.types import FileType
@@ -133,7 +133,7 @@ def write_lora_gguf(
         OSError: The system does not take it.
     """
     plan = plan_lora_gguf(adapter, base, file_type)
-    return write_file(Path(target), plan.architecture, plan.metadata, plan.tensors, (), progress)
+    return write_file(Path(target), Content(plan.architecture, plan.metadata, plan.tensors), (), progress)
 
 
 def added_by(adapter: Path, architecture: Architecture) -> dict[str, Added]:

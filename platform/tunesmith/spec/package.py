@@ -19,6 +19,8 @@ FOLDER = "model_folder"
 MERGE_AND_QUANTIZE = "merge_and_quantize"
 LORA_ONLY = "lora_only"
 CUSTOM = "custom"
+SPLIT_SIZE = r"^[1-9][0-9]{0,5}[MG]$"
+"""How a file's size is written, as llama.cpp's own tool reads it: `500M`, `2G`, in steps of a thousand."""
 QuantType = Literal[
     "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "Q6_K", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1",
     "Q3_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "IQ4_XS", "IQ4_NL", "IQ3_M", "IQ3_S", "F32", "F16", "BF16",
@@ -162,6 +164,31 @@ class PackageSpec(ModelUseSpec):
         default_when=_by_preset("export_lora_gguf"),
         visible_when=when(preset=CUSTOM),
     )
+    export_adapter_zip: bool = param(
+        False,
+        label=("Adapter as a zip file", "适配器 zip 文件"),
+        help=(
+            "Also write the adapter as peft has it into one zip file, with how it is loaded; the same adapter is the "
+            "same bytes.",
+            "另将 peft 格式的适配器打成一个 zip 文件，附加载说明；相同的适配器字节也相同。",
+        ),
+        group=Group.GENERAL,
+        roles=(),
+    )
+    split_size: str | None = param(
+        None,
+        label=("Size of a file", "单个文件大小"),
+        help=(
+            "A whole model that is larger is written in several files, as llama.cpp splits it (`2G`, `500M`); it is "
+            "opened by the first. Empty writes one file. Ollama takes none that is split.",
+            "完整模型超过该大小时按 llama.cpp 的方式分成多个文件（如 2G、500M），打开第一个即可；留空则为一个文件。"
+            "Ollama 不支持拆分的文件。",
+        ),
+        group=Group.GENERAL,
+        fold=Fold.OPTIONAL,
+        roles=(),
+        pattern=SPLIT_SIZE,
+    )
     output_dir: str | None = param(
         None,
         label=("Output directory", "输出目录"),
@@ -213,7 +240,20 @@ class PackageSpec(ModelUseSpec):
                 )
         if self.preset == CUSTOM:
             problems += self._custom()
-        return problems
+        return problems + self._beside_files()
+
+    def _beside_files(self) -> list[Problem]:
+        """What is for GGUF files alone."""
+        given = {"export_adapter_zip": self.export_adapter_zip, "split_size": self.split_size is not None}
+        return [
+            Problem(
+                field=name,
+                message=f"`{name}` goes with GGUF files: `preset: {FOLDER}` writes a model folder.",
+                hint="Set `preset: merge_and_quantize`, or leave it out.",
+            )
+            for name, is_given in given.items()
+            if is_given and not self.makes_gguf
+        ]
 
     def _custom(self) -> list[Problem]:
         """What of the parts, chosen one by one, does not go together."""

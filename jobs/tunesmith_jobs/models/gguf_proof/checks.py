@@ -77,12 +77,21 @@ class Proof(BaseModel):
 
     file: str
     sha256: str
+    parts: dict[str, str] = Field(
+        default_factory=dict,
+        description="The sha256 of each of its files, where it is split: `file` is the first.",
+    )
     type: str
     verdict: Literal["proven", "not_proven", "failed"]
     sentence: dict[str, str] = Field(default_factory=dict, description="What it comes to, by language.")
     difference: Difference | None = None
     checks: list[Check] = Field(default_factory=list)
     missing: str | None = Field(None, description="Why it could not be looked at whole.")
+
+    @property
+    def names(self) -> list[str]:
+        """All its files."""
+        return list(self.parts) or [self.file]
 
     def failed(self) -> list[Check]:
         """What is wrong."""

@@ -14,6 +14,7 @@ from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType
 from tunesmith.gguf.architecture import Architecture, architecture_of
+from tunesmith.gguf.split import parts_beside
 from tunesmith.model_folder import read_config
 from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
@@ -110,16 +111,18 @@ class Prover:
         """Prove a file.
 
         Args:
-            file: The whole model's.
+            file: The whole model's; the first, where it is split.
             file_type: What it is stored as.
             lora: An adapter's file that is to be proven over it: `file` is then its base's.
         """
         self.prepare()
         self._check()
         subject = lora or file
+        sums = {part.name: sha256_of(part) for part in parts_beside(subject)}
         found = Proof(
             file=subject.name,
-            sha256=sha256_of(subject),
+            sha256=sums[subject.name],
+            parts=sums if len(sums) > 1 else {},
             type="LoRA" if lora else file_type.value,
             verdict="failed",
             missing=self.missing,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.gguf.kernels import quantised
+from tunesmith.gguf.split import parts_beside
 from tunesmith.gguf.types import TensorType
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ class Looked(NamedTuple):
 
 
 class FileTensors:
-    """A GGUF file's tensors."""
+    """A GGUF file's tensors; all of them, where it is split and the first is given."""
 
     def __init__(self, file: Path) -> None:
         from gguf import GGUFReader
 
-        self._reader = GGUFReader(file)
-        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        readers = [GGUFReader(part) for part in parts_beside(file)]
+        self._reader = readers[0]
+        self._tensors = {tensor.name: tensor for reader in readers for tensor in reader.tensors}
 
     @property
     def names(self) -> list[str]:

@@ -51,11 +51,11 @@ class Packaging(ModelUse):
         """
         if not spec.makes_gguf:
             return
-        if spec.export_lora_gguf and found.base is None:
+        if found.base is None and (spec.export_lora_gguf or spec.export_adapter_zip):
             raise InvalidInput(
                 "The model is a whole one: there is no LoRA to write.",
                 hint="Use `preset: merge_and_quantize`, or name a task that trained a LoRA.",
-                field="preset",
+                field="export_adapter_zip" if spec.export_adapter_zip else "preset",
             )
         if training.training_type == "classification":
             raise InvalidInput(

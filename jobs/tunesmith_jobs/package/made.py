@@ -1,0 +1,64 @@
+"""What a packaging says that it has made: every file with its bytes and sha256, and what was proven of each.
+
+Knows manifests, plans and proofs; writes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from tunesmith.artifacts import Manifest
+from tunesmith.events import FilePart, PackagedFile, PackageMade
+from tunesmith.gguf import ModelPlan, Written
+from tunesmith_jobs.models.gguf_proof.checks import Proof
+from tunesmith_jobs.package.files import FAILED
+
+
+def package_made(
+    uri: str,
+    manifest: Manifest,
+    proofs: Sequence[Proof],
+    written: Mapping[str, Written],
+    plans: Mapping[str, ModelPlan],
+) -> PackageMade:
+    """The event of a package that lies in the storage.
+
+    Args:
+        uri: Where.
+        manifest: What was stored.
+        proofs: Of each GGUF file, the failed ones too.
+        written: By the files' names, the first's where one is split.
+        plans: By the same names; adapters have none.
+    """
+    sizes = {file.path: file.bytes for file in manifest.files}
+    models = {name for proof in proofs for name in proof.names}
+    return PackageMade(
+        uri=uri,
+        step=manifest.step,
+        files=[_file(proof, written, plans, sizes) for proof in proofs],
+        others=[
+            FilePart(name=file.path, bytes=file.bytes, sha256=file.sha256)
+            for file in manifest.files
+            if file.path not in models and not file.path.startswith(f"{FAILED}/")
+        ],
+    )
+
+
+def _file(
+    proof: Proof, written: Mapping[str, Written], plans: Mapping[str, ModelPlan], sizes: Mapping[str, int]
+) -> PackagedFile:
+    apart = proof.difference
+    return PackagedFile(
+        name=proof.file,
+        type=proof.type,
+        bytes=written[proof.file].bytes,
+        sha256=proof.sha256,
+        parts=[
+            FilePart(name=name, bytes=sizes.get(name, 0), sha256=sha256)
+            for name, sha256 in proof.parts.items()
+        ],
+        verdict=proof.verdict,
+        sentence=proof.sentence,
+        kl_mean=apart.kl_mean if apart else None,
+        kl_p99=apart.kl_p99 if apart else None,
+        top1=apart.top1 if apart else None,
+        fallbacks=plans[proof.file].fallbacks if proof.file in plans else {},
+    )
