@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidInput
-from tunesmith.gguf.file import Value, library, write_file
+from tunesmith.gguf.file import Content, Value, library, write_file
 from tunesmith.gguf.problems import cannot
 from tunesmith.gguf.tensors import Planned
 from tunesmith.gguf.types import TensorType
@@ -128,7 +128,7 @@ def write_importance(importance: Importance, target: Path) -> None:
         "imatrix.chunk_count": importance.chunks,
         "imatrix.chunk_size": importance.chunk,
     }
-    write_file(target, "imatrix", metadata, tensors)
+    write_file(target, Content("imatrix", metadata, tensors))
 
 
 def read_importance(file: Path) -> Importance:
