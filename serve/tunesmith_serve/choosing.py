@@ -16,6 +16,7 @@ from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible, NotOurs
 from tunesmith.gguf import plan_gguf
 from tunesmith_jobs.models.libraries import let_waiting_threads_sleep
 from tunesmith_jobs.models.llama_cpp import Unsupported, opened
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 from tunesmith_serve.llama_cpp import LlamaCpp
 
@@ -173,10 +174,15 @@ class Engines:
             await self._engines[self._where[weights]].unload(weights)
 
     async def generate(
-        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        weights: str,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
-        answer = self._engines[self._where[weights]].generate(weights, prompt, sampling, ends)
+        answer = self._engines[self._where[weights]].generate(weights, prompt, sampling, ends, grammar)
         self._use(weights)
         try:
             async for drawn in answer:

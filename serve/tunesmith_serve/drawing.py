@@ -22,6 +22,18 @@ class NoNumber(Exception):
     """The model computed no numbers at a place: there is nothing to draw from."""
 
 
+class Rule(Protocol):
+    """What says which tokens may come next: `tunesmith_serve.constraint.Constraint`."""
+
+    def allowed(self, words: int) -> npt.NDArray[np.bool_]:
+        """Which tokens may come next, of shape (words,)."""
+        ...
+
+    def take(self, token: int) -> None:
+        """A token was drawn."""
+        ...
+
+
 class Settings(Protocol):
     """What of `tunesmith.chat.settings.Sampling` decides a draw."""
 
@@ -34,6 +46,7 @@ class Settings(Protocol):
     frequency_penalty: float
     seed: int | None
     logprobs: int | None
+    logit_bias: dict[int, float]
 
 
 class Token(NamedTuple):
@@ -50,10 +63,11 @@ class Draw:
     Args:
         how: The settings.
         prompt: The tokens that are answered.
+        rule: What the answer is held to; None: nothing.
     """
 
-    def __init__(self, how: Settings, prompt: Sequence[int]) -> None:
-        self._how = how
+    def __init__(self, how: Settings, prompt: Sequence[int], rule: Rule | None = None) -> None:
+        self._how, self._rule = how, rule
         seed = random.SystemRandom().getrandbits(32) if how.seed is None else how.seed
         self._random = random.Random(seed)  # noqa: S311  (no secret; its numbers are the same in every version)
         self._seen = set(prompt) if how.repetition_penalty != 1 else set()
@@ -64,17 +78,22 @@ class Draw:
 
         Raises:
             NoNumber: No logit is a number.
+            Stuck: The rule allows no token.
         """
         how = self._how
         if not np.isfinite(logits.max()):
             raise NoNumber(
                 "The model computed no numbers: its weights are broken, or too large for their format."
             )
-        scores = self._penalized(logits)
+        scores = self._biased(self._penalized(logits))
+        if self._rule is not None:
+            scores = np.where(self._rule.allowed(len(scores)), scores, np.float32(-np.inf))
         drawn = int(scores.argmax()) if how.temperature == 0 else self._drawn(scores)
         if how.repetition_penalty != 1:
             self._seen.add(drawn)
         self._counts[drawn] += 1
+        if self._rule is not None:
+            self._rule.take(drawn)
         return Token(drawn) if how.logprobs is None else _told(logits, drawn, how.logprobs)
 
     def _penalized(self, logits: Logits) -> Logits:
@@ -91,6 +110,14 @@ class Draw:
             places = np.fromiter(self._counts, np.int64)
             times = np.fromiter(self._counts.values(), np.float32)
             scores[places] -= np.float32(how.presence_penalty) + np.float32(how.frequency_penalty) * times
+        return scores
+
+    def _biased(self, scores: Logits) -> Logits:
+        found = {token: bias for token, bias in self._how.logit_bias.items() if token < len(scores)}
+        if not found:
+            return scores
+        scores = scores.copy()
+        scores[np.fromiter(found, np.int64)] += np.fromiter(found.values(), np.float32)
         return scores
 
     def _drawn(self, scores: Logits) -> int:

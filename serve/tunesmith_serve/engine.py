@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidInput
+from tunesmith_serve.constraint import Grammar
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        weights: str,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """Draw an answer, token by token, up to and with the first of `ends`, `max_new_tokens`, or a full context.
 
@@ -136,6 +142,7 @@ class Engine(Protocol):
             prompt: At least one token, and fewer than `context_length`.
             sampling: A question with a seed reads its whole prompt anew: the same answer, warm or cold.
             ends: Tokens that end it. The engine knows no others.
+            grammar: What it is held to, until it is whole.
 
         Raises:
             KeyError: The weights are not loaded.

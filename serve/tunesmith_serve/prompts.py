@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 from pydantic import BaseModel, Field
 
+from tunesmith.chat.tool_forms import CallForm
 from tunesmith.chat.wire import Ask, Refused, ServedModel
 from tunesmith.errors import TunesmithError
 from tunesmith.model_folder import TOKENIZER_FILES, is_plain_file
@@ -27,10 +28,13 @@ from tunesmith.removal import claim, discard
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_serve.answering import Prompt, Refusal
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.prompt_process import LENGTH
 
 WRITE_SECONDS = 10.0
 """How much of a processor writing a prompt may take, the reading of its tokenizer included."""
+GRAMMAR_SECONDS = 4.0
+"""The same of reading a schema, the making of what reads it included."""
 _WALL = 6
 """How many times as long it may take where the machine is busy."""
 _LOOK_SECONDS = 0.5
@@ -48,6 +52,25 @@ class _Model(NamedTuple):
     asked: dict[str, Any]
     """What the process is told of it."""
     tokenizer: Any
+    file: Path
+    """Of the tokenizer."""
+
+
+class _Bound(NamedTuple):
+    """How much of a processor a question to the process may take, and what is said of one that takes more."""
+
+    seconds: float
+    message: str
+    hint: str
+    field: str
+
+
+_SCHEMAS = _Bound(
+    GRAMMAR_SECONDS,
+    "The schema takes more than {:g} s of a processor to read.",
+    "Make it simpler.",
+    "response_format",
+)
 
 
 class Prompts:
@@ -59,7 +82,13 @@ class Prompts:
     """
 
     def __init__(self, cache: Path, seconds: float = WRITE_SECONDS) -> None:
-        self._cache, self._seconds = cache / "tokenizers", seconds
+        self._cache = cache / "tokenizers"
+        self._templates = _Bound(
+            seconds,
+            "The model's chat template takes more than {:g} s of a processor for this conversation.",
+            "Shorten the conversation, or serve the model with another `chat_template`.",
+            "messages",
+        )
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         """Questions to the process are answered in their order."""
@@ -76,17 +105,59 @@ class Prompts:
             Refusal: It cannot be written, or takes too long.
         """
         model = await self._model(ask.model)
-        found = await self._ask(
-            {
-                "model": model.asked,
-                "messages": None if ask.messages is None else [turn.model_dump() for turn in ask.messages],
-                "prompt": ask.prompt,
-                "variables": ask.template_variables,
-            }
-        )
+        _require_words(ask, model.tokenizer)
+        tools = ask.tools
+        question = {
+            "model": model.asked,
+            "messages": None if ask.messages is None else [turn.model_dump() for turn in ask.messages],
+            "prompt": ask.prompt,
+            "variables": ask.template_variables,
+            "tools": tools.offered if tools is not None else None,
+        }
+        found = await self._ask(question)
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
-        return Prompt(found["ids"], frozenset(found["ends"]), model.tokenizer)
+        grammar = await self._grammar(ask, model, thinks=found.get("thinks", False))
+        return Prompt(
+            ids=found["ids"],
+            ends=frozenset(found["ends"]),
+            tokenizer=model.tokenizer,
+            grammar=grammar,
+            calls=CallForm(*found["form"]) if found.get("form") else None,
+            names=frozenset(tool["function"]["name"] for tool in tools.offered) if tools else frozenset(),
+            calls_one=tools is not None and not tools.parallel,
+            shown=frozenset(found.get("shown", ())),
+            thinks=found.get("thinks", False),
+        )
+
+    async def _grammar(self, ask: Ask, model: _Model, *, thinks: bool) -> Grammar | None:
+        """What the answer is held to; None for nothing.
+
+        Raises:
+            Refusal: It cannot be held to that.
+        """
+        tools, form = ask.tools, ask.format
+        if form is None and (tools is None or not tools.must):
+            return None
+        must = tools is not None and tools.must
+        offered = None
+        if tools is not None:
+            named = [{**tool, "field": f"tools[{place}]"} for place, tool in enumerate(tools.offered)]
+            offered = [tool for tool in named if tools.only in (None, tool["function"]["name"])]
+        field = form.field if form is not None and not must else "tools"
+        may_think = ask.template_variables.get("enable_thinking") is True
+        rules = {
+            "has_format": form is not None and not must,
+            "schema": form.json_schema if form is not None else None,
+            "tools": offered,
+            "several": tools is not None and tools.parallel and tools.only is None,
+            "field": field,
+            "thought": "open" if thinks else "may" if may_think else "none",
+        }
+        found = await self._ask({"model": model.asked, "rules": rules}, _SCHEMAS._replace(field=field))
+        if "refused" in found:
+            raise Refusal(Refused(code="invalid_input", **found["refused"]))
+        return Grammar(found["grammar"], str(model.file))
 
     async def prepare(self, model: ServedModel) -> None:
         """Do what the first question would wait for.
@@ -145,6 +216,7 @@ class Prompts:
                 "chat_template": TrainSpec.stored(model.training).chat_template,
             },
             self._tokenizers[seen],
+            Path(folder or encoder) / "tokenizer.json",
         )
 
     async def _library(self, encoder: Path, own: str | None, seen: str) -> str | None:
@@ -183,26 +255,25 @@ class Prompts:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
         return _Found(name=Path(found["folder"]).name if found["folder"] else None)
 
-    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, question: dict[str, Any], bound: _Bound | None = None) -> dict[str, Any]:
         # What was asked is read to its end, also where nobody waits for it any more: the next answer follows on it.
-        task = asyncio.create_task(self._in_turn(question))
+        task = asyncio.create_task(self._in_turn(question, bound or self._templates))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _in_turn(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _in_turn(self, question: dict[str, Any], bound: _Bound) -> dict[str, Any]:
         async with self._turn:
             try:
-                return await self._bounded(question)
+                return await self._bounded(question, bound.seconds)
             except TimeoutError:
                 await self._end()
                 raise Refusal(
                     Refused(
                         code="invalid_input",
-                        message=f"The model's chat template takes more than {self._seconds:g} s of a processor for "
-                        "this conversation.",
-                        hint="Shorten the conversation, or serve the model with another `chat_template`.",
-                        field="messages",
+                        message=bound.message.format(bound.seconds),
+                        hint=bound.hint,
+                        field=bound.field,
                     )
                 ) from None
             except (asyncio.IncompleteReadError, OSError) as error:
@@ -217,7 +288,7 @@ class Prompts:
                     )
                 ) from error
 
-    async def _bounded(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _bounded(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Ask the process within its time; of a processor, since a busy machine is no template's fault.
 
         Raises:
@@ -233,7 +304,7 @@ class Prompts:
         try:
             while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
                 took = time.monotonic() - began
-                if _used(process) - used > self._seconds or took > self._seconds * _WALL:
+                if _used(process) - used > seconds or took > seconds * _WALL:
                     raise TimeoutError
             return task.result()
         finally:
@@ -301,6 +372,24 @@ def _print_of(folders: set[Path]) -> str:
                 found.update((folder / name).read_bytes())
         found.update(b"|")
     return found.hexdigest()[:16]
+
+
+def _require_words(ask: Ask, tokenizer: Any) -> None:
+    """See that the tokens that are weighted are the model's.
+
+    Raises:
+        Refusal: One is not.
+    """
+    words = tokenizer.get_vocab_size()
+    other = next((token for token in ask.sampling.logit_bias if not 0 <= token < words), None)
+    if other is not None:
+        raise Refusal(
+            Refused(
+                code="invalid_input",
+                message=f"`{other}` is none of the model's {words} tokens.",
+                field="logit_bias",
+            )
+        )
 
 
 def _refusal(error: TunesmithError) -> Refusal:

@@ -47,10 +47,11 @@ class Decoding:
 
     Args:
         tokenizer: Of the `tokenizers` library.
+        shown: Control tokens that are written as their names, others are left out.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, shown: frozenset[int] = frozenset()) -> None:
+        self._tokenizer, self._shown = tokenizer, shown
         self._ids: list[int] = []
         self._begin = self._read = self._context = 0
         """The window; what stands before `_read` was given out. The newest token follows on what is from `_context`."""
@@ -87,7 +88,12 @@ class Decoding:
         return self._text(self._ids[self._begin :])[len(before) :]
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)) if ids else ""
+        if not ids:
+            return ""
+        at = next((place for place, token in enumerate(ids) if token in self._shown), None)
+        if at is None:
+            return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self._text(ids[:at]) + str(self._tokenizer.id_to_token(ids[at])) + self._text(ids[at + 1 :])
 
 
 class AnswerText:
@@ -100,10 +106,17 @@ class AnswerText:
         tokenizer: Of the `tokenizers` library.
         stops: Texts before which the answer ends.
         top: How many of the likeliest tokens are said at each place; None: no logprobs.
+        shown: See `Decoding`.
     """
 
-    def __init__(self, tokenizer: Any, stops: Sequence[str] = (), top: int | None = None) -> None:
-        self._decoding = Decoding(tokenizer)
+    def __init__(
+        self,
+        tokenizer: Any,
+        stops: Sequence[str] = (),
+        top: int | None = None,
+        shown: frozenset[int] = frozenset(),
+    ) -> None:
+        self._decoding = Decoding(tokenizer, shown)
         self._stops = [stop for stop in stops if stop]
         self._top = top
         self._held: list[tuple[_Token, list[TopToken]]] = []

@@ -37,6 +37,7 @@ from tunesmith_jobs.models.loading import UsedModel
 from tunesmith_jobs.models.lora_linear import use_fused_lora
 from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
+from tunesmith_serve.constraint import Constraint, Constraints, Grammar, Stuck
 from tunesmith_serve.drawing import Draw, NoNumber
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
 from tunesmith_serve.turns import Turns
@@ -88,6 +89,7 @@ class Transformers:
         )
         self._turns = Turns()
         self._running: set[_Answer] = set()
+        self._constraints: Constraints | None = None
 
     @property
     def context_length(self) -> int:
@@ -189,7 +191,12 @@ class Transformers:
     # --- answering
 
     async def generate(
-        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        weights: str,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
         used = self._loaded[weights].used
@@ -202,6 +209,8 @@ class Transformers:
         self._use(weights)
         most = min(sampling.max_new_tokens, self._context_length - len(prompt))
         answer = _Answer(used, prompt, sampling, ends, most)
+        if grammar is not None:
+            answer.rule = await self._rule(grammar, ends, words)
         self._running.add(answer)
         loop = asyncio.get_running_loop()
 
@@ -217,6 +226,14 @@ class Transformers:
                 yield item
         finally:
             answer.is_left.set()
+
+    async def _rule(self, grammar: Grammar, ends: frozenset[int], words: int) -> Constraint:
+        if self._constraints is None:
+            self._constraints = Constraints(words)
+        try:
+            return await asyncio.to_thread(self._constraints.made, grammar, ends)
+        except Stuck as error:
+            raise InvalidInput(str(error), field="response_format") from error
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -243,6 +260,8 @@ class _Answer:
     ) -> None:
         self._used: UsedModel | None = used
         self._prompt, self._how, self._ends, self._most = prompt, how, ends, most
+        self.rule: Constraint | None = None
+        """What it is held to."""
         self.drawn: asyncio.Queue[Drawn | Exception | None] = asyncio.Queue()
         self.is_left = threading.Event()
         """Nobody reads it any more."""
@@ -259,7 +278,7 @@ class _Answer:
             if not self.is_left.is_set() and self._most > 0:
                 with torch.no_grad(), used.autocast():
                     self._generate(used, loop, turns)
-        except NoNumber as error:
+        except (NoNumber, Stuck) as error:
             found = InvalidModel(str(error))
         except Exception as error:
             found = error
@@ -268,7 +287,7 @@ class _Answer:
         _call(loop, end, found)
 
     def _generate(self, used: UsedModel, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
-        draw = Draw(self._how, self._prompt)
+        draw = Draw(self._how, self._prompt, self.rule)
         takes_turns = _takes_turns(used.model)
         if not takes_turns:
             _forget_longest(used.model)

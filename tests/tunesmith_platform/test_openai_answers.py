@@ -96,7 +96,7 @@ def test_a_stream_says_what_the_whole_answer_says(
     last = End.model_validate(end())
     streamed = form("n", "m", "w", includes_usage=includes_usage)
     chunks = events(streamed.begin() + b"".join(streamed.piece(one) for one in pieces) + streamed.end(last))
-    whole = form("n", "m", "w").whole(pieces, last)
+    whole = form("n", "m", "w").whole([(pieces, last)])
     usage = chunks.pop() if includes_usage else None
     assert usage is None or (usage["choices"], usage["usage"]) == ([], whole["usage"])
     assert all(chunk.get("usage") is None for chunk in chunks)

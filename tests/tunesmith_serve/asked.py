@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 
 PROMPTS = engine_cases.prompts(6, low=20, high=70)
@@ -78,10 +79,16 @@ def how(**given: Any) -> Sampling:
 
 
 async def ask(
-    engine: Engine, model: ServedModel, prompt: list[int], ends: frozenset[int] = frozenset(), **given: Any
+    engine: Engine,
+    model: ServedModel,
+    prompt: list[int],
+    ends: frozenset[int] = frozenset(),
+    grammar: Grammar | None = None,
+    **given: Any,
 ) -> Answer:
     """A whole answer."""
-    tokens = [drawn async for drawn in engine.generate(model.weights, prompt, how(**given), ends)]
+    answer = engine.generate(model.weights, prompt, how(**given), ends, grammar)
+    tokens = [drawn async for drawn in answer]
     return Answer([drawn.id for drawn in tokens], tokens)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import Ask, ServedModel
 from tunesmith_serve.answering import Prompt
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, NoRoom
 
 BASE = "/models/base"
@@ -46,7 +47,12 @@ class FakeEngine:
         self.loaded.pop(weights, None)
 
     async def generate(
-        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        weights: str,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         self.loaded[weights]
         self.open += 1

@@ -1,18 +1,23 @@
 """What every engine promises, of each of them: the model's own answers, and nothing left behind."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asked
 import pytest
 import torch
 from asked import PROMPTS, Answer, Live, ask, served
+from tokenizers import Tokenizer
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith_serve import transformers_engine
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Engine, EngineSettings, NoRoom
+from tunesmith_serve.grammar import Rules
 from tunesmith_serve.llama_cpp import LlamaCpp
 from tunesmith_serve.llama_cpp import engine as llama_cpp_engine
 from tunesmith_serve.transformers_engine import Transformers
@@ -254,3 +259,59 @@ def test_both_draw_the_same(chatty: Path, tmp_path: Path) -> None:
     one, other = answers(LlamaCpp), answers(Transformers)
     assert len(set(one)) > 5
     assert sum(a == b for a, b in zip(one, other, strict=True)) >= 28
+
+
+# --- answers that are held to a format
+
+
+@pytest.fixture(scope="module")
+def grammar(chatty: Path) -> Grammar:
+    file = chatty / "tokenizer.json"
+    rules = Rules(file.read_text())
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": ["x", "y"]}, "b": {"type": "boolean"}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
+    return Grammar(rules.made(rules.json(schema, "f"), "none"), str(file))
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"temperature": 1.5, "seed": 3}, {"temperature": 1.5, "seed": 4, "logprobs": 2}]
+)
+def test_an_answer_is_held_to_its_format(
+    live: Live, chatty: Path, grammar: Grammar, how: dict[str, Any]
+) -> None:
+    """Alone, again, and beside others that are free; the logarithms are those of the model, not of the format."""
+    tokenizer = Tokenizer.from_file(grammar.tokenizer)
+    end = tokenizer.token_to_id("<|im_end|>")
+    given = {"max_new_tokens": 80, **how}
+
+    async def held(beside: int = 0) -> list[Answer]:
+        others = [
+            ask(live.engine, served(chatty, "one"), PROMPTS[n], max_new_tokens=30) for n in range(beside)
+        ]
+        one = ask(live.engine, served(chatty), PROMPTS[0], frozenset([end]), grammar, **given)
+        return list(await asyncio.gather(one, *others))
+
+    first = live.run(held())[0]
+    found = json.loads(tokenizer.decode(first.ids, skip_special_tokens=True))
+    assert set(found) == {"a", "b"}
+    assert found["a"] in ("x", "y")
+    assert first.ids[-1] == end
+    assert live.run(held())[0].ids == first.ids
+    beside, *others = live.run(held(2))
+    assert set(json.loads(tokenizer.decode(beside.ids, skip_special_tokens=True))) == {"a", "b"}
+    assert [len(one.ids) for one in others] == [30, 30]
+    if "logprobs" in how:
+        assert all(token.logprob is not None and len(token.top) == 2 for token in first.tokens)
+    cut = live.run(ask(live.engine, served(chatty), PROMPTS[0], frozenset([end]), grammar, max_new_tokens=3))
+    assert len(cut.ids) == 3, "it is cut where it is to be, in its format or not"
+
+
+def test_what_has_no_end_is_held_to_nothing(live: Live, chatty: Path, grammar: Grammar) -> None:
+    with pytest.raises(InvalidInput, match="no token that ends"):
+        live.run(ask(live.engine, served(chatty), PROMPTS[0], frozenset(), grammar))
+    assert live.ask(served(chatty), PROMPTS[0]).ids
+    assert busy(live) == 0

@@ -1,6 +1,7 @@
 """How an answer is drawn. The names are Hugging Face's; `presence_penalty` and `frequency_penalty` are OpenAI's.
 
-What follows is the order in which every engine applies them: penalties, temperature, top_k, top_p, min_p, the draw.
+What follows is the order in which every engine applies them: penalties, bias, what a grammar allows, temperature,
+top_k, top_p, min_p, the draw.
 """
 
 from typing import Annotated
@@ -11,8 +12,12 @@ MAX_NEW_TOKENS = 8192
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 200
 MAX_LOGPROBS = 20
+MAX_BIASES = 300
+MAX_BIAS = 100
 
 StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+
+FiniteBias = Annotated[FiniteFloat, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
 
 class Sampling(BaseModel):
@@ -42,4 +47,9 @@ class Sampling(BaseModel):
     )
     logprobs: int | None = Field(
         None, ge=0, le=MAX_LOGPROBS, description="How many of the likeliest tokens are told at each place."
+    )
+    logit_bias: dict[int, FiniteBias] = Field(
+        default_factory=dict,
+        max_length=MAX_BIASES,
+        description="Added to the scores of tokens, by their number.",
     )

@@ -61,7 +61,7 @@ class ChatReply(BaseModel):
     model: str = Field(description="The whole name of the weights that answered.")
     text: str
     thought: str = ""
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int = 0
     completion_tokens: int = 0
     dropped_turns: int = Field(0, description="How many of the oldest turns were left out to fit.")

@@ -18,6 +18,7 @@ TOKEN_HEADER = "X-Tunesmith-Serve-Token"  # noqa: S105  (a name)
 """Carries `tunesmith.job.serve_token` of the attempt that serves; else a replica answers 401, and loads nothing."""
 MAX_ASK_BYTES = 4 * 2**20
 MAX_MESSAGES = 1000
+MAX_TOOLS = 128
 
 
 class ServedModel(BaseModel):
@@ -36,12 +37,47 @@ class ServedModel(BaseModel):
     tokenizer_path: str | None = None
 
 
+class ToolCall(BaseModel):
+    """A tool that an answer called."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    reasoning: str = Field("", description="What an answer was thought out with.")
+    tool_calls: list[ToolCall] = Field(default_factory=list, description="The tools that an answer called.")
+    name: str = Field("", description="The tool that a tool's turn is of.")
+    tool_call_id: str = Field("", description="The call that a tool's turn answers.")
+
+
+class Tools(BaseModel):
+    """The tools that an answer may call."""
+
+    model_config = ConfigDict(extra="forbid")
+    offered: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=MAX_TOOLS,
+        description='Each as `{"type": "function", "function": {"name", "description", "parameters"}}`.',
+    )
+    must: bool = Field(False, description="Whether one is to be called, whatever the model would do.")
+    only: str | None = Field(None, description="The one that is to be called; None: any.")
+    parallel: bool = Field(True, description="Whether an answer may call several.")
+
+
+class Format(BaseModel):
+    """What every answer is made to be: JSON, an object of any form or what a schema says."""
+
+    model_config = ConfigDict(extra="forbid")
+    json_schema: dict[str, Any] | bool | None = Field(None, description="None: any object.")
+    field: str = Field("response_format", description="Where the schema lies in the request, for messages.")
 
 
 class Ask(BaseModel):
@@ -63,6 +99,8 @@ class Ask(BaseModel):
         description="Whether the oldest turns are left out where all of them are more than the model reads. System "
         "messages and the last question stay.",
     )
+    tools: Tools | None = None
+    format: Format | None = None
 
 
 class TopToken(BaseModel):
@@ -87,6 +125,14 @@ class Loading(BaseModel):
     message: str = ""
 
 
+class CallPart(BaseModel):
+    """More of a tool's call: its name first and once, then its arguments, which add up to JSON text."""
+
+    index: int = Field(ge=0, description="Of the call in its answer.")
+    name: str | None = None
+    arguments: str = ""
+
+
 class Piece(BaseModel):
     """More of the answer. Whole characters alone; what may be the beginning of a stop text waits."""
 
@@ -94,13 +140,20 @@ class Piece(BaseModel):
     text: str = ""
     tokens: int = Field(0, ge=0, description="How many tokens it is made of.")
     logprobs: list[TokenLogprob] = Field(default_factory=list, description="Empty where none was asked for.")
+    calls: list[CallPart] = Field(
+        default_factory=list, description="What it calls; their text is in no `text`."
+    )
+    thinks: bool = Field(
+        False,
+        description="Of the first piece: the prompt has opened a thought, and the answer begins inside of it.",
+    )
 
 
 class End(BaseModel):
     """The answer is whole."""
 
     type: Literal["end"] = "end"
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int = Field(ge=0)
     reused_tokens: int = Field(0, ge=0, description="Of the prompt's: those that were known from before.")
     completion_tokens: int = Field(ge=0, description="With the end mark where the model wrote one.")

@@ -5,14 +5,18 @@ nothing after it, an answer that is not whole ends in a top-level `error` and ne
 """
 
 import json
+import secrets
+import string
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from tunesmith.chat.wire import End, Piece, TokenLogprob, TopToken
+from tunesmith.chat.wire import CallPart, End, Piece, TokenLogprob, TopToken
 from tunesmith_platform.openai.thinking import Thinking, Told
 
 DONE = b"data: [DONE]\n\n"
+_LETTERS, _ID = string.ascii_letters + string.digits, 9
+"""Of a call's number: so many letters, since some models' templates take no others back."""
 
 
 def data(body: dict[str, Any]) -> bytes:
@@ -26,16 +30,27 @@ def comment(words: str) -> bytes:
 
 
 class Answer:
-    """One answer as it comes in.
+    """The answers to one request as they come in.
 
     Args:
         number: Its id.
         model: What is said to have answered: the whole name of the weights.
         weights: What tells them from all others.
         includes_usage: Whether the last chunk says how many tokens there were.
+        count: How many answers there are.
+        each: How many of them are to one prompt, whose tokens count once.
     """
 
-    def __init__(self, number: str, model: str, weights: str, *, includes_usage: bool = False) -> None:
+    def __init__(
+        self,
+        number: str,
+        model: str,
+        weights: str,
+        *,
+        includes_usage: bool = False,
+        count: int = 1,
+        each: int = 1,
+    ) -> None:
         self._head: dict[str, Any] = {
             "id": number,
             "object": "",
@@ -44,130 +59,176 @@ class Answer:
             "system_fingerprint": f"fp_{weights[:16]}",
         }
         self.includes_usage = includes_usage
+        self.count, self._each = count, each
+        self._ends: dict[int, End] = {}
 
-    def begin(self) -> bytes:
-        """What comes before the first piece."""
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them have ended."""
+        return len(self._ends) == self.count
+
+    def begin(self, index: int = 0) -> bytes:
+        """What comes before the first piece of one."""
         return b""
 
-    def piece(self, piece: Piece) -> bytes:
-        """A piece as a chunk; empty where there is nothing to say."""
+    def piece(self, piece: Piece, index: int = 0) -> bytes:
+        """A piece of one as a chunk; empty where there is nothing to say."""
         raise NotImplementedError
 
-    def end(self, end: End) -> bytes:
-        """The last chunks, without the mark of the end."""
+    def end(self, end: End, index: int = 0) -> bytes:
+        """The last chunk of one; with the last of all, how many tokens there were."""
+        found = self._ended(end, index)
+        self._ends[index] = end
+        if self.is_whole and self.includes_usage:
+            found += self._chunk([], self._usage())
+        return found
+
+    def whole(self, answers: Sequence[tuple[Sequence[Piece], End]]) -> dict[str, Any]:
+        """All of them as one object, each with its pieces and its end."""
+        self._ends = {index: end for index, (_, end) in enumerate(answers)}
+        choices = [self._choice(index, pieces, end) for index, (pieces, end) in enumerate(answers)]
+        kind = self._kind.removesuffix(".chunk")
+        said = {"object": kind, "choices": choices, "usage": self._usage()}
+        return self._head | said | dropped(answers[0][1])
+
+    _kind = ""
+
+    def _ended(self, end: End, index: int) -> bytes:
         raise NotImplementedError
 
-    def whole(self, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
-        """The answer as one object."""
+    def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
         raise NotImplementedError
+
+    def _usage(self) -> dict[str, Any]:
+        firsts = [end for index, end in self._ends.items() if index % self._each == 0]
+        prompt = sum(end.prompt_tokens for end in firsts)
+        answered = sum(end.completion_tokens for end in self._ends.values())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": answered,
+            "total_tokens": prompt + answered,
+            "prompt_tokens_details": {"cached_tokens": sum(end.reused_tokens for end in firsts)},
+        }
 
     def _chunk(
-        self, kind: str, choices: list[dict[str, Any]], usage: Any = None, more: dict[str, Any] | None = None
+        self, choices: list[dict[str, Any]], usage: Any = None, more: dict[str, Any] | None = None
     ) -> bytes:
-        body = self._head | {"object": kind, "choices": choices} | (more or {})
+        body = self._head | {"object": self._kind, "choices": choices} | (more or {})
         if self.includes_usage:
             body["usage"] = usage
         return data(body)
 
 
 class ChatAnswer(Answer):
-    """An answer of `chat/completions`."""
+    """Answers of `chat/completions`."""
 
-    def __init__(self, number: str, model: str, weights: str, *, includes_usage: bool = False) -> None:
-        super().__init__(number, model, weights, includes_usage=includes_usage)
-        self._thinking = Thinking()
+    _kind = "chat.completion.chunk"
 
-    def begin(self) -> bytes:
+    def __init__(self, number: str, model: str, weights: str, **more: Any) -> None:
+        super().__init__(number, model, weights, **more)
+        self._turns = [_Turn() for _ in range(self.count)]
+
+    def begin(self, index: int = 0) -> bytes:
         """The role, once: some clients put together what is said of it in every chunk."""
-        return self._delta({"role": "assistant", "content": ""})
+        return self._delta(index, {"role": "assistant", "content": ""})
 
-    def piece(self, piece: Piece) -> bytes:
+    def piece(self, piece: Piece, index: int = 0) -> bytes:
         """See `Answer.piece`."""
-        delta = _delta(self._thinking.take(piece.text))
+        delta = self._turns[index].take(piece)
         if not delta and not piece.logprobs:
             return b""
-        return self._delta(delta, _chat_logprobs(piece.logprobs))
+        return self._delta(index, delta, _chat_logprobs(piece.logprobs))
 
-    def end(self, end: End) -> bytes:
-        """See `Answer.end`."""
-        left = _delta(self._thinking.end())
-        found = self._delta(left) if left else b""
-        found += self._delta({}, finish=end.finish_reason, more=dropped(end))
-        return found + (self._chunk(_CHAT_CHUNK, [], usage_of(end)) if self.includes_usage else b"")
+    def _ended(self, end: End, index: int) -> bytes:
+        left = self._turns[index].left()
+        found = self._delta(index, left) if left else b""
+        choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": end.finish_reason}
+        return found + self._chunk([choice], more=dropped(end))
 
-    def whole(self, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
-        """See `Answer.whole`."""
-        told = [self._thinking.take("".join(piece.text for piece in pieces)), self._thinking.end()]
-        thought, answer = ("".join(part) for part in zip(*told, strict=True))
-        message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None}
-        if thought:
-            message["reasoning_content"] = thought
-        choice = {
-            "index": 0,
+    def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
+        turn = self._turns[index]
+        deltas = [*(turn.take(piece) for piece in pieces), turn.left()]
+        texts = {
+            name: "".join(delta.get(name, "") for delta in deltas)
+            for name in ("content", "reasoning_content")
+        }
+        calls = _joined([call for delta in deltas for call in delta.get("tool_calls", ())])
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if calls and not texts["content"] else texts["content"],
+            "refusal": None,
+        }
+        if texts["reasoning_content"]:
+            message["reasoning_content"] = texts["reasoning_content"]
+        if calls:
+            message["tool_calls"] = calls
+        return {
+            "index": index,
             "message": message,
             "logprobs": _chat_logprobs([one for piece in pieces for one in piece.logprobs]),
             "finish_reason": end.finish_reason,
         }
-        said = {"object": "chat.completion", "choices": [choice], "usage": usage_of(end)}
-        return self._head | said | dropped(end)
 
-    def _delta(
-        self,
-        delta: dict[str, Any],
-        logprobs: Any = None,
-        finish: str | None = None,
-        more: dict[str, Any] | None = None,
-    ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._chunk(_CHAT_CHUNK, [choice], more=more)
+    def _delta(self, index: int, delta: dict[str, Any], logprobs: Any = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+        return self._chunk([choice])
+
+
+class _Turn:
+    """One answer of a conversation: what of it is thought, said and called."""
+
+    def __init__(self) -> None:
+        self._thinking: Thinking | None = None
+
+    def take(self, piece: Piece) -> dict[str, Any]:
+        """A piece as what is new of a message."""
+        if self._thinking is None:
+            self._thinking = Thinking(is_open=piece.thinks)
+        delta = _delta(self._thinking.take(piece.text))
+        if piece.calls:
+            # What waited was no mark of a thought: a call follows on it.
+            delta = _merged(delta, _delta(self._thinking.end()))
+            delta["tool_calls"] = [_call(part) for part in piece.calls]
+        return delta
+
+    def left(self) -> dict[str, Any]:
+        """What waited, now that nothing comes any more."""
+        return _delta(self._thinking.end()) if self._thinking is not None else {}
 
 
 class TextAnswer(Answer):
-    """An answer of `completions`."""
+    """Answers of `completions`."""
 
-    def __init__(self, number: str, model: str, weights: str, *, includes_usage: bool = False) -> None:
-        super().__init__(number, model, weights, includes_usage=includes_usage)
-        self._characters = 0
+    _kind = "text_completion"
 
-    def piece(self, piece: Piece) -> bytes:
+    def __init__(self, number: str, model: str, weights: str, **more: Any) -> None:
+        super().__init__(number, model, weights, **more)
+        self._characters = [0] * self.count
+
+    def piece(self, piece: Piece, index: int = 0) -> bytes:
         """See `Answer.piece`."""
         if not piece.text and not piece.logprobs:
             return b""
-        return self._text(piece.text, piece.logprobs)
+        return self._text(index, piece.text, piece.logprobs)
 
-    def end(self, end: End) -> bytes:
-        """See `Answer.end`."""
-        found = self._text("", [], end.finish_reason)
-        return found + (self._chunk(_TEXT, [], usage_of(end)) if self.includes_usage else b"")
+    def _ended(self, end: End, index: int) -> bytes:
+        return self._text(index, "", [], end.finish_reason)
 
-    def whole(self, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
-        """See `Answer.whole`."""
-        logprobs = [one for piece in pieces for one in piece.logprobs]
-        choice = {
-            "index": 0,
+    def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
+        return {
+            "index": index,
             "text": "".join(piece.text for piece in pieces),
-            "logprobs": _text_logprobs(logprobs, 0),
+            "logprobs": _text_logprobs([one for piece in pieces for one in piece.logprobs], 0),
             "finish_reason": end.finish_reason,
         }
-        return self._head | {"object": _TEXT, "choices": [choice], "usage": usage_of(end)}
 
-    def _text(self, text: str, logprobs: Sequence[TokenLogprob], finish: str | None = None) -> bytes:
-        told = _text_logprobs(logprobs, self._characters)
-        self._characters += len(text)
-        return self._chunk(_TEXT, [{"index": 0, "text": text, "logprobs": told, "finish_reason": finish}])
-
-
-_CHAT_CHUNK, _TEXT = "chat.completion.chunk", "text_completion"
-
-
-def usage_of(end: End) -> dict[str, Any]:
-    """How many tokens there were."""
-    return {
-        "prompt_tokens": end.prompt_tokens,
-        "completion_tokens": end.completion_tokens,
-        "total_tokens": end.prompt_tokens + end.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": end.reused_tokens},
-    }
+    def _text(
+        self, index: int, text: str, logprobs: Sequence[TokenLogprob], finish: str | None = None
+    ) -> bytes:
+        told = _text_logprobs(logprobs, self._characters[index])
+        self._characters[index] += len(text)
+        choice = {"index": index, "text": text, "logprobs": told, "finish_reason": finish}
+        return self._chunk([choice])
 
 
 def dropped(end: End) -> dict[str, Any]:
@@ -178,6 +239,34 @@ def dropped(end: End) -> dict[str, Any]:
 def _delta(told: Told) -> dict[str, Any]:
     delta = {"reasoning_content": told.thought} if told.thought else {}
     return delta | ({"content": told.answer} if told.answer else {})
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return one | {name: one.get(name, "") + text for name, text in other.items()}
+
+
+def _call(part: CallPart) -> dict[str, Any]:
+    """More of a call; its number and its name once, since clients put together what is said in every chunk."""
+    if part.name is None:
+        return {"index": part.index, "function": {"arguments": part.arguments}}
+    return {
+        "index": part.index,
+        "id": "".join(secrets.choice(_LETTERS) for _ in range(_ID)),
+        "type": "function",
+        "function": {"name": part.name, "arguments": part.arguments},
+    }
+
+
+def _joined(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls that their parts add up to."""
+    calls: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        index = part["index"]
+        if index not in calls:
+            calls[index] = {name: value for name, value in part.items() if name != "index"}
+        else:
+            calls[index]["function"]["arguments"] += part["function"]["arguments"]
+    return [calls[index] for index in sorted(calls)]
 
 
 def _chat_logprobs(found: Sequence[TokenLogprob]) -> dict[str, Any] | None:

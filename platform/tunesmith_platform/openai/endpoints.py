@@ -13,7 +13,7 @@ from tunesmith_platform.http import ScopeDep, answers, services_of
 from tunesmith_platform.openai.answers import Answer, ChatAnswer, TextAnswer
 from tunesmith_platform.openai.errors import OpenAIRoute
 from tunesmith_platform.openai.requests import ChatRequest, CompletionRequest
-from tunesmith_platform.openai.sending import streamed, whole
+from tunesmith_platform.openai.sending import streamed, together, whole
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.sse import Streams
 
@@ -82,7 +82,9 @@ async def chat_completions(
     `model` is a base model's name, a training's (`TASK`: its recommended checkpoint, else its best, its final model,
     its newest checkpoint) or `TASK:40`, `TASK:final`, `TASK:latest`. The first question to a base starts it; whoever
     waits too long gets 503 with `Retry-After`. Further parameters: `top_k`, `min_p`, `repetition_penalty`,
-    `chat_template_kwargs`. What cannot be done (`tools`, `n` above 1, pictures, formats) is refused by its name.
+    `chat_template_kwargs`, `enable_thinking`; what a model thinks before it answers is `reasoning_content`. `tools` are
+    called in the model's own form, `response_format` holds the answer to JSON or to a JSON schema. What cannot be done
+    (pictures, audio, schemas with what no answer can be held to) is refused by its field's name.
     """
     return await _answer(asked, request, services, scope, ChatAnswer)
 
@@ -111,9 +113,16 @@ async def _answer(
 ) -> Response:
     model = await services.asking.model(scope, asked.model)
     number = new_id("chatcmpl" if form is ChatAnswer else "cmpl")
-    question = asked.question(number, model.served)
-    lines = services.asking.answer(scope, question)
-    answer = form(number, model.weights.name, model.weights.weights, includes_usage=asked.includes_usage)
+    questions = asked.questions(number, model.served)
+    lines = together([services.asking.answer(scope, question) for question in questions])
+    answer = form(
+        number,
+        model.weights.name,
+        model.weights.weights,
+        includes_usage=asked.includes_usage,
+        count=len(questions),
+        each=asked.answers,
+    )
     headers = {_SERVED: model.weights.name.encode("ascii", "backslashreplace").decode()}
     if asked.stream:
         return await streamed(request, lines, answer, services.streams, headers)

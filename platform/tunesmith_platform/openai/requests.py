@@ -5,36 +5,40 @@ distribution. The form and the terminal send their own (`tunesmith.spec.chat.Cha
 answer (`user`, `metadata`, `store`, ...) are taken. Knows both forms; knows no HTTP.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from tunesmith.chat.settings import MAX_LOGPROBS, MAX_NEW_TOKENS, MAX_STOPS, Sampling, StopText
-from tunesmith.chat.wire import MAX_MESSAGES, Ask, Message, ServedModel
+from tunesmith.chat.settings import (
+    MAX_BIASES,
+    MAX_LOGPROBS,
+    MAX_NEW_TOKENS,
+    MAX_STOPS,
+    FiniteBias,
+    Sampling,
+    StopText,
+)
+from tunesmith.chat.wire import MAX_MESSAGES, Ask, ServedModel
 from tunesmith.errors import InvalidInput
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.given import Given
+from tunesmith_platform.openai.messages import (
+    ChatMessage,
+    Choice,
+    GivenTools,
+    ResponseFormat,
+    format_of,
+    messages_of,
+    not_here,
+    tools_of,
+)
 
 _Name = Annotated[str, Field(min_length=1, max_length=300)]
 _Whole = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)]
+_Token = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 _SEEDS = 2**32
-
-
-class TextPart(BaseModel):
-    """A part of a message."""
-
-    model_config = ConfigDict(extra="ignore")
-    type: str = Field(description="`text`: others are not read here.")
-    text: str = ""
-
-
-class ChatMessage(BaseModel):
-    """A message, with whatever else clients send back of an answer that they were given."""
-
-    model_config = ConfigDict(extra="ignore")
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
-    tool_calls: list[Any] | None = None
+MAX_ANSWERS = 16
+"""Of one request."""
 
 
 class StreamOptions(BaseModel):
@@ -54,11 +58,15 @@ class _Common(Given):
     frequency_penalty: FiniteFloat | None = Field(None, ge=-2, le=2)
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
-    n: int | None = Field(None, ge=1, le=128)
+    n: int | None = Field(
+        None, ge=1, le=MAX_ANSWERS, description="So many answers; with a `seed`, of it and those after it."
+    )
     top_k: int | None = Field(None, ge=-1, le=1000, description="0 and -1: all tokens.")
     min_p: FiniteFloat | None = Field(None, ge=0, le=1)
     repetition_penalty: FiniteFloat | None = Field(None, gt=0, le=2)
-    logit_bias: dict[str, Any] | None = None
+    logit_bias: dict[_Token, FiniteBias] | None = Field(
+        None, max_length=MAX_BIASES, description="Added to the scores of tokens, by their numbers."
+    )
     user: Any = None
     metadata: Any = None
     store: Any = None
@@ -66,6 +74,11 @@ class _Common(Given):
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
+
+    @property
+    def answers(self) -> int:
+        """How many answers to one prompt are wanted."""
+        return self.n or 1
 
     @property
     def includes_usage(self) -> bool:
@@ -78,10 +91,21 @@ class _Common(Given):
         Raises:
             InvalidInput: Something is asked for; names its field.
         """
-        if self.n not in (None, 1):
-            raise _not_here("n", "One answer is given to a request.", "Ask several times, with other seeds.")
-        if self.logit_bias:
-            raise _not_here("logit_bias", "Tokens are not weighted here.")
+
+    def each(self, question: Ask, place: int) -> Ask:
+        """The question of one of several answers.
+
+        Args:
+            question: That of the first.
+            place: Which answer.
+        """
+        if not place:
+            return question
+        seed = question.sampling.seed
+        drawing = question.sampling.model_copy(
+            update={"seed": None if seed is None else (seed + place) % _SEEDS}
+        )
+        return question.model_copy(update={"id": f"{question.id}-{place}", "sampling": drawing})
 
     def drawing(self, most: int | None, logprobs: int | None) -> Sampling:
         """How the answer is drawn."""
@@ -99,6 +123,7 @@ class _Common(Given):
             seed=None if self.seed is None else self.seed % _SEEDS,
             stop=stops,
             logprobs=logprobs,
+            logit_bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
         )
 
 
@@ -115,12 +140,12 @@ class ChatRequest(_Common):
     drop_oldest: bool = Field(
         False, description="Leave out the oldest turns where all of them are more than the model reads."
     )
-    tools: Any = None
-    tool_choice: Any = None
+    tools: GivenTools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
     functions: Any = None
     function_call: Any = None
-    parallel_tool_calls: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
@@ -137,21 +162,16 @@ class ChatRequest(_Common):
     def refuse(self) -> None:
         """Refuse what cannot be done here."""
         super().refuse()
-        for field in ("tools", "functions", "audio", "prediction", "web_search_options"):
+        for field in ("functions", "audio", "prediction", "web_search_options"):
             if getattr(self, field):
-                raise _not_here(field, f"`{field}` is not done here.")
-        if self.tool_choice not in (None, "none", "auto"):
-            raise _not_here("tool_choice", "Tools are not called here.")
+                raise not_here(field, f"`{field}` is not done here.")
         if self.function_call not in (None, "none", "auto"):
-            raise _not_here("function_call", "Functions are not called here.")
-        wanted = self.response_format
-        if wanted is not None and (not isinstance(wanted, dict) or wanted.get("type") != "text"):
-            raise _not_here("response_format", "Answers are text here: no format is enforced.")
+            raise not_here("function_call", "Functions have become `tools`.")
         if self.modalities not in (None, ["text"]):
-            raise _not_here("modalities", "Answers are text here.")
+            raise not_here("modalities", "Answers are text here.")
 
-    def question(self, number: str, model: ServedModel) -> Ask:
-        """The question that this is.
+    def questions(self, number: str, model: ServedModel) -> list[Ask]:
+        """The questions that this is, one for each answer that is wanted.
 
         Args:
             number: Of the request.
@@ -165,14 +185,17 @@ class ChatRequest(_Common):
         if self.enable_thinking is not None:
             variables.setdefault("enable_thinking", self.enable_thinking)
         most = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        return Ask(
+        question = Ask(
             id=number,
             model=model,
-            messages=[_message(place, one) for place, one in enumerate(self.messages)],
+            messages=messages_of(self.messages),
             sampling=self.drawing(most, (self.top_logprobs or 0) if self.logprobs else None),
             template_variables=variables,
             drop_oldest=self.drop_oldest,
+            tools=tools_of(self.tools, self.tool_choice, self.parallel_tool_calls),
+            format=format_of(self.response_format),
         )
+        return [self.each(question, place) for place in range(self.answers)]
 
 
 class CompletionRequest(_Common):
@@ -188,54 +211,28 @@ class CompletionRequest(_Common):
     def refuse(self) -> None:
         """Refuse what cannot be done here."""
         super().refuse()
-        if self.best_of not in (None, 1):
-            raise _not_here("best_of", "One answer is given to a request.")
+        if self.best_of not in (None, self.answers):
+            raise not_here("best_of", "All answers are given: none is chosen.", "Ask for `n` of them.")
         if self.suffix:
-            raise _not_here("suffix", "Texts are continued at their end alone.")
+            raise not_here("suffix", "Texts are continued at their end alone.")
         if self.echo:
-            raise _not_here("echo", "The prompt is not sent back.")
+            raise not_here("echo", "The prompt is not sent back.")
 
-    def question(self, number: str, model: ServedModel) -> Ask:
-        """See `ChatRequest.question`."""
+    def questions(self, number: str, model: ServedModel) -> list[Ask]:
+        """See `ChatRequest.questions`: those of the first prompt come first."""
         self.refuse()
-        prompt = self.prompt
-        if isinstance(prompt, list):
-            if len(prompt) != 1 or not isinstance(prompt[0], str):
-                raise _not_here(
-                    "prompt", "One text is continued by a request; tokens are not taken.", "Send one string."
-                )
-            (prompt,) = prompt
-        if not prompt:
-            raise InvalidInput("The prompt is empty.", hint="Send some text.", field="prompt")
-        return Ask(
-            id=number, model=model, prompt=prompt, sampling=self.drawing(self.max_tokens, self.logprobs)
-        )
-
-
-def _message(place: int, message: ChatMessage) -> Message:
-    """A message as text.
-
-    Raises:
-        InvalidInput: It is none: a picture, a tool's result.
-    """
-    where = f"messages[{place}]"
-    if message.role in ("tool", "function") or message.tool_calls:
-        raise _not_here(f"{where}.role", "Tools are not called here.", "Leave these messages out.")
-    parts = message.content
-    if isinstance(parts, list):
-        other = next((part for part in parts if part.type not in ("text", "input_text")), None)
-        if other is not None:
-            raise _not_here(
-                f"{where}.content", f"Parts of type `{other.type[:40]}` are not read here.", "Send text."
+        prompts = self.prompt if isinstance(self.prompt, list) else [self.prompt]
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise not_here("prompt", "Texts are continued here; tokens are not taken.", "Send strings.")
+        if not prompts or len(prompts) * self.answers > MAX_ANSWERS:
+            raise InvalidInput(
+                f"A request has 1 to {MAX_ANSWERS} answers.", hint="Send fewer prompts.", field="prompt"
             )
-        parts = "".join(part.text for part in parts)
-    if parts is None:
-        if message.role != "assistant":
-            raise InvalidInput("The message has no content.", hint="Send text.", field=f"{where}.content")
-        parts = ""
-    role: Any = "system" if message.role == "developer" else message.role
-    return Message(role=role, content=parts)
-
-
-def _not_here(field: str, message: str, hint: str | None = None) -> InvalidInput:
-    return InvalidInput(message, hint=hint or f"Leave `{field}` out.", field=field)
+        if not all(prompts):
+            raise InvalidInput("The prompt is empty.", hint="Send some text.", field="prompt")
+        drawing = self.drawing(self.max_tokens, self.logprobs)
+        asked = [
+            Ask(id=f"{number}-p{place}" if place else number, model=model, prompt=prompt, sampling=drawing)
+            for place, prompt in enumerate(prompts)
+        ]
+        return [self.each(question, place) for question in asked for place in range(self.answers)]

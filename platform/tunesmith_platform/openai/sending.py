@@ -7,7 +7,7 @@ Knows ASGI and asyncio; knows no database.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -21,6 +21,8 @@ from tunesmith_platform.sse import Chunk, EventStream, Streams
 
 T = TypeVar("T")
 Lines = AsyncGenerator[Line, None]
+Numbered = AsyncGenerator[tuple[int, Line], None]
+"""The lines of several answers, each with its answer's number."""
 _BEGIN_SECONDS = 2.0
 """A stream whose first words take longer begins with comments; what is refused sooner has a status of its own."""
 _AHEAD = 256
@@ -35,36 +37,75 @@ class _ClientGone(Exception):
     pass
 
 
-async def whole(request: Request, lines: Lines, answer: Answer) -> Response:
-    """An answer as one object.
+async def together(answers: Sequence[Lines]) -> Numbered:
+    """The lines of several answers as they come; closing this ends all of them.
+
+    Raises:
+        TunesmithError: One of them is refused or was cut off: the others end.
+    """
+    if len(answers) == 1:
+        async with contextlib.aclosing(answers[0]) as lines:
+            async for line in lines:
+                yield 0, line
+        return
+    coming: asyncio.Queue[tuple[int, Line | Exception | None]] = asyncio.Queue(_AHEAD)
+
+    async def read(number: int) -> None:
+        try:
+            async with contextlib.aclosing(answers[number]) as lines:
+                async for line in lines:
+                    await coming.put((number, line))
+            await coming.put((number, None))
+        except Exception as error:
+            await coming.put((number, error))
+
+    tasks = [asyncio.create_task(read(number)) for number in range(len(answers))]
+    left = len(tasks)
+    try:
+        while left:
+            number, said = await coming.get()
+            if isinstance(said, Exception):
+                raise said
+            if said is None:
+                left -= 1
+            else:
+                yield number, said
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def whole(request: Request, lines: Numbered, answer: Answer) -> Response:
+    """Answers as one object.
 
     Raises:
         TunesmithError: It is refused, or was cut off.
     """
-    pieces: list[Piece] = []
-    ended: list[End] = []
+    pieces: list[list[Piece]] = [[] for _ in range(answer.count)]
+    ended: dict[int, End] = {}
 
     async def read() -> None:
         async with contextlib.aclosing(lines):
-            async for line in lines:
+            async for number, line in lines:
                 if isinstance(line, Piece):
-                    pieces.append(line)
+                    pieces[number].append(line)
                 elif isinstance(line, End):
-                    ended.append(line)
+                    ended[number] = line
 
     try:
         await _while_connected(request, read())
     except _ClientGone:
         return Response(status_code=_GONE)
-    if not ended:
+    if len(ended) < answer.count:
         raise Unavailable("The answer was cut off: it is not whole.", hint="Ask once more.")
-    return JSONResponse(answer.whole(pieces, ended[-1]))
+    return JSONResponse(answer.whole([(pieces[number], ended[number]) for number in range(answer.count)]))
 
 
 async def streamed(
-    request: Request, lines: Lines, answer: Answer, streams: Streams, headers: dict[str, str]
+    request: Request, lines: Numbered, answer: Answer, streams: Streams, headers: dict[str, str]
 ) -> Response:
-    """An answer as events, begun once there is something to say.
+    """Answers as events, begun once there is something to say.
 
     Raises:
         TunesmithError: It is refused at once.
@@ -109,14 +150,14 @@ async def _gone(request: Request) -> None:
 class _Source:
     """Reads an answer's lines ahead of its client, as far as that may be behind."""
 
-    def __init__(self, lines: Lines, answer: Answer) -> None:
+    def __init__(self, lines: Numbered, answer: Answer) -> None:
         self._lines, self._answer = lines, answer
+        self._begun: set[int] = set()
         self._ready: deque[bytes] = deque()
         self._first, self._room = asyncio.Event(), asyncio.Event()
         self._wake: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
-        self._is_said = False
         self.is_over = False
         """Whether all was said, or the error that it ended in."""
 
@@ -132,7 +173,7 @@ class _Source:
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first.wait(), seconds)
-        if self._error is not None and not self._is_said:
+        if self._error is not None and not self._begun:
             raise self._error
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -163,8 +204,8 @@ class _Source:
     async def _read(self) -> None:
         try:
             async with contextlib.aclosing(self._lines) as lines:
-                async for line in lines:
-                    await self._take(line)
+                async for number, line in lines:
+                    await self._take(number, line)
             if not self.is_over:
                 raise Unavailable("The answer was cut off: it is not whole.", hint="Ask once more.")
         except Exception as error:
@@ -173,18 +214,20 @@ class _Source:
             self._first.set()
             self._wake()
 
-    async def _take(self, line: Line) -> None:
+    async def _take(self, number: int, line: Line) -> None:
         if isinstance(line, Loading):
             self._put(comment(line.message or f"loading {line.seconds:.0f} s"))
             return
-        if not self._is_said:
-            self._is_said = True
-            self._put(self._answer.begin())
+        if number not in self._begun:
+            self._begun.add(number)
+            self._put(self._answer.begin(number))
         if isinstance(line, Piece):
-            self._put(self._answer.piece(line))
+            self._put(self._answer.piece(line, number))
         elif isinstance(line, End):
-            self._put(self._answer.end(line) + DONE)
-            self.is_over = True
+            self._put(self._answer.end(line, number))
+            if self._answer.is_whole:
+                self._put(DONE)
+                self.is_over = True
         self._first.set()
         while len(self._ready) > _AHEAD:
             self._room.clear()

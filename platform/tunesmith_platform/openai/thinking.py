@@ -17,11 +17,15 @@ class Told(NamedTuple):
 
 
 class Thinking:
-    """One answer's."""
+    """One answer's.
 
-    def __init__(self) -> None:
+    Args:
+        is_open: Whether the prompt has opened a thought, in which the answer begins.
+    """
+
+    def __init__(self, *, is_open: bool = False) -> None:
         self._held = ""
-        self._is_open: bool | None = None
+        self._is_open: bool | None = is_open or None
         """Whether it thinks; None while that is not known."""
         self._is_over = False
         self._is_blank = True

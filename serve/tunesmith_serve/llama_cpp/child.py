@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import dataclasses
 import itertools
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, EngineLost
 
 _log = logging.getLogger(__name__)
@@ -194,7 +196,12 @@ class Child:
         await done
 
     async def ask(
-        self, adapter: str | None, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        adapter: str | None,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """Draw an answer; see `tunesmith_serve.engine.Engine.generate`."""
         number = next(self._numbers)
@@ -206,6 +213,7 @@ class Child:
                 "prompt": prompt,
                 "sampling": sampling.model_dump(exclude={"stop"}),
                 "ends": sorted(ends),
+                "grammar": dataclasses.asdict(grammar) if grammar else None,
             }
         )
         self._answers[number] = queue

@@ -13,6 +13,7 @@ from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
 from tunesmith.gguf import ModelPlan, plan_gguf
 from tunesmith_jobs.memory import spare_memory
+from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
 from tunesmith_serve.gguf_files import GgufFiles
 from tunesmith_serve.llama_cpp.child import Child
@@ -150,7 +151,12 @@ class LlamaCpp:
             self._files.release(one.file)
 
     async def generate(
-        self, weights: str, prompt: list[int], sampling: Sampling, ends: frozenset[int]
+        self,
+        weights: str,
+        prompt: list[int],
+        sampling: Sampling,
+        ends: frozenset[int],
+        grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
         if self._child is None or weights not in self._loaded:
@@ -158,7 +164,7 @@ class LlamaCpp:
         require_room(prompt, self._context_length)
         self._use(weights)
         adapter = None if self._loaded[weights].is_base else weights
-        answer = self._child.ask(adapter, prompt, sampling, ends)
+        answer = self._child.ask(adapter, prompt, sampling, ends, grammar)
         try:
             async for drawn in answer:
                 yield drawn

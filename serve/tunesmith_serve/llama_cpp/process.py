@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tunesmith_jobs.models.llama_cpp import CHUNK, Fed, Interrupted, Model, Unsupported
+from tunesmith_serve.constraint import Constraints, Grammar, Stuck
 from tunesmith_serve.drawing import Draw, NoNumber, Token
 from tunesmith_serve.llama_cpp.slots import Question, Slot, choose_slot
 
@@ -42,6 +43,7 @@ class Process:
         self._model = Model(
             settings["file"], int(settings["slots"]), self._context_length, int(settings["threads"])
         )
+        self._constraints = Constraints(self._model.words)
         self._slots = [Slot(number) for number in range(int(settings["slots"]))]
         self._waiting: collections.deque[Question] = collections.deque()
         self._adapters: set[str] = set()
@@ -69,8 +71,17 @@ class Process:
             command = json.loads(line)
             if "cancel" in command:
                 self._cancelled.add(command["cancel"])
+            elif "ask" in command and command["ask"]["grammar"] is not None:
+                self._hold(command["ask"])
             self._commands.put(command)
         os._exit(0)  # nobody is there any more; what is computed is for nobody
+
+    def _hold(self, asked: dict[str, Any]) -> None:
+        """Make what an answer is held to: reading a tokenizer for it takes a second, and others go on meanwhile."""
+        try:
+            asked["rule"] = self._constraints.made(Grammar(**asked["grammar"]), frozenset(asked["ends"]))
+        except Stuck as error:
+            asked["refused"] = str(error)
 
     def _say(self, **what: Any) -> None:
         line = memoryview(json.dumps(what, separators=(",", ":")).encode() + b"\n")
@@ -102,13 +113,17 @@ class Process:
             words = f"The prompt holds what is none of the model's {self._model.words} tokens."
             self._say(failed=asked["id"], error=words, is_prompt=True)
             return
+        if "refused" in asked:
+            self._say(failed=asked["id"], error=asked["refused"], is_prompt=True)
+            return
         how = SimpleNamespace(**asked["sampling"])
+        how.logit_bias = {int(token): bias for token, bias in how.logit_bias.items()}
         self._waiting.append(
             Question(
                 id=asked["id"],
                 adapter=asked["adapter"],
                 prompt=asked["prompt"],
-                draw=Draw(how, asked["prompt"]),
+                draw=Draw(how, asked["prompt"], asked.get("rule")),
                 ends=frozenset(asked["ends"]),
                 most=how.max_new_tokens,
                 is_fresh=how.seed is not None,
@@ -233,7 +248,7 @@ class Process:
             question = slot.question
             try:
                 drawn: Token = question.draw.next(logits)
-            except NoNumber as error:
+            except (NoNumber, Stuck) as error:
                 self._say(failed=question.id, error=str(error))
                 self._finish(slot)
                 continue

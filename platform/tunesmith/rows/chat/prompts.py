@@ -147,6 +147,7 @@ class PromptEncoder(Encoder):
         text = self.renderer.render(
             self.renderer.turns(shown), shown, add_generation_prompt=True, variables=variables
         )
+        self.renderer.require_said(text, shown)
         ids: list[int] = (
             self._encode_around(text, hidden)[0]
             if hidden

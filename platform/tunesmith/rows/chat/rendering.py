@@ -19,7 +19,9 @@ Turn = dict[str, Any]
 _ASK = {"role": "user", "content": "Ask."}
 _SAY = {"role": "assistant", "content": "Say."}
 _REASONING = ("reasoning_content", "thinking", "reasoning")
-_NAME, _KEY, _VALUE, _MARK = "probe_name", "probe_key", "probe_value", "probe text"
+PROBE_NAME = "probe_name"
+"""The tool that made-up calls are of."""
+_KEY, _VALUE, _MARK = "probe_key", "probe_value", "probe text"
 _ID = "call00000"
 """Some templates want nine letters."""
 _RESPONSE = ("<tool_response>", "</tool_response>")
@@ -60,7 +62,7 @@ class Renderer:
             message.calls or message.reasoning or message.role == "tool" for message in messages
         ):
             return [{"role": message.role, "content": message.content} for message in messages]
-        if tools_of(messages) and not self._writes_tools:
+        if tools_of(messages) and not self.takes_tools:
             raise RowProblem(
                 "The row has `tools`, and the model's chat template does not write them: it would learn to call "
                 "what it was never shown.",
@@ -103,6 +105,15 @@ class Renderer:
             RowProblem: The template refuses it, or leaves out a call or what a tool answered.
         """
         text = self.render(self.turns(messages) if turns is None else turns, messages)
+        self.require_said(text, messages)
+        return text
+
+    def require_said(self, text: str, messages: Sequence[Message]) -> None:
+        """See that a rendered text holds every call of a conversation, and what the tools answered.
+
+        Raises:
+            RowProblem: It does not.
+        """
         for message in messages:
             if message.role != "tool" and not message.calls:
                 continue
@@ -115,7 +126,6 @@ class Renderer:
                         "The model's chat template leaves out a call of a tool, or what the tool answered.",
                         f"{self._way}, or write it as text into `content`.",
                     )
-        return text
 
     def _turn(self, message: Message) -> Turn:
         turn: Turn = {"role": message.role, "content": message.content}
@@ -161,15 +171,19 @@ class Renderer:
             return ""
 
     @cached_property
-    def _writes_tools(self) -> bool:
+    def takes_tools(self) -> bool:
+        """Whether the template writes the tools that it is given."""
         schema = {
             "type": "object",
             "properties": {_KEY: {"type": "string", "description": "x"}},
             "required": [_KEY],
         }
-        tool = {"type": "function", "function": {"name": _NAME, "description": "x", "parameters": schema}}
+        tool = {
+            "type": "function",
+            "function": {"name": PROBE_NAME, "description": "x", "parameters": schema},
+        }
         return any(
-            _NAME in self._tried([*head, _ASK, _SAY], [tool])
+            PROBE_NAME in self._tried([*head, _ASK, _SAY], [tool])
             for head in ([], [{"role": "system", "content": "x"}])
         )
 
@@ -185,11 +199,29 @@ class Renderer:
             for empty in ("", None):
                 text = self._tried([_ASK, _call(as_text=as_text, content=empty)])
                 # `'probe_key'` is how Python writes an object that is not written as JSON.
-                if _NAME in text and _VALUE in text and f"'{_KEY}'" not in text and "None" not in text:
+                if PROBE_NAME in text and _VALUE in text and f"'{_KEY}'" not in text and "None" not in text:
                     found.append((len(text), _Calls(as_text, empty)))
             if found:
                 return min(found, key=lambda one: one[0])[1]
         return None
+
+    @cached_property
+    def written_call(self) -> str:
+        """What the template writes of an answer that calls `PROBE_NAME` and says nothing else; empty where no call.
+
+        From the answer's begin on, as far as that can be told from the prompt's end.
+        """
+        if self._calls is None:
+            return ""
+        whole = self._tried([_ASK, _call(as_text=self._calls.as_text, content=self._calls.empty)])
+        for opened in (True, False):
+            try:
+                prompt = self.template.render([_ASK], opened)
+            except RowProblem:
+                continue
+            if whole.startswith(prompt):
+                return whole[len(prompt) :]
+        return whole
 
     @cached_property
     def _reasoning(self) -> str | None:
@@ -198,14 +230,14 @@ class Renderer:
 
     @cached_property
     def _marks_responses(self) -> bool:
-        said = {"role": "tool", "content": _MARK, "name": _NAME, "tool_call_id": _ID}
+        said = {"role": "tool", "content": _MARK, "name": PROBE_NAME, "tool_call_id": _ID}
         call = _call(as_text=self._calls.as_text, content=self._calls.empty) if self._calls else _SAY
         return _RESPONSE[0] in self._tried([_ASK, call, said])
 
 
 def _call(*, as_text: bool, content: str | None) -> Turn:
     arguments = {_KEY: _VALUE}
-    function = {"name": _NAME, "arguments": packed(arguments) if as_text else arguments}
+    function = {"name": PROBE_NAME, "arguments": packed(arguments) if as_text else arguments}
     return {
         "role": "assistant",
         "content": content,
