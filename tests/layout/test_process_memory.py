@@ -77,7 +77,6 @@ MEMORY = {
     "notifications.pinned._Pinned": (REQUEST, "reached"),
     "openai.answers.Answer": (ANSWER, "_ends _head"),
     "openai.answers.ChatAnswer": (ANSWER, "_turns"),
-    "openai.answers.TextAnswer": (ANSWER, "_characters"),
     "openai.answers._Turn": (ANSWER, "_thinking"),
     "openai.errors._Answering": (ANSWER, "_body _start is_begun"),
     "openai.sending._Source": (ANSWER, "_begun _error _first _ready _room _task _wake is_over"),
