@@ -17,7 +17,7 @@ import numpy as np
 from tiny_model import make_tokenizer_folder
 
 from tunesmith.gguf import FileType, Importance, collected, write_gguf
-from tunesmith.gguf.architecture import architecture_of
+from tunesmith.gguf.architectures import architecture_of
 
 KNOWN = Path(__file__).parent / "data" / "gguf_types.json"
 _LLAMA: dict[str, Any] = {

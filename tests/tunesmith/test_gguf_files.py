@@ -16,7 +16,7 @@ from tiny_model import make_tokenizer_folder
 
 from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible, NotOurs
 from tunesmith.gguf import FileType, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
-from tunesmith.gguf.architecture import architecture_of
+from tunesmith.gguf.architectures import architecture_of
 from tunesmith.gguf.lora import _NOT_WRITTEN
 from tunesmith.language import Language, tr
 
@@ -66,7 +66,7 @@ ROPE = {"rope_theta": 10000.0, "factor": 2.0}
 @pytest.mark.parametrize(
     ("field", "config"),
     [
-        ("model_type", {"model_type": "phi3"}),
+        ("model_type", {"model_type": "falcon"}),
         ("hidden_act", {"hidden_act": "gelu"}),
         ("partial_rotary_factor", {"partial_rotary_factor": 0.5}),
         ("rope_parameters.rope_type", {"rope_parameters": ROPE | {"rope_type": "dynamic"}}),
@@ -74,7 +74,7 @@ ROPE = {"rope_theta": 10000.0, "factor": 2.0}
         ("rope_parameters.attention_factor", {"rope_parameters": ROPE | {"rope_type": "yarn", "attention_factor": 3}}),
         ("rope_parameters.low_freq_factor", {"rope_parameters": ROPE | {"rope_type": "llama3",
                                              "original_max_position_embeddings": 32}}),
-        ("rope_scaling.rope_type", {"rope_parameters": None, "rope_scaling": {"type": "longrope"}}),
+        ("rope_scaling.rope_type", {"rope_parameters": None, "rope_scaling": {"type": "ntk"}}),
         ("attention_bias", {"model_type": "qwen3", "head_dim": 4, "attention_bias": True}),
         ("num_hidden_layers", {"num_hidden_layers": 2_000_000_000}),
         ("rms_norm_eps", {"rms_norm_eps": None}),

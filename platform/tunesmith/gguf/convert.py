@@ -4,12 +4,12 @@ What comes of it is decided from headers and JSON (`plan_gguf`); then tensor by 
 where one is given, encoded and written: in one pass, with no file between.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.errors import NotConvertible
-from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
+from tunesmith.gguf.architectures import HEAD, Architecture, Part, Tensor, architecture_of
 from tunesmith.gguf.file import Content, Progress, Value, Written, write_file
 from tunesmith.gguf.importance import Importance
 from tunesmith.gguf.kernels import require_kernels
@@ -97,11 +97,11 @@ def plan_gguf(
         "general.quantization_version": _QUANTIZATION_VERSION,
     }
     return ModelPlan(
-        architecture.kind.name,
+        architecture.word,
         metadata | architecture.metadata | vocabulary.metadata,
         tuple(planned),
         architecture.notices + vocabulary.notices,
-        counted(_choices(architecture, planned, file_type, has_matrix=matrix is not None)),
+        counted(_choices(architecture, file_type, has_matrix=matrix is not None)),
     )
 
 
@@ -154,53 +154,58 @@ def _planned(
     Raises:
         NotConvertible: One lacks, has another size or type, or has no place in the file.
     """
-    expected = architecture.tensors()
-    ignored = {"lm_head.weight"} if architecture.is_tied else set()
+    tensors = architecture.tensors()
+    lies = {name: tensor.way_in(stored.keys()) for name, tensor in tensors.items()}
+    read = {part.name for way in lies.values() for part in way}
+    ignored = {HEAD} if architecture.ties_ends else set()
     for name in stored:
-        if name not in expected and name not in ignored and not name.endswith(_IGNORED):
+        if name not in read and name not in ignored and not name.endswith(_IGNORED):
             raise NotConvertible(
-                f"`{name}` has no place in a GGUF file of `{architecture.kind.name}`.", field=name
+                f"`{name}` has no place in a GGUF file of `{architecture.word}`.", field=name
             )
-    names = architecture.names_in_file(expected)
+    names = architecture.names_in_file(tensors)
     found = []
-    for name, wanted in expected.items():
-        source = _checked(name, wanted, stored.get(name))
+    for name, tensor in tensors.items():
+        sources = tuple(_checked(part, stored.get(part.name)) for part in lies[name])
         kind, matters = TensorType.F32, None
-        if len(wanted.shape) > 1:
-            has_matrix = matrix is not None
-            kind = choose(
-                names[name], wanted.shape[-1], file_type, _sizes(architecture), has_matrix=has_matrix
-            ).type
-            matters = matrix.of(names[name], wanted.shape[-1], kind) if matrix is not None else None
-        found.append(Planned(names[name], wanted.shape, kind, source, wanted.heads, importance=matters))
-    if factors := architecture.rope_factors:
-        found.insert(1, Planned("rope_freqs.weight", (len(factors),), TensorType.F32, None, values=factors))
+        if _is_matrix(tensor):
+            width, has_matrix = tensor.shape[-1], matrix is not None
+            kind = choose(names[name], width, file_type, _sizes(architecture), has_matrix=has_matrix).type
+            matters = matrix.of(names[name], width, kind) if matrix is not None else None
+        planned = Planned(names[name], tensor.shape, kind, sources, tensor.heads, plus=tensor.plus)
+        found.append(planned._replace(importance=matters))
+    for name, factors in architecture.factors.items():
+        found.insert(1, Planned(name, (len(factors),), TensorType.F32, (), values=factors))
     return found
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return len(tensor.shape) > 1 and not tensor.is_exact
 
 
 def _sizes(architecture: Architecture) -> Sizes:
     per_kv = architecture.heads // architecture.kv_heads
-    is_70b = architecture.kind.name == "llama" and architecture.layers == 80 and per_kv == 8
+    is_70b = architecture.model_type == "llama" and architecture.layers == 80 and per_kv == 8
     return Sizes(architecture.layers, per_kv, architecture.is_tied, is_70b)
 
 
-def _choices(
-    architecture: Architecture, planned: Sequence[Planned], file_type: FileType, *, has_matrix: bool
-) -> list[Choice]:
-    sizes = _sizes(architecture)
+def _choices(architecture: Architecture, file_type: FileType, *, has_matrix: bool) -> list[Choice]:
+    sizes, tensors = _sizes(architecture), architecture.tensors()
+    names = architecture.names_in_file(tensors)
     return [
-        choose(each.name, each.shape[-1], file_type, sizes, has_matrix=has_matrix)
-        for each in planned
-        if len(each.shape) > 1
+        choose(names[name], tensor.shape[-1], file_type, sizes, has_matrix=has_matrix)
+        for name, tensor in tensors.items()
+        if _is_matrix(tensor)
     ]
 
 
-def _checked(name: str, wanted: Expected, source: Stored | None) -> Stored:
+def _checked(part: Part, source: Stored | None) -> Stored:
+    name = part.name
     if source is None:
         raise NotConvertible(f"The folder has no `{name}`, which `config.json` asks for.", field=name)
-    if source.shape != wanted.shape:
+    if source.shape != part.shape:
         raise NotConvertible(
-            f"`{name}` is {list(source.shape)} in the folder and {list(wanted.shape)} by `config.json`.",
+            f"`{name}` is {list(source.shape)} in the folder and {list(part.shape)} by `config.json`.",
             field=name,
         )
     if source.dtype not in STORED_TYPES:
@@ -209,4 +214,4 @@ def _checked(name: str, wanted: Expected, source: Stored | None) -> Stored:
             hint="Give the original, unquantised folder.",
             field=name,
         )
-    return source
+    return source.rows(part.begin, part.rows) if part.rows else source

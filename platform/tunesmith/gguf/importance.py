@@ -119,8 +119,8 @@ def write_importance(importance: Importance, target: Path) -> None:
     for name in sorted(importance.sums):
         values = tuple(importance.sums[name].tolist())
         tensors += [
-            Planned(f"{name}.in_sum2", (len(values),), TensorType.F32, None, values=values),
-            Planned(f"{name}.counts", (1,), TensorType.F32, None, values=(float(importance.counts[name]),)),
+            Planned(f"{name}.in_sum2", (len(values),), TensorType.F32, (), values=values),
+            Planned(f"{name}.counts", (1,), TensorType.F32, (), values=(float(importance.counts[name]),)),
         ]
     metadata: dict[str, Value] = {
         "general.type": "imatrix",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput, NotConvertible
-from tunesmith.gguf.architecture import Architecture, Expected, architecture_of
+from tunesmith.gguf.architectures import Architecture, Tensor, architecture_of
 from tunesmith.gguf.file import Content, Progress, Value, Written, write_file
 from tunesmith.gguf.problems import cannot
 from tunesmith.gguf.tensors import STORED_TYPES, Added, Planned, Stored, stored_tensors
@@ -62,7 +62,7 @@ class _Pair(NamedTuple):
     module: str
     down: Stored
     up: Stored
-    layer: Expected
+    layer: Tensor
     scaling: float
     """What its product counts."""
 
@@ -97,15 +97,15 @@ def plan_lora_gguf(adapter: str | Path, base: str | Path, file_type: FileType = 
         name = names[f"{pair.module}.weight"]
         factor = pair.scaling * pair.rank / alpha
         kind = file_type.usual
-        tensors.append(Planned(f"{name}.lora_a", pair.down.shape, kind, pair.down))
-        tensors.append(Planned(f"{name}.lora_b", pair.up.shape, kind, pair.up, pair.layer.heads, factor))
+        tensors.append(Planned(f"{name}.lora_a", pair.down.shape, kind, (pair.down,)))
+        tensors.append(Planned(f"{name}.lora_b", pair.up.shape, kind, (pair.up,), pair.layer.heads, factor))
     metadata: dict[str, Value] = {
         "general.type": "adapter",
         "general.name": adapter.name,
         "adapter.type": "lora",
         "adapter.lora.alpha": float(alpha),
     }
-    return LoraPlan(architecture.kind.name, metadata, tuple(tensors))
+    return LoraPlan(architecture.word, metadata, tuple(tensors))
 
 
 def write_lora_gguf(
@@ -213,7 +213,7 @@ def _pairs(
     return pairs
 
 
-def layers_in_order(layers: Mapping[str, Expected]) -> list[str]:
+def layers_in_order(layers: Mapping[str, Tensor]) -> list[str]:
     """The modules that hold the tensors of a model, in its order."""
     return [name.removesuffix(".weight") for name in layers if name.endswith(".weight")]
 

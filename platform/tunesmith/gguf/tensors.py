@@ -35,6 +35,12 @@ class Stored(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
+    def rows(self, begin: int, count: int) -> "Stored":
+        """Rows of it, as a matrix: experts lie one below another in one tensor."""
+        width = self.shape[-1]
+        size = 4 if self.dtype == "F32" else 2
+        return self._replace(offset=self.offset + begin * width * size, shape=(count, width))
+
 
 class Added(NamedTuple):
     """What an adapter adds to a matrix: `up @ down`, times a number, in fp32."""
@@ -50,8 +56,8 @@ class Planned(NamedTuple):
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    source: Stored | None
-    """None where `values` has its numbers."""
+    sources: tuple[Stored, ...]
+    """Its rows, one source's below another's; none where `values` has its numbers."""
     heads: int = 0
     """Rows are in this many heads, each of which is put from halves into pairs; 0 leaves them as they are."""
     factor: float = 1.0
@@ -59,6 +65,13 @@ class Planned(NamedTuple):
     added: Added | None = None
     importance: "NDArray[np.float32] | None" = None
     """How much each number of a row matters to what the model computes, where that is known."""
+    plus: float = 0.0
+    """What is added to each number."""
+
+    @property
+    def source(self) -> Stored | None:
+        """Where it begins."""
+        return self.sources[0] if self.sources else None
 
     @property
     def bytes(self) -> int:
@@ -94,17 +107,18 @@ def blocks(tensor: Planned) -> "Iterator[NDArray[Any]]":
     """
     import numpy as np
 
-    if tensor.source is None:
+    if not tensor.sources:
         yield _encoded(np.array(tensor.values, np.float32), tensor)
-        return
     update = _Update(tensor.added) if tensor.added else None
-    with tensor.source.file.open("rb", buffering=0) as stream:
-        stream.seek(tensor.source.offset)
-        for count in _steps(tensor):
-            numbers = _as_fp32(_read(stream, count, tensor.source), tensor.source)
-            if update:
-                numbers = update.added_to(numbers)
-            yield _encoded(_arranged(numbers, tensor), tensor)
+    for source in tensor.sources:
+        part = tensor._replace(sources=(source,))
+        with source.file.open("rb", buffering=0) as stream:
+            stream.seek(source.offset)
+            for count in _steps(source, tensor.heads):
+                numbers = _as_fp32(_read(stream, count, source), source)
+                if update:
+                    numbers = update.added_to(numbers)
+                yield _encoded(_arranged(numbers, part), part)
 
 
 class _Update:
@@ -133,11 +147,10 @@ def _whole(source: Stored) -> "NDArray[np.float32]":
     return _as_fp32(raw, source).reshape(source.shape)
 
 
-def _steps(tensor: Planned) -> Iterator[int]:
+def _steps(source: Stored, heads: int) -> Iterator[int]:
     """How many numbers each block has: whole heads where their rows change places."""
-    rows = tensor.shape[0] if tensor.shape else 1
-    width = math.prod(tensor.shape[1:])
-    unit = rows // tensor.heads if tensor.heads else 1
+    rows, width = source.shape[0], math.prod(source.shape[1:])
+    unit = rows // heads if heads else 1
     step = max(1, _BLOCK_BYTES // max(1, width * 4 * unit)) * unit
     for begin in range(0, rows, step):
         yield min(step, rows - begin) * width
@@ -180,7 +193,9 @@ def _arranged(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[np.fl
         # its two halves go in turn.
         half = tensor.shape[0] // tensor.heads // 2
         numbers = numbers.reshape(-1, 2, half, math.prod(tensor.shape[1:])).swapaxes(1, 2).ravel()
-    return numbers if tensor.factor == 1.0 else numbers * np.float32(tensor.factor)
+    if tensor.factor != 1.0:
+        numbers = numbers * np.float32(tensor.factor)
+    return numbers + np.float32(tensor.plus) if tensor.plus else numbers
 
 
 def _encoded(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[Any]":

@@ -4,6 +4,7 @@ Where the memory does not hold the model in fp32, what needs no computing is loo
 said to be not proven. Knows the reference, llama.cpp and the checks; knows nothing of storages.
 """
 
+import functools
 import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType
-from tunesmith.gguf.architecture import Architecture, architecture_of
+from tunesmith.gguf.architectures import Architecture, architecture_of
 from tunesmith.gguf.split import parts_beside
 from tunesmith.model_folder import read_config
 from tunesmith.removal import discard_file
@@ -28,7 +29,7 @@ from tunesmith_jobs.models.gguf_proof import asked, checks
 from tunesmith_jobs.models.gguf_proof.checks import Check, Expected, Heard, Proof
 from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
 from tunesmith_jobs.models.gguf_proof.sentences import CONVERSATIONS, HOSTILE, SENTENCES
-from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, in_pairs, look
+from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, look
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +83,8 @@ class Prover:
         self._expected = _expected(subject, self._architecture, tokenizer, self._texts)
         self._sequences = _sequences(self._expected)
         self._heard: Heard | None = None
-        self._weights: dict[str, NDArray[np.float32]] = {}
+        self._weights: dict[str, Callable[[], NDArray[np.float32] | None]] = {}
+        """What each tensor of the file must be, put together as it is looked at."""
         self.missing: str | None = None
         """Why files are not proven whole."""
         numbers = sum(_count(tensor.shape) for tensor in self._architecture.tensors().values())
@@ -102,10 +104,10 @@ class Prover:
         self._heard = Heard(logits, greedy, reference.turning())
         expected = self._architecture.tensors()
         names = self._architecture.names_in_file(expected)
-        for name, weight in reference.weights():
-            if name in expected:
-                heads = expected[name].heads
-                self._weights[names[name]] = in_pairs(weight, heads) if heads else weight
+        weights = dict(reference.weights())
+        self._weights = {
+            names[name]: functools.partial(tensor.numbers, weights) for name, tensor in expected.items()
+        }
 
     def prove(self, file: Path, file_type: FileType, lora: Path | None = None) -> Proof:
         """Prove a file.
@@ -161,7 +163,7 @@ class Prover:
         if self._heard is None or is_base:
             return done
         done.append(checks.check_weights(look(tensors, self._weights, self._check)))
-        kind = self._architecture.kind.name
+        kind = self._architecture.word
         scaling = tensors.field(f"{kind}.rope.scaling.type")
         if self._heard.turning is not None and scaling in (None, "none"):
             theta = float(tensors.field(f"{kind}.rope.freq_base") or 0)
@@ -215,7 +217,7 @@ def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, text
         end=end,
         bos=around[0] if around[:1] != alone[:1] else None,
         words=architecture.words,
-        context=int(architecture.metadata[f"{architecture.kind.name}.context_length"]),  # type: ignore[arg-type]
+        context=int(architecture.metadata[f"{architecture.word}.context_length"]),  # type: ignore[arg-type]
     )
 
 

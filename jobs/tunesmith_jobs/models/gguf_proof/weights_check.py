@@ -24,6 +24,8 @@ then a few numbers are rounded to another side; of another checkpoint hardly any
 _CLOSE = 2e-5
 """Of a tensor in fp32, whose last bits differ: the largest difference as a part of its largest number."""
 _SCAN_BYTES = 2**24
+_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+"""What positions' turning is divided by: no weights of the model, and compared as that."""
 
 
 class Fault(NamedTuple):
@@ -134,32 +136,31 @@ def _encoded(rows: "NDArray[np.float32]", width: int, kind: TensorType) -> "NDAr
     return np.ascontiguousarray(found).view(np.uint8).ravel()
 
 
-def in_pairs(weight: "NDArray[np.float32]", heads: int) -> "NDArray[np.float32]":
-    """A weight's rows as ggml turns them: within each head, the rows of its two halves in turn."""
-    half = weight.shape[0] // heads // 2
-    return weight.reshape(heads, 2, half, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
-
-
 def look(
     file: FileTensors,
-    weights: "Mapping[str, NDArray[np.float32]]",
+    weights: "Mapping[str, Callable[[], NDArray[np.float32] | None]]",
     check: Callable[[], None] = lambda: None,
 ) -> Looked:
     """Compare a file's tensors with what they must be.
 
     Args:
         file: The file.
-        weights: What each must be, in the order of the file's rows, by its name in the file.
+        weights: What each must be, in the order of the file's rows, by its name in the file; None of one that the
+            model does not have.
         check: Asked before each.
     """
     faults = [
         Fault(name, "is none of the model's")
         for name in file.names
-        if name not in weights and name != "rope_freqs.weight"
+        if name not in weights and name not in _FACTORS
     ]
     least = 1.0
-    for name, weight in weights.items():
+    for name, numbers in weights.items():
         check()
+        weight = numbers()
+        if weight is None:
+            faults.append(Fault(name, "is none of the model's"))
+            continue
         if name not in file.names:
             faults.append(Fault(name, "is not in the file"))
             continue

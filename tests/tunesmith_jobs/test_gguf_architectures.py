@@ -1,0 +1,515 @@
+"""Each architecture's GGUF file is the model, and a file with a structural fault is seen not to be.
+
+Real llama.cpp beside transformers, in fp32 and with the weights cast as the file has them: past windows, past the
+context of the first training, with experts. A new architecture is a row of `ROWS`.
+"""
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf_faults
+import llama_cpp
+import numpy as np
+import pytest
+import small_models
+import torch
+from gguf_faults import Fields, Tensors
+from safetensors.torch import save_file
+from test_gguf import FAULT, LLAMA3, difference, entropy, logits, make_adapter, tensors_of
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tunesmith.errors import NotConvertible
+from tunesmith.gguf import FileType, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
+from tunesmith.gguf.architectures import ARCHITECTURES, architecture_of
+from tunesmith.language import Language, tr
+from tunesmith.model_folder import read_config
+from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, look
+
+BLOCK = small_models.BLOCK
+LENGTH = 160
+WINDOW = 48
+NEAR = 1e-4
+Fault = Callable[[Fields, Tensors], None]
+
+
+@dataclasses.dataclass
+class Row:
+    """A small model of an architecture, and what can be wrong about its file."""
+
+    kind: str
+    config: dict[str, Any]
+    faults: dict[str, Fault] = dataclasses.field(default_factory=dict)
+    lora: list[str] | None = None
+    """Layers that an adapter is trained on."""
+
+
+def field(name: str, value: Any) -> Fault:
+    """A field that is lost, or says something else."""
+
+    def change(fields: Fields, tensors: Tensors) -> None:
+        assert name in fields, name
+        if value is None:
+            del fields[name]
+        else:
+            fields[name] = value
+
+    return change
+
+
+def lost(*names: str) -> Fault:
+    """Tensors that are lost."""
+
+    def change(fields: Fields, tensors: Tensors) -> None:
+        for name in names:
+            del tensors[name]
+
+    return change
+
+
+def swapped(one: str, other: str) -> Fault:
+    """Two tensors that changed places."""
+
+    def change(fields: Fields, tensors: Tensors) -> None:
+        tensors[one], tensors[other] = tensors[other], tensors[one]
+
+    return change
+
+
+def norms_as_they_are(fields: Fields, tensors: Tensors) -> None:
+    """Norms without the one that the library adds."""
+    for name, (data, kind) in tensors.items():
+        if name.endswith("norm.weight"):
+            tensors[name] = data - 1, kind
+
+
+def unturned(fields: Fields, tensors: Tensors) -> None:
+    """Queries and keys in the library's order, where ggml has another."""
+    word = fields["general.architecture"]
+    for name, (data, kind) in list(tensors.items()):
+        for part, count in (("attn_q.", "attention.head_count"), ("attn_k.", "attention.head_count_kv")):
+            if part in name:
+                heads = fields[f"{word}.{count}"]
+                half = data.shape[0] // heads // 2
+                back = data.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(data.shape)
+                tensors[name] = np.ascontiguousarray(back), kind
+
+
+def turned(fields: Fields, tensors: Tensors) -> None:
+    """Queries and keys in pairs, where ggml has the library's order."""
+    word = fields["general.architecture"]
+    for name, (data, kind) in list(tensors.items()):
+        for part, count in (("attn_q.", "attention.head_count"), ("attn_k.", "attention.head_count_kv")):
+            if part in name:
+                heads = fields[f"{word}.{count}"]
+                half = data.shape[0] // heads // 2
+                there = data.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(data.shape)
+                tensors[name] = np.ascontiguousarray(there), kind
+
+
+def halves(name: str) -> Fault:
+    """A matrix of two that lie one below another, the other way round."""
+
+    def change(fields: Fields, tensors: Tensors) -> None:
+        data, kind = tensors[name]
+        half = len(data) // 2
+        tensors[name] = np.concatenate([data[half:], data[:half]]), kind
+
+    return change
+
+
+def experts_moved(fields: Fields, tensors: Tensors) -> None:
+    """The experts' matrices in another order than what chooses them."""
+    for name, (data, kind) in tensors.items():
+        if "_exps" in name:
+            tensors[name] = np.ascontiguousarray(np.roll(data, 1, 0)), kind
+
+
+SWAPPED = {"swapped tensors": swapped("blk.0.ffn_up.weight", "blk.0.ffn_gate.weight")}
+EXPERTS = {
+    "experts in another order": experts_moved,
+    "swapped tensors": swapped("blk.1.ffn_up_exps.weight", "blk.1.ffn_gate_exps.weight"),
+}
+FACTORS = [1.0 + 0.25 * place for place in range(8)]
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 8,
+    "long_factor": FACTORS,
+    "original_max_position_embeddings": 64,
+}
+PHI_FAULTS = {
+    "queries and values changed places": halves("blk.0.attn_qkv.weight"),
+    "gate and what it lets through": halves("blk.0.ffn_up.weight"),
+}
+GEMMA_FAULTS = SWAPPED | {
+    "wrong norm offset": norms_as_they_are,
+    "pairs": turned,
+    "two norms": swapped("blk.0.post_attention_norm.weight", "blk.0.ffn_norm.weight"),
+}
+MOE = {
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "num_hidden_layers": 2,
+}
+ROWS: dict[str, Row] = {
+    "smollm3": Row(
+        "smollm3",
+        BLOCK | {"num_hidden_layers": 4},
+        SWAPPED
+        | {
+            "missing permutation": unturned,
+            "positions in every layer": field("general.architecture", "llama"),
+        },
+    ),
+    "smollm3, untied, yarn": Row(
+        "smollm3",
+        BLOCK
+        | {"num_hidden_layers": 5, "tie_word_embeddings": False}
+        | {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 5e4,
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+            }
+        },
+        {"lost scaling": field("smollm3.rope.scaling.type", "none")},
+    ),
+    "gemma3": Row(
+        "gemma3_text",
+        BLOCK
+        | {"num_hidden_layers": 7, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": WINDOW},
+        GEMMA_FAULTS
+        | {
+            "lost window": field("gemma3.attention.sliding_window", 512),
+            "lost base of windowed layers": field("gemma3.rope.freq_base_swa", 1e6),
+        },
+    ),
+    "gemma3, scaled, other layers, untied": Row(
+        "gemma3_text",
+        BLOCK
+        | {
+            "num_hidden_layers": 4,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 32,
+            "sliding_window": WINDOW,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e4},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+            },
+        },
+        {
+            "lost pattern": field("gemma3.attention.sliding_window_pattern", None),
+            "lost scaling": field("gemma3.rope.scaling.factor", 1.0),
+            "base of the library's default": field("gemma3.rope.freq_base_swa", None),
+        },
+    ),
+    "phi3": Row("phi3", BLOCK, PHI_FAULTS, ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]),
+    "phi3, long": Row(
+        "phi3",
+        BLOCK | {"rope_parameters": LONGROPE, "original_max_position_embeddings": 64},
+        {
+            "lost factors": lost("rope_factors_long.weight", "rope_factors_short.weight"),
+            "factors changed places": swapped("rope_factors_long.weight", "rope_factors_short.weight"),
+            "lost factor of attention": field("phi3.rope.scaling.attn_factor", 1.0),
+        },
+    ),
+    "phi3, a part of each head, tied": Row(
+        "phi3",
+        BLOCK
+        | {
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+        },
+        {"all of each head": field("phi3.rope.dimension_count", 16)},
+    ),
+    "llama 3, wide heads": Row(
+        "llama",
+        BLOCK | {"rope_parameters": LLAMA3, "head_dim": 32},
+        SWAPPED | {"lost factors": gguf_faults.without_rope_factors, "missing permutation": unturned},
+    ),
+    "mixtral": Row(
+        "mixtral",
+        BLOCK | {"num_local_experts": 8, "num_experts_per_tok": 2},
+        EXPERTS | {"missing permutation": unturned, "one expert alone": field("llama.expert_used_count", 1)},
+        ["q_proj", "v_proj"],
+    ),
+    "gemma2": Row(
+        "gemma2",
+        BLOCK
+        | {
+            "num_hidden_layers": 4,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 32,
+            "sliding_window": WINDOW,
+            "attn_logit_softcapping": 0.5,
+        },
+        GEMMA_FAULTS
+        | {
+            "lost window": field("gemma2.attention.sliding_window", 512),
+            "dropped cap of attention": field("gemma2.attn_logit_softcapping", 1e4),
+            "dropped cap of the head": field("gemma2.final_logit_softcapping", 1e4),
+        },
+    ),
+    "olmo2": Row(
+        "olmo2",
+        BLOCK | {"num_key_value_heads": 2},
+        SWAPPED
+        | {
+            "pairs": turned,
+            "two norms": swapped("blk.0.post_attention_norm.weight", "blk.0.post_ffw_norm.weight"),
+        },
+    ),
+    "olmo2, tied": Row("olmo2", BLOCK | {"tie_word_embeddings": True, "num_key_value_heads": 4}),
+    "granite": Row(
+        "granite",
+        BLOCK
+        | {
+            "attention_multiplier": 0.5,
+            "embedding_multiplier": 0.5,
+            "residual_multiplier": 1.4,
+            "logits_scaling": 4.0,
+            "tie_word_embeddings": True,
+        },
+        SWAPPED
+        | {
+            "missing permutation": unturned,
+            **{
+                f"lost {name}": field(f"granite.{name}", 1.0)
+                for name in ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
+            },
+        },
+    ),
+    "qwen2 with experts": Row(
+        "qwen2_moe",
+        BLOCK | MOE | {"shared_expert_intermediate_size": 48, "tie_word_embeddings": True},
+        EXPERTS | {"shared": swapped("blk.0.ffn_up_shexp.weight", "blk.0.ffn_gate_shexp.weight")},
+    ),
+    "qwen3 with experts": Row(
+        "qwen3_moe", BLOCK | MOE | {"head_dim": 32, "norm_topk_prob": True}, EXPERTS | {"pairs": turned}
+    ),
+}
+FIRST = 2
+"""Faults of a row that are looked at always; what more there are, in the long run."""
+FAULTS = [
+    pytest.param(row, fault, id=f"{row}: {fault}", marks=[pytest.mark.long] if place >= FIRST else [])
+    for row in ROWS
+    for place, fault in enumerate(ROWS[row].faults)
+]
+
+
+@dataclasses.dataclass
+class Made:
+    """A model, what the library computes of it, and its file."""
+
+    folder: Path
+    ids: list[int]
+    file: Path
+    reference: Any
+
+
+def sure_model(row: Row, folder: Path) -> list[int]:
+    """A small random model whose norms and biases are no ones and zeros, and that is sure of what it says."""
+    small_models.KINDS.setdefault(row.kind, row.config)
+    small_models.model_of(row.kind, folder, **row.config)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    plus = ARCHITECTURES[row.kind].norms_plus
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
+            if "mlp.gate.weight" in name:
+                parameter.mul_(4)
+        ids = torch.randint(4, 600, (LENGTH,)).tolist()
+        for _ in range(20):
+            if entropy(model(torch.tensor([ids])).logits[0].double()) < np.log(615) / 2.5:
+                break
+            model.model.norm.weight.copy_((model.model.norm.weight + plus) * 1.5 - plus)
+    model.save_pretrained(folder)
+    return ids
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    known: dict[str, Made] = {}
+
+    def made(name: str) -> Made:
+        if name not in known:
+            folder = tmp_path_factory.mktemp("gguf") / "model"
+            ids = sure_model(ROWS[name], folder)
+            file = folder.parent / "model.gguf"
+            write_gguf(folder, file, FileType.F32)
+            known[name] = Made(folder, ids, file, logits(folder, ids))
+        return known[name]
+
+    return made
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_llama_cpp_computes_what_transformers_does(
+    name: str, models: Callable[[str], Made], tmp_path: Path
+) -> None:
+    made = models(name)
+    assert entropy(made.reference) < np.log(615) / 2, "such a model would agree with a wrong file"
+    assert difference(made.reference, llama_cpp.ask(made.file, ids=made.ids)["logits"]) < NEAR
+    half = write_gguf(made.folder, tmp_path / "half.gguf", FileType.F16).path
+    reference = logits(made.folder, made.ids, torch.float16)
+    assert difference(reference, llama_cpp.ask(half, ids=made.ids)["logits"]) < NEAR
+
+
+@pytest.mark.parametrize(("name", "fault"), FAULTS)
+def test_a_fault_makes_a_hundred_times_the_difference(
+    name: str, fault: str, models: Callable[[str], Made], tmp_path: Path
+) -> None:
+    made = models(name)
+    broken = gguf_faults.rewritten(made.file, tmp_path / "broken.gguf", ROWS[name].faults[fault])
+    try:
+        found = llama_cpp.ask(broken, ids=made.ids)["logits"]
+    except RuntimeError:
+        return  # it does not load it: as good
+    assert not difference(made.reference, found) <= NEAR * FAULT
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_library_s_own_weights_are_the_file_s(name: str, models: Callable[[str], Made]) -> None:
+    """As a proof compares them: by the names that the library's model has, which holds experts as one tensor."""
+    made = models(name)
+    architecture = architecture_of(read_config(made.folder))
+    tensors = architecture.tensors()
+    names = architecture.names_in_file(tensors)
+    model = AutoModelForCausalLM.from_pretrained(made.folder, dtype=torch.float32)
+    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    wanted = {names[name]: functools.partial(tensor.numbers, weights) for name, tensor in tensors.items()}
+    found = look(FileTensors(made.file), wanted)
+    assert not found.faults
+    assert found.same == 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in ROWS.items() if "experts" in name or name == "mixtral"]
+)
+def test_experts_that_lie_in_one_tensor_are_read(
+    name: str, models: Callable[[str], Made], tmp_path: Path
+) -> None:
+    """As the library's model has them, and as published: the same file."""
+    made = models(name)
+    folder = shutil.copytree(made.folder, tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(made.folder, dtype=torch.float32)
+    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        del weights["lm_head.weight"]
+    assert any(name.endswith("experts.gate_up_proj") for name in weights)
+    save_file(weights, folder / "model.safetensors")
+    written = write_gguf(folder, tmp_path / "model.gguf", FileType.F32)
+    one, other = tensors_of(written.path), tensors_of(made.file)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.lora])
+def test_an_adapter_is_written_and_merged(name: str, models: Callable[[str], Made], tmp_path: Path) -> None:
+    """Beside the base's file, and added to it as it is written; on matrices that are several in one too."""
+    made = models(name)
+    config = {"r": 4, "lora_alpha": 8, "use_rslora": True, "target_modules": ROWS[name].lora}
+    adapter = make_adapter(made.folder, tmp_path / "adapter", **config)
+    reference = logits(made.folder, made.ids, adapter=adapter)
+    assert difference(made.reference, reference.numpy()) > NEAR * FAULT, "the adapter does nothing"
+    beside = write_lora_gguf(adapter, made.folder, tmp_path / "lora.gguf").path
+    assert difference(reference, llama_cpp.ask(made.file, ids=made.ids, lora=beside)["logits"]) < NEAR
+    merged = write_gguf(made.folder, tmp_path / "merged.gguf", FileType.F32, adapter=adapter).path
+    assert difference(reference, llama_cpp.ask(merged, ids=made.ids)["logits"]) < NEAR
+
+
+def test_an_adapter_of_experts_is_refused_with_the_way_out(
+    models: Callable[[str], Made], tmp_path: Path
+) -> None:
+    made = models("mixtral")
+    config = {"r": 2, "target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"]}
+    adapter = make_adapter(made.folder, tmp_path / "adapter", **config)
+    for refused in (
+        lambda: plan_lora_gguf(adapter, made.folder),
+        lambda: plan_gguf(made.folder, adapter=adapter),
+    ):
+        with pytest.raises(NotConvertible) as error:
+            refused()
+        assert error.value.problems[0].field == "target_parameters"
+        assert "Merge" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_a_configuration_leaves_out_is_what_the_library_takes(name: str) -> None:
+    config = AutoConfig.for_model(name)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for field, value in ARCHITECTURES[name].defaults.items():
+        taken = rope.get(field, getattr(type(config), field, getattr(config, field, None)))
+        assert taken == value, field
+    said = ARCHITECTURES[name].defaults.get("tie_word_embeddings", False)
+    assert config.tie_word_embeddings == said
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "config"),
+    [
+        ("smollm3", "no_rope_layers", {"no_rope_layers": [1, 1, 0, 1]}),
+        ("smollm3", "no_rope_layers", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
+        ("smollm3", "attention_bias", {"attention_bias": True}),
+        ("smollm3", "rope_parameters.rope_type", {"rope_parameters": LLAMA3}),
+        ("gemma3", "query_pre_attn_scalar", {"query_pre_attn_scalar": 64}),
+        ("gemma3", "final_logit_softcapping", {"final_logit_softcapping": 30.0}),
+        ("gemma3", "use_bidirectional_attention", {"use_bidirectional_attention": True}),
+        ("gemma3", "layer_types", {"layer_types": ["chunked_attention"] * 7}),
+        ("gemma3", "hidden_activation", {"hidden_activation": "gelu"}),
+        ("gemma2", "attn_logit_softcapping", {"attn_logit_softcapping": None}),
+        ("gemma2", "tie_word_embeddings", {"tie_word_embeddings": False}),
+        ("phi3", "head_dim", {"head_dim": 8}),
+        ("phi3", "rope_parameters.rope_type", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+        (
+            "phi3, long",
+            "rope_parameters.long_factor",
+            {"rope_parameters": LONGROPE | {"long_factor": [1.0] * 4}},
+        ),
+        (
+            "phi3, long",
+            "rope_parameters.short_factor",
+            {"rope_parameters": LONGROPE | {"short_factor": [-1.0] * 8}},
+        ),
+        ("qwen2 with experts", "mlp_only_layers", {"mlp_only_layers": [0]}),
+        ("qwen2 with experts", "norm_topk_prob", {"norm_topk_prob": True}),
+        ("qwen3 with experts", "norm_topk_prob", {"norm_topk_prob": False}),
+        ("qwen3 with experts", "decoder_sparse_step", {"decoder_sparse_step": 2}),
+        ("olmo2", "attention_bias", {"attention_bias": True}),
+    ],
+)
+def test_what_llama_cpp_computes_otherwise_is_refused_with_its_field(
+    name: str, field: str, config: dict[str, Any], models: Callable[[str], Made]
+) -> None:
+    said = read_config(models(name).folder)
+    architecture_of(said)
+    with pytest.raises(NotConvertible) as error:
+        architecture_of(said | config)
+    assert error.value.problems[0].field == field
+    words = tr(error.value.message, Language.ZH)
+    assert words != error.value.message
+    assert not any(word in words for word in (" is ", " has ", " which ")), words
+
+
+@pytest.mark.parametrize("name", ["phi3", "mixtral", "mistral", "smollm3"])
+def test_a_window_that_llama_cpp_does_not_keep_to_ends_what_the_file_is_for(
+    name: str, models: Callable[[str], Made]
+) -> None:
+    said = read_config(models("mixtral" if name == "mistral" else name).folder)
+    more = {"model_type": "mistral"} if name == "mistral" else {}
+    more |= {"sliding_window": WINDOW, "use_sliding_window": True}
+    if name == "smollm3":
+        more["layer_types"] = ["full_attention"] * 3 + ["sliding_attention"]
+    found = architecture_of(said | more)
+    assert found.metadata[f"{found.word}.context_length"] == WINDOW
+    assert [notice.field for notice in found.notices] == ["sliding_window"]
