@@ -57,7 +57,7 @@ from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.http import BodyLimit, Contained, install_errors
+from tunesmith_platform.http import BelowPath, BodyLimit, Contained, install_errors
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.mirror.service import Mirror
@@ -329,6 +329,7 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
     app.add_middleware(OpenAIErrors)
+    app.add_middleware(BelowPath, path=settings.base_path)
     return app
 
 

@@ -250,6 +250,24 @@ MAX_ADDRESS_BYTES = 8 * 1024
 """Of a path and its query together."""
 
 
+class BelowPath:
+    """Takes requests below a path that a proxy serves the platform at, whether it takes that off or not.
+
+    Args:
+        app: Who answers them.
+        path: Such as `/tunesmith`; empty for none.
+    """
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app, self._path = app, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if self._path and scope["type"] == "http":
+            scope["root_path"] = self._path
+        await self._app(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses bodies over a size, also those that do not say theirs; and addresses over one."""
 

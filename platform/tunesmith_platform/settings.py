@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "", description="How users reach the platform, for links to it; `api_url` when empty."
     )
+    base_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path below which a proxy serves the platform, such as `/tunesmith`; it may take it off or leave it.",
+    )
     mlflow_public_url: str = Field(
         "", description="How users reach MLflow, for links; `mlflow_url` when empty."
     )
@@ -173,6 +178,12 @@ class Settings(BaseSettings):
         32, ge=1, description="Answers that one key's calls may have under way at a time, in each server."
     )
     max_chat_queue: int = Field(64, ge=0, description="How many more of its calls may wait for that.")
+    max_chat_tokens_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Tokens of prompts and answers that one key's calls may take in a minute, in each server; 0: as "
+        "many as they like.",
+    )
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],
         description="Variables of the environment that pipelines may read as `${env.NAME}`.",

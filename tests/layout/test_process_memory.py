@@ -14,6 +14,7 @@ ELSEWHERE = ("db/migrations", "db/tables", "embedded", "examples", "testing")
 
 ANSWER = "lives as long as an answer; what it was about is cut off with its server, and is asked again"
 CACHE = "a copy of what is read again when it changes, or after seconds"
+BOUND = "a bound of one server over a minute: two servers have it twice, and a restart begins anew"
 COUNTED = "counters of one server, which begin anew with it, as Prometheus expects"
 DECLARED = "made at the start, and the same in every process"
 HINT = "wakes whoever waits a moment earlier; who waits looks into the database by itself"
@@ -35,6 +36,7 @@ MEMORY = {
     "chats.counts.Counts": (COUNTED, "_first answered completion_tokens prompt_tokens seconds"),
     "chats.names.Names": (CACHE, "_finals _known _lock"),
     "chats.replica.Replica": (OWN, "_client _loop"),
+    "chats.spending.Spending": (BOUND, "_spent"),
     "chats.turns.Turns": (ANSWER, "_lines"),
     "chats.turns._Line": (ANSWER, "waiting"),
     "controller.Listeners": (PACE, "_answered_at"),

@@ -13,12 +13,13 @@ from typing import TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.chat.views import NamedModel, ServedView
-from tunesmith.chat.wire import Ask, End, Failed, Line, Loading, Pin, ServedModel, Unload
+from tunesmith.chat.wire import Ask, End, Failed, Line, Loading, Piece, Pin, ServedModel, Unload
 from tunesmith.errors import NotFound, Unavailable
 from tunesmith_platform.chats.counts import Counts
 from tunesmith_platform.chats.names import Named, Names, Weights
 from tunesmith_platform.chats.replica import NotReached, Replica
 from tunesmith_platform.chats.service import ChatService, Place
+from tunesmith_platform.chats.spending import Spending
 from tunesmith_platform.chats.turns import Turns
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
@@ -52,6 +53,7 @@ class Asking:
         self._chats = chats
         self._settings = settings
         self.turns = Turns(settings.max_chat_streams, settings.max_chat_queue)
+        self.spending = Spending(settings.max_chat_tokens_per_minute)
         self.counts = Counts()
         self._replica = Replica(settings.chat_silence_seconds)
 
@@ -113,11 +115,12 @@ class Asking:
         Closing this ends the call, and so the computing, at once.
 
         Raises:
-            TooManyRequests: The user has too many under way.
+            TooManyRequests: The user has too many under way, or has taken the minute's tokens.
             Unavailable: The model is not served in time, or the answer was cut off.
             TunesmithError: The model refuses the question.
         """
         begun = time.monotonic()
+        self.spending.require(scope.owner)
         async with self.turns.turn(scope.owner):
             lines = self._asked(scope, ask, begun)
             try:
@@ -126,6 +129,9 @@ class Asking:
                         raise Unavailable(line.message, hint=line.hint, details={"code": "failed"})
                     if isinstance(line, End):
                         self.counts.note(line)
+                        self.spending.add(scope.owner, line.prompt_tokens)
+                    elif isinstance(line, Piece):
+                        self.spending.add(scope.owner, line.tokens)
                     yield line
             except Exception:
                 self.counts.failed += 1
