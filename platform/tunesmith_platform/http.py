@@ -258,10 +258,10 @@ class BelowPath:
         path: Such as `/tunesmith`; empty for none.
     """
 
-    def __init__(self, app: ASGIApp, path: str) -> None:
+    def __init__(self, app: asgi.ASGIApp, path: str) -> None:
         self._app, self._path = app, path
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Pass a request on."""
         if self._path and scope["type"] == "http":
             scope["root_path"] = self._path

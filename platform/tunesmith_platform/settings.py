@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     base_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="Path below which a proxy serves the platform, such as `/tunesmith`; it may take it off or leave it.",
+        description="Path below which a proxy serves the platform, such as `/tunesmith`; it may take it off or not.",
     )
     mlflow_public_url: str = Field(
         "", description="How users reach MLflow, for links; `mlflow_url` when empty."
