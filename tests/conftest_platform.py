@@ -19,13 +19,13 @@ from tunesmith_platform.app import create_app
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler.loop import Reconciler
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import shared_workers
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.services import Services
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.testing.fakes import FakeJobs, FakeTracking
 
-checks.shared.configure(niceness=0)  # the machine may be busy with other tests
+shared_workers.shared.configure(niceness=0)  # the machine may be busy with other tests
 
 LOCAL = Scope(owner="local")
 """Whose what a test makes is: the first key's."""

@@ -88,7 +88,7 @@ from tunesmith_platform.runners import endpoints as runner_endpoints
 from tunesmith_platform.runners.dispatch import WarmJobs
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.service import RunnerService
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import shared_workers
 from tunesmith_platform.sandbox.pool import MAX_WAITING
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.series import endpoints as series_endpoints
@@ -125,7 +125,9 @@ def build_services(
     settings: Settings, jobs: Jobs | None = None, tracking: Tracking | None = None
 ) -> Services:
     """The control plane's parts; the edges may be given (tests, another backend)."""
-    checks.shared.configure(processes=settings.check_processes, memory_bytes=settings.check_memory_bytes)
+    shared_workers.shared.configure(
+        processes=settings.check_processes, memory_bytes=settings.check_memory_bytes
+    )
     database = Database(settings.database_url)
     hub = Hub()
     models = ModelService(database, settings)
@@ -225,7 +227,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     watched = {"SchemaWatch": lambda: SchemaWatch(services.system, services.hub)}
     loops.start(watched | (background_loops(services) if settings.run_loops else {}))
     if settings.run_loops:
-        checks.shared.get().warm()
+        shared_workers.shared.get().warm()
     # Whoever waits for a check holds a thread that no other call lacks.
     anyio.to_thread.current_default_thread_limiter().total_tokens += MAX_WAITING
     try:

@@ -559,12 +559,12 @@ def test_what_a_judge_will_take_is_told_once_it_was_asked_before(bench: Training
 def test_a_forecast_reads_a_sample_file_once_as_long_as_it_stays(
     bench: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tunesmith_platform.sandbox import checks
+    from tunesmith_platform.sandbox import sample_checks
 
     asked: list[str] = []
-    real = checks._ask
+    real = sample_checks.ask
     monkeypatch.setattr(
-        checks, "_ask", lambda name, *given, **more: asked.append(name) or real(name, *given, **more)
+        sample_checks, "ask", lambda name, *given, **more: asked.append(name) or real(name, *given, **more)
     )
     train = bench.trained("t", 4)
     spec = {"task_id": train.id, "checkpoints": ["all"], "sample_file": bench.samples(("What?", "That."))}

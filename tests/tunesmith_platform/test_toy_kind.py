@@ -29,7 +29,7 @@ from tunesmith_jobs.worker import do
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import shared_workers
 
 TOY = Path(__file__).resolve().parents[1] / "toy"
 
@@ -46,10 +46,10 @@ def forget() -> None:
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(TOY))
     monkeypatch.setenv("PYTHONPATH", str(TOY))  # of the processes that read strangers' files
-    monkeypatch.setattr(checks, "shared", checks._Shared())
+    monkeypatch.setattr(shared_workers, "shared", shared_workers._Shared())
     forget()
     yield
-    checks.shared.get().close()
+    shared_workers.shared.get().close()
     monkeypatch.undo()
     forget()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import discard_file
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import checks, shared_workers
 from tunesmith_platform.sandbox.count_tokens import CountSource
 from tunesmith_platform.sandbox.pool import Limits
 from tunesmith_platform.sandbox.token_counts import Counts
@@ -41,7 +41,7 @@ class Counter:
         self._samples: dict[str, Counts] = {}
         self._lock = threading.Lock()
         self._busy: threading.Thread | None = None
-        self._background = checks.shared.another(processes=1, file_bytes=_COUNTS_BYTES)
+        self._background = shared_workers.shared.another(processes=1, file_bytes=_COUNTS_BYTES)
         self._failed: set[str] = set()
 
     def counts(self, source: CountSource) -> Counts:

@@ -23,7 +23,7 @@ from tunesmith_platform.clock import new_id
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.leases import held
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import sample_checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import find_file
@@ -112,7 +112,7 @@ class SampleService:
             InvalidInput: It is not there, may not be read, or is of no use as a whole.
         """
         file = find_file(question.file, self._settings, self._datasets.seen_by(scope))[0]
-        return checks.sample_check(file, **question.model_dump(exclude={"file"}))
+        return sample_checks.sample_check(file, **question.model_dump(exclude={"file"}))
 
     def edit(self, scope: Scope, edit: SampleEdit) -> tuple[SamplesEdited, bool]:
         """Add samples to a data set and take some out: its next version, and whether one was made.
@@ -133,7 +133,7 @@ class SampleService:
                 )
             stored = self._datasets.find(scope, f"{edit.dataset}@{latest}") if latest else None
             add = [sample.model_dump(mode="json", exclude_none=True) for sample in edit.add]
-            found = checks.edited_samples(stored.path if stored else None, add, edit.remove)
+            found = sample_checks.edited_samples(stored.path if stored else None, add, edit.remove)
             if latest and not found.added and not found.removed:
                 view, made = self._datasets.get(scope, edit.dataset), False
             else:

@@ -165,18 +165,18 @@ def previewed(given: Argument) -> bytes:
 
 
 def scorer_names(given: Argument) -> bytes:
-    """See `checks.scorer_names`."""
+    """See `sample_checks.scorer_names`."""
     return _json([one.name for one in read_scorers(Path(given["file"]).read_text(encoding="utf-8"))])
 
 
 def own_benchmark(given: Argument) -> bytes:
-    """See `checks.own_benchmark`."""
+    """See `sample_checks.own_benchmark`."""
     file = Path(given["file"])
     return read_benchmark(file.read_text(encoding="utf-8")).at(file.parent).model_dump_json().encode()
 
 
 def count_samples(given: Argument) -> bytes:
-    """See `checks.count_samples`."""
+    """See `sample_checks.count_samples`."""
     found = read_samples(Path(given["file"]), **given["columns"])
     return _json({split: sample_sizes(found.of(split)) for split in ("train", "validation")})
 

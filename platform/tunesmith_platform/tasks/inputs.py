@@ -37,7 +37,7 @@ from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.dataset_names import is_name
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import checks, sample_checks
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
@@ -271,7 +271,7 @@ def _check_scoring(
         path, stored = find_file(given, settings, datasets)
         if not path.is_file():
             raise InvalidData(f"There is no file `{given}`.", hint="Check the path.")
-        if not checks.count_samples(path, "validation", {}).number:
+        if not sample_checks.count_samples(path, "validation", {}).number:
             raise InvalidInput(
                 f"`{path.name}` has no samples of the part `validation`.",
                 hint="Give a sample file, or rows with questions and answers.",

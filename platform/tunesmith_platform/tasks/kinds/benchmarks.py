@@ -13,7 +13,7 @@ from tunesmith.spec.base import Notice
 from tunesmith.spec.benchmarks import BenchmarksSpec
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.paths import allowed_path
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import sample_checks
 from tunesmith_platform.sandbox.error_fields import at
 
 
@@ -45,7 +45,7 @@ def look_at_benchmarks(
         file = allowed_path(spec.benchmark_file, roots)
         if not file.is_file():
             raise InvalidInput(f"There is no file `{spec.benchmark_file}`.", hint="Check the path.")
-        found = checks.own_benchmark(file)
+        found = sample_checks.own_benchmark(file)
         if found.task in (spec.benchmarks or ()):
             raise InvalidInput(
                 f"`{found.task}` is the name of a benchmark in `benchmarks` too.",

@@ -25,7 +25,7 @@ from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.paths import allowed_folder, allowed_path
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import checks, sample_checks
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import check_further_paths, look_at_rows
@@ -151,7 +151,7 @@ class Evaluation(ModelUse):
                     "The samples that are brought along have no classes.",
                     hint="Give a file of rows with `text` and `label`.",
                 )
-            found = checks.count_samples(Path(data), spec.split, spec.columns)
+            found = sample_checks.count_samples(Path(data), spec.split, spec.columns)
             if found.sortable < found.number:
                 raise InvalidInput(
                     f"{found.number - found.sortable} of {found.number} samples are no text with a class.",
@@ -187,7 +187,7 @@ class Evaluation(ModelUse):
             file = allowed_path(spec.scorer_file, self.parts.settings.row_roots())
             if not file.is_file():
                 raise InvalidInput(f"There is no file `{spec.scorer_file}`.", hint="Check the path.")
-            return str(file), checks.scorer_names(file)
+            return str(file), sample_checks.scorer_names(file)
 
     def _samples(
         self, scope: Scope, spec: EvaluateSpec, entrants: list[candidates.Entrant], notices: list[Notice]
@@ -211,7 +211,7 @@ class Evaluation(ModelUse):
         else:
             found, dataset = self.file_of(scope, "sample_file", given)
         with at("sample_file"):
-            if not checks.count_samples(found, spec.split, spec.columns).number:
+            if not sample_checks.count_samples(found, spec.split, spec.columns).number:
                 raise InvalidInput(
                     f"`{found.name}` has no samples of the part `{spec.split}`.",
                     hint="Set `split`, or give a file that has them.",
@@ -229,7 +229,7 @@ class Evaluation(ModelUse):
         if path == DEFAULT_SAMPLES:
             found = sample_sizes(default_samples().of(spec.split))
         else:
-            found = checks.count_samples(Path(path), spec.split, spec.columns)
+            found = sample_checks.count_samples(Path(path), spec.split, spec.columns)
         each = max(1, found.number)
         own = inputs.candidates[-1]
         sorts = TrainSpec.stored(own.training).training_type == "classification"

@@ -11,7 +11,7 @@ from tunesmith.spec.generate import GenerateSpec
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.event_log import repository as events
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.sandbox import checks, sample_checks
 from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.kinds.base import Prepared, Result
@@ -39,7 +39,7 @@ class Generation(ModelUse):
             checks.check_chat_template(found.encoder, found.tokenizer, training.chat_template)
         if data is not None:
             with at("dataset"):
-                checks.check_asked(data, spec.prompt_column)
+                sample_checks.check_asked(data, spec.prompt_column)
 
     def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """As of every model, with a place for the answers."""
