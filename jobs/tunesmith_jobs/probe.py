@@ -31,7 +31,7 @@ from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import shape_of
-from tunesmith.rows.tokens.encoding import encode_rows
+from tunesmith.rows.tokens.encode_rows import encode_rows
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_jobs.activities import Activities

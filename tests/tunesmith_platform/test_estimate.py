@@ -15,7 +15,8 @@ from tunesmith.errors import ErrorResponse
 from tunesmith.estimate import EstimateView, Level, MeasurementState
 from tunesmith.home import Home
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
-from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file
+from tunesmith.rows.tokens.encode_rows import encode_file
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder
 from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.backends.protocols import JobStatus

@@ -34,7 +34,8 @@ from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.findings import Census
 from tunesmith.rows.report.excerpts import beginning_of
 from tunesmith.rows.shapes import Shape, shape_of
-from tunesmith.rows.tokens.encoding import RowEncoder, batches, encode_batch
+from tunesmith.rows.tokens.encode_rows import batches, encode_batch
+from tunesmith.rows.tokens.encoding import RowEncoder
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.batches.rows import Bools, Flat
 

@@ -16,7 +16,8 @@ from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.labels import MAX_CLASSES, alike_classes, sort_classes
 from tunesmith.rows.report.excerpts import beginning_of
 from tunesmith.rows.shapes import Shape
-from tunesmith.rows.tokens.encoding import Encoded, RowEncoder, batches, encode_batch
+from tunesmith.rows.tokens.encode_rows import batches, encode_batch
+from tunesmith.rows.tokens.encoding import Encoded, RowEncoder
 
 SHOWN = 3
 """Rows that are shown of one cause."""

@@ -21,7 +21,8 @@ from tunesmith.rows.choosing import encoder_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import shape_of
-from tunesmith.rows.tokens.encoding import Encoded, encode_rows
+from tunesmith.rows.tokens.encode_rows import encode_rows
+from tunesmith.rows.tokens.encoding import Encoded
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec

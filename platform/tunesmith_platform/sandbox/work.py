@@ -35,7 +35,8 @@ from tunesmith.rows.report.checking import FileFacts, check_file
 from tunesmith.rows.report.preview import preview
 from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import Shape, shape_of
-from tunesmith.rows.tokens.encoding import RowEncoder, first_trainable
+from tunesmith.rows.tokens.encode_rows import first_trainable
+from tunesmith.rows.tokens.encoding import RowEncoder
 from tunesmith.rows.tokens.library_ids import findings_of
 from tunesmith.spec.pipeline import plan
 from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline

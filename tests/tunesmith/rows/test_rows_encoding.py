@@ -16,14 +16,8 @@ from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.template import ChatTemplate
 from tunesmith.rows.chat.turns import Message
 from tunesmith.rows.files.reading import read_rows
-from tunesmith.rows.tokens.encoding import (
-    IGNORE_INDEX,
-    Encoded,
-    Encoder,
-    encode_file,
-    encode_rows,
-    first_trainable,
-)
+from tunesmith.rows.tokens.encode_rows import encode_file, encode_rows, first_trainable
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoded, Encoder
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}

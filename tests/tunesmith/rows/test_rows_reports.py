@@ -15,7 +15,7 @@ from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.report.preview import preview, row_sha256
 from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import shape_of
-from tunesmith.rows.tokens.encoding import encode_file
+from tunesmith.rows.tokens.encode_rows import encode_file
 from tunesmith.spec.training import TrainSpec
 
 

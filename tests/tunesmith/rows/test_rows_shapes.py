@@ -18,7 +18,8 @@ from tunesmith.rows.files.reading import RowFile, read_rows
 from tunesmith.rows.labels import check_classes, check_known, sort_classes
 from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.shapes import Shape, Text, shape_of
-from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder, encode_file, first_trainable
+from tunesmith.rows.tokens.encode_rows import encode_file, first_trainable
+from tunesmith.rows.tokens.encoding import IGNORE_INDEX, Encoder
 from tunesmith.rows.tokens.texts import TextEncoder
 from tunesmith.spec.training import TrainSpec
 
