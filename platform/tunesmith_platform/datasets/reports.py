@@ -16,14 +16,8 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import (
-    AllDatasets,
-    AllModels,
-    check_further_paths,
-    facts_of,
-    find_file,
-    find_model,
-)
+from tunesmith_platform.tasks.find_inputs import AllDatasets, AllModels, find_file, find_model
+from tunesmith_platform.tasks.inputs import check_further_paths, facts_of
 
 MAX_SECONDS = 20.0
 """Less than a client waits for an answer."""

@@ -35,7 +35,7 @@ from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import StoredFile
+from tunesmith_platform.tasks.find_inputs import StoredFile
 
 _OWNER = "datasets"
 _PIECE = 4 * 1024**2

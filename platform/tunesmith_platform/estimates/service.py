@@ -44,7 +44,8 @@ from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import AllDatasets, AllModels, TrainInputs, check_train_inputs, facts_of
+from tunesmith_platform.tasks.find_inputs import AllDatasets, AllModels
+from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, facts_of
 from tunesmith_platform.tasks.preflight import check_fitness
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from tunesmith_platform.leases import held
 from tunesmith_platform.sandbox import sample_checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import find_file
+from tunesmith_platform.tasks.find_inputs import find_file
 
 MAX_SHOWN = MAX_SAMPLES
 """Samples that one answer shows."""

@@ -6,42 +6,38 @@ same files costs one look. Knows files; knows nothing of tasks or the database.
 
 import contextlib
 import functools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from tunesmith.dataset_views import Part
-from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
+from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.lora_file import refuse_lora
 from tunesmith.model_folder import (
     ModelFacts,
     check_targets,
     inabilities,
-    is_from_hub,
-    refuse_weight_file,
 )
 from tunesmith.planning import check_schedule, plan_steps
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
-from tunesmith.spec.base import Notice, Spec
+from tunesmith.spec.base import Notice
 from tunesmith.spec.evaluation import DEFAULT_SAMPLES
 from tunesmith.spec.parameter import about
 from tunesmith.spec.roles import Role
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.compute import Compute
-from tunesmith_platform.dataset_names import is_name
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
-from tunesmith_platform.paths import allowed_folder, allowed_path, allowed_uri
+from tunesmith_platform.paths import allowed_path, allowed_uri
 from tunesmith_platform.sandbox import checks, sample_checks
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.error_fields import at, at_spec
-from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
+from tunesmith_platform.tasks.find_inputs import Datasets, Models, StoredFile, find_file, find_model
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 from tunesmith_platform.tasks.preflight import check_fitness
 from tunesmith_platform.tasks.starts import (
@@ -50,8 +46,6 @@ from tunesmith_platform.tasks.starts import (
     check_same_parameters,
     started_from,
 )
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w-]*(:[\w\[\]%:]+)?")
 
 
 class TrainInputs(BaseModel):
@@ -108,51 +102,6 @@ class DataInputs(BaseModel):
     rows_dir: str = Field(description="Folder for the rows.")
     sources: list[str] = Field(default_factory=list, description="See `Lineage.sources`.")
     reads: list[str] = Field(default_factory=list, description="Files that are there to be read.")
-
-
-class Models(Protocol):
-    """The registry of base models as somebody sees it, as far as it is asked here."""
-
-    def find(self, name: str) -> Path | None:
-        """The folder of the model with this name or hub id; None when there is none."""
-
-    def sha256(self, folder: Path) -> str | None:
-        """The fingerprint of a model's files as they are now; None while it is being computed."""
-
-
-class StoredFile(NamedTuple):
-    """A version's file on this machine."""
-
-    path: Path
-    version: str
-    """`name@number`."""
-    sha256: str
-    parts: tuple[Part, ...] = ()
-    """What each data set gave, where it was mixed from several."""
-
-
-class Datasets(Protocol):
-    """The registry of data sets as somebody sees it, as far as it is asked here."""
-
-    def find(self, dataset: str) -> StoredFile:
-        """The file of `name` or `name@number`."""
-
-    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
-        """Of those parameters that name a data set: the version that they mean now."""
-
-
-class AllModels(Protocol):
-    """The registry of base models."""
-
-    def seen_by(self, scope: Scope) -> Models:
-        """As a scope sees it."""
-
-
-class AllDatasets(Protocol):
-    """The registry of data sets."""
-
-    def seen_by(self, scope: Scope) -> Datasets:
-        """As a scope sees it."""
 
 
 def check_train_inputs(
@@ -392,46 +341,3 @@ def _swept(kind: type[TrainSpec]) -> tuple[tuple[str, FieldInfo], ...]:
 def _at(field: str) -> contextlib.AbstractContextManager[None]:
     """Say which parameter a problem belongs to."""
     return at(f"spec.{field}")
-
-
-def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tuple[Path, StoredFile | None]:
-    """A data file: by its absolute path, or as a data set's `name` or `name@number`.
-
-    Raises:
-        InvalidInput: There is none, or it lies where the platform may not read.
-    """
-    if datasets is None or not is_name(given):
-        if _HUB_ID.fullmatch(given.removeprefix("hf://")):
-            raise InvalidInput(
-                f"`{given}` is neither an absolute path nor the name of a data set here.",
-                hint="Rows of the Hub are loaded first: `tunesmith train` does it by itself, `tunesmith data run load` "
-                "and `POST /v1/datasets:run` on their own.",
-            )
-        return allowed_path(given, settings.row_roots()), None
-    version = datasets.find(given)
-    return version.path, version
-
-
-def find_model(given: str, settings: Settings, models: Models | None) -> Path:
-    """A model's folder: by its path, its name or hub id in the registry, or its folder's name in the models folder.
-
-    Raises:
-        InvalidInput: There is none, or it lies where the platform may not read.
-    """
-    roots = settings.roots()
-    if Path(given).is_absolute():
-        return allowed_folder(given, settings.model_roots())
-    refuse_weight_file(given)
-    found = models.find(given) if models else None
-    if found is not None:
-        return allowed_folder(str(found), roots)
-    owner, _, name = given.rpartition("/")
-    folder = settings.models_dir / name
-    is_here = name not in ("", "..") and ".." not in owner.split("/") and folder.is_dir()
-    if not is_here or (owner and not is_from_hub(folder, given)):
-        raise InvalidModel(
-            f"There is no model `{given}` here.",
-            hint=f"Pull it with `tunesmith models pull {given}`, or give an absolute path to its folder; "
-            "`tunesmith models list` shows what is here.",
-        )
-    return allowed_folder(str(folder.absolute()), roots)

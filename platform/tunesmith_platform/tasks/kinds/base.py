@@ -26,7 +26,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.inputs import AllDatasets, AllModels
+from tunesmith_platform.tasks.find_inputs import AllDatasets, AllModels
 from tunesmith_platform.tasks.step_paths import StepPaths
 
 _DIGEST_CHARACTERS = 16

@@ -22,7 +22,8 @@ from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
-from tunesmith_platform.tasks.inputs import check_further_paths, find_file
+from tunesmith_platform.tasks.find_inputs import find_file
+from tunesmith_platform.tasks.inputs import check_further_paths
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, rows_of_file
 from tunesmith_platform.tasks.kinds.resolve_model import Finder, FoundModel
 

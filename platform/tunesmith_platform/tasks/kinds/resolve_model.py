@@ -25,7 +25,8 @@ from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository
-from tunesmith_platform.tasks.inputs import AllModels, facts_of, find_model
+from tunesmith_platform.tasks.find_inputs import AllModels, find_model
+from tunesmith_platform.tasks.inputs import facts_of
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _LOSS = "eval_loss"

@@ -20,7 +20,8 @@ from tunesmith.templates import chosen
 from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
 from tunesmith_platform.scope import Scope
-from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, find_model
+from tunesmith_platform.tasks.find_inputs import find_model
+from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, rows_of_file
 from tunesmith_platform.tasks.outputs import resolved_output
 
