@@ -6,12 +6,11 @@ and past tasks (time), `measure` (what was measured). Changes nothing and starts
 
 import shutil
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import InvalidInput
 from tunesmith.estimate import (
     DiskView,
     EstimateView,
@@ -19,25 +18,25 @@ from tunesmith.estimate import (
     Level,
     MeasurementState,
     MeasurementView,
-    MemoryView,
     SettingView,
     SpeedView,
     StepsView,
 )
-from tunesmith.model_folder import TOKENIZER_FILES, inabilities
-from tunesmith.planning import StepPlan, plan_steps
+from tunesmith.model_folder import TOKENIZER_FILES
+from tunesmith.planning import plan_steps
 from tunesmith.rows.tokens.library_ids import IDS_BY_FILE
 from tunesmith.spec.base import Notice
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
-from tunesmith_platform.backends.compute import Compute, ComputeService
+from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import formula, repository, speed
 from tunesmith_platform.estimates.fitting import device_of, memory_of
 from tunesmith_platform.estimates.measure import Measurements
 from tunesmith_platform.estimates.recommend import cheaper, option, sentence, size_of
-from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS, model_shape, setting_of
+from tunesmith_platform.estimates.run import Run, can_run, fits, memory_view, name_of, shape_of, unknown
+from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS, setting_of
 from tunesmith_platform.file_state import state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder
 from tunesmith_platform.sandbox import checks
@@ -46,7 +45,6 @@ from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.find_inputs import AllDatasets, AllModels
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs, facts_of
-from tunesmith_platform.tasks.preflight import check_fitness
 
 if TYPE_CHECKING:
     from tunesmith_platform.estimates.batches import Rows
@@ -57,21 +55,6 @@ _START_SECONDS = 35.0
 _CLEARLY_LESS = 0.85
 _STEP_OVERHEAD = {"cpu": 0.004, "gpu": 0.002}
 """Seconds a block and batch that pass whatever it computes."""
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Everything that is known of a run before memory and time."""
-
-    spec: TrainSpec
-    inputs: TrainInputs
-    shape: formula.ModelShape
-    setting: formula.Setting
-    rows: "Rows"
-    plan: StepPlan
-    compute: Compute
-    there_is: int | None
-    """Bytes that a worker may fill; None where nobody knows."""
 
 
 class EstimateService:
@@ -154,7 +137,7 @@ class EstimateService:
                 continue
             longest = min(run.rows.longest, changed.max_length)
             other = setting_of(changed, run.compute, run.setting.device, longest)
-            peak = formula.memory(_shape(changed, inputs), other).peak
+            peak = formula.memory(shape_of(changed, inputs), other).peak
             if peak <= bound:
                 found.append(option(name, change, peak))
         if not found:
@@ -168,14 +151,14 @@ class EstimateService:
 
     # --- the parts
 
-    def _run(self, spec: TrainSpec, inputs: TrainInputs) -> _Run:
-        shape = _shape(spec, inputs)
+    def _run(self, spec: TrainSpec, inputs: TrainInputs) -> Run:
+        shape = shape_of(spec, inputs)
         rows = self._rows(spec, inputs)
         compute = self._compute.look()
         device = device_of(spec, compute)
         setting = setting_of(spec, compute, device, rows.longest)
         there_is = memory_of(compute, device, setting.workers)
-        return _Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), compute, there_is)
+        return Run(spec, inputs, shape, setting, rows, plan_steps(spec, rows.units), compute, there_is)
 
     def _tokenizer(self, spec: TrainSpec) -> Path | None:
         given = spec.tokenizer_name_or_path
@@ -206,9 +189,9 @@ class EstimateService:
             spec, counts, evaluation, Path(inputs.train_path).name, sees_neighbours=kind in SEES_NEIGHBOURS
         )
 
-    def _view(self, scope: Scope, run: _Run, found: MeasurementView | None) -> EstimateView:
+    def _view(self, scope: Scope, run: Run, found: MeasurementView | None) -> EstimateView:
         is_done = found is not None and found.state is MeasurementState.DONE
-        memory = _memory_view(formula.memory(run.shape, run.setting))
+        memory = memory_view(formula.memory(run.shape, run.setting))
         ratio = 1.0
         if is_done and found is not None and found.peak_bytes:
             ratio = found.peak_bytes / memory.peak
@@ -220,8 +203,8 @@ class EstimateService:
             other = setting_of(
                 changed, run.compute, run.setting.device, min(run.rows.longest, changed.max_length)
             )
-            shape = _shape(changed, run.inputs)
-            needs = _memory_view(formula.memory(shape, other))
+            shape = shape_of(changed, run.inputs)
+            needs = memory_view(formula.memory(shape, other))
             peak = round(needs.peak * ratio)
             settings.append(
                 SettingView(
@@ -229,12 +212,12 @@ class EstimateService:
                     change=change,
                     memory=needs.model_copy(update={"peak": peak}),
                     seconds_per_step=self._step_seconds(replace(run, shape=shape), other) * factor,
-                    fits=_fits(peak, run.there_is),
+                    fits=fits(peak, run.there_is),
                 )
             )
         memory = memory.model_copy(update={"peak": round(memory.peak * ratio)})
         disk = self._disk(run)
-        fits_memory = _fits(memory.peak, run.there_is)
+        fits_memory = fits(memory.peak, run.there_is)
         fits_disk = disk.free_bytes is None or disk.total_bytes <= disk.free_bytes
         chosen = next((setting for setting in settings if setting.fits), None)
         return EstimateView(
@@ -252,7 +235,7 @@ class EstimateService:
             time=time,
             hardware=HardwareView(
                 device=run.setting.device,
-                name=_name_of(run.compute, run.setting.device),
+                name=name_of(run.compute, run.setting.device),
                 precision=run.setting.precision,
                 workers=run.setting.workers,
                 memory_bytes=run.there_is,
@@ -264,10 +247,10 @@ class EstimateService:
             recommended=chosen.change if chosen is not None and fits_memory is False else {},
             settings=settings,
             measurement=found,
-            notices=[*run.spec.notices, *run.inputs.told(), *_unknown(run), *self._of_rows(run)],
+            notices=[*run.spec.notices, *run.inputs.told(), *unknown(run), *self._of_rows(run)],
         )
 
-    def _of_rows(self, run: _Run) -> list[Notice]:
+    def _of_rows(self, run: Run) -> list[Notice]:
         """What of the rows is not trained, as a report and the training say it."""
         tokenizer = self._tokenizer(run.spec)
         found = checks.findings(
@@ -287,7 +270,7 @@ class EstimateService:
     # --- time
 
     def _step_seconds(
-        self, run: _Run, setting: formula.Setting, operations_a_second: float | None = None
+        self, run: Run, setting: formula.Setting, operations_a_second: float | None = None
     ) -> float:
         """One optimizer step on typical batches, by operations and the bytes that the optimizer moves."""
         if operations_a_second is None:
@@ -311,7 +294,7 @@ class EstimateService:
         overhead = _STEP_OVERHEAD[setting.device] * run.shape.layers * setting.accumulation
         return operations / operations_a_second + moved / speed.moved_bytes(setting.device) + overhead
 
-    def _time(self, scope: Scope, run: _Run, found: MeasurementView | None) -> tuple[SpeedView, float]:
+    def _time(self, scope: Scope, run: Run, found: MeasurementView | None) -> tuple[SpeedView, float]:
         """The time, and by what the formula's own is to be multiplied for other settings."""
         by_formula = self._step_seconds(run, run.setting)
         with self._database.read() as session:
@@ -347,7 +330,7 @@ class EstimateService:
         )
         return view, seconds / by_formula if by_formula else 1.0
 
-    def _like(self, run: _Run, stored: dict[str, Any], rate: float) -> float | None:
+    def _like(self, run: Run, stored: dict[str, Any], rate: float) -> float | None:
         """A step's seconds at the speed of a past task; None where that trained in another way."""
         try:
             spec = TrainSpec.stored(stored)
@@ -365,7 +348,7 @@ class EstimateService:
 
     # --- disk
 
-    def _disk(self, run: _Run) -> DiskView:
+    def _disk(self, run: Run) -> DiskView:
         one = formula.checkpoint_bytes(run.shape, run.setting)
         tokenizer = sum(
             file.stat().st_size
@@ -388,50 +371,3 @@ class EstimateService:
             total_bytes=one * (kept + under_way) + final,
             free_bytes=shutil.disk_usage(root).free if root is not None else None,
         )
-
-
-def can_run(spec: TrainSpec, run: _Run) -> bool:
-    """Whether model and cluster can do what a setting asks, as far as that is known."""
-    try:
-        check_fitness(spec, run.compute)
-    except InvalidInput:
-        return False
-    return not inabilities(facts_of(Path(run.inputs.model_path)), spec)
-
-
-def _shape(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
-    model = Path(inputs.model_path)
-    return model_shape(facts_of(model, spec.tokenizer_name_or_path), checks.model_numbers(model), spec)
-
-
-def _fits(needed: int, there_is: int | None) -> bool | None:
-    return None if there_is is None else needed <= there_is
-
-
-def _name_of(compute: Compute, device: str) -> str:
-    if device == "gpu":
-        return compute.gpus[0].name if compute.gpus else "a GPU of the cluster"
-    return compute.machine.cpu_name if compute.machine is not None else "the cluster's processors"
-
-
-def _unknown(run: _Run) -> list[Notice]:
-    """What is said of an estimate for machines that the platform does not see."""
-    if run.there_is is not None:
-        return []
-    message = (
-        "What the cluster's machines have is not known here: whether memory suffices is not said, and the speed is a "
-        "guess until a task with this model has trained there, or it was measured."
-    )
-    return [Notice(field="device", message=message)]
-
-
-def _memory_view(memory: formula.Memory) -> MemoryView:
-    return MemoryView(
-        weights=memory.weights,
-        gradients=memory.gradients,
-        optimizer=memory.optimizer,
-        activations=memory.activations,
-        logits=memory.logits,
-        framework=memory.framework,
-        peak=memory.peak,
-    )

@@ -1,0 +1,87 @@
+"""What is known of a run before memory and time are estimated, and what is said of it alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunesmith.errors import InvalidInput
+from tunesmith.estimate import MemoryView
+from tunesmith.model_folder import inabilities
+from tunesmith.planning import StepPlan
+from tunesmith.spec.base import Notice
+from tunesmith.spec.training import TrainSpec
+from tunesmith_platform.backends.compute import Compute
+from tunesmith_platform.estimates import formula
+from tunesmith_platform.estimates.shapes import model_shape
+from tunesmith_platform.sandbox import checks
+from tunesmith_platform.tasks.inputs import TrainInputs, facts_of
+from tunesmith_platform.tasks.preflight import check_fitness
+
+if TYPE_CHECKING:
+    from tunesmith_platform.estimates.batches import Rows
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that is known of a run before memory and time."""
+
+    spec: TrainSpec
+    inputs: TrainInputs
+    shape: formula.ModelShape
+    setting: formula.Setting
+    rows: "Rows"
+    plan: StepPlan
+    compute: Compute
+    there_is: int | None
+    """Bytes that a worker may fill; None where nobody knows."""
+
+
+def can_run(spec: TrainSpec, run: Run) -> bool:
+    """Whether model and cluster can do what a setting asks, as far as that is known."""
+    try:
+        check_fitness(spec, run.compute)
+    except InvalidInput:
+        return False
+    return not inabilities(facts_of(Path(run.inputs.model_path)), spec)
+
+
+def shape_of(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
+    """The numbers of a run's model, by what its files say."""
+    model = Path(inputs.model_path)
+    return model_shape(facts_of(model, spec.tokenizer_name_or_path), checks.model_numbers(model), spec)
+
+
+def fits(needed: int, there_is: int | None) -> bool | None:
+    """Whether bytes fit into what there is; None where nobody knows that."""
+    return None if there_is is None else needed <= there_is
+
+
+def name_of(compute: Compute, device: str) -> str:
+    """What the hardware is called that a run would use."""
+    if device == "gpu":
+        return compute.gpus[0].name if compute.gpus else "a GPU of the cluster"
+    return compute.machine.cpu_name if compute.machine is not None else "the cluster's processors"
+
+
+def unknown(run: Run) -> list[Notice]:
+    """What is said of an estimate for machines that the platform does not see."""
+    if run.there_is is not None:
+        return []
+    message = (
+        "What the cluster's machines have is not known here: whether memory suffices is not said, and the speed is a "
+        "guess until a task with this model has trained there, or it was measured."
+    )
+    return [Notice(field="device", message=message)]
+
+
+def memory_view(memory: formula.Memory) -> MemoryView:
+    """A run's memory by its parts, as users see it."""
+    return MemoryView(
+        weights=memory.weights,
+        gradients=memory.gradients,
+        optimizer=memory.optimizer,
+        activations=memory.activations,
+        logits=memory.logits,
+        framework=memory.framework,
+        peak=memory.peak,
+    )
