@@ -6,9 +6,8 @@ not be asked.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,28 +28,24 @@ from tunesmith.cli.arguments import (
     pairs,
 )
 from tunesmith.cli.format import number
+from tunesmith.cli.gate import NOT_ASKED, pass_gate, told_apart, will_be_there
 from tunesmith.cli.output import (
     EXIT_CODES,
     facts,
     out,
     say,
-    show_error,
     show_json,
     show_notices,
     show_table,
     table,
 )
-from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.errors import InvalidInput
 from tunesmith.language import Language, choose, current, tr
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
-    from tunesmith.evaluation.gate import GateResult
-    from tunesmith.evaluation.results import EvaluationResult
     from tunesmith.evaluation_views import EvaluationView
 
-_NOT_ASKED = 4
-"""The exit code of a gate that could not be asked."""
 _SHOWN = (
     "composite",
     "accuracy",  # where samples have classes
@@ -67,7 +62,6 @@ _SHOWN = (
 _FIRST = ("composite", "judge", "accuracy", "macro_f1")
 """What stands before the user's own scores."""
 _MOST_COLUMNS = 6
-_BASE = "base"
 evaluations = typer.Typer(
     name="evaluations", help="Evaluations: what they found, reports, tables.", no_args_is_help=True
 )
@@ -149,14 +143,14 @@ def evaluate(
     if not base:
         spec["include_base"] = False
     spec = EvaluateSpec.merged(pairs(settings), spec)
-    with _told_apart(gate), connect() as client:
+    with told_apart(gate), connect() as client:
         view = client.task(task)
         if is_evaluation(view.kind) and gate is not None:  # one that is there already
-            _gate(client, view.id, gate, margin, checkpoints, as_json)
+            pass_gate(client, view.id, gate, margin, checkpoints, as_json)
         spec = {"task_id": view.id} | absolute_paths(spec, partial(_about, EvaluateSpec))
         spec.setdefault("checkpoints", ["all"])
         if gate is not None:
-            _will_be_there(spec, gate)
+            will_be_there(spec, gate)
         more = {"project": project} | ({"name": name} if name is not None else {})
         body = new_evaluation(spec, **more)
         if dry_run:
@@ -175,39 +169,9 @@ def evaluate(
                 _show(client, made.id)
             if code or gate is None:
                 is_no_answer = gate is not None and code in EXIT_CODES.values()
-                raise typer.Exit(_NOT_ASKED if is_no_answer else code)
-            _gate(client, made.id, gate, margin, checkpoints, as_json)
+                raise typer.Exit(NOT_ASKED if is_no_answer else code)
+            pass_gate(client, made.id, gate, margin, checkpoints, as_json)
     sys.stdout.write(made.id + "\n")
-
-
-@contextlib.contextmanager
-def _told_apart(gate: str | None) -> Iterator[None]:
-    """Of a gate an error has an exit code of its own: 1 says that something was lost."""
-    try:
-        yield
-    except TunesmithError as error:
-        if gate is None:
-            raise
-        show_error(error)
-        raise typer.Exit(_NOT_ASKED) from None
-
-
-def _will_be_there(spec: dict[str, Any], against: str) -> None:
-    """See to it that what a gate compares with is a candidate: what is none is said now, not hours later.
-
-    Raises:
-        InvalidInput: It is the base, which is not asked.
-    """
-    words = against.strip()
-    if words != _BASE:
-        # The platform refuses a name that is none, and takes one that is named twice once.
-        spec["checkpoints"] = [*spec["checkpoints"], words.replace("/checkpoint-", ":")]
-    elif spec.get("include_base") is False:
-        raise InvalidInput(
-            "`--gate base` compares with the base, and `--no-base` does not ask it.",
-            hint="Leave `--no-base` out, or name a checkpoint.",
-            field="--gate",
-        )
 
 
 def _about(spec: type[Any], name: str) -> Any:
@@ -217,58 +181,6 @@ def _about(spec: type[Any], name: str) -> Any:
         about(info) for field, info in spec.model_fields.items() if name in (field, *about(info).aliases)
     )
     return next(known, None)
-
-
-def _gate(
-    client: Client, task_id: str, against: str, margin: float, checkpoints: list[str] | None, as_json: bool
-) -> None:
-    """Say whether nothing is lost, and exit with the answer."""
-    from tunesmith.evaluation.gate import gate
-
-    result = client.evaluation_result(task_id)
-    named = [one for one in checkpoints or () if one.strip() not in ("all", against.strip())]
-    recommended = result.comparison.recommended if result.comparison else None
-    wanted = named[0] if len(named) == 1 else recommended
-    if wanted is None:
-        newest = [one.candidate for one in result.candidates if not one.candidate.is_base]
-        wanted = newest[-1].key if newest else "base"
-    verdict: GateResult = gate(
-        result.candidates,
-        _key(result, wanted),
-        _key(result, against),
-        margin=margin,
-        split=[sample.id for sample in result.samples],
-    )
-    if as_json:
-        show_json(verdict)
-    else:
-        out().print(verdict.sentence.zh if current() is Language.ZH else verdict.sentence.en, soft_wrap=True)
-    raise typer.Exit(verdict.exit_code)
-
-
-def _key(result: EvaluationResult, said: str) -> str:
-    """The key of the candidate that words name.
-
-    Raises:
-        InvalidInput: None, or several.
-    """
-    words = said.strip()
-    keys = [one.candidate.key for one in result.candidates]
-    if words in keys:
-        return words
-    ends = {words, f"checkpoint-{words}"}
-    found = [
-        key for key in keys if key.rpartition("/")[2] in ends or key.replace("/checkpoint-", ":") == words
-    ]
-    if len(found) == 1:
-        return found[0]
-    raise InvalidInput(
-        f"`{said}` stands for several candidates."
-        if found
-        else f"`{said}` is no candidate of this evaluation.",
-        hint=f"Candidates: {', '.join(f'`{key}`' for key in keys)}.",
-        field="--gate",
-    )
 
 
 @evaluations.command("list")

@@ -10,18 +10,16 @@
 Knows names of columns; knows nothing of tokens.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
-from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
     TURNS_COLUMNS,
     answered,
-    columns_of,
     preference,
     to_messages,
     with_history,
@@ -45,8 +43,7 @@ from tunesmith.rows.columns import (
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.labels import label_name
-from tunesmith.rows.problems import BadAnswer, EmptyText, bad_file
-from tunesmith.spec.problems import did_you_mean
+from tunesmith.rows.shape_problems import bad_answer, filled, need, no_column, no_text
 from tunesmith.spec.training import TrainSpec
 
 _FIRST_ROWS = 100
@@ -115,14 +112,14 @@ class Shape:
             BadAnswer: The row says itself that its answer is a bad one.
         """
         if self.verdict and judged(self.verdict, row.get(self.verdict)) is False:
-            raise _bad_answer(self.verdict)
+            raise bad_answer(self.verdict)
         if self.is_preference:
             raise preference(self.prompt or "the last question")
         if self.kind == "conversation":
             return self._conversation(row)
         if self.kind == "pair":
             return self._pair(row)
-        text = _filled(row, self.text)
+        text = filled(row, self.text)
         return Text(text, label_name(row.get(self.label), self.label) if self.kind == "labelled" else None)
 
     def _conversation(self, row: Row) -> list[Message]:
@@ -164,7 +161,7 @@ class Shape:
         else:
             messages = [
                 Message("user", self._question(row)),
-                Message("assistant", _filled(row, self.response)),
+                Message("assistant", filled(row, self.response)),
             ]
         if system and system.strip() and messages[0].role != "system":
             messages.insert(0, Message("system", system))
@@ -173,7 +170,7 @@ class Shape:
         return answered(messages, tools) if tools else messages
 
     def _question(self, row: Row) -> str:
-        text = _filled(row, self.prompt)
+        text = filled(row, self.prompt)
         more = row.get(self.more) if self.more else None
         return f"{text}\n{more}" if isinstance(more, str) and more.strip() else text
 
@@ -187,7 +184,7 @@ class Shape:
             asked = _only_read(turns_of(question, self.prompt))
         else:
             asked = [Message("user", self._question(row))]
-        return answered([*asked, *(turns or [Message("assistant", _filled(row, self.response))])])
+        return answered([*asked, *(turns or [Message("assistant", filled(row, self.response))])])
 
     def meaning(self, found: Iterable[str]) -> dict[str, str]:
         """What columns become, by their names; those that nobody reads are not in it.
@@ -245,14 +242,14 @@ def shape_of(file: Rows, spec: TrainSpec) -> Shape:
     asked: dict[str, str | None] = {name: getattr(spec, name) for name in _COLUMNS[spec.training_type]}
     for parameter, name in asked.items():
         if name and rows and name not in found:
-            raise _no_column(file, parameter, name, found)
+            raise no_column(file.name, parameter, name, found)
     if spec.training_type == "classification":
-        text = asked["text_column"] or _need(file, "text_column", TEXTS, found)
-        label = asked["label_column"] or _need(file, "label_column", LABELS, found)
+        text = asked["text_column"] or need(file.name, "text_column", TEXTS, found)
+        label = asked["label_column"] or need(file.name, "label_column", LABELS, found)
         return Shape("labelled", text=text, label=label)
     if spec.training_type == "pretrain":
         if not asked["text_column"] and found and named(TEXTS, found) is None:
-            raise _no_text(file, found)
+            raise no_text(file.name, found)
         return Shape("text", text=asked["text_column"] or named(TEXTS, found) or TEXTS[0])
     if asked["text_column"]:
         return Shape("text", text=asked["text_column"])
@@ -292,8 +289,10 @@ def _chat_shape(file: Rows, found: list[str], asked: dict[str, str | None]) -> S
             names = _renamed(found, talk, [], asked["system_column"])
             return Shape(prompt=talk or "", response=asked["response_column"], tools=tools, names=names)
     if asked["prompt_column"] or asked["response_column"]:
-        prompt = asked["prompt_column"] or _need(file, "prompt_column", [p for p, _ in PAIRS], found)
-        response = asked["response_column"] or _need(file, "response_column", [r for _, r in PAIRS], found)
+        prompt = asked["prompt_column"] or need(file.name, "prompt_column", [p for p, _ in PAIRS], found)
+        response = asked["response_column"] or need(
+            file.name, "response_column", [r for _, r in PAIRS], found
+        )
         system = asked["system_column"] or None
         return Shape("pair", prompt=prompt, response=response, system=system, tools=tools, history=history)
     if talk is not None:
@@ -349,58 +348,3 @@ def _last_text(turns: Any) -> Any:
     """The text of the last of some turns, where that is what they are."""
     last = turns[-1] if isinstance(turns, list) and turns else turns
     return last.get("content", last.get("value")) if isinstance(last, dict) else last
-
-
-def _bad_answer(column: str) -> BadAnswer:
-    return BadAnswer(
-        f"`{column}` marks the answer as a bad one: `sft` would teach it as a good one.",
-        "`allowed_bad_percent=100` leaves such rows out and trains the good ones alone, as does a `filter` of the "
-        f"data. If `{column}` says something else, leave that column out (`select`).",
-    )
-
-
-def _filled(row: Row, column: str) -> str:
-    value: Any = row.get(column)
-    if not isinstance(value, str):
-        state = "is missing" if column not in row else f"is {kind_of(value)}, not a string"
-        raise RowProblem(f"`{column}` {state}; the row has {columns_of(row)}.", "Write it as text.")
-    if not value.strip():
-        raise EmptyText(f"`{column}` is empty.", "Write the text or remove the row.")
-    return value
-
-
-def _need(file: Rows, parameter: str, names: Iterable[str], found: Sequence[str]) -> str:
-    names = list(dict.fromkeys(names))
-    name = named(names, found)
-    if name is None and found:
-        expected = " or ".join(f"`{name}`" for name in names)
-        raise bad_file(
-            file.name,
-            f"`{file.name}` has no column {expected}; it has {_listed(found)}.",
-            f"Name the column with `{parameter}`.",
-        )
-    return name or names[0]
-
-
-def _no_column(file: Rows, parameter: str, name: str, found: Sequence[str]) -> InvalidData:
-    meant = did_you_mean(name, found)
-    return bad_file(
-        file.name,
-        f"`{parameter}`: `{file.name}` has no column `{name}`; it has {_listed(found)}.",
-        f"Did you mean `{meant}`?" if meant else "Name one of them.",
-    )
-
-
-def _no_text(file: Rows, found: Sequence[str]) -> InvalidData:
-    is_chat = named(CONVERSATION_COLUMNS, found) is not None
-    return bad_file(
-        file.name,
-        f"Pre-training reads documents; `{file.name}` has no column of text, only {_listed(found)}.",
-        "Train conversations with `training_type=sft`."
-        if is_chat
-        else "Name the column that holds the text with `text_column`.",
-    )
-
-
-def _listed(found: Sequence[str]) -> str:
-    return columns_of(dict.fromkeys(found))

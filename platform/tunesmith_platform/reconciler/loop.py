@@ -12,12 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from sqlalchemy.orm import Session
-
 from tunesmith.errors import TunesmithError
-from tunesmith.events import LogLine, Warned
+from tunesmith.events import Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
-from tunesmith.lifecycle import Desired, State, WaitsFor
+from tunesmith.lifecycle import Desired, State
 from tunesmith.removal import claim_storage
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
@@ -31,14 +29,12 @@ from tunesmith_platform.leases import Lease, is_gone, new_owner, term
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler import admission
+from tunesmith_platform.reconciler.applying import apply
 from tunesmith_platform.reconciler.decisions import (
-    AttemptPhase,
     Decision,
     End,
     Facts,
     Kill,
-    NoteRunning,
-    NoteSubmitted,
     Retry,
     Submit,
     Wait,
@@ -51,7 +47,6 @@ from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository, stop_markers
 from tunesmith_platform.tasks.kinds.registry import Kinds
 from tunesmith_platform.tasks.moves import Moves
-from tunesmith_platform.tasks.view import STARTING
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +343,7 @@ class Reconciler(Loop):
             if task.lease_owner != self._owner or task.attempt != number or not task.is_attempt_open:
                 return  # another took over, or it is over: what we saw is no longer ours to record
             attempt = repository.require_attempt(session, INSTALLATION, task_id, number)
-            _apply(self._services.moves, session, task, attempt, decision, tail=tail)
+            apply(self._services.moves, session, task, attempt, decision, tail=tail)
         self._services.hub.notify(task_id)
 
 
@@ -356,55 +351,3 @@ def _take_back(task: TaskRow) -> None:
     """Take back that a task cannot be looked after."""
     if task.message.startswith(_TROUBLE):
         task.message = ""
-
-
-def _apply(
-    moves: Moves, session: Session, task: TaskRow, attempt: AttemptRow, decision: Decision, *, tail: str
-) -> None:
-    """Write a decision down."""
-    moment = now()
-    match decision:
-        case Submit() | NoteSubmitted():
-            attempt.phase = AttemptPhase.SUBMITTED
-            attempt.submitted_at = attempt.submitted_at or moment
-            task.message = "Waiting for the cluster to start it."
-        case NoteRunning():
-            task.heartbeat_at = task.heartbeat_at or moment
-            moves.move(session, INSTALLATION, task, State.RUNNING, message=STARTING)
-        case Kill():
-            attempt.kill_sent_at = moment
-            events.append_own(
-                session,
-                INSTALLATION,
-                task,
-                Warned(code="killed", message=decision.why).model_dump(mode="json"),
-            )
-        case Retry():
-            _close(session, task, attempt, tail)
-            task.retry_at = moment + decision.after
-            message = f"Starting again in {decision.after.total_seconds():.0f} s: {decision.message}"
-            warning = Warned(code="restart", message=message)
-            events.append_own(session, INSTALLATION, task, warning.model_dump(mode="json"))
-            if task.state != State.PENDING:
-                moves.move(session, INSTALLATION, task, State.PENDING, message=message)
-            task.message = message
-            task.waits_for = WaitsFor.BACKOFF
-        case End():
-            _close(session, task, attempt, tail)
-            if decision.state is State.STOPPED and task.state == State.RUNNING:
-                moves.move(session, INSTALLATION, task, State.STOPPING)
-            if task.state == State.PENDING and decision.state is State.COMPLETED:
-                moves.move(session, INSTALLATION, task, State.RUNNING)  # it was quicker than our look
-            moves.move(session, INSTALLATION, task, decision.state, decision.reason, decision.message)
-        case Wait():
-            pass
-
-
-def _close(session: Session, task: TaskRow, attempt: AttemptRow, tail: str) -> None:
-    attempt.phase = AttemptPhase.CLOSED
-    attempt.ended_at = now()
-    task.is_attempt_open = False
-    repository.forget_activity(task)
-    if tail:
-        line = LogLine(level="error", source="driver", message=tail[-8000:])
-        events.append_own(session, INSTALLATION, task, line.model_dump(mode="json"))

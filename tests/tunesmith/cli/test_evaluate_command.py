@@ -6,7 +6,8 @@ import pytest
 import typer
 
 from tunesmith.cli.arguments import pairs
-from tunesmith.cli.evaluate import _benchmarks, _scores, _told_apart, _will_be_there
+from tunesmith.cli.evaluate import _benchmarks, _scores
+from tunesmith.cli.gate import told_apart, will_be_there
 from tunesmith.errors import InvalidInput
 from tunesmith.evaluation.scores import INFO
 from tunesmith.evaluation_views import CandidateProgress, EvaluationView
@@ -31,23 +32,23 @@ def test_braces_hold_a_mapping_and_whatever_is_none_stays_text(text: str, value:
 
 def test_what_a_gate_compares_with_is_a_candidate() -> None:
     spec: dict[str, Any] = {"checkpoints": ["40"]}
-    _will_be_there(spec, "task-01k9zzzzzzzzzzzzz9/checkpoint-10")
+    will_be_there(spec, "task-01k9zzzzzzzzzzzzz9/checkpoint-10")
     assert spec["checkpoints"] == ["40", "task-01k9zzzzzzzzzzzzz9:10"]
-    _will_be_there(spec, "base")
+    will_be_there(spec, "base")
     assert len(spec["checkpoints"]) == 2
 
 
 def test_a_gate_against_a_base_that_is_not_asked_is_refused_before_anything_is() -> None:
     with pytest.raises(InvalidInput, match="no-base"):
-        _will_be_there({"checkpoints": ["all"], "include_base": False}, "base")
+        will_be_there({"checkpoints": ["all"], "include_base": False}, "base")
 
 
 def test_a_gate_that_could_not_be_asked_says_no_loss() -> None:
     """1 means that something was lost: a pipeline must not read that of a server that is away."""
-    with pytest.raises(typer.Exit) as left, _told_apart("base"):
+    with pytest.raises(typer.Exit) as left, told_apart("base"):
         raise InvalidInput("No such task.")
     assert left.value.exit_code == 4
-    with pytest.raises(InvalidInput), _told_apart(None):
+    with pytest.raises(InvalidInput), told_apart(None):
         raise InvalidInput("No such task.")
 
 

@@ -1,29 +1,33 @@
 """The report as one page that needs nothing besides: what was found first, how it was made last."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tunesmith.errors import shortened
 from tunesmith.evaluation.report import answers, plots
 from tunesmith.evaluation.report.facts import Facts, is_lower_better
-from tunesmith.evaluation.report.markup import Html, element, together
+from tunesmith.evaluation.report.markup import Html, element
+from tunesmith.evaluation.report.measured import by_benchmark, by_class
+from tunesmith.evaluation.report.parts import (
+    LONGEST,
+    candidate_row,
+    figure,
+    heading,
+    label,
+    name_cell,
+    number_cell,
+    table,
+)
 from tunesmith.evaluation.report.style import POLICY, STYLE
 from tunesmith.evaluation.report.words import Language, Words
 from tunesmith.evaluation.results import (
-    BENCHMARK_PREFIX,
     COMPOSITE,
-    BenchmarkScore,
-    CandidateResult,
     EvaluationResult,
     Pair,
 )
 from tunesmith.evaluation.scores.info import INFO
 from tunesmith.evaluation.sentences import chance, number, range_of, signed
 
-_LONGEST = 200
-"""Characters of a name that are shown."""
-_MOST_CLASSES = 30
-"""Of more classes no matrix is shown: nobody would find their way in it."""
 _SIGNS = {"better": "good", "worse": "bad"}
 
 
@@ -38,7 +42,7 @@ def html(result: EvaluationResult, language: Language = "en") -> str:
         language: `en` or `zh`.
     """
     words, facts = Words(language), Facts(result)
-    title = shortened(result.name, _LONGEST) or words("title")
+    title = shortened(result.name, LONGEST) or words("title")
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -80,47 +84,14 @@ def _header(facts: Facts, words: Words, title: str) -> Iterator[Html]:
 def _sections(facts: Facts, words: Words) -> Iterator[Html]:
     if facts.result.candidates:
         yield _candidates(facts, words)
-        yield from _classes(facts, words)
-        yield from _benchmarks(facts, words)
+        yield from by_class(facts, words)
+        yield from by_benchmark(facts, words)
         yield from _differences(facts, words)
         yield from _over_steps(facts, words)
         yield from _distribution(facts, words)
         yield from answers.extremes(facts, words)
         yield from answers.side_by_side(facts, words)
     yield from _how(facts, words)
-
-
-def label(one: CandidateResult) -> str:
-    """What people call a candidate."""
-    return shortened(one.candidate.label or one.candidate.key, _LONGEST)
-
-
-def figure(score: str, value: float) -> str:
-    """A score as tables show it: a share as percent."""
-    if math.isnan(value):
-        return "–"
-    return f"{100 * value:.1f} %" if score in INFO and INFO[score].is_percent else number(value)
-
-
-def heading(text: str, about: str = "") -> Html:
-    """A section's title, and a line on what it shows."""
-    return together(element("h2", text), element("p", about, class_="soft") if about else None)
-
-
-def table(heads: Sequence[tuple[str, bool]], rows: Sequence[Html]) -> Html:
-    """A table that scrolls where it is too wide; each column's title, and whether it holds numbers."""
-    titles = [
-        element("th", text, scope="col", class_="n" if is_number else None) for text, is_number in heads
-    ]
-    return element(
-        "div",
-        element("table", element("thead", element("tr", *titles)), element("tbody", *rows)),
-        class_="scroll",
-    )
-
-
-def _number(*children: str | Html | None, class_: str = "") -> Html:
-    return element("td", *children, class_=f"n {class_}".strip())
 
 
 def _candidates(facts: Facts, words: Words) -> Html:
@@ -136,124 +107,40 @@ def _candidates(facts: Facts, words: Words) -> Html:
     rows = []
     for one in facts.result.candidates:
         estimate = comparison.estimates.get(one.candidate.key)
-        cells = [_name(facts, words, one)]
-        cells += [_number(str(one.candidate.step) if one.candidate.step else "–")] if has_steps else []
+        cells = [name_cell(facts, words, one)]
+        cells += [number_cell(str(one.candidate.step) if one.candidate.step else "–")] if has_steps else []
         mean = estimate.mean if estimate else facts.mean(one, facts.score)
         ends = range_of(estimate.low, estimate.high, words.language) if estimate else "–"
-        cells += [_number(element("b", figure(facts.score, mean))), _number(ends)]
+        cells += [number_cell(element("b", figure(facts.score, mean))), number_cell(ends)]
         if has_repeats:
             spread = estimate.repeat_spread if estimate else None
-            cells.append(_number("–" if spread is None else number(spread)))
+            cells.append(number_cell("–" if spread is None else number(spread)))
         if facts.score == COMPOSITE:
             cells.append(element("td", words(one.band) if one.band else "–"))
         cut = facts.cut(one)
         cells += [
-            _number("–" if cut is None else f"{100 * cut:.1f} %"),
-            _number(str(len(one.seen))),
-            _number(f"{one.seconds:.1f}"),
+            number_cell("–" if cut is None else f"{100 * cut:.1f} %"),
+            number_cell(str(len(one.seen))),
+            number_cell(f"{one.seconds:.1f}"),
         ]
-        rows.append(_row(facts, one, cells))
+        rows.append(candidate_row(facts, one, cells))
     about = words("means", samples=comparison.samples, seen=comparison.seen, lacking=comparison.lacking)
     parts = [heading(words("candidates"), about), table(heads, rows)]
     if others := [name for name in facts.names if name != facts.score]:
         heads = [(words("candidate"), False), *((_with_arrow(name, words), True) for name in others)]
         rows = [
-            _row(
+            candidate_row(
                 facts,
                 one,
                 [
-                    _name(facts, words, one),
-                    *(_number(figure(name, facts.mean(one, name))) for name in others),
+                    name_cell(facts, words, one),
+                    *(number_cell(figure(name, facts.mean(one, name))) for name in others),
                 ],
             )
             for one in facts.result.candidates
         ]
         parts += [element("h3", words("all_scores")), table(heads, rows)]
     return element("section", *parts)
-
-
-def _classes(facts: Facts, words: Words) -> Iterator[Html]:
-    """Which classes were taken for which, where samples have a class."""
-    found = [(one, of) for one in facts.result.candidates if (of := facts.classes(one)) is not None]
-    if not found:
-        return
-    heads = [(words("candidate"), False), (words.score("accuracy"), True), (words("macro_f1"), True)]
-    rows = [
-        _row(
-            facts,
-            one,
-            [_name(facts, words, one), _number(f"{100 * of.accuracy:.1f} %"), _number(number(of.macro_f1))],
-        )
-        for one, of in found
-    ]
-    parts = [heading(words("classes"), words("classes_about")), table(heads, rows)]
-    for one, of in found:
-        if len(of.labels) > _MOST_CLASSES:
-            continue
-        names = [shortened(name, _LONGEST) for name in of.labels]
-        heads = [(words("expected"), False), *((name, True) for name in [*names, words("no_class")])]
-        rows = [
-            element("tr", element("td", name), *(_number(str(count)) for count in counts))
-            for name, counts in zip(names, of.confusion, strict=True)
-        ]
-        parts.append(element("details", element("summary", label(one)), table(heads, rows)))
-    yield element("section", *parts)
-
-
-def _benchmarks(facts: Facts, words: Words) -> Iterator[Html]:
-    """What benchmarks say of each candidate, and how each was taken."""
-    every = {one.name: one for result in facts.result.candidates for one in result.benchmarks}
-    if not every:
-        return
-    heads = [(words("candidate"), False)]
-    heads += [(f"{name.removeprefix(BENCHMARK_PREFIX)}{_arrow(one)}", True) for name, one in every.items()]
-    rows = []
-    for result in facts.result.candidates:
-        own = {one.name: one for one in result.benchmarks}
-        cells = [_number(_with_error(own[name]) if name in own else "–") for name in every]
-        rows.append(_row(facts, result, [_name(facts, words, result), *cells]))
-    how_heads = [(words("benchmark"), False), (words("version"), False), (words("shots"), True)]
-    how_heads += [(words("samples"), True), (words("limit"), True)]
-    how = {one.benchmark: one for one in every.values()}
-    how_rows = [
-        element(
-            "tr",
-            element("td", shortened(one.benchmark, _LONGEST)),
-            element("td", shortened(one.version, _LONGEST)),
-            _number(str(one.shots)),
-            _number("–" if one.samples is None else str(one.samples)),
-            _number("–" if one.limit is None else str(one.limit)),
-        )
-        for one in how.values()
-    ]
-    about = words("benchmarks_about", version=facts.result.benchmarked_by)
-    yield element(
-        "section", heading(words("benchmarks"), about), table(heads, rows), table(how_heads, how_rows)
-    )
-
-
-def _arrow(one: BenchmarkScore) -> str:
-    return "" if one.higher_is_better is None else f"\u00a0{'↑' if one.higher_is_better else '↓'}"
-
-
-def _with_error(one: BenchmarkScore) -> str:
-    return f"{number(one.value)} ± {number(one.error)}" if one.error is not None else number(one.value)
-
-
-def _name(facts: Facts, words: Words, one: CandidateResult) -> Html:
-    is_chosen = one.candidate.key == facts.comparison.recommended
-    return element(
-        "td",
-        element("bdi", label(one)),
-        element("span", words("base"), class_="tag") if one.candidate.is_base else None,
-        element("span", words("recommended"), class_="tag accent") if is_chosen else None,
-        class_="name",
-    )
-
-
-def _row(facts: Facts, one: CandidateResult, cells: Sequence[Html]) -> Html:
-    is_chosen = one.candidate.key == facts.comparison.recommended
-    return element("tr", *cells, class_="chosen" if is_chosen else None)
 
 
 def _with_arrow(score: str, words: Words) -> str:
@@ -299,10 +186,10 @@ def _pair(pair: Pair, labels: dict[str, str], words: Words) -> Html:
     return element(
         "tr",
         element("td", words("against", candidate=names[0], against=names[1])),
-        _number(signed(pair.difference)),
-        _number(range_of(pair.low, pair.high, words.language)),
-        _number(chance(pair.p_value)),
-        _number(chance(pair.p_adjusted)),
+        number_cell(signed(pair.difference)),
+        number_cell(range_of(pair.low, pair.high, words.language)),
+        number_cell(chance(pair.p_value)),
+        number_cell(chance(pair.p_adjusted)),
         element("td", words(pair.verdict), class_=_SIGNS.get(pair.verdict)),
     )
 
@@ -384,7 +271,7 @@ def _how(facts: Facts, words: Words) -> Iterator[Html]:
             element(
                 "tr",
                 element("td", words.score(name)),
-                _number(f"{weight / total:.2f}"),
+                number_cell(f"{weight / total:.2f}"),
                 element("td", words.of(INFO[name].about) if name in INFO else "", class_="soft"),
             )
             for name, weight in result.weights.items()
@@ -395,9 +282,5 @@ def _how(facts: Facts, words: Words) -> Iterator[Html]:
 
 def _setting(value: bool | int | float | str | None) -> str:
     return (
-        "–"
-        if value is None
-        else f"{value:g}"
-        if isinstance(value, float)
-        else shortened(str(value), _LONGEST)
+        "–" if value is None else f"{value:g}" if isinstance(value, float) else shortened(str(value), LONGEST)
     )
