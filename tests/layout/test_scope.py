@@ -37,6 +37,7 @@ SEES_EVERYTHING = {
     "notifications/service.py": "A loop.",
     "pipelines/runner.py": "A loop; what it does with a step it does for its pipeline's owner.",
     "reconciler/admission.py": "A loop.",
+    "reconciler/applying.py": "What a loop decided, written down.",
     "reconciler/loop.py": "A loop.",
     "runners/pool.py": "A loop.",
     "scope.py": "Where it is defined.",
