@@ -25,11 +25,14 @@ class Lineage(BaseModel):
     """What a version was made of."""
 
     model_config = ConfigDict(extra="ignore")
-    task_id: str = Field(description="The task that made it.")
+    task_id: str | None = Field(
+        None, description="The task that made it; none where ratings were put together."
+    )
     operation: str
     parameters: dict[str, Any] = Field(description="As they were given, each data set with its version.")
     sources: list[str] = Field(
-        default_factory=list, description="`name@number` of data sets; paths, URIs and Hub ids of others."
+        default_factory=list,
+        description="`name@number` of data sets; paths, URIs and Hub ids of others; conversations that were rated.",
     )
     parts: list[Part] = Field(
         default_factory=list, description="How many rows each source gave, where several were put together."

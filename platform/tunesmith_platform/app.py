@@ -36,6 +36,11 @@ from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints import reported
 from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.conversations import endpoints as conversation_endpoints
+from tunesmith_platform.conversations.ratings import RatingService
+from tunesmith_platform.conversations.service import ConversationService
+from tunesmith_platform.conversations.talking import Talking
+from tunesmith_platform.conversations.writing import Writing
 from tunesmith_platform.datasets import endpoints as dataset_endpoints
 from tunesmith_platform.datasets import lineage
 from tunesmith_platform.datasets.reports import ReportService
@@ -177,6 +182,9 @@ def build_services(
         series=series,
         checkpoints=checkpoints,
         asking=asking,
+        conversations=ConversationService(database, settings),
+        talking=Talking(asking, Writing(database)),
+        ratings=RatingService(database, datasets),
         evaluations=EvaluationService(database),
         packaging=PackagingService(database),
         forecasts=Forecasts(database, settings, kinds, compute),
@@ -233,6 +241,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await services.talking.close()
         await services.asking.close()
         loops.close()
         services.events.close()
@@ -254,6 +263,7 @@ def background_loops(
     """
     database, hub, settings, tracking = services.database, services.hub, services.settings, services.tracking
     made: dict[str, Any] = {"reconciler": None, "mirror": None}
+    sweeps = {"deleting old conversations": services.conversations.sweep}
 
     def reconciler() -> Reconciler:
         found = made["reconciler"] = Reconciler(services, made["mirror"], hears)
@@ -272,7 +282,7 @@ def background_loops(
     return makers | {
         "Reconciler": reconciler,
         "RunnerPool": lambda: RunnerPool(database, hub, settings, services.jobs),
-        "Monitor": lambda: Monitor(database, hub, settings, hears),
+        "Monitor": lambda: Monitor(database, hub, settings, hears, sweeps),
         "Notifier": lambda: Notifier(services.notifications, hub),
         "PipelineRunner": lambda: PipelineRunner(services),
         "CheckpointScoring": lambda: CheckpointScoring(services),
@@ -313,6 +323,7 @@ def create_app(
         evaluation_endpoints,
         packaging_endpoints,
         chat_endpoints,
+        conversation_endpoints,
         template_endpoints,
         model_endpoints,
         dataset_endpoints,

@@ -10,6 +10,9 @@ from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.checkpoints.service import CheckpointService
+from tunesmith_platform.conversations.ratings import RatingService
+from tunesmith_platform.conversations.service import ConversationService
+from tunesmith_platform.conversations.talking import Talking
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
@@ -65,6 +68,9 @@ class Services:
     series: SeriesService
     checkpoints: CheckpointService
     asking: Asking
+    conversations: ConversationService
+    talking: Talking
+    ratings: RatingService
     evaluations: EvaluationService
     packaging: PackagingService
     forecasts: Forecasts

@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         description="Tokens of prompts and answers that one key's calls may take in a minute, in each server; 0: as "
         "many as they like.",
     )
+    conversation_retention_days: float = Field(
+        90,
+        ge=0,
+        description="Conversations that were not written to for so long are deleted, with their ratings; 0 keeps them.",
+    )
     pipeline_environment: list[str] = Field(
         default_factory=lambda: ["HF_TOKEN"],
         description="Variables of the environment that pipelines may read as `${env.NAME}`.",

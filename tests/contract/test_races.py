@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,12 @@ from model_files import make_model_folder
 from sqlalchemy import UniqueConstraint, event
 from sqlalchemy.orm import Session
 
+from tunesmith.chat.conversations import NewConversation, NewTurn
 from tunesmith.job import read_secret
 from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.clock import now
+from tunesmith_platform.conversations.making import Wanted
+from tunesmith_platform.conversations.writing import Busy, Said, Writing
 from tunesmith_platform.db.tables import Base, RunnerRow, TaskRow
 from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.tasks import repository
@@ -28,6 +32,7 @@ Clients = tuple[TestClient, TestClient]
 _HELD = "whoever writes it holds its task's row"
 _OWN_ID = "each row has an id of its own"
 _PROJECT = "whoever writes it holds its project's row, which one of them makes"
+_CONVERSATION = "whoever writes it holds its conversation's row"
 RACES = {
     "api_keys.sha256": "test_two_servers_start_with_one_new_key",
     "attempts.task_id,number": _HELD,
@@ -35,6 +40,10 @@ RACES = {
     "checkpoint_uses.task_id,of_task_id,step": "made with its task",
     "checkpoints.task_id,step": _HELD,
     "chats.owner,base_key": "test_two_first_questions_begin_one_task",
+    "conversation_answers.conversation_id,turn,place": _CONVERSATION,
+    "conversation_turns.conversation_id,key": "test_one_of_two_questions_is_asked_in_a_conversation",
+    "conversation_turns.conversation_id,number": "test_one_of_two_questions_is_asked_in_a_conversation",
+    "conversations.id": _OWN_ID,
     "dataset_versions.dataset_id,number": "test_two_versions_of_a_new_data_set_are_both_there",
     "datasets.id": _OWN_ID,
     "datasets.name": "test_two_versions_of_a_new_data_set_are_both_there",
@@ -172,6 +181,34 @@ def test_two_first_questions_begin_one_task(replicas: tuple[Plane, Plane]) -> No
 
 def chats_of(plane: Plane) -> ChatService:
     return ChatService(plane.services.database, plane.settings, plane.services.tasks)
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_one_of_two_questions_is_asked_in_a_conversation(
+    replicas: tuple[Plane, Plane], key: str | None
+) -> None:
+    """The other is told so; and a retry finds the answer that is there."""
+    made, _ = replicas[0].services.conversations.create(LOCAL, NewConversation())
+    writing = [Writing(plane.services.database) for plane in replicas]
+    new, wanted = NewTurn(content="?"), [Wanted("m", "w")]
+
+    def begin(one: Writing) -> Any:
+        try:
+            return one.begin(LOCAL, made.id, new, wanted, key)
+        except Busy as error:
+            return error
+
+    found = at_once(*(functools.partial(begin, one) for one in writing))
+    assert sorted(type(one).__name__ for one in found) == ["Begun", "Busy"]
+    whole = Said("Yes", "", "whole", "", {"finish_reason": "stop"})
+    at_once(*(functools.partial(one.note, LOCAL, made.id, 1, {0: whole}) for one in writing))
+    again = at_once(*(functools.partial(begin, one) for one in writing))
+    if key is None:
+        assert sorted(type(one).__name__ for one in again) == ["Begun", "Busy"]
+    else:
+        assert [(one.turn, one.places) for one in again] == [(1, []), (1, [])]
+    turns = replicas[1].services.conversations.get(LOCAL, made.id, every=True).said
+    assert len(turns) == (2 if key is None else 1)
 
 
 def test_two_models_are_not_renamed_to_one_name(clients: Clients, folders: list[str]) -> None:

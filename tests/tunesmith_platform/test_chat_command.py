@@ -133,15 +133,13 @@ def test_two_models_answer_the_same_question(
     typed(monkeypatch, "One", "/compare smol sft:5", "Two")
     code, out, err = said(capsys)
     assert (code, err.partition("\n")[0]) == (0, "Talking to `sft:5` (latest).")
-    assert "--- smol" in out
-    assert "--- sft:5" in out
+    assert "--- 1: smol\nHello world\n--- 2: sft:5\nHello world\n" in out
     asked = [(one.model.name, [turn.content for turn in one.messages or ()]) for one in bench.replica.asked]
-    assert asked == [
+    assert (asked[0], sorted(asked[1:3]), asked[3]) == (
         ("sft:5", ["One"]),
-        ("smol", ["One"]),
-        ("sft:5", ["One"]),
+        [("sft:5", ["One"]), ("smol", ["One"])],  # side by side
         ("sft:5", ["One", "Hello world", "Two"]),
-    ]
+    )
     assert {one.sampling.seed for one in bench.replica.asked} == {42}
 
 
@@ -162,10 +160,11 @@ def test_what_goes_wrong_is_said_in_a_line(
     code, out, err = said(capsys, "smol", "-p", "x")
     assert (code, out) == (1, "Hel")
     assert "The engine has ended." in err
-    typed(monkeypatch, "One", "Two")
-    code, _, err = said(capsys, "smol")
-    assert (code, err.count("The engine has ended.")) == (0, 2)
-    assert [one.content for one in bench.replica.asked[-1].messages or ()] == ["Two"]
+    for keeps, before in (("--no-keep", []), ("--keep", ["One", "Hel"])):  # what was said until then is kept
+        typed(monkeypatch, "One", "Two")
+        code, _, err = said(capsys, "smol", keeps)
+        assert (code, err.count("The engine has ended.")) == (0, 2)
+        assert [one.content for one in bench.replica.asked[-1].messages or ()] == [*before, "Two"]
 
 
 def test_what_a_model_says_does_not_steer_the_terminal(

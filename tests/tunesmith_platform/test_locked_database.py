@@ -130,6 +130,10 @@ class Things:
             "report": plane.token(running),
             "runner": runner_token(read_secret(plane.home.report_secret_file), "runner-a"),
         }
+        said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+        self.conversation = self.made("/v1/conversations", messages=said)["id"]
+        rated = f"/v1/conversations/{self.conversation}/turns/1/answers/0/rating"
+        assert client.put(rated, json={"rating": "better"}).status_code == 200
         (folder / "other.jsonl").write_text('{"prompt": "c", "response": "d"}\n')
         self.folder = folder
         self.seq = plane.seqs[(running.id, 1)] + 1
@@ -199,6 +203,18 @@ class Things:
                 {"json": {"model": "small", "messages": [{"role": "user", "content": "?"}]}},
             ),
             "POST /openai/v1/completions": ("", {"json": {"model": "small", "prompt": "?"}}),
+            "POST /v1/conversations": ("", {"json": {"model": "small"}}),
+            "PATCH /v1/conversations/{conversation}": (self.conversation, {"json": {"title": "t"}}),
+            "DELETE /v1/conversations/{conversation}": (self.conversation, {}),
+            "POST /v1/conversations/{conversation}/messages": (
+                self.conversation,
+                {"json": {"content": "?", "model": "small"}},
+            ),
+            "PUT /v1/conversations/{conversation}/turns/{turn}/answers/{place}/rating": (
+                self.conversation,
+                {"json": {"rating": "better"}},
+            ),
+            "POST /v1/conversations:dataset": ("", {"json": {"name": "rated"}}),
             "POST /v1/pipelines": (
                 "",
                 {"json": {"yaml": FLOW.replace("FILE", str(self.folder / "rows.jsonl"))}},
@@ -223,7 +239,9 @@ def test_every_call_that_writes_says_at_once_that_the_database_is_locked(
     with locked(impatient):
         for call, (subject, given) in calls.items():
             method, _, path = call.partition(" ")
-            path = re.sub(r"\{[^}]+\}", subject, path.replace("{step}", "3"))
+            for name, number in (("step", "3"), ("turn", "1"), ("place", "0")):
+                path = path.replace(f"{{{name}}}", number)
+            path = re.sub(r"\{[^}]+\}", subject, path)
             reply = client.request(method, path, **given)
             code = reply.json()["error"]["code"] if reply.status_code >= 400 else ""
             answers[call] = (reply.status_code, code, reply.headers.get("Retry-After"))

@@ -50,6 +50,7 @@ class NamedModel(BaseModel):
 class ChatPart(BaseModel):
     """What comes of an answer, as it comes."""
 
+    place: int = Field(0, description="Whose it is, where several answer.")
     text: str = ""
     thought: str = Field("", description="What the model thinks before it answers, of one that does.")
     words: str = Field("", description="What it does while nothing comes: it is loaded, it starts.")
@@ -65,3 +66,11 @@ class ChatReply(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     dropped_turns: int = Field(0, description="How many of the oldest turns were left out to fit.")
+
+
+class KeptReply(ChatReply):
+    """An answer that is kept in a conversation."""
+
+    conversation: str
+    turn: int
+    why: str = Field("", description="Why it was cut, where it was.")

@@ -1,13 +1,11 @@
-"""`tunesmith chat [MODEL]`: talk to a model in the terminal, or have one question answered.
+"""`tunesmith chat [MODEL]`: talk to a model in the terminal, or have one question answered; and what is served.
 
-Talks like any of OpenAI's clients; the settings are the form's. Data (answers) goes to stdout, all else to stderr.
+The settings are the form's. Data (answers) goes to stdout, all else to stderr.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,22 +13,15 @@ import typer
 from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, LanguageOption, connect, pairs
 from tunesmith.cli.format import plain
-from tunesmith.cli.output import facts, out, say, show_error, show_json, show_table, table, talk, warn
-from tunesmith.errors import InvalidInput, TunesmithError
+from tunesmith.cli.keeping import Kept, Unkept
+from tunesmith.cli.output import out, say, show_json, show_table, table
+from tunesmith.cli.talking import Talk, shown_name
+from tunesmith.errors import InvalidInput
 from tunesmith.language import choose, tr
 
 if TYPE_CHECKING:
-    from tunesmith.chat.views import ChatReply, NamedModel
+    from tunesmith.chat.views import NamedModel
     from tunesmith.client import Client
-
-_HELP = (
-    "/model NAME        talk to another model",
-    "/system TEXT       say this before the conversation; alone: say nothing",
-    "/set NAME VALUE    change a setting; alone: show them all",
-    "/compare A B       let two models answer the last question, with the same seed",
-    "/reset             begin a new conversation",
-    "/quit              leave",
-)
 
 
 def chat(
@@ -45,10 +36,24 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="Answer this and leave. From a pipe it is read.")
     ] = None,
+    *,
     system: Annotated[str | None, typer.Option(help="Say this before the conversation.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", metavar="NAME=VALUE", help="A setting: `temperature=0`, `seed=1`, ..."),
+    ] = None,
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Whether the conversation is kept on the server. By default a talk is, and one question is not.",
+        ),
+    ] = None,
+    going_on: Annotated[
+        str | None,
+        typer.Option(
+            "--continue", "-c", metavar="ID", help="Go on with a conversation that is kept, or with `last`."
+        ),
     ] = None,
     lang: LanguageOption = None,
     as_json: JsonFlag = False,
@@ -57,10 +62,10 @@ def chat(
 
     The first question to a base model starts it, which takes some seconds; it leaves the memory when nobody asks.
     """
-    from tunesmith.spec.chat import ChatSettings
-
     choose(lang)
-    drawn = ChatSettings.read(pairs(settings) | ({"system_prompt": system} if system is not None else {}))
+    given = pairs(settings) | ({"system_prompt": system} if system is not None else {})
+    if going_on is not None and keep is False:
+        raise InvalidInput("What goes on is kept already.", hint="Leave `--no-keep` out.", field="--no-keep")
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read()
     if prompt is None and as_json:
@@ -70,10 +75,7 @@ def chat(
     if prompt is not None and not prompt.strip():
         raise InvalidInput("The question is empty.", hint="Write it behind `-p`.", field="--prompt")
     with connect() as client:
-        named = client.chats.named(model) if model is not None else client.chats.newest()
-        talking = _Talk(client, named, drawn)
-        if model is None or named.why:
-            say(f"Talking to {_shown(named)}.")
+        talking = _begun(client, model, given, going_on, keep if keep is not None else prompt is None)
         if prompt is None:
             talking.go_on()
             return
@@ -82,164 +84,40 @@ def chat(
         show_json(reply)
 
 
-def _shown(named: NamedModel) -> str:
-    return f"`{named.model}` ({tr(named.why)})" if named.why else f"`{named.model}`"
-
-
-class _Talk:
-    """A conversation in the terminal.
+def _begun(
+    client: Client, model: str | None, given: dict[str, Any], going_on: str | None, is_kept: bool
+) -> Talk:
+    """A talk that is new, or that goes on.
 
     Args:
         client: Asks.
-        named: The model that is talked to.
-        settings: How answers are drawn.
+        model: Who is talked to, where that was said.
+        given: Settings that were given.
+        going_on: The conversation that goes on.
+        is_kept: Whether a new one is kept.
     """
+    from tunesmith.cli.conversations import conversation_id
+    from tunesmith.spec.chat import ChatSettings
 
-    def __init__(self, client: Client, named: NamedModel, settings: Any) -> None:
-        self._client, self._named, self._settings = client, named, settings
-        self._turns: list[dict[str, str]] = []
-
-    def go_on(self) -> None:
-        """Ask and answer until the user leaves."""
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  (lines can be edited, and the ones before come back)
-        say(
-            "Write, and press Enter. `/help` shows the commands; Ctrl-C ends an answer, Ctrl-D the conversation."
-        )
-        while True:
-            try:
-                line = input("> ").strip()
-            except (EOFError, KeyboardInterrupt):
-                sys.stdout.write("\n")
-                return
-            if line in ("/quit", "/exit"):
-                return
-            if not line:
-                continue
-            try:
-                self._do(line) if line.startswith("/") else self.answer(line)
-            except TunesmithError as error:
-                show_error(error)
-            except KeyboardInterrupt:
-                warn("The answer was ended.")
-
-    def answer(self, question: str, *, is_shown: bool = True) -> ChatReply:
-        """Answer a question as the conversation's next turn; one that fails leaves it as it was."""
-        turns = [*self._turns, {"role": "user", "content": question}]
-        reply = self._ask(self._named.model, turns, is_shown=is_shown)
-        self._turns = [*turns, {"role": "assistant", "content": reply.text}]
-        if reply.finish_reason == "length":
-            say("The answer is longer than allowed: `/set max_new_tokens` allows more.")
-        return reply
-
-    def _ask(self, model: str, turns: list[dict[str, str]], *, is_shown: bool = True) -> ChatReply:
-        parts = self._client.chats.stream(model, turns, **self._settings.model_dump())
-        with contextlib.closing(parts), _progress() as tell:
-            while True:
-                try:
-                    part = next(parts)
-                except StopIteration as end:
-                    if is_shown:
-                        sys.stdout.write("\n")
-                    reply: ChatReply = end.value
-                    return reply
-                tell(part.words)
-                if is_shown and part.thought:
-                    talk().print(plain(part.thought), style="dim", end="")
-                if is_shown and part.text:
-                    sys.stdout.write(plain(part.text))
-                    sys.stdout.flush()
-
-    # --- commands
-
-    def _do(self, line: str) -> None:
-        command, _, rest = line.partition(" ")
-        rest = rest.strip()
-        match command:
-            case "/model":
-                self._named = self._client.chats.named(rest)
-                say(f"Talking to {_shown(self._named)}.")
-            case "/system":
-                self._settings = self._with(system_prompt=rest)
-            case "/set":
-                self._set(rest)
-            case "/compare":
-                self._compare(rest.split())
-            case "/reset":
-                self._turns = []
-                say("A new conversation.")
-            case "/help":
-                for words in _HELP:
-                    talk().print(tr(words), soft_wrap=True)
-            case _:
-                raise InvalidInput(f"There is no command `{command}`.", hint="`/help` shows them.")
-
-    def _set(self, rest: str) -> None:
-        if not rest:
-            values = self._settings.model_dump()
-            talk().print(facts((name, str(value)) for name, value in values.items()))
-            return
-        name, _, value = rest.replace("=", " ", 1).partition(" ")
-        self._settings = self._with(**pairs([f"{name}={value.strip()}"], "/set", "seed=1"))
-
-    def _with(self, **changes: Any) -> Any:
-        kind = type(self._settings)
-        return kind.read(kind.merged(self._settings.model_dump(), changes))
-
-    def _compare(self, names: list[str]) -> None:
-        """Let models answer the last question.
-
-        Raises:
-            InvalidInput: Not two are named, they are the same weights, or nothing was asked.
-        """
-        asked = [place for place, turn in enumerate(self._turns) if turn["role"] == "user"]
-        if len(names) != 2 or not asked:
-            raise InvalidInput(
-                "Two models answer the last question.",
-                hint="Ask something first; then as in `/compare sft:20 sft:40`.",
-            )
-        named = [self._client.chats.named(name) for name in names]
-        if named[0].weights == named[1].weights:
-            raise InvalidInput(
-                f"`{names[0]}` and `{names[1]}` are the same weights.", hint="Name another checkpoint."
-            )
-        for one in named:
-            out().print(f"--- {one.model}")
-            self._ask(one.model, self._turns[: asked[-1] + 1])
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Any]:
-    """Shows what is said while nothing comes; once anything does, it shows nothing any more."""
-    console = talk()
-    if not console.is_terminal:
-        told: set[str] = set()
-
-        def tell_once(words: str) -> None:
-            if words and words not in told and words != "ping":
-                told.add(words)
-                say(words)
-
-        yield tell_once
-        return
-    status = console.status(tr("Waiting for the model."))
-    status.start()
-
-    def tell(words: str) -> None:
-        if not words:
-            status.stop()
-        elif words != "ping":
-            status.update(plain(tr(words)))
-
-    try:
-        yield tell
-    finally:
-        status.stop()
+    if going_on is None:
+        named = client.chats.named(model) if model is not None else client.chats.newest()
+        if model is None or named.why:
+            say(f"Talking to {shown_name(named)}.")
+        return Talk(client, named, ChatSettings.read(given), Kept(client) if is_kept else Unkept(client))
+    kept = client.conversations.show(conversation_id(client, going_on))
+    answered = [turn.answers[turn.chosen].model for turn in kept.said if turn.chosen < len(turn.answers)]
+    wanted = model or (answered[-1] if answered and answered[-1] else kept.model)
+    named = client.chats.named(wanted) if wanted else client.chats.newest()
+    say(
+        f"Going on with `{plain(kept.title) or kept.id}`. Turns: {len(kept.said)}. Talking to {shown_name(named)}."
+    )
+    settings = ChatSettings.read(ChatSettings.merged(ChatSettings.stored(kept.settings).model_dump(), given))
+    return Talk(client, named, settings, Kept(client, kept.id))
 
 
 chats = typer.Typer(
     name="chats",
-    help="Models that can be talked to: names, what is served, load, unload, pin.",
+    help="Models that can be talked to, what is served, and the conversations that are kept.",
     no_args_is_help=True,
 )
 ModelArgument = Annotated[
@@ -321,10 +199,13 @@ def _verb(verb: str, model: str, lang: Any, as_json: bool) -> None:
     if as_json:
         show_json(named)
     else:
-        say(f"Done: {_shown(named)}.")
+        say(f"Done: {shown_name(named)}.")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    from tunesmith.cli import conversations
+
+    conversations.add_to(chats)
     app.command("chat")(chat)
     app.add_typer(chats)

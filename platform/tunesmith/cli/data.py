@@ -206,7 +206,7 @@ def _origin(version: VersionView) -> str:
     if made is None:
         return version.source
     of = ", ".join(map(str, made.parts)) or ", ".join(made.sources)
-    return f"{made.operation}: {of} ({made.task_id})"
+    return f"{made.operation}: {of}" + (f" ({made.task_id})" if made.task_id else "")
 
 
 def remove(

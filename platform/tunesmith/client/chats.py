@@ -4,29 +4,21 @@ Asks as OpenAI's clients do, with the settings of the form (`ChatSettings`). Kno
 no HTTP.
 """
 
-import json
-import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from tunesmith import views
 from tunesmith.chat.views import ChatPart, ChatReply, NamedModel, ServedView
-from tunesmith.client.calls import Calls
-from tunesmith.client.stream import lines_of
+from tunesmith.client.answers import WAIT_SECONDS, Answering, openai_error
 from tunesmith.client.transport import not_understood
-from tunesmith.errors import ErrorBody, NotFound, TunesmithError, Unavailable, from_body
+from tunesmith.errors import NotFound
 from tunesmith.spec.chat import ChatSettings
 
 Turn = Mapping[str, str]
-WAIT_SECONDS = 300.0
-"""How long one waits for a model that is being started."""
-_LONGEST_PAUSE = 5.0
 _PREFIX = "/openai/v1"
 
 
-class Chats(Calls):
+class Chats(Answering):
     """Every call on chats."""
 
     def names(self) -> list[str]:
@@ -134,70 +126,17 @@ class Chats(Calls):
             InvalidInput: See `ask`; the others too.
         """
         body = _body(model, conversation, ChatSettings.read(settings))
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                return (yield from self._streamed(body))
-            except Unavailable as error:
-                pause = min(float(error.details.get("retry_after_seconds", 1)), _LONGEST_PAUSE)
-                is_starting = error.details.get("code") == "model_loading"
-                if not is_starting or time.monotonic() + pause > deadline:
-                    raise
-                yield ChatPart(words=error.message)
-            time.sleep(pause)
-
-    def _streamed(self, body: Mapping[str, Any]) -> Generator[ChatPart, None, ChatReply]:
-        texts: list[str] = []
-        thoughts: list[str] = []
-        finish, name = None, str(body["model"])
-        usage: dict[str, int] = {}
-        dropped = 0
         path = f"{_PREFIX}/chat/completions"
-        with self._transport.open_stream(path, {}, body=body, worded=openai_error) as chunks:
-            for line in lines_of(chunks):
-                if line.startswith(b":"):
-                    yield ChatPart(words=line[1:].decode(errors="replace").strip())
-                if not line.startswith(b"data:"):
-                    continue
-                if line == b"data: [DONE]":
-                    break
-                event = self._event(line)
-                usage, name = event.get("usage") or usage, event.get("model", name)
-                dropped = event.get("tunesmith", {}).get("dropped_turns", dropped)
-                for choice in event.get("choices", ()):
-                    part = _part(choice.get("delta", {}))
-                    finish = choice.get("finish_reason") or finish
-                    texts.append(part.text)
-                    thoughts.append(part.thought)
-                    if part.text or part.thought:
-                        yield part
-        if finish is None:
-            raise Unavailable("The answer was cut off: it is not whole.", hint="Ask once more.")
+        found = yield from self._answered(path, body, wait_seconds=wait_seconds, worded=openai_error)
         return ChatReply(
-            model=name,
-            text="".join(texts),
-            thought="".join(thoughts),
-            finish_reason=finish,
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
-            dropped_turns=dropped,
+            model=found.model,
+            text=found.texts.get(0, ""),
+            thought=found.thoughts.get(0, ""),
+            finish_reason="length" if found.finish.get(0) == "length" else "stop",
+            prompt_tokens=found.usage.get("prompt_tokens", 0),
+            completion_tokens=found.usage.get("completion_tokens", 0),
+            dropped_turns=found.more.get("dropped_turns", 0),
         )
-
-    def _event(self, line: bytes) -> dict[str, Any]:
-        try:
-            event = json.loads(line.removeprefix(b"data:"))
-        except ValueError as error:
-            raise not_understood(self._transport.url) from error
-        if not isinstance(event, dict):
-            raise not_understood(self._transport.url)
-        if "error" in event:
-            found = openai_error(503, json.dumps(event).encode())
-            raise found or not_understood(self._transport.url)
-        return event
-
-
-def _part(delta: Mapping[str, Any]) -> ChatPart:
-    return ChatPart(text=delta.get("content") or "", thought=delta.get("reasoning_content") or "")
 
 
 def _body(model: str, conversation: str | Sequence[Turn], settings: ChatSettings) -> dict[str, Any]:
@@ -213,29 +152,3 @@ def _body(model: str, conversation: str | Sequence[Turn], settings: ChatSettings
         "chat_template_kwargs": {"enable_thinking": settings.enable_thinking},
         **drawn,
     }
-
-
-def openai_error(status: int, content: bytes) -> TunesmithError | None:
-    """The error of an answer in OpenAI's form; None where it is none of those."""
-    try:
-        found = json.loads(content)["error"]
-        code, message, field = found.get("code"), str(found["message"]), found.get("param")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    ours = {
-        400: "invalid_input",
-        401: "unauthorized",
-        403: "forbidden",
-        404: "not_found",
-        413: "too_large",
-        429: "too_many_requests",
-        503: "unavailable",
-    }.get(status, "unavailable")
-    problems = [{"field": field, "message": message}] if field else []
-    try:
-        body = ErrorBody.model_validate(
-            {"code": ours, "message": message, "problems": problems, "details": {"code": code}}
-        )
-    except ValidationError:
-        return None
-    return from_body(body, status)

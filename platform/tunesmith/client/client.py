@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tunesmith import views
 from tunesmith.chat.views import ChatReply
 from tunesmith.client.chats import Chats, Turn
+from tunesmith.client.conversations import Conversations
 from tunesmith.client.datasets import Datasets
 from tunesmith.client.models import Models
 from tunesmith.client.monitoring import Monitoring
@@ -86,6 +87,11 @@ class Client(Packages):
     def chats(self) -> Chats:
         """Chats: ask a model, see what is served."""
         return Chats(self._transport)
+
+    @property
+    def conversations(self) -> Conversations:
+        """Conversations that are kept: ask within one, rate, export."""
+        return Conversations(self._transport)
 
     def chat(self, model: str, conversation: str | Sequence[Turn], **settings: Any) -> ChatReply:
         """An answer, once it is whole; as it comes: `chats.stream`.

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -127,7 +127,15 @@ class DatasetService:
         return self._enter(scope, new.name or name_of(path.name), kept)
 
     def take(
-        self, scope: Scope, name: str, file: Path, file_name: str, sha256: str | None, source: str
+        self,
+        scope: Scope,
+        name: str,
+        file: Path,
+        file_name: str,
+        sha256: str | None,
+        source: str,
+        *,
+        lineage: dict[str, Any] | None = None,
     ) -> tuple[DatasetView, bool]:
         """Make a file that we hold the newest version of a data set; it is moved into the storage.
 
@@ -138,6 +146,7 @@ class DatasetService:
             file_name: What its user calls it: the ending tells CSV and text.
             sha256: What its bytes were promised to be.
             source: Where it came from.
+            lineage: What it was made of, where the platform made it: a `Lineage`.
 
         Raises:
             InvalidData: Its bytes are others than promised, or hold no rows that can be read.
@@ -158,9 +167,8 @@ class DatasetService:
             with self._bytes_of(place_of(found, file_name)):  # nobody removes what is found to be stored
                 path = self._store(named.parent, found, file_name)
                 try:
-                    entered = self._enter(
-                        scope, name, Kept(path, found, stamp, True, source, file_name, kind.model_dump())
-                    )
+                    kept = Kept(path, found, stamp, True, source, file_name, kind.model_dump(), lineage)
+                    entered = self._enter(scope, name, kept)
                 except Exception:
                     _bring_back(path, named)
                     raise

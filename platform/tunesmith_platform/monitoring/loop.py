@@ -8,8 +8,9 @@ import datetime as dt
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
@@ -57,13 +58,27 @@ def _take(task: _Task, row: EventRow, warnings: list[tuple[int, Warned]]) -> Non
 
 
 class Monitor(Loop):
-    """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say."""
+    """Warns of what the measurements of running tasks show, and keeps logs as long as the settings say.
+
+    Args:
+        database: Where the logs are.
+        hub: Wakes it.
+        settings: How long what is kept.
+        hears: Whether somebody hears what jobs report.
+        sweeps: What else is old is deleted by these, by their names, once an hour under the same lease.
+    """
 
     def __init__(
-        self, database: Database, hub: Hub, settings: Settings, hears: Callable[[], bool] = lambda: True
+        self,
+        database: Database,
+        hub: Hub,
+        settings: Settings,
+        hears: Callable[[], bool] = lambda: True,
+        sweeps: Mapping[str, Callable[[], object]] = MappingProxyType({}),
     ) -> None:
         super().__init__(hub)
         self._hears = hears
+        self._sweeps = sweeps
         self._database = database
         self._hub = hub
         self._settings = settings
@@ -83,6 +98,7 @@ class Monitor(Loop):
         if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self.each(("deleting old logs",), lambda _: self.sweep())
+            self.each(self._sweeps, lambda name: self._sweeps[name]())
 
     # --- warnings
 

@@ -126,7 +126,7 @@ class ChatAnswer(Answer):
 
     def __init__(self, number: str, model: str, weights: str, **more: Any) -> None:
         super().__init__(number, model, weights, **more)
-        self._turns = [_Turn() for _ in range(self.count)]
+        self._turns = [Turn() for _ in range(self.count)]
 
     def begin(self, index: int = 0) -> bytes:
         """The role, once: some clients put together what is said of it in every chunk."""
@@ -143,7 +143,11 @@ class ChatAnswer(Answer):
         left = self._turns[index].left()
         found = self._delta(index, left) if left else b""
         choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": end.finish_reason}
-        return found + self._chunk([choice], more=dropped(end))
+        return found + self._chunk([choice], more=self._told(end))
+
+    def _told(self, end: End) -> dict[str, Any]:
+        """Fields of ours beside the last words of one; other clients pass over them."""
+        return dropped(end)
 
     def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
         turn = self._turns[index]
@@ -174,7 +178,7 @@ class ChatAnswer(Answer):
         return self._chunk([choice])
 
 
-class _Turn:
+class Turn:
     """One answer of a conversation: what of it is thought, said and called."""
 
     def __init__(self) -> None:

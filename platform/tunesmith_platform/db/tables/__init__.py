@@ -5,6 +5,7 @@ One module a noun; all of them are imported here, so that every table is known t
 
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 from tunesmith_platform.db.tables.chats import ChatRow
+from tunesmith_platform.db.tables.conversations import AnswerRow, ConversationRow, TurnRow
 from tunesmith_platform.db.tables.datasets import DatasetRow, DatasetVersionRow, UploadRow
 from tunesmith_platform.db.tables.estimates import MeasurementRow
 from tunesmith_platform.db.tables.evaluations import (
@@ -23,6 +24,7 @@ from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, Idempo
 from tunesmith_platform.db.tables.templates import TemplateRow
 
 __all__ = [
+    "AnswerRow",
     "ApiKeyRow",
     "AttemptRow",
     "Base",
@@ -32,6 +34,7 @@ __all__ = [
     "CheckpointScoreRow",
     "CheckpointUseRow",
     "ChunkRow",
+    "ConversationRow",
     "DatasetRow",
     "DatasetVersionRow",
     "DeliveryRow",
@@ -52,6 +55,7 @@ __all__ = [
     "RunnerRow",
     "TaskRow",
     "TemplateRow",
+    "TurnRow",
     "UploadRow",
     "UtcDateTime",
     "WebhookRow",
