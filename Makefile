@@ -7,7 +7,8 @@ DEEPSPEED := $(VENV)/deepspeed
 export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo tour check test test-all test-deepspeed nemesis test-gpu lint unit bench reference clean
+.PHONY: help setup studio screenshots demo tour check test test-all test-deepspeed nemesis test-gpu lint unit bench \
+	reference clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
@@ -19,6 +20,8 @@ help:
 	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
 	@echo "make nemesis SEEDS=60  hurts every part in every phase of a task, and says which promise that broke"
 	@echo "make test-gpu  on a bare GPU machine: what must hold there, tokens/s, MFU and peak memory"
+	@echo "make studio  build the web studio, where its sources changed"
+	@echo "make screenshots  look at every page of the studio: pictures in both languages, light and dark"
 	@echo "make clean  end what was started and remove everything that was made"
 
 setup: $(STAMP)
@@ -32,6 +35,13 @@ $(STAMP): constraints.txt pyproject.toml
 	@$(BIN)/python -m compileall -q platform jobs serve || true  # what is compiled starts a second sooner
 	@$(BIN)/python infra/scripts/precompile.py || true
 	@touch $(STAMP)
+
+# Built once, and again only when its sources change. Without the npm registry it says so, and all else works.
+studio: setup
+	@$(BIN)/python infra/scripts/studio.py
+
+screenshots: studio
+	@$(BIN)/python infra/scripts/screenshots.py
 
 demo: setup
 	@$(BIN)/python infra/scripts/demo.py
@@ -61,6 +71,7 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python infra/scripts/studio.py --check --if-can
 
 # DeepSpeed lies beside the environment: where it is installed, every process that trains imports it. Its tests find it.
 $(DEEPSPEED)/.installed: $(STAMP)
@@ -94,5 +105,6 @@ reference: setup
 
 clean:
 	@if [ -x $(BIN)/tunesmith ] && [ -d "$(TUNESMITH_HOME)" ]; then $(BIN)/tunesmith down; fi
+	@rm -rf platform/tunesmith_ui/built platform/tunesmith_ui/web/node_modules
 	@rm -rf $(VENV) "$(TUNESMITH_HOME)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

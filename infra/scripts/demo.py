@@ -93,6 +93,8 @@ def main() -> int:
     """The demo; 0 when it did what it promises."""
     started = time.monotonic()
     home = Home()
+    # While the model comes over the network the processors have nothing to do.
+    studio = subprocess.Popen([sys.executable, ROOT / "infra" / "scripts" / "studio.py", "--if-can"])
     cli("up", "--allow", str(ROOT / "configs"))
     cli("models", "pull", MODEL)
     client = Client()
@@ -109,6 +111,10 @@ def main() -> int:
     connection = home.connection()
     console.print(f"Held-out loss: {held_out[0]:.3f} before, {held_out[-1]:.3f} after.")
     console.print(f"Final model:   {done.model_uri}")
+    if studio.wait() == 0:
+        link = client.sign_in_link()
+        console.print("Studio (this link signs one browser in, `tunesmith up --open` makes another):")
+        console.print(f"  {link.url}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"API docs:      {connection.api_url}/docs")
     console.print(f"MLflow:        `tunesmith mlflow {done.id}` makes a link to its run")
     console.print("To go on in this shell, `tunesmith status` for one:")

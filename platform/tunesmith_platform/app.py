@@ -17,10 +17,15 @@ import anyio.to_thread
 import fastapi_swagger
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 import tunesmith
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
+from tunesmith_platform.access import endpoints as access_endpoints
+from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
 from tunesmith_platform.backends.compute import ComputeService
@@ -62,7 +67,7 @@ from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.http import BelowPath, BodyLimit, Contained, install_errors
+from tunesmith_platform.http import BelowPath, BodyLimit, Contained, Numbered, install_errors
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.mirror.service import Mirror
@@ -115,6 +120,7 @@ from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates import endpoints as template_endpoints
 from tunesmith_platform.templates.service import TemplateService
+from tunesmith_ui.pages import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +140,7 @@ def build_services(
         processes=settings.check_processes, memory_bytes=settings.check_memory_bytes
     )
     database = Database(settings.database_url)
-    hub = Hub()
+    hub, keys = Hub(), Keys(database)
     models = ModelService(database, settings)
     datasets = DatasetService(database, settings)
     jobs = jobs or RayJobs(
@@ -167,7 +173,8 @@ def build_services(
         settings=settings,
         database=database,
         hub=hub,
-        keys=Keys(database),
+        keys=keys,
+        access=AccessService(database, settings, keys),
         jobs=jobs,
         compute=compute,
         runners=runners,
@@ -290,6 +297,11 @@ def background_loops(
     }
 
 
+def _to_studio(_request: Request) -> RedirectResponse:
+    """The way to the studio; relative, so that it holds below any path that a proxy puts before it."""
+    return RedirectResponse("studio/")
+
+
 def _operation_id(route: APIRoute) -> str:
     return route.name
 
@@ -332,16 +344,21 @@ def create_app(
         pipeline_endpoints,
         estimate_endpoints,
         system_endpoints,
+        access_endpoints,
     ):
         serve(app, module.router, prefix="/v1")
     serve(app, openai_endpoints.router, prefix="/openai/v1")
     serve(app, system_endpoints.health)
     serve(app, monitoring_endpoints.scrape)
+    app.mount("/studio", Studio())
+    for entrance in ("/", "/studio"):
+        app.router.routes.append(Route(entrance, _to_studio, include_in_schema=False))
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
     app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
     app.add_middleware(OpenAIErrors)
+    app.add_middleware(Numbered)
     app.add_middleware(BelowPath, path=settings.base_path)
     return app
 

@@ -1,4 +1,4 @@
-"""API keys: only their sha256 is stored, and a key is compared by its hash."""
+"""API keys, and browsers' sessions that stand for them: only the sha256 is stored, and compared."""
 
 import datetime as dt
 import hashlib
@@ -9,7 +9,7 @@ from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.job import read_secret
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import ApiKeyRow
+from tunesmith_platform.db.tables import ApiKeyRow, BrowserRow
 from tunesmith_platform.scope import Scope
 
 ADMIN = "admin"
@@ -19,6 +19,7 @@ WHERE_THE_KEY_IS = (
     "`TUNESMITH_API_KEY`, or send `Authorization: Bearer <key>`."
 )
 """What to do for who shows none, or a wrong one."""
+HOW_TO_SIGN_IN = "`tunesmith up --open` makes a link for this browser; or show an API key."
 _TRUST = dt.timedelta(seconds=10)
 
 
@@ -28,6 +29,8 @@ class Identity(NamedTuple):
     name: str
     role: str
     looked_up: dt.datetime
+    expires_at: dt.datetime | None = None
+    """When the session ends that was shown in the key's place; None for a key."""
 
     def scope(self) -> Scope:
         """Whose data it may see and change: the one place where who came in becomes a scope.
@@ -59,6 +62,7 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Identity] = {}
+        self._sessions: dict[str, Identity] = {}
 
     def enroll(self, key_file: Path, name: str, role: str = ADMIN) -> None:
         """Let the key in a file in."""
@@ -96,6 +100,37 @@ class Keys:
             )
         known = self._known[digest] = Identity(row.name, row.role, now())
         return known
+
+    def remembered_session(self, cookie: str) -> Identity | None:
+        """As `remembered`, for a browser's session."""
+        known = self._sessions.get(_digest(cookie))
+        moment = now()
+        is_fresh = known is not None and moment - known.looked_up <= _TRUST
+        return known if is_fresh and known and known.expires_at and moment < known.expires_at else None
+
+    def identity_of_session(self, cookie: str) -> Identity:
+        """Whose key a browser's session stands for; it ends with that key.
+
+        Raises:
+            Unauthorized: It is none of ours, or has ended.
+        """
+        digest, moment = _digest(cookie), now()
+        with self._database.read() as session:
+            row = session.get(BrowserRow, digest)
+            is_open = row is not None and not row.is_code and row.expires_at > moment
+            key = session.get(ApiKeyRow, row.key_sha256) if row is not None and is_open else None
+        if row is None or key is None:
+            self._sessions.pop(digest, None)
+            raise Unauthorized("This browser is not signed in, or no longer.", hint=HOW_TO_SIGN_IN)
+        self._sessions = {
+            one: known for one, known in self._sessions.items() if moment - known.looked_up <= _TRUST
+        }
+        known = self._sessions[digest] = Identity(key.name, key.role, moment, row.expires_at)
+        return known
+
+    def forget_session(self, cookie: str) -> None:
+        """Trust a session no more that was looked up a moment ago."""
+        self._sessions.pop(_digest(cookie), None)
 
 
 def _digest(key: str) -> str:

@@ -1,10 +1,13 @@
-"""What every endpoint shares: dependencies, the error answers, the size limit. Knows HTTP; knows no noun."""
+"""What every endpoint shares: who asks, the error answers, the size limit. Knows HTTP; knows no noun."""
 
 import asyncio
+import hashlib
 import logging
 import math
+import secrets
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +22,7 @@ from tunesmith.errors import (
     ErrorBody,
     ErrorResponse,
     Fault,
+    Forbidden,
     InvalidInput,
     TooLarge,
     TunesmithError,
@@ -64,13 +68,13 @@ def bearer(request: Request) -> str:
 @admission
 async def scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
     """Whose data the request may see and change. The scheme is named for the API's description alone."""
-    return _entered(await _identity(request))
+    return _entered(await identity_of(request))
 
 
 @admission
 async def admin_scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
     """As `scope_of`, for those whose key is an administrator's."""
-    identity = await _identity(request)
+    identity = await identity_of(request)
     identity.expect_administrator()
     return _entered(identity)
 
@@ -80,11 +84,66 @@ def _entered(identity: Identity) -> Scope:
     return identity.scope()
 
 
-async def _identity(request: Request) -> Identity:
-    """Whose key this is; only one that is new, or was not looked up for a while, takes the way to the database."""
-    keys, key = cast(Keys, request.app.state.services.keys), bearer(request)
+async def identity_of(request: Request) -> Identity:
+    """Whose key this is, or whose a browser's session stands for.
+
+    Only one that is new, or was not looked up for a while, takes the way to the database.
+
+    Raises:
+        Unauthorized: It is nobody's.
+        Forbidden: A page of another origin asks with this browser's session.
+    """
+    keys = cast(Keys, request.app.state.services.keys)
+    cookie = "" if "Authorization" in request.headers else session_cookie(request)
+    if cookie:
+        of_own_page(request)
+        known = keys.remembered_session(cookie)
+        return await run_in_threadpool(keys.identity_of_session, cookie) if known is None else known
+    key = bearer(request)
     known = keys.remembered(key)
     return await run_in_threadpool(keys.identity, key) if known is None else known
+
+
+STUDIO_HEADER = "X-Tunesmith-Studio"
+"""What the studio's pages send with what they change: no form and no plain request of another page has it."""
+_SAFE = ("GET", "HEAD")
+
+
+class _Reached(Protocol):
+    public_url: str
+
+
+def session_cookie_name(settings: _Reached) -> str:
+    """The name of the session's cookie: cookies of one host are shared by all its ports, so it names the platform."""
+    return f"tunesmith_{hashlib.sha256(settings.public_url.encode()).hexdigest()[:8]}"
+
+
+def session_cookie(request: Request) -> str:
+    """The session that a browser shows; "" when it shows none."""
+    return request.cookies.get(session_cookie_name(request.app.state.services.settings), "")
+
+
+def of_own_page(request: Request) -> None:
+    """See that a browser asks for a page of ours.
+
+    A cookie is sent for pages of any port of the same host too (`SameSite` looks at the host alone), so who sends it
+    is asked of `Sec-Fetch-Site` and `Origin`; what changes something carries a header that only own pages can set.
+
+    Raises:
+        Forbidden: It asks for another page, or cannot say for which.
+    """
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
+    public = urlsplit(request.app.state.services.settings.public_url).netloc
+    # A proxy before us may have put another `Host` in.
+    is_foreign = site not in ("", "same-origin", "none") or (
+        origin != "" and origin.partition("://")[2] not in {headers.get("host", ""), public}
+    )
+    if is_foreign or (request.method not in _SAFE and STUDIO_HEADER not in headers):
+        raise Forbidden(
+            "This request was not made by a page of the studio.",
+            hint=f"Pages send `{STUDIO_HEADER}` and come from this address; programs show an API key.",
+        )
 
 
 ScopeDep = Annotated[Scope, Depends(scope_of)]
@@ -206,7 +265,8 @@ def _away(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    number = request.scope.get("state", {}).get("request_id", "")
+    logger.exception("%s %s failed %s", request.method, request.url.path, number, exc_info=error)
     body = ErrorBody(
         code="internal",
         message="Something went wrong on our side.",
@@ -224,6 +284,32 @@ def install_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
     for kind in AWAY:
         app.add_exception_handler(kind, _away)
+
+
+REQUEST_ID = b"x-request-id"
+
+
+class Numbered:
+    """Gives every answer of the API a number, which a user may name and the log of a fault of ours says."""
+
+    def __init__(self, app: asgi.ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(
+            "/v1"
+        ):
+            await self._app(scope, receive, send)
+            return
+        number = scope.setdefault("state", {})["request_id"] = f"req_{secrets.token_hex(12)}"
+
+        async def numbered(message: asgi.Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, number.encode())]
+            await send(message)
+
+        await self._app(scope, receive, numbered)
 
 
 class Contained:

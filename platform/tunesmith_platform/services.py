@@ -5,6 +5,7 @@ Known to the app alone: endpoints and loops say by a protocol of their own, `Ser
 
 from dataclasses import dataclass
 
+from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
@@ -54,6 +55,7 @@ class Services:
     database: Database
     hub: Hub
     keys: Keys
+    access: AccessService
     jobs: Jobs
     compute: ComputeService
     runners: RunnerService

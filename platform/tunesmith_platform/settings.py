@@ -197,6 +197,9 @@ class Settings(BaseSettings):
         True,
         description="Whether a server runs the background loops too; else `tunesmith controller` runs them.",
     )
+    session_hours: float = Field(
+        168, gt=0, le=8760, description="How long a browser stays signed in to the studio."
+    )
     metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
     log_retention_days: float = Field(
         0, ge=0, description="Log lines of tasks that ended so long ago are deleted; 0 keeps them."

@@ -1,1 +1,1 @@
-"""The web studio: a client of the REST API through `tunesmith.Client`, nothing else. Its pages come with the studio."""
+"""The web studio: pages that are a pure client of the REST API, built from `web/` into `built/`."""

@@ -39,6 +39,7 @@ RACES = {
     "checkpoint_scores.task_id,step": _HELD,
     "checkpoint_uses.task_id,of_task_id,step": "made with its task",
     "checkpoints.task_id,step": _HELD,
+    "browsers.sha256": "test_a_code_lets_one_browser_in",
     "chats.owner,base_key": "test_two_first_questions_begin_one_task",
     "conversation_answers.conversation_id,turn,place": _CONVERSATION,
     "conversation_turns.conversation_id,key": "test_one_of_two_questions_is_asked_in_a_conversation",
@@ -167,6 +168,13 @@ def test_a_model_is_registered_once(clients: Clients, folders: list[str]) -> Non
     replies = posted(clients, "/v1/models", {"source": folders[0]})
     assert codes(replies) == [200, 201]
     assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+def test_a_code_lets_one_browser_in(clients: Clients) -> None:
+    code = clients[0].post("/v1/sessions:link").json()["url"].rpartition("/")[2]
+    headers = {"Authorization": f"Bearer {code}", "X-Tunesmith-Studio": "1"}
+    replies = at_once(*(lambda one=one: one.post("/v1/sessions", headers=headers) for one in clients))
+    assert codes(replies) == [201, 401], [reply.text for reply in replies]
 
 
 def test_two_first_questions_begin_one_task(replicas: tuple[Plane, Plane]) -> None:

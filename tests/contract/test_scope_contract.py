@@ -50,7 +50,7 @@ ALWAYS_ITS_OWN = {
     "quota.by_key": "Keys are the caller's own.",
 }
 """Functions that answer of the caller's own alone, whatever it sees; why."""
-OF_NOBODY = {"runners"}
+OF_NOBODY = {"access", "runners"}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ CODES = {"estimate": (0, 1), "doctor": (0, 1), "status": (0, 1), "environment": 
 CODES |= {"evaluate": (0, 1, 2)}
 """Exit codes that a command may have besides 0: what it says of this machine, or of the run, may be a no."""
 PROMISED = {
+    "up": r"/studio/",
     "tasks list": r"task-\w+",
     "tasks": r"task-\w+",
     "tasks metrics": r"loss|system/|measured|测量",
@@ -250,6 +251,7 @@ GUIDE = (
     "chat",
     "package",
     "monitor",
+    "studio",
     "good-practice",
     "when-it-goes-wrong",
     "coming-from",

@@ -10,7 +10,10 @@ from tunesmith_platform.db.scoping import OF_A_PROJECT, OF_THE_INSTALLATION, par
 from tunesmith_platform.db.tables import Base
 
 PLATFORM = Path(__file__).resolve().parents[2] / "platform" / "tunesmith_platform"
-OF_NOBODY = {"runners/repository.py": "A warm runner is the cluster's, and takes anybody's task."}
+OF_NOBODY = {
+    "access/repository.py": "They say who comes in, before there is a scope.",
+    "runners/repository.py": "A warm runner is the cluster's, and takes anybody's task.",
+}
 """Repositories whose functions take no scope, with why."""
 READS_ITSELF = {
     "leases.py": "leases are the platform's own, and nobody's",

@@ -57,6 +57,7 @@ READS = {
     "POST /v1/chats:pin",
     "POST /v1/chats:unpin",
     "POST /v1/system/mlflow-link",
+    "DELETE /v1/sessions/current",  # a key has no session
     "PUT /v1/uploads/{upload}",  # a piece goes into its file
 }
 """Calls that store nothing in the database."""
@@ -168,6 +169,8 @@ class Things:
                 "runner-a",
                 {"json": {"wait_seconds": 0, "is_warm": True}, "headers": runner},
             ),
+            "POST /v1/sessions:link": ("", {}),
+            "POST /v1/sessions": ("", {"headers": {"X-Tunesmith-Studio": "1"}}),
             "PUT /v1/quota/{project}": ("p", {"json": {"enabled": True}}),
             "POST /v1/quota/{project}/grants": ("p", {"json": {"amount": 1}}),
             "POST /v1/templates": ("", {"json": {"name": "new", "parameters": {"r": 8}}}),

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from tunesmith import views
+from tunesmith.access import SignInLink
 from tunesmith.chat.views import ChatReply
 from tunesmith.client.chats import Chats, Turn
 from tunesmith.client.conversations import Conversations
@@ -170,6 +171,10 @@ class Client(Packages):
         query = {"task_id": self.task(task).id if task else None}
         found = self._transport.call("POST", "/v1/system/mlflow-link", query=query)
         return self._view(views.MlflowLink, found)
+
+    def sign_in_link(self) -> SignInLink:
+        """An address that signs one browser in to the studio, once."""
+        return self._view(SignInLink, self._transport.call("POST", "/v1/sessions:link"))
 
     def environment(self, device: str = "auto", disk_bytes: int | None = None) -> Environment:
         """What a task needs before it starts, each part with what was found and its cure.

@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 _READING_SECONDS = 300.0
 """Large files are read whole before a task is entered."""
-_AT_ONCE = (":stop", ":save", ":pin", ":unpin", ":test", "/grants", "/mlflow-link")
+_AT_ONCE = (":stop", ":save", ":pin", ":unpin", ":test", "/grants", "/mlflow-link", ":link")
 """Ends of the paths for which the server reads no file: an answer that does not come soon does not come."""
 _LONGEST_PAUSE = 2.0
 _BY_STATUS: dict[int, type[TunesmithError]] = {

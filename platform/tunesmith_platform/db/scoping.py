@@ -16,6 +16,7 @@ from tunesmith_platform.scope import Scope
 
 OF_THE_INSTALLATION = {
     "api_keys": "They say who comes in, before there is a scope.",
+    "browsers": "They stand for a key, before there is a scope.",
     "leases": "Which process does what only one may do.",
     "runners": "Processes of the cluster that wait for anybody's task.",
 }

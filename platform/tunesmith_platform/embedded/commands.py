@@ -89,9 +89,13 @@ def up(
             help="Stay, and look after the platform: for systemd, or a container's first process.",
         ),
     ] = False,
+    browser: Annotated[
+        bool, typer.Option("--open", help="Sign a browser in to the studio, and open it where there is one.")
+    ] = False,
     as_json: _JsonFlag = False,
 ) -> None:
     """Start the platform on this machine: Ray, MLflow and the API. Again: finds the one that runs."""
+    from tunesmith_platform.embedded.opening import open_studio
     from tunesmith_platform.embedded.record import note_ended, read_record
 
     home = _home()
@@ -112,11 +116,15 @@ def up(
     _tell_what_stays_behind()
     _await_ready(home)
     connection = home.connection()
+    studio = open_studio(home) if browser else f"{connection.api_url}/studio/"
     if as_json:
         from tunesmith_platform.embedded.status import facts_of
 
-        _show_json(facts_of(home, True) | {"allowed": roots})
+        _show_json(facts_of(home, True) | {"allowed": roots, "studio": studio})
         return
+    _say(f"Studio    {studio}")
+    if not browser:
+        _say("          `tunesmith up --open` signs a browser in.")
     _say(f"API docs  {connection.api_url}/docs")
     _say(f"MLflow    {connection.mlflow_url} (`tunesmith mlflow` lets a browser in)")
     _say(f"State     {home.root}")

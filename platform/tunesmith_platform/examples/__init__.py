@@ -1,5 +1,6 @@
 """The examples that the API's description shows, one module a noun. A test holds each against its endpoint's model."""
 
+from tunesmith_platform.examples.access import SESSION, SIGN_IN_LINK
 from tunesmith_platform.examples.chats import (
     CHAT_COMPLETION,
     CHAT_STREAM,
@@ -152,6 +153,8 @@ __all__ = [
     "SAMPLE_CHECK",
     "SAMPLE_FILE",
     "SAVE_REQUEST",
+    "SESSION",
+    "SIGN_IN_LINK",
     "STEP_ROWS",
     "STREAM",
     "SYSTEM",

@@ -19,7 +19,7 @@ from tunesmith_platform.db.tables.models import ModelRow
 from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursorRow, WebhookRow
 from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
 from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
-from tunesmith_platform.db.tables.system import ApiKeyRow, LeaseRow, RunnerRow
+from tunesmith_platform.db.tables.system import ApiKeyRow, BrowserRow, LeaseRow, RunnerRow
 from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
 from tunesmith_platform.db.tables.templates import TemplateRow
 
@@ -29,6 +29,7 @@ __all__ = [
     "AttemptRow",
     "Base",
     "Big",
+    "BrowserRow",
     "ChatRow",
     "CheckpointRow",
     "CheckpointScoreRow",

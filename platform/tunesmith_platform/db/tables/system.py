@@ -1,8 +1,8 @@
-"""The platform's own: keys, leases of its loops, warm runners."""
+"""The platform's own: keys, browsers' sessions, leases of its loops, warm runners."""
 
 import datetime as dt
 
-from sqlalchemy import String, Text
+from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith_platform.db.tables.base import Base, UtcDateTime
@@ -16,6 +16,18 @@ class ApiKeyRow(Base):
     name: Mapped[str] = mapped_column(String(80))
     role: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class BrowserRow(Base):
+    """A browser's session, or the one-time code that becomes one; only the hash is stored."""
+
+    __tablename__ = "browsers"
+    __table_args__ = (Index("ix_browsers_expires", "expires_at"),)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    is_code: Mapped[bool]
+    key_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class LeaseRow(Base):

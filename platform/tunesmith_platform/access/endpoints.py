@@ -1,0 +1,104 @@
+"""Browsers over HTTP: a link with a one-time code, the session that it becomes, its end."""
+
+from http import HTTPStatus
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from tunesmith.access import SessionView, SignInLink
+from tunesmith_platform import examples
+from tunesmith_platform.access.service import AccessService
+from tunesmith_platform.auth import Identity
+from tunesmith_platform.http import (
+    OptionalKey,
+    ScopeDep,
+    answers,
+    bearer,
+    identity_of,
+    of_own_page,
+    services_of,
+    session_cookie,
+    session_cookie_name,
+)
+from tunesmith_platform.routing import ApiRoute, admission
+from tunesmith_platform.settings import Settings
+
+router = APIRouter(tags=["access"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    access: AccessService
+    settings: Settings
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+@admission
+async def shown(request: Request) -> str:
+    """The code or the key that who signs in shows; no other page may sign a browser in as somebody."""
+    of_own_page(request)
+    return bearer(request)
+
+
+@router.post("/sessions:link", response_model=SignInLink, responses=answers(examples.SIGN_IN_LINK, 401))
+async def sign_in_link(request: Request, services: ServicesDep, _scope: ScopeDep) -> SignInLink:
+    """Make an address that signs one browser in, once, within some minutes. With a key alone: no session makes more."""
+    return await run_in_threadpool(services.access.link, bearer(request))
+
+
+@router.post(
+    "/sessions",
+    response_model=SessionView,
+    status_code=201,
+    responses=answers(examples.SESSION, 401, 403, status=201),
+)
+async def sign_in(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    credential: Annotated[str, Depends(shown)],
+    _scheme: OptionalKey,
+) -> SessionView:
+    """Sign this browser in, by a link's code or by a key, shown as a bearer token. The answer sets a cookie."""
+    begun = await run_in_threadpool(services.access.sign_in, credential)
+    response.set_cookie(
+        session_cookie_name(services.settings),
+        begun.cookie,
+        max_age=int(services.settings.session_hours * 3600),
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=_is_secure(request, services.settings),
+    )
+    response.headers["Cache-Control"] = "no-store"
+    identity = await run_in_threadpool(request.app.state.services.keys.identity_of_session, begun.cookie)
+    return _view(identity)
+
+
+@router.get("/sessions/current", response_model=SessionView, responses=answers(examples.SESSION, 401))
+async def current_session(request: Request, _scope: ScopeDep) -> SessionView:
+    """Say who one is here, and until when where one is signed in with a browser."""
+    return _view(await identity_of(request))
+
+
+@router.delete("/sessions/current", status_code=204, responses=answers(None, 401))
+async def sign_out(request: Request, services: ServicesDep, _scope: ScopeDep) -> Response:
+    """Sign this browser out. Other browsers stay signed in."""
+    cookie = session_cookie(request)
+    if cookie:
+        await run_in_threadpool(services.access.sign_out, cookie)
+    response = Response(status_code=HTTPStatus.NO_CONTENT)
+    response.delete_cookie(session_cookie_name(services.settings), path="/", httponly=True, samesite="strict")
+    return response
+
+
+def _is_secure(request: Request, settings: Settings) -> bool:
+    return request.url.scheme == "https" or settings.public_url.startswith("https:")
+
+
+def _view(identity: Identity) -> SessionView:
+    return SessionView(name=identity.name, role=identity.role, expires_at=identity.expires_at)

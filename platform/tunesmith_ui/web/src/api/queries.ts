@@ -1,0 +1,87 @@
+// What the server knows, by the names under which the pages keep it.
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { call } from "./http";
+import type * as t from "./schema";
+
+export const useSession = (isAsked = true) =>
+  useQuery({
+    queryKey: ["session"], retry: false, staleTime: 60_000, enabled: isAsked,
+    queryFn: ({ signal }) => call<t.SessionView>("GET", "/v1/sessions/current", { signal }),
+  });
+
+export const useSystem = () =>
+  useQuery({
+    queryKey: ["system"], refetchInterval: 20_000,
+    queryFn: ({ signal }) => call<t.SystemView>("GET", "/v1/system", { signal }),
+  });
+
+export const useTask = (id: string | null, isLive = false) =>
+  useQuery({
+    queryKey: ["task", id], enabled: id !== null, refetchInterval: isLive ? 5_000 : false,
+    queryFn: ({ signal }) => call<t.TaskView>("GET", `/v1/tasks/${id!}`, { signal }),
+  });
+
+export const useTasks = (kind: string, states: string[] = []) =>
+  useQuery({
+    queryKey: ["tasks", kind, states], refetchInterval: 15_000,
+    queryFn: ({ signal }) =>
+      call<t.Page_TaskView_>("GET", "/v1/tasks", { query: { kind, state: states, limit: 200 }, signal }),
+  });
+
+export const useCheckpoints = (id: string | null) =>
+  useQuery({
+    queryKey: ["checkpoints", id], enabled: id !== null,
+    queryFn: ({ signal }) =>
+      call<t.Page_CheckpointView_>("GET", `/v1/tasks/${id!}/checkpoints`, { query: { limit: 500 }, signal }),
+  });
+
+export const useSchema = (kind: string) =>
+  useQuery({
+    queryKey: ["schema", kind], staleTime: Infinity,
+    queryFn: ({ signal }) => call<FormSchema>("GET", `/v1/schema/${kind}`, { signal }),
+  });
+
+export const useModels = () =>
+  useQuery({
+    queryKey: ["models"],
+    queryFn: ({ signal }) => call<t.Page_ModelView_>("GET", "/v1/models", { signal }),
+  });
+
+export const useDatasets = () =>
+  useQuery({
+    queryKey: ["datasets"],
+    queryFn: ({ signal }) => call<t.Page_DatasetView_>("GET", "/v1/datasets", { query: { limit: 500 }, signal }),
+  });
+
+export const useTemplates = () =>
+  useQuery({
+    queryKey: ["templates"],
+    queryFn: ({ signal }) => call<t.Page_TemplateView_>("GET", "/v1/templates", { query: { limit: 500 }, signal }),
+  });
+
+export const useCurves = (id: string | null, names: string[], x: string, ema: number | null, isLive: boolean) =>
+  useQuery({
+    queryKey: ["curves", id, names, x, ema], enabled: id !== null && names.length > 0,
+    placeholderData: keepPreviousData, refetchInterval: isLive ? 10_000 : false,
+    queryFn: ({ signal }) =>
+      call<t.Curves>("GET", `/v1/tasks/${id!}/curves`, { query: { name: names, x, ema, points: 1000 }, signal }),
+  });
+
+export type Condition = { field: string; op: string; value: unknown };
+export type About = {
+  kind: string; group: string; fold: string; required: boolean;
+  label_en: string; label_zh: string; help_en: string; help_zh: string;
+  unit?: string; step?: number; ui_min: number | null; ui_max: number | null; choices: string[] | null;
+  path?: string; aliases?: string[];
+  visible_when?: Condition[]; offered_when?: Condition[];
+  default_when?: Array<{ value: unknown; when: Condition[] }>;
+  choice_help?: Record<string, { en: string; zh: string }>;
+  advice?: Array<{ en: string; zh: string }>;
+};
+export type FormProperty = {
+  default?: unknown; description: string; enum?: unknown[]; minimum?: number; maximum?: number; tunesmith: About;
+};
+export type Labelled = { name: string; label_en: string; label_zh: string };
+export type FormSchema = {
+  title: string; properties: Record<string, FormProperty>; required?: string[]; groups: Labelled[]; folds: Labelled[];
+};

@@ -1,0 +1,45 @@
+import "@mantine/core/styles.css";
+import "uplot/dist/uPlot.min.css";
+import "./app.css";
+import { Badge, createTheme, MantineProvider } from "@mantine/core";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { ApiError } from "./api/http";
+import { App } from "./app/App";
+import "./i18n";
+
+const nonce = document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "";
+// What locks the page's scroll behind a dialog asks for the nonce by this name.
+(globalThis as unknown as { __webpack_nonce__: string }).__webpack_nonce__ = nonce;
+
+const queries = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 3_000,
+      refetchIntervalInBackground: false,
+      // What the user can change is no passing trouble; a server that starts again is.
+      retry: (count, error) => count < 3 && error instanceof ApiError && (error.status === 0 || error.status === 503),
+    },
+  },
+});
+
+const theme = createTheme({
+  primaryColor: "indigo",
+  primaryShade: { light: 7, dark: 8 },
+  defaultRadius: "md",
+  cursorType: "pointer",
+  fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif",
+  autoContrast: true,
+  components: { Badge: Badge.extend({ styles: { root: { textTransform: "none", flex: "none" } } }) },
+});
+
+createRoot(document.getElementById("root")!).render(
+  <StrictMode>
+    <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={() => nonce}>
+      <QueryClientProvider client={queries}>
+        <App />
+      </QueryClientProvider>
+    </MantineProvider>
+  </StrictMode>,
+);

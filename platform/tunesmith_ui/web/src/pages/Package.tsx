@@ -1,0 +1,102 @@
+import { Alert, Anchor, Badge, Button, Grid, Progress, Stack, Table, Text, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { addressOf, call } from "../api/http";
+import { useTask } from "../api/queries";
+import type * as t from "../api/schema";
+import { go, useRoute } from "../app/router";
+import { useWords, type Word } from "../i18n";
+import { Icon } from "../parts/icons";
+import { Found, Section } from "../parts/Panel";
+import { Source } from "../parts/Source";
+import { StateBadge } from "../parts/State";
+import { TaskForm } from "../parts/TaskForm";
+import { Tasks } from "../parts/Tasks";
+import { bytesOf, numberOf } from "../parts/words";
+
+const COLOURS: Record<string, string> = { proven: "green", not_proven: "orange", failed: "red" };
+
+export function Package({ id }: { id: string | null }) {
+  const words = useWords();
+  return (
+    <Grid gap="md">
+      <Grid.Col span={{ base: 12, lg: 4 }}>
+        <Section title={<Title order={1} size="h5">{words.t("package.list")}</Title>}
+          aside={<Button size="compact-sm" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => go(["package"])}>{words.t("package.new")}</Button>}>
+          <Tasks kind="package" page="package" chosen={id} empty={words.t("package.none")} />
+        </Section>
+      </Grid.Col>
+      <Grid.Col span={{ base: 12, lg: 8 }}>{id ? <One key={id} id={id} /> : <New />}</Grid.Col>
+    </Grid>
+  );
+}
+
+function New() {
+  const words = useWords();
+  const { query } = useRoute();
+  const [task, setTask] = useState<string | null>(query.get("task"));
+  const [step, setStep] = useState<string | null>(query.get("step"));
+  const fixed = { task_id: task, checkpoint: step === null ? null : Number(step), model_name_or_path: null };
+  return (
+    <Section title={words.t("package.new")}>
+      <Stack gap="sm">
+        <Source task={task} step={step} onTask={(id) => {
+          setTask(id);
+          setStep(null);
+        }} onStep={setStep} />
+        <TaskForm kind="package" fixed={fixed} first={{ preset: "merge_and_quantize" }} isReady={task !== null} onDone={(made) => go(["package", made.id])} />
+      </Stack>
+    </Section>
+  );
+}
+
+function One({ id }: { id: string }) {
+  const words = useWords();
+  const asked = useTask(id, true);
+  const isDone = asked.data?.state === "completed";
+  const files = useQuery({
+    queryKey: ["package", id, isDone], enabled: isDone,
+    queryFn: ({ signal }) => call<t.PackageView>("GET", `/v1/tasks/${id}/package`, { signal }),
+  });
+  return (
+    <Found asked={asked}>
+      {(task) => (
+        <Section title={<span className="wrapped">{task.name}</span>} aside={<StateBadge state={task.state} />}>
+          <Stack gap="sm">
+            {task.message && <Text size="sm" c="dimmed" className="wrapped">{task.message}</Text>}
+            {!task.ended_at && <Progress value={task.progress.percent} animated aria-label={words.t("monitor.progress")} />}
+            {task.activity && <Text size="sm" c="dimmed">{words.pick(task.activity.text_en, task.activity.text_zh)}</Text>}
+            {task.next_step && task.state === "failed" && <Alert color="red" className="wrapped">{task.next_step}</Alert>}
+            {isDone && (
+              <Found asked={files}>
+                {(found) => (
+                  <Table.ScrollContainer minWidth={560}>
+                    <Table verticalSpacing="xs">
+                      <Table.Thead><Table.Tr>
+                        <Table.Th>{words.t("package.file")}</Table.Th><Table.Th>{words.t("package.type")}</Table.Th><Table.Th>{words.t("checkpoints.size")}</Table.Th>
+                        <Table.Th>KL</Table.Th><Table.Th>{words.t("package.proof")}</Table.Th>
+                      </Table.Tr></Table.Thead>
+                      <Table.Tbody>
+                        {found.files.map((file) => (
+                          <Table.Tr key={file.name}>
+                            <Table.Td>{file.verdict === "failed" ? <span className="wrapped">{file.name}</span>
+                              : <Anchor className="wrapped" size="sm" download href={addressOf(`/v1/tasks/${id}/package/files/${encodeURIComponent(file.name)}`)}>{file.name}</Anchor>}</Table.Td>
+                            <Table.Td>{file.type}</Table.Td>
+                            <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
+                            <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
+                            <Table.Td><Badge variant="light" color={COLOURS[file.verdict] ?? "gray"}>{words.t(`verdict.${file.verdict}` as Word)}</Badge>
+                              <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text></Table.Td>
+                          </Table.Tr>
+                        ))}
+                      </Table.Tbody>
+                    </Table>
+                  </Table.ScrollContainer>
+                )}
+              </Found>
+            )}
+          </Stack>
+        </Section>
+      )}
+    </Found>
+  );
+}

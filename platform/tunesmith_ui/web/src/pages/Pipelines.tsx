@@ -1,0 +1,57 @@
+import { Button, Group, Stack, Text, Title } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { call } from "../api/http";
+import type { Page_PipelineView_, PipelineView } from "../api/schema";
+import { hrefOf } from "../app/router";
+import { useWords } from "../i18n";
+import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
+import { StateBadge } from "../parts/State";
+import { timeOf } from "../parts/words";
+
+export function Pipelines() {
+  const { t } = useWords();
+  const asked = useQuery({
+    queryKey: ["pipelines"], refetchInterval: 5_000,
+    queryFn: ({ signal }) => call<Page_PipelineView_>("GET", "/v1/pipelines", { query: { limit: 50 }, signal }),
+  });
+  return (
+    <Section title={<Title order={1} size="h4">{t("tab.pipelines")}</Title>}>
+      <Found asked={asked}>
+        {({ data }) => data.length === 0 ? <Empty>{t("pipelines.empty")}</Empty>
+          : <Stack>{data.map((one) => <One key={one.id} pipeline={one} />)}</Stack>}
+      </Found>
+    </Section>
+  );
+}
+
+function One({ pipeline }: { pipeline: PipelineView }) {
+  const { t, language } = useWords();
+  const queries = useQueryClient();
+  const act = useMutation({
+    mutationFn: (verb: "stop" | "continue") => verb === "stop"
+      ? call<PipelineView>("POST", `/v1/pipelines/${pipeline.id}:stop`) : call<PipelineView>("POST", `/v1/pipelines/${pipeline.id}:continue`),
+    onSuccess: () => queries.invalidateQueries({ queryKey: ["pipelines"] }),
+  });
+  return (
+    <div className="tile">
+      <Group justify="space-between">
+        <Text fw={600} className="wrapped">{pipeline.name}</Text>
+        <Group gap="xs">
+          <StateBadge state={pipeline.state} />
+          {pipeline.state === "running" && <Button size="compact-sm" color="red" variant="light" loading={act.isPending} onClick={() => act.mutate("stop")}>{t("monitor.stop")}</Button>}
+          {(pipeline.state === "failed" || pipeline.state === "stopped") && <Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t("monitor.continue")}</Button>}
+        </Group>
+      </Group>
+      <Text size="xs" c="dimmed">{timeOf(pipeline.created_at, language)} {pipeline.message}</Text>
+      {act.error && <ErrorNote error={act.error} />}
+      <ol className="steps">
+        {pipeline.steps.map((step) => (
+          <li key={step.id}>
+            {step.task_id ? <a href={hrefOf(["monitor", step.task_id])}>{step.id}</a> : <span>{step.id}</span>} <StateBadge state={step.state} />
+            {step.message && <Text size="xs" c="dimmed" className="wrapped">{step.message}</Text>}
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+import { Badge, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { call } from "../api/http";
+import { useSession, useSystem } from "../api/queries";
+import type { Environment, Page_QuotaView_ } from "../api/schema";
+import { Choices } from "../app/Choices";
+import { useWords, type Word } from "../i18n";
+import { Found, Section } from "../parts/Panel";
+import { timeOf } from "../parts/words";
+
+const COLOURS: Record<string, string> = { ok: "green", warning: "orange", failed: "red" };
+
+export function Settings() {
+  const { t, language, pick } = useWords();
+  const session = useSession();
+  const system = useSystem();
+  const environment = useQuery({
+    queryKey: ["environment"], staleTime: 30_000,
+    queryFn: ({ signal }) => call<Environment>("GET", "/v1/system/environment", { signal }),
+  });
+  const quota = useQuery({
+    queryKey: ["quota"],
+    queryFn: ({ signal }) => call<Page_QuotaView_>("GET", "/v1/quota", { query: { limit: 100 }, signal }),
+  });
+  return (
+    <Stack>
+      <Section title={<Title order={1} size="h4">{t("tab.settings")}</Title>}>
+        <Stack gap="sm">
+          <Choices />
+          {session.data && <Text size="sm">{t("settings.you", { name: session.data.name, role: session.data.role })}{session.data.expires_at ? ` ${t("settings.until", { time: timeOf(session.data.expires_at, language) })}` : ""}</Text>}
+        </Stack>
+      </Section>
+      <Section title={t("settings.platform")}>
+        <Found asked={system}>
+          {(found) => (
+            <Stack gap="xs">
+              <Text size="sm">Tunesmith {found.version}</Text>
+              <Group gap="xs">{found.parts.map((part) => <Badge key={part.name} color={part.ok ? "green" : "red"} variant="light">{part.name}</Badge>)}</Group>
+              {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="red" className="wrapped">{part.name}: {part.message}</Text>)}
+              <Text size="sm" className="wrapped">{t("settings.roots")}: {found.allowed_roots.join(", ")}</Text>
+            </Stack>
+          )}
+        </Found>
+      </Section>
+      <Section title={t("settings.environment")}>
+        <Found asked={environment}>
+          {(found) => (
+            <Table.ScrollContainer minWidth={480}>
+              <Table verticalSpacing="xs"><Table.Tbody>
+                {found.checks.map((one) => (
+                  <Table.Tr key={one.name}>
+                    <Table.Th scope="row">{pick(one.label.en, one.label.zh)}</Table.Th>
+                    <Table.Td className="nowrap"><Badge variant="light" color={COLOURS[one.status] ?? "gray"}>{t(`check.${one.status}` as Word)}</Badge></Table.Td>
+                    <Table.Td className="wrapped"><Text size="sm">{one.found}</Text>{one.cure && <Text size="xs" c="dimmed">{pick(one.cure.en, one.cure.zh)}</Text>}</Table.Td>
+                  </Table.Tr>
+                ))}
+              </Table.Tbody></Table>
+            </Table.ScrollContainer>
+          )}
+        </Found>
+        <Text size="xs" c="dimmed" mt="xs">{t("settings.noInstall")}</Text>
+      </Section>
+      <Section title={t("settings.quota")}>
+        <Found asked={quota}>
+          {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("settings.noQuota")}</Text> : (
+            <Table><Table.Tbody>{data.map((one) => <Table.Tr key={one.project}><Table.Th scope="row">{one.project}</Table.Th><Table.Td>{t("settings.available", { count: one.available })}</Table.Td></Table.Tr>)}</Table.Tbody></Table>
+          )}
+        </Found>
+      </Section>
+    </Stack>
+  );
+}

@@ -1,0 +1,128 @@
+// A task of any kind, drawn from its kind's schema: what the page fixes is given, the rest stands in the form.
+import { Button, Group, Modal, Stack, Text } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useRef, useState } from "react";
+import { ApiError, call } from "../api/http";
+import { useDatasets, useModels, useSchema } from "../api/queries";
+import type { TaskCheck, TaskView } from "../api/schema";
+import { useWords } from "../i18n";
+import { Parameters } from "../pages/prepare/Parameters";
+import { sent, type Values } from "./form";
+import { Icon } from "./icons";
+import { ErrorNote, Found } from "./Panel";
+
+/** What the server says is wrong, by parameter. */
+export function problemsOf(error: Error | null): Record<string, string> {
+  if (!(error instanceof ApiError)) return {};
+  return Object.fromEntries(
+    error.problems.filter((one) => one.field).map((one) => [
+      one.field!.replace(/^spec\./, "").replace(/[.[].*$/, ""), one.hint ? `${one.message} ${one.hint}` : one.message,
+    ]),
+  );
+}
+
+/** Also where the page is no secure context, as on a plain address of one's own network. */
+export function randomKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Starts tasks, each once: a repeat of the same start finds the same task. */
+export function useSubmit(onDone: (task: TaskView) => void) {
+  const queries = useQueryClient();
+  const key = useRef({ of: "", key: "" });
+  return useMutation({
+    mutationFn: (body: Record<string, unknown>) => {
+      const of = JSON.stringify(body);
+      if (key.current.of !== of) key.current = { of, key: randomKey() };
+      return call<TaskView>("POST", "/v1/tasks", { body, headers: { "Idempotency-Key": key.current.key } });
+    },
+    onSuccess: (task) => {
+      void queries.invalidateQueries({ queryKey: ["tasks"] });
+      onDone(task);
+    },
+  });
+}
+
+/** Asks what a start would say, and says it before it starts. `ask` is told further warnings that the page knows. */
+export function useStart(onDone: (task: TaskView) => void) {
+  const [warnings, setWarnings] = useState<string[]>([]);
+  const [asked, setAsked] = useState<Record<string, unknown> | null>(null);
+  const submit = useSubmit(onDone);
+  const check = useMutation({
+    mutationFn: ({ body }: { body: Record<string, unknown>; more: string[] }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
+    onSuccess: (found, { body, more }) => {
+      const all = [...found.notices.map((one) => `${one.field}: ${one.message}`), ...more];
+      setWarnings(all);
+      if (all.length) setAsked(body);
+      else submit.mutate(body);
+    },
+  });
+  return {
+    isBusy: check.isPending || submit.isPending,
+    error: check.error ?? submit.error,
+    start: (body: Record<string, unknown>, more: string[] = []) => check.mutate({ body, more }),
+    dialog: <Warnings warnings={asked ? warnings : []} onCancel={() => setAsked(null)} onStart={() => {
+      if (asked) submit.mutate(asked);
+      setAsked(null);
+    }} />,
+  };
+}
+
+function Warnings({ warnings, onCancel, onStart }: { warnings: string[]; onCancel: () => void; onStart: () => void }) {
+  const { t } = useWords();
+  return (
+    <Modal opened={warnings.length > 0} onClose={onCancel} title={t("prepare.warnings")} closeButtonProps={{ "aria-label": t("close") }}>
+      <Stack>
+        {warnings.map((text) => <Text key={text} size="sm" className="wrapped"><Icon name="warn" size={14} /> {text}</Text>)}
+        <Group justify="end">
+          <Button variant="default" onClick={onCancel}>{t("cancel")}</Button>
+          <Button onClick={onStart} data-autofocus>{t("prepare.anyway")}</Button>
+        </Group>
+      </Stack>
+    </Modal>
+  );
+}
+
+type Props = { kind: string; fixed: Values; first?: Values; isReady: boolean; onDone: (task: TaskView) => void };
+
+export function TaskForm({ kind, fixed, first = {}, isReady, onDone }: Props) {
+  const { t } = useWords();
+  const asked = useSchema(kind);
+  const models = useModels();
+  const datasets = useDatasets();
+  const [values, setValues] = useState<Values>(first);
+  const [isOpen, fold] = useDisclosure();
+  const starting = useStart(onDone);
+  return (
+    <Found asked={asked}>
+      {(schema) => {
+        const rest = {
+          ...schema,
+          properties: Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !Object.hasOwn(fixed, name))),
+        };
+        return (
+          <Stack gap="sm">
+            <Group>
+              <Button leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={!isReady}
+                onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{t("prepare.start")}</Button>
+              <Button variant="subtle" onClick={fold.toggle} aria-expanded={isOpen}>{t("prepare.parameters")}</Button>
+            </Group>
+            {starting.error && <ErrorNote error={starting.error} />}
+            {isOpen && (
+              <Parameters schema={rest} values={values} errors={problemsOf(starting.error)}
+                offered={{ model: (models.data?.data ?? []).map((one) => one.name), data: (datasets.data?.data ?? []).map((one) => one.name) }}
+                set={(name, value) => setValues((known) => ({ ...known, [name]: value }))}
+                reset={(name) => setValues(({ [name]: _, ...others }) => others)} />
+            )}
+            {starting.dialog}
+          </Stack>
+        );
+      }}
+    </Found>
+  );
+}
+
+function fixedOf(fixed: Values): Values {
+  return Object.fromEntries(Object.entries(fixed).filter(([, value]) => value !== null && value !== ""));
+}

@@ -1,0 +1,89 @@
+"""The studio's sources: words in both languages, exact packages, nothing from outside, no way from a text to HTML."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "platform" / "tunesmith_ui" / "web"
+SOURCES = sorted((WEB / "src").rglob("*.ts*"))
+WORDS = {
+    language: json.loads((WEB / "src" / "i18n" / f"{language}.json").read_text()) for language in ("en", "zh")
+}
+TEXT = "\n".join(file.read_text("utf-8") for file in SOURCES if ".test." not in file.name)
+
+
+def test_both_languages_have_the_same_words() -> None:
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+    for key, text in WORDS["en"].items():
+        other = WORDS["zh"][key]
+        assert text
+        assert other
+        assert set(re.findall(r"\{\{\w+\}\}", text)) == set(re.findall(r"\{\{\w+\}\}", other)), key
+        assert re.search(r"[\u4e00-\u9fff]", other) or text == other, f"{key} is not in Chinese"
+
+
+def test_every_word_is_used() -> None:
+    """What nobody says any more would be translated for ever."""
+    begun = set(re.findall(r"\bt\(`([\w.]+\.)\$\{", TEXT)) | {
+        "state.",
+        "memory.",
+        "metric.",
+        "axis.",
+        "fault.",
+        "verdict.",
+    }
+    unused = [
+        key
+        for key in WORDS["en"]
+        if f'"{re.sub(r"_(one|other)$", "", key)}"' not in TEXT
+        and not any(key.startswith(one) for one in begun)
+    ]
+    assert unused == []
+
+
+def test_packages_are_exact_and_the_lock_names_no_registry() -> None:
+    package = json.loads((WEB / "package.json").read_text())
+    for name, version in {**package["dependencies"], **package["devDependencies"]}.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
+    lock = (WEB / "package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert "omit-lockfile-registry-resolved=true" in (WEB / ".npmrc").read_text()
+
+
+@pytest.mark.parametrize(
+    "word", ["dangerouslySetInnerHTML", "innerHTML", "insertAdjacentHTML", "document.write", "eval("]
+)
+def test_no_text_becomes_html_or_a_program(word: str) -> None:
+    assert word not in TEXT
+
+
+def test_nothing_comes_from_outside() -> None:
+    """Addresses of the web stand in no source: what the page loads is this server's."""
+    assert re.findall(r"https?://(?!www\.w3\.org)[\w.]+", TEXT + (WEB / "index.html").read_text()) == []
+
+
+def test_no_key_is_kept_by_the_browser() -> None:
+    """The language alone; the draft of a task goes with its tab; Mantine keeps the theme."""
+    assert set(re.findall(r"localStorage\.setItem\((\w+)", TEXT)) == {"KEPT"}
+    assert set(re.findall(r"sessionStorage\.setItem\((\w+)", TEXT)) == {"DRAFT"}
+
+
+def test_no_wheel_is_built_without_the_studio(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import wheel;"
+        "hook = object.__new__(wheel.WithStudio); hook._BuildHookInterface__root = sys.argv[2];"
+        "hook.initialize('editable', {}); hook.initialize('standard', {})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ROOT / "infra" / "scripts", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "make studio" in done.stderr
