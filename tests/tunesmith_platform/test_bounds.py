@@ -183,7 +183,7 @@ def test_without_a_token_no_body_is_read(plane: Plane, client: TestClient) -> No
     assert client.portal is not None
     asked = 0
     for template, methods in plane.app.openapi()["paths"].items():
-        if template in NEEDS_NO_KEY:
+        if template in NEEDS_NO_KEY or template == "/v1/sessions":  # that one takes no body
             continue
         path = re.sub(r"\{(\w+?)(_id)?\}", r"\1-1", template).replace("attempt-1", "1")
         for method in map(str.upper, methods):

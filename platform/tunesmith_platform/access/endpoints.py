@@ -40,8 +40,9 @@ ServicesDep = Annotated[Services, Depends(services_of)]
 @admission
 async def shown(request: Request) -> str:
     """The code or the key that who signs in shows; no other page may sign a browser in as somebody."""
+    credential = bearer(request)
     of_own_page(request)
-    return bearer(request)
+    return credential
 
 
 @router.post("/sessions:link", response_model=SignInLink, responses=answers(examples.SIGN_IN_LINK, 401))

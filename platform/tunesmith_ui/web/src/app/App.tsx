@@ -1,6 +1,6 @@
 // Who is signed in sees the frame; who is not is asked to sign in; a link's code is taken at once and leaves the address.
 import { Center, Loader } from "@mantine/core";
-import { useQueryClient } from "@tanstack/react-query";
+import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { ApiError, call } from "../api/http";
 import { useSession } from "../api/queries";
@@ -11,6 +11,12 @@ import { SignIn } from "./SignIn";
 
 export async function signIn(credential: string): Promise<SessionView> {
   return call<SessionView>("POST", "/v1/sessions", { headers: { Authorization: `Bearer ${credential}` } });
+}
+
+/** What another session knew is forgotten. */
+function enter(queries: QueryClient, found: SessionView): void {
+  queries.removeQueries({ predicate: (query) => query.queryKey[0] !== "session" });
+  queries.setQueryData(["session"], found);
 }
 
 export function App() {
@@ -25,8 +31,7 @@ export function App() {
     taken.current = code;
     void signIn(code)
       .then((found) => {
-        queries.clear();
-        queries.setQueryData(["session"], found);
+        enter(queries, found);
         setFailure(null);
       })
       .catch((error: unknown) => {
@@ -49,8 +54,7 @@ export function App() {
   const isOut = session.error instanceof ApiError && session.error.status === 401;
   if (isOut || !session.data) {
     return <SignIn failure={failure ?? (isOut ? null : (session.error as ApiError | null))} onDone={(found) => {
-      queries.clear();
-      queries.setQueryData(["session"], found);
+      enter(queries, found);
       setFailure(null);
     }} />;
   }
