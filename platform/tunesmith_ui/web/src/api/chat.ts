@@ -10,12 +10,11 @@ const AWAY_SECONDS = 300;
  * Ask a model; calls `tell` with what there is of the answer so far.
  *
  * @param body What OpenAI's form takes: model, messages and settings.
- * @param wait Called while the model is being started, with the seconds that it has taken.
  */
 export async function ask(
-  body: Record<string, unknown>, signal: AbortSignal, tell: (told: Told) => void, wait: (seconds: number) => void,
+  body: Record<string, unknown>, signal: AbortSignal, tell: (told: Told) => void,
 ): Promise<Told> {
-  const answer = await opened(body, signal, wait);
+  const answer = await opened(body, signal);
   const told: Told = { text: "", thought: "", finish: null, tokens: 0, served: answer.headers.get("x-tunesmith-model") ?? "" };
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -52,7 +51,7 @@ function take(told: Told, chunk: Chunk): void {
   told.tokens = chunk.usage?.completion_tokens ?? told.tokens;
 }
 
-async function opened(body: Record<string, unknown>, signal: AbortSignal, wait: (seconds: number) => void): Promise<Response> {
+async function opened(body: Record<string, unknown>, signal: AbortSignal): Promise<Response> {
   const begun = Date.now();
   for (;;) {
     try {
@@ -63,7 +62,6 @@ async function opened(body: Record<string, unknown>, signal: AbortSignal, wait: 
       const seconds = (Date.now() - begun) / 1000;
       const isStarting = error instanceof ApiError && error.status === 503;
       if (!isStarting || seconds > AWAY_SECONDS) throw error;
-      wait(seconds);
       await new Promise<void>((resolve, reject) => {
         const timer = setTimeout(resolve, 2000);
         signal.addEventListener("abort", () => {

@@ -1,4 +1,4 @@
-import { Alert, Anchor, Badge, Button, Grid, Group, Progress, Stack, Switch, Table, TagsInput, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Button, Grid, Group, Progress, Stack, Switch, Table, TagsInput, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { addressOf, call } from "../api/http";
@@ -7,6 +7,7 @@ import type * as t from "../api/schema";
 import { go, useRoute } from "../app/router";
 import { useWords } from "../i18n";
 import { Icon } from "../parts/icons";
+import { Mark } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { TaskSelect } from "../parts/Source";
 import { StateBadge } from "../parts/State";
@@ -121,7 +122,7 @@ function Result({ id }: { id: string }) {
                         const estimate = compared?.estimates[one.candidate.key];
                         return (
                           <Table.Tr key={one.candidate.key}>
-                            <Table.Td><span className="wrapped">{one.candidate.label}</span> {compared?.recommended === one.candidate.key && <Badge color="grape" variant="light">{words.t("checkpoints.recommended")}</Badge>}</Table.Td>
+                            <Table.Td><span className="wrapped">{one.candidate.label}</span> {compared?.recommended === one.candidate.key && <Mark tone="best">{words.t("checkpoints.recommended")}</Mark>}</Table.Td>
                             {compared && <Table.Td className="figures">{estimate ? `${numberOf(estimate.mean)} (${numberOf(estimate.low)} – ${numberOf(estimate.high)})` : "–"}</Table.Td>}
                             {scores.filter((name) => name !== compared?.score).map((name) => <Table.Td key={name} className="figures">{numberOf(one.means[name])}</Table.Td>)}
                           </Table.Tr>

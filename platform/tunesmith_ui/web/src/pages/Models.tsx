@@ -1,7 +1,8 @@
-import { Badge, Code, Stack, Table, Text, Title } from "@mantine/core";
+import { Code, Stack, Table, Text, Title } from "@mantine/core";
 import { useModels } from "../api/queries";
 import type { ModelView } from "../api/schema";
-import { useWords } from "../i18n";
+import { useWords, type Word } from "../i18n";
+import { Mark } from "../parts/Mark";
 import { Empty, Found, Section } from "../parts/Panel";
 import { bytesOf } from "../parts/words";
 
@@ -15,7 +16,7 @@ export function Models() {
           <Stack gap="md">
             {data.map((one: ModelView) => (
               <div key={one.id} className="tile">
-                <Text fw={600} className="wrapped">{one.name} <Badge variant="light" color={one.problem ? "red" : "green"}>{one.state}</Badge></Text>
+                <Text fw={600} className="wrapped">{one.name} <Mark tone={one.problem ? "bad" : one.state === "ready" ? "good" : "plain"}>{t(`model.${one.state}` as Word)}</Mark></Text>
                 {one.problem && <Text size="sm" c="red" className="wrapped">{one.problem.message}</Text>}
                 <Table verticalSpacing={2} withRowBorders={false}>
                   <Table.Tbody>

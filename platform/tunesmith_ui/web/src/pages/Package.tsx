@@ -1,4 +1,4 @@
-import { Alert, Anchor, Badge, Button, Grid, Progress, Stack, Table, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Button, Grid, Progress, Stack, Table, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { addressOf, call } from "../api/http";
@@ -7,6 +7,7 @@ import type * as t from "../api/schema";
 import { go, useRoute } from "../app/router";
 import { useWords, type Word } from "../i18n";
 import { Icon } from "../parts/icons";
+import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { Source } from "../parts/Source";
 import { StateBadge } from "../parts/State";
@@ -14,7 +15,7 @@ import { TaskForm } from "../parts/TaskForm";
 import { Tasks } from "../parts/Tasks";
 import { bytesOf, numberOf } from "../parts/words";
 
-const COLOURS: Record<string, string> = { proven: "green", not_proven: "orange", failed: "red" };
+const TONES: Record<string, Tone> = { proven: "good", not_proven: "warn", failed: "bad" };
 
 export function Package({ id }: { id: string | null }) {
   const words = useWords();
@@ -84,7 +85,7 @@ function One({ id }: { id: string }) {
                             <Table.Td>{file.type}</Table.Td>
                             <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
                             <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
-                            <Table.Td><Badge variant="light" color={COLOURS[file.verdict] ?? "gray"}>{words.t(`verdict.${file.verdict}` as Word)}</Badge>
+                            <Table.Td><Mark tone={TONES[file.verdict] ?? "plain"}>{words.t(`verdict.${file.verdict}` as Word)}</Mark>
                               <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text></Table.Td>
                           </Table.Tr>
                         ))}

@@ -1,14 +1,15 @@
-import { Badge, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { Group, Stack, Table, Text, Title } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { call } from "../api/http";
 import { useSession, useSystem } from "../api/queries";
 import type { Environment, Page_QuotaView_ } from "../api/schema";
 import { Choices } from "../app/Choices";
 import { useWords, type Word } from "../i18n";
+import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { timeOf } from "../parts/words";
 
-const COLOURS: Record<string, string> = { ok: "green", warning: "orange", failed: "red" };
+const TONES: Record<string, Tone> = { ok: "good", warning: "warn", failed: "bad" };
 
 export function Settings() {
   const { t, language, pick } = useWords();
@@ -35,7 +36,7 @@ export function Settings() {
           {(found) => (
             <Stack gap="xs">
               <Text size="sm">Tunesmith {found.version}</Text>
-              <Group gap="xs">{found.parts.map((part) => <Badge key={part.name} color={part.ok ? "green" : "red"} variant="light">{part.name}</Badge>)}</Group>
+              <Group gap="xs">{found.parts.map((part) => <Mark key={part.name} tone={part.ok ? "good" : "bad"}>{part.name}</Mark>)}</Group>
               {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="red" className="wrapped">{part.name}: {part.message}</Text>)}
               <Text size="sm" className="wrapped">{t("settings.roots")}: {found.allowed_roots.join(", ")}</Text>
             </Stack>
@@ -50,7 +51,7 @@ export function Settings() {
                 {found.checks.map((one) => (
                   <Table.Tr key={one.name}>
                     <Table.Th scope="row">{pick(one.label.en, one.label.zh)}</Table.Th>
-                    <Table.Td className="nowrap"><Badge variant="light" color={COLOURS[one.status] ?? "gray"}>{t(`check.${one.status}` as Word)}</Badge></Table.Td>
+                    <Table.Td className="nowrap"><Mark tone={TONES[one.status] ?? "plain"}>{t(`check.${one.status}` as Word)}</Mark></Table.Td>
                     <Table.Td className="wrapped"><Text size="sm">{one.found}</Text>{one.cure && <Text size="xs" c="dimmed">{pick(one.cure.en, one.cure.zh)}</Text>}</Table.Td>
                   </Table.Tr>
                 ))}

@@ -100,13 +100,19 @@ function Conversation({ names, columns, choose, values, schema }: Given) {
     const begun = { at: 0 };
     let last: Told | null = null;
     change(at, { turns, told: null, thought: "", isBusy: true, error: null, waited: 0, rate: null });
+    const asked = performance.now();
+    // A model that is being loaded says nothing for a while: the user sees that it is waited for.
+    const clock = setInterval(() => {
+      if (!last?.text) change(at, { waited: (performance.now() - asked) / 1000 });
+    }, 1000);
     const messages = system.trim() ? [{ role: "system", content: system }, ...turns] : turns;
     try {
       last = await ask({ model: columns[at], messages, ...settings() }, stop.signal, (told) => {
-        begun.at ||= performance.now();
         last = told;
+        if (!told.text && !told.thought) return;
+        begun.at ||= performance.now();
         change(at, { told, waited: 0 });
-      }, (seconds) => change(at, { waited: seconds }));
+      });
       const seconds = (performance.now() - begun.at) / 1000;
       change(at, {
         isBusy: false, told: last, turns: [...turns, { role: "assistant", content: last.text }],
@@ -119,6 +125,8 @@ function Conversation({ names, columns, choose, values, schema }: Given) {
         isBusy: false, told: null, error: stop.signal.aborted ? null : (error as Error),
         turns: said?.text ? [...turns, { role: "assistant", content: said.text }] : turns,
       });
+    } finally {
+      clearInterval(clock);
     }
   };
   const submit = () => {
@@ -152,7 +160,7 @@ function Conversation({ names, columns, choose, values, schema }: Given) {
                     {turn.role === "assistant" ? <Markdown text={turn.content || "…"} /> : turn.content}
                   </div>
                 ))}
-                {side.isBusy && side.waited > 0 && <Alert variant="light" p="xs">{t("test.starting", { seconds: Math.round(side.waited) })}</Alert>}
+                {side.isBusy && side.waited > 2 && <Alert variant="light" p="xs">{t("test.starting", { seconds: Math.round(side.waited) })}</Alert>}
                 {side.error && <ErrorNote error={side.error instanceof ApiError && side.error.code === "cut_off" ? new Error(t("test.cut")) : side.error} />}
               </div>
               <Group gap="xs">

@@ -1,4 +1,4 @@
-import { ActionIcon, Anchor, Badge, Group, Table, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Anchor, Group, Table, Text, Tooltip } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { call } from "../../api/http";
 import { useCheckpoints } from "../../api/queries";
@@ -6,6 +6,7 @@ import type { CheckpointView, TaskView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
 import { Icon } from "../../parts/icons";
+import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found } from "../../parts/Panel";
 import { bytesOf, numberOf, timeOf } from "../../parts/words";
 
@@ -45,9 +46,9 @@ export function Checkpoints({ task }: { task: TaskView }) {
                     <Table.Td>{timeOf(one.created_at, language)}</Table.Td>
                     <Table.Td>
                       <Group gap={4}>
-                        {one.is_recommended && <Badge color="grape" variant="light" leftSection={<Icon name="star" size={12} />}>{t("checkpoints.recommended")}</Badge>}
-                        {one.is_best && <Badge color="green" variant="light">{t("checkpoints.best")}</Badge>}
-                        {one.is_pinned && <Badge color="gray" variant="light">{t("checkpoints.pinned")}</Badge>}
+                        {one.is_recommended && <Mark tone="best" icon={<Icon name="star" size={12} />}>{t("checkpoints.recommended")}</Mark>}
+                        {one.is_best && <Mark tone="good">{t("checkpoints.best")}</Mark>}
+                        {one.is_pinned && <Mark tone="plain">{t("checkpoints.pinned")}</Mark>}
                       </Group>
                     </Table.Td>
                     <Table.Td>
