@@ -101,6 +101,7 @@ def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_pat
 
     tab.go(f"package?task={task_id}&step=30")
     page.get_by_role("button", name="Parameters").click()
+    page.get_by_label("Find a parameter").fill("quant_types")
     page.locator("[data-field=quant_types] input").first.click()
     page.keyboard.press("Backspace")
     page.keyboard.type("F16")
