@@ -46,7 +46,9 @@ class Studio:
         """See ASGI."""
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
+        # A proxy may take its own path off before us, or not.
+        outside, whole = scope.get("app_root_path", ""), scope.get("root_path", "")
+        path = scope["path"].removeprefix(outside).removeprefix(whole.removeprefix(outside)).lstrip("/")
         if scope["method"] not in ("GET", "HEAD"):
             await _answer(send, scope, 405, "text/plain", b"", [(b"allow", b"GET, HEAD")])
         elif path in ("", PAGE):

@@ -8,6 +8,7 @@ from conftest_platform import Plane
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 
+from tunesmith_platform.http import BelowPath
 from tunesmith_ui import pages
 from tunesmith_ui.pages import Studio
 
@@ -54,6 +55,13 @@ def test_what_is_named_by_its_hash_is_kept_and_sent_packed(studio: TestClient) -
     assert reply.headers["content-type"].startswith("text/javascript")
     plain = studio.get("/studio/assets/index-aB3.js", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize("address", ["/studio/assets/index-aB3.js", "/team/studio/assets/index-aB3.js"])
+def test_a_proxys_path_may_be_taken_off_or_not(built: Path, address: str) -> None:
+    app = Starlette()
+    app.mount("/studio", Studio(built))
+    assert TestClient(BelowPath(app, "/team")).get(address).text == "export {};"
 
 
 def test_a_build_that_is_replaced_is_said_to_open_tabs(studio: TestClient, built: Path) -> None:
