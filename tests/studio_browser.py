@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,19 +40,6 @@ def chromium() -> str:
     if found is None:
         pytest.fail(f"The studio is tested in Chromium, which is not here: `sudo {' '.join(_INSTALL)}`.")
     return found
-
-
-def build() -> None:
-    """Have the studio built. Without the npm registry there is none to test; CI wants one all the same."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "infra" / "scripts" / "studio.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 2 and not os.environ.get("CI"):
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from tunesmith.errors import (
     TunesmithError,
     Unauthorized,
 )
+from tunesmith.language import Language, language_of, tr
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
 from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
@@ -207,7 +208,9 @@ _RETRY_AFTER_SECONDS = 1
 """When to come again after an answer that says a part is away: the next try is cheap for both."""
 
 
-def _answer(status: int, body: ErrorBody) -> JSONResponse:
+def _answer(status: int, body: ErrorBody, request: Request | None = None) -> JSONResponse:
+    if request is not None and language_of(request.headers.get("accept-language", "")) is Language.ZH:
+        body = _in_chinese(body)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -221,17 +224,31 @@ def _answer(status: int, body: ErrorBody) -> JSONResponse:
     )
 
 
-def _known(_request: Request, error: Exception) -> JSONResponse:
+def _in_chinese(body: ErrorBody) -> ErrorBody:
+    """An error for who asks for Chinese; programs that say nothing get English, and translate what they show."""
+
+    def put(text: str | None) -> str | None:
+        return tr(text, Language.ZH) if text else text
+
+    problems = [
+        one.model_copy(update={"message": put(one.message), "hint": put(one.hint)}) for one in body.problems
+    ]
+    return body.model_copy(
+        update={"message": put(body.message), "hint": put(body.hint), "problems": problems}
+    )
+
+
+def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TunesmithError)
-    return _answer(error.status, error.body())
+    return _answer(error.status, error.body(), request)
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     items = error.errors()
     in_body = all(item["loc"][:1] == ("body",) for item in items)
-    known = problems_error(items, _body_model(_request) if in_body else None, skip=1)
-    return _answer(known.status, known.body())
+    known = problems_error(items, _body_model(request) if in_body else None, skip=1)
+    return _answer(known.status, known.body(), request)
 
 
 def _body_model(request: Request) -> type[BaseModel] | None:
@@ -256,12 +273,12 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     return _answer(error.status_code, body)
 
 
-def _away(_request: Request, error: Exception) -> JSONResponse:
+def _away(request: Request, error: Exception) -> JSONResponse:
     known = why_away(error)
     if known is None:
-        return _unexpected(_request, error)
+        return _unexpected(request, error)
     logger.error("database: %s: %s", known.code, error)
-    return _answer(known.status, known.body())
+    return _answer(known.status, known.body(), request)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -273,7 +290,7 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
         hint="`tunesmith logs api` has the details.",
         fault=Fault.PLATFORM,
     )
-    return _answer(500, body)
+    return _answer(500, body, request)
 
 
 def install_errors(app: FastAPI) -> None:

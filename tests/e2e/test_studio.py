@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_studio import build_studio
 from live_platform import Platform
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 from short_tasks import wait_warm
-from studio_browser import Tab, build, real_browser
+from studio_browser import Tab, real_browser
 
 from tunesmith.lifecycle import State
 
@@ -33,7 +34,7 @@ HOSTILE = " ".join(PAYLOADS)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    build()
+    build_studio()
     with real_browser() as found:
         yield found
 

@@ -163,3 +163,14 @@ def test_a_proxys_address_is_one_of_ours(home: object, plane: Plane, browser: Te
     reply = browser.post("/v1/sessions", headers={"Authorization": f"Bearer {code}"} | OWN | given)
     assert reply.status_code == 201
     assert "Secure" in reply.headers["set-cookie"]
+
+
+def test_an_error_is_worded_in_the_language_that_a_page_asks_for(client: TestClient) -> None:
+    said = {
+        language: client.get("/v1/tasks/task-none", headers={"Accept-Language": language}).json()["error"]
+        for language in ("zh-CN", "en", "")
+    }
+    assert said["en"] == said[""], "who says nothing gets English"
+    assert "task-none" in said["zh-CN"]["message"]
+    assert any("\u4e00" <= character <= "\u9fff" for character in said["zh-CN"]["message"])
+    assert {error["code"] for error in said.values()} == {"not_found"}

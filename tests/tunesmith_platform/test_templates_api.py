@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from built_studio import build_studio
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
 from given import FOLDER, LABELS, ROWS, SPEC
@@ -229,7 +230,8 @@ def test_chosen_parameters_make_the_same_task_again(plane: Plane) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_carries_the_templates_and_the_samples(tmp_path: Path) -> None:
+def test_the_wheel_carries_the_templates_the_samples_and_the_studio(tmp_path: Path) -> None:
+    build_studio()
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True, timeout=120,
@@ -237,6 +239,10 @@ def test_the_wheel_carries_the_templates_and_the_samples(tmp_path: Path) -> None
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    studio = tmp_path / "site" / "tunesmith_ui"
+    assert (studio / "built" / "index.html").is_file()
+    assert list((studio / "built" / "assets").glob("*.js.gz"))
+    assert not (studio / "web").exists(), "sources and packages stay at home"
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "from tunesmith_platform.templates import builtin;"

@@ -41,7 +41,9 @@ export function addressOf(path: string, query?: Given["query"]): string {
 }
 
 export async function request(method: string, path: string, given: Given = {}): Promise<Response> {
-  const headers: Record<string, string> = { [STUDIO_HEADER]: "1", ...given.headers };
+  const headers: Record<string, string> = {
+    [STUDIO_HEADER]: "1", "Accept-Language": document.documentElement.lang || "en", ...given.headers,
+  };
   let body: BodyInit | undefined;
   if (given.body instanceof Blob) body = given.body;
   else if (given.body !== undefined) {

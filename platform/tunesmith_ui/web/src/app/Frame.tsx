@@ -1,26 +1,28 @@
 // The frame round every page: tabs, what runs and waits, how the platform is, language and theme.
-import { ActionIcon, Anchor, AppShell, Badge, Burger, Button, Group, Menu, ScrollArea, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Anchor, AppShell, Badge, Burger, Button, Group, Loader, Menu, ScrollArea, Text, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, type ReactNode } from "react";
+import { lazy, Suspense, useEffect, type ReactNode } from "react";
 import { addressOf, call } from "../api/http";
 import { useSystem } from "../api/queries";
 import type { SessionView } from "../api/schema";
 import { useWords, type Word } from "../i18n";
 import { Icon, type IconName } from "../parts/icons";
 import { Panel } from "../parts/Panel";
-import { Data } from "../pages/Data";
-import { Evaluate } from "../pages/Evaluate";
-import { Models } from "../pages/Models";
 import { Monitor } from "../pages/Monitor";
-import { Package } from "../pages/Package";
-import { Pipelines } from "../pages/Pipelines";
-import { Prepare } from "../pages/Prepare";
-import { Settings } from "../pages/Settings";
-import { Test } from "../pages/Test";
 import { Choices } from "./Choices";
 import { hrefOf, useRoute } from "./router";
 import { useWorkspace, useWorkspaceStream } from "./workspace";
+
+// What the first page does not need is loaded when it is opened.
+const Data = lazy(async () => ({ default: (await import("../pages/Data")).Data }));
+const Evaluate = lazy(async () => ({ default: (await import("../pages/Evaluate")).Evaluate }));
+const Models = lazy(async () => ({ default: (await import("../pages/Models")).Models }));
+const Package = lazy(async () => ({ default: (await import("../pages/Package")).Package }));
+const Pipelines = lazy(async () => ({ default: (await import("../pages/Pipelines")).Pipelines }));
+const Prepare = lazy(async () => ({ default: (await import("../pages/Prepare")).Prepare }));
+const Settings = lazy(async () => ({ default: (await import("../pages/Settings")).Settings }));
+const Test = lazy(async () => ({ default: (await import("../pages/Test")).Test }));
 
 type Page = { name: string; word: Word; icon: IconName; show: (parts: string[]) => ReactNode };
 
@@ -73,7 +75,7 @@ export function Frame({ session }: { session: SessionView }) {
         <div className="narrow-only"><Choices /></div>
       </AppShell.Navbar>
       <AppShell.Main>
-        <Panel key={page.name}>{page.show(route.parts.slice(1))}</Panel>
+        <Panel key={page.name}><Suspense fallback={<Loader size="sm" />}>{page.show(route.parts.slice(1))}</Suspense></Panel>
       </AppShell.Main>
     </AppShell>
   );

@@ -1,4 +1,4 @@
-import { Button, FileButton, Group, Progress, Stack, Table, Text, Title } from "@mantine/core";
+import { Anchor, Button, FileButton, Group, Progress, Stack, Table, Text, Title } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { call } from "../api/http";
@@ -8,12 +8,14 @@ import { useWords } from "../i18n";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
 import { bytesOf, timeOf } from "../parts/words";
+import { Check } from "./data/Check";
 
 const PIECE = 4 * 2 ** 20;
 
 export function Data() {
   const { t, language } = useWords();
   const asked = useDatasets();
+  const [shown, setShown] = useState<string | null>(null);
   return (
     <Section title={<Title order={1} size="h4">{t("tab.data")}</Title>} aside={<Upload />}>
       <Found asked={asked}>
@@ -25,18 +27,19 @@ export function Data() {
                 <Table.Th>{t("data.kind")}</Table.Th><Table.Th>{t("checkpoints.size")}</Table.Th><Table.Th>{t("checkpoints.made")}</Table.Th>
               </Table.Tr></Table.Thead>
               <Table.Tbody>
-                {data.map((one: DatasetView) => {
+                {data.flatMap((one: DatasetView) => {
                   const newest = one.versions.find((version) => version.number === one.latest);
-                  return (
+                  return [
                     <Table.Tr key={one.id}>
-                      <Table.Td className="wrapped">{one.name}</Table.Td>
+                      <Table.Td className="wrapped"><Anchor component="button" aria-expanded={shown === one.id} onClick={() => setShown(shown === one.id ? null : one.id)}>{one.name}</Anchor></Table.Td>
                       <Table.Td>{one.latest}</Table.Td>
                       <Table.Td className="figures">{newest?.rows ?? "–"}</Table.Td>
                       <Table.Td>{newest?.kind} · {newest?.format}</Table.Td>
                       <Table.Td className="figures">{newest ? bytesOf(newest.bytes) : "–"}</Table.Td>
                       <Table.Td>{timeOf(one.updated_at, language)}</Table.Td>
-                    </Table.Tr>
-                  );
+                    </Table.Tr>,
+                    ...(shown === one.id ? [<Table.Tr key={`${one.id} check`}><Table.Td colSpan={6}><Check file={one.name} /></Table.Td></Table.Tr>] : []),
+                  ];
                 })}
               </Table.Tbody>
             </Table>

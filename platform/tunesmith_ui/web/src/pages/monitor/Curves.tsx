@@ -6,6 +6,7 @@ import { useWords, type Word } from "../../i18n";
 import { Chart } from "../../parts/Chart";
 import { extended, type Point } from "../../parts/lines";
 import { ErrorNote } from "../../parts/Panel";
+import { Compare } from "./Compare";
 
 const OPEN = ["loss", "perplexity"];
 const FOLDED = [
@@ -43,6 +44,7 @@ export function Curves({ task, live, isLive }: { task: TaskView; live: Record<st
           </Accordion.Item>
         ))}
       </Accordion>
+      <Compare task={task} />
     </Stack>
   );
 }

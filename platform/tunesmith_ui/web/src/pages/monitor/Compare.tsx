@@ -1,0 +1,41 @@
+// Several trainings' curves over each other, as the server lays them.
+import { MultiSelect, Stack } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { call } from "../../api/http";
+import type { TaskView, tunesmith__curves__Comparison as Comparison } from "../../api/schema";
+import { useWorkspace } from "../../app/workspace";
+import { useWords } from "../../i18n";
+import { Chart } from "../../parts/Chart";
+import { Found } from "../../parts/Panel";
+
+const MOST = 7;
+
+export function Compare({ task }: { task: TaskView }) {
+  const { t } = useWords();
+  const { tasks } = useWorkspace();
+  const [others, setOthers] = useState<string[]>([]);
+  const options = tasks.filter((one) => one.kind === "train" && one.id !== task.id && one.attempt > 0)
+    .map((one) => ({ value: one.id, label: one.name === one.id ? one.id : `${one.name} (${one.id.slice(-5)})` }));
+  const asked = useQuery({
+    queryKey: ["compare", task.id, others], enabled: others.length > 0,
+    queryFn: ({ signal }) => call<Comparison>("GET", "/v1/metrics:compare", { query: { task: [task.id, ...others], name: ["loss"] }, signal }),
+  });
+  if (!options.length) return null;
+  return (
+    <Stack gap="sm">
+      <MultiSelect label={t("compare.with")} data={options} value={others} maxValues={MOST} searchable clearable onChange={setOthers} />
+      {others.length > 0 && (
+        <Found asked={asked}>
+          {(found) => (
+            <Chart title={t("metric.loss")} xLabel={t("axis.step")} height={280}
+              lines={found.curves.map((one) => ({
+                label: `${found.tasks.find((other) => other.task.id === one.task_id)?.task.name ?? one.task_id} (${one.task_id.slice(-5)})`,
+                x: one.x, y: one.value,
+              }))} />
+          )}
+        </Found>
+      )}
+    </Stack>
+  );
+}
