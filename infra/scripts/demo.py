@@ -94,7 +94,8 @@ def main() -> int:
     started = time.monotonic()
     home = Home()
     # While the model comes over the network the processors have nothing to do.
-    studio = subprocess.Popen([sys.executable, ROOT / "infra" / "scripts" / "studio.py", "--if-can"])
+    build = ["nice", "-n", "10", sys.executable, ROOT / "infra" / "scripts" / "studio.py", "--if-can"]
+    studio = subprocess.Popen(build, stdout=subprocess.DEVNULL)
     cli("up", "--allow", str(ROOT / "configs"))
     cli("models", "pull", MODEL)
     client = Client()
@@ -111,7 +112,7 @@ def main() -> int:
     connection = home.connection()
     console.print(f"Held-out loss: {held_out[0]:.3f} before, {held_out[-1]:.3f} after.")
     console.print(f"Final model:   {done.model_uri}")
-    if studio.wait() == 0:
+    if studio.wait() == 0 and (ROOT / "platform" / "tunesmith_ui" / "built" / "index.html").is_file():
         link = client.sign_in_link()
         console.print("Studio (this link signs one browser in, `tunesmith up --open` makes another):")
         console.print(f"  {link.url}", soft_wrap=True, highlight=False, markup=False)
