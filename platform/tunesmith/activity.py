@@ -22,6 +22,7 @@ class ActivityKind(StrEnum):
     BENCHMARKING = "benchmarking"
     REPORTING = "reporting"
     MERGING = "merging"
+    WEIGHING = "weighing"
     WRITING = "writing"
     PROVING = "proving"
     SAVING = "saving"
@@ -35,6 +36,7 @@ class Unit(StrEnum):
     BATCHES = "batches"
     TENSORS = "tensors"
     ROWS = "rows"
+    TOKENS = "tokens"
     EVENTS = "events"
     FILES = "files"
     BENCHMARKS = "benchmarks"
@@ -58,6 +60,7 @@ ACTIVITIES: dict[ActivityKind, ActivityFacts] = {
     ActivityKind.BENCHMARKING: ActivityFacts("Taking benchmarks", "正在完成标准基准", True),
     ActivityKind.REPORTING: ActivityFacts("Sending what it measured", "正在上报测量数据", False),
     ActivityKind.MERGING: ActivityFacts("Merging", "正在合并权重", True),
+    ActivityKind.WEIGHING: ActivityFacts("Computing what matters", "正在计算重要性矩阵", True),
     ActivityKind.WRITING: ActivityFacts("Writing files", "正在写文件", True),
     ActivityKind.PROVING: ActivityFacts("Proving files", "正在验证文件", True),
     ActivityKind.SAVING: ActivityFacts("Saving", "正在保存", False),
@@ -67,6 +70,7 @@ _UNITS_ZH = {
     Unit.BATCHES: "批",
     Unit.TENSORS: "个张量",
     Unit.ROWS: "行",
+    Unit.TOKENS: "个词元",
     Unit.EVENTS: "条记录",
     Unit.BENCHMARKS: "项基准",
 }

@@ -245,6 +245,18 @@ class PackagedFile(_Payload):
     )
 
 
+class PackagedImportance(_Payload):
+    """The importance matrix that quantised files of a package were rounded by."""
+
+    name: str = Field(description="Its file, which `llama-quantize --imatrix` reads.")
+    bytes: int = Field(ge=0, le=MAX_COUNT)
+    tokens: int = Field(ge=0, le=MAX_COUNT, description="It was computed over so many.")
+    sources: list[str] = Field(default_factory=list, max_length=100, description="Of these rows.")
+    was_kept: bool = Field(
+        False, description="Whether it had been computed before, of the same model and tokens."
+    )
+
+
 class PackageMade(_Payload):
     """GGUF files are complete in the storage."""
 
@@ -257,6 +269,7 @@ class PackageMade(_Payload):
         max_length=1000,
         description="What lies beside them: the card, proofs, Modelfiles, the adapter's zip.",
     )
+    importance: PackagedImportance | None = None
 
 
 class Serving(_Payload):

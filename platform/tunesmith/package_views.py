@@ -43,6 +43,18 @@ class PackagedFileView(_View):
     )
 
 
+class ImportanceView(_View):
+    """The importance matrix that quantised files were rounded by."""
+
+    name: str = Field(description="Its file, which `llama-quantize --imatrix` reads.")
+    bytes: int
+    tokens: int = Field(description="It was computed over so many.")
+    sources: list[str] = Field(default_factory=list, description="Of these rows.")
+    was_kept: bool = Field(
+        False, description="Whether it had been computed before, of the same model and tokens."
+    )
+
+
 class PackageView(_View):
     """GGUF files that a task made."""
 
@@ -54,6 +66,7 @@ class PackageView(_View):
     others: list[FilePartView] = Field(
         default_factory=list, description="The card, proofs, Modelfiles, the adapter's zip."
     )
+    importance: ImportanceView | None = None
     created_at: dt.datetime
 
     def offered(self) -> dict[str, FilePartView]:

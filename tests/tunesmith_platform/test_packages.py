@@ -24,7 +24,7 @@ class Bench:
     """A plane with a training whose checkpoints are there, and packages of it."""
 
     def __init__(self, plane: Plane, client: TestClient, model: Path) -> None:
-        self.plane, self.client = plane, client
+        self.plane, self.client, self.model = plane, client, model
         plane.settings.allowed_roots.append(model)
         plane.training.look_at = lambda _scope, spec: TrainInputs(model_path=str(model), train_path="/t")
 
@@ -147,8 +147,8 @@ def test_what_a_preset_decides_is_the_presets_in_a_clone_too(bench: Bench) -> No
         (
             {"preset": "merge_and_quantize", "quant_types": ["IQ2_M"]},
             {},
-            "spec.quant_types",
-            "importance matrix",
+            "spec.importance_matrix",
+            "importance matrix, and the rows that the model was trained on are gone (`t`)",
         ),
         ({"preset": "merge_only", "quantize": True}, {}, "spec.quantize", "decides"),
         ({"preset": "custom", "export_lora_gguf": True}, {}, "spec.export_lora_gguf", "exclude each other"),
@@ -166,6 +166,46 @@ def test_what_cannot_be_packaged_is_refused_with_its_field(
     assert words in json.dumps(answer.json())
     assert error.problems[0].field == field
     assert error.problems[0].hint
+
+
+@pytest.fixture
+def rows(bench: Bench, tmp_path: Path) -> Path:
+    """A file of conversations in an allowed folder."""
+    file = tmp_path / "rows" / "rows.jsonl"
+    file.parent.mkdir()
+    turns = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Ember."}]
+    file.write_text(json.dumps({"messages": turns}) + "\n")
+    bench.plane.settings.allowed_roots.append(file.parent)
+    return file
+
+
+def test_the_rows_of_an_importance_matrix_are_the_trainings_own(bench: Bench, rows: Path) -> None:
+    bench.plane.training.look_at = lambda _scope, spec: TrainInputs(
+        model_path=str(spec.model_name_or_path), train_path=str(rows)
+    )
+    training = bench.trained({4: 1.0}, model_name_or_path=str(bench.model))
+    made = bench.made(task_id=training.id, preset="merge_and_quantize", quant_types=["IQ2_M"])
+    document = bench.document(made)
+    assert document.data_path == str(rows)
+    assert document.origin.datasets == ["rows.jsonl"]
+
+
+def test_an_importance_matrix_of_other_rows(bench: Bench, rows: Path) -> None:
+    """Conversations, or mere texts; a model that was trained elsewhere has no rows of its own."""
+    given = {"model_name_or_path": str(bench.model), "preset": "merge_and_quantize", "quant_types": ["IQ1_S"]}
+    error = error_of(bench.package(**given))
+    assert (error.problems[0].field, error.code) == ("spec.importance_matrix", "invalid_input")
+    assert "nobody here knows what the model was trained on" in error.message
+    texts = rows.with_name("texts.jsonl")
+    texts.write_text(json.dumps({"text": "The capital of France is Paris."}) + "\n")
+    made = bench.made(**given, importance_matrix=str(rows))
+    assert bench.document(made).data_path == str(rows)
+    assert bench.made(**given, importance_matrix=str(texts))
+    nothing = rows.with_name("nothing.jsonl")
+    nothing.write_text(json.dumps({"other": 1}) + "\n")
+    for wrong in (nothing, rows.with_name("lost.jsonl"), Path("/etc/passwd"), "no-such-set"):
+        error = error_of(bench.package(**given, importance_matrix=str(wrong)))
+        assert error.problems[0].field == "spec.importance_matrix", wrong
 
 
 def test_what_no_file_can_hold_is_refused_before_it_starts(

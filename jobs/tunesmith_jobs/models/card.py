@@ -165,6 +165,7 @@ def gguf_card(
     step: int,
     base_license: str | None,
     files: Sequence[tuple[str, str]],
+    matrix: str | None = None,
 ) -> str:
     """The card of GGUF files: what they were made of, and what was proven of each.
 
@@ -175,10 +176,12 @@ def gguf_card(
         step: See `packaged_card`.
         base_license: See `packaged_card`.
         files: Names, each with the sentence of its proof.
+        matrix: What the importance matrix of quantised files was computed of.
     """
     head: dict[str, object] = {"library_name": "gguf", "base_model": _public_base(origin)}
     head |= {"pipeline_tag": "text-generation"} | _license(base_license)
     facts = _facts(origin, f"`{training.training_type}`", step, base_license)
+    facts += [("Importance matrix", matrix)] if matrix else []
     return _GGUF.format(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         title=title,

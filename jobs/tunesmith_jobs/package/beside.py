@@ -37,6 +37,7 @@ def write_beside(
     template: str | None,
     *,
     is_adapter: bool,
+    matrix: str | None = None,
 ) -> None:
     """Write the texts of a package, for the files of it that are offered.
 
@@ -46,6 +47,7 @@ def write_beside(
         made: What was ordered, with what was proven of it.
         template: The chat template; None where the model has none.
         is_adapter: Whether the model is an adapter over a base.
+        matrix: What the importance matrix of quantised files was computed of.
 
     Raises:
         OSError: The disk does not take them.
@@ -70,6 +72,7 @@ def write_beside(
         step=document.step,
         base_license=license_name(Path(document.encoder_path)),
         files=[(proof.file, proof.sentence["en"]) for _, proof in offered],
+        matrix=matrix,
     )
     (target / "README.md").write_text(card, encoding="utf-8")
 

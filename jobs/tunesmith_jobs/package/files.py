@@ -57,6 +57,13 @@ def orders(spec: PackageSpec, name: str, step: int, *, is_adapter: bool) -> list
     return found
 
 
+def matrix_name(files: Sequence[Order]) -> str:
+    """What the file of the importance matrix is called beside those that were quantised with it."""
+    first = next(order for order in files if not order.is_lora)
+    stem = first.name.removesuffix(".gguf").removesuffix(f"-{first.type}")
+    return f"{stem}-imatrix.gguf"
+
+
 def require_room(needed: Mapping[str, int], places: Sequence[Path]) -> None:
     """See that the disks hold what is to be written.
 

@@ -17,6 +17,7 @@ from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
 from tunesmith.events import Phase, Warned
 from tunesmith.gguf import (
     FileType,
+    Importance,
     ModelPlan,
     Written,
     plan_gguf,
@@ -41,7 +42,8 @@ from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.package.adapter_zip import packed_adapter
 from tunesmith_jobs.package.beside import proof_text, write_beside
-from tunesmith_jobs.package.files import FAILED, Order, orders, require_room, zip_name
+from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
+from tunesmith_jobs.package.importance import Matrix, matrix_for
 from tunesmith_jobs.package.made import package_made
 from tunesmith_jobs.package.texts import lay_texts
 
@@ -97,6 +99,8 @@ class _Packaging:
         self._owner = Owner(document.task_id, document.attempt, without_folders(document.origin.base), None)
         self._plans: dict[str, ModelPlan] = {}
         self._split_bytes = size_of(spec.split_size) if spec.split_size else None
+        self._merged_adapter = self._adapter if spec.merge_lora else None
+        self._matrix: Matrix | None = None
 
     def run(self) -> Outcome:
         """See `package_files`."""
@@ -106,15 +110,20 @@ class _Packaging:
         source = self._source(words)
         self._plan(source)
         self._work.phase_done(Phase.WEIGHTS)
+        if self._spec.matrix_rows is not None:
+            self._matrix = matrix_for(self._work, self._spec, self._base, self._merged_adapter)
         written = self._write(source)
         proofs = self._prove(source, written)
         self._keep_apart(proofs)
+        if self._matrix is not None:
+            self._matrix.lay(self._target / matrix_name(self._orders))
         write_beside(
             self._work,
             self._target,
             [(order, proofs[order.name]) for order in self._orders],
             template.source if template else None,
             is_adapter=self._adapter is not None,
+            matrix=self._matrix.words if self._matrix else None,
         )
         return self._store(proofs, written)
 
@@ -173,7 +182,13 @@ class _Packaging:
                 if not any(not one.is_lora for one in self._orders):
                     needed[_BASE_TO_PROVE] = plan_gguf(self._base, tokenizer=source.words).bytes
                 continue
-            plan = plan_gguf(source.base, order.type, tokenizer=source.words, adapter=source.adapter)
+            plan = plan_gguf(
+                source.base,
+                order.type,
+                tokenizer=source.words,
+                adapter=source.adapter,
+                matrix=Importance.to_come() if self._spec.matrix_rows else None,
+            )
             self._plans[order.name] = plan
             needed[order.name] = plan.bytes
             if plan.fallbacks:
@@ -222,6 +237,7 @@ class _Packaging:
                         tokenizer=source.words,
                         adapter=source.adapter,
                         split_bytes=self._split_bytes,
+                        matrix=self._matrix.importance if self._matrix else None,
                     )
                 before += self._sizes[order.name]
                 _log.info("`%s` is written: %.1f MB.", order.name, found[order.name].bytes / 1e6)
@@ -243,8 +259,8 @@ class _Packaging:
         with self._work.outlet.activities.doing(ActivityKind.PROVING, Unit.FILES, len(written)) as doing:
             wholes = [order for order in self._orders if not order.is_lora]
             if wholes:
-                adapter = self._adapter if self._spec.merge_lora else None
-                prover = self._prover(self._base, adapter, self._plans[wholes[0].name], source.base)
+                plan = self._plans[wholes[0].name]
+                prover = self._prover(self._base, self._merged_adapter, plan, source.base)
                 for order in wholes:
                     found[order.name] = prover.prove(written[order.name].path, order.type)
                     self._say(found[order.name])
@@ -293,6 +309,7 @@ class _Packaging:
             is_chat=is_chat(training, encoder, tokenizer) or "tokenizer.chat_template" in plan.metadata,
             written_from=written_from,
             space_before=any(notice.field == _SPACE_BEFORE for notice in plan.notices),
+            matrix=self._matrix.importance if self._matrix else None,
         )
         return Prover(subject, self._work.scratch, self._work.check, threads=self._threads())
 
@@ -351,7 +368,9 @@ class _Packaging:
         offered = [proof for proof in proofs.values() if proof.verdict != "failed"]
         files = {written[name].path.name: written[name] for name in written}
         plans = {written[name].path.name: plan for name, plan in self._plans.items()}
-        work.outlet.emit(package_made(uri, manifest, list(proofs.values()), files, plans))
+        importance = self._matrix.facts(matrix_name(self._orders)) if self._matrix else None
+        made = package_made(uri, manifest, list(proofs.values()), files, plans)
+        work.outlet.emit(made.model_copy(update={"importance": importance}))
         size = sum(files[proof.file].bytes for proof in offered)
         count = sum(len(proof.names) for proof in offered)
         words = f"{count} GGUF files, {size / 1e6:.1f} MB, in `{uri}`."

@@ -24,7 +24,7 @@ from tunesmith.language import Language, choose, current
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
-    from tunesmith.package_views import PackagedFileView
+    from tunesmith.package_views import PackagedFileView, PackageView
 
 _PRESET = "merge_and_quantize"
 packages = typer.Typer(
@@ -173,9 +173,19 @@ def _show(client: Client, task_id: str) -> None:
     rows: list[tuple[str, Any]] = [
         ("folder", view.uri),
         ("checkpoint", str(view.step) if view.step else None),
+        ("importance matrix", _matrix(view)),
     ]
     rows += [("", one.sentence.get(language)) for one in view.files if one.verdict != "proven"]
     out().print(facts(rows))
+
+
+def _matrix(view: PackageView) -> str | None:
+    from tunesmith.language import tr
+
+    made = view.importance
+    if made is None:
+        return None
+    return tr(f"{made.tokens} tokens of {', '.join(made.sources)}: `{made.name}`")
 
 
 def _verdict(one: PackagedFileView) -> str:

@@ -44,6 +44,7 @@ class Importance:
         chunk: Tokens that were looked at at once, at most.
         chunks: How often.
         sources: What they were taken from, for who reads the file.
+        is_to_come: See `to_come`.
     """
 
     sums: "Mapping[str, NDArray[np.float32]]"
@@ -51,6 +52,12 @@ class Importance:
     chunk: int
     chunks: int
     sources: tuple[str, ...] = field(default=())
+    is_to_come: bool = False
+
+    @classmethod
+    def to_come(cls) -> "Importance":
+        """One that is not computed yet: what files will take is known, and nothing can be written."""
+        return cls({}, {}, 0, 0, is_to_come=True)
 
     def of(self, name: str, width: int, kind: TensorType) -> "NDArray[np.float32] | None":
         """How much the columns of a matrix matter; None where that is not known, and its type does not need it.
@@ -70,7 +77,7 @@ class Importance:
             # As llama.cpp's quantiser divides: in fp32.
             mean: NDArray[np.float32] = found.astype(np.float32) / np.float32(self.counts[name])
             return mean
-        if kind in _NEED and name not in _ENDS_OF_MODEL:
+        if kind in _NEED and not self.is_to_come and name not in _ENDS_OF_MODEL:
             raise cannot(
                 name,
                 f"is not in the importance matrix, and {kind} needs it"

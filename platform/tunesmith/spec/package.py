@@ -13,6 +13,7 @@ from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.parameter import Fold, Group, param, when
 from tunesmith.spec.roles import Role
+from tunesmith.spec.training import TrainSpec
 
 FOLDER = "model_folder"
 """The preset that packaging had before there were others, and so what a file means that names none."""
@@ -23,10 +24,17 @@ SPLIT_SIZE = r"^[1-9][0-9]{0,5}[MG]$"
 """How a file's size is written, as llama.cpp's own tool reads it: `500M`, `2G`, in steps of a thousand."""
 QuantType = Literal[
     "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q5_K_S", "Q6_K", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1",
-    "Q3_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "IQ4_XS", "IQ4_NL", "IQ3_M", "IQ3_S", "F32", "F16", "BF16",
+    "Q3_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "Q2_K_S", "IQ4_XS", "IQ4_NL", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS",
+    "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "F32", "F16", "BF16",
 ]  # fmt: skip
 """What a file may be stored as, by llama.cpp's names."""
-_NEED_MATRIX = ("Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
+NEED_MATRIX = ("Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
+"""Types that need an importance matrix (`importance_matrix`)."""
+_AUTO, _NONE = "auto", "none"
+TRAINING_ROWS = "training"
+"""What an importance matrix is computed of where it is the rows that the model was trained on."""
+_UNAFFECTED = ("", "F32", "F16", "BF16", "Q8_0")
+"""Types that store the same with and without an importance matrix."""
 PRESETS: dict[str, dict[str, bool]] = {
     FOLDER: {"merge_lora": True, "export_gguf": False, "quantize": False, "export_lora_gguf": False},
     MERGE_AND_QUANTIZE: {
@@ -150,7 +158,52 @@ class PackageSpec(ModelUseSpec):
         aliases=("quant_type", "types"),
         visible_when=when(quantize=True),
         min_length=1,
-        max_length=21,
+        max_length=30,
+    )
+    importance_matrix: str = param(
+        _AUTO,
+        label=("Importance matrix", "重要性矩阵"),
+        help=(
+            "Rows that say which numbers matter: the model computes some thousand tokens of them, and quantised "
+            "matrices are rounded accordingly. `auto` takes the training's rows where a type needs one (IQ1, IQ2, "
+            "IQ3_XS, IQ3_XXS, Q2_K_S), `training` takes them for every type, `none` takes nothing; else a file of rows "
+            "or a data set's name (`name@2`): conversations, or texts.",
+            "用哪些数据衡量各数值的重要程度：模型对其中数千个词元做前向计算，量化时据此取舍。"
+            "auto：仅当类型需要时（IQ1、IQ2、IQ3_XS、IQ3_XXS、Q2_K_S）使用训练数据；training：所有类型均使用训练数据；"
+            "none：不使用；也可填写数据文件或数据集名称（name@2），内容为对话或纯文本。",
+        ),
+        group=Group.GENERAL,
+        fold=Fold.OPTIONAL,
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
+        aliases=("imatrix",),
+        visible_when=when(quantize=True),
+        path="unless_name",
+        min_length=1,
+        max_length=4096,
+        advice=[
+            (
+                "Helps the more, the fewer bits a type has: much at two bits and below, little from Q5 on, nothing at "
+                "Q8_0.",
+                "位数越少作用越大：2 位及以下明显，Q5 以上很小，Q8_0 无作用。",
+            ),
+        ],
+    )
+    importance_tokens: int = param(
+        8192,
+        label=("Importance matrix tokens", "重要性矩阵词元数"),
+        help=(
+            "How many tokens of those rows are computed, at most. More cost time and change less and less.",
+            "最多计算多少个词元。越多越耗时，收益递减。",
+        ),
+        group=Group.GENERAL,
+        fold=Fold.ADVANCED,
+        roles=(),
+        unit="tokens",
+        step=1024,
+        ui=(1024, 131_072),
+        visible_when=when(quantize=True),
+        ge=256,
+        le=10_000_000,
     )
     export_lora_gguf: bool = param(
         False,
@@ -209,6 +262,21 @@ class PackageSpec(ModelUseSpec):
         return self.preset != FOLDER
 
     @property
+    def needs_matrix(self) -> bool:
+        """Whether a type of it needs an importance matrix."""
+        return any(one in NEED_MATRIX for one in self.file_types)
+
+    @property
+    def matrix_rows(self) -> str | None:
+        """The rows of its importance matrix: `training`, a file or a data set; None where there is to be none."""
+        is_of_use = self.makes_gguf and any(one not in _UNAFFECTED for one in self.file_types)
+        if not is_of_use or self.importance_matrix == _NONE:
+            return None
+        if self.importance_matrix == _AUTO and not self.needs_matrix:
+            return None
+        return TRAINING_ROWS if self.importance_matrix == _AUTO else self.importance_matrix
+
+    @property
     def file_types(self) -> list[str]:
         """The types of the whole model's files, each once; the one of the file without a type in its name is ``."""
         if not self.export_gguf:
@@ -222,7 +290,6 @@ class PackageSpec(ModelUseSpec):
         if isinstance(given, str):
             found["quant_types"] = given = [one.strip() for one in given.split(",") if one.strip()]
         if isinstance(given, list):
-            problems += [_without_matrix(one) for one in given if str(one).upper() in _NEED_MATRIX]
             found["quant_types"] = [one.upper() if isinstance(one, str) else one for one in given]
 
     def _conflicts(self) -> list[Problem]:
@@ -240,6 +307,8 @@ class PackageSpec(ModelUseSpec):
                 )
         if self.preset == CUSTOM:
             problems += self._custom()
+        if self.needs_matrix and self.importance_matrix == _NONE:
+            problems.append(without_matrix(self, "`importance_matrix: none` computes none"))
         return problems + self._beside_files()
 
     def _beside_files(self) -> list[Problem]:
@@ -286,13 +355,22 @@ class PackageSpec(ModelUseSpec):
         return found
 
 
-def _without_matrix(given: Any) -> Problem:
-    name = str(given).upper()
+def as_texts(training: TrainSpec) -> TrainSpec | None:
+    """The training that reads rows of mere text with the same tokenizer; None where it is one already."""
+    if training.training_type == "pretrain":
+        return None
+    return training.model_copy(update={"training_type": "pretrain"})
+
+
+def without_matrix(spec: PackageSpec, why: str) -> Problem:
+    """What is wrong where a type needs an importance matrix that is not to be had; `why` says so."""
+    names = ", ".join(f"`{one}`" for one in spec.file_types if one in NEED_MATRIX)
     return Problem(
-        field="quant_types",
-        message=f"`{name}` needs an importance matrix, which is not computed yet: without one such a file answers "
-        "nonsense, and llama.cpp's own quantiser refuses it.",
-        hint="Take `IQ3_S`, `Q3_K_M` or `Q2_K`, the smallest that need none.",
+        field="importance_matrix",
+        message=f"{names} need an importance matrix, and {why}: without one such a file answers nonsense, and "
+        "llama.cpp's own quantiser refuses it.",
+        hint="Name a file of rows or a data set (`importance_matrix`), or take `IQ3_S`, `Q3_K_M` or `Q2_K`, the "
+        "smallest that need none.",
     )
 
 

@@ -44,8 +44,8 @@ def test_a_row_is_labelled_as_the_table_says(name: str) -> None:
 
 def test_its_types_are_those_that_are_written() -> None:
     """The contract's parameters know no writer: their names are held to its."""
-    assert {*get_args(QuantType), *NEED_MATRIX} == set(FileType)
-    assert package._NEED_MATRIX == NEED_MATRIX
+    assert set(get_args(QuantType)) == set(FileType)
+    assert package.NEED_MATRIX == NEED_MATRIX
     assert read(preset="merge_and_quantize").quant_types == ["Q4_K_M"]
     assert read(preset="merge_and_quantize", types="q8_0, F16").quant_types == ["Q8_0", "F16"]
 
@@ -72,7 +72,11 @@ def test_a_preset_decides_its_parts(preset: str) -> None:
             "quantize",
             "needs",
         ),
-        ({"quant_types": ["Q8_0", "IQ1_S"]}, "quant_types", "importance matrix"),
+        (
+            {"quant_types": ["Q8_0", "IQ1_S"], "importance_matrix": "none"},
+            "importance_matrix",
+            "`IQ1_S` need",
+        ),
         ({"quant_types": []}, "quant_types", "at least 1"),
         ({"quant_types": ["Q9"]}, "quant_types.0", "Q4_K_M"),
     ],
@@ -89,3 +93,22 @@ def test_a_file_of_before_means_what_it_meant() -> None:
         spec = read(**given)
         assert (spec.preset, spec.makes_gguf, spec.file_types) == ("model_folder", False, [])
     assert problem(format="gguf")[0] == "format"
+
+
+@pytest.mark.parametrize(
+    ("types", "matrix", "rows"),
+    [
+        (["Q4_K_M"], "auto", None),
+        (["Q4_K_M", "IQ2_M"], "auto", "training"),
+        (["Q4_K_M"], "training", "training"),
+        (["Q4_K_M"], "support@2", "support@2"),
+        (["Q4_K_M"], "none", None),
+        (["Q8_0", "F16"], "training", None),
+    ],
+)
+def test_which_rows_a_matrix_is_of(types: list[str], matrix: str, rows: str | None) -> None:
+    """None where no type is rounded by it, or where none needs it and nobody asked."""
+    given = {"preset": "merge_and_quantize", "quant_types": types, "importance_matrix": matrix}
+    assert read(**given).matrix_rows == rows
+    assert read(**given | {"preset": "model_folder"}).matrix_rows is None
+    assert read(**given | {"preset": "merge_only"}).matrix_rows is None

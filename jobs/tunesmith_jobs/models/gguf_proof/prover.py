@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidInput
-from tunesmith.gguf import FileType
+from tunesmith.gguf import FileType, Importance
 from tunesmith.gguf.architectures import Architecture, architecture_of
 from tunesmith.gguf.split import parts_beside
 from tunesmith.model_folder import read_config
@@ -58,6 +58,8 @@ class Subject(NamedTuple):
     """The folder that was written, where an adapter was merged into one first: its ends may share no weights now."""
     space_before: bool = False
     """Whether its tokenizer puts a space before a text, and llama.cpp does not (a notice says so)."""
+    matrix: Importance | None = None
+    """What its files were quantised with."""
 
 
 class Prover:
@@ -162,7 +164,7 @@ class Prover:
         done = [checks.check_numbers(tensors.broken(self._check))]
         if self._heard is None or is_base:
             return done
-        done.append(checks.check_weights(look(tensors, self._weights, self._check)))
+        done.append(checks.check_weights(look(tensors, self._weights, self._check, self._subject.matrix)))
         kind = self._architecture.word
         scaling = tensors.field(f"{kind}.rope.scaling.type")
         if self._heard.turning is not None and scaling in (None, "none"):

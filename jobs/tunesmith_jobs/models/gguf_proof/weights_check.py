@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tunesmith.gguf.importance import Importance
 from tunesmith.gguf.kernels import quantised
 from tunesmith.gguf.split import parts_beside
 from tunesmith.gguf.types import TensorType
@@ -87,12 +88,15 @@ class FileTensors:
                     break
         return found
 
-    def compared(self, name: str, weight: "NDArray[np.float32]") -> tuple[float, Fault | None]:
+    def compared(
+        self, name: str, weight: "NDArray[np.float32]", matrix: Importance | None = None
+    ) -> tuple[float, Fault | None]:
         """How much of a tensor is, byte by byte, what a weight is encoded to; and what is wrong.
 
         Args:
             name: In the file.
             weight: In the order of the file's rows.
+            matrix: What the file was quantised with.
         """
         import numpy as np
 
@@ -101,6 +105,7 @@ class FileTensors:
             return 0.0, Fault(name, f"is {[int(size) for size in reversed(tensor.shape)]} in the file")
         kind = TensorType(tensor.tensor_type.name)
         width = weight.shape[-1]
+        importance = None if matrix is None or kind.is_cast else matrix.of(name, width, kind)
         rows = weight.reshape(-1, width)
         stored = np.ascontiguousarray(tensor.data).view(np.uint8).reshape(len(rows), -1)
         starts = sorted({0, max(0, len(rows) // 2 - _ROWS // 2), max(0, len(rows) - _ROWS)})
@@ -113,7 +118,7 @@ class FileTensors:
                 same.append(float(apart <= _CLOSE * max(1e-12, float(np.abs(rows).max()))))
                 continue
             block = kind.block.bytes * (1 if not kind.is_cast else _part(width))
-            made = _encoded(some, width, kind).reshape(-1, block)
+            made = _encoded(some, width, kind, importance).reshape(-1, block)
             same.append(float((made == there.reshape(-1, block)).all(-1).mean()))
         share = min(same)
         if share < _LEAST_SAME:
@@ -126,12 +131,17 @@ def _part(width: int) -> int:
     return 32 if width % 32 == 0 else width
 
 
-def _encoded(rows: "NDArray[np.float32]", width: int, kind: TensorType) -> "NDArray[np.uint8]":
+def _encoded(
+    rows: "NDArray[np.float32]",
+    width: int,
+    kind: TensorType,
+    importance: "NDArray[np.float32] | None",
+) -> "NDArray[np.uint8]":
     import gguf
     import numpy as np
 
     if not kind.is_cast:
-        return quantised(rows, width, kind)
+        return quantised(rows, width, kind, importance)
     found = gguf.quants.quantize(rows, gguf.GGMLQuantizationType[kind.value])
     return np.ascontiguousarray(found).view(np.uint8).ravel()
 
@@ -140,6 +150,7 @@ def look(
     file: FileTensors,
     weights: "Mapping[str, Callable[[], NDArray[np.float32] | None]]",
     check: Callable[[], None] = lambda: None,
+    matrix: Importance | None = None,
 ) -> Looked:
     """Compare a file's tensors with what they must be.
 
@@ -148,6 +159,7 @@ def look(
         weights: What each must be, in the order of the file's rows, by its name in the file; None of one that the
             model does not have.
         check: Asked before each.
+        matrix: What the file was quantised with.
     """
     faults = [
         Fault(name, "is none of the model's")
@@ -164,7 +176,7 @@ def look(
         if name not in file.names:
             faults.append(Fault(name, "is not in the file"))
             continue
-        share, fault = file.compared(name, weight)
+        share, fault = file.compared(name, weight, matrix)
         least = min(least, share)
         faults += [fault] if fault else []
     return Looked(len(weights), least, tuple(faults))

@@ -1,5 +1,6 @@
 """Packaging a model, as the platform asks it."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,17 @@ from tunesmith.artifacts import FINAL_MODEL, PACKAGE, checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.base import Notice, Spec
-from tunesmith.spec.package import CUSTOM, PRESETS, PackageSpec
+from tunesmith.spec.package import CUSTOM, PRESETS, TRAINING_ROWS, PackageSpec, as_texts, without_matrix
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
+from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
+from tunesmith_platform.tasks.inputs import look_at_rows
 from tunesmith_platform.tasks.kinds.base import Pinned, Prepared
 from tunesmith_platform.tasks.kinds.model_use import ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
@@ -41,16 +45,37 @@ class Packaging(ModelUse):
             check_output(output, reads, self.parts.settings)
         return output
 
+    def rows_of(self, scope: Scope, spec: PackageSpec, found: FoundModel) -> tuple[Path | None, str | None]:
+        """The rows of the importance matrix: the training's own, a file, or a data set's version."""
+        wanted = spec.matrix_rows
+        if wanted is None:
+            return None, None
+        if wanted != TRAINING_ROWS:
+            return self.file_of(scope, "importance_matrix", wanted)
+        if found.train_path is not None and Path(found.train_path).is_file():
+            return Path(found.train_path), None
+        why = (
+            "nobody here knows what the model was trained on"
+            if found.train_path is None
+            else f"the rows that the model was trained on are gone (`{Path(found.train_path).name}`)"
+        )
+        problem = without_matrix(spec, why)
+        raise InvalidInput(problem.message, hint=problem.hint, field=problem.field)
+
     def look_at_rows(
         self, spec: PackageSpec, training: TrainSpec, found: FoundModel, data: Path | None
     ) -> None:
-        """See that what is to be written is there, and that a file can hold it; rows are none.
+        """See that what is to be written is there, and that a file can hold it; and that what its importance matrix is
+        computed of can be read.
 
         Raises:
-            InvalidInput: There is no LoRA, the model gives no text, or llama.cpp would compute something else.
+            InvalidInput: There is no LoRA, the model gives no text, llama.cpp would compute something else, or no row
+                can be encoded.
         """
         if not spec.makes_gguf:
             return
+        if data is not None:
+            _look_at_matrix_rows(data, training, found)
         if found.base is None and (spec.export_lora_gguf or spec.export_adapter_zip):
             raise InvalidInput(
                 "The model is a whole one: there is no LoRA to write.",
@@ -102,12 +127,40 @@ class Packaging(ModelUse):
         """As of every model; of GGUF files with the checkpoint that would be taken today."""
         assert isinstance(spec, PackageSpec)
         chosen = self._with_checkpoint(scope, spec, [])
-        fixed = {} if chosen.checkpoint == spec.checkpoint else {"checkpoint": chosen.checkpoint}
+        fixed: dict[str, Any] = (
+            {} if chosen.checkpoint == spec.checkpoint else {"checkpoint": chosen.checkpoint}
+        )
+        if spec.matrix_rows not in (None, TRAINING_ROWS):
+            fixed |= self.parts.datasets.seen_by(scope).pinned(spec, ("importance_matrix",))
         return super().pinned(scope, chosen, {**given, **fixed})
+
+    def rows_used(self, task: TaskRow) -> list[RowsUsed]:
+        """The rows of its importance matrix."""
+        return [dataclasses.replace(one, context="importance_matrix") for one in super().rows_used(task)]
 
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """As of every model; weights are merged in main memory."""
         return super().document(task, number).model_copy(update={"use_gpu": False})
+
+
+def _look_at_matrix_rows(data: Path, training: TrainSpec, found: FoundModel) -> None:
+    """See that some row can be encoded: as the training's own, or as a text.
+
+    Raises:
+        InvalidInput: None can.
+    """
+    model = state_of_folder(found.encoder)
+    tokenizer = state_of_folder(found.tokenizer) if found.tokenizer else None
+    try:
+        look_at_rows("importance_matrix", data, training, model, tokenizer)
+    except InvalidInput as error:
+        texts = as_texts(training)
+        if texts is None:
+            raise
+        try:
+            look_at_rows("importance_matrix", data, texts, model, tokenizer)
+        except InvalidInput:
+            raise error from None
 
 
 def _shown(spec: PackageSpec) -> dict[str, Any]:
