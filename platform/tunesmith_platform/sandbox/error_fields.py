@@ -18,11 +18,12 @@ def at(place: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_spec() -> Iterator[None]:
-    """Say of every problem with a parameter that it is one of a task's, which are sent below `spec`."""
+    """Say of every problem with a parameter that it is one of a task's, which are sent below `spec`, once."""
     try:
         yield
     except InvalidInput as error:
         error.problems = [
-            problem.under("spec") if problem.field else problem for problem in error.each_problem()
+            problem.under("spec") if problem.field and not problem.field.startswith("spec.") else problem
+            for problem in error.each_problem()
         ]
         raise
