@@ -1,7 +1,7 @@
 """Which type each matrix of a quantised file gets: llama.cpp's rules, so that a file is what its name promises.
 
 Some matrices matter more (values, the way back out of a layer, the head, the first and the last layers) and get more
-bits. Holds for models without experts, which are all that are converted. Knows names in the file; reads no weights.
+bits. Knows names in the file; reads no weights.
 """
 
 import re
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from tunesmith.gguf.types import FileType, TensorType
 
-_LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
+_LAYER = re.compile(r"blk\.(\d+)\.(.+?)(?:_exps|_shexp)?\.weight")
+_AS = {"attn_qkv": "attn_v"}
+"""What goes by the rules of another: queries, keys and values in one matrix are as delicate as the values."""
 _INSTEAD = {
     TensorType.Q6_K: TensorType.Q8_0,
     TensorType.Q5_K: TensorType.Q5_1,
@@ -46,6 +48,7 @@ class Sizes(NamedTuple):
     """Whether the embedding is the head too."""
     is_70b: bool = False
     """Whether it is Llama 2 70B by its sizes: its values are shared by so many heads that they get more bits."""
+    experts: int = 0
 
 
 def choose(name: str, width: int, file_type: FileType, sizes: Sizes, *, has_matrix: bool = False) -> Choice:
@@ -82,12 +85,26 @@ def _wanted(name: str, width: int, file_type: FileType, sizes: Sizes, *, has_mat
     found = _LAYER.fullmatch(name)
     if found is None:
         return usual
-    rule = _RULES.get((file_type, found[2]))
+    part = _AS.get(found[2], found[2])
+    if sizes.experts == _EIGHT and (kept := _of_eight(part, int(found[1]), file_type, sizes)):
+        return kept
+    rule = _RULES.get((file_type, part))
     if has_matrix:
-        rule = _RULES_WITH_MATRIX.get((file_type, found[2]), rule)
+        rule = _RULES_WITH_MATRIX.get((file_type, part), rule)
     kind = (rule(int(found[1]), sizes) if rule else None) or usual
-    is_bumped = found[2] == "attn_v" and sizes.is_70b and file_type not in _LOWEST
+    is_bumped = part == "attn_v" and sizes.is_70b and file_type not in _LOWEST
     return TensorType.Q5_K if is_bumped and kind in (TensorType.Q3_K, TensorType.Q4_K) else kind
+
+
+def _of_eight(part: str, layer: int, file_type: FileType, sizes: Sizes) -> TensorType | None:
+    """What a model of eight experts keeps, of its attention above all, which is small beside them."""
+    if file_type in _LOWEST:
+        return {"attn_k": TensorType.Q4_K, "attn_output": TensorType.Q5_K}.get(part)
+    if part in ("attn_v", "attn_k"):
+        return TensorType.Q8_0
+    if part == "ffn_down" and file_type is FileType.IQ3_M and _more(layer, sizes.layers):
+        return TensorType.Q4_K
+    return TensorType.Q5_K if part == "attn_output" and file_type in _OUTPUT_OF_EIGHT else None
 
 
 _Rule = Callable[[int, Sizes], TensorType | None]
@@ -125,8 +142,18 @@ def _shared(kind: TensorType, rest: TensorType | None = None) -> _Rule:
     return lambda layer, sizes: kind if sizes.heads_per_kv >= 4 else rest
 
 
+def _low_values(rest: TensorType) -> _Rule:
+    """Values in the lowest types: of four heads or more, or beside four experts or more."""
+    return lambda layer, sizes: _T.Q4_K if sizes.heads_per_kv >= 4 or sizes.experts >= 4 else rest
+
+
 _F, _T = FileType, TensorType
 _LEAST = (_F.IQ2_XS, _F.IQ2_XXS, _F.IQ1_M, _F.IQ1_S)
+_EIGHT = 8
+_OUTPUT_OF_EIGHT = (
+    *(_F.Q2_K, _F.Q3_K_S, _F.Q3_K_M, _F.Q4_K_S, _F.Q4_K_M),
+    *(_F.IQ3_XS, _F.IQ3_XXS, _F.IQ3_S, _F.IQ3_M, _F.IQ4_NL, _F.IQ4_XS),
+)
 _LOWEST = (_F.IQ2_M, _F.IQ2_S, *_LEAST)
 """Files in two bits a number and less, which have rules of their own."""
 _RULES: dict[tuple[FileType, str], _Rule] = {
@@ -164,10 +191,10 @@ _RULES: dict[tuple[FileType, str], _Rule] = {
     (_F.IQ3_M, "attn_v"): _always(_T.Q4_K),
     (_F.IQ3_M, "attn_output"): _always(_T.Q4_K),
     (_F.IQ3_M, "ffn_down"): _first(_T.Q4_K, 8),
-    **{(kind, "attn_v"): _shared(_T.Q4_K, _T.IQ3_S) for kind in (_F.IQ2_S, _F.IQ2_M)},
+    **{(kind, "attn_v"): _low_values(_T.IQ3_S) for kind in (_F.IQ2_S, _F.IQ2_M)},
     **{(kind, "ffn_down"): _first(_T.IQ3_S, 8) for kind in (_F.IQ2_S, _F.IQ2_M)},
     **{(kind, "attn_output"): _always(_T.IQ3_S) for kind in (_F.IQ2_S, _F.IQ2_M)},
-    **{(kind, "attn_v"): _shared(_T.Q4_K, _T.Q2_K) for kind in _LEAST},
+    **{(kind, "attn_v"): _low_values(_T.Q2_K) for kind in _LEAST},
     **{(kind, "ffn_down"): _first(_T.Q2_K, 8) for kind in _LEAST},
     **{(kind, "attn_output"): _always(_T.IQ2_XXS) for kind in (_F.IQ1_M, _F.IQ1_S)},
 }
