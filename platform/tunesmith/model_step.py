@@ -18,6 +18,7 @@ class ModelOrigin(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     base: str = Field("", description="The base model as it was named.")
+    license: str | None = Field(None, description="What the base's files name as their license.")
     task_id: str | None = None
     task_name: str | None = None
     datasets: list[str] = Field(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -136,6 +137,23 @@ def test_files_of_a_size_and_the_adapter_as_one(
     )
     with torch.no_grad():
         assert torch.equal(found["model"](**text).logits, here(**text).logits)
+
+
+def test_a_package_carries_what_the_license_of_its_base_asks(lora: Trained, tmp_path: Path) -> None:
+    other = copy.copy(lora)
+    other.base = tmp_path / "base"
+    shutil.copytree(lora.base, other.base)
+    (other.base / "LICENSE.txt").write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\nrest\n")
+    (other.base / "USE_POLICY.md").write_text("uses\n")
+    outcome, _, _ = packaged(other, preset="merge_only", model_name="Llama-mine")
+    folder = folder_of(outcome)
+    assert (folder / "LICENSE.txt").read_text().startswith("LLAMA 3.1")
+    assert (folder / "USE_POLICY.md").is_file()
+    assert (folder / "Llama-mine-4.gguf").is_file()
+    card = (folder / "README.md").read_text()
+    assert card.count("# Llama-mine\n") == 1
+    for line in ("\nBuilt with Llama\n", "Llama 3.1 is licensed under the Llama 3.1 Community License"):
+        assert line in card
 
 
 def test_what_there_is_no_room_for_is_refused_with_the_numbers(
@@ -318,6 +336,11 @@ def test_a_planted_fault_is_caught(proven: Proven, fault: str, tmp_path: Path) -
     broken = gguf_faults.rewritten(proven.files[kind], tmp_path / "broken.gguf", change)
     found = proven.prover.prove(broken, kind)
     assert found.verdict == "failed", found
+    for check in found.checks:
+        assert re.search(r"[\u4e00-\u9fff]", check.words_zh), check
+    for check in found.failed():
+        assert check.words_zh in found.sentence["zh"]
+        assert check.words not in found.sentence["zh"]
 
 
 @pytest.mark.parametrize("fault", ["truncated", "another checkpoint", "wrong scale", "merged in 4 bits"])

@@ -127,7 +127,8 @@ def test_the_last_checkpoint_of_a_task_without_a_final_model(bench: Bench) -> No
 def test_a_step_that_names_no_preset_means_what_it_meant(bench: Bench) -> None:
     training = bench.trained({4: 1.0, 8: 2.0})
     task = bench.made(task_id=training.id)
-    assert (task.spec["preset"], task.notices) == ("model_folder", [])
+    assert task.spec["preset"] == "model_folder"
+    assert {notice.field for notice in task.notices} <= {"accept_license"}
     assert bench.document(task).model_uri.endswith("/model")
 
 
@@ -223,6 +224,67 @@ def test_what_no_file_can_hold_is_refused_before_it_starts(
     assert (error.code, error.problems[0].field) == ("not_convertible", "spec.preset: hidden_act")
     assert "hidden_act" in error.message
     assert bench.package(model_name_or_path=str(model)).status_code == 201
+
+
+@pytest.fixture
+def licensed(bench: Bench, tiny_model: Path, tmp_path: Path) -> Any:
+    """A model under a license, as its files name it."""
+
+    bench.plane.settings.allowed_roots.append(tmp_path / "licensed")
+
+    def make(license_name: str | None) -> Path:
+        model = tmp_path / "licensed" / f"model-{license_name}"
+        shutil.copytree(tiny_model, model)
+        (model / "README.md").unlink(missing_ok=True)
+        if license_name is not None:
+            (model / "README.md").write_text(f"---\nlicense: {license_name}\n---\n")
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("preset", ["model_folder", "merge_only"])
+def test_a_license_that_limits_who_is_given_it_is_accepted_first(
+    bench: Bench, licensed: Any, preset: str
+) -> None:
+    given = {"model_name_or_path": str(licensed("cc-by-nc-4.0")), "preset": preset}
+    for path in ("/v1/tasks", "/v1/tasks:check"):
+        answer = bench.client.post(path, json={"kind": "package", "spec": given})
+        assert answer.status_code == 422
+        error = error_of(answer)
+        assert error.problems[0].field == "spec.accept_license"
+        assert "`cc-by-nc-4.0`: nothing made of it may be passed on or used for commerce" in error.message
+    task = bench.made(**given, accept_license=True)
+    assert "commerce" in task.notices[0].message
+    assert bench.document(task).origin.license == "cc-by-nc-4.0"
+    answer = bench.client.post(f"/v1/tasks/{task.id}:clone", json={"spec": {}})
+    assert answer.status_code in (201, 422)
+
+
+def test_what_a_license_asks_is_said_before_the_start(bench: Bench, licensed: Any) -> None:
+    def said(name: str | None, **more: Any) -> dict[str, str]:
+        spec = {"model_name_or_path": str(licensed(name)), "preset": "merge_only"} | more
+        answer = bench.client.post("/v1/tasks:check", json={"kind": "package", "name": "mine", "spec": spec})
+        assert answer.status_code == 200, answer.text
+        return {one["field"]: one["message"] for one in answer.json()["notices"]}
+
+    llama = said("llama3.1")
+    assert 'begins with "Llama"' in llama["accept_license"]
+    assert "`mine`; to be passed on, a name that begins with `Llama`" in llama["model_name"]
+    assert set(said("llama3.2", model_name="Llama-3.2-mine")) == {"accept_license"}
+    assert "restrictions of use" in said("gemma")["accept_license"]
+    assert "none that is known here" in said("acme-1")["accept_license"]
+    assert "name none" in said(None)["accept_license"]
+    assert said("apache-2.0") == {}
+
+
+def test_the_license_of_a_training_is_its_bases(bench: Bench, licensed: Any) -> None:
+    base = licensed("cc-by-nc-4.0")
+    bench.plane.training.look_at = lambda _scope, spec: TrainInputs(model_path=str(base), train_path="/t")
+    for given in ({}, {"use_lora": False}):
+        training = bench.trained({4: 1.0}, **given)
+        error = error_of(bench.package(task_id=training.id, preset="merge_only"))
+        assert error.problems[0].field == "spec.accept_license", given
 
 
 def test_its_files_are_listed_and_handed_out(

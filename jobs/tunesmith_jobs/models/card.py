@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tunesmith.model_folder import public_name
+from tunesmith.model_folder import public_name, terms_of
 from tunesmith.model_step import ModelOrigin
 from tunesmith.spec.training import TrainSpec
 
@@ -55,7 +55,7 @@ Made by Tunesmith from {made_of}.
 | | |
 |---|---|
 {facts}
-
+{terms}
 ```python
 from transformers import {kind}, AutoTokenizer
 model, tokenizer = {kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
@@ -73,7 +73,7 @@ Made by Tunesmith from {made_of}, for llama.cpp.
 | | |
 |---|---|
 {facts}
-
+{terms}
 {files}
 
 `manifest.json` names every file with its size and sha256; each `.proof.json` says what was compared.
@@ -153,6 +153,7 @@ def packaged_card(
         title=title,
         made_of=f"the training task `{origin.task_name}`" if origin.task_name else f"`{base}`",
         facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
+        terms="".join(f"\n{line}\n" for line in terms_of(base_license).lines),
         kind="AutoModelForSequenceClassification" if is_classifier else "AutoModelForCausalLM",
     )
 
@@ -189,6 +190,7 @@ def gguf_card(
         if origin.task_name
         else f"`{_public_base(origin)}`",
         facts="\n".join(f"| {name} | {value.replace('|', '/')} |" for name, value in facts),
+        terms="".join(f"\n{line}\n" for line in terms_of(base_license).lines),
         files="\n".join(f"- {sentence}" for _, sentence in files),
     )
 
@@ -217,4 +219,6 @@ def _facts(origin: ModelOrigin, how: str, step: int, base_license: str | None) -
         facts.append(("Kind of training", how))
     if origin.datasets:
         facts.append(("Data sets", ", ".join(f"`{name}`" for name in origin.datasets)))
-    return [*facts, ("License of the base", base_license or "not named by its files")]
+    facts.append(("License of the base", base_license or "not named by its files"))
+    terms = terms_of(base_license)
+    return [*facts, ("What it asks", terms.words)] if terms.is_shown and base_license else facts

@@ -33,6 +33,8 @@ _WANTED = [
     "merges.txt",
     "*.txt",
     "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
     "README.md",
 ]
 _OWNER = "models-pull"

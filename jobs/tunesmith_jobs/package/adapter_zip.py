@@ -10,11 +10,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, license_name, without_folders
+from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, without_folders
 from tunesmith.removal import new_file
 from tunesmith.rows.files.json_file import read_object
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.card import license_line
+from tunesmith_jobs.package.texts import called, license_of
 
 _WORDS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "chat_template.jinja",
@@ -67,9 +68,9 @@ def packed_adapter(work: Work, adapter: Path, words: Path, target: Path, base: s
         words,
         target,
         base=base,
-        title=document.origin.task_name or document.name,
+        title=called(document),
         is_classifier=work.training.training_type == "classification",
-        license_line=license_line(license_name(Path(document.encoder_path))),
+        license_line=license_line(license_of(document)),
         advance=lambda _: work.check(),
     )
     _log.info("`%s` is written: %.1f MB.", target.name, size / 1e6)

@@ -6,11 +6,11 @@ Knows orders and proofs; writes no weights.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith.model_folder import license_name
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.card import gguf_card
 from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof
 from tunesmith_jobs.package.files import Order
+from tunesmith_jobs.package.texts import called, lay_licenses, license_of
 
 SPLIT_NOTE = """# {whole}
 
@@ -64,13 +64,14 @@ def write_beside(
         elif order.with_adapter or not is_adapter:
             text = modelfile(order.name, template)
             (target / f"{order.name}.Modelfile").write_text(text, encoding="utf-8")
+    lay_licenses(work, target)
     document = work.document
     card = gguf_card(
         document.origin,
         work.training,
-        title=document.origin.task_name or document.name,
+        title=called(document),
         step=document.step,
-        base_license=license_name(Path(document.encoder_path)),
+        base_license=license_of(document),
         files=[(proof.file, proof.sentence["en"]) for _, proof in offered],
         matrix=matrix,
     )

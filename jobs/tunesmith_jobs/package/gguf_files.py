@@ -45,7 +45,7 @@ from tunesmith_jobs.package.beside import proof_text, write_beside
 from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
 from tunesmith_jobs.package.importance import Matrix, matrix_for
 from tunesmith_jobs.package.made import package_made
-from tunesmith_jobs.package.texts import lay_texts
+from tunesmith_jobs.package.texts import called, lay_texts
 
 _PARTS = 1000
 _SPACE_BEFORE = "pre_tokenizer.prepend_scheme"
@@ -94,8 +94,7 @@ class _Packaging:
                 hint="Use `preset: merge_and_quantize`, or name a task that trained a LoRA.",
                 field="preset",
             )
-        name = document.origin.task_name or document.name
-        self._orders = orders(spec, name, document.step, is_adapter=self._adapter is not None)
+        self._orders = orders(spec, called(document), document.step, is_adapter=self._adapter is not None)
         self._owner = Owner(document.task_id, document.attempt, without_folders(document.origin.base), None)
         self._plans: dict[str, ModelPlan] = {}
         self._split_bytes = size_of(spec.split_size) if spec.split_size else None

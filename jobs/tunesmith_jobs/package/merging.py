@@ -4,13 +4,12 @@ generation settings, a card, and the sums of all of it.
 Knows the trainer's own merge and the artifact store; knows nothing of who asks.
 """
 
-import shutil
 from pathlib import Path
 
 from tunesmith.artifacts import FINAL_MODEL
 from tunesmith.events import Phase
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import ADAPTER_CONFIG, license_name, without_folders
+from tunesmith.model_folder import ADAPTER_CONFIG, without_folders
 from tunesmith.outcome import Outcome
 from tunesmith.removal import remove_own
 from tunesmith.spec.package import PackageSpec
@@ -22,9 +21,7 @@ from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.models.reading import lay_out
 from tunesmith_jobs.package.gguf_files import package_files
-from tunesmith_jobs.package.texts import lay_model_texts
-
-_LICENSES = ("LICENSE*", "NOTICE*", "COPYING*")
+from tunesmith_jobs.package.texts import called, lay_licenses, lay_model_texts, license_of
 
 
 def package(work: Work, spec: PackageSpec) -> Outcome:
@@ -59,10 +56,7 @@ def package(work: Work, spec: PackageSpec) -> Outcome:
     work.phase_done(Phase.WEIGHTS)
     template_sha256 = lay_model_texts(work, target)
     _write_card(work, target, is_merged=is_adapter)
-    for pattern in _LICENSES:
-        for file in Path(document.encoder_path).glob(pattern):
-            if file.is_file():
-                shutil.copyfile(file, target / file.name)
+    lay_licenses(work, target)
     files = sum(1 for file in target.rglob("*") if file.is_file()) + 1
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     work.check()
@@ -90,9 +84,9 @@ def _write_card(work: Work, target: Path, *, is_merged: bool) -> None:
     card = packaged_card(
         document.origin,
         work.training,
-        title=document.origin.task_name or document.name,
+        title=called(document),
         step=document.step,
-        base_license=license_name(Path(document.encoder_path)),
+        base_license=license_of(document),
         is_merged=is_merged,
     )
     # A whole model's folder has a card of its own, linked: it is not to be changed.

@@ -64,6 +64,16 @@ def package(
         list[str] | None,
         typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
     ] = None,
+    accept_license: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license",
+            help="That you have read the base's license, where it limits who may be given a package.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it, and say what the license asks; start nothing.")
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
     project: Annotated[
         str, typer.Option("--project", help="The MLflow experiment it belongs to.")
@@ -82,6 +92,7 @@ def package(
         "quant_types": types,
         "preset": preset,
         "output_dir": output_dir,
+        "accept_license": accept_license or None,
     }
     spec = PackageSpec.merged(
         pairs(settings), {key: value for key, value in given.items() if value is not None}
@@ -89,10 +100,18 @@ def package(
     spec.setdefault("preset", _PRESET)
     with connect() as client:
         spec = {"task_id": client.task(task).id} | absolute_paths(spec, partial(_about, PackageSpec))
-        made = client.create_task(
-            new_package(spec, project=project, **({"name": name} if name is not None else {}))
-        )
-        show_notices(made.notices)
+        new = new_package(spec, project=project, **({"name": name} if name is not None else {}))
+        # What the license asks is read before anything is begun.
+        checked = client.check_task(new)
+        show_notices(checked.notices)
+        if dry_run:
+            if as_json:
+                show_json(checked)
+            else:
+                say("It can be packaged. Nothing was started.")
+            return
+        made = client.create_task(new)
+        show_notices([one for one in made.notices if one not in checked.notices])
         if as_json:
             show_json(made)
             return

@@ -27,6 +27,7 @@ from tunesmith.model_folder.license import license_name, license_text
 from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub, public_name, without_folders
 from tunesmith.model_folder.problems import refuse_weight_file
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
+from tunesmith.model_folder.terms import Passing, Terms, terms_of
 from tunesmith.model_folder.weights_print import weights_print
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "WEIGHTS",
     "LinearLayers",
     "ModelFacts",
+    "Passing",
+    "Terms",
     "check_adapter_folder",
     "check_embedder_folder",
     "check_model_folder",
@@ -61,6 +64,7 @@ __all__ = [
     "readable_lora",
     "refuse_contents",
     "refuse_weight_file",
+    "terms_of",
     "weight_files",
     "weights_print",
     "without_folders",

@@ -242,6 +242,32 @@ class PackageSpec(ModelUseSpec):
         roles=(),
         pattern=SPLIT_SIZE,
     )
+    model_name: str | None = param(
+        None,
+        label=("Model name", "模型名称"),
+        help=(
+            "What the files and the card are called; the training task's name when empty. Some licenses ask for a name "
+            "that begins with the base's.",
+            "文件与模型卡所用的名称；留空使用训练任务的名称。某些许可要求名称以基础模型的名称开头。",
+        ),
+        group=Group.BASIC,
+        fold=Fold.OPTIONAL,
+        roles={Role.ONE_TASK},
+        min_length=1,
+        max_length=120,
+    )
+    accept_license: bool = param(
+        False,
+        label=("Accept the base's license", "接受基础模型的许可"),
+        help=(
+            "Needed where the license of the base does not let a package be passed on as one likes (no commerce, "
+            "research alone, no changes): that you have read it, and pass nothing on that it forbids.",
+            "基础模型的许可限制分发时（禁止商用、仅限研究、禁止修改）必须设置：表示您已阅读许可，且不会违反其规定进行分发。",
+        ),
+        group=Group.BASIC,
+        fold=Fold.OPTIONAL,
+        roles={Role.ONE_TASK},
+    )
     output_dir: str | None = param(
         None,
         label=("Output directory", "输出目录"),

@@ -76,6 +76,7 @@ class Refused(NamedTuple):
     """It does not load the file, or ended over it."""
 
     words: str
+    words_zh: str
 
 
 def longest() -> int:
@@ -103,10 +104,14 @@ def ask(question: Question, seconds: float) -> Answer | Refused:
             env=environment | _SETTINGS | {"OMP_NUM_THREADS": str(question.threads)},
         )
     except subprocess.TimeoutExpired:
-        return Refused(f"llama.cpp did not answer within {seconds:.0f} s.")
+        return Refused(
+            f"llama.cpp did not answer within {seconds:.0f} s", f"llama.cpp 在 {seconds:.0f} 秒内没有回答"
+        )
     if done.returncode:
         said = done.stderr.decode(errors="replace")[-_LAST_CHARACTERS:]
-        return Refused(f"llama.cpp ended with {done.returncode}: {said}")
+        return Refused(
+            f"llama.cpp ended with {done.returncode}: {said}", f"llama.cpp 以 {done.returncode} 结束：{said}"
+        )
     return Answer.model_validate_json(done.stdout.splitlines()[-1])
 
 

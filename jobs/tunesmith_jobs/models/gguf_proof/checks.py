@@ -57,7 +57,8 @@ class Check(BaseModel):
         "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "greedy"
     ]
     passed: bool
-    words: str = Field(description="What was found.")
+    words: str = Field(description="What was found, in English.")
+    words_zh: str = Field("", description="The same in Chinese; empty in proofs of before.")
     value: float | None = None
     limit: float | None = None
 
@@ -87,6 +88,7 @@ class Proof(BaseModel):
     difference: Difference | None = None
     checks: list[Check] = Field(default_factory=list)
     missing: str | None = Field(None, description="Why it could not be looked at whole.")
+    missing_zh: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -131,6 +133,8 @@ def check_texts(answer: Answer, expected: Expected) -> list[Check]:
             passed=not wrong,
             words=f"{len(expected.ids) - len(wrong)} of {len(expected.ids)} texts have the same ids"
             + (f"; the first that has not is number {wrong[0] + 1}" if wrong else ""),
+            words_zh=f"{len(expected.ids)} 段文本中 {len(expected.ids) - len(wrong)} 段的词元编号相同"
+            + (f"，第一段不同的是第 {wrong[0] + 1} 段" if wrong else ""),
         )
     ]
     if any(one is not None for one in expected.conversations):
@@ -142,21 +146,29 @@ def check_texts(answer: Answer, expected: Expected) -> list[Check]:
                 name="conversations",
                 passed=same == len(asked),
                 words=f"{same} of {len(asked)} conversations come out of the file's template as they were trained",
+                words_zh=f"{len(asked)} 段对话中 {same} 段经文件自带模板写出后与训练时相同",
             )
         )
     is_end = expected.end is None or expected.end in facts.ends
     is_bos = expected.bos is None or facts.bos == expected.bos
-    words = "the token that ends an answer ends it"
+    is_whole = facts.words == expected.words
+    words, words_zh = "the token that ends an answer ends it", "结束回答的词元能够结束回答"
     if not is_end:
         words = f"token {expected.end} ends an answer as it was trained, and not in the file"
+        words_zh = f"训练时由词元 {expected.end} 结束回答，而文件中不是"
     elif not is_bos:
         words = f"texts begin with token {expected.bos}, and in the file with {facts.bos}"
-    found.append(Check(name="ends", passed=is_end and is_bos and facts.words == expected.words, words=words))
+        words_zh = f"文本以词元 {expected.bos} 开头，而文件中为 {facts.bos}"
+    elif not is_whole:
+        words = f"the model has {expected.words} tokens, and the file {facts.words}"
+        words_zh = f"模型有 {expected.words} 个词元，而文件有 {facts.words} 个"
+    found.append(Check(name="ends", passed=is_end and is_bos and is_whole, words=words, words_zh=words_zh))
     found.append(
         Check(
             name="context",
             passed=facts.context <= expected.context,
-            words=f"the file is for {facts.context} tokens",
+            words=f"the file is for {facts.context} tokens, the model for {expected.context}",
+            words_zh=f"文件的上下文长度为 {facts.context} 个词元，模型为 {expected.context} 个",
             value=facts.context,
             limit=expected.context,
         )
@@ -166,17 +178,21 @@ def check_texts(answer: Answer, expected: Expected) -> list[Check]:
 
 def check_numbers(broken: Sequence[Fault]) -> Check:
     """Whether every number of the file is one."""
-    words = f"`{broken[0].tensor}` {broken[0].words}" if broken else "every number is one"
-    return Check(name="finite", passed=not broken, words=words)
+    words, words_zh = "every number is one", "每个数值都有效"
+    if broken:
+        words, words_zh = (f"`{broken[0].tensor}` {said}" for said in (broken[0].words, broken[0].words_zh))
+    return Check(name="finite", passed=not broken, words=words, words_zh=words_zh)
 
 
 def check_weights(looked: Looked) -> Check:
     """Whether every tensor is the model's."""
     words = f"{looked.tensors} tensors are the model's, as this type stores them"
+    words_zh = f"{looked.tensors} 个张量按此类型存储后与模型一致"
     if looked.faults:
         first = looked.faults[0]
         words = f"{len(looked.faults)} tensors are not the model's: `{first.tensor}` {first.words}"
-    return Check(name="weights", passed=not looked.faults, words=words, value=looked.same)
+        words_zh = f"{len(looked.faults)} 个张量与模型不符：`{first.tensor}` {first.words_zh}"
+    return Check(name="weights", passed=not looked.faults, words=words, words_zh=words_zh, value=looked.same)
 
 
 def check_turning(
@@ -202,6 +218,9 @@ def check_turning(
         words="positions turn queries and keys as in the model"
         if apart < _TURNING
         else "positions turn queries and keys otherwise than in the model (rope)",
+        words_zh="位置对查询和键的旋转与模型一致"
+        if apart < _TURNING
+        else "位置对查询和键的旋转与模型不同（rope）",
         value=apart,
         limit=_TURNING,
     )
@@ -243,7 +262,9 @@ def check_difference(file_type: FileType, found: Difference) -> Check:
         name="kl",
         passed=passed,
         words=f"KL {found.kl_mean:.2g} (99 of 100 tokens under {found.kl_p99:.2g}), the likeliest token is the same in "
-        f"{found.top1:.1%} of {found.tokens}",
+        f"{found.top1:.1%} of {found.tokens}; up to {limit:g} is taken for this type",
+        words_zh=f"KL 为 {found.kl_mean:.2g}（99% 的词元低于 {found.kl_p99:.2g}），{found.tokens} 个词元中"
+        f"最可能的词元有 {found.top1:.1%} 相同；此类型的限值为 {limit:g}",
         value=found.kl_mean if math.isfinite(found.kl_mean) else None,
         limit=limit,
     )
@@ -258,6 +279,7 @@ def check_greedy(file_type: FileType, right: Sequence[tuple[int, float]], made: 
         name="greedy",
         passed=is_tie or file_type not in _TIGHT,
         words=f"the likeliest answer is the same for {apart} of {count} tokens",
+        words_zh=f"最可能的回答在 {count} 个词元中前 {apart} 个相同",
         value=apart,
     )
 
@@ -274,14 +296,15 @@ def concluded(proof: Proof) -> Proof:
 def _sentence(proof: Proof, failed: Sequence[Check]) -> dict[str, str]:
     if failed:
         words = "; ".join(check.words for check in failed)
+        words_zh = "；".join(check.words_zh or check.words for check in failed)
         return {
             "en": f"`{proof.file}` is not the model and is not offered: {words}.",
-            "zh": f"`{proof.file}` 与原模型不一致，未作为结果提供：{words}。",
+            "zh": f"`{proof.file}` 与原模型不一致，未作为结果提供：{words_zh}。",
         }
     if proof.missing:
         return {
             "en": f"`{proof.file}` is not proven: {proof.missing}.",
-            "zh": f"`{proof.file}` 未经证明：{proof.missing}。",
+            "zh": f"`{proof.file}` 未经证明：{proof.missing_zh or proof.missing}。",
         }
     apart = proof.difference
     if apart is None:

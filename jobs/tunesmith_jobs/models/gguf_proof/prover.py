@@ -89,11 +89,13 @@ class Prover:
         """What each tensor of the file must be, put together as it is looked at."""
         self.missing: str | None = None
         """Why files are not proven whole."""
+        self._missing_zh: str | None = None
         numbers = sum(_count(tensor.shape) for tensor in self._architecture.tensors().values())
         longest = max(len(ids) for ids in self._sequences)
         needed = needed_bytes(numbers, self._architecture.words, longest)
         if needed > spare_memory():
             self.missing = f"the model beside it needs {needed / 1e9:.1f} GB of memory"
+            self._missing_zh = f"旁边的模型需要 {needed / 1e9:.1f} GB 内存"
 
     def prepare(self) -> None:
         """Compute the library's side, where the memory holds it."""
@@ -130,6 +132,7 @@ class Prover:
             type="LoRA" if lora else file_type.value,
             verdict="failed",
             missing=self.missing,
+            missing_zh=self._missing_zh,
         )
         logits = self._scratch / f".{subject.name}.{secrets.token_hex(6)}.logits"
         question = asked.Question(
@@ -145,9 +148,13 @@ class Prover:
         try:
             answer = asked.ask(question, _SECONDS)
             if isinstance(answer, asked.Refused):
-                found.checks.append(Check(name="reads", passed=False, words=answer.words))
+                found.checks.append(
+                    Check(name="reads", passed=False, words=answer.words, words_zh=answer.words_zh)
+                )
                 return checks.concluded(found)
-            found.checks.append(Check(name="reads", passed=True, words="llama.cpp reads it"))
+            found.checks.append(
+                Check(name="reads", passed=True, words="llama.cpp reads it", words_zh="llama.cpp 可以读取")
+            )
             found.checks += checks.check_texts(answer, self._expected)
             found.checks += self._tensors(file, is_base=lora is not None)
             if self._heard is not None and answer.facts.words == self._expected.words:

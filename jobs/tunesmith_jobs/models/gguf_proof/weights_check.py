@@ -34,6 +34,7 @@ class Fault(NamedTuple):
 
     tensor: str
     words: str
+    words_zh: str
 
 
 class Looked(NamedTuple):
@@ -84,7 +85,7 @@ class FileTensors:
             for begin in range(0, len(rows), step):
                 check()
                 if not np.isfinite(quants.dequantize(rows[begin : begin + step], tensor.tensor_type)).all():
-                    found.append(Fault(name, "holds numbers that are none (NaN)"))
+                    found.append(Fault(name, "holds numbers that are none (NaN)", "含有无效数值（NaN）"))
                     break
         return found
 
@@ -102,7 +103,8 @@ class FileTensors:
 
         tensor = self._tensors[name]
         if tuple(int(size) for size in reversed(tensor.shape)) != weight.shape:
-            return 0.0, Fault(name, f"is {[int(size) for size in reversed(tensor.shape)]} in the file")
+            shape = [int(size) for size in reversed(tensor.shape)]
+            return 0.0, Fault(name, f"is {shape} in the file", f"在文件中为 {shape}")
         kind = TensorType(tensor.tensor_type.name)
         width = weight.shape[-1]
         importance = None if matrix is None or kind.is_cast else matrix.of(name, width, kind)
@@ -122,7 +124,11 @@ class FileTensors:
             same.append(float((made == there.reshape(-1, block)).all(-1).mean()))
         share = min(same)
         if share < _LEAST_SAME:
-            return share, Fault(name, f"is not the model's: {share:.0%} of its blocks are")
+            return share, Fault(
+                name,
+                f"is not the model's: {share:.0%} of its blocks are",
+                f"与模型不符：仅 {share:.0%} 的数据块相同",
+            )
         return share, None
 
 
@@ -162,7 +168,7 @@ def look(
         matrix: What the file was quantised with.
     """
     faults = [
-        Fault(name, "is none of the model's")
+        Fault(name, "is none of the model's", "不属于该模型")
         for name in file.names
         if name not in weights and name not in _FACTORS
     ]
@@ -171,10 +177,10 @@ def look(
         check()
         weight = numbers()
         if weight is None:
-            faults.append(Fault(name, "is none of the model's"))
+            faults.append(Fault(name, "is none of the model's", "不属于该模型"))
             continue
         if name not in file.names:
-            faults.append(Fault(name, "is not in the file"))
+            faults.append(Fault(name, "is not in the file", "不在文件中"))
             continue
         share, fault = file.compared(name, weight, matrix)
         least = min(least, share)

@@ -10,6 +10,7 @@ from tunesmith.artifacts import FINAL_MODEL, PACKAGE, checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.base import Notice, Spec
+from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import CUSTOM, PRESETS, TRAINING_ROWS, PackageSpec, as_texts, without_matrix
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
@@ -22,7 +23,8 @@ from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.inputs import look_at_rows
 from tunesmith_platform.tasks.kinds.base import Pinned, Prepared
-from tunesmith_platform.tasks.kinds.model_use import ModelUse
+from tunesmith_platform.tasks.kinds.license_terms import license_of, terms_told
+from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 from tunesmith_platform.tasks.outputs import check_output, output_folder
 
@@ -102,6 +104,8 @@ class Packaging(ModelUse):
         notices = list(spec.notices)
         with at_spec():
             chosen = self._with_checkpoint(scope, spec, notices)
+            found = self._finder.find(scope, chosen)
+            notices[:0] = terms_told(spec, found, new.name)
         made = super().prepare(scope, new.model_copy(update={"spec": chosen}), task_id, rows_dir)
         storage = self.parts.settings.storage_uri.rstrip("/")
         return replace(
@@ -137,6 +141,12 @@ class Packaging(ModelUse):
     def rows_used(self, task: TaskRow) -> list[RowsUsed]:
         """The rows of its importance matrix."""
         return [dataclasses.replace(one, context="importance_matrix") for one in super().rows_used(task)]
+
+    def look_at(self, scope: Scope, spec: ModelUseSpec) -> ModelInputs:
+        """As of every model; with the license of what it was made of."""
+        inputs = super().look_at(scope, spec)
+        inputs.origin.license = license_of(self._finder.find(scope, spec))
+        return inputs
 
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """As of every model; weights are merged in main memory."""
