@@ -1,9 +1,11 @@
-"""The memory of the machine that a process is on. Knows the system and containers; imports no torch."""
+"""The memory and the processor of the machine that a process is on. Knows the system and containers; no torch."""
 
+import platform
 from pathlib import Path
 
 import psutil
 
+_PROCESSOR = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -29,3 +31,13 @@ def _spare_and_all() -> tuple[int, int]:
     if not limit.isdecimal():
         return spare, total
     return min(spare, int(limit) - used), min(total, int(limit))
+
+
+def processor_name() -> str:
+    """What the processor calls itself; its kind where it does not say."""
+    try:
+        lines = _PROCESSOR.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next((name for name in named if name), platform.machine() or "an unknown processor")

@@ -239,6 +239,8 @@ class PackagedFile(_Payload):
     top1: FiniteFloat | None = Field(
         None, description="Share of tokens whose likeliest next token is the same."
     )
+    tokens_per_second: FiniteFloat | None = Field(None, description="Written in the proof, in one stream.")
+    measured_on: str | None = Field(None, description="By so many threads of which processor.")
     fallbacks: dict[str, int] = Field(
         default_factory=dict,
         description="Matrices with another type than the file's rules want, by the two types.",

@@ -37,6 +37,8 @@ class PackagedFileView(_View):
     kl_mean: float | None = Field(None, description="Mean difference of the next token, in nats (KL).")
     kl_p99: float | None = Field(None, description="99 of 100 tokens differ by less.")
     top1: float | None = Field(None, description="Share of tokens whose likeliest next token is the same.")
+    tokens_per_second: float | None = Field(None, description="Written in the proof, in one stream.")
+    measured_on: str | None = Field(None, description="By so many threads of which processor.")
     fallbacks: dict[str, int] = Field(
         default_factory=dict,
         description="Matrices with another type than the file's rules want, by the two types: rows of another width.",
@@ -75,3 +77,29 @@ class PackageView(_View):
                  if not one.parts and one.verdict != "failed"]  # fmt: skip
         parts = [part for one in self.files if one.verdict != "failed" for part in one.parts]
         return {one.name: one for one in (*found, *parts, *self.others)}
+
+
+class WhichRow(_View):
+    """A file of a model, or what one of another type would take."""
+
+    type: str
+    bytes: int = Field(description="The file's; about, where none was made.")
+    file: str | None = Field(None, description="Null where none was made of this type.")
+    task_id: str | None = Field(None, description="The package that has it.")
+    memory_bytes: int | None = Field(None, description="What llama.cpp takes to run it, about.")
+    fits: bool | None = Field(None, description="Whether that is within the limit; null without one.")
+    is_proven: bool = False
+    kl_mean: float | None = None
+    top1: float | None = None
+    tokens_per_second: float | None = Field(None, description="Written in its proof, in one stream.")
+    measured_on: str | None = None
+
+
+class WhichView(_View):
+    """A model's files beside each other, and one of them that is recommended."""
+
+    context: int = Field(description="Tokens that the memory is told for.")
+    limit_bytes: int | None = None
+    recommended: str | None = Field(None, description="The file's name.")
+    sentence: dict[str, str] = Field(description="Why, or why none is, by language.")
+    rows: list[WhichRow] = Field(description="The largest first.")

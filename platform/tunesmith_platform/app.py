@@ -84,6 +84,7 @@ from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.openai import endpoints as openai_endpoints
 from tunesmith_platform.openai.errors import OpenAIErrors
 from tunesmith_platform.packaging import endpoints as packaging_endpoints
+from tunesmith_platform.packaging.choosing import ChoosingService
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.runner import PipelineRunner
@@ -169,6 +170,7 @@ def build_services(
     workspace = Workspace(database, settings, INSTALLATION)
     asking = Asking(Names(database, settings, models), ChatService(database, settings, tasks), settings)
     estimates = EstimateService(database, settings, jobs, models, datasets, compute=compute)
+    packaging = PackagingService(database)
     return Services(
         settings=settings,
         database=database,
@@ -193,7 +195,8 @@ def build_services(
         talking=Talking(asking, Writing(database)),
         ratings=RatingService(database, datasets),
         evaluations=EvaluationService(database),
-        packaging=PackagingService(database),
+        packaging=packaging,
+        choosing=ChoosingService(database, settings, models, packaging),
         forecasts=Forecasts(database, settings, kinds, compute),
         rows=RowService(database),
         quota=QuotaService(database),

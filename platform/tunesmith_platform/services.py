@@ -30,6 +30,7 @@ from tunesmith_platform.monitoring.following import WorkspaceFeeds
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications.service import NotificationService
+from tunesmith_platform.packaging.choosing import ChoosingService
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota.service import QuotaService
@@ -75,6 +76,7 @@ class Services:
     ratings: RatingService
     evaluations: EvaluationService
     packaging: PackagingService
+    choosing: ChoosingService
     forecasts: Forecasts
     rows: RowService
     quota: QuotaService

@@ -326,3 +326,20 @@ def test_deleted_with_its_files_nothing_is_left(bench: Bench) -> None:
     place = Path(bench.client.get(f"/v1/tasks/{task.id}/package").json()["uri"])
     assert bench.client.delete(f"/v1/tasks/{task.id}", params={"files": True}).status_code == 204
     assert not place.exists()
+
+
+def test_a_models_files_beside_each_other(bench: Bench) -> None:
+    training = bench.trained({8: 1.0})
+    path = f"/v1/tasks/{training.id}/package/which"
+    before = bench.client.get(path).json()
+    assert before["recommended"] is None
+    assert {row["type"] for row in before["rows"]} > {"F16", "Q4_K_M", "IQ1_S"}, "what files would take"
+    task = bench.packaged(training)
+    for asked in (training.id, task.id):
+        found = bench.client.get(f"/v1/tasks/{asked}/package/which", params={"limit": 10**9}).json()
+        assert found["recommended"] == "t-8-Q4_K_M.gguf", asked
+        (row,) = [row for row in found["rows"] if row["file"]]
+        assert (row["task_id"], row["bytes"], row["fits"]) == (task.id, 4000, True)
+        assert row["memory_bytes"] > 4000
+    assert bench.client.get(path, params={"checkpoint": 4}).json()["recommended"] is None
+    assert bench.client.get("/v1/tasks/nothing/package/which").status_code in (404, 422)

@@ -60,5 +60,7 @@ def _file(
         kl_mean=apart.kl_mean if apart else None,
         kl_p99=apart.kl_p99 if apart else None,
         top1=apart.top1 if apart else None,
+        tokens_per_second=proof.tokens_per_second,
+        measured_on=proof.measured_on,
         fallbacks=plans[proof.file].fallbacks if proof.file in plans else {},
     )

@@ -215,5 +215,8 @@ def _verdict(one: PackagedFileView) -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an app."""
+    from tunesmith.cli.package_which import which
+
     app.command("package")(package)
+    packages.command("which")(which)
     app.add_typer(packages)

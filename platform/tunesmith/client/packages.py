@@ -12,7 +12,7 @@ from urllib.parse import quote
 from tunesmith import views
 from tunesmith.client.evaluations import Evaluations
 from tunesmith.errors import Unavailable
-from tunesmith.package_views import PackageView
+from tunesmith.package_views import PackageView, WhichView
 from tunesmith.removal import new_file
 from tunesmith.spec.package import MERGE_AND_QUANTIZE, new_package
 
@@ -53,6 +53,24 @@ class Packages(Evaluations):
         if types is not None:
             spec["quant_types"] = list(types)
         return self.create_task(new_package(spec, **({"name": name} if name else {})), idempotency_key)
+
+    def which_package(
+        self, task: str, *, checkpoint: int | None = None, limit: int | None = None, context: int = 4096
+    ) -> WhichView:
+        """The files of a task's model beside each other, and which is the one for a machine.
+
+        Args:
+            task: The training, or a package; its id or its name.
+            checkpoint: Files of this step alone.
+            limit: Of memory to run it, in bytes.
+            context: Tokens that it is to run at.
+
+        Raises:
+            InvalidInput: It neither trains a model nor packages one.
+        """
+        query = {"checkpoint": checkpoint, "limit": limit, "context": context}
+        found = self._transport.call("GET", f"{self._path(task)}/package/which", query=query)
+        return self._view(WhichView, found)
 
     def packaged(self, task: str) -> PackageView:
         """The files that a task made, and what was proven of each.

@@ -4,7 +4,7 @@ What a file cannot hold is refused before a byte is written (`NotConvertible`): 
 says nothing. Knows folders as transformers and peft write them; imports numpy and `gguf` where they are used, no torch.
 """
 
-from tunesmith.gguf.convert import ModelPlan, plan_gguf, write_gguf
+from tunesmith.gguf.convert import Forecast, ModelPlan, forecast, plan_gguf, write_gguf
 from tunesmith.gguf.file import Progress, Written
 from tunesmith.gguf.importance import Importance, collected, read_importance, write_importance
 from tunesmith.gguf.lora import plan_lora_gguf, write_lora_gguf
@@ -13,11 +13,13 @@ from tunesmith.gguf.types import NEED_MATRIX, FileType
 __all__ = [
     "NEED_MATRIX",
     "FileType",
+    "Forecast",
     "Importance",
     "ModelPlan",
     "Progress",
     "Written",
     "collected",
+    "forecast",
     "plan_gguf",
     "plan_lora_gguf",
     "read_importance",

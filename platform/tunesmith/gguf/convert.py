@@ -4,6 +4,7 @@ What comes of it is decided from headers and JSON (`plan_gguf`); then tensor by 
 where one is given, encoded and written: in one pass, with no file between.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,56 @@ def plan_gguf(
         tuple(planned),
         architecture.notices + vocabulary.notices,
         counted(_choices(architecture, file_type, has_matrix=matrix is not None)),
+    )
+
+
+class Forecast(NamedTuple):
+    """What files of a model would take, before any is made."""
+
+    sizes: dict[str, int]
+    """Bytes of all tensors by the file's type; a file is larger by its words."""
+    cache_bytes: int
+    """Of the keys and values of one token, in 16 bits, as llama.cpp keeps them."""
+    words: int
+    context: int
+    """Tokens that the model is for."""
+
+
+def forecast(folder: str | Path) -> Forecast:
+    """See what files of a model would take in every type: reads headers and JSON.
+
+    Types that are rounded by an importance matrix where there is one are told as without, if they need none.
+
+    Raises:
+        InvalidModel: The folder is none of a model, or not whole.
+        NotConvertible: Something of it has no place in a file.
+        NotInstalled: The package `gguf` is not.
+    """
+    folder = Path(folder)
+    check_model_folder(folder, needs_tokenizer=False)
+    architecture = architecture_of(read_config(folder))
+    tensors = architecture.tensors()
+    names, sizes = architecture.names_in_file(tensors), _sizes(architecture)
+
+    def taken(file_type: FileType) -> int:
+        found = 0
+        for name, tensor in tensors.items():
+            kind, numbers = TensorType.F32, math.prod(tensor.shape)
+            if _is_matrix(tensor):
+                has_matrix = file_type.needs_matrix
+                kind = choose(names[name], tensor.shape[-1], file_type, sizes, has_matrix=has_matrix).type
+            found += numbers // kind.block.numbers * kind.block.bytes
+        return found
+
+    def said(key: str) -> int:
+        return int(architecture.metadata.get(f"{architecture.word}.{key}", 0))  # type: ignore[arg-type]
+
+    heads = architecture.kv_heads * (said("attention.key_length") + said("attention.value_length"))
+    return Forecast(
+        {kind.value: taken(kind) for kind in FileType},
+        2 * architecture.layers * heads,
+        architecture.words,
+        said("context_length"),
     )
 
 

@@ -74,7 +74,7 @@ from tunesmith_platform.examples.notifications import (
     WEBHOOKS,
     new_webhook_body,
 )
-from tunesmith_platform.examples.packages import PACKAGE
+from tunesmith_platform.examples.packages import PACKAGE, WHICH
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
 from tunesmith_platform.examples.system import ENVIRONMENT, MLFLOW_LINK, SYSTEM
@@ -168,6 +168,7 @@ __all__ = [
     "UPLOAD",
     "UPLOADS",
     "WEBHOOKS",
+    "WHICH",
     "WORKSPACE_STREAM",
     "chat_body",
     "completion_body",

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from tunesmith.package_views import PackagedFileView, PackageView
+from tunesmith.package_views import PackagedFileView, PackageView, WhichRow, WhichView
 
 PACKAGE = PackageView(
     task_id="task-0mzk3q8d1c5t7v9xyz",
@@ -28,4 +28,31 @@ PACKAGE = PackageView(
         )
     ],
     created_at=dt.datetime(2026, 11, 30, 9, 30, tzinfo=dt.UTC),
+)
+
+WHICH = WhichView(
+    context=4096,
+    limit_bytes=400_000_000,
+    recommended="ember-40-Q4_K_M.gguf",
+    sentence={
+        "en": "`ember-40-Q4_K_M.gguf` is the closest to the model of the 1 proven files that fit 0.40 GB "
+        "(about 0.34 GB at 4096 tokens): its next token differs by 0.075 nats and is the same in 88%; what that "
+        "costs in your task, only an evaluation says."
+    },
+    rows=[
+        WhichRow(type="Q8_0", bytes=144_811_072, memory_bytes=386_000_000, fits=True),
+        WhichRow(
+            type="Q4_K_M",
+            bytes=105_454_432,
+            file="ember-40-Q4_K_M.gguf",
+            task_id="task-0mzk3q8d1c5t7v9xyz",
+            memory_bytes=346_000_000,
+            fits=True,
+            is_proven=True,
+            kl_mean=0.075,
+            top1=0.881,
+            tokens_per_second=54.0,
+            measured_on="2 threads of AMD EPYC 9V74 80-Core Processor",
+        ),
+    ],
 )

@@ -2,13 +2,15 @@
 
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
-from tunesmith.package_views import PackageView
+from tunesmith.limits import MAX_COUNT
+from tunesmith.package_views import PackageView, WhichView
 from tunesmith_platform import examples
 from tunesmith_platform.http import ScopeDep, TaskId, answers, services_of
+from tunesmith_platform.packaging.choosing import ChoosingService
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.routing import ApiRoute
 
@@ -20,6 +22,7 @@ class Services(Protocol):
     """The parts that these endpoints ask."""
 
     packaging: PackagingService
+    choosing: ChoosingService
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -33,6 +36,28 @@ ServicesDep = Annotated[Services, Depends(services_of)]
 def package(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> PackageView:
     """Show the GGUF files that a task made: sizes, sums, and what was proven of each."""
     return services.packaging.view(scope, task_id)
+
+
+@router.get(
+    "/tasks/{task_id}/package/which",
+    response_model=WhichView,
+    responses=answers(examples.WHICH, 401, 404, 422),
+)
+def which_file(
+    task_id: TaskId,
+    services: ServicesDep,
+    scope: ScopeDep,
+    checkpoint: Annotated[int | None, Query(ge=0, le=MAX_COUNT, description="Files of this step.")] = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=MAX_COUNT, description="Of memory to run it, in bytes.")
+    ] = None,
+    context: Annotated[int, Query(ge=1, le=10**7, description="Tokens that it is to run at.")] = 4096,
+) -> WhichView:
+    """Show the files of a task's model beside each other, and which is the one for a machine.
+
+    Of types that were not made, what a file would take. Recommended is the proven file closest to the model that fits.
+    """
+    return services.choosing.which(scope, task_id, checkpoint=checkpoint, limit=limit, context=context)
 
 
 @router.get(

@@ -115,6 +115,21 @@ def check_gguf(folder: Path, tokenizer: Path, adapter: Path | None) -> int | Non
     return found
 
 
+def gguf_sizes(folder: Path) -> dict[str, Any] | None:
+    """What files of a model would take (`tunesmith.gguf.Forecast`); None where nobody can say here.
+
+    Raises:
+        InvalidModel: The folder is none of a model.
+    """
+    return _gguf_sizes(state_of_folder(folder))
+
+
+@functools.lru_cache(maxsize=64)
+def _gguf_sizes(model: FileState) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(_ask("gguf_sizes", model.path, folder=model.path))
+    return found
+
+
 def lora_file(file: Path, field: str) -> dict[str, Any]:
     """The fields of a LoRA that a file sets.
 

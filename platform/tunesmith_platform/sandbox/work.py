@@ -17,7 +17,7 @@ from tunesmith.evaluation.sample_edit import edited
 from tunesmith.evaluation.sample_views import SampleCheck
 from tunesmith.evaluation.samples import SampleSet, inspect_samples, read_samples, sample_sizes
 from tunesmith.evaluation.scores.custom import read_scorers
-from tunesmith.gguf import plan_gguf, plan_lora_gguf
+from tunesmith.gguf import forecast, plan_gguf, plan_lora_gguf
 from tunesmith.model_folder import (
     check_adapter_folder,
     check_model_folder,
@@ -110,6 +110,14 @@ def gguf_files(given: Argument) -> bytes:
             return _json(None)
         raise
     return _json(found)
+
+
+def gguf_sizes(given: Argument) -> bytes:
+    """What files of a model would take, by their types; null where nobody can say here."""
+    try:
+        return _json(forecast(given["folder"])._asdict())
+    except (NotInstalled, NotConvertible):
+        return _json(None)
 
 
 def lora_file(given: Argument) -> bytes:
@@ -317,6 +325,7 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         adapter_base,
         adapter_folder,
         gguf_files,
+        gguf_sizes,
         lora_file,
         tokenizer_folder,
         chat_template,

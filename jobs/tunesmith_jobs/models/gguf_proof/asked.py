@@ -7,6 +7,7 @@ wheel's own server, over loopback; all else by `tunesmith_jobs.models.llama_cpp`
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -70,6 +71,7 @@ class Answer(BaseModel):
     )
     rendered_ids: list[list[int]]
     written: list[int] = Field(description="After the first sequence.")
+    write_seconds: float = Field(0.0, description="Which that took, one token after another.")
 
 
 class Refused(NamedTuple):
@@ -166,6 +168,7 @@ def _answer(question: Question) -> Answer:
         lora = "lora"
         model.add_adapter(lora, question.lora)
     written: list[int] = []
+    seconds = 0.0
     with open(question.logits or os.devnull, "wb") as file:  # noqa: PTH123
         for ids in question.sequences:
             model.keep(0, 0)
@@ -174,9 +177,11 @@ def _answer(question: Question) -> Answer:
         ids = question.sequences[0]
         model.keep(0, 0)
         *_, last = _computed(model, lora, ids)
+        began = time.perf_counter()
         for place in range(min(question.greedy, _TOKENS - len(ids))):
             written.append(int(np.frombuffer(last, np.float32).argmax()))
             (last,) = _computed(model, lora, written[-1:], len(ids) + place)
+        seconds = time.perf_counter() - began
     return Answer(
         facts=Facts(
             words=model.words,
@@ -191,6 +196,7 @@ def _answer(question: Question) -> Answer:
         rendered=rendered,
         rendered_ids=[[] if text is None else model.tokenize(text) for text in rendered],
         written=written,
+        write_seconds=seconds,
     )
 
 

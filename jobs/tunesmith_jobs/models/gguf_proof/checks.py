@@ -87,6 +87,10 @@ class Proof(BaseModel):
     sentence: dict[str, str] = Field(default_factory=dict, description="What it comes to, by language.")
     difference: Difference | None = None
     checks: list[Check] = Field(default_factory=list)
+    tokens_per_second: float | None = Field(
+        None, description="Written one after another in one stream, as far as a few tokens say."
+    )
+    measured_on: str | None = Field(None, description="By so many threads of which processor.")
     missing: str | None = Field(None, description="Why it could not be looked at whole.")
     missing_zh: str | None = None
 

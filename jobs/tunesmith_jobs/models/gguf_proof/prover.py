@@ -24,7 +24,7 @@ from tunesmith.rows.chat.turns import Message
 from tunesmith.rows.tokens.same_ids import sample_texts
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
-from tunesmith_jobs.memory import spare_memory
+from tunesmith_jobs.memory import processor_name, spare_memory
 from tunesmith_jobs.models.gguf_proof import asked, checks
 from tunesmith_jobs.models.gguf_proof.checks import Check, Expected, Heard, Proof
 from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
@@ -156,6 +156,9 @@ class Prover:
                 Check(name="reads", passed=True, words="llama.cpp reads it", words_zh="llama.cpp 可以读取")
             )
             found.checks += checks.check_texts(answer, self._expected)
+            if answer.written and answer.write_seconds:
+                found.tokens_per_second = len(answer.written) / answer.write_seconds
+                found.measured_on = f"{self._threads} threads of {processor_name()}"
             found.checks += self._tensors(file, is_base=lora is not None)
             if self._heard is not None and answer.facts.words == self._expected.words:
                 made = asked.logits_of(logits, self._sequences, answer.facts.words)
