@@ -6,8 +6,8 @@ Knows tasks, found models and the sandbox; what is recommended, `which` says.
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import State
 from tunesmith.package_views import WhichView
-from tunesmith.spec.kinds import Feature, kind_of
-from tunesmith.spec.package import LORA_ONLY, PACKAGE, PackageSpec
+from tunesmith.spec.kinds import Feature, kind_of, kinds
+from tunesmith.spec.package import LORA_ONLY, PackageSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow
@@ -20,7 +20,7 @@ from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.inputs import AllModels
 from tunesmith_platform.tasks.kinds.resolve_model import Finder
 
-_MOST_PACKAGES = 200
+_MOST = 200
 
 
 class ChoosingService:
@@ -63,9 +63,16 @@ class ChoosingService:
         """
         with self._database.read() as session:
             task = tasks.require(session, scope, task_id)
-            wanted = tasks.Filter(kind=PACKAGE.name, states=(State.COMPLETED,), limit=_MOST_PACKAGES)
-            made = [one for one in tasks.find(session, scope, wanted) if _is_of(one, task)]
-        if task.kind != PACKAGE.name and Feature.CHECKPOINTS not in kind_of(task.kind).supports:
+            made = [
+                one
+                for kind in kinds().values()
+                if kind.spec is PackageSpec
+                for one in tasks.find(
+                    session, scope, tasks.Filter((State.COMPLETED,), kind.name, limit=_MOST)
+                )
+                if _is_of(one, task)
+            ]
+        if not _packages(task) and Feature.CHECKPOINTS not in kind_of(task.kind).supports:
             raise InvalidInput(
                 f"Task `{task.name}` trains no model and packages none.",
                 hint="Name a training, or a package: `tunesmith tasks list`.",
@@ -81,7 +88,7 @@ class ChoosingService:
     def _forecast(self, scope: Scope, task: TaskRow, checkpoint: int | None) -> dict[str, int] | None:
         """What files of its model would take; None where its folder lies elsewhere, or is gone."""
         try:
-            if task.kind == PACKAGE.name:
+            if _packages(task):
                 spec = PackageSpec.stored(task.spec)
             else:
                 spec = PackageSpec.read({"task_id": task.id, "checkpoint": checkpoint})
@@ -92,8 +99,12 @@ class ChoosingService:
             return None
 
 
+def _packages(task: TaskRow) -> bool:
+    return kind_of(task.kind).spec is PackageSpec
+
+
 def _is_of(package: TaskRow, task: TaskRow) -> bool:
-    return package.id == task.id or (package.parent_id == task.id and task.kind != PACKAGE.name)
+    return package.id == task.id or (package.parent_id == task.id and not _packages(task))
 
 
 def _makes_gguf(package: TaskRow) -> bool:
