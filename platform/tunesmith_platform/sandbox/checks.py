@@ -126,7 +126,7 @@ def gguf_sizes(folder: Path) -> dict[str, Any] | None:
 
 @functools.lru_cache(maxsize=64)
 def _gguf_sizes(model: FileState) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = json.loads(_ask("gguf_sizes", model.path, folder=model.path))
+    found: dict[str, Any] | None = json.loads(ask("gguf_sizes", model.path, folder=model.path))
     return found
 
 
