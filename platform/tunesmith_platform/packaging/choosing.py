@@ -17,7 +17,7 @@ from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
-from tunesmith_platform.tasks.inputs import AllModels
+from tunesmith_platform.tasks.find_inputs import AllModels
 from tunesmith_platform.tasks.kinds.resolve_model import Finder
 
 _MOST = 200
