@@ -239,6 +239,10 @@ class PackagedFile(_Payload):
     top1: FiniteFloat | None = Field(
         None, description="Share of tokens whose likeliest next token is the same."
     )
+    key: str | None = Field(None, max_length=64, description="What tells its inputs.")
+    taken_from: str | None = Field(
+        None, description="The earlier package that the file is from: it was not made anew."
+    )
     tokens_per_second: FiniteFloat | None = Field(None, description="Written in the proof, in one stream.")
     measured_on: str | None = Field(None, description="By so many threads of which processor.")
     fallbacks: dict[str, int] = Field(

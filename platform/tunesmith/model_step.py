@@ -26,6 +26,17 @@ class ModelOrigin(BaseModel):
     )
 
 
+class MadeBefore(BaseModel):
+    """A proven file of an earlier package of its user's, which another one of the same inputs may take."""
+
+    model_config = ConfigDict(extra="ignore")
+    key: str = Field(description="What tells its inputs.")
+    task_id: str
+    uri: str = Field(description="The package's folder.")
+    name: str
+    sha256: str
+
+
 class ModelDocument(AttemptDocument):
     """Everything an attempt to use a model needs. Paths are resolved."""
 
@@ -45,5 +56,8 @@ class ModelDocument(AttemptDocument):
     )
     artifact_uri: str | None = Field(None, description="Where a packaged model goes.")
     output_dir: str | None = None
+    made_before: list[MadeBefore] = Field(
+        default_factory=list, description="Of a packaging: the newest first."
+    )
     use_gpu: bool = Field(True, description="Whether a GPU is of use, where the cluster has one.")
     origin: ModelOrigin = Field(default_factory=ModelOrigin)

@@ -37,6 +37,10 @@ class PackagedFileView(_View):
     kl_mean: float | None = Field(None, description="Mean difference of the next token, in nats (KL).")
     kl_p99: float | None = Field(None, description="99 of 100 tokens differ by less.")
     top1: float | None = Field(None, description="Share of tokens whose likeliest next token is the same.")
+    key: str | None = Field(None, description="What tells its inputs.")
+    taken_from: str | None = Field(
+        None, description="The earlier package that the file is from: it was not made anew."
+    )
     tokens_per_second: float | None = Field(None, description="Written in the proof, in one stream.")
     measured_on: str | None = Field(None, description="By so many threads of which processor.")
     fallbacks: dict[str, int] = Field(

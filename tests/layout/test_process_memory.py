@@ -93,7 +93,10 @@ MEMORY = {
     "runners.pool.RunnerPool": (LEASED, "_crowd _falls _start_after _sweep_after"),
     "sandbox.awaiting.Awaited": (REQUEST, "_known _lock"),
     "sandbox.awaiting._Work": (REQUEST, "_ticket has_left"),
-    "sandbox.checks": (CACHE, "_check_tokenizer() _model_facts() _model_numbers() findings() rows()"),
+    "sandbox.checks": (
+        CACHE,
+        "_check_tokenizer() _gguf_sizes() _model_facts() _model_numbers() findings() rows()",
+    ),
     "sandbox.count_tokens": (CACHE, "_ENCODERS _ENCODERS_LOCK"),
     "sandbox.pool.Sandbox": (OWN, "_is_closed _lock _numbers _served _slots _starter _waiting"),
     "sandbox.pool._Ticket": (REQUEST, "called has_left"),

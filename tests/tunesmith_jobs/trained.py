@@ -31,6 +31,7 @@ class Trained:
 
     def use(self, kind: str, ear: Ear | None = None, **given: Any) -> tuple[Outcome, Ear, ModelDocument]:
         """Do a step's work as a worker does it."""
+        before = given.pop("made_before", [])
         spec = kind_of(kind).spec.read({"model": str(self.outcome.model_uri)} | given)
         whole = not self.is_lora or self.spec.get("merge_lora_after_training")
         uri = str(self.outcome.model_uri)
@@ -64,6 +65,7 @@ class Trained:
                 "datasets": ["support@1"],
             },
             classes=self.classes,
+            made_before=before,
         )
         ear = ear or Ear()
         return do(Attempt.of(document), ear), ear, document

@@ -17,6 +17,7 @@ from tunesmith.model_step import ModelDocument
 from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.checkpoints import repository as checkpoints
+from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.tasks.inputs import TrainInputs
 
 
@@ -71,7 +72,8 @@ class Bench:
         sha256 = sha256_of(place / "t-8-Q4_K_M.gguf")
         file = {
             "name": "t-8-Q4_K_M.gguf", "type": "Q4_K_M", "bytes": 4000, "sha256": sha256, "verdict": "proven",
-            "sentence": {"en": "It is the model."}, "kl_mean": 0.07, "top1": 0.9, "fallbacks": {"Q4_K -> Q5_0": 3},
+            "key": "k" * 64, "sentence": {"en": "It is the model."},
+            "kl_mean": 0.07, "top1": 0.9, "fallbacks": {"Q4_K -> Q5_0": 3},
         }  # fmt: skip
         failed = file | {"name": "t-8.gguf", "type": "F16", "verdict": "failed", "kl_mean": None}
         self.plane.report(
@@ -343,3 +345,17 @@ def test_a_models_files_beside_each_other(bench: Bench) -> None:
         assert row["memory_bytes"] > 4000
     assert bench.client.get(path, params={"checkpoint": 4}).json()["recommended"] is None
     assert bench.client.get("/v1/tasks/nothing/package/which").status_code in (404, 422)
+
+
+def test_what_its_owner_made_before_is_known_to_a_package(bench: Bench) -> None:
+    """Proven files of whole packages alone, and nobody else's: what they were made of shows in their keys."""
+    training = bench.trained({8: 1.0})
+    earlier = bench.packaged(training)
+    again = bench.made(task_id=training.id, preset="merge_and_quantize")
+    (before,) = bench.document(again).made_before
+    assert (before.task_id, before.name, before.key) == (earlier.id, "t-8-Q4_K_M.gguf", "k" * 64)
+    with bench.plane.services.database.write() as session:
+        session.get(TaskRow, earlier.id).owner = "somebody"
+    end(bench.plane, again)
+    other = bench.made(task_id=training.id, preset="merge_and_quantize")
+    assert bench.document(other).made_before == []

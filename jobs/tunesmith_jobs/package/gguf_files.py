@@ -45,6 +45,7 @@ from tunesmith_jobs.package.beside import proof_text, write_beside
 from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
 from tunesmith_jobs.package.importance import Matrix, matrix_for
 from tunesmith_jobs.package.made import package_made
+from tunesmith_jobs.package.made_before import Inputs, Taken, key_of, print_of, take
 from tunesmith_jobs.package.texts import called, lay_texts
 
 _PARTS = 1000
@@ -100,6 +101,8 @@ class _Packaging:
         self._split_bytes = size_of(spec.split_size) if spec.split_size else None
         self._merged_adapter = self._adapter if spec.merge_lora else None
         self._matrix: Matrix | None = None
+        self._taken: dict[str, Taken] = {}
+        self._keys: dict[str, str] = {}
 
     def run(self) -> Outcome:
         """See `package_files`."""
@@ -111,6 +114,7 @@ class _Packaging:
         self._work.phase_done(Phase.WEIGHTS)
         if self._spec.matrix_rows is not None:
             self._matrix = matrix_for(self._work, self._spec, self._base, self._merged_adapter)
+        self._take(source)
         written = self._write(source)
         proofs = self._prove(source, written)
         self._keep_apart(proofs)
@@ -212,6 +216,24 @@ class _Packaging:
         total = sum(needed.values())
         _log.info("%d files, %.1f MB: %s", len(needed), total / 1e6, ", ".join(needed))
 
+    def _take(self, source: Source) -> None:
+        """Lay what was made before of the same inputs in place; a file that is split is made anew."""
+        wholes = [order for order in self._orders if not order.is_lora]
+        if not wholes or self._split_bytes is not None:
+            return
+        matrix = self._matrix.file.stem if self._matrix else None
+
+        def advance(_: int) -> None:
+            self._work.check()
+
+        told = print_of(Inputs(source.base, source.adapter, source.words, matrix), advance)
+        for order in wholes:
+            self._keys[order.name] = key = key_of(told, order.type, matrix)
+            found = take(order, key, self._work.document.made_before, self._target / order.name, advance)
+            if found is not None:
+                self._taken[order.name] = found
+                _log.info("`%s` was made before, by package `%s`: it is taken.", order.name, found.task_id)
+
     def _write(self, source: Source) -> dict[str, Written]:
         total = sum(size for name, size in self._sizes.items())
         before, began, found = 0, time.monotonic(), dict[str, Written]()
@@ -224,7 +246,10 @@ class _Packaging:
 
             for order in self._orders:
                 target = self._target / order.name
-                if order.is_lora:
+                if order.name in self._taken:
+                    size = target.stat().st_size
+                    found[order.name] = Written(target, size, len(self._plans[order.name].tensors), ())
+                elif order.is_lora:
                     assert self._adapter is not None
                     found[order.name] = write_lora_gguf(self._adapter, self._base, target, order.type, tell)
                 else:
@@ -256,7 +281,9 @@ class _Packaging:
     def _prove(self, source: Source, written: dict[str, Written]) -> dict[str, Proof]:
         found: dict[str, Proof] = {}
         with self._work.outlet.activities.doing(ActivityKind.PROVING, Unit.FILES, len(written)) as doing:
-            wholes = [order for order in self._orders if not order.is_lora]
+            found |= {name: taken.proof for name, taken in self._taken.items()}
+            doing.advance(len(found))
+            wholes = [order for order in self._orders if not order.is_lora and order.name not in found]
             if wholes:
                 plan = self._plans[wholes[0].name]
                 prover = self._prover(self._base, self._merged_adapter, plan, source.base)
@@ -270,7 +297,7 @@ class _Packaging:
                     found[order.name] = self._prove_lora(order, source, written)
                     self._say(found[order.name])
                     doing.advance()
-        return found
+        return {order.name: found[order.name] for order in self._orders}
 
     def _prove_lora(self, order: Order, source: Source, written: dict[str, Written]) -> Proof:
         """An adapter's file over a file of its base: one that is written anyway, or one that is gone afterwards."""
@@ -368,7 +395,11 @@ class _Packaging:
         files = {written[name].path.name: written[name] for name in written}
         plans = {written[name].path.name: plan for name, plan in self._plans.items()}
         importance = self._matrix.facts(matrix_name(self._orders)) if self._matrix else None
-        made = package_made(uri, manifest, list(proofs.values()), files, plans)
+        told = {
+            name: (key, self._taken[name].task_id if name in self._taken else None)
+            for name, key in self._keys.items()
+        }
+        made = package_made(uri, manifest, list(proofs.values()), files, plans, told)
         work.outlet.emit(made.model_copy(update={"importance": importance}))
         size = sum(files[proof.file].bytes for proof in offered)
         count = sum(len(proof.names) for proof in offered)

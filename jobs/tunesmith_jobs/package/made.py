@@ -18,6 +18,7 @@ def package_made(
     proofs: Sequence[Proof],
     written: Mapping[str, Written],
     plans: Mapping[str, ModelPlan],
+    told: Mapping[str, tuple[str, str | None]],
 ) -> PackageMade:
     """The event of a package that lies in the storage.
 
@@ -27,13 +28,19 @@ def package_made(
         proofs: Of each GGUF file, the failed ones too.
         written: By the files' names, the first's where one is split.
         plans: By the same names; adapters have none.
+        told: By the same names, what tells a file's inputs, and the package that it was taken from.
     """
     sizes = {file.path: file.bytes for file in manifest.files}
     models = {name for proof in proofs for name in proof.names}
     return PackageMade(
         uri=uri,
         step=manifest.step,
-        files=[_file(proof, written, plans, sizes) for proof in proofs],
+        files=[
+            _file(proof, written, plans, sizes).model_copy(
+                update=dict(zip(("key", "taken_from"), told.get(proof.file, (None, None)), strict=True))
+            )
+            for proof in proofs
+        ],
         others=[
             FilePart(name=file.path, bytes=file.bytes, sha256=file.sha256)
             for file in manifest.files

@@ -188,11 +188,18 @@ def _show(client: Client, task_id: str) -> None:
             _verdict(one),
         )
     show_table(shown)
+    from tunesmith.language import tr
+
     language = "zh" if current() is Language.ZH else "en"
     rows: list[tuple[str, Any]] = [
         ("folder", view.uri),
         ("checkpoint", str(view.step) if view.step else None),
         ("importance matrix", _matrix(view)),
+    ]
+    rows += [
+        ("", tr(f"`{one.name}` was made before, by package `{one.taken_from}`: it was taken from there."))
+        for one in view.files
+        if one.taken_from
     ]
     rows += [("", one.sentence.get(language)) for one in view.files if one.verdict != "proven"]
     out().print(facts(rows))

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 from tunesmith.artifacts import FINAL_MODEL, PACKAGE, checkpoint_name
 from tunesmith.errors import InvalidInput
-from tunesmith.model_step import ModelDocument
+from tunesmith.events import PackageMade
+from tunesmith.lifecycle import State
+from tunesmith.model_step import MadeBefore, ModelDocument
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package import CUSTOM, PRESETS, TRAINING_ROWS, PackageSpec, as_texts, without_matrix
@@ -17,16 +19,21 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import RowsUsed
 from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.file_state import state_of_folder
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.sandbox.error_fields import at, at_spec
 from tunesmith_platform.scope import Scope
+from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.inputs import look_at_rows
 from tunesmith_platform.tasks.kinds.base import Pinned, Prepared
 from tunesmith_platform.tasks.kinds.license_terms import license_of, terms_told
 from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
 from tunesmith_platform.tasks.outputs import check_output, output_folder
+
+_LOOKED_BACK = 50
+"""Packages among which a file of the same inputs is looked for."""
 
 
 class Packaging(ModelUse):
@@ -150,7 +157,26 @@ class Packaging(ModelUse):
 
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """As of every model; weights are merged in main memory."""
-        return super().document(task, number).model_copy(update={"use_gpu": False})
+        update = {"use_gpu": False, "made_before": self._made_before(task)}
+        return super().document(task, number).model_copy(update=update)
+
+    def _made_before(self, task: TaskRow) -> list[MadeBefore]:
+        """Proven files of its owner's packages in its project, the newest first."""
+        own = Scope(task.owner, task.project, frozenset({task.owner}), frozenset({task.project}))
+        wanted = repository.Filter((State.COMPLETED,), self.kind.name, limit=_LOOKED_BACK)
+        found = []
+        with self.parts.database.read() as session:
+            for earlier in repository.find(session, own, wanted):
+                for event in events.last_of_kind(session, own, earlier.id, "package_made", 1):
+                    made = PackageMade.model_validate(event.payload)
+                    found += [
+                        MadeBefore(
+                            key=one.key, task_id=earlier.id, uri=made.uri, name=one.name, sha256=one.sha256
+                        )
+                        for one in made.files
+                        if one.key and one.verdict == "proven" and not one.parts
+                    ]
+        return found
 
 
 def _look_at_matrix_rows(data: Path, training: TrainSpec, found: FoundModel) -> None:
