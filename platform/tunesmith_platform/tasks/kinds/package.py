@@ -161,8 +161,8 @@ class Packaging(ModelUse):
         return super().document(task, number).model_copy(update=update)
 
     def _made_before(self, task: TaskRow) -> list[MadeBefore]:
-        """Proven files of its owner's packages in its project, the newest first."""
-        own = Scope(task.owner, task.project, frozenset({task.owner}), frozenset({task.project}))
+        """Proven files of its owner's packages, the newest first."""
+        own = Scope.acting_for(task).own()
         wanted = repository.Filter((State.COMPLETED,), self.kind.name, limit=_LOOKED_BACK)
         found = []
         with self.parts.database.read() as session:
