@@ -8,6 +8,7 @@ Standard library alone.
 """
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import os
@@ -115,7 +116,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--if-can", action="store_true")
     wanted = parser.parse_args(arguments)
-    status = build()
+    with (UI / ".building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side ask for one build
+        status = build()
     if status == 0 and wanted.check:
         status = check()
     return 0 if wanted.if_can and status == 2 and not os.environ.get("CI") else status
