@@ -1,9 +1,9 @@
 """Any model that transformers generates with, and adapters of every form; questions take turns, a token each.
 
-The slow way, which assumes nothing of the architecture: the model is loaded and computed as the trainer did, in the
-precision that it was trained in. Each adapter is a model of its own over the base's matrices, so several are there at
-once and none sees another. No two questions are in one batch: an answer depends on its question alone. Knows torch;
-knows nothing of prompts' texts.
+The way that assumes nothing of the architecture: the model is loaded and computed as the trainer did, in the precision
+that it was trained in. Each adapter is a model of its own over the base's matrices, so several are there at once and
+none sees another. Answers of one model are computed together where its layers allow it (`batches`); else questions take
+turns, a token each. Knows torch; knows nothing of prompts' texts.
 """
 
 import asyncio
@@ -16,13 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
@@ -37,9 +31,11 @@ from tunesmith_jobs.models.loading import UsedModel
 from tunesmith_jobs.models.lora_linear import use_fused_lora
 from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
+from tunesmith_serve.batches import Batches, causal_of, is_plain
 from tunesmith_serve.constraint import Constraint, Constraints, Grammar, Stuck
 from tunesmith_serve.drawing import Draw, NoNumber
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
+from tunesmith_serve.one_by_one import answer_alone, takes_turns
 from tunesmith_serve.turns import Turns
 
 NAME = "transformers"
@@ -49,15 +45,13 @@ _ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _BESIDE = 512 * 2**20
 """Bytes beside the weights: what is computed in, keys and values."""
 
-_MOVING_ROPE = "dynamic"
-"""Positions that are turned by the longest sequence that was seen: a module keeps it from token to token."""
-_LONGEST_SEEN = "max_seq_len_cached"
-
 
 class _Loaded(NamedTuple):
     used: UsedModel
     bytes: int
     is_base: bool
+    is_plain: bool
+    """Whether its answers are computed together."""
 
 
 class _How(NamedTuple):
@@ -88,6 +82,7 @@ class Transformers:
             settings.max_running, "answers", torch.set_num_threads, (settings.threads,)
         )
         self._turns = Turns()
+        self._batches = Batches(self._turns, settings.threads, settings.max_running)
         self._running: set[_Answer] = set()
         self._constraints: Constraints | None = None
 
@@ -136,7 +131,7 @@ class Transformers:
         how = _How(choose(spec), spec.load_in_4bit, spec.load_in_8bit)
         whole = facts.parameters * _ITEM_BYTES[how.choice.precision]
         if not model.is_adapter:
-            return _Loaded(self._used(self._base(how, spec, whole), how), whole, is_base=True)
+            return self._made(self._base(how, spec, whole), how, whole, is_base=True)
         # Checkpoints of two runs may have one name.
         place = hashlib.sha256(model.weights.encode()).hexdigest()[:16]
         folder = fetch_folder(model.model_uri, self._settings.scratch / place)
@@ -155,7 +150,11 @@ class Transformers:
             _require_room(size, model.name)
         tuned = build.with_adapter(base, self._settings.base, spec)
         use_fused_lora(tuned)
-        return _Loaded(self._used(tuned, how), size, is_base=False)
+        return self._made(tuned, how, size, is_base=False)
+
+    def _made(self, model: Any, how: _How, size: int, *, is_base: bool) -> _Loaded:
+        used = self._used(model, how)
+        return _Loaded(used, size, is_base, is_plain(model) and takes_turns(model))
 
     def _base(self, how: _How, spec: TrainSpec, size: int) -> Any:
         """The base as it was trained over."""
@@ -169,7 +168,7 @@ class Transformers:
 
     def _used(self, model: Any, how: _How) -> UsedModel:
         used = UsedModel(model.requires_grad_(False).eval(), how.choice)
-        causal = _causal_of(model)
+        causal = causal_of(model)
         for one in {id(model): model, id(causal): causal}.values():
             one.generation_config = (
                 GenerationConfig()
@@ -199,7 +198,8 @@ class Transformers:
         grammar: Grammar | None = None,
     ) -> AsyncGenerator[Drawn, None]:
         """See `Engine`."""
-        used = self._loaded[weights].used
+        loaded = self._loaded[weights]
+        used = loaded.used
         require_room(prompt, self._context_length)
         words = len(used.model.get_input_embeddings().weight)
         if not all(0 <= token < words for token in prompt):
@@ -208,17 +208,13 @@ class Transformers:
             )
         self._use(weights)
         most = min(sampling.max_new_tokens, self._context_length - len(prompt))
-        answer = _Answer(used, prompt, sampling, ends, most)
-        if grammar is not None:
-            answer.rule = await self._rule(grammar, ends, words)
-        self._running.add(answer)
-        loop = asyncio.get_running_loop()
-
-        def end(error: Exception | None) -> None:
-            self._running.discard(answer)
-            answer.drawn.put_nowait(error)
-
-        loop.run_in_executor(self._workers, answer.run, loop, self._turns, end)
+        rule = await self._rule(grammar, ends, words) if grammar is not None else None
+        answer = _Answer(prompt, ends, most, Draw(sampling, prompt, rule), self._running)
+        if loaded.is_plain:
+            self._batches.ask(answer, used)
+        else:
+            asyncio.get_running_loop().run_in_executor(self._workers, answer_alone, answer, used, self._turns)
+        del loaded, used  # what is let go meanwhile is gone with its last answer
         try:
             while (item := await answer.drawn.get()) is not None:
                 if isinstance(item, Exception):
@@ -242,123 +238,50 @@ class Transformers:
         self._loaded.clear()
         self._bases.clear()
         await asyncio.to_thread(self._workers.shutdown)
+        await asyncio.to_thread(self._batches.close)
 
 
 class _Answer:
-    """One question, answered in a worker's thread and read in the loop's.
+    """One question, answered in another thread and read in the loop's. See `batches.Question`.
 
     Args:
-        used: The model.
         prompt: Tokens.
-        how: The settings.
         ends: Tokens that end it.
         most: Tokens of the answer.
+        draw: Draws them.
+        running: Where it stands until it is answered.
     """
 
     def __init__(
-        self, used: UsedModel, prompt: list[int], how: Sampling, ends: frozenset[int], most: int
+        self, prompt: list[int], ends: frozenset[int], most: int, draw: Draw, running: "set[_Answer]"
     ) -> None:
-        self._used: UsedModel | None = used
-        self._prompt, self._how, self._ends, self._most = prompt, how, ends, most
-        self.rule: Constraint | None = None
-        """What it is held to."""
+        self.prompt, self.ends, self.most, self.draw = prompt, ends, most, draw
         self.drawn: asyncio.Queue[Drawn | Exception | None] = asyncio.Queue()
         self.is_left = threading.Event()
         """Nobody reads it any more."""
+        self._loop, self._running = asyncio.get_running_loop(), running
+        running.add(self)
 
-    def run(
-        self, loop: asyncio.AbstractEventLoop, turns: Turns, end: Callable[[Exception | None], None]
-    ) -> None:
-        """Draw all tokens; the loop hears of each, and of the end."""
-        used, self._used = self._used, None
-        assert used is not None
-        found: Exception | None = None
-        turns.take()
-        try:
-            if not self.is_left.is_set() and self._most > 0:
-                with torch.no_grad(), used.autocast():
-                    self._generate(used, loop, turns)
-        except (NoNumber, Stuck) as error:
-            found = InvalidModel(str(error))
-        except Exception as error:
-            found = error
-        finally:
-            turns.give_back()
-        _call(loop, end, found)
+    def tell(self, drawn: Drawn) -> None:
+        """See `batches.Question`."""
+        _call(self._loop, self.drawn.put_nowait, drawn)
 
-    def _generate(self, used: UsedModel, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
-        draw = Draw(self._how, self._prompt, self.rule)
-        takes_turns = _takes_turns(used.model)
-        if not takes_turns:
-            _forget_longest(used.model)
-        has_ended = False
-
-        def take(logits: torch.Tensor) -> int:
-            nonlocal has_ended
-            token = draw.next(logits.float().cpu().numpy())
-            _call(loop, self.drawn.put_nowait, Drawn(*token))
-            has_ended = token.id in self._ends
-            if takes_turns:
-                turns.pass_on()
-            return token.id
-
-        ids = torch.tensor([self._prompt], device=used.device)
-        used.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(
-                max_new_tokens=self._most,
-                do_sample=False,  # the processor has drawn
-                pad_token_id=build.pad_id(used.model),
-                eos_token_id=None,
-            ),
-            logits_processor=LogitsProcessorList([_Drawing(take)]),
-            stopping_criteria=StoppingCriteriaList([_Ended(lambda: has_ended or self.is_left.is_set())]),
+    def end(self, error: Exception | None) -> None:
+        """See `batches.Question`."""
+        _call(
+            self._loop,
+            self._ended,
+            InvalidModel(str(error)) if isinstance(error, NoNumber | Stuck) else error,
         )
 
-
-def _takes_turns(model: Any) -> bool:
-    """Whether another question may be computed between two tokens: not where a module keeps what it saw."""
-    rope = getattr(_causal_of(model).config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [rope, *(one for one in rope.values() if isinstance(one, dict))]
-    return _MOVING_ROPE not in {str(one.get("rope_type")) for one in kinds}
-
-
-def _forget_longest(model: Any) -> None:
-    """Let no earlier question's length turn this one's positions."""
-    for module in model.modules():
-        for name in [name for name in vars(module) if name.endswith(_LONGEST_SEEN)]:
-            setattr(module, name, 0)
-
-
-class _Drawing(LogitsProcessor):  # type: ignore[misc]
-    """Leaves the token that was drawn alone."""
-
-    def __init__(self, take: Callable[[torch.Tensor], int]) -> None:
-        self._take = take
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        left = torch.full_like(scores, -torch.inf)
-        left[0, self._take(scores[0])] = 0.0
-        return left
-
-
-class _Ended(StoppingCriteria):  # type: ignore[misc]
-    def __init__(self, is_ended: Callable[[], bool]) -> None:
-        self._is_ended = is_ended
-
-    def __call__(self, input_ids: Any, scores: Any, **more: Any) -> Any:
-        return torch.full((len(input_ids),), self._is_ended(), device=input_ids.device)
+    def _ended(self, error: Exception | None) -> None:
+        self._running.discard(self)
+        self.drawn.put_nowait(error)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:
     if not loop.is_closed():
         loop.call_soon_threadsafe(function, *args)
-
-
-def _causal_of(model: Any) -> Any:
-    """The model below an adapter, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _spec_of(model: ServedModel, settings: EngineSettings) -> TrainSpec:

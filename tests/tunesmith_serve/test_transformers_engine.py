@@ -102,6 +102,68 @@ def test_questions_take_turns_but_where_a_module_keeps_what_it_saw(
         live.close()
 
 
+def test_answers_of_one_adapter_are_computed_together(chatty: Path, tmp_path: Path) -> None:
+    """Each is its own, whatever its length, whoever joins and leaves; alone it is the same to the last bit."""
+    live = Live(lambda: Transformers(asked.settings(chatty, tmp_path, max_running=4)))
+    model = served(chatty, "one")
+    prompts = [(PROMPTS[place] * 4)[:length] for place, length in enumerate((9, 70, 31, 120))]
+    how = {"max_new_tokens": 24, "logprobs": 1}
+    try:
+        live.load(served(chatty), model)
+        used = live.engine._loaded[model.weights].used
+        passes: list[int] = []
+        used.model.register_forward_pre_hook(
+            lambda module, args, given: passes.append(len(given["input_ids"])), with_kwargs=True
+        )
+        alone = [live.ask(model, prompt, **how) for prompt in prompts]
+        assert not any(answer.shared for answer in alone)
+        assert alone == [live.ask(model, prompt, **how) for prompt in prompts]
+        assert set(passes) == {1}
+
+        async def leave(after: int) -> None:
+            answer = live.engine.generate(
+                model.weights, prompts[1], asked.how(max_new_tokens=500), frozenset()
+            )
+            for _ in range(after):
+                await anext(answer)
+            await answer.aclose()
+
+        async def all_at_once() -> list[asked.Answer]:
+            left = [asyncio.create_task(leave(after)) for after in (1, 5)]
+            base = asyncio.create_task(asked.ask(live.engine, served(chatty), prompts[0]))
+            found = await asyncio.gather(
+                *(asked.ask(live.engine, model, prompt, **how) for prompt in prompts)
+            )
+            await asyncio.gather(*left, base)
+            return list(found)
+
+        passes.clear()
+        together = live.run(all_at_once())
+        assert [answer.ids for answer in together] == [answer.ids for answer in alone]
+        assert all(answer.shared for answer in together)
+        assert max(passes) == 4, "no more than may be under way"
+        assert sum(passes) / len(passes) > 1.5
+        for one, other in zip(together, alone, strict=True):
+            assert [token.logprob for token in one.tokens] == pytest.approx(
+                [token.logprob for token in other.tokens], abs=1e-3
+            )
+        assert live.ask(model, prompts[2], **how) == alone[2]
+        assert live.engine._batches._groups == {}, "nothing of an answer is kept"
+    finally:
+        live.close()
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "lfm2", "gpt2", "mixtral"])
+def test_whose_layers_keep_more_are_asked_one_by_one(kind: str, one_thread: None, tmp_path: Path) -> None:
+    base = small_models.model_of(kind, tmp_path / "base")
+    live = Live(lambda: Transformers(asked.settings(base, tmp_path)))
+    try:
+        live.load(served(base))
+        assert live.engine._loaded[served(base).weights].is_plain == (kind in ("gpt2", "mixtral"))
+    finally:
+        live.close()
+
+
 def test_turns_go_round() -> None:
     turns, order = Turns(), []
 
