@@ -5,6 +5,7 @@ Each is a program of its own (`tests/clients/`) that knows a URL and a key, as i
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +21,8 @@ from stand_in_replica import end, piece
 from tunesmith.chat.wire import Ask
 from tunesmith.home import Home
 
-PROGRAMS = Path(__file__).resolve().parents[1] / "clients"
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "tests" / "clients"
 SECONDS = 120
 EXPECTED = {
     "text": "Hello world",
@@ -67,7 +69,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatBench]:
 
 def said(bench: ChatBench, *command: str) -> dict[str, Any]:
     """What a client's program prints."""
-    environment = os.environ | {"NO_PROXY": "*", "DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false"}
+    environment = os.environ | {
+        "NO_PROXY": "*",
+        "DO_NOT_TRACK": "1",
+        "LANGSMITH_TRACING": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
     done = subprocess.run(
         [*command, f"{bench.url}/openai/v1", bench.plane.api_key],
         capture_output=True, text=True, check=False, timeout=SECONDS, env=environment,
@@ -83,6 +90,28 @@ def test_a_client_for_python_does_all_that_it_does(bench: ChatBench, name: str) 
     require(find_spec(name), f"The package `{name}`")
     program = PROGRAMS / f"{name.removesuffix('_openai')}_client.py"
     assert said(bench, sys.executable, str(program)) == EXPECTED
+
+
+def programs(language: str, kind: str) -> list[str]:
+    """The programs of the guide's page."""
+    page = (ROOT / "platform" / "guide" / language / "clients.md").read_text()
+    return re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_guides_programs_run_as_they_are_printed(bench: ChatBench) -> None:
+    """With their own address, key and name filled in; the Chinese page prints the same ones."""
+    for kind in ("python", "javascript", "yaml", "json"):
+        assert programs("en", kind) == programs("zh", kind) != []
+    text = "\n".join(programs("en", "python"))
+    for printed, own in (
+        ("http://127.0.0.1:8265", bench.url),
+        ("ts-...", bench.plane.api_key),
+        ("TASK", "smol"),
+    ):
+        assert printed in text
+        text = text.replace(printed, own)
+    assert said(bench, sys.executable, "-c", f"{text}\nprint('{{}}')") == {}
 
 
 @pytest.mark.long
