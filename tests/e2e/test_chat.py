@@ -1,6 +1,7 @@
 """A checkpoint is talked to on the real platform, by OpenAI's own client: from the first question to the stop."""
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ from tunesmith.lifecycle import State
 from tunesmith.views import TaskView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+_SCHEMA = {
+    "type": "object",
+    "properties": {"sum": {"enum": [7, 8]}},
+    "required": ["sum"],
+    "additionalProperties": False,
+}
+_FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "sum", "schema": _SCHEMA, "strict": True}}
 ASKED: Any = [{"role": "user", "content": "what is 3 plus 4?"}]
 
 
@@ -71,6 +79,11 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     with pytest.raises(openai.BadRequestError) as refused:
         said(base.name, max_tokens=8000)
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+    held = said(f"{trained.id}:5", max_tokens=200, response_format=_FORMAT, n=1, logit_bias={"5": -1})[0]
+    assert json.loads(held) in [{"sum": number} for number in (7, 8)], "a model that knows no JSON writes it"
+    with pytest.raises(openai.BadRequestError) as untold:
+        said(base.name, tools=[{"type": "function", "function": {"name": "add"}}])
+    assert untold.value.param == "tools", "its template knows none"
     (served,) = [one for one in warm.client.chats.served() if one.base == base.path]
     assert served.state == "ready"
 
