@@ -97,6 +97,9 @@ class Writer:
         except TunesmithError as error:
             return _refused(error.message, error.hint, "model")
         try:
+            if asked.get("holds"):
+                self._rules_of(opened)
+                return {}
             if "rules" in asked:
                 return {"grammar": self._grammar(opened, asked["rules"])}
             return self._prompt(opened, asked)
@@ -123,6 +126,9 @@ class Writer:
                 "messages",
             )
         turns: list[Message] = [_turn(turn) for turn in asked["messages"]]
+        if not opened.talks.renderer.takes_reasoning:
+            # Clients send back whatever they were given of an answer, also what this model's talks never hold.
+            turns = [turn._replace(reasoning="") for turn in turns]
         form = None
         if asked.get("tools"):
             if not opened.talks.renderer.takes_tools:
@@ -154,9 +160,7 @@ class Writer:
         Raises:
             InvalidInput: It cannot be held to.
         """
-        if self._rules is None or self._rules[0] is not opened:
-            self._rules = opened, Rules(opened.tokenizer.to_str())
-        made, bodies = self._rules[1], []
+        made, bodies = self._rules_of(opened), []
         if rules["has_format"]:
             bodies.append(made.json(rules["schema"], rules["field"]))
         if rules["tools"] is not None:
@@ -164,6 +168,12 @@ class Writer:
             assert form is not None, "its prompt is written first"
             bodies.append(made.calls(rules["tools"], form, several=rules["several"]))
         return made.made(bodies[0], rules["thought"], *bodies[1:])
+
+    def _rules_of(self, opened: Opened) -> Rules:
+        """What makes grammars for a model: made once, which takes as long as reading its tokenizer."""
+        if self._rules is None or self._rules[0] is not opened:
+            self._rules = opened, Rules(opened.tokenizer.to_str())
+        return self._rules[1]
 
     def _open(self, model: dict[str, Any]) -> Opened:
         key = json.dumps(model, sort_keys=True)

@@ -34,7 +34,7 @@ from tunesmith_serve.prompt_process import LENGTH
 WRITE_SECONDS = 10.0
 """How much of a processor writing a prompt may take, the reading of its tokenizer included."""
 GRAMMAR_SECONDS = 4.0
-"""The same of reading a schema, the making of what reads it included."""
+"""The same of reading a schema."""
 _WALL = 6
 """How many times as long it may take where the machine is busy."""
 _LOOK_SECONDS = 0.5
@@ -154,7 +154,11 @@ class Prompts:
             "field": field,
             "thought": "open" if thinks else "may" if may_think else "none",
         }
-        found = await self._ask({"model": model.asked, "rules": rules}, _SCHEMAS._replace(field=field))
+        found = await self._ask(
+            {"model": model.asked, "holds": True}
+        )  # what is slow of it is no schema's fault
+        if "refused" not in found:
+            found = await self._ask({"model": model.asked, "rules": rules}, _SCHEMAS._replace(field=field))
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
         return Grammar(found["grammar"], str(model.file))

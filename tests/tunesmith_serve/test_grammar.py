@@ -23,6 +23,7 @@ from tunesmith.chat.tool_forms import CallReader
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith.errors import InvalidInput
 from tunesmith_serve import grammar as grammar_module
+from tunesmith_serve import prompts as prompts_module
 from tunesmith_serve.answering import Prompt, Refusal
 from tunesmith_serve.constraint import Constraints, Grammar, Stuck
 from tunesmith_serve.drawing import Draw
@@ -244,6 +245,17 @@ def test_tools_are_written_by_the_models_template(tmp_path: Path, write: Written
     assert write(folder, tools={"offered": [CLOCK], "parallel": False}).calls_one
 
 
+def test_reasoning_that_comes_back_is_written_where_the_template_does(tmp_path: Path, write: Written) -> None:
+    """Clients send back all that they were given of an answer: what a model's talks never hold is passed over."""
+    talk = [*ASKED, {"role": "assistant", "content": "Yes.", "reasoning": "So it is."}, *ASKED]
+    plain = [*ASKED, {"role": "assistant", "content": "Yes."}, *ASKED]
+    deaf = folder_of(tmp_path / "deaf", zoo.CHATML_GENERATION)
+    assert write(deaf, messages=talk).ids == write(deaf, messages=plain).ids
+    kept = "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% if m.reasoning_content %}{{ m.reasoning_content }}{% endif %}{{ m.content }}{% endfor %}"
+    told = write(folder_of(tmp_path / "told", kept), messages=talk)
+    assert "So it is." in told.tokenizer.decode(told.ids)
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
@@ -389,6 +401,20 @@ def test_parameters_of_tools_have_a_place_too(plain: Path, write: Written) -> No
     assert write(plain, tools={"offered": [CLOCK, bad]}).calls, (
         "where none is forced they are the model's to read"
     )
+
+
+def test_a_schema_that_takes_too_long_is_refused_and_others_go_on(
+    plain: Path, write: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the library's own limits do not catch: here a bound that nothing keeps."""
+    monkeypatch.setattr(prompts_module, "_SCHEMAS", prompts_module._SCHEMAS._replace(seconds=-1.0))
+    monkeypatch.setattr(prompts_module, "_LOOK_SECONDS", 0.0)
+    found = write.refused(
+        plain, format={"json_schema": HOSTILE["many optional"]["properties"] | SCHEMAS["nested"]}
+    )
+    assert (found.code, found.field) == ("invalid_input", "response_format")
+    assert "of a processor to read" in found.message
+    monkeypatch.undo()
 
 
 def test_without_the_library_formats_are_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,11 @@ class Renderer:
                 return min(found, key=lambda one: one[0])[1]
         return None
 
+    @property
+    def takes_reasoning(self) -> bool:
+        """Whether the template writes the reasoning of an answer that is kept apart."""
+        return self._reasoning is not None
+
     @cached_property
     def written_call(self) -> str:
         """What the template writes of an answer that calls `PROBE_NAME` and says nothing else; empty where no call.
