@@ -34,6 +34,7 @@ import httpx  # noqa: E402
 from chat_engines import Server, Timed  # noqa: E402
 from waiting import free_port  # noqa: E402
 
+os.environ.pop("GOMP_SPINCOUNT", None)  # of the engines' bench: here each side has its own
 STREAMS, MANY, CONTEXT = 4, 32, 2048
 TEXTS = [
     "The history of France is long. It begins with the Gauls, who",
@@ -129,10 +130,11 @@ def platform(place: Path, model: Path) -> Iterator[httpx.AsyncClient]:
     try:
         subprocess.run([tunesmith, "up", "--allow", str(model.parent)], check=True, stdout=sys.stderr)
         from tunesmith import Client
+        from tunesmith.home import Home
 
         ours = Client()
         ours.models.register(str(model), "bench")
-        key = (home / "api-key").read_text().strip()
+        key = Home().api_key_file.read_text().strip()
         headers = {"Authorization": f"Bearer {key}"}
         yield httpx.AsyncClient(base_url=ours.url, headers=headers, timeout=600, trust_env=False)
     finally:
