@@ -343,6 +343,11 @@ def test_ratings_become_a_data_set_that_is_trained_on(
         ]
         found = client.conversations.make_dataset("rated")
         assert (found.version, found.rows) == ("rated@1", 5), "the same row is there once"
+        for row in client.datasets.preview("rated", model="smol", first=5).rows:
+            learned = "".join(token.text for token in row.tokens if token.kind == "trained")
+            assert learned in ("A1<|im_end|>", *(f"B{n}<|im_end|>" for n in range(4))), (
+                "the last answer alone"
+            )
         (version,) = client.datasets.show("rated").versions
         assert (version.kind, version.source, version.format) == ("conversation", "ratings", "jsonl")
         assert version.lineage is not None
@@ -361,5 +366,7 @@ def test_ratings_become_a_data_set_that_is_trained_on(
     code, out, _ = told(capsys, "chats", "dataset", "rated", "--json")
     assert (code, json.loads(out)["version"]) == (0, "rated@3")
     assert told(capsys, "chats", "dataset", "rated", "--rows", "nonsense")[0] == 1
+    code, out, err = told(capsys, "train", "--model", "smol", "--train-file", "rated", "--dry-run")
+    assert (code, "rated" in out) == (0, True), err
     code, out, _ = told(capsys, "data", "show", "rated")
     assert (code, f"ratings: {made[1]}" in out) == (0, True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidInput, TunesmithError
 
 if TYPE_CHECKING:
     from tunesmith.chat.conversations import AnswerView, ConversationDetail, TurnView
@@ -113,9 +114,9 @@ class Kept:
         try:
             turn = yield from self._client.conversations.stream(self._id, question, model=model, **settings)
         except Exception:
-            if is_new and not self.shown().said:
-                self._client.conversations.delete(self._id)
-                self._id = None
+            if is_new:
+                with contextlib.suppress(TunesmithError):  # what is said is what went wrong first
+                    self._give_up()
             raise
         return self._replies(turn)
 
@@ -160,6 +161,12 @@ class Kept:
         if self._id is None:
             raise nothing_asked()
         return self._client.conversations.show(self._id)
+
+    def _give_up(self) -> None:
+        """Take away a conversation in which nothing was said."""
+        if self._id is not None and not self.shown().said:
+            self._client.conversations.delete(self._id)
+            self._id = None
 
     def _last(self) -> TurnView:
         said = self.shown().said
