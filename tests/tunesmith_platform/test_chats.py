@@ -16,6 +16,7 @@ from given import MODEL
 from stand_in_replica import end, hello, piece
 from waiting import wait_until
 
+from tunesmith.artifacts import Manifest, list_files
 from tunesmith.chat.wire import Ask
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.home import Home
@@ -88,6 +89,21 @@ def test_a_final_model_is_told_by_its_manifest(plane: Plane, names: Names) -> No
     assert names.look_up(LOCAL, "sft:latest").step == 10
     _, served = names.find(LOCAL, "sft:final")
     assert (served.model_uri, served.is_adapter) == (str(model), True)
+
+
+def test_a_final_model_holds_what_its_last_checkpoint_does(plane: Plane, names: Names) -> None:
+    """They have manifests of their own, and are one model in a comparison."""
+    task = plane.running(name="sft")
+    places = [checkpoint(plane, task, step) for step in (10, 20)] + [folder(plane, task, "model")]
+    for place, bytes_ in zip(places, (b"early", b"last", b"last"), strict=True):
+        (place / "adapter_model.safetensors").write_bytes(bytes_)
+        manifest = Manifest(task_id=task.id, attempt=1, step=1, files=list_files(place))
+        (place / "manifest.json").write_bytes(manifest.encode())
+    ended_by(plane, task, Reason.COMPLETED, model_uri=str(places[2]))
+    found = {name: names.look_up(LOCAL, f"sft:{name}") for name in ("10", "20", "final")}
+    assert len({one.weights for one in found.values()}) == 3
+    held = {name: names.content(one) for name, one in found.items()}
+    assert held["20"] == held["final"] != held["10"]
 
 
 def test_a_name_of_two_is_refused(plane: Plane, names: Names) -> None:

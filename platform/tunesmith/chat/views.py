@@ -37,6 +37,9 @@ class NamedModel(BaseModel):
 
     model: str = Field(description="Its whole name, with its checkpoint.")
     weights: str = Field(description="What has the same here is the same model.")
+    content: str = Field(
+        "", description="What its weights hold: a final model and the checkpoint of its last step have one."
+    )
     task_id: str | None = None
     step: int | None = None
     why: str = Field(

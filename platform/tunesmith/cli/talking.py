@@ -191,7 +191,7 @@ class Talk:
 
         names = rest.split()
         named = [self._client.chats.named(name) for name in names]
-        refuse_same_weights(names, [one.weights for one in named])
+        refuse_same_weights(names, [one.content or one.weights for one in named])
         models = [one.model for one in named]
         parts = self._keeping.again(models, self._settings.model_dump())
         for place, reply in enumerate(self._shown(parts, is_shown=False), start=1):

@@ -5,6 +5,7 @@ into no log.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -102,12 +103,18 @@ class Asking:
         return NamedModel(
             model=found.name,
             weights=found.weights,
+            content=await self.content(model),
             task_id=found.task_id,
             step=found.step,
             why=found.why,
             base=model.served.base_path,
             served_by=place.task_id if place is not None else None,
         )
+
+    async def content(self, model: Model) -> str:
+        """What tells what a model computes from all others, whatever its folder is called."""
+        held = await run_in_threadpool(self._names.content, model.weights)
+        return hashlib.sha256(f"{model.served.base_path} {held}".encode()).hexdigest()
 
     async def answer(self, scope: Scope, ask: Ask) -> AsyncGenerator[Line, None]:
         """All that is said to a question: `Loading` while it waits, the pieces, and one `End` as the last.

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.artifacts import MANIFEST
+from tunesmith.artifacts import MANIFEST, Manifest
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidInput, NotFound, TunesmithError
 from tunesmith.lifecycle import State
@@ -161,6 +161,14 @@ class Names:
                     if one.task_id == row.id
                 ]
         return found[:_LISTED]
+
+    def content(self, found: Weights) -> str:
+        """What tells what weights hold: a final model and the checkpoint of its last step have one."""
+        read = open_storage(found.uri).read(MANIFEST) if found.task_id is not None else None
+        manifest = Manifest.decode(read) if read is not None else None
+        files = manifest.files if manifest is not None else []
+        held = sorted((file.path, file.sha256) for file in files if file.path.endswith(".safetensors"))
+        return hashlib.sha256(repr(held).encode()).hexdigest() if held else found.weights
 
     # --- looking
 

@@ -94,7 +94,7 @@ class Talking:
         names = await run_in_threadpool(self._writing.names, scope, conversation_id, new, key)
         models = [await self._asking.model(scope, name) for name in names]
         if new.models is not None and names:
-            refuse_same_weights(names, [model.weights.weights for model in models])
+            refuse_same_weights(names, [await self._asking.content(model) for model in models])
         wanted = [Wanted(model.weights.name, model.weights.weights) for model in models]
         begun = await self._begin(scope, conversation_id, new, wanted, key)
         shown = await run_in_threadpool(self._writing.shown, scope, conversation_id, begun.turn)

@@ -37,6 +37,7 @@ CHATS = views.Page[ServedView](
 NAMED_MODEL = NamedModel(
     model=_MODEL,
     weights=_WEIGHTS,
+    content=_WEIGHTS[::-1],
     task_id=_TASK,
     step=40,
     why="recommended",
