@@ -97,6 +97,8 @@ def test_a_final_model_holds_what_its_last_checkpoint_does(plane: Plane, names: 
     places = [checkpoint(plane, task, step) for step in (10, 20)] + [folder(plane, task, "model")]
     for place, bytes_ in zip(places, (b"early", b"last", b"last"), strict=True):
         (place / "adapter_model.safetensors").write_bytes(bytes_)
+        if place is not places[2]:
+            (place / "optimizer.safetensors").write_bytes(b"state")
         manifest = Manifest(task_id=task.id, attempt=1, step=1, files=list_files(place))
         (place / "manifest.json").write_bytes(manifest.encode())
     ended_by(plane, task, Reason.COMPLETED, model_uri=str(places[2]))

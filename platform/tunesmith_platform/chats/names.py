@@ -7,6 +7,7 @@ has it, and by its id. Knows rows; asks the finder where a model lies.
 """
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -36,6 +37,8 @@ _LISTED_TASKS = 200
 _LISTED = 2000
 """Names that a list holds at most."""
 _KNOWN = 256
+_WEIGHTS = re.compile(r"(adapter_)?model[\w-]*\.safetensors")
+"""Files of weights; a checkpoint has its optimizer's and its generators' state beside them."""
 MAX_NAME = 300
 
 
@@ -167,7 +170,7 @@ class Names:
         read = open_storage(found.uri).read(MANIFEST) if found.task_id is not None else None
         manifest = Manifest.decode(read) if read is not None else None
         files = manifest.files if manifest is not None else []
-        held = sorted((file.path, file.sha256) for file in files if file.path.endswith(".safetensors"))
+        held = sorted((file.path, file.sha256) for file in files if _WEIGHTS.fullmatch(file.path))
         return hashlib.sha256(repr(held).encode()).hexdigest() if held else found.weights
 
     # --- looking
