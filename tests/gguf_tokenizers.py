@@ -1,6 +1,7 @@
 """Small tokenizers with the rules of published ones: how they cut texts, what they join, what they put around. No test
 itself."""
 
+import json
 import random
 import unicodedata
 from collections.abc import Callable
@@ -9,12 +10,25 @@ from typing import Any
 
 from tiny_model import SPECIAL_TOKENS, TEXTS, make_tokenizer_folder
 
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_FIRST = r"[^\r\n\p{L}\p{N}]?"
+_SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = rf"{_FIRST}{_UPPER}*{_LOWER}+|{_FIRST}{_UPPER}+{_LOWER}*|\p{{N}}|{_REST}"
+O200K = rf"{_FIRST}{_UPPER}*{_LOWER}+{_SHORT}|{_FIRST}{_UPPER}+{_LOWER}*{_SHORT}|\p{{N}}{{1,3}}|{_REST}"
+DEEPSEEK = (
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+    " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+)
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace("{1,3}", "")
 WORDS = 600
+HINDI = "हिन्दी में "
 PIECES = (
     *"aAzZéß中文的日本 \t\n09.,!?'()-_=+<>|{}\\/\"«»€½²١३अ한ё\u00a0\u3000\u200d👍🏽",
     *(
@@ -51,6 +65,8 @@ def _bytes(
     *,
     normalizer: Any = None,
     whole: bool = False,
+    inverted: bool = False,
+    more: str = "",
     before: str | None = None,
     after: str | None = None,
 ) -> Any:
@@ -59,15 +75,21 @@ def _bytes(
     Args:
         cut: What cuts a text before `ByteLevel`, or None where that does.
         normalizer: What changes texts first.
+        more: Another text that its words are learnt of.
+        inverted: Whether what is between is removed instead, which is nothing.
         whole: Whether a piece that is a word is taken whole.
         before: A mark before every text.
         after: And behind it.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    steps = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not isinstance(cut, str))
-    if isinstance(cut, str):
-        cut = pre_tokenizers.Split(Regex(cut), "isolated")
+    steps = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not isinstance(cut, str | tuple))
+    cuts = [cut] if isinstance(cut, str) else cut if isinstance(cut, tuple) else []
+    if cuts:
+        splits = [
+            pre_tokenizers.Split(Regex(one), "removed" if inverted else "isolated", inverted) for one in cuts
+        ]
+        cut = pre_tokenizers.Sequence(splits)
     made = Tokenizer(models.BPE(ignore_merges=whole))
     made.pre_tokenizer = pre_tokenizers.Sequence([cut, steps]) if cut else steps
     made.decoder = decoders.ByteLevel()
@@ -75,7 +97,7 @@ def _bytes(
         made.normalizer = normalizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     made.train_from_iterator(
-        TEXTS,
+        [*TEXTS, more],
         trainers.BpeTrainer(
             vocab_size=WORDS, special_tokens=SPECIAL_TOKENS, initial_alphabet=alphabet, show_progress=False
         ),
@@ -139,6 +161,39 @@ def _pieces(*, legacy: bool, space: str = "always", before: str | None = "<s>") 
     return made
 
 
+def _gemma() -> Any:
+    """Spaces are marks before they could be cut at, and runs of them words, made of any two shorter ones."""
+    from tokenizers import AddedToken, Tokenizer, pre_tokenizers
+
+    made = _pieces(legacy=True, space="never")
+    parts = json.loads(made.to_str())
+    model, runs = parts["model"], range(2, 9)
+    marks, parts["added_tokens"] = parts["added_tokens"], []
+    for size in runs:
+        model["vocab"]["▁" * size] = len(model["vocab"])
+    longest = [("▁" * left, "▁" * right) for left in reversed(range(1, 8)) for right in range(1, 9 - left)]
+    model["merges"] = [*longest, *model["merges"]]
+    made = Tokenizer.from_str(json.dumps(parts))
+    made.add_tokens(
+        [AddedToken(mark["content"], normalized=False, special=mark["special"]) for mark in marks]
+    )
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return made
+
+
+def _phi3() -> Any:
+    """Marks take the spaces behind them away, but for three."""
+    from tokenizers import AddedToken
+
+    made = _pieces(legacy=True)
+    keep = ("<unk>", "<s>", "<|endoftext|>")
+    marks = [*keep, "</s>", "<|im_end|>", "<|pad|>", "<|user|>", "<tool>"]
+    made.add_special_tokens(
+        [AddedToken(mark, special=True, normalized=False, rstrip=mark not in keep) for mark in marks]
+    )
+    return made
+
+
 def _digits() -> Any:
     from tokenizers import pre_tokenizers
 
@@ -158,6 +213,11 @@ TOKENIZERS: dict[str, tuple[str, Callable[[], Any]]] = {
     "llama 3": ("llama-bpe", lambda: _bytes(LLAMA3, whole=True, before="<|im_start|>")),
     "llama 3, by merges": ("smaug-bpe", lambda: _bytes(LLAMA3)),
     "qwen2": ("qwen2", lambda: _bytes(QWEN2, normalizer=_nfc())),
+    "tekken": ("tekken", lambda: _bytes(TEKKEN, whole=True, more=HINDI * 40)),
+    "gpt-4o": ("granite-embed-multi-97m", lambda: _bytes(O200K, inverted=True)),
+    "deepseek": ("deepseek-v3", lambda: _bytes(DEEPSEEK)),
+    "gemma": ("default", _gemma),
+    "phi 3": ("default", _phi3),
     "llama 2": ("default", lambda: _pieces(legacy=True)),
     "llama 2, no space before": ("default", lambda: _pieces(legacy=True, space="never", before=None)),
     "mistral": ("default", lambda: _pieces(legacy=False, space="first")),

@@ -1,6 +1,7 @@
 """The words of a GGUF file are the folder's: real llama.cpp makes the ids that `tokenizer.json` makes."""
 
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tiny_model import CHATML, make_tiny_model
 
 from tunesmith.errors import NotConvertible
 from tunesmith.gguf import FileType, plan_gguf, write_gguf
+from tunesmith.gguf.text_rules import CUTS_AT_MARKS, has_marks
 from tunesmith.rows.tokens.same_ids import sample_texts
 
 
@@ -43,6 +45,8 @@ def test_llama_cpp_makes_the_same_ids(name: str, model: Path, tmp_path: Path) ->
         texts = [text for text in texts if unicodedata.is_normalized("NFC", text)]
     written = write_gguf(model, tmp_path / "model.gguf", FileType.F32, tokenizer=tmp_path / "words")
     fields = [notice.field for notice in written.notices]
+    if CUTS_AT_MARKS in fields:
+        texts = [text for text in texts if not has_marks(text)]
     asked = [spaced(text, tokenizer) if FIRST in fields else text for text in texts]
     found = llama_cpp.ask(written.path, texts=asked)
     for around, with_marks in (("plain", False), ("around", True)):
@@ -52,6 +56,26 @@ def test_llama_cpp_makes_the_same_ids(name: str, model: Path, tmp_path: Path) ->
     assert pre == gguf_tokenizers.TOKENIZERS[name][0]
     assert tokenizer.token_to_id("<|im_end|>") in found["facts"]["ends"]
     assert found["facts"]["template"] == CHATML
+
+
+def test_marks_on_letters_that_are_cut_at_are_said(model: Path, tmp_path: Path) -> None:
+    tokenizer = gguf_tokenizers.make_folder("tekken", tmp_path / "words")
+    written = write_gguf(model, tmp_path / "model.gguf", FileType.F32, tokenizer=tmp_path / "words")
+    assert [notice.field for notice in written.notices] == [CUTS_AT_MARKS]
+    text = gguf_tokenizers.HINDI
+    assert has_marks(text)
+    found = llama_cpp.ask(written.path, texts=[text])["plain"][0]
+    assert found != tokenizer.encode(text).ids, "it takes them with their letters now: the notice can go"
+
+
+@pytest.mark.parametrize("name", ["my-phi3-tune", "Phi-3.5"])
+def test_a_model_s_name_changes_no_ids(name: str, model: Path, tmp_path: Path) -> None:
+    """llama.cpp knows what marks take away by a model's name alone, and does not load a file without the marks."""
+    folder = shutil.copytree(model, tmp_path / name)
+    tokenizer = gguf_tokenizers.make_folder("gpt-2", tmp_path / "words")
+    written = write_gguf(folder, tmp_path / "model.gguf", FileType.F32, tokenizer=tmp_path / "words")
+    text = "<|im_start|> user \n<|im_end|> \n"
+    assert llama_cpp.ask(written.path, texts=[text])["plain"][0] == tokenizer.encode(text).ids
 
 
 def test_texts_that_are_not_put_together_are_said(model: Path, tmp_path: Path) -> None:
@@ -92,6 +116,7 @@ def test_rules_that_llama_cpp_does_not_have_are_refused(model: Path, tmp_path: P
         "post_processor": {"post_processor": template},
         "added_tokens": {"added_tokens": [mark]},
         FIRST: pieces(prepend_scheme="always"),
+        "added_tokens, twice": {"added_tokens": [mark | {"id": 300, "content": "<mark>", "lstrip": False}]},
         "model.type": {"model": {"type": "Unigram", "vocab": [["<unk>", 0.0]], "unk_id": 0}},
     }.items():
         folder = tmp_path / field
@@ -99,7 +124,7 @@ def test_rules_that_llama_cpp_does_not_have_are_refused(model: Path, tmp_path: P
         change(folder, **parts)
         with pytest.raises(NotConvertible) as error:
             plan_gguf(model, tokenizer=folder)
-        assert error.value.problems[0].field == field
+        assert error.value.problems[0].field == field.partition(",")[0]
         assert error.value.hint
 
 
@@ -108,6 +133,14 @@ def test_words_beyond_the_models_rows_are_refused(model: Path, tmp_path: Path) -
     tokenizer.add_tokens([f"<extra {number}>" for number in range(200)])
     tokenizer.save(str(tmp_path / "words" / "tokenizer.json"))
     with pytest.raises(NotConvertible, match="has rows for"):
+        plan_gguf(model, tokenizer=tmp_path / "words")
+
+
+def test_runs_that_grow_otherwise_are_refused(model: Path, tmp_path: Path) -> None:
+    gguf_tokenizers.make_folder("gemma", tmp_path / "words")
+    parts = json.loads((tmp_path / "words" / "tokenizer.json").read_text())["model"]
+    change(tmp_path / "words", model=parts | {"merges": [*parts["merges"][3:], *parts["merges"][:3]]})
+    with pytest.raises(NotConvertible, match="runs of"):
         plan_gguf(model, tokenizer=tmp_path / "words")
 
 

@@ -26,6 +26,7 @@ from tunesmith.gguf import (
     write_lora_gguf,
 )
 from tunesmith.gguf.split import size_of
+from tunesmith.gguf.text_rules import CUTS_AT_MARKS
 from tunesmith.lifecycle import Reason
 from tunesmith.model_folder import ADAPTER_CONFIG, without_folders
 from tunesmith.outcome import Outcome
@@ -336,6 +337,7 @@ class _Packaging:
             written_from=written_from,
             space_before=any(notice.field == _SPACE_BEFORE for notice in plan.notices),
             matrix=self._matrix.importance if self._matrix else None,
+            cuts_at_marks=any(notice.field == CUTS_AT_MARKS for notice in plan.notices),
         )
         return Prover(subject, self._work.scratch, self._work.check, threads=self._threads())
 

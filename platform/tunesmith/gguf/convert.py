@@ -93,7 +93,7 @@ def plan_gguf(
     vocabulary = vocabulary_of(words, folder, config, architecture.words)
     metadata: dict[str, Value] = {
         "general.type": "model",
-        "general.name": public_name(folder),
+        "general.name": vocabulary.named(public_name(folder)),
         "general.file_type": file_type.number,
         "general.quantization_version": _QUANTIZATION_VERSION,
     }

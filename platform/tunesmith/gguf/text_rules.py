@@ -4,6 +4,7 @@ llama.cpp has a list of ways, each with a name; a file says the name alone. Here
 in that list: the same rules, the same ids. Knows both lists; knows nothing of folders.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -17,15 +18,41 @@ _LLAMA3 = (
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_FIRST = r"[^\r\n\p{L}\p{N}]?"
+_FALLS, _RISES = _FIRST + _UPPER + "*" + _LOWER + "+", _FIRST + _UPPER + "+" + _LOWER + "*"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_TEKKEN = "|".join((_FALLS, _RISES, r"\p{N}", _REST))
+_O200K = "|".join((_FALLS + _SHORT, _RISES + _SHORT, r"\p{N}{1,3}", _REST))
+_DEEPSEEK = (
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+    " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+)
 _BY_PATTERN = {
-    (_LLAMA3, True): "llama-bpe",
-    (_LLAMA3, False): "smaug-bpe",
-    (_QWEN2, False): "qwen2",
+    ((_LLAMA3,), True): "llama-bpe",
+    ((_LLAMA3,), False): "smaug-bpe",
+    ((_QWEN2,), False): "qwen2",
+    ((_TEKKEN,), True): "tekken",
+    # `gpt-4o` is not these rules in llama.cpp: it cuts Hindi, Thai and others at their marks.
+    ((_O200K,), False): "granite-embed-multi-97m",
+    (_DEEPSEEK, False): "deepseek-v3",
 }
-"""Ways of cutting by one pattern, and whether a piece that is a word is taken whole (`ignore_merges`)."""
+"""Ways of cutting by patterns, one after another, and whether a piece that is a word is taken whole
+(`ignore_merges`)."""
+_MARKS = {"tekken"}
+"""Ways that llama.cpp has but for marks on letters."""
 _ALPHABET = 256
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(_ALPHABET))
 _SPACE = "▁"
+CUTS_AT_MARKS = "pre_tokenizer.marks"
+"""The field of the notice that says so."""
+_CUTS_AT_MARKS = (
+    "llama.cpp cuts words at marks on letters where this tokenizer does not: texts in Hindi, Thai and other scripts "
+    "that write vowels as marks get other ids. All others are not concerned."
+)
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """llama.cpp's kinds of words."""
 
@@ -100,7 +127,14 @@ def _byte_level(tokenizer: Mapping[str, Any], before: str | None, after: str | N
             file=TOKENIZER,
         )
     notices = _normalizer(tokenizer.get("normalizer"))
+    if name in _MARKS:
+        notices += (Notice(field=CUTS_AT_MARKS, message=_CUTS_AT_MARKS),)
     return Rules("gpt2", name, before, after, {}, {"tokenizer.ggml.merges": _merges(model)}, notices)
+
+
+def has_marks(text: str) -> bool:
+    """Whether a text has marks on letters, where a notice says that it gets other ids."""
+    return any(unicodedata.category(character).startswith("M") for character in text)
 
 
 def _name_of(steps: list[dict[str, Any]], *, by_words: bool, whole: bool) -> str | None:
@@ -117,10 +151,17 @@ def _name_of(steps: list[dict[str, Any]], *, by_words: bool, whole: bool) -> str
             return "gpt-2"
         if kinds == ["Digits"] and steps[0].get("individual_digits") is True:
             return "smollm"
-    elif kinds == ["Split"] and steps[0].get("behavior") == "Isolated" and not steps[0].get("invert"):
-        pattern = steps[0].get("pattern")
-        return _BY_PATTERN.get((str(pattern.get("Regex")), whole)) if isinstance(pattern, dict) else None
+    elif kinds and all(_is_cut(step) for step in steps):
+        return _BY_PATTERN.get((tuple(str(step["pattern"].get("Regex")) for step in steps), whole))
     return None
+
+
+def _is_cut(step: Mapping[str, Any]) -> bool:
+    """Whether a text is cut into what a pattern finds and what is between."""
+    # All patterns that are known find every character: to remove what is between removes nothing.
+    said = step.get("behavior"), bool(step.get("invert"))
+    is_known = said in (("Isolated", False), ("Removed", True))
+    return step.get("type") == "Split" and is_known and isinstance(step.get("pattern"), dict)
 
 
 def _normalizer(given: Any) -> tuple[Notice, ...]:
@@ -169,6 +210,9 @@ def _sentence_pieces(tokenizer: Mapping[str, Any], before: str | None, after: st
 def _spaces(steps: list[dict[str, Any]]) -> tuple[bool, tuple[Notice, ...]]:
     """Whether a space is put before every piece of text, where spaces become the mark `▁` and nothing else is done."""
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    if steps[:1] == [replace]:
+        # No space is left to cut at (Gemma).
+        steps = [step for step in steps if step.get("pattern") != replace["pattern"] or step == replace]
     if steps == [replace]:
         return False, ()
     if steps == [{"type": "Prepend", "prepend": _SPACE}, replace]:
@@ -209,16 +253,32 @@ def _scores(model: Mapping[str, Any], marks: Set[str]) -> list[float]:
     scores = [0.0] * (max(vocab.values()) + 1)
     listed = set()
     last = None
+    runs: dict[str, list[tuple[int, int]]] = {}
+    again: set[str] = set()
     for rank, merge in enumerate(_merges(model)):
         left, right = merge.split(" ")
         listed.add((left, right))
         word = left + right
         if word not in vocab:
             raise cannot("model.merges", f"makes `{word[:40]}`, which is no word", file=TOKENIZER)
+        is_run = word == word[0] * len(word)
+        if is_run and not scores[vocab[word]]:
+            runs.setdefault(word[0], []).append((len(left), len(right)))
         if scores[vocab[word]] and word != last:
-            raise cannot("model.merges", f"makes `{word[:40]}` at two times, of other words", file=TOKENIZER)
+            if not is_run:
+                raise cannot(
+                    "model.merges", f"makes `{word[:40]}` at two times, of other words", file=TOKENIZER
+                )
+            again.add(word[0])
         scores[vocab[word]] = scores[vocab[word]] or -float(rank + 1)
         last = word
+    for character in again:
+        # A run then grows from its left by one, whatever else would make it too (Gemma).
+        if any(right != 1 for _, right in runs[character]) or runs[character] != sorted(
+            runs[character], reverse=True
+        ):
+            why = f"makes runs of `{character}` in another order than the longest first"
+            raise cannot("model.merges", why, file=TOKENIZER)
     for word in vocab.keys() - _BYTES - marks:
         for place in range(1, len(word)):
             pair = word[:place], word[place:]

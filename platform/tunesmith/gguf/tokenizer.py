@@ -5,6 +5,7 @@ hold others than its model had. Rules that llama.cpp does not have are refused, 
 Knows `tokenizer.json`; imports no tokenizer.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,11 +28,28 @@ _FIELDS = {"unk": "unknown", "pad": "padding", "bos": "bos"} | dict(zip(_ENDS, _
 """What llama.cpp's fields call the words that have a part of their own."""
 
 
+_PHI3 = re.compile("phi-?3", re.IGNORECASE)
+_KEEP_SPACES = frozenset({"<unk>", "<s>", "<|endoftext|>"})
+"""Marks of Phi 3 that leave what is behind them as it is."""
+
+
 class Vocabulary(NamedTuple):
     """What a file says of its tokenizer."""
 
     metadata: dict[str, Value]
     notices: tuple[Notice, ...]
+    strips: bool = False
+    """Whether its marks take the spaces behind them away, as Phi 3's do: llama.cpp knows that by a model's name."""
+
+    def named(self, name: str) -> str:
+        """A model's name, under which llama.cpp reads this tokenizer right.
+
+        Every mark of a model whose name has `phi-3` or `phi3` in it takes the spaces behind it away, whatever its
+        tokenizer says, and a file without the marks of Phi 3 is not loaded.
+        """
+        if self.strips:
+            return name if _PHI3.search(name) else f"{name} (phi-3)"
+        return _PHI3.sub("phi 3", name)
 
 
 def vocabulary_of(folder: Path, model: Path, config: Mapping[str, Any], rows: int) -> Vocabulary:
@@ -89,7 +107,7 @@ def vocabulary_of(folder: Path, model: Path, config: Mapping[str, Any], rows: in
     for name, key in _FIELDS.items():
         if name in named:
             metadata[f"tokenizer.ggml.{key}_token_id"] = named[name]
-    return Vocabulary(metadata, rules.notices)
+    return Vocabulary(metadata, rules.notices, _strips(tokenizer))
 
 
 def _words(tokenizer: Mapping[str, Any], rows: int, rules: Rules) -> tuple[list[str], list[int]]:
@@ -101,6 +119,12 @@ def _words(tokenizer: Mapping[str, Any], rows: int, rules: Rules) -> tuple[list[
     for number, kind in rules.kinds.items():
         kinds[number] = kind
     for token in _added(tokenizer):
+        if words.get(token["id"], token["content"]) != token["content"]:
+            raise cannot(
+                "added_tokens",
+                f"has `{str(token['content'])[:40]}` with the number of `{words[token['id']][:40]}`",
+                file=TOKENIZER,
+            )
         words[token["id"]] = token["content"]
         kinds[token["id"]] = kinds.get(token["id"], NORMAL)
         if kinds[token["id"]] != UNKNOWN:
@@ -124,15 +148,29 @@ def _words(tokenizer: Mapping[str, Any], rows: int, rules: Rules) -> tuple[list[
 
 
 def _added(tokenizer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    strips = _strips(tokenizer)
     for token in tokenizer.get("added_tokens") or []:
         for flag in ("lstrip", "rstrip", "single_word"):
-            if token.get(flag):
+            if token.get(flag) and not strips:
                 raise cannot(
                     "added_tokens",
                     f"has `{str(token['content'])[:40]}` with `{flag}`, which llama.cpp does not have",
                     file=TOKENIZER,
                 )
         yield token
+
+
+def _strips(tokenizer: Mapping[str, Any]) -> bool:
+    """Whether marks take spaces away exactly as llama.cpp knows it of Phi 3."""
+    tokens = {token["content"]: token for token in tokenizer.get("added_tokens") or []}
+    if not {*_KEEP_SPACES, "</s>"} <= tokens.keys():
+        return False
+    return all(
+        not token.get("lstrip")
+        and not token.get("single_word")
+        and bool(token.get("rstrip")) is (word not in _KEEP_SPACES)
+        for word, token in tokens.items()
+    )
 
 
 def _ends(numbers: list[int], rows: int) -> dict[str, int]:

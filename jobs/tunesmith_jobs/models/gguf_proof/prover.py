@@ -16,6 +16,7 @@ from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType, Importance
 from tunesmith.gguf.architectures import Architecture, architecture_of
 from tunesmith.gguf.split import parts_beside
+from tunesmith.gguf.text_rules import has_marks
 from tunesmith.model_folder import read_config
 from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
@@ -60,6 +61,8 @@ class Subject(NamedTuple):
     """Whether its tokenizer puts a space before a text, and llama.cpp does not (a notice says so)."""
     matrix: Importance | None = None
     """What its files were quantised with."""
+    cuts_at_marks: bool = False
+    """Whether llama.cpp cuts words at marks on letters where its tokenizer does not (a notice says so)."""
 
 
 class Prover:
@@ -79,7 +82,7 @@ class Prover:
         self._architecture = architecture_of(read_config(subject.written_from or subject.base))
         tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
         marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
-        self._texts = _texts(marks)
+        self._texts = [text for text in _texts(marks) if not (subject.cuts_at_marks and has_marks(text))]
         self._asked = [_spaced(text, marks) if subject.space_before else text for text in self._texts]
         """As they are asked of the file."""
         self._expected = _expected(subject, self._architecture, tokenizer, self._texts)

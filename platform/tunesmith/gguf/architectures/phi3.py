@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from tunesmith.gguf.architectures.base import Architecture
 from tunesmith.gguf.architectures.given import Given
 from tunesmith.gguf.architectures.parts import Tensor
+from tunesmith.gguf.file import Value
 
 
 class Phi3(Architecture):
@@ -40,3 +41,7 @@ class Phi3(Architecture):
     def window(self, given: Given) -> int | None:
         """Its window, which llama.cpp reads and does not keep to."""
         return given.size("sliding_window") if given.get("sliding_window") is not None else None
+
+    def says(self, given: Given) -> dict[str, Value]:
+        """The window, 0 for none: older llama.cpp takes one that it knows by heart where a file says nothing."""
+        return {"attention.sliding_window": self.window(given) or 0}
