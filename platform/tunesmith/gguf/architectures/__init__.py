@@ -21,6 +21,8 @@ from tunesmith.gguf.architectures.qwen2 import Qwen2
 from tunesmith.gguf.architectures.qwen3 import Qwen3
 from tunesmith.gguf.architectures.qwen_moe import Qwen2Moe, Qwen3Moe
 from tunesmith.gguf.architectures.smollm3 import SmolLM3
+from tunesmith.gguf.problems import cannot
+from tunesmith.model_folder.configuration import CONFIG
 
 __all__ = ["ARCHITECTURES", "HEAD", "Architecture", "Part", "Tensor", "architecture_of"]
 
@@ -43,5 +45,11 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     given = Given(config, {})
     model_type = given.text("model_type")
     if model_type not in ARCHITECTURES:
-        raise given.refused("model_type", f"is `{model_type}`, which is none of {listed(ARCHITECTURES)}")
+        raise cannot(
+            "model_type",
+            f"is `{model_type}`, which is none of {listed(ARCHITECTURES)}",
+            file=CONFIG,
+            hint="Use the model with transformers, as answers and evaluations do; or convert its folder yourself with "
+            "llama.cpp's `convert_hf_to_gguf.py`, whose files nobody proves.",
+        )
     return ARCHITECTURES[model_type](config)
