@@ -25,7 +25,7 @@ from tunesmith_jobs.models.fetch import fetch_model
 
 OWNER = "tunesmith-gguf-files"
 """Whose folder it is, in its mark."""
-WRITER = 1
+WRITER = 2
 """Rises when `tunesmith.gguf` writes other files from the same weights: those that are there are made anew."""
 MOST_BYTES = 50 * 2**30
 """Of all files together, as far as they are not in use here."""

@@ -237,9 +237,7 @@ def _is_matrix(tensor: Tensor) -> bool:
 def _sizes(architecture: Architecture) -> Sizes:
     per_kv = architecture.heads // architecture.kv_heads
     is_70b = architecture.model_type == "llama" and architecture.layers == 80 and per_kv == 8
-    experts = architecture.metadata.get(f"{architecture.word}.expert_count", 0)
-    assert isinstance(experts, int)
-    return Sizes(architecture.layers, per_kv, architecture.is_tied, is_70b, experts)
+    return Sizes(architecture.layers, per_kv, architecture.is_tied, is_70b, architecture.experts)
 
 
 def _choices(architecture: Architecture, file_type: FileType, *, has_matrix: bool) -> list[Choice]:

@@ -166,7 +166,11 @@ class Prover:
             if self._heard is not None and answer.facts.words == self._expected.words:
                 made = asked.logits_of(logits, self._sequences, answer.facts.words)
                 found.difference = checks.difference(self._heard.logits, made)
-                found.checks.append(checks.check_difference(file_type, found.difference))
+                found.checks.append(
+                    checks.check_difference(
+                        file_type, found.difference, has_experts=self._architecture.experts > 0
+                    )
+                )
                 found.checks.append(checks.check_greedy(file_type, self._heard.greedy, answer.written))
         finally:
             discard_file(logits)

@@ -56,6 +56,8 @@ class Architecture:
         self.kv_heads = given.size("num_key_value_heads", self.heads)
         self.head_size = given.size("head_dim", self.hidden // self.heads)
         self.inner = given.size("intermediate_size")
+        self.experts = 0
+        """How many a block has, of which each token asks some; 0 of a model without."""
         self.words = given.size("vocab_size")
         """Rows of the embedding."""
         self.ties_ends = given.flag("tie_word_embeddings")

@@ -28,21 +28,21 @@ class Mixtral(Architecture):
 
     def refuse(self, given: Given) -> None:
         """Nothing; remembers how many experts there are."""
-        self._experts = given.size("num_local_experts")
+        self.experts = given.size("num_local_experts")
 
     def feed_forward(self) -> Iterator[Tensor]:
         """What chooses the experts, and their matrices, each kind as one tensor."""
-        shape = (self._experts, self.hidden)
+        shape = (self.experts, self.hidden)
         ways = tuple((Part(f"{place}.gate.weight", shape),) for place in (_PUBLISHED, "mlp"))
         yield Tensor("mlp.gate.weight", shape, is_exact=True, lies=ways)
-        wide, back = (self._experts, self.inner, self.hidden), (self._experts, self.hidden, self.inner)
+        wide, back = (self.experts, self.inner, self.hidden), (self.experts, self.hidden, self.inner)
         fused = "mlp.experts.gate_up_proj"
         for name, matrix, size, lies in (
             ("gate_proj", "w1", wide, (fused, 0, 2)),
             ("up_proj", "w3", wide, (fused, 1, 2)),
             ("down_proj", "w2", back, ("mlp.experts.down_proj", 0, 1)),
         ):
-            names = [f"{_PUBLISHED}.experts.{number}.{matrix}.weight" for number in range(self._experts)]
+            names = [f"{_PUBLISHED}.experts.{number}.{matrix}.weight" for number in range(self.experts)]
             yield Tensor(f"mlp.experts.{name}.weight", size, lies=experts(names, size, *lies))
 
     def window(self, given: Given) -> int | None:
@@ -51,4 +51,4 @@ class Mixtral(Architecture):
 
     def says(self, given: Given) -> dict[str, Value]:
         """How many experts there are, and how many a token asks."""
-        return {"expert_count": self._experts, "expert_used_count": given.size("num_experts_per_tok")}
+        return {"expert_count": self.experts, "expert_used_count": given.size("num_experts_per_tok")}

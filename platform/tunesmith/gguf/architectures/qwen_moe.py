@@ -28,26 +28,26 @@ class _Experts(Architecture):
             why = f"is otherwise than in llama.cpp, which {lets} the experts' weights sum to one"
             raise given.refused("norm_topk_prob", why)
         name = "num_local_experts" if given.says("num_local_experts") else "num_experts"
-        self._experts = given.size(name)
+        self.experts = given.size(name)
         self._inner = given.size("moe_intermediate_size")
 
     def feed_forward(self) -> Iterator[Tensor]:
         """What chooses the experts, and their matrices, each kind as one tensor."""
-        yield Tensor("mlp.gate.weight", (self._experts, self.hidden), is_exact=True)
-        wide, back = (self._experts, self._inner, self.hidden), (self._experts, self.hidden, self._inner)
+        yield Tensor("mlp.gate.weight", (self.experts, self.hidden), is_exact=True)
+        wide, back = (self.experts, self._inner, self.hidden), (self.experts, self.hidden, self._inner)
         fused = "mlp.experts.gate_up_proj"
         for name, size, lies in (
             ("gate_proj", wide, (fused, 0, 2)),
             ("up_proj", wide, (fused, 1, 2)),
             ("down_proj", back, ("mlp.experts.down_proj", 0, 1)),
         ):
-            names = [f"mlp.experts.{number}.{name}.weight" for number in range(self._experts)]
+            names = [f"mlp.experts.{number}.{name}.weight" for number in range(self.experts)]
             yield Tensor(f"mlp.experts.{name}.weight", size, lies=experts(names, size, *lies))
 
     def says(self, given: Given) -> dict[str, Value]:
         """How many experts there are, how many a token asks, and how wide they are."""
         return {
-            "expert_count": self._experts,
+            "expert_count": self.experts,
             "expert_used_count": given.size("num_experts_per_tok"),
             "expert_feed_forward_length": self._inner,
         }
