@@ -36,7 +36,8 @@ TOGETHER = {
         "contract/test_mlflow_guard_contract.py",
     ),
     "s3": (
-        "contract/test_storage_contract.py", "tunesmith_jobs/test_activities.py",
+        "contract/test_packages_in_a_bucket.py", "contract/test_storage_contract.py",
+        "tunesmith_jobs/test_activities.py",
         "tunesmith_jobs/test_evaluate_in_a_bucket.py", "tunesmith_jobs/test_stopping.py",
         "tunesmith_platform/test_data_sources.py", "tunesmith_platform/test_named_paths.py",
     ),

@@ -107,3 +107,47 @@ class WhichView(_View):
     recommended: str | None = Field(None, description="The file's name.")
     sentence: dict[str, str] = Field(description="Why, or why none is, by language.")
     rows: list[WhichRow] = Field(description="The largest first.")
+
+
+class PackageSummary(_View):
+    """A package: what it takes, and whether it stays."""
+
+    task_id: str
+    name: str
+    project: str
+    of_task_id: str | None = Field(description="The training whose model it is.")
+    step: int
+    uri: str
+    bytes: int
+    files: int
+    is_pinned: bool = Field(description="Whether it stays whatever its age.")
+    removed_at: dt.datetime | None = Field(None, description="When its files were removed.")
+    created_at: dt.datetime
+
+
+class PruneVerdict(_View):
+    """What becomes of a package, and why."""
+
+    task_id: str
+    name: str
+    bytes: int
+    goes: bool
+    why: str
+
+
+class PruneView(_View):
+    """What a removal of old packages took, or would take."""
+
+    is_dry: bool = Field(description="Whether nothing was removed.")
+    bytes: int = Field(description="Of those that go.")
+    packages: list[PruneVerdict]
+
+
+class PackageLinkView(_View):
+    """An address that hands one file to whoever has it, until it runs out."""
+
+    url: str = Field(description="Whoever has it gets the file: hand it on with care.")
+    name: str
+    bytes: int
+    sha256: str
+    expires_at: dt.datetime

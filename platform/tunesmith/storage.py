@@ -20,6 +20,8 @@ from tunesmith.errors import InvalidInput
 from tunesmith.removal import discard_file, is_free, part_of, remove_empty, remove_own
 
 _PIECE = 8 * 1024**2
+_SENT = 4 * 1024**2
+"""Of a file that is handed on as it is read."""
 _STREAMS = 4
 """Files that are brought to a bucket at a time."""
 
@@ -45,6 +47,21 @@ def _pour(source: BinaryIO, target: Any, advance: Advance) -> None:
         advance(len(piece))
     if left > 0:
         raise OSError(errno.EIO, "The file was cut off while it was read")
+
+
+def _counted(source: Any, start: int, count: int) -> Iterator[bytes]:
+    """So many bytes of an open file.
+
+    Raises:
+        OSError: It ends before.
+    """
+    source.seek(start)
+    while count > 0:
+        piece = source.read(min(_SENT, count))
+        if not piece:
+            raise OSError(errno.EIO, "The file is shorter than it was")
+        count -= len(piece)
+        yield piece
 
 
 def _copy(source: Path, target: Path, advance: Advance) -> None:
@@ -96,6 +113,14 @@ class Storage(Protocol):
 
         Raises:
             FileNotFoundError: There is no such file.
+        """
+
+    def pieces(self, path: str, start: int, count: int) -> Iterator[bytes]:
+        """So many bytes of a file, from a place in it, as they are read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            OSError: It ends before, or is not to be read.
         """
 
     def remove_file(self, path: str) -> None:
@@ -185,6 +210,12 @@ class LocalStorage:
     def get_file(self, path: str, target: Path) -> None:
         """See `Storage.get_file`."""
         shutil.copyfile(self.root / path, target)
+
+    def pieces(self, path: str, start: int, count: int) -> Iterator[bytes]:
+        """See `Storage.pieces`; a link is not followed."""
+        handle = os.open(self.root / path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            yield from _counted(file, start, count)
 
     def remove_file(self, path: str) -> None:
         """See `Storage.remove_file`; a link goes itself."""
@@ -286,6 +317,11 @@ class S3Storage:
         """See `Storage.get_file`."""
         with self._fs.open_input_stream(self._at(path)) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, _PIECE)
+
+    def pieces(self, path: str, start: int, count: int) -> Iterator[bytes]:
+        """See `Storage.pieces`; each piece is a request of its own."""
+        with self._fs.open_input_file(self._at(path)) as stream:
+            yield from _counted(stream, start, count)
 
     def files(self, path: str = "") -> Sequence[str]:
         """See `Storage.files`."""

@@ -236,15 +236,17 @@ class MlflowLink(_View):
 
 
 class QuotaView(_View):
-    """A project's training quota: each saved checkpoint consumes one."""
+    """A project's training quota: each saved checkpoint consumes one, and each package."""
 
     project: str
     enabled: bool = Field(description="Whether submits reserve and checkpoints are charged.")
     low_threshold: int = Field(description="A task is warned when no more than this is available.")
     granted: int
-    charged: int = Field(description="Checkpoints that were saved.")
+    charged: int = Field(description="Checkpoints that were saved, and packages.")
     reserved: int = Field(description="Held for checkpoints that tasks still plan.")
     available: int = Field(description="`granted - charged - reserved`: what new tasks may reserve.")
+    packages: int = Field(0, description="Packages whose files are there; each consumed one.")
+    package_bytes: int = Field(0, description="What these take of the storage.")
 
 
 class QuotaKind(StrEnum):

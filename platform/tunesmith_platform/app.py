@@ -84,7 +84,11 @@ from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.openai import endpoints as openai_endpoints
 from tunesmith_platform.openai.errors import OpenAIErrors
 from tunesmith_platform.packaging import endpoints as packaging_endpoints
+from tunesmith_platform.packaging import reported as packages_reported
 from tunesmith_platform.packaging.choosing import ChoosingService
+from tunesmith_platform.packaging.kept import KeptPackages
+from tunesmith_platform.packaging.links import Links
+from tunesmith_platform.packaging.loop import PackageRetention
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.runner import PipelineRunner
@@ -148,7 +152,7 @@ def build_services(
         settings.ray_url, settings.ray_token_file, settings.job_python, settings.driver_cpus
     )
     jobs = ClearedJobs(WarmJobs(jobs, database, hub), settings.work_dir)
-    compute = ComputeService(jobs, settings.ray_url)
+    compute, keys = ComputeService(jobs, settings.ray_url), Keys(database)
     runners = RunnerService(database, settings.report_secret_file)
     if tracking is None and settings.mlflow_url:
         tracking = MlflowTracking(settings.mlflow_url, settings.mlflow_token_file)
@@ -162,6 +166,7 @@ def build_services(
         evaluations_reported.LISTENER,
         training_scores.LISTENER,
         chats_reported.LISTENER,
+        packages_reported.LISTENER,
         ledger.charging(moves),
     )
     events = EventService(database, hub, settings.report_secret_file, folding, listeners)
@@ -197,6 +202,8 @@ def build_services(
         evaluations=EvaluationService(database),
         packaging=packaging,
         choosing=ChoosingService(database, settings, models, packaging),
+        kept_packages=KeptPackages(database, settings),
+        links=Links(keys, settings.report_secret_file, lambda: settings.link_round),
         forecasts=Forecasts(database, settings, kinds, compute),
         rows=RowService(database),
         quota=QuotaService(database),
@@ -281,7 +288,14 @@ def background_loops(
 
     def mirror() -> Mirror:
         assert tracking is not None
-        found = made["mirror"] = Mirror(database, tracking, hub, services.kinds, settings.public_url)
+        found = made["mirror"] = Mirror(
+            database,
+            tracking,
+            hub,
+            services.kinds,
+            settings.public_url,
+            copies_packages=settings.mlflow_copies_packages,
+        )
         if made["reconciler"] is not None:
             made["reconciler"].mirror = found
         return found
@@ -296,6 +310,7 @@ def background_loops(
         "Notifier": lambda: Notifier(services.notifications, hub),
         "PipelineRunner": lambda: PipelineRunner(services),
         "CheckpointScoring": lambda: CheckpointScoring(services),
+        "PackageRetention": lambda: PackageRetention(services.kept_packages, database, hub),
         "Presence": lambda: Presence(database, hub, CONTROLLER),
     }
 

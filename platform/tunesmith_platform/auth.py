@@ -2,8 +2,11 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from sqlalchemy import select
 
 from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.job import read_secret
@@ -31,6 +34,8 @@ class Identity(NamedTuple):
     looked_up: dt.datetime
     expires_at: dt.datetime | None = None
     """When the session ends that was shown in the key's place; None for a key."""
+    key: str = ""
+    """What its API key is known by: what it signs ends with that."""
 
     def scope(self) -> Scope:
         """Whose data it may see and change: the one place where who came in becomes a scope.
@@ -98,7 +103,7 @@ class Keys:
                 "This API key is not known.",
                 hint=WHERE_THE_KEY_IS,
             )
-        known = self._known[digest] = Identity(row.name, row.role, now())
+        known = self._known[digest] = Identity(row.name, row.role, now(), key=digest)
         return known
 
     def remembered_session(self, cookie: str) -> Identity | None:
@@ -125,12 +130,23 @@ class Keys:
         self._sessions = {
             one: known for one, known in self._sessions.items() if moment - known.looked_up <= _TRUST
         }
-        known = self._sessions[digest] = Identity(key.name, key.role, moment, row.expires_at)
+        known = self._sessions[digest] = Identity(key.name, key.role, moment, row.expires_at, key.sha256)
         return known
 
     def forget_session(self, cookie: str) -> None:
         """Trust a session no more that was looked up a moment ago."""
         self._sessions.pop(_digest(cookie), None)
+
+    def made_by(self, is_meant: Callable[[str], bool]) -> Identity | None:
+        """Whose key is meant; None where none is. Every key is looked at, each time anew.
+
+        Args:
+            is_meant: Told what a key is known by.
+        """
+        with self._database.read() as session:
+            rows = session.scalars(select(ApiKeyRow)).all()
+            found = [row for row in rows if is_meant(row.sha256)]
+            return Identity(found[0].name, found[0].role, now(), key=found[0].sha256) if found else None
 
 
 def _digest(key: str) -> str:

@@ -31,6 +31,8 @@ from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.packaging.choosing import ChoosingService
+from tunesmith_platform.packaging.kept import KeptPackages
+from tunesmith_platform.packaging.links import Links
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.quota.service import QuotaService
@@ -77,6 +79,8 @@ class Services:
     evaluations: EvaluationService
     packaging: PackagingService
     choosing: ChoosingService
+    kept_packages: KeptPackages
+    links: Links
     forecasts: Forecasts
     rows: RowService
     quota: QuotaService

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     mlflow_public_url: str = Field(
         "", description="How users reach MLflow, for links; `mlflow_url` when empty."
     )
+    mlflow_copies_packages: bool = Field(
+        False,
+        description="Whether a package's GGUF files show in its MLflow run too, on one machine by hard links. Else a "
+        "tag says where they lie: a second name would keep their bytes after the platform has removed them.",
+    )
     mlflow_token_file: Path | None = Field(
         None,
         description="Holds the token that the check before MLflow wants (`tunesmith up` sets it); none: MLflow is "
@@ -201,6 +206,20 @@ class Settings(BaseSettings):
         168, gt=0, le=8760, description="How long a browser stays signed in to the studio."
     )
     metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
+    package_keep_last: int = Field(
+        0, ge=0, description="So many packages of each training stay, the newest; 0: that removes none."
+    )
+    package_keep_days: float = Field(
+        0,
+        ge=0,
+        description="Packages stay for so many days; 0: that removes none. With both, one stays that either keeps. "
+        "Pinned ones and those in use always stay.",
+    )
+    link_round: int = Field(
+        0,
+        ge=0,
+        description="Raise it, and no address of a package's file that was made before counts any more.",
+    )
     log_retention_days: float = Field(
         0, ge=0, description="Log lines of tasks that ended so long ago are deleted; 0 keeps them."
     )

@@ -39,6 +39,7 @@ LOOKS_AT_ALL = {
     "datasets.is_shared": "Bytes that another's version has too are not removed.",
     "datasets.live_task_reading": "A file that anybody reads is not removed.",
     "models.free_name": "Names of models are unique in the installation.",
+    "packaging.in_use": "Files that anybody's task reads are not removed.",
     "pipelines.users_of": "Rows that anybody reads are not removed.",
     "tasks.queue_place": "The room is everybody's: others that come first count too.",
     "tasks.refuse_needed_files": "Files that anybody's task was built on are not removed.",

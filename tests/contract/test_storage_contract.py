@@ -45,6 +45,19 @@ def test_files_are_written_read_listed_and_removed(storage: Storage) -> None:
     assert storage.list() == []
 
 
+def test_a_part_of_a_file_comes_in_pieces(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunesmith.storage._SENT", 1000)
+    content = os.urandom(5500)
+    storage.write("a/b.gguf", content)
+    pieces = list(storage.pieces("a/b.gguf", 100, 5000))
+    assert (b"".join(pieces), max(map(len, pieces))) == (content[100:5100], 1000)
+    assert list(storage.pieces("a/b.gguf", 0, 0)) == []
+    with pytest.raises(OSError, match="shorter"):
+        list(storage.pieces("a/b.gguf", 5000, 501))
+    with pytest.raises(FileNotFoundError):
+        list(storage.pieces("a/none", 0, 1))
+
+
 def test_folders_travel_whole(storage: Storage, tmp_path: Path) -> None:
     source = tmp_path / "out"
     (source / "deep").mkdir(parents=True)

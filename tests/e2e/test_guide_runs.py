@@ -71,6 +71,9 @@ PROMISED = {
     "package": r"Q8_0",
     "packages show": r"Q8_0",
     "packages download": r"card\.md",
+    "packages link": r"/v1/package-links/",
+    "packages list": r"GB",
+    "packages prune": r"MB",
     "mlflow": r"http|MLFLOW_TRACKING_URI",
 }
 """What the output of a command holds."""

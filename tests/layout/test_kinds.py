@@ -21,7 +21,10 @@ SOURCES = (
 ROOMS = (
     "platform/tunesmith/spec/",
     "platform/tunesmith_platform/tasks/kinds/",
-    *(f"jobs/tunesmith_jobs/{room}/" for room in ("train", "data", "evaluate", "generate", "package")),
+    *(
+        f"jobs/tunesmith_jobs/{room}/"
+        for room in ("train", "data", "evaluate", "generate", "package", "upload")
+    ),
     "serve/tunesmith_serve/",
 )
 """Where a kind may be named: its parameters, what the platform does with it, its program."""

@@ -90,6 +90,7 @@ MEMORY = {
     "reconciler.loop.Reconciler": (LEASED, "_leave_stop_at _listening_since _submit_after"),
     "routing.ApiRoute": (DECLARED, "_is_begun methods"),
     "routing": (DECLARED, "_ADMISSIONS _LARGE _building"),
+    "packaging.loop.PackageRetention": (LEASED, "_next"),
     "runners.pool.RunnerPool": (LEASED, "_crowd _falls _start_after _sweep_after"),
     "sandbox.awaiting.Awaited": (REQUEST, "_known _lock"),
     "sandbox.awaiting._Work": (REQUEST, "_ticket has_left"),

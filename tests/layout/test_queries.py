@@ -11,7 +11,8 @@ PLATFORM = ROOT / "platform" / "tunesmith_platform"
 STATEMENTS = {"delete", "func", "insert", "select", "text", "update"}
 """What a query is made with."""
 MAY = {
-    "platform/tunesmith_platform/leases.py": "They are the platform's own rows, and nobody else asks for them."
+    "platform/tunesmith_platform/auth.py": "Keys are looked up before there is a scope.",
+    "platform/tunesmith_platform/leases.py": "They are the platform's own rows, and nobody else asks for them.",
 }
 """Sources beside the repositories that make queries, with why."""
 ONCE = {"LeaseRow": "leases.py", "IdempotencyRow": "idempotency.py"}

@@ -39,6 +39,7 @@ SEES_EVERYTHING = {
     "monitoring/loop.py": "A loop.",
     "monitoring/service.py": "The gauges of the whole platform, for those who run it.",
     "notifications/service.py": "A loop.",
+    "packaging/loop.py": "A loop.",
     "pipelines/runner.py": "A loop; what it does with a step it does for its pipeline's owner.",
     "reconciler/admission.py": "A loop.",
     "reconciler/applying.py": "What a loop decided, written down.",

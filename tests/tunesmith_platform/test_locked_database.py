@@ -58,6 +58,8 @@ READS = {
     "POST /v1/chats:unpin",
     "POST /v1/system/mlflow-link",
     "DELETE /v1/sessions/current",  # a key has no session
+    "POST /v1/tasks/{task_id}/package/links",
+    "POST /v1/packages:prune",  # says what would go, unless it is told to remove it
     "PUT /v1/uploads/{upload}",  # a piece goes into its file
 }
 """Calls that store nothing in the database."""
@@ -165,6 +167,8 @@ class Things:
             "POST /v1/tasks/{task_id}/checkpoints:save": (self.running, {}),
             "POST /v1/tasks/{task_id}/checkpoints/{step}:pin": (self.running, {}),
             "POST /v1/tasks/{task_id}/checkpoints/{step}:unpin": (self.running, {}),
+            "POST /v1/tasks/{task_id}/package:pin": (self.stopped, {}),
+            "POST /v1/tasks/{task_id}/package:unpin": (self.stopped, {}),
             "POST /v1/runners/{runner_id}/next": (
                 "runner-a",
                 {"json": {"wait_seconds": 0, "is_warm": True}, "headers": runner},

@@ -7,80 +7,16 @@ from typing import Any
 
 import pytest
 from conftest_platform import LOCAL, Plane
-from ended_tasks import end, error_of, folder
+from ended_tasks import end, error_of
 from fastapi.testclient import TestClient
+from package_bench import Bench
 
-from tunesmith.artifacts import PACKAGE, Manifest, list_files, sha256_of
 from tunesmith.client import Client
 from tunesmith.errors import NotFound, NotOurs
-from tunesmith.model_step import ModelDocument
 from tunesmith.views import TaskView
-from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.tasks.inputs import TrainInputs
-
-
-class Bench:
-    """A plane with a training whose checkpoints are there, and packages of it."""
-
-    def __init__(self, plane: Plane, client: TestClient, model: Path) -> None:
-        self.plane, self.client, self.model = plane, client, model
-        plane.settings.allowed_roots.append(model)
-        plane.training.look_at = lambda _scope, spec: TrainInputs(model_path=str(model), train_path="/t")
-
-    def trained(self, losses: dict[int, float | None], *, completed: bool = True, **spec: Any) -> TaskView:
-        """A training with checkpoints, some of which have an evaluation loss."""
-        given = {"model_name_or_path": "m", "train_file": "/t"} | spec
-        task = self.plane.task(self.client.post("/v1/tasks", json={"name": "t", "spec": given}).json()["id"])
-        self.plane.tick()
-        self.plane.job(task, JobStatus.RUNNING)
-        for step, loss in losses.items():
-            place = folder(self.plane, task, f"checkpoints/checkpoint-{step}")
-            event = {"kind": "checkpoint", "step": step, "uri": str(place), "bytes": 1, "files": 1}
-            metrics = {} if loss is None else {"eval_loss": loss}
-            self.plane.report(task, event | {"manifest_sha256": "0" * 64, "metrics": metrics})
-        if completed:
-            end(self.plane, task, model_uri=str(folder(self.plane, task, "model")))
-        return self.plane.task(task.id)
-
-    def package(self, **spec: Any) -> Any:
-        return self.client.post("/v1/tasks", json={"kind": "package", "spec": spec})
-
-    def made(self, **spec: Any) -> TaskView:
-        answer = self.package(**spec)
-        assert answer.status_code == 201, answer.text
-        return self.plane.task(answer.json()["id"])
-
-    def document(self, task: TaskView) -> ModelDocument:
-        self.plane.tick()
-        (path,) = [uri for job, uri in self.plane.jobs.documents.items() if job.startswith(task.id)]
-        return ModelDocument.model_validate_json(Path(path).read_bytes())
-
-    def packaged(self, training: TaskView) -> TaskView:
-        """A completed package, its files written by hand."""
-        task = self.made(task_id=training.id, preset="merge_and_quantize")
-        self.plane.tick()
-        self.plane.job(task, JobStatus.RUNNING)
-        place = Path(str(task.artifact_uri)) / PACKAGE
-        (place / "failed").mkdir(parents=True)
-        (place / "t-8-Q4_K_M.gguf").write_bytes(b"GGUF" * 1000)
-        (place / "t-8-Q4_K_M.gguf.proof.json").write_text("{}")
-        (place / "failed" / "t-8.gguf.failed").write_bytes(b"GGUF")
-        manifest = Manifest(task_id=task.id, attempt=1, step=8, kind="package", files=list_files(place))
-        (place / "manifest.json").write_bytes(manifest.encode())
-        sha256 = sha256_of(place / "t-8-Q4_K_M.gguf")
-        file = {
-            "name": "t-8-Q4_K_M.gguf", "type": "Q4_K_M", "bytes": 4000, "sha256": sha256, "verdict": "proven",
-            "key": "k" * 64, "sentence": {"en": "It is the model."},
-            "kl_mean": 0.07, "top1": 0.9, "fallbacks": {"Q4_K -> Q5_0": 3},
-        }  # fmt: skip
-        failed = file | {"name": "t-8.gguf", "type": "F16", "verdict": "failed", "kl_mean": None}
-        self.plane.report(
-            task, {"kind": "package_made", "uri": str(place), "step": 8, "files": [file, failed]}
-        )
-        end(self.plane, task, model_uri=str(place))
-        return self.plane.task(task.id)
 
 
 @pytest.fixture

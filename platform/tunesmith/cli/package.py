@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunesmith.cli.arguments import (
-    ForceFlag,
     JsonFlag,
     LanguageOption,
     TaskArgument,
@@ -147,28 +145,6 @@ def show_package(task: TaskArgument, lang: LanguageOption = None, as_json: JsonF
         _show(client, task_id)
 
 
-@packages.command("download")
-def download(
-    task: TaskArgument,
-    name: Annotated[str, typer.Argument(metavar="FILE", help="One of the package's files.")],
-    file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where it goes; its own name here if not given.")
-    ] = None,
-    lang: LanguageOption = None,
-    force: ForceFlag = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Fetch a file of a package: a GGUF file, its proof, a Modelfile, the card."""
-    choose(lang)
-    target = file or Path(name)
-    with connect() as client:
-        size = client.save_package_file(client.task(task).id, name, target, overwrite=force)
-    if as_json:
-        show_json({"file": str(target.absolute()), "bytes": size})
-    else:
-        say(f"The file lies in `{target}`.")
-
-
 def _show(client: Client, task_id: str) -> None:
     view = client.packaged(task_id)
     shown = table(
@@ -181,7 +157,7 @@ def _show(client: Client, task_id: str) -> None:
     )
     for one in view.files:
         shown.add_row(
-            one.name,
+            one.name if not one.parts else f"{one.name} (1 of {len(one.parts)})",
             f"{one.bytes / 1e6:.1f} MB",
             "" if one.kl_mean is None else f"{one.kl_mean:.2g}",
             "" if one.top1 is None else f"{one.top1:.1%}",
@@ -222,8 +198,11 @@ def _verdict(one: PackagedFileView) -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an app."""
+    from tunesmith.cli import package_files, package_room
     from tunesmith.cli.package_which import which
 
     app.command("package")(package)
+    package_files.add_to(packages)
+    package_room.add_to(packages)
     packages.command("which")(which)
     app.add_typer(packages)

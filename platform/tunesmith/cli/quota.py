@@ -143,9 +143,10 @@ def _show(view: views.QuotaView, as_json: bool) -> None:
                 ("quota", _switch(view)),
                 ("available", str(view.available)),
                 ("reserved", tr(f"{view.reserved}  held for what tasks plan to save")),
-                ("charged", tr(f"{view.charged}  checkpoints saved")),
+                ("charged", tr(f"{view.charged}  checkpoints and packages saved")),
                 ("granted", str(view.granted)),
                 ("warns at", str(view.low_threshold)),
+                ("packages", tr(f"{view.packages}  there, {view.package_bytes / 1e9:.2f} GB")),
             )
         )
     )

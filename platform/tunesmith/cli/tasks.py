@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tunesmith import views
     from tunesmith.client import Client
     from tunesmith.client.tasks import TaskFilter
+    from tunesmith.package_views import PackageSummary
 
 tasks = typer.Typer(
     name="tasks",
@@ -248,11 +249,23 @@ def delete(
             if not ask(f"Delete {names} and its files for good?" if files else f"Delete {names} for good?"):
                 raise typer.Exit(1)
         for view in found:
+            left = [] if as_json else _packages_of(client, view.id)
             client.delete_task(view.id, files=files)
             if not as_json:
                 say(f"Task `{view.name}` is deleted.")
+            if left:
+                names = ", ".join(f"`{plain(one.name)}`" for one in left)
+                say(f"Packages of its model stay: {names} ({sum(one.bytes for one in left) / 1e6:.1f} MB).")
     if as_json:
         show_json({"deleted": [view.id for view in found]})
+
+
+def _packages_of(client: Client, task_id: str) -> list[PackageSummary]:
+    """The packages of a task's model whose files are there; none from a server that is older."""
+    try:
+        return [one for one in client.packages(task_id) if one.removed_at is None]
+    except NotFound:
+        return []
 
 
 @tasks.command()

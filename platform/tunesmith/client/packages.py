@@ -3,18 +3,26 @@
 Knows the packages' endpoints and views; knows no HTTP.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tunesmith import views
+from tunesmith.client.download import Download
 from tunesmith.client.evaluations import Evaluations
-from tunesmith.errors import Unavailable
-from tunesmith.package_views import PackageView, WhichView
-from tunesmith.removal import new_file
+from tunesmith.errors import NotFound
+from tunesmith.package_views import (
+    PackageLinkView,
+    PackageSummary,
+    PackageView,
+    PruneView,
+    WhichView,
+)
 from tunesmith.spec.package import MERGE_AND_QUANTIZE, new_package
+from tunesmith.spec.upload import new_upload
+
+_PAGE = 200
 
 
 class Packages(Evaluations):
@@ -80,26 +88,112 @@ class Packages(Evaluations):
         """
         return self._get(PackageView, f"{self._path(task)}/package")
 
-    def save_package_file(self, task: str, name: str, file: Path, *, overwrite: bool = False) -> int:
+    def save_package_file(
+        self,
+        task: str,
+        name: str,
+        file: Path,
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
         """Write a file of a package here. It is there only once it is complete and is what was stored.
+
+        What was cut off lies beside it meanwhile; a further call goes on behind it.
+
+        Args:
+            task: The packaging; its id or its name.
+            name: The file's.
+            file: Where it goes.
+            overwrite: Whether one that is there is replaced.
+            progress: Told how many bytes of how many are here.
 
         Raises:
             NotFound: The package has no such file.
-            NotOurs: The file is there, and `overwrite` is not set.
+            NotOurs: The file is there, and `overwrite` is not set; or another process fetches it.
+            InvalidInput: The disk does not hold it.
             Unavailable: It did not come whole.
 
         Returns:
             Its bytes.
         """
-        sums = {one.name: one.sha256 for one in self.packaged(task).files}
-        digest, size = hashlib.sha256(), 0
-        with (
-            new_file(file, overwrite=overwrite) as stream,
-            self._transport.open_file(f"{self._path(task)}/package/files/{quote(name, safe='')}") as pieces,
-        ):
-            for piece in pieces:
-                digest.update(piece)
-                size += stream.write(piece)
-            if sums.get(name, digest.hexdigest()) != digest.hexdigest():
-                raise Unavailable(f"`{name}` did not come whole.", hint="Fetch it again.")
-        return size
+        offered = self.packaged(task).offered()
+        if name not in offered:
+            listed = ", ".join(f"`{one}`" for one in offered)
+            raise NotFound(f"This package has no file `{name}`.", hint=f"It has {listed}.")
+        path = f"{self._path(task)}/package/files/{quote(name, safe='')}"
+        return Download(self._transport, path, offered[name]).into(
+            file, overwrite=overwrite, progress=progress
+        )
+
+    def upload(
+        self,
+        task: str,
+        repository: str,
+        *,
+        public: bool = False,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+        **parameters: Any,
+    ) -> views.TaskView:
+        """Submit the upload of a package, or a trained model, to a repository of the Hub. Again: it goes on.
+
+        Args:
+            task: Whose result; its id or its name.
+            repository: `owner/name`; made where there is none, and private.
+            public: Whether everybody may see it.
+            name: Of the task that is made.
+            idempotency_key: See `create_task`.
+            parameters: Any other parameter of an upload.
+
+        Raises:
+            InvalidInput: Something cannot be used; each problem names its place and its cure.
+        """
+        spec = {"task_id": self.task(task).id, "repo_id": repository, "public": public, **parameters}
+        return self.create_task(new_upload(spec, **({"name": name} if name else {})), idempotency_key)
+
+    def packages(self, of_task: str | None = None) -> Iterator[PackageSummary]:
+        """Packages, the newest first.
+
+        Args:
+            of_task: Only those of this training; its id or its name.
+        """
+        query = {} if of_task is None else {"of_task": self.task(of_task).id}
+        return self._pages(PackageSummary, "/v1/packages", _PAGE, query)
+
+    def pin_package(self, task: str, *, is_pinned: bool = True) -> PackageSummary:
+        """Let a package stay whatever its age, or not any more.
+
+        Raises:
+            NotFound: The task has made none.
+        """
+        verb = "pin" if is_pinned else "unpin"
+        return self._view(PackageSummary, self._transport.call("POST", f"{self._path(task)}/package:{verb}"))
+
+    def prune_packages(
+        self, keep_last: int | None = None, keep_days: float | None = None, *, dry_run: bool = True
+    ) -> PruneView:
+        """Remove packages that are kept no longer, or only see which these are.
+
+        Args:
+            keep_last: So many of each training stay, the newest.
+            keep_days: Those stay that are no older. What the platform's settings say where neither is given.
+            dry_run: Whether nothing is removed.
+        """
+        body = {"keep_last": keep_last, "keep_days": keep_days, "dry_run": dry_run}
+        return self._view(PruneView, self._transport.call("POST", "/v1/packages:prune", body=body))
+
+    def link_package_file(self, task: str, name: str, seconds: int | None = None) -> PackageLinkView:
+        """An address of one file that needs no key, for so long.
+
+        Args:
+            task: The packaging; its id or its name.
+            name: The file's.
+            seconds: How long it counts; a day when None.
+
+        Raises:
+            NotFound: The package has no such file.
+        """
+        body = {"file": name} | ({} if seconds is None else {"seconds": seconds})
+        raw = self._transport.call("POST", f"{self._path(task)}/package/links", body=body)
+        return self._view(PackageLinkView, raw)

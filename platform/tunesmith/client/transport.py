@@ -37,7 +37,7 @@ _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 _READING_SECONDS = 300.0
 """Large files are read whole before a task is entered."""
-_AT_ONCE = (":stop", ":save", ":pin", ":unpin", ":test", "/grants", "/mlflow-link", ":link")
+_AT_ONCE = (":stop", ":save", ":pin", ":unpin", ":test", "/grants", "/mlflow-link", ":link", "/links")
 """Ends of the paths for which the server reads no file: an answer that does not come soon does not come."""
 _LONGEST_PAUSE = 2.0
 _BY_STATUS: dict[int, type[TunesmithError]] = {
@@ -274,6 +274,32 @@ class Transport:
                 response.read()
                 raise answered(response)
             yield response.iter_bytes()
+
+    @contextlib.contextmanager
+    def open_part(self, path: str, start: int, etag: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """The bytes of a file from a place on, and where they begin: 0 where the file is another by now. Tries once.
+
+        Args:
+            path: From the server's root.
+            start: How many are there already.
+            etag: What the file must be for these to be its own.
+
+        Raises:
+            CannotConnect: Nothing answers.
+            TunesmithError: What the server answered instead, or that it broke off.
+        """
+        # Packed bytes would not be those that are counted.
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers |= {"Range": f"bytes={start}-", "If-Range": f'"{etag}"'}
+        with self._worded(), self._http.stream("GET", path, headers=headers) as response:
+            if not response.is_success:
+                response.read()
+                raise answered(response)
+            is_part = response.status_code == httpx.codes.PARTIAL_CONTENT
+            if is_part and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                raise not_understood(self.url)
+            yield (start if is_part else 0), response.iter_bytes()
 
     @contextlib.contextmanager
     def _worded(self) -> Iterator[None]:

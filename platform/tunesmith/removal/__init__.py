@@ -9,7 +9,7 @@ that its manifest names go: what a user laid beside them stays.
 Knows folders and storages; knows nothing of tasks.
 """
 
-from tunesmith.removal.files import discard_file, new_file, part_of
+from tunesmith.removal.files import continued_file, discard_file, new_file, part_of, refuse_there
 from tunesmith.removal.folders import discard, remove_empty, remove_own
 from tunesmith.removal.ownership import (
     MARK,
@@ -28,6 +28,7 @@ __all__ = [
     "MARK",
     "claim",
     "claim_storage",
+    "continued_file",
     "discard",
     "discard_file",
     "finish_removals",
@@ -38,6 +39,7 @@ __all__ = [
     "new_file",
     "owner_of",
     "part_of",
+    "refuse_there",
     "remove_empty",
     "remove_names",
     "remove_own",

@@ -70,8 +70,8 @@ class Kind:
         former: What it was called before; pipelines and queued attempts that say so are still read.
         former_component: The same of its component.
         stem: What a task without a name is called after.
-        saves_left: How many checkpoints a task plans after a step; of its parameters, its rows, the step, and the
-            number of all steps where it is known.
+        saves_left: How many checkpoints a task plans after a step, or what else the quota counts as one; of its
+            parameters, its rows, the step, and the number of all steps where it is known.
     """
 
     name: str

@@ -400,6 +400,11 @@ def without_matrix(spec: PackageSpec, why: str) -> Problem:
     )
 
 
+def _saves_left(spec: PackageSpec, _rows: int, step: int, _total: int | None) -> int:
+    """One package, until it is there."""
+    return int(spec.makes_gguf and step == 0)
+
+
 PACKAGE = Kind(
     name="package",
     label=("Package", "打包"),
@@ -409,6 +414,7 @@ PACKAGE = Kind(
     room=Room.MODEL,
     supports=frozenset({Feature.CLONE, Feature.RUN, Feature.WARM}),
     component="model-packager",
+    saves_left=_saves_left,
     next_step="See the files: `tunesmith packages show TASK`; a folder is loaded with transformers, or served.",
 )
 

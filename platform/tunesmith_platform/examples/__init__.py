@@ -74,7 +74,15 @@ from tunesmith_platform.examples.notifications import (
     WEBHOOKS,
     new_webhook_body,
 )
-from tunesmith_platform.examples.packages import PACKAGE, WHICH
+from tunesmith_platform.examples.packages import (
+    PACKAGE,
+    PACKAGE_LINK,
+    PACKAGES,
+    PRUNED,
+    WHICH,
+    package_link_body,
+    prune_body,
+)
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
 from tunesmith_platform.examples.system import ENVIRONMENT, MLFLOW_LINK, SYSTEM
@@ -139,8 +147,11 @@ __all__ = [
     "OPENAI_MODEL",
     "OPENAI_MODELS",
     "PACKAGE",
+    "PACKAGES",
+    "PACKAGE_LINK",
     "PIPELINE",
     "PIPELINES",
+    "PRUNED",
     "QUOTA",
     "QUOTAS",
     "QUOTA_ENTRIES",
@@ -190,7 +201,9 @@ __all__ = [
     "new_turn_body",
     "new_upload_body",
     "new_webhook_body",
+    "package_link_body",
     "preview_question_body",
+    "prune_body",
     "quota_change_body",
     "rating_body",
     "sample_edit_body",

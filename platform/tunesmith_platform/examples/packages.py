@@ -1,8 +1,22 @@
 """Packages."""
 
 import datetime as dt
+from typing import Any
 
-from tunesmith.package_views import PackagedFileView, PackageView, WhichRow, WhichView
+from fastapi import Body
+
+from tunesmith.package_views import (
+    FilePartView,
+    PackagedFileView,
+    PackageLinkView,
+    PackageSummary,
+    PackageView,
+    PruneVerdict,
+    PruneView,
+    WhichRow,
+    WhichView,
+)
+from tunesmith.views import Page
 
 PACKAGE = PackageView(
     task_id="task-0mzk3q8d1c5t7v9xyz",
@@ -27,6 +41,7 @@ PACKAGE = PackageView(
             fallbacks={"Q4_K -> Q5_0": 180, "Q6_K -> Q8_0": 30},
         )
     ],
+    others=[FilePartView(name="README.md", bytes=1204, sha256="0b7d" * 16)],
     created_at=dt.datetime(2026, 11, 30, 9, 30, tzinfo=dt.UTC),
 )
 
@@ -56,3 +71,58 @@ WHICH = WhichView(
         ),
     ],
 )
+
+PACKAGE_LINK = PackageLinkView(
+    url="https://tunesmith.example/v1/package-links/eyJ0Ijoi....8sLxQ/ember-40-Q4_K_M.gguf",
+    name="ember-40-Q4_K_M.gguf",
+    bytes=105_454_432,
+    sha256="5c1e" * 16,
+    expires_at=dt.datetime(2026, 12, 1, 9, 30, tzinfo=dt.UTC),
+)
+
+
+PACKAGES = Page[PackageSummary](
+    data=[
+        PackageSummary(
+            task_id="task-0mzk3q8d1c5t7v9xyz",
+            name="ember-package",
+            project="default",
+            of_task_id="task-0mzk3q8d1c5t7v9abc",
+            step=40,
+            uri="/data/artifacts/tasks/task-0mzk3q8d1c5t7v9xyz/artifacts/package",
+            bytes=105_460_000,
+            files=4,
+            is_pinned=False,
+            created_at=dt.datetime(2026, 11, 30, 9, 30, tzinfo=dt.UTC),
+        )
+    ],
+    has_more=False,
+    next=None,
+)
+PRUNED = PruneView(
+    is_dry=True,
+    bytes=105_460_000,
+    packages=[
+        PruneVerdict(
+            task_id="task-0mzk3q8d1c5t7v9xyz",
+            name="ember-package",
+            bytes=105_460_000,
+            goes=True,
+            why="3 newer ones of the same model, 41.0 days old",
+        )
+    ],
+)
+
+
+def prune_body() -> Any:
+    """The body of a removal of old packages."""
+    value = {"keep_last": 3, "dry_run": True}
+    return Body(
+        openapi_examples={"dry": {"summary": "What would go, with three of each kept", "value": value}}
+    )
+
+
+def package_link_body() -> Any:
+    """The body of a new address."""
+    value = {"file": "ember-40-Q4_K_M.gguf", "seconds": 3600}
+    return Body(openapi_examples={"link": {"summary": "One file, for an hour", "value": value}})

@@ -40,8 +40,14 @@ def hide(run_uri: str, task_uri: str | None, step: int, task_id: str) -> None:
             remove_result(shown, task_id)
 
 
-def show_rest(run_uri: str, task_uri: str | None) -> None:
-    """Show what else a task that has ended left: its model, its trackers' files."""
+def show_rest(run_uri: str, task_uri: str | None, hidden: tuple[str, ...] = ()) -> None:
+    """Show what else a task that has ended left: its model, its trackers' files.
+
+    Args:
+        run_uri: The run's artifact folder.
+        task_uri: The task's.
+        hidden: What is not shown: a second name for its bytes would keep them once the task's are removed.
+    """
     source, artifacts = local_path(task_uri or run_uri), local_path(run_uri)
     if source is None or artifacts is None or source == artifacts or not source.is_dir():
         return
@@ -49,7 +55,7 @@ def show_rest(run_uri: str, task_uri: str | None) -> None:
         artifacts.mkdir(parents=True, exist_ok=True)
         for item in source.iterdir():
             target = artifacts / item.name
-            if item.name in (CHECKPOINTS, MARK) or item.is_symlink() or target.exists():
+            if item.name in (CHECKPOINTS, MARK, *hidden) or item.is_symlink() or target.exists():
                 continue
             if item.is_dir():
                 shutil.copytree(item, target, copy_function=os.link)

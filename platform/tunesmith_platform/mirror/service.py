@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy.orm import Session
 
-from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, checkpoint_name, checkpoint_step
+from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, PACKAGE, checkpoint_name, checkpoint_step
 from tunesmith.errors import DatabaseBusy, InvalidInput, Unavailable
 from tunesmith.evaluation.results import METRIC_PREFIX
 from tunesmith.lifecycle import State
@@ -32,7 +32,7 @@ from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease, held
 from tunesmith_platform.loops import Loop, within
-from tunesmith_platform.mirror import artifact_links, repository, samples_table
+from tunesmith_platform.mirror import artifact_links, package_report, repository, samples_table
 from tunesmith_platform.mirror.run_data import (
     AGAIN,
     facts,
@@ -71,12 +71,29 @@ _RUN_STATUS = {State.COMPLETED: "FINISHED", State.FAILED: "FAILED", State.STOPPE
 
 
 class Mirror(Loop):
-    """Keeps MLflow up to date with the event log."""
+    """Keeps MLflow up to date with the event log.
+
+    Args:
+        database: Holds the log.
+        tracking: MLflow.
+        hub: Wakes it.
+        kinds: Say what a run shows of its rows.
+        platform_url: How users reach the platform.
+        copies_packages: Whether packages' files show in runs too.
+    """
 
     def __init__(
-        self, database: Database, tracking: Tracking, hub: Hub, kinds: Kinds, platform_url: str = ""
+        self,
+        database: Database,
+        tracking: Tracking,
+        hub: Hub,
+        kinds: Kinds,
+        platform_url: str = "",
+        *,
+        copies_packages: bool = False,
     ) -> None:
         super().__init__(hub)
+        self._copies_packages = copies_packages
         self._kinds = kinds
         self._database = database
         self._tracking = tracking
@@ -294,6 +311,8 @@ class Mirror(Loop):
                 self._tracking.describe(run.run_id, {}, facts(entry))
             elif entry.kind == "evaluation_made":
                 self._evaluated(entry)
+            elif entry.kind == "package_made":
+                package_report.show(self._tracking, run, task, entry, with_texts=not self._copies_packages)
             elif entry.kind == "checkpoint_removed":
                 artifact_links.hide(run.artifact_uri, task.artifact_uri, entry.payload["step"], task_id)
         if any(entry.kind == "samples" for entry in batch):
@@ -321,7 +340,8 @@ class Mirror(Loop):
         if last is not None and last.is_terminal:
             if task.model_uri:
                 self._tracking.log_model(run, _final_model(task), [])
-            artifact_links.show_rest(run.artifact_uri, task.artifact_uri)
+            hidden = () if self._copies_packages else (PACKAGE,)
+            artifact_links.show_rest(run.artifact_uri, task.artifact_uri, hidden)
             self._tracking.describe(run.run_id, {}, tags(task))
             self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
         elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):

@@ -3,14 +3,16 @@
 Knows the event log and the storage; knows no model.
 """
 
-from pathlib import Path
+from functools import partial
 
 from tunesmith.artifacts import MANIFEST, Manifest
-from tunesmith.errors import Conflict, NotFound, Unavailable
+from tunesmith.errors import NotFound, Unavailable
 from tunesmith.package_views import PackageView
 from tunesmith.storage import open_storage
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.event_log import repository as events
+from tunesmith_platform.packaging import repository
+from tunesmith_platform.packaging.ranges import Sent
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository as tasks
 
@@ -30,6 +32,12 @@ class PackagingService:
         with self._database.read() as session:
             task = tasks.require(session, scope, task_id)
             made = events.last_of_kind(session, scope, task_id, "package_made", 1)
+            row = repository.find(session, scope, task_id)
+        if row is not None and row.removed_at is not None:
+            raise NotFound(
+                f"The package of `{task.name}` was removed on {row.removed_at:%Y-%m-%d}.",
+                hint="Make it again: `tunesmith tasks clone` packages the same once more.",
+            )
         if not made:
             raise NotFound(
                 f"Task `{task.name}` has made no GGUF files.",
@@ -39,29 +47,34 @@ class PackagingService:
             made[0].payload | {"task_id": task.id, "name": task.name, "created_at": made[0].time}
         )
 
-    def file(self, scope: Scope, task_id: str, name: str) -> Path:
-        """Where a file of a package lies on this machine: one of those that its manifest names.
+    def file(self, scope: Scope, task_id: str, name: str, sha256: str | None = None) -> Sent:
+        """A file of a package: one of those that its manifest names, from wherever it lies.
+
+        Args:
+            scope: Who asks.
+            task_id: The package's task.
+            name: The file's.
+            sha256: What it must be; whatever it is when None.
 
         Raises:
             NotFound: There is no such file.
-            Conflict: It lies in a storage elsewhere.
-            Unavailable: The storage does not give it back as it was stored.
+            Unavailable: The storage does not give it back as it was stored, or does not answer.
         """
         view = self.view(scope, task_id)
         storage = open_storage(view.uri)
-        place = storage.local(name)
-        if place is None:
-            raise Conflict(
-                f"The files lie in `{view.uri}`, from where the API hands none out.",
-                hint="Fetch them with the storage's own tools, or package with an `output_dir`.",
-            )
-        manifest = Manifest.decode(storage.read(MANIFEST) or b"")
-        named = {file.path: file.bytes for file in manifest.files} if manifest else {}
-        if name not in named or "/" in name:  # those in a folder below are kept apart: they are not the model
-            offered = ", ".join(f"`{path}`" for path in named if "/" not in path)
-            raise NotFound(
-                f"This package has no file `{name}`.", hint=f"It has {offered}." if offered else None
-            )
-        if place.is_symlink() or not place.is_file() or place.stat().st_size != named[name]:
+        try:
+            manifest = Manifest.decode(storage.read(MANIFEST) or b"")
+            named = {file.path: file for file in manifest.files} if manifest else {}
+            file = named.get(name)
+            # Those in a folder below are kept apart: they are not the model.
+            if file is None or "/" in name or (sha256 is not None and file.sha256 != sha256):
+                offered = ", ".join(f"`{path}`" for path in named if "/" not in path)
+                raise NotFound(
+                    f"This package has no file `{name}`.", hint=f"It has {offered}." if offered else None
+                )
+            sizes = storage.sizes()
+        except OSError as error:
+            raise Unavailable("The storage does not answer.", details={"reason": str(error)[:300]}) from error
+        if sizes.get(name) != file.bytes:
             raise Unavailable(f"`{name}` in the storage is not what was stored.", hint="Package it again.")
-        return place
+        return Sent(name, file.bytes, file.sha256, partial(storage.pieces, name))

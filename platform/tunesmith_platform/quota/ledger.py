@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import QuotaExceeded
-from tunesmith.events import CheckpointSaved, JobEvent, Warned
+from tunesmith.events import CheckpointSaved, JobEvent, PackageMade, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.views import QuotaKind
@@ -34,17 +34,17 @@ def reserve(session: Session, scope: Scope, task: TaskRow, by: str = repository.
         QuotaExceeded: Less is available; nothing is held then.
     """
     expect(session, scope, task)
-    if Feature.CHECKPOINTS not in kind_of(task.kind).supports or not repository.is_on(
-        session, scope, task.project
-    ):
+    if not repository.is_on(session, scope, task.project):
         return
     needed = _planned_after(task, checkpoints.newest_step(session, scope, task.id))
+    if not needed and Feature.CHECKPOINTS not in kind_of(task.kind).supports:
+        return
     row = repository.held(session, scope, task.project)
     assert row is not None, "a project's row is never deleted"
     if not row.enabled:
         return
     if needed > row.available:
-        raise _exceeded(row, needed)
+        raise _exceeded(row, needed, task)
     repository.append(session, scope, row, QuotaKind.RESERVE, reserved=needed, task_id=task.id, by=by)
     _watch_level(session, scope, row, task)
 
@@ -93,10 +93,12 @@ def charging(moves: Moves) -> Listener:
         session: Session, scope: Scope, task: TaskRow, attempt: AttemptRow, events: Sequence[JobEvent]
     ) -> None:
         saved = [event.payload.step for event in events if isinstance(event.payload, CheckpointSaved)]
+        # A package counts as one, whatever the step of its checkpoint is, and where that is not known.
+        saved += [max(1, event.payload.step) for event in events if isinstance(event.payload, PackageMade)]
         if charge(session, scope, task, saved) and attempt.finished is None:
             moves.request_stop(session, scope, task, Reason.QUOTA)
 
-    return Listener((CheckpointSaved,), hear)
+    return Listener((CheckpointSaved, PackageMade), hear)
 
 
 def release(session: Session, scope: Scope, task: TaskRow) -> None:
@@ -140,12 +142,14 @@ def _planned_after(task: TaskRow, step: int, *, said: bool = False) -> int:
     )
 
 
-def _exceeded(row: QuotaProjectRow, needed: int) -> QuotaExceeded:
+def _exceeded(row: QuotaProjectRow, needed: int, task: TaskRow) -> QuotaExceeded:
+    saves = Feature.CHECKPOINTS in kind_of(task.kind).supports
+    plans = f"It plans to save {needed} checkpoints" if saves else "It makes a package, which takes one"
+    cure = "Save less often (`save_steps`, `save_strategy`), or ask" if saves else "Ask"
     return QuotaExceeded(
-        f"It plans to save {needed} checkpoints, and project `{row.project}` has {row.available} of its training "
+        f"{plans}, and project `{row.project}` has {row.available} of its training "
         f"quota available ({row.reserved} more are held for other tasks).",
-        hint="Save less often (`save_steps`, `save_strategy`), or ask an administrator for a grant of "
-        f"{needed - row.available}.",
+        hint=f"{cure} an administrator for a grant of {needed - row.available}.",
         details={
             "project": row.project,
             "needed": needed,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from tunesmith.views import QuotaKind
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.scoping import expect, get, within
-from tunesmith_platform.db.tables import QuotaEntryRow, QuotaProjectRow
+from tunesmith_platform.db.tables import PackageRow, QuotaEntryRow, QuotaProjectRow, TaskRow
 from tunesmith_platform.scope import Scope
 
 _PROJECTS = cast(Table, QuotaProjectRow.__table__)
@@ -72,6 +72,18 @@ def projects(session: Session, scope: Scope, after: str | None, limit: int) -> S
     if after is not None:
         query = query.where(QuotaProjectRow.project > after)
     return session.scalars(query).all()
+
+
+def packaged(session: Session, scope: Scope, projects: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """By projects, how many packages' files are there, and their bytes."""
+    query = (
+        select(TaskRow.project, func.count(), func.sum(PackageRow.bytes))
+        .join(PackageRow, PackageRow.task_id == TaskRow.id)
+        .where(TaskRow.project.in_(projects), PackageRow.is_gone.is_(False))
+        .group_by(TaskRow.project)
+    )
+    rows = session.execute(within(query, scope, TaskRow)).all()
+    return {project: (int(count), int(size or 0)) for project, count, size in rows}
 
 
 def entries(

@@ -48,17 +48,28 @@ class QuotaService:
         """A project's quota; one that nobody has set is off and empty."""
         with self._database.read() as session:
             row = repository.find(session, scope, project)
+            packaged = repository.packaged(session, scope, [project]).get(project, (0, 0))
         if row is None:
             return views.QuotaView(
-                project=project, enabled=False, low_threshold=0, granted=0, charged=0, reserved=0, available=0
+                project=project,
+                enabled=False,
+                low_threshold=0,
+                granted=0,
+                charged=0,
+                reserved=0,
+                available=0,
+                packages=packaged[0],
+                package_bytes=packaged[1],
             )
-        return _view(row)
+        return _view(row, packaged)
 
     def page(self, scope: Scope, after: str | None, limit: int) -> views.Page[views.QuotaView]:
         """The projects that have a quota, by name."""
         with self._database.read() as session:
             rows = repository.projects(session, scope, after, limit)
-        return views.Page.of([_view(row) for row in rows], limit, lambda quota: quota.project)
+            packaged = repository.packaged(session, scope, [row.project for row in rows])
+        shown = [_view(row, packaged.get(row.project, (0, 0))) for row in rows]
+        return views.Page.of(shown, limit, lambda quota: quota.project)
 
     def change(self, scope: Scope, project: str, change: QuotaChange) -> views.QuotaView:
         """Switch a project's quota on or off, or set its threshold.
@@ -70,7 +81,8 @@ class QuotaService:
             for field, value in change.model_dump(exclude_none=True).items():
                 setattr(row, field, value)
             reset_level(row)
-            return _view(row)
+            packaged = repository.packaged(session, scope, [project]).get(project, (0, 0))
+            return _view(row, packaged)
 
     def grant(
         self, scope: Scope, project: str, new: NewGrant, key: str | None
@@ -112,7 +124,7 @@ class QuotaService:
         return views.Page.of([_entry(row) for row in rows], limit, lambda entry: entry.id)
 
 
-def _view(row: QuotaProjectRow) -> views.QuotaView:
+def _view(row: QuotaProjectRow, packaged: tuple[int, int]) -> views.QuotaView:
     return views.QuotaView(
         project=row.project,
         enabled=row.enabled,
@@ -121,6 +133,8 @@ def _view(row: QuotaProjectRow) -> views.QuotaView:
         charged=row.charged,
         reserved=row.reserved,
         available=row.available,
+        packages=packaged[0],
+        package_bytes=packaged[1],
     )
 
 

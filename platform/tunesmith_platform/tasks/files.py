@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, RESULTS, checkpoint_step
+from tunesmith.artifacts import CHECKPOINTS, RESULTS, checkpoint_step
 from tunesmith.errors import NotOurs
 from tunesmith.removal import (
     MARK,
@@ -63,7 +63,7 @@ class TaskFiles(NamedTuple):
         return [
             child
             for child in found
-            if (child.name == FINAL_MODEL or checkpoint_step(child.name) is not None)
+            if (child.name in RESULTS or checkpoint_step(child.name) is not None)
             and not child.is_symlink()
             and writer_of(child) == self.task_id
         ]
@@ -105,6 +105,39 @@ def remove(left: TaskFiles) -> None:
             remove_result(folder, left.task_id)
         except (NotOurs, OSError) as error:
             logger.warning("%s: `%s` could not be removed: %s", left.task_id, folder, error)
+
+
+def remove_result_of(left: TaskFiles, name: str) -> bool:
+    """Remove one of a task's results, wherever it shows: in the storage, in its run's folder, in its user's.
+
+    Returns:
+        Whether all of it is gone that is the task's. A place that does not let it go is logged, and may be tried again.
+    """
+    is_gone = True
+    for uri in dict.fromkeys([left.artifact_uri, left.run_artifact_uri]):
+        if not uri:
+            continue
+        storage = open_storage(uri)
+        here = storage.local()
+        try:
+            if here is not None:
+                finish_removals(here, left.task_id)
+            remove_stored(storage, name, left.task_id, unfinished=uri == left.artifact_uri)
+        except NotOurs as error:
+            logger.warning("%s: `%s/%s` is left: %s", left.task_id, uri, name, error)
+        except OSError as error:
+            logger.warning("%s: `%s/%s` could not be removed: %s", left.task_id, uri, name, error)
+            is_gone = False
+    if left.output_dir is not None:
+        finish_removals(left.output_dir, left.task_id)
+    for folder in left.published():
+        if folder.name != name:
+            continue
+        try:
+            remove_result(folder, left.task_id)
+        except (NotOurs, OSError) as error:  # the task's own copy is what counts
+            logger.warning("%s: `%s` could not be removed: %s", left.task_id, folder, error)
+    return is_gone
 
 
 def _remove_artifacts(storage: Storage, task_id: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.orm.interfaces import ORMOption
 
 from tunesmith.activity import Activity
-from tunesmith.artifacts import FINAL_MODEL, checkpoint_step
+from tunesmith.artifacts import RESULTS, checkpoint_step
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.checkpoint_scores import SCORE_TAG
@@ -253,9 +253,7 @@ def _named(noun: str, other: Any, scope: Scope) -> str:
 def _lands_in(inner: str, outer: str) -> bool:
     """Whether a folder is one that a task writes into, or lies in a result that the task lays there."""
     below = PurePath(inner).relative_to(outer).parts if PurePath(inner).is_relative_to(outer) else None
-    return below is not None and (
-        not below or below[0] == FINAL_MODEL or checkpoint_step(below[0]) is not None
-    )
+    return below is not None and (not below or below[0] in RESULTS or checkpoint_step(below[0]) is not None)
 
 
 def refuse_needed_files(session: Session, scope: Scope, task: TaskRow, folders: Sequence[str]) -> None:

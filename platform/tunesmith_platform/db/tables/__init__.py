@@ -17,6 +17,7 @@ from tunesmith_platform.db.tables.evaluations import (
 from tunesmith_platform.db.tables.events import ChunkRow, EventRow
 from tunesmith_platform.db.tables.models import ModelRow
 from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursorRow, WebhookRow
+from tunesmith_platform.db.tables.packages import PackageRow
 from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
 from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
 from tunesmith_platform.db.tables.system import ApiKeyRow, BrowserRow, LeaseRow, RunnerRow
@@ -49,6 +50,7 @@ __all__ = [
     "MirrorRow",
     "ModelRow",
     "NoticeCursorRow",
+    "PackageRow",
     "PipelineRow",
     "PipelineStepRow",
     "QuotaEntryRow",

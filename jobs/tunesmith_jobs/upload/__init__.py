@@ -1,0 +1,1 @@
+"""Uploading results to the Hub."""

@@ -1,0 +1,82 @@
+"""The packages' queries."""
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tunesmith.errors import NotFound
+from tunesmith_platform.db.scoping import OutOfScope, get, seen, within
+from tunesmith_platform.db.tables import PackageRow, TaskRow
+from tunesmith_platform.scope import Scope
+from tunesmith_platform.tasks.repository import LIVE
+
+
+def put(session: Session, scope: Scope, row: PackageRow) -> None:
+    """Enter a package; one of the same task is written over.
+
+    Raises:
+        OutOfScope: Its task is another's.
+    """
+    if not seen(session, scope, TaskRow, [row.task_id]):
+        raise OutOfScope
+    session.merge(row)
+
+
+def find(session: Session, scope: Scope, task_id: str) -> PackageRow | None:
+    """A task's package; None where it made none."""
+    return get(session, scope, PackageRow, task_id)
+
+
+def require(session: Session, scope: Scope, task_id: str) -> PackageRow:
+    """A task's package, its row held until the transaction ends.
+
+    Raises:
+        NotFound: It has none.
+    """
+    row = get(session, scope, PackageRow, task_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound(
+            f"Task `{task_id}` has made no package.",
+            hint="`tunesmith packages list` shows those that are there.",
+        )
+    return row
+
+
+def page(
+    session: Session, scope: Scope, of_task_id: str | None, after: str | None, limit: int
+) -> Sequence[tuple[PackageRow, str, str]]:
+    """Packages with their tasks' names and projects, the newest first; one more than the limit."""
+    query = select(PackageRow, TaskRow.name, TaskRow.project).join(TaskRow, TaskRow.id == PackageRow.task_id)
+    if of_task_id is not None:
+        query = query.where(PackageRow.of_task_id == of_task_id)
+    if after is not None:
+        query = query.where(PackageRow.task_id < after)
+    query = within(query.order_by(PackageRow.task_id.desc()).limit(limit + 1), scope, PackageRow)
+    return [(row, name, project) for row, name, project in session.execute(query).all()]
+
+
+def kept(session: Session, scope: Scope) -> Sequence[tuple[PackageRow, str]]:
+    """All packages whose files are there, with their tasks' names."""
+    query = select(PackageRow, TaskRow.name).join(TaskRow, TaskRow.id == PackageRow.task_id)
+    query = within(query.where(PackageRow.removed_at.is_(None)), scope, PackageRow)
+    return [(row, name) for row, name in session.execute(query).all()]
+
+
+def unfinished(session: Session, scope: Scope) -> Sequence[str]:
+    """The tasks of packages whose removal was begun and has not come to its end."""
+    query = select(PackageRow.task_id).where(
+        PackageRow.removed_at.is_not(None), PackageRow.is_gone.is_(False)
+    )
+    return session.scalars(within(query, scope, PackageRow)).all()
+
+
+def in_use(session: Session, scope: Scope, uris: Sequence[str]) -> set[str]:
+    """Those of some folders that tasks which are not over were given, whoever's; these are not named."""
+    live = select(TaskRow.inputs, TaskRow.spec).where(TaskRow.state.in_([state.value for state in LIVE]))
+    found: set[str] = set()
+    for inputs, spec in session.execute(live).all():
+        given = json.dumps([inputs, spec], ensure_ascii=False)
+        found |= {uri for uri in uris if uri in given}
+    return found
