@@ -76,7 +76,7 @@ def in_use(session: Session, scope: Scope, uris: Sequence[str]) -> set[str]:
     """Those of some folders that tasks which are not over were given, whoever's; these are not named."""
     live = select(TaskRow.inputs, TaskRow.spec).where(TaskRow.state.in_([state.value for state in LIVE]))
     found: set[str] = set()
-    for inputs, spec in session.execute(live).all():
+    for inputs, spec in session.execute(within(live, scope.everything(), TaskRow)).all():
         given = json.dumps([inputs, spec], ensure_ascii=False)
         found |= {uri for uri in uris if uri in given}
     return found
