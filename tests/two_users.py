@@ -143,6 +143,32 @@ def rows_of(who: str, number: int) -> list[Base]:
             is_gone=False,
             created_at=MOMENT,
         ),
+        t.ChatFileRow(
+            weights=f"weights-{who}",
+            file_type="Q4_K_M",
+            source=f"/m/{who}",
+            uri=f"/files/{task}/package/m.gguf",
+            sha256="0" * 64,
+            bytes=5,
+            package_id=task,
+            created_at=MOMENT,
+            **whose,
+        ),
+        t.ProofRow(
+            key=f"proof-{who}",
+            weights=f"weights-{who}",
+            engine="llama_cpp",
+            version="1",
+            file_type="F16",
+            model="m",
+            state="pending",
+            found={},
+            tries=0,
+            task_id=task,
+            created_at=MOMENT,
+            changed_at=MOMENT,
+            **whose,
+        ),
         t.DatasetRow(
             id=f"data-{who}", name=f"data-{who}", numbers=1, created_at=MOMENT, updated_at=MOMENT, **whose
         ),
@@ -426,6 +452,12 @@ def arguments(who: str) -> dict[str, Any]:
     }
     of_one: dict[str, dict[str, Any]] = {
         "chats.put": {"row": t.ChatRow},
+        "chats.put_file": {"row": t.ChatFileRow},
+        "tasks.packaged_at": {"uri": f"/files/{task}/package/m.gguf"},
+        "chats.proof": {"key": f"proof-{who}"},
+        "chats.proofs_of": {"weights": [f"weights-{who}"]},
+        "chats.proofs_in": {"state": "pending"},
+        "chats.want_proof": {"row": t.ProofRow},
         "chats.tasks_named": {"name": task},
         "conversations.put": {"row": t.ConversationRow},
         "conversations.add_turn": {

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from tunesmith.activity import Activity
+from tunesmith.chat.proof import ProofState
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.limits import MAX_COUNT, MAX_SAMPLE_PROMPT
 from tunesmith.metrics import system_values
@@ -249,6 +250,20 @@ class PackagedFile(_Payload):
         default_factory=dict,
         description="Matrices with another type than the file's rules want, by the two types.",
     )
+    weights: str = Field(
+        "",
+        max_length=100,
+        description="What tells the weights that it holds from all others; empty of an adapter's.",
+    )
+    source: str = Field(
+        "", description="The folder or URI of these weights; of a merged adapter, the adapter's."
+    )
+    served_like: str = Field(
+        "",
+        max_length=100,
+        description="The weights that chats answer with in just this form, so that the file's proof is theirs too: a "
+        "whole model's in F16, an adapter's over such a base.",
+    )
 
 
 class PackagedImportance(_Payload):
@@ -276,6 +291,7 @@ class PackageMade(_Payload):
         description="What lies beside them: the card, proofs, Modelfiles, the adapter's zip.",
     )
     importance: PackagedImportance | None = None
+    version: str = Field("", max_length=40, description="Of the llama.cpp that they were proven with.")
 
 
 class Serving(_Payload):
@@ -287,6 +303,28 @@ class Serving(_Payload):
     message: str = Field("", max_length=2000)
     seconds: float | None = Field(None, ge=0)
     bytes: int | None = Field(None, ge=0, le=MAX_COUNT, description="Of memory that it takes.")
+    weights: str = Field("", max_length=100, description="What tells what is loaded from all other weights.")
+    engine: str = Field("", max_length=40, description="What answers with it: `llama_cpp`, `transformers`.")
+    version: str = Field("", max_length=40, description="The engine's.")
+    file_type: str = Field("", max_length=20, description="What the weights are stored as: `F16`, ...")
+
+
+class ModelProven(_Payload):
+    """What a served model computes was held against the model itself."""
+
+    kind: Literal["model_proven"] = "model_proven"
+    engine: str = Field(max_length=40)
+    version: str = Field(max_length=40)
+    file_type: str = Field(max_length=20)
+    state: ProofState
+    words: dict[str, str] = Field(default_factory=dict, description="What it comes to, by language.")
+    kl_mean: FiniteFloat | None = Field(None, description="Mean difference of the next token, in nats (KL).")
+    kl_p99: FiniteFloat | None = Field(None, description="99 of 100 tokens differ by less.")
+    top1: FiniteFloat | None = Field(
+        None, description="Share of tokens whose likeliest next token is the same."
+    )
+    tokens: int = Field(0, ge=0, le=MAX_COUNT, description="How many were looked at.")
+    conversations: int = Field(0, ge=0, le=MAX_COUNT, description="In how many conversations.")
 
 
 class Warned(_Payload):
@@ -333,6 +371,7 @@ JobPayload = Annotated[
     | EvaluationMade
     | PackageMade
     | Serving
+    | ModelProven
     | Warned
     | Finished,
     Field(discriminator="kind"),
@@ -353,6 +392,7 @@ AnyPayload = Annotated[
     | EvaluationMade
     | PackageMade
     | Serving
+    | ModelProven
     | Warned
     | Finished
     | StateChanged,

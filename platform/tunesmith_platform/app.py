@@ -34,9 +34,11 @@ from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
 from tunesmith_platform.caller import Callers
 from tunesmith_platform.chats import endpoints as chat_endpoints
+from tunesmith_platform.chats import proofs
 from tunesmith_platform.chats import reported as chats_reported
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.chats.names import Names
+from tunesmith_platform.chats.proving import ProofLoop
 from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints import reported
@@ -167,6 +169,7 @@ def build_services(
         training_scores.LISTENER,
         chats_reported.LISTENER,
         packages_reported.LISTENER,
+        proofs.LISTENER,
         ledger.charging(moves),
     )
     events = EventService(database, hub, settings.report_secret_file, folding, listeners)
@@ -311,6 +314,7 @@ def background_loops(
         "PipelineRunner": lambda: PipelineRunner(services),
         "CheckpointScoring": lambda: CheckpointScoring(services),
         "PackageRetention": lambda: PackageRetention(services.kept_packages, database, hub),
+        "ProofLoop": lambda: ProofLoop(services),
         "Presence": lambda: Presence(database, hub, CONTROLLER),
     }
 

@@ -43,6 +43,7 @@ ROOM_SETTINGS = {
     Room.MODEL: "max_model_jobs",
     Room.DATA: "max_data_jobs",
     Room.CHAT: "max_chat_jobs",
+    Room.PROOF: "max_proof_jobs",
 }
 """What says how many jobs find place in a room."""
 
@@ -164,6 +165,11 @@ class Settings(BaseSettings):
         4,
         ge=1,
         description="Base models that are served for chats at a time, beside all else: idle ones are in no memory.",
+    )
+    max_proof_jobs: int = Field(
+        1,
+        ge=1,
+        description="Proofs that a served model is the model at a time, beside all else; they give way to answers.",
     )
     serve_host: str = Field(
         "127.0.0.1",

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
-from tunesmith.chat.wire import Ask, End, Failed, Loading, Piece, Refused, ReplicaStatus, ServedModel
+from tunesmith.chat.wire import Ask, End, Failed, Loading, Piece, Pin, Refused, ReplicaStatus, ServedModel
 from tunesmith.errors import InvalidInput
 from tunesmith_serve.answering import Prompt, Refusal, answer
 from tunesmith_serve.engine import Engine, EngineLost
@@ -51,6 +51,8 @@ class Questions:
         self._base = base
         self._is_ending = asyncio.Event()
         self._why = ""
+        self.pinned: list[ServedModel] = []
+        """What stays loaded, for the replica that comes after."""
 
     def end(self, why: str) -> None:
         """Take no more questions, and end the answers that are under way with these words."""
@@ -80,6 +82,13 @@ class Questions:
             tokens_per_second=self.limits.tokens_per_second,
             first_token_seconds=self.limits.first_token_seconds,
         )
+
+    def pin(self, pin: Pin) -> None:
+        """Keep an adapter loaded, or let it go again."""
+        self.shelf.pin(pin.weights, pinned=pin.pinned)
+        self.pinned = [one for one in self.pinned if one.weights != pin.weights]
+        if pin.pinned and pin.model is not None:
+            self.pinned.append(pin.model)
 
     async def bring(self, model: ServedModel) -> None:
         """Load a model before anybody asks it.

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tunesmith.chat.wire import ReplicaStatus
+from tunesmith.chat.wire import ReplicaStatus, ServedModel
 from tunesmith_serve.shelf import Change
 
 RENEW_SECONDS = 1.0
@@ -43,6 +43,10 @@ class Changed(BaseModel):
     message: str = ""
     seconds: float | None = None
     bytes: int | None = None
+    weights: str = ""
+    engine: str = ""
+    version: str = ""
+    file_type: str = ""
 
 
 class ReplicaNote(BaseModel):
@@ -65,9 +69,18 @@ class ReplicaNote(BaseModel):
                 message=change.message[:500],
                 seconds=change.seconds,
                 bytes=change.bytes,
+                weights=change.weights,
+                **change.how._asdict(),
             )
         )
         del self.changes[:-_MOST_CHANGES]
+
+
+class PinsNote(BaseModel):
+    """Which adapters stay loaded, for the replica that comes after."""
+
+    model_config = ConfigDict(extra="ignore")
+    models: list[ServedModel] = Field(default_factory=list)
 
 
 class Store(Protocol):
@@ -130,6 +143,7 @@ class Board:
 
     def __init__(self, application: str, store: Store) -> None:
         self._driver, self._replica = f"{application}/driver", f"{application}/replica"
+        self._pins = f"{application}/pins"
         self._store = store
 
     @staticmethod
@@ -145,13 +159,19 @@ class Board:
         """What a replica said last; it may be gone."""
         return _read(ReplicaNote, self._store.get(self._replica))
 
-    def leave(self, note: DriverNote | ReplicaNote) -> None:
+    def pins(self) -> PinsNote | None:
+        """What was pinned in a replica before; None where nothing ever was."""
+        return _read(PinsNote, self._store.get(self._pins))
+
+    def leave(self, note: DriverNote | ReplicaNote | PinsNote) -> None:
         """Say something."""
-        name = self._driver if isinstance(note, DriverNote) else self._replica
+        names = {DriverNote: self._driver, ReplicaNote: self._replica, PinsNote: self._pins}
+        name = names[type(note)]
         self._store.put(name, note.model_dump_json().encode())
 
     def clear(self) -> None:
-        """Remove both."""
+        """Remove all."""
+        self._store.remove(self._pins)
         self._store.remove(self._driver)
         self._store.remove(self._replica)
 
@@ -214,7 +234,7 @@ class Renewing(threading.Thread):
                 _log.exception("that the driver lives could not be said")
 
 
-_Note = TypeVar("_Note", DriverNote, ReplicaNote)
+_Note = TypeVar("_Note", DriverNote, ReplicaNote, PinsNote)
 
 
 def _read(kind: type[_Note], data: bytes | None) -> _Note | None:

@@ -8,6 +8,7 @@ engines; knows nothing of questions.
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.chat.settings import Sampling
@@ -21,6 +22,7 @@ from tunesmith_serve.engine import Drawn, Engine, EngineSettings
 from tunesmith_serve.llama_cpp import LlamaCpp
 
 LLAMA_CPP, TRANSFORMERS = "llama_cpp", "transformers"
+_QUANTISED = ("load_in_4bit", "load_in_8bit")
 
 
 class Chosen(NamedTuple):
@@ -42,9 +44,11 @@ def choose(settings: EngineSettings) -> Chosen:
         InvalidModel: The one that is asked for cannot answer with it.
     """
     asked = settings.engine
+    if settings.file is not None:
+        return _of_file(asked, use_gpu=settings.use_gpu)
     if asked == TRANSFORMERS:
         return Chosen(TRANSFORMERS, "It is asked for.")
-    if (why := _not_llama_cpp(settings)) is None:
+    if (why := not_llama_cpp(settings.base, use_gpu=settings.use_gpu)) is None:
         return Chosen(
             LLAMA_CPP, "It is asked for." if asked == LLAMA_CPP else "It is the faster one on a processor."
         )
@@ -57,13 +61,28 @@ def choose(settings: EngineSettings) -> Chosen:
     return Chosen(TRANSFORMERS, why)
 
 
-def _not_llama_cpp(settings: EngineSettings) -> str | None:
-    """Why llama.cpp does not answer; None where it can."""
-    if settings.use_gpu:
+def _of_file(asked: str, *, use_gpu: bool) -> Chosen:
+    """The engine of a packaged file: no other reads it, and where there is a GPU it computes beside that."""
+    if asked == TRANSFORMERS:
+        raise InvalidModel(
+            "A packaged GGUF file is read by llama.cpp alone.",
+            hint="Serve it with `engine: auto`, or ask the checkpoint that it was packaged from.",
+            field="engine",
+        )
+    try:
+        opened()
+    except Unsupported as error:
+        raise InvalidModel(f"llama.cpp cannot answer with this file: {error}", field="engine") from error
+    return Chosen(LLAMA_CPP, "It is a packaged file.")
+
+
+def not_llama_cpp(base: Path, *, use_gpu: bool = False) -> str | None:
+    """Why llama.cpp does not answer with a base; None where it can. Reads its headers and configuration."""
+    if use_gpu:
         return "A GPU is reserved, and the llama.cpp that is installed computes on the processor."
     try:
         opened()
-        plan_gguf(settings.base)
+        plan_gguf(base)
     except (Unsupported, NotConvertible) as error:
         return str(error)
     return None
@@ -131,12 +150,14 @@ class Engines:
         if self._where.get(model.weights) == TRANSFORMERS or self._chosen.engine == TRANSFORMERS:
             return await self._load_by(TRANSFORMERS, model, said)
         try:
-            if model.training.get("load_in_4bit") or model.training.get("load_in_8bit"):
+            if model.file is None and any(model.training.get(name) for name in _QUANTISED):
                 raise NotConvertible("It was trained over a quantised base, which no F16 file is.")
             return await self._load_by(LLAMA_CPP, model, said)
         except (NotConvertible, NotOurs, OSError) as error:
             # Seen only now: a weight that F16 does not hold, a full disk, a file that llama.cpp does not load.
             why = error.message if isinstance(error, TunesmithError) else f"Its file cannot be made: {error}."
+            if self._settings.file is not None:
+                raise InvalidModel(why, hint="Package it again, or ask the checkpoint.") from error
             if self._settings.engine == LLAMA_CPP:
                 raise InvalidModel(why, hint="Serve it with `engine: auto`.", field="engine") from error
             said(f"transformers answers for `{model.name}`: {why}")

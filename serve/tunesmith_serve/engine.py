@@ -6,13 +6,20 @@ and says exactly what the training's tokenizer does. Knows no HTTP and no Ray.
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from tunesmith.chat.proof import ENGINE
 from tunesmith.chat.settings import Sampling
-from tunesmith.chat.wire import ServedModel
+from tunesmith.chat.wire import PackagedGguf, ServedModel
 from tunesmith.errors import InvalidInput
 from tunesmith_serve.constraint import Grammar
+
+TRANSFORMERS = "transformers"
+PACKAGE = "xllamacpp"
+F16 = "F16"
+"""What llama.cpp's files of a base are made as; adapters are laid over one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,26 @@ class Drawn:
     reused: int = 0
 
 
+class Computed(NamedTuple):
+    """What answers with weights, and what they are stored as: what a proof is about, beside the weights."""
+
+    engine: str
+    version: str = ""
+    file_type: str = ""
+
+
+def computed_by(engine: str, model: ServedModel) -> Computed:
+    """What answers with a model.
+
+    Args:
+        engine: See `Engine.serving`.
+        model: What is loaded.
+    """
+    if engine != ENGINE:
+        return Computed(engine, version("transformers") if engine == TRANSFORMERS else "")
+    return Computed(engine, version(PACKAGE), model.file.type if model.file is not None else F16)
+
+
 class NoRoom(Exception):
     """There is not the memory to load it. Its words name what is needed and what is free, in bytes."""
 
@@ -54,11 +81,12 @@ class EngineSettings:
         threads: How many may compute.
         use_gpu: Whether a GPU is reserved.
         context_length: Tokens of a prompt and its answer at most; None: what the model was made for.
-        max_running: How many questions it is asked at once at most.
+        max_running: How many questions it computes at once at most; of more that are asked, some take turns or wait.
         max_adapters: How many adapters are loaded at once at most.
         cache: Folder for files that are made once and outlive the engine, such as GGUF.
         scratch: Folder of its own, gone with it.
         owner: Whose that folder is, see `tunesmith.removal.claim`.
+        file: A packaged file that is served; `base` is where it lies.
     """
 
     engine: str
@@ -72,6 +100,7 @@ class EngineSettings:
     cache: Path
     scratch: Path
     owner: str
+    file: PackagedGguf | None = None
 
 
 class Engine(Protocol):

@@ -95,5 +95,9 @@ class Follower:
                     message=change.message,
                     seconds=change.seconds,
                     bytes=change.bytes,
+                    weights=change.weights,
+                    engine=change.engine,
+                    version=change.version,
+                    file_type=change.file_type,
                 )
             )

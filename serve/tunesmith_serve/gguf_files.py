@@ -10,18 +10,22 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tunesmith.chat.wire import ServedModel
-from tunesmith.errors import NotOurs
+from tunesmith.artifacts import sha256_of
+from tunesmith.chat.wire import PackagedGguf, ServedModel
+from tunesmith.errors import InvalidModel, NotOurs
 from tunesmith.gguf import FileType, Progress, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
 from tunesmith.model_folder.weights_print import weights_print
 from tunesmith.removal import claim, discard_file
+from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.models.fetch import fetch_model
+from tunesmith_serve.once import alone
 
 OWNER = "tunesmith-gguf-files"
 """Whose folder it is, in its mark."""
@@ -48,7 +52,8 @@ class GgufFiles:
     """
 
     def __init__(self, folder: Path, scratch: Path, most_bytes: int = MOST_BYTES) -> None:
-        self._folder, self._scratch, self._most_bytes = folder / "gguf", scratch, most_bytes
+        self._cache, self._scratch, self._most_bytes = folder, scratch, most_bytes
+        self._folder = folder / "gguf"
         self._used: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -92,6 +97,52 @@ class GgufFiles:
 
         return self._made(f"adapter {FileType.F32} {model.weights}", write)
 
+    def packaged(self, given: PackagedGguf, said: Said = lambda words: None) -> Path:
+        """A package's file where it lies on this machine; else a copy of it. Held against its sum, once.
+
+        Raises:
+            InvalidModel: What lies there is not what was packaged, or nothing does.
+            NotOurs: Somebody else's files are in the folder.
+            OSError: The disk does not take it.
+        """
+        place = local_path(given.uri)
+        if place is not None:
+            self._check(place, given, said)
+            return place
+
+        def write(target: Path) -> None:
+            said("Fetching the packaged file.")
+            self._make_room(target)
+            folder, _, name = given.uri.rpartition("/")
+            part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+            try:
+                open_storage(folder).get_file(name, part)
+                _require_sum(part, given)
+                part.replace(target)
+            finally:
+                discard_file(part)
+
+        return self._made(f"packaged {given.sha256}", write)
+
+    def _check(self, place: Path, given: PackagedGguf, said: Said) -> None:
+        """Hold a file against its sum, unless it was as it is now."""
+        try:
+            found = place.stat()
+        except OSError as error:
+            raise InvalidModel(
+                f"`{place.name}` is not there: {error.strerror}.", hint="Package it again."
+            ) from error
+        note = self._folder / f"{given.sha256}.checked"
+        stamp = f"{place}\n{found.st_size}\n{found.st_mtime_ns}\n"
+        with contextlib.suppress(OSError):
+            if note.read_text() == stamp:
+                return
+        said("Checking the packaged file.")
+        _require_sum(place, given)
+        with contextlib.suppress(OSError):
+            if claim(self._folder, OWNER):
+                note.write_text(stamp)
+
     def _made(self, what: str, write: Callable[[Path], None]) -> Path:
         target = self._folder / f"{hashlib.sha256(f'{WRITER} {what}'.encode()).hexdigest()}.gguf"
         if not claim(self._folder, OWNER):
@@ -101,11 +152,13 @@ class GgufFiles:
             )
         with self._lock:
             self._used.add(target)
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(target)  # used now
-            return target
-        with contextlib.suppress(NotOurs):  # another process was as fast, and its file is as good
-            write(target)
+        if not _is_used(target):
+            with alone(self._cache, target.name):
+                if not _is_used(target):  # whoever was earlier did not come to its end
+                    with contextlib.suppress(
+                        NotOurs
+                    ):  # one that waits for nobody was as fast: its file is as good
+                        write(target)
         if not target.is_file():
             raise NotOurs(f"`{target}` is no file: it is left as it is.")
         return target
@@ -133,6 +186,22 @@ class GgufFiles:
                 return
             discard_file(file)
             total -= size
+
+
+def _is_used(file: Path) -> bool:
+    """Whether a file is there: it is used now."""
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(file)
+        return True
+    return False
+
+
+def _require_sum(file: Path, given: PackagedGguf) -> None:
+    if file.stat().st_size != given.bytes or sha256_of(file) != given.sha256:
+        raise InvalidModel(
+            f"`{given.uri.rpartition('/')[2]}` is not what was packaged: its sum is another one.",
+            hint="Package it again.",
+        )
 
 
 def _percent(words: str, said: Said) -> Progress:

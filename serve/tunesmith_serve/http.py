@@ -59,8 +59,7 @@ class ChatApp:
                 case ("GET", "status"):
                     await response.whole(200, self._questions.status.model_dump_json())
                 case ("POST", "pin"):
-                    pin = await _body(scope, receive, Pin)
-                    self._questions.shelf.pin(pin.weights, pinned=pin.pinned)
+                    self._questions.pin(await _body(scope, receive, Pin))
                     await response.whole(200, self._questions.status.model_dump_json())
                 case ("POST", "unload"):
                     await self._questions.shelf.unload((await _body(scope, receive, Unload)).weights)

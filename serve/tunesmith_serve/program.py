@@ -5,7 +5,7 @@ no Ray, no torch and no web server: drivers of all kinds may.
 """
 
 import time
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from tunesmith.chat.document import ChatDocument
 from tunesmith.errors import TunesmithError
@@ -17,7 +17,11 @@ from tunesmith_jobs.cluster import connect, resources_of
 from tunesmith_jobs.model_work import Work, spec_of
 from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Needs, Program, WorkerContext
+from tunesmith_serve import ahead
 from tunesmith_serve.following import Follower
+
+if TYPE_CHECKING:
+    from tunesmith_serve.application import Application
 
 LOOK_SECONDS = 1.0
 _SOON_SECONDS = 0.2
@@ -39,11 +43,17 @@ class Chatting(Program[ChatDocument]):
         follower = Follower(outlet.emit)
         follower.say(Serving(state="deploying"))
         work.check()
-        resources = self._resources(document, spec)
-        from tunesmith_serve.application import Application
+        resources, nodes = self._resources(document, spec)
+        with ahead.begun(context.uri, nodes):
+            from tunesmith_serve.application import Application
 
-        work.phase_done(Phase.IMPORTS)
-        application = Application(document, context.uri, spec, resources, self.engine)
+            work.phase_done(Phase.IMPORTS)
+            application = Application(document, context.uri, spec, resources, self.engine)
+            return self._follow(work, follower, application, resources)
+
+    def _follow(
+        self, work: Work, follower: Follower, application: "Application", resources: dict[str, float]
+    ) -> Outcome:
         try:
             application.deploy()
             turn = 0
@@ -65,15 +75,17 @@ class Chatting(Program[ChatDocument]):
         finally:
             application.remove(_STOPPING)
 
-    def _resources(self, document: ChatDocument, spec: ChatSpec) -> dict[str, float]:
-        """Connect to Ray; what a replica is to reserve.
+    def _resources(
+        self, document: ChatDocument, spec: ChatSpec
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Connect to Ray; what a replica is to reserve, and what nodes there are.
 
         Raises:
             InvalidInput: It asks for a GPU, and the cluster has none.
         """
         needs = reserved(spec, TrainSpec.stored(document.training), use_gpu=document.use_gpu)
         use_gpu, nodes = connected(document, needs)
-        return reservation(needs, use_gpu, nodes, document.spare_cpus)
+        return reservation(needs, use_gpu, nodes, document.spare_cpus), nodes
 
 
 def reserved(spec: ChatSpec, training: TrainSpec, *, use_gpu: bool) -> Needs:

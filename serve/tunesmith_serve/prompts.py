@@ -29,6 +29,7 @@ from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_serve.answering import Prompt, Refusal
 from tunesmith_serve.constraint import Grammar
+from tunesmith_serve.once import alone
 from tunesmith_serve.prompt_process import LENGTH
 
 WRITE_SECONDS = 10.0
@@ -216,7 +217,7 @@ class Prompts:
             {
                 "encoder": str(encoder),
                 "tokenizer": folder,
-                "base": model.base_path,
+                "base": model.base_path if model.file is None else str(encoder),
                 "chat_template": TrainSpec.stored(model.training).chat_template,
             },
             self._tokenizers[seen],
@@ -228,16 +229,26 @@ class Prompts:
         kept = self._cache / seen
         if (found := _kept(kept)) is not None:
             return found.folder
-        made = kept.with_name(f"{seen}-{os.urandom(4).hex()}")
+        waiting = alone(self._cache.parent, f"tokenizer-{seen}")
+        await asyncio.to_thread(waiting.__enter__)
+        try:
+            if (found := _kept(kept)) is not None:
+                return found.folder
+            return await self._made_by_library(encoder, own, kept)
+        finally:
+            waiting.__exit__(None, None, None)
+
+    async def _made_by_library(self, encoder: Path, own: str | None, kept: Path) -> str | None:
+        made = kept.with_name(f"{kept.name}-{os.urandom(4).hex()}")
         claim(made, _OWNER)
         try:
             found = await self._asked_library(encoder, own, made)
             (made / _ANSWER).write_text(found.model_dump_json())
             with contextlib.suppress(OSError):  # another replica was quicker
                 made.rename(kept)
-            found = _kept(kept)
-            assert found is not None
-            return found.folder
+            there = _kept(kept)
+            assert there is not None
+            return there.folder
         finally:
             await asyncio.to_thread(discard, made, _OWNER)
 

@@ -18,13 +18,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tunesmith.chat.document import ChatDocument
-from tunesmith.chat.wire import ServedModel
+from tunesmith.chat.wire import Pin, ServedModel
 from tunesmith.job import serve_token
 from tunesmith.removal import claim, discard
 from tunesmith.spec.chat import ChatSpec
 from tunesmith_jobs.document import read_bytes
+from tunesmith_jobs.models.busy import Busy
+from tunesmith_serve.ahead import base_of
 from tunesmith_serve.asking import Questions
-from tunesmith_serve.board import Board, Lease, RayStore, ReplicaNote
+from tunesmith_serve.board import Board, Lease, PinsNote, RayStore, ReplicaNote
 from tunesmith_serve.engine import Engine, EngineSettings
 from tunesmith_serve.http import ChatApp
 from tunesmith_serve.limits import Limits
@@ -34,6 +36,8 @@ from tunesmith_serve.shelf import Shelf
 LOOK_SECONDS = 0.5
 MAX_WAITING = 64
 """So many questions may wait in a replica beside those that are answered."""
+_TURNS = 4
+"""So many questions share the room of one, in turns, before others wait for their first word."""
 GONE = "The task that serves this model is gone."
 _log = logging.getLogger("tunesmith_serve.replica")
 
@@ -60,7 +64,18 @@ def engine_settings(document: ChatDocument, cpus: float, use_gpu: bool, scratch:
         cache=Path(document.cache_dir),
         scratch=scratch,
         owner=document.task_id,
+        file=document.file,
     )
+
+
+def places(max_running: int) -> tuple[int, int]:
+    """How many questions the engine is asked at once, and how many more wait: it lets some take turns.
+
+    Args:
+        max_running: So many are computed at once.
+    """
+    asked = min(_TURNS * max_running, max_running + MAX_WAITING)
+    return asked, max_running + MAX_WAITING - asked
 
 
 class Replica:
@@ -86,13 +101,15 @@ class Replica:
         self._engine = make(settings)
         self._prompts = Prompts(settings.cache)
         self._note = ReplicaNote(replica=name)
+        self._busy = Busy(settings.cache)
         shelf = Shelf(self._engine, spec.max_adapters, self._note.add)
-        limits = Limits(spec.max_running, MAX_WAITING)
+        limits = Limits(*places(spec.max_running))
         self._questions = Questions(self._engine, self._prompts, shelf, limits, document.model_uri)
         self._app = ChatApp(serve_token(document.token), self._questions)
         self._board = Board(self._application, RayStore())
+        before = await asyncio.to_thread(self._before)
         self._following = asyncio.create_task(self._follow())
-        self._first = asyncio.create_task(self._bring_first(document))
+        self._first = asyncio.create_task(self._bring_first(document, *before))
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -105,29 +122,34 @@ class Replica:
             task.cancel()
         await self._prompts.close()
         await self._engine.close()
+        await asyncio.to_thread(self._busy.over, self._note.replica)
         await asyncio.to_thread(discard, self._scratch, self._owner)
 
-    async def _bring_first(self, document: ChatDocument) -> None:
-        model = document.first or ServedModel(
-            name=document.name,
-            weights="",
-            model_uri=document.model_uri,
-            base_path=document.model_uri,
-            is_adapter=False,
-            training=document.training,
-            encoder_path=document.encoder_path,
-            tokenizer_path=document.tokenizer_path,
-        )
+    async def _bring_first(self, document: ChatDocument, pins: PinsNote | None, is_first: bool) -> None:
+        model = document.first or base_of(document)
+        pinned = document.pinned if pins is None else pins.models
+        for one in pinned:
+            self._questions.pin(Pin(weights=one.weights, model=one))
+        # A replica that came after another was woken by a question, which brings its own model.
+        brought = [document.first] if document.first is not None and is_first else []
         doing = [self._prompts.prepare(model)]
-        if document.first is not None:
-            doing.append(self._questions.bring(document.first))
+        doing += [self._questions.bring(one) for one in (*brought, *pinned)]
         for failure in await asyncio.gather(*doing, return_exceptions=True):
             if failure is not None:  # whoever asks is told
                 _log.warning("what the first question would wait for was not done: %s", failure)
 
+    def _before(self) -> tuple[PinsNote | None, bool]:
+        """What a replica before this one left, and whether there was none."""
+        try:
+            return self._board.pins(), self._board.replica() is None
+        except Exception:  # the cluster's store may be away for a while
+            _log.exception("what was pinned before could not be read")
+            return None, False
+
     async def _follow(self) -> None:
         """Hear what the driver says, and say what is done here."""
         lease, said, is_lost = Lease(), "", False
+        kept: list[ServedModel] = []
         while True:
             try:
                 note = await asyncio.to_thread(self._board.driver)
@@ -139,12 +161,17 @@ class Replica:
                     self._questions.resume()
                 if is_lost and not was_lost:
                     await asyncio.to_thread(self._remove)
+                if self._questions.limits.running:
+                    await asyncio.to_thread(self._busy.note, self._note.replica)
                 self._note.status = self._questions.status
                 self._note.is_ended = bool(why) and not self._questions.limits.taken
                 words = self._note.model_dump_json()
                 if words != said:
                     await asyncio.to_thread(self._board.leave, self._note)
                     said = words
+                if self._questions.pinned != kept:
+                    kept = list(self._questions.pinned)
+                    await asyncio.to_thread(self._board.leave, PinsNote(models=kept))
             except (
                 Exception
             ):  # the cluster's store may be away for a while; its driver then renews nothing either

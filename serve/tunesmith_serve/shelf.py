@@ -16,9 +16,10 @@ from typing import Literal
 from tunesmith.chat.wire import LoadedModel, Refused, ServedModel
 from tunesmith.errors import InvalidInput
 from tunesmith_serve.answering import Refusal
-from tunesmith_serve.engine import Engine, EngineLost, NoRoom
+from tunesmith_serve.engine import Computed, Engine, EngineLost, NoRoom, computed_by
 
 RETRY_SECONDS = 10.0
+_NOBODY = Computed("")
 _WAITS = "Waits for the load of another model."
 
 
@@ -31,6 +32,9 @@ class Change:
     message: str = ""
     seconds: float | None = None
     bytes: int | None = None
+    weights: str = ""
+    how: Computed = _NOBODY
+    """What answers with it, of what was loaded."""
 
 
 @dataclass
@@ -182,7 +186,9 @@ class Shelf:
         finally:
             self._begun.discard(task)
             del self._progress[model.weights]
-        self._said(Change("loaded", model.name, "", time.monotonic() - began, taken))
+        how = computed_by(self._engine.serving(model.weights), model)
+        seconds = time.monotonic() - began
+        self._said(Change("loaded", model.name, "", seconds, taken, model.weights, how))
 
     def _tell(self, model: ServedModel, words: str) -> None:
         """Say how far a load is; what an engine says afterwards is no news."""

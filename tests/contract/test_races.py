@@ -40,6 +40,8 @@ RACES = {
     "checkpoint_uses.task_id,of_task_id,step": "made with its task",
     "checkpoints.task_id,step": _HELD,
     "browsers.sha256": "test_a_code_lets_one_browser_in",
+    "chat_files.owner,weights,file_type": "the later one takes its place, in one statement",
+    "chat_proofs.owner,key": "made where it is not there, in one statement",
     "chats.owner,base_key": "test_two_first_questions_begin_one_task",
     "conversation_answers.conversation_id,turn,place": _CONVERSATION,
     "conversation_turns.conversation_id,key": "test_one_of_two_questions_is_asked_in_a_conversation",

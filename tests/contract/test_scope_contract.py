@@ -47,7 +47,12 @@ LOOKS_AT_ALL = {
 }
 """Functions that protect what is everybody's, and so look at everybody's rows; why. They name nobody's."""
 ALWAYS_ITS_OWN = {
+    "chats.files": "What was packaged answers to whoever packaged it.",
+    "tasks.packaged_at": "What was packaged answers to whoever packaged it.",
     "chats.find": "A base model is served to each user by a task of its own.",
+    "chats.own_proofs": "What answers is proven to each user by tasks of its own.",
+    "chats.proof": "What answers is proven to each user by tasks of its own.",
+    "chats.proofs_of": "What answers is proven to each user by tasks of its own.",
     "quota.by_key": "Keys are the caller's own.",
 }
 """Functions that answer of the caller's own alone, whatever it sees; why."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -102,3 +103,53 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     warm.client.stop_task(served.task_id)
     assert warm.client.wait(served.task_id, timeout=60).state is State.STOPPED
     wait_until(lambda: not list(replicas(warm.home)), 30, "the end of the replica")
+
+
+def provers(home: Home) -> list[int]:
+    """The processes that prove for this platform: drivers of attempts that are at work."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        with contextlib.suppress(psutil.Error):
+            environ, named = process.info["environ"] or {}, " ".join(process.info["cmdline"] or ())
+            is_ours = environ.get("TUNESMITH_HOME") == str(home.root)
+            if is_ours and "tunesmith_jobs.entry" in named and _lowest(process.pid) > 10:
+                found.append(process.pid)
+    return found
+
+
+def _lowest(pid: int) -> int:
+    """The niceness of the thread that has the least of the processor's time to claim."""
+    stats = (one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return max(int(stat.rpartition(")")[2].split()[16]) for stat in stats)
+
+
+def test_what_answers_is_proven_and_so_is_a_packaged_file(
+    warm: Platform, trained: TaskView, client: openai.OpenAI
+) -> None:
+    """The proof's process is killed in the middle of its work; another one finds it out."""
+
+    def said(model: str) -> dict[str, Any]:
+        answer = client.chat.completions.create(model=model, messages=ASKED, max_tokens=4, temperature=0)
+        assert answer.choices[0].finish_reason in ("stop", "length")
+        return dict(answer.model_extra or {})
+
+    name = f"{trained.id}:5"
+    said(name)
+    wait_until(lambda: warm.client.chats.named(name).proof.task_id, 30, "the task of the proof")
+    wait_until(lambda: provers(warm.home), 60, "the process that proves")
+    for pid in provers(warm.home):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: warm.client.chats.named(name).proof.state == "proven", 150, "the proof")
+    proof = warm.client.chats.named(name).proof
+    assert proof.tokens is not None
+    assert proof.tokens >= 1000
+    assert warm.client.task(str(proof.task_id)).attempt == 2
+    assert said(name) == {"tunesmith": {"proof": "proven"}}
+
+    packaged = warm.client.package(trained.id, ["Q8_0"], checkpoint=5)
+    assert warm.client.wait(packaged.id, timeout=180).state is State.COMPLETED
+    assert said(f"{name}:Q8_0") == {"tunesmith": {"proof": "proven"}}
+    for one in warm.client.chats.served():
+        if one.state in ("ready", "idle") and one.task_id is not None:
+            warm.client.stop_task(one.task_id)
+            warm.client.wait(one.task_id, timeout=60)

@@ -54,6 +54,7 @@ ALLOWED = {
     "jobs/tunesmith_jobs/batches/token_cache.py": {"replace"},
     "jobs/tunesmith_jobs/data/program.py": {"rename"},
     "serve/tunesmith_serve/prompts.py": {"rename"},
+    "serve/tunesmith_serve/gguf_files.py": {"replace"},
     "platform/tunesmith_platform/datasets/service.py": {"rename", "replace"},
 }
 """Who else calls what, each with its reason."""

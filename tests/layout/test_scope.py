@@ -26,6 +26,7 @@ READS_ITSELF = {
 """Sources outside the repositories that ask the database, with why."""
 SEES_EVERYTHING = {
     "app.py": "Builds the list of all tasks once for all who see everything.",
+    "chats/proving.py": "A loop; a proof that it submits is its row's owner's.",
     "conversations/service.py": "A loop: what is old goes, whosever it is.",
     "datasets/uploads.py": "The disk is shared: what others have promised to send counts, and what is old is removed.",
     "estimates/measure.py": "The cluster is shared: one measurement at a time, and none beside a task.",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fake_plane import make_document
 
-from tunesmith.chat.document import ChatDocument
+from tunesmith.chat.document import ChatDocument, ProveDocument
 from tunesmith.data_step import DataDocument
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.model_step import ModelDocument
@@ -38,6 +38,11 @@ def chat_document(folder: Path, url: str = NOBODY) -> ChatDocument:
     return ChatDocument.model_validate(model_document(folder, "chat", url).model_dump() | more)
 
 
+def prove_document(folder: Path, url: str = NOBODY) -> ProveDocument:
+    more = {"cache_dir": str(folder / "cache")}
+    return ProveDocument.model_validate(model_document(folder, "prove", url).model_dump() | more)
+
+
 def training_document(folder: Path, url: str = NOBODY) -> JobDocument:
     return make_document(folder, url, spec={"model_name_or_path": "/m", "train_file": "/t"})
 
@@ -49,5 +54,6 @@ DOCUMENTS: dict[str, Callable[[Path, str], AttemptDocument]] = {
     "generate": lambda folder, url: model_document(folder, "generate", url),
     "package": lambda folder, url: model_document(folder, "package", url),
     "chat": chat_document,
+    "prove": prove_document,
 }
 """Where it works, and whom it reports to."""

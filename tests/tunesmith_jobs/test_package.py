@@ -69,7 +69,7 @@ def test_an_adapter_becomes_files_that_are_proven(lora: Trained, tmp_path: Path)
         proof = Proof.model_validate_json((folder / f"{one.name}.proof.json").read_bytes())
         assert proof.sentence == one.sentence
         assert {check.name for check in proof.checks} == {
-            "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "greedy",
+            "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "top1", "greedy",
         }  # fmt: skip
         assert f"FROM ./{one.name}" in (folder / f"{one.name}.Modelfile").read_text()
         assert one.name in (folder / "README.md").read_text()

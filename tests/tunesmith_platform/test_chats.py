@@ -298,9 +298,10 @@ def test_verbs_reach_the_replica_that_serves(bench: ChatBench) -> None:
     for path in ("pin", "unpin", "unload"):
         assert verb(path).status_code == 200
     weights = bench.replica.asked[-1].model.weights
+    model = bench.replica.asked[-1].model.model_dump(mode="json")
     assert bench.replica.verbs == [
-        ("pin", {"weights": weights, "pinned": True}),
-        ("pin", {"weights": weights, "pinned": False}),
+        ("pin", {"weights": weights, "pinned": True, "model": model}),
+        ("pin", {"weights": weights, "pinned": False, "model": model}),
         ("unload", {"weights": weights}),
     ]
     listed = httpx.get(f"{bench.url}/v1/chats", headers=headers, trust_env=False).json()["data"]

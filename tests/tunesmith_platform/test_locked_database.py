@@ -205,6 +205,7 @@ class Things:
             "PATCH /v1/models/{model}": ("small", {"json": {"name": "tiny"}}),
             "DELETE /v1/models/{model}": ("small", {}),
             "POST /v1/chats:load": ("", {"json": {"model": "small"}}),
+            "POST /v1/chats:prove": ("", {"json": {"model": "small"}}),
             "POST /openai/v1/chat/completions": (
                 "",
                 {"json": {"model": "small", "messages": [{"role": "user", "content": "?"}]}},

@@ -292,10 +292,10 @@ def test_it_is_said_how_many_turns_were_left_out(bench: ChatBench, client: opena
     bench.replica.script = short
     wanted: dict[str, Any] = {"model": "smol", "messages": ASKED, "extra_body": {"drop_oldest": True}}
     made = client.chat.completions.create(**wanted)
-    assert (made.model_extra or {})["tunesmith"] == {"dropped_turns": 3}
+    assert (made.model_extra or {})["tunesmith"] == {"proof": "pending", "dropped_turns": 3}
     chunks = list(client.chat.completions.create(stream=True, **wanted))
     told = [(chunk.model_extra or {}).get("tunesmith") for chunk in chunks]
-    assert [one for one in told if one] == [{"dropped_turns": 3}]
+    assert [one for one in told if one] == [{"proof": "pending", "dropped_turns": 3}]
     assert [ask.drop_oldest for ask in bench.replica.asked] == [True, True]
     client.chat.completions.create(model="smol", messages=ASKED)
     assert not bench.replica.asked[-1].drop_oldest

@@ -108,6 +108,31 @@ def test_more_than_there_are_slots_wait_and_all_are_answered(live: Live, chatty:
     assert all(abs(number - place) <= 2 for place, number in enumerate(order)), "in their order"
 
 
+def test_long_answers_take_turns(live: Live, chatty: Path) -> None:
+    """Each begins long before the first has ended, none is much slower, and each says what it says alone."""
+    given = {"max_new_tokens": 150}
+    wanted = [live.ask(served(chatty), prompt, **given).ids for prompt in PROMPTS]
+
+    async def one(prompt: list[int]) -> tuple[Answer, float, float]:
+        tokens, first, began = [], 0.0, time.monotonic()
+        async for drawn in live.engine.generate(
+            served(chatty).weights, prompt, asked.how(**given), frozenset()
+        ):
+            first = first or time.monotonic() - began
+            tokens.append(drawn)
+        return Answer([drawn.id for drawn in tokens], tokens), first, time.monotonic() - began
+
+    async def many() -> list[tuple[Answer, float, float]]:
+        return await asyncio.gather(*(one(prompt) for prompt in PROMPTS))
+
+    found = live.run(many())
+    assert [answer.ids for answer, _, _ in found] == wanted
+    assert all(answer.shared for answer, _, _ in found)
+    ends = [end for _, _, end in found]
+    assert max(first for _, first, _ in found) < 0.8 * min(ends)
+    assert max(ends) < 2 * min(ends)
+
+
 def test_it_computes_with_no_more_threads_than_it_is_given(live: Live) -> None:
     with_one = psutil.Process(live.engine.pid).num_threads()
     assert with_one <= 3, "who computes, who reads, and none that computes besides"

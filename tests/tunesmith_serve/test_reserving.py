@@ -41,5 +41,6 @@ def test_threads_follow_the_processors(given: int | None, cpus: float, expected:
         training={},
         cache_dir="/c",
         task_id="t",
+        file=None,
     )
     assert engine_settings(document, cpus, False, tmp_path).threads == expected

@@ -44,6 +44,7 @@ from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.package.adapter_zip import packed_adapter
 from tunesmith_jobs.package.beside import proof_text, write_beside
 from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
+from tunesmith_jobs.package.held import held_by, with_weights
 from tunesmith_jobs.package.importance import Matrix, matrix_for
 from tunesmith_jobs.package.made import package_made
 from tunesmith_jobs.package.made_before import Inputs, Taken, key_of, print_of, take
@@ -87,7 +88,8 @@ class _Packaging:
         assert document.artifact_uri is not None
         work.scratch.mkdir(parents=True, exist_ok=True)
         self._target = self._fresh(PACKAGE)
-        given = fetch_model(document.model_uri, work.scratch / "given")
+        self._given = given = fetch_model(document.model_uri, work.scratch / "given")
+        self._lora_over: FileType | None = None
         self._adapter = given if (given / ADAPTER_CONFIG).is_file() else None
         self._base = Path(work.training.model_name_or_path) if self._adapter else given
         if self._adapter is None and (spec.export_lora_gguf or spec.export_adapter_zip):
@@ -303,6 +305,7 @@ class _Packaging:
     def _prove_lora(self, order: Order, source: Source, written: dict[str, Written]) -> Proof:
         """An adapter's file over a file of its base: one that is written anyway, or one that is gone afterwards."""
         with self._base_file(source, written) as (base, kind):
+            self._lora_over = kind
             plan = plan_gguf(self._base, kind, tokenizer=source.words)
             prover = self._prover(self._base, self._adapter, plan)
             return prover.prove(base, kind, self._target / order.name)
@@ -402,6 +405,8 @@ class _Packaging:
             for name, key in self._keys.items()
         }
         made = package_made(uri, manifest, list(proofs.values()), files, plans, told)
+        held = held_by(document, self._orders, (self._given, self._base), self._lora_over)
+        made = with_weights(made, {written[name].path.name: one for name, one in held.items()})
         work.outlet.emit(made.model_copy(update={"importance": importance}))
         size = sum(files[proof.file].bytes for proof in offered)
         count = sum(len(proof.names) for proof in offered)

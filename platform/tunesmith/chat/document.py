@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tunesmith.chat.wire import ServedModel
+from tunesmith.chat.wire import PackagedGguf, ServedModel
 from tunesmith.model_step import ModelDocument
 
 
@@ -19,8 +19,14 @@ class ChatDocument(ModelDocument):
         ge=1, le=65535, description="Its port: the same for all applications of a cluster."
     )
     cache_dir: str = Field(description="Folder on the node for files that are made once, such as GGUF.")
+    file: PackagedGguf | None = Field(
+        None, description="A packaged file that is served, instead of a folder's model."
+    )
     first: ServedModel | None = Field(
         None, description="Loaded as soon as there is a replica, before anybody asks: the base or an adapter."
+    )
+    pinned: list[ServedModel] = Field(
+        default_factory=list, description="Adapters that stay loaded: those that were pinned before."
     )
 
     @property
@@ -32,6 +38,14 @@ class ChatDocument(ModelDocument):
     def route(self) -> str:
         """What the paths of its requests begin with."""
         return route_of(self.task_id, self.attempt)
+
+
+class ProveDocument(ModelDocument):
+    """Everything an attempt to prove a served model needs."""
+
+    cache_dir: str = Field(
+        description="See `ChatDocument.cache_dir`: what is proven are the files that lie there."
+    )
 
 
 def application_of(task_id: str, attempt: int) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tunesmith.chat.proof import ProofState, ProofView
 from tunesmith.chat.wire import ReplicaStatus
 from tunesmith.spec.given import Given
 
@@ -48,6 +49,15 @@ class NamedModel(BaseModel):
     )
     base: str = Field(description="The base model that computes it.")
     served_by: str | None = Field(None, description="The task that serves that base; none where nobody does.")
+    proof: ProofView = Field(default_factory=ProofView, description="Whether what answers is the model.")
+
+
+class ListedModel(BaseModel):
+    """A name that can be asked."""
+
+    name: str
+    task_id: str | None = None
+    proof: ProofState = ProofState.PENDING
 
 
 class ChatPart(BaseModel):

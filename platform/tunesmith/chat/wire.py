@@ -21,6 +21,16 @@ MAX_MESSAGES = 1000
 MAX_TOOLS = 128
 
 
+class PackagedGguf(BaseModel):
+    """A GGUF file that a package holds."""
+
+    model_config = ConfigDict(extra="ignore")
+    uri: str = Field(description="The file, on this machine or in a storage elsewhere.")
+    sha256: str
+    bytes: int = Field(ge=0)
+    type: str = Field(description="What it is stored as: `Q4_K_M`, ...")
+
+
 class ServedModel(BaseModel):
     """Weights that answer, and all that loads them. What has one `weights` is one model, whatever it is called."""
 
@@ -35,6 +45,7 @@ class ServedModel(BaseModel):
     training: dict[str, Any] = Field(description="See `ModelDocument.training`.")
     encoder_path: str = Field(description="The folder whose tokenizer and chat template write prompts.")
     tokenizer_path: str | None = None
+    file: PackagedGguf | None = Field(None, description="A packaged file, which is then its own base.")
 
 
 class ToolCall(BaseModel):
@@ -196,11 +207,12 @@ class Refused(BaseModel):
 
 
 class Pin(BaseModel):
-    """An adapter is to stay loaded, or may go again. It lasts as long as the replica."""
+    """An adapter is to stay loaded, or may go again. Another replica of the attempt loads it anew."""
 
     model_config = ConfigDict(extra="forbid")
     weights: str
     pinned: bool = True
+    model: ServedModel | None = Field(None, description="What another replica loads.")
 
 
 class Unload(BaseModel):

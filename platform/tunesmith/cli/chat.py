@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith.chat.proof import ProofState
 from tunesmith.cli import completion
 from tunesmith.cli.arguments import JsonFlag, LanguageOption, connect, pairs
 from tunesmith.cli.format import plain
 from tunesmith.cli.keeping import Kept, Unkept
-from tunesmith.cli.output import out, say, show_json, show_table, table
+from tunesmith.cli.output import facts, out, say, show_json, show_table, table
 from tunesmith.cli.talking import Talk, shown_name
 from tunesmith.errors import InvalidInput
-from tunesmith.language import choose, tr
+from tunesmith.language import choose, current, tr
 
 if TYPE_CHECKING:
     from tunesmith.chat.views import NamedModel
@@ -130,15 +131,16 @@ ModelArgument = Annotated[
 
 @chats.command("names")
 def list_names(lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
-    """List every name that can be talked to."""
+    """List every name that can be talked to; behind a tab, whether what answers was proven to be the model."""
     choose(lang)
     with connect() as client:
-        found = client.chats.names()
+        found = client.chats.listed()
     if as_json:
-        show_json(found)
+        show_json([one.name for one in found])
         return
-    for name in found:
-        out().print(plain(name), soft_wrap=True)
+    for one in found:
+        known = "" if one.proof is ProofState.PENDING else f"\t{_proof(one.proof)}"
+        sys.stdout.write(f"{plain(one.name)}{known}\n")
 
 
 @chats.command("list")
@@ -147,6 +149,7 @@ def list_served(lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
     choose(lang)
     with connect() as client:
         found = client.chats.served()
+        proofs = {one.name: one.proof for one in client.chats.listed()} if found and not as_json else {}
     if as_json:
         show_json(found)
         return
@@ -156,7 +159,8 @@ def list_served(lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
     shown = table("base", "state", "task", "loaded", "running", "tokens/s")
     for one in found:
         status = one.status
-        loaded = ", ".join(model.name for model in status.loaded) if status else ", ".join(one.loaded)
+        names = [model.name for model in status.loaded] if status else list(one.loaded)
+        loaded = ", ".join(f"{name} ({_proof(proofs.get(name, ProofState.PENDING))})" for name in names)
         shown.add_row(
             plain(one.name),
             tr(one.state),
@@ -190,6 +194,42 @@ def pin(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = F
 def unpin(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
     """Let an adapter go again."""
     _verb("unpin", model, lang, as_json)
+
+
+@chats.command("proof")
+def proof(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Show what a name stands for now, and whether what answers is proven to be the model."""
+    choose(lang)
+    with connect() as client:
+        named = client.chats.named(model)
+    if as_json:
+        show_json(named)
+    else:
+        _show(named)
+
+
+@chats.command("prove")
+def prove(model: ModelArgument, lang: LanguageOption = None, as_json: JsonFlag = False) -> None:
+    """Have it looked at anew whether what answers is the model; a withdrawn name stays so until it is proven."""
+    _verb("prove", model, lang, as_json)
+
+
+def _proof(state: ProofState) -> str:
+    return tr(state.value.replace("_", " "))
+
+
+def _show(named: NamedModel) -> None:
+    found = named.proof
+    words = found.words.get(current(), found.words.get("en", ""))
+    said = [
+        ("model", shown_name(named)),
+        ("base", named.base),
+        ("served by", named.served_by or ""),
+        ("proof", _proof(found.state)),
+        ("engine", f"{found.engine} {found.file_type}".strip()),
+        ("", words),
+    ]
+    out().print(facts((name, plain(value)) for name, value in said if value))
 
 
 def _verb(verb: str, model: str, lang: Any, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from tunesmith import views
-from tunesmith.chat.views import ChatPart, ChatReply, NamedModel, ServedView
+from tunesmith.chat.proof import ProofState
+from tunesmith.chat.views import ChatPart, ChatReply, ListedModel, NamedModel, ServedView
 from tunesmith.client.answers import WAIT_SECONDS, Answering, openai_error
 from tunesmith.client.transport import not_understood
 from tunesmith.errors import NotFound
@@ -23,14 +24,21 @@ class Chats(Answering):
 
     def names(self) -> list[str]:
         """Every name that can be asked: base models first, then trainings, newest first, with their checkpoints."""
-        return [name for name, _ in self._listed()]
+        return [one.name for one in self.listed()]
 
-    def _listed(self) -> list[tuple[str, str | None]]:
-        """Every name, with its training."""
+    def listed(self) -> list[ListedModel]:
+        """The same, each with its training and whether what answers is proven to be the model."""
         found = self._transport.call("GET", f"{_PREFIX}/models")
         try:
-            return [(str(one["id"]), one["tunesmith"]["task_id"]) for one in found["data"]]
-        except (KeyError, TypeError) as error:
+            return [
+                ListedModel(
+                    name=one["id"],
+                    task_id=one["tunesmith"]["task_id"],
+                    proof=one["tunesmith"].get("proof", ProofState.PENDING),
+                )
+                for one in found["data"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
             raise not_understood(self._transport.url) from error
 
     def named(self, model: str) -> NamedModel:
@@ -48,13 +56,13 @@ class Chats(Answering):
         Raises:
             NotFound: There is none.
         """
-        found = self._listed()
+        found = self.listed()
         if not found:
             raise NotFound(
                 "There is no model to talk to.", hint="Pull one: `tunesmith models pull`, or train one."
             )
-        trained = [name for name, task_id in found if task_id is not None]
-        return self.named((trained or [found[0][0]])[0])
+        trained = [one.name for one in found if one.task_id is not None]
+        return self.named((trained or [found[0].name])[0])
 
     def served(self) -> list[ServedView]:
         """The base models that are served or were, the one asked last first."""
@@ -79,6 +87,15 @@ class Chats(Answering):
     def unpin(self, model: str) -> NamedModel:
         """Let an adapter go again."""
         return self._verb("unpin", model)
+
+    def prove(self, model: str) -> NamedModel:
+        """Have it looked at anew whether what answers is the model; `named` says what came of it.
+
+        Raises:
+            NotFound: It was never loaded.
+            Conflict: That is being done.
+        """
+        return self._verb("prove", model)
 
     def _verb(self, verb: str, model: str) -> NamedModel:
         return self._view(

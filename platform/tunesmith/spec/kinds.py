@@ -33,6 +33,7 @@ class Room(StrEnum):
     MODEL = "model"
     DATA = "data"
     CHAT = "chat"
+    PROOF = "proof"
 
 
 class Feature(StrEnum):

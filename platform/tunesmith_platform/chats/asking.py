@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from tunesmith.chat.proof import ProofView
 from tunesmith.chat.views import NamedModel, ServedView
 from tunesmith.chat.wire import Ask, End, Failed, Line, Loading, Piece, Pin, ServedModel, Unload
 from tunesmith.errors import NotFound, Unavailable
@@ -34,10 +35,11 @@ _ROOM_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is asked: what its name stands for, and what a question says of it."""
+    """A model that is asked: what its name stands for, what a question says of it, and whether it is proven."""
 
     weights: Weights
     served: ServedModel
+    proof: ProofView
 
 
 class Asking:
@@ -84,11 +86,37 @@ class Asking:
         """The model that a name stands for now.
 
         Raises:
-            NotFound: Nothing is called so.
+            NotFound: Nothing is called so, or it is withdrawn: what answered was not the model.
             InvalidInput: It stands for several things, or cannot answer.
         """
+        model = await self.known(scope, name)
+        if model.proof.is_withdrawn:
+            raise _withdrawn(model)
+        return model
+
+    async def known(self, scope: Scope, name: str) -> Model:
+        """As `model`, also of one that is withdrawn."""
         weights, served = await run_in_threadpool(self._names.find, scope, name)
-        return Model(weights, served)
+        return Model(weights, served, await run_in_threadpool(self._chats.proof, scope, weights.weights))
+
+    def look_up(self, scope: Scope, name: str) -> Weights:
+        """The weights that a name stands for now; of a thread that waits."""
+        return self._names.look_up(scope, name)
+
+    async def proofs(self, scope: Scope) -> dict[str, ProofView]:
+        """What is known of every name that was loaded, by the names' weights or, where those are not known, by name."""
+        return await run_in_threadpool(self._chats.proofs, scope)
+
+    async def prove(self, scope: Scope, name: str) -> NamedModel:
+        """Have it looked at anew whether what answers is the model. A name that is withdrawn stays so until then.
+
+        Raises:
+            NotFound: Nothing is called so, or it was never loaded.
+            InvalidInput: It stands for several things, or cannot answer.
+        """
+        model = await self.known(scope, name)
+        await run_in_threadpool(self._chats.prove, scope, model.weights)
+        return await self.described(scope, name)
 
     async def described(self, scope: Scope, name: str) -> NamedModel:
         """What a name stands for now, in words.
@@ -97,10 +125,11 @@ class Asking:
             NotFound: Nothing is called so.
             InvalidInput: It stands for several things, or cannot answer.
         """
-        model = await self.model(scope, name)
+        model = await self.known(scope, name)
         place = await run_in_threadpool(self._chats.serving, scope, model.served.base_path)
         found = model.weights
         return NamedModel(
+            proof=model.proof,
             model=found.name,
             weights=found.weights,
             content=await self.content(model),
@@ -150,7 +179,7 @@ class Asking:
         deadline = begun + self._settings.chat_start_seconds
         while True:
             place: Place | None = None
-            async for step in self._ready(scope, ask.model.base_path, begun, deadline):
+            async for step in self._ready(scope, ask.model, begun, deadline):
                 if isinstance(step, Loading):
                     yield step
                 else:
@@ -170,18 +199,18 @@ class Asking:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _ready(
-        self, scope: Scope, base: str, begun: float, deadline: float
+        self, scope: Scope, model: ServedModel, begun: float, deadline: float
     ) -> AsyncGenerator[Loading | Place, None]:
         """Where a base can be asked, as the last; until then words about what it does, about once a second."""
         said_at = has_room_at = begun
         while True:
-            place = await run_in_threadpool(self._chats.place, scope, base)
+            place = await run_in_threadpool(self._chats.place, scope, model.base_path, model)
             if place.url is not None:
                 yield place
                 return
             moment = time.monotonic()
             if moment >= deadline:
-                raise self._not_served(base, place.words)
+                raise self._not_served(model.base_path, place.words)
             if moment - has_room_at > _ROOM_SECONDS:
                 has_room_at = moment
                 await run_in_threadpool(self._chats.make_room, scope, place.task_id)
@@ -253,11 +282,11 @@ class Asking:
         Raises:
             NotFound: Its base is not served, or it is not loaded.
         """
-        return await self._verb(
-            scope,
-            name,
-            lambda place, weights: self._replica.verb(place, "pin", Pin(weights=weights, pinned=pinned)),
-        )
+        model = (await self.model(scope, name)).served
+        pin = Pin(weights=model.weights, pinned=pinned, model=model)
+        named = await self._verb(scope, name, lambda place, _: self._replica.verb(place, "pin", pin))
+        await run_in_threadpool(self._chats.note_pin, scope, model, pinned=pinned)
+        return named
 
     async def _verb(self, scope: Scope, name: str, call: Callable[[Place, str], object]) -> NamedModel:
         model = await self.model(scope, name)
@@ -269,3 +298,14 @@ class Asking:
         except NotReached as error:
             raise Unavailable("Its replica does not answer.", hint="Try again in a moment.") from error
         return await self.described(scope, name)
+
+
+def _withdrawn(model: Model) -> NotFound:
+    """The refusal of a name whose proof failed."""
+    why = model.proof.words.get("en", "")
+    return NotFound(
+        f"`{model.weights.name}` is withdrawn: what {model.proof.engine} computes of it is not the model. {why}",
+        hint="Name another model; `tunesmith chats prove NAME` looks at it once more.",
+        field="model",
+        details={"code": "model_withdrawn", "task_id": model.proof.task_id},
+    )

@@ -72,12 +72,22 @@ async def unload_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDe
 
 
 @router.post(
+    "/chats:prove",
+    response_model=NamedModel,
+    responses=answers(examples.NAMED_MODEL, 401, 404, 409, 422),
+)
+async def prove_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
+    """Have it looked at anew whether what answers is the model. A withdrawn name stays so until it is proven."""
+    return await services.asking.prove(scope, wanted.model)
+
+
+@router.post(
     "/chats:pin",
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 503),
 )
 async def pin_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
-    """Keep an adapter loaded, whatever else is asked for. It lasts as long as the replica."""
+    """Keep an adapter loaded, whatever else is asked for; it is loaded again when its base is started again."""
     return await services.asking.pin(scope, wanted.model, pinned=True)
 
 

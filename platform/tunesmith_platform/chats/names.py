@@ -2,7 +2,8 @@
 
 `NAME` is a base model's, by its name or its hub id. `TASK` is a training's model: its recommended checkpoint, else its
 best one, else its final model, else its newest checkpoint. `TASK:40`, `TASK:final`, `TASK:latest`, `TASK:best` and
-`TASK:recommended` say which; `latest` follows a training that goes on. A task is called by its name where no other task
+`TASK:recommended` say which; `latest` follows a training that goes on. `NAME:Q4_K_M` and `TASK:40:Q4_K_M` are the GGUF
+files that were packaged of the same weights. A task is called by its name where no other task
 has it, and by its id. Knows rows; asks the finder where a model lies.
 """
 
@@ -10,29 +11,34 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.artifacts import MANIFEST, Manifest
-from tunesmith.chat.wire import ServedModel
+from tunesmith.chat.wire import PackagedGguf, ServedModel
 from tunesmith.errors import InvalidInput, NotFound, TunesmithError
+from tunesmith.gguf.types import FileType
 from tunesmith.lifecycle import State
+from tunesmith.model_folder.identity import folder_print, manifest_print
 from tunesmith.spec.chat import ChatSpec
 from tunesmith.spec.kinds import Feature, kind_of
 from tunesmith.spec.problems import did_you_mean
 from tunesmith.storage import open_storage
 from tunesmith_platform.chats import repository
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.db.tables import ChatFileRow, CheckpointRow, TaskRow
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.tasks.kinds.model_use import ModelInputs
 from tunesmith_platform.tasks.kinds.resolve_model import Finder
-from tunesmith_platform.tasks.kinds.served import folder_print, served
+from tunesmith_platform.tasks.kinds.served import served
 
 FINAL, LATEST, BEST, RECOMMENDED = "final", "latest", "best", "recommended"
 _WORDS = (FINAL, LATEST, BEST, RECOMMENDED)
+_FILE_TYPES = frozenset(FileType)
 _LISTED_TASKS = 200
 _LISTED = 2000
 """Names that a list holds at most."""
@@ -60,6 +66,10 @@ class Weights(NamedTuple):
     task_id: str | None = None
     step: int | None = None
     why: str = ""
+    file: PackagedGguf | None = None
+    """A packaged file of them, which `weights` tells then."""
+    package_id: str | None = None
+    """The task that made it."""
 
 
 class Named(NamedTuple):
@@ -70,6 +80,8 @@ class Named(NamedTuple):
     owner: str
     task_id: str | None = None
     step: int | None = None
+    weights: str = ""
+    """What tells it from all others, where that is known without looking."""
 
 
 class Names:
@@ -121,6 +133,8 @@ class Names:
             raise _unknown(name[:80], [])
         folder = self._models.find(scope, name)
         task, which = self._task(scope, name), None
+        if folder is None and task is None and (found := self._packaged(scope, name)) is not None:
+            return found
         if task is None and ":" in name:
             head, _, tail = name.rpartition(":")
             if tail in _WORDS or (tail.isascii() and tail.isdigit() and len(tail) < 18):
@@ -138,12 +152,19 @@ class Names:
         return self._of_task(scope, task, name, which)
 
     def list(self, scope: Scope) -> list[Named]:
-        """Every name that can be asked, base models first, then trainings, newest first, each with its checkpoints."""
-        found = [
-            Named(one.name, int(one.created_at.timestamp()), "tunesmith")
-            for one in self._models.page(scope).data
-            if one.facts is not None
-        ]
+        """Every name that can be asked, base models first, then trainings, newest first, each with its checkpoints.
+
+        Behind each come the packaged files of its weights.
+        """
+        files: dict[str, list[ChatFileRow]] = {}
+        with self._database.read() as session:
+            for file in repository.files(session, scope):
+                files.setdefault(file.source.rstrip("/"), []).append(file)
+        found: list[Named] = []
+        for model in self._models.page(scope).data:
+            if model.facts is not None:
+                one = Named(model.name, int(model.created_at.timestamp()), "tunesmith")
+                found += [one, *_files_of(files, one, model.path)]
         with self._database.read() as session:
             rows = repository.tasks_with_models(session, scope, _LISTED_TASKS)
             saved = repository.checkpoints_of(session, scope, [row.id for row in rows])
@@ -157,17 +178,25 @@ class Names:
                 made = int(row.created_at.timestamp())
                 found.append(Named(name, made, row.owner, row.id))
                 if row.state == State.COMPLETED and row.model_uri:
-                    found.append(Named(f"{name}:{FINAL}", made, row.owner, row.id))
-                found += [
-                    Named(f"{name}:{one.step}", int(one.created_at.timestamp()), row.owner, row.id, one.step)
-                    for one in saved
-                    if one.task_id == row.id
-                ]
+                    final = Named(f"{name}:{FINAL}", made, row.owner, row.id)
+                    found += [final, *_files_of(files, final, row.model_uri)]
+                for saving in saved:
+                    if saving.task_id == row.id:
+                        own = Named(
+                            f"{name}:{saving.step}",
+                            int(saving.created_at.timestamp()),
+                            row.owner,
+                            row.id,
+                            saving.step,
+                            saving.manifest_sha256,
+                        )
+                        found += [own, *_files_of(files, own, saving.uri)]
         return found[:_LISTED]
 
     def content(self, found: Weights) -> str:
         """What tells what weights hold: a final model and the checkpoint of its last step have one."""
-        read = open_storage(found.uri).read(MANIFEST) if found.task_id is not None else None
+        is_saved = found.task_id is not None and found.file is None
+        read = open_storage(found.uri).read(MANIFEST) if is_saved else None
         manifest = Manifest.decode(read) if read is not None else None
         files = manifest.files if manifest is not None else []
         held = sorted((file.path, file.sha256) for file in files if _WEIGHTS.fullmatch(file.path))
@@ -194,6 +223,38 @@ class Names:
                 field="model",
             )
         return named[0] if named else None
+
+    def _packaged(self, scope: Scope, name: str) -> Weights | None:
+        """The packaged file that is called so: `NAME:Q4_K_M`, of what `NAME` stands for; None where none is.
+
+        Raises:
+            NotFound: There is none of this type.
+            InvalidInput: What stands before the type means several things.
+        """
+        head, _, file_type = name.rpartition(":")
+        if not head or file_type not in _FILE_TYPES:
+            return None
+        whole = self.look_up(scope, head)
+        with self._database.read() as session:
+            rows = repository.files(session, scope, whole.weights)
+        row = next((row for row in rows if row.file_type == file_type), None)
+        if row is None:
+            there = ", ".join(f"`{whole.name}:{row.file_type}`" for row in rows)
+            raise NotFound(
+                f"`{whole.name}` was not packaged as `{file_type}`.",
+                hint=f"There are {there}."
+                if there
+                else f"Package it: `tunesmith package {whole.task_id or head}`.",
+                field="model",
+            )
+        file = PackagedGguf(uri=row.uri, sha256=row.sha256, bytes=row.bytes, type=row.file_type)
+        return whole._replace(
+            name=f"{whole.name}:{file_type}",
+            uri=row.uri,
+            weights=row.sha256,
+            file=file,
+            package_id=row.package_id,
+        )
 
     def _of_task(self, scope: Scope, task: TaskRow, name: str, which: str | None) -> Weights:
         with self._database.read() as session:
@@ -238,12 +299,29 @@ class Names:
                     hint="Name one of its checkpoints.",
                     field="model",
                 )
-            told = hashlib.sha256(manifest).hexdigest()
+            told = manifest_print(manifest)
             with self._lock:
                 self._finals[key] = told
                 while len(self._finals) > _KNOWN:
                     self._finals.popitem(last=False)
         return Weights(f"{head}:{FINAL}", uri, told, task.id, None, why)
+
+    def _describe_file(self, scope: Scope, found: Weights, file: PackagedGguf) -> ServedModel:
+        """What a question says of a packaged file: read as the package's model was, computed from the file."""
+        with self._database.read() as session:
+            task = tasks.require(session, scope, str(found.package_id))
+        inputs = ModelInputs.model_validate(task.inputs)
+        return ServedModel(
+            name=found.name,
+            weights=file.sha256,
+            model_uri=file.uri,
+            base_path=file.uri,
+            is_adapter=False,
+            training=inputs.training,
+            encoder_path=inputs.encoder_path,
+            tokenizer_path=inputs.tokenizer_path,
+            file=file,
+        )
 
     def _describe(self, scope: Scope, found: Weights) -> ServedModel:
         """What a question says of weights.
@@ -252,6 +330,8 @@ class Names:
             InvalidInput: They lie where they may not be read, are gone, or cannot answer.
         """
         try:
+            if found.file is not None:
+                return self._describe_file(scope, found, found.file)
             if found.step is not None:
                 spec = ChatSpec(task_id=found.task_id, checkpoint=found.step)
             else:
@@ -259,6 +339,16 @@ class Names:
             return served(self._finder.find(scope, spec), found.weights, found.name)
         except InvalidInput as error:
             raise type(error)(error.message, hint=error.hint, field="model") from error
+
+
+def _files_of(files: Mapping[str, Sequence[ChatFileRow]], one: Named, place: str) -> list[Named]:
+    """The names of the packaged files of some weights, by where these lie."""
+    return [
+        one._replace(
+            name=f"{one.name}:{row.file_type}", created=int(row.created_at.timestamp()), weights=row.sha256
+        )
+        for row in files.get(place.rstrip("/"), ())
+    ]
 
 
 def _checkpoint(row: CheckpointRow, head: str, why: str) -> Weights:

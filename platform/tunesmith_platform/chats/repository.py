@@ -1,13 +1,15 @@
 """The queries of served models, and of what names stand for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from tunesmith.spec.kinds import Feature, supporting
 from tunesmith_platform.db.scoping import expect, get, within
-from tunesmith_platform.db.tables import ChatRow, CheckpointRow, TaskRow
+from tunesmith_platform.db.tables import ChatFileRow, ChatRow, CheckpointRow, PackageRow, ProofRow, TaskRow
 from tunesmith_platform.scope import Scope
 
 
@@ -66,3 +68,82 @@ def checkpoints_of(session: Session, scope: Scope, task_ids: Sequence[str]) -> S
         .order_by(CheckpointRow.task_id, CheckpointRow.step)
     )
     return session.scalars(within(query, scope, CheckpointRow)).all()
+
+
+# --- packaged files
+
+
+def files(session: Session, scope: Scope, weights: str | None = None) -> Sequence[ChatFileRow]:
+    """The packaged files that can be talked to, of some weights or of all, as long as their package is there."""
+    query = (
+        select(ChatFileRow)
+        .join(TaskRow, TaskRow.id == ChatFileRow.package_id)
+        .join(PackageRow, PackageRow.task_id == ChatFileRow.package_id, isouter=True)
+        .where(ChatFileRow.owner == scope.owner, PackageRow.removed_at.is_(None))
+        .order_by(ChatFileRow.weights, ChatFileRow.file_type)
+    )
+    if weights is not None:
+        query = query.where(ChatFileRow.weights == weights)
+    return session.scalars(within(query, scope, ChatFileRow)).all()
+
+
+def put_file(session: Session, scope: Scope, row: ChatFileRow) -> None:
+    """Enter a packaged file; it takes the place of one of the same weights and type that was made before."""
+    expect(session, scope, row)
+    key = ("owner", "weights", "file_type")
+    values = {column.key: getattr(row, column.key) for column in ChatFileRow.__table__.columns}
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    insert: Any = postgresql.insert if is_postgres else sqlite.insert
+    new = {name: value for name, value in values.items() if name not in key}
+    session.execute(
+        insert(ChatFileRow).values(**values).on_conflict_do_update(index_elements=list(key), set_=new)
+    )
+
+
+# --- proofs
+
+
+def proof(session: Session, scope: Scope, key: str, *, locked: bool = False) -> ProofRow | None:
+    """What is known of some weights in an engine; None where they were never loaded."""
+    return get(session, scope, ProofRow, (scope.owner, key), with_for_update=locked)
+
+
+def proofs_of(session: Session, scope: Scope, weights: Sequence[str]) -> Sequence[ProofRow]:
+    """What is known of some weights, whatever answers with them; the newest first."""
+    query = (
+        select(ProofRow)
+        .where(ProofRow.owner == scope.owner, ProofRow.weights.in_(weights))
+        .order_by(ProofRow.created_at.desc(), ProofRow.key)
+    )
+    return session.scalars(within(query, scope, ProofRow)).all()
+
+
+def own_proofs(session: Session, scope: Scope, limit: int) -> Sequence[ProofRow]:
+    """What is known of everything that was loaded for the scope's own user; the newest first."""
+    query = select(ProofRow).where(ProofRow.owner == scope.owner)
+    query = query.order_by(ProofRow.created_at.desc(), ProofRow.key)
+    return session.scalars(within(query, scope, ProofRow).limit(limit)).all()
+
+
+def proof_of_task(session: Session, scope: Scope, task_id: str) -> ProofRow | None:
+    """What a task is to find out; None where nobody waits for that."""
+    query = select(ProofRow).where(ProofRow.task_id == task_id).with_for_update()
+    return session.scalars(within(query, scope, ProofRow)).first()
+
+
+def proofs_in(session: Session, scope: Scope, state: str, limit: int) -> Sequence[ProofRow]:
+    """Everybody's proofs in a state, the one that waits longest first."""
+    query = select(ProofRow).where(ProofRow.state == state).order_by(ProofRow.changed_at, ProofRow.key)
+    return session.scalars(within(query, scope, ProofRow).limit(limit)).all()
+
+
+def want_proof(session: Session, scope: Scope, row: ProofRow) -> ProofRow:
+    """Enter weights of which nothing is known yet; of two who come at once the second finds the first one's row."""
+    expect(session, scope, row)
+    values = {column.key: getattr(row, column.key) for column in ProofRow.__table__.columns}
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    insert: Any = postgresql.insert if is_postgres else sqlite.insert
+    session.execute(insert(ProofRow).values(**values).on_conflict_do_nothing())
+    found = get(session, scope, ProofRow, (row.owner, row.key), with_for_update=True)
+    assert found is not None, "it was just entered"
+    return found

@@ -5,23 +5,26 @@ however many servers, and wherever one of them dies, there is one task. Knows ro
 """
 
 import datetime as dt
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from tunesmith.chat.document import route_of
+from tunesmith.chat.proof import ENGINE, ProofState, ProofView
 from tunesmith.chat.views import ChatState, ServedView
-from tunesmith.errors import Unavailable
+from tunesmith.chat.wire import ServedModel
+from tunesmith.errors import Conflict, NotFound, Unavailable
 from tunesmith.job import read_secret, report_token, serve_token
 from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.chat import new_chat
 from tunesmith.spec.kinds import Room
 from tunesmith.spec.task import new_task
-from tunesmith_platform.chats import repository
-from tunesmith_platform.chats.names import base_key, short_name
+from tunesmith_platform.chats import proofs, repository
+from tunesmith_platform.chats.names import Weights, base_key, short_name
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import ChatRow, TaskRow
+from tunesmith_platform.db.tables import ChatRow, ProofRow, TaskRow
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
@@ -32,6 +35,8 @@ _NOTED = dt.timedelta(seconds=10)
 _FAILED_FOR = dt.timedelta(seconds=30)
 """For so long whoever asks is told why a base could not be served; after that it is tried again."""
 _LISTED = 200
+_PINNED = 64
+_LISTED_PROOFS = 2000
 _STATES: dict[str, ChatState] = {
     "starting": "starting",
     "deploying": "deploying",
@@ -70,8 +75,13 @@ class ChatService:
         self._settings = settings
         self._tasks = making
 
-    def place(self, scope: Scope, base: str) -> Place:
+    def place(self, scope: Scope, base: str, first: ServedModel | None = None) -> Place:
         """Where a base is served; it begins to be where it is not.
+
+        Args:
+            scope: Whose.
+            base: Its folder or URI.
+            first: What is loaded with the base, where that begins to be served.
 
         Raises:
             Unavailable: The task that was to serve it has just failed; says why.
@@ -84,7 +94,7 @@ class ChatService:
         if row is None or row.task_id is None or task is None or not _is_live(task):
             if row is not None and task is not None and task.state == State.FAILED:
                 self._refuse_failed(task, base)
-            task, row = self._begin(scope, base, row)
+            task, row = self._begin(scope, base, row, first)
         elif now() - row.asked_at > _NOTED:
             self._note_asked(scope, key)
         return self._place(task, row)
@@ -101,6 +111,52 @@ class ChatService:
         with self._database.read() as session:
             rows = [(row, _task_of(session, scope, row)) for row in repository.every(session, scope, _LISTED)]
         return [_view(row, task) for row, task in rows]
+
+    def proof(self, scope: Scope, weights: str) -> ProofView:
+        """What is known of some weights, of what answered with them last."""
+        with self._database.read() as session:
+            return _newest(repository.proofs_of(session, scope, [weights]))
+
+    def proofs(self, scope: Scope) -> dict[str, ProofView]:
+        """What is known of everything that was loaded, by the weights, and by the name that they had."""
+        found: dict[str, ProofView] = {}
+        with self._database.read() as session:
+            rows = repository.own_proofs(session, scope, _LISTED_PROOFS)
+        for row in rows:
+            found.setdefault(row.weights, proofs.view(row))
+            found.setdefault(row.model, proofs.view(row))
+        return found
+
+    def prove(self, scope: Scope, found: Weights) -> None:
+        """Have it looked at anew whether what answers is the model.
+
+        Raises:
+            NotFound: It was never loaded.
+            Conflict: There is nothing to prove, or that is being done.
+        """
+        with self._database.write() as session:
+            rows = [
+                row for row in repository.proofs_of(session, scope, [found.weights]) if row.engine == ENGINE
+            ]
+            if not rows:
+                raise NotFound(
+                    f"`{found.name}` was not loaded by llama.cpp yet: there is nothing to prove.",
+                    hint="Ask it something, or load it.",
+                    field="model",
+                )
+            row = rows[0]
+            if row.state == ProofState.PENDING:
+                raise Conflict(f"A proof of `{found.name}` is under way already.", field="model")
+            proofs.again(row, found.name)
+
+    def note_pin(self, scope: Scope, model: ServedModel, *, pinned: bool) -> None:
+        """Remember that an adapter stays loaded, whatever becomes of its base's task; or that it need not."""
+        with self._database.write() as session:
+            row = repository.find(session, scope, base_key(model.base_path), locked=True)
+            if row is None:
+                return
+            others = [one for one in row.pinned if one.get("weights") != model.weights]
+            row.pinned = [*others, model.model_dump(mode="json")][-_PINNED:] if pinned else others
 
     def make_room(self, scope: Scope, but: str) -> bool:
         """Let a base go that is in no memory, so that another finds place among those that are served.
@@ -125,10 +181,13 @@ class ChatService:
 
     # --- beginning
 
-    def _begin(self, scope: Scope, base: str, seen: ChatRow | None) -> tuple[TaskRow, ChatRow]:
+    def _begin(
+        self, scope: Scope, base: str, seen: ChatRow | None, first: ServedModel | None
+    ) -> tuple[TaskRow, ChatRow]:
         """Make the task that serves a base, or find the one that another has made meanwhile."""
         ended = seen.start if seen is not None and seen.task_id is not None else None
-        start = self._database.retry_on_conflict(lambda session: _start(session, scope, base, ended))
+        loads = first.model_dump(mode="json") if first is not None else {}
+        start = self._database.retry_on_conflict(lambda session: _start(session, scope, base, ended, loads))
         body = new_chat({"model_name_or_path": base}, name=f"chat_{short_name(base)}"[:120])
         new = new_task(str(body.pop("kind")), body.pop("spec"), body)
         made, _ = self._tasks.create(scope, new, start)
@@ -177,7 +236,7 @@ class ChatService:
         return Place(task.id, url, serve_token(token), words or task.message or "It is starting.")
 
 
-def _start(session: Session, scope: Scope, base: str, ended: str | None) -> str:
+def _start(session: Session, scope: Scope, base: str, ended: str | None, first: dict[str, Any]) -> str:
     """The name of the start that is to be made now: another one where the last has ended."""
     row = repository.find(session, scope, base_key(base), locked=True)
     if row is None:
@@ -193,12 +252,20 @@ def _start(session: Session, scope: Scope, base: str, ended: str | None) -> str:
             loaded={},
             created_at=now(),
             asked_at=now(),
+            pinned=[],
+            first=first,
         )
         repository.put(session, scope, row)
     elif ended is not None and row.start == ended:
         row.start, row.task_id, row.attempt = new_id("start"), None, None
         row.state, row.message, row.loaded, row.asked_at = "starting", "", {}, now()
+        row.first = first
     return row.start
+
+
+def _newest(rows: Sequence[ProofRow]) -> ProofView:
+    """What is known of weights, by what answered with them last."""
+    return proofs.view(rows[0] if rows else None)
 
 
 def _task_of(session: Session, scope: Scope, row: ChatRow | None) -> TaskRow | None:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Body
 
 from tunesmith import views
+from tunesmith.chat.proof import ProofState, ProofView
 from tunesmith.chat.views import NamedModel, ServedView
 from tunesmith.chat.wire import LoadedModel, ReplicaStatus
 
@@ -43,6 +44,19 @@ NAMED_MODEL = NamedModel(
     why="recommended",
     base=_BASE,
     served_by=_CHAT,
+    proof=ProofView(
+        state=ProofState.PROVEN,
+        engine="llama_cpp 2026.10.1",
+        file_type="F16",
+        words={
+            "en": "In llama.cpp `sft_20261121_093000:40` computes what the model does: over 1423 tokens its next token "
+            "differs by 3.1e-06 nats (KL) on average, and the likeliest is the same in 100.0%.",
+        },
+        kl_mean=3.1e-6,
+        top1=1.0,
+        tokens=1423,
+        task_id="task-01k9y0b1c2d3e4f5g8",
+    ),
 )
 OPENAI_MODEL = {
     "id": "sft_20261121_093000",
@@ -59,14 +73,14 @@ OPENAI_MODELS = {
             "object": "model",
             "created": 1_795_250_000,
             "owned_by": "tunesmith",
-            "tunesmith": {"task_id": None, "step": None},
+            "tunesmith": {"task_id": None, "step": None, "proof": "pending"},
         },
         {
             "id": _MODEL,
             "object": "model",
             "created": 1_795_254_600,
             "owned_by": "local",
-            "tunesmith": {"task_id": _TASK, "step": 40},
+            "tunesmith": {"task_id": _TASK, "step": 40, "proof": "proven"},
         },
     ],
 }
@@ -90,6 +104,7 @@ CHAT_COMPLETION = {
         }
     ],
     "usage": _USAGE,
+    "tunesmith": {"proof": "proven"},
 }
 CHAT_STREAM = (
     'data: {"id":"chatcmpl-01k9y0b1c2d3e4f5g6","object":"chat.completion.chunk","created":1795254600,'
@@ -102,6 +117,7 @@ TEXT_COMPLETION = {
     **_HEAD,
     "choices": [{"index": 0, "text": " Paris.", "logprobs": None, "finish_reason": "stop"}],
     "usage": _USAGE,
+    "tunesmith": {"proof": "proven"},
 }
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tunesmith.chat.proof import ProofState
 from tunesmith.chat.wire import CallPart, End, Piece, TokenLogprob, TopToken
 from tunesmith_platform.openai.thinking import Thinking, Told
 
@@ -61,6 +62,8 @@ class Answer:
         self.includes_usage = includes_usage
         self.count, self._each = count, each
         self._ends: dict[int, End] = {}
+        self.proof = ProofState.PENDING
+        """Whether what answers is proven to be the model: said in a whole answer, and at the end of a stream."""
 
     @property
     def is_whole(self) -> bool:
@@ -89,7 +92,7 @@ class Answer:
         choices = [self._choice(index, pieces, end) for index, (pieces, end) in enumerate(answers)]
         kind = self._kind.removesuffix(".chunk")
         said = {"object": kind, "choices": choices, "usage": self._usage()}
-        return self._head | said | dropped(answers[0][1])
+        return self._head | said | self._own(answers[0][1])
 
     _kind = ""
 
@@ -98,6 +101,11 @@ class Answer:
 
     def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
         raise NotImplementedError
+
+    def _own(self, end: End) -> dict[str, Any]:
+        """What is ours alone, a field that other clients pass over: the proof, and turns that were left out."""
+        dropped = {"dropped_turns": end.dropped_turns} if end.dropped_turns else {}
+        return {"tunesmith": {"proof": self.proof.value, **dropped}}
 
     def _usage(self) -> dict[str, Any]:
         firsts = [end for index, end in self._ends.items() if index % self._each == 0]
@@ -147,7 +155,7 @@ class ChatAnswer(Answer):
 
     def _told(self, end: End) -> dict[str, Any]:
         """Fields of ours beside the last words of one; other clients pass over them."""
-        return dropped(end)
+        return self._own(end)
 
     def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
         turn = self._turns[index]
@@ -216,7 +224,8 @@ class TextAnswer(Answer):
         return self._text(index, piece.text, piece.logprobs)
 
     def _ended(self, end: End, index: int) -> bytes:
-        return self._text(index, "", [], end.finish_reason)
+        choice = {"index": index, "text": "", "logprobs": None, "finish_reason": end.finish_reason}
+        return self._chunk([choice], more=self._own(end))
 
     def _choice(self, index: int, pieces: Sequence[Piece], end: End) -> dict[str, Any]:
         return {
@@ -226,18 +235,10 @@ class TextAnswer(Answer):
             "finish_reason": end.finish_reason,
         }
 
-    def _text(
-        self, index: int, text: str, logprobs: Sequence[TokenLogprob], finish: str | None = None
-    ) -> bytes:
+    def _text(self, index: int, text: str, logprobs: Sequence[TokenLogprob]) -> bytes:
         told = _text_logprobs(logprobs, self._characters[index])
         self._characters[index] += len(text)
-        choice = {"index": index, "text": text, "logprobs": told, "finish_reason": finish}
-        return self._chunk([choice])
-
-
-def dropped(end: End) -> dict[str, Any]:
-    """How many of the oldest turns were left out, where any were: a field of ours, which other clients pass over."""
-    return {"tunesmith": {"dropped_turns": end.dropped_turns}} if end.dropped_turns else {}
+        return self._chunk([{"index": index, "text": text, "logprobs": told, "finish_reason": None}])
 
 
 def _delta(told: Told) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
+from tunesmith.chat.proof import ProofView
 from tunesmith_platform import examples
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.chats.names import MAX_NAME, Named
@@ -20,6 +21,8 @@ from tunesmith_platform.sse import Streams
 router = APIRouter(tags=["openai"], route_class=OpenAIRoute)
 _SERVED = "x-tunesmith-model"
 """The header that says which weights answer."""
+_PROOF = "x-tunesmith-proof"
+"""The header that says whether what answers is proven to be the model."""
 
 
 class Services(Protocol):
@@ -47,7 +50,9 @@ def _also_streamed(example: Any) -> dict[int | str, dict[str, Any]]:
 @router.get("/models", responses=answers(examples.OPENAI_MODELS))
 async def chat_models(services: ServicesDep, scope: ScopeDep) -> dict[str, Any]:
     """List every name that can be asked: base models, and each training with its checkpoints."""
-    return {"object": "list", "data": [_model(one) for one in await services.asking.names(scope)]}
+    proofs = await services.asking.proofs(scope)
+    listed = await services.asking.names(scope)
+    return {"object": "list", "data": [_model(one, proofs.get(one.weights or one.name)) for one in listed]}
 
 
 @router.get("/models/{model:path}", responses=answers(examples.OPENAI_MODEL))
@@ -123,7 +128,8 @@ async def _answer(
         count=len(questions),
         each=asked.answers,
     )
-    headers = {_SERVED: model.weights.name.encode("ascii", "backslashreplace").decode()}
+    answer.proof = model.proof.state
+    headers = {_SERVED: model.weights.name.encode("ascii", "backslashreplace").decode(), _PROOF: answer.proof}
     if asked.stream:
         return await streamed(request, lines, answer, services.streams, headers)
     response = await whole(request, lines, answer)
@@ -131,8 +137,8 @@ async def _answer(
     return response
 
 
-def _model(one: Named) -> dict[str, Any]:
-    more = {"task_id": one.task_id, "step": one.step}
+def _model(one: Named, proof: ProofView | None = None) -> dict[str, Any]:
+    more = {"task_id": one.task_id, "step": one.step, "proof": (proof or ProofView()).state.value}
     return {
         "id": one.name,
         "object": "model",

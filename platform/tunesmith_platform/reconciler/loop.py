@@ -15,7 +15,7 @@ from typing import Protocol
 from tunesmith.errors import TunesmithError
 from tunesmith.events import Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
-from tunesmith.lifecycle import Desired, State
+from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.removal import claim_storage
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
@@ -215,7 +215,7 @@ class Reconciler(Loop):
         stall = dt.timedelta(seconds=settings.stop_stall_seconds)
         # A driver that lives ends a stuck worker by itself, and speaks again right after.
         patience = settings.stuck_worker_seconds + settings.heartbeat_timeout_seconds
-        decision = decide(facts, seen, grace, stall, patience)
+        decision = self._unless_unwanted(task_id, decide(facts, seen, grace, stall, patience))
         if isinstance(decision, Wait):
             self._note_waiting(task_id, facts, seen)
             return
@@ -230,6 +230,20 @@ class Reconciler(Loop):
             case Retry() | End():
                 tail = "" if facts.finished else self._services.jobs.log_tail(job_id, _LOG_TAIL)
         self._record(task_id, facts.attempt, decision, tail)
+
+    def _unless_unwanted(self, task_id: str, decision: Decision) -> Decision:
+        """A task that would be begun again, and that nobody waits for, is over instead."""
+        if not isinstance(decision, Retry):
+            return decision
+        with self._services.database.read() as session:
+            task = repository.require(session, INSTALLATION, task_id)
+        if self._services.kinds.of(task.kind).is_wanted(task):
+            return decision
+        return End(
+            State.COMPLETED,
+            Reason.COMPLETED,
+            f"It is not begun again: nobody waits for it. {decision.message}",
+        )
 
     def _facts(self, task: TaskRow, attempt: AttemptRow) -> Facts:
         return facts_of(task, attempt, self._listening_since)

@@ -21,10 +21,13 @@ from tunesmith_platform.db.engine import advisory_lock
 from tunesmith_platform.db.scoping import expect, get, within
 from tunesmith_platform.db.tables import (
     AttemptRow,
+    ChatFileRow,
+    ChatRow,
     CheckpointRow,
     CheckpointScoreRow,
     CheckpointUseRow,
     MirrorRow,
+    PackageRow,
     TaskRow,
 )
 from tunesmith_platform.scope import Scope
@@ -72,6 +75,22 @@ def require(session: Session, scope: Scope, task_id: str) -> TaskRow:
     if task is None:
         raise missing(task_id)
     return task
+
+
+def packaged_at(session: Session, scope: Scope, uri: str) -> ChatFileRow | None:
+    """The packaged file that lies there, of those that chats may load; None where none does."""
+    query = (
+        select(ChatFileRow)
+        .join(TaskRow, TaskRow.id == ChatFileRow.package_id)
+        .join(PackageRow, PackageRow.task_id == ChatFileRow.package_id, isouter=True)
+        .where(ChatFileRow.owner == scope.owner, ChatFileRow.uri == uri, PackageRow.removed_at.is_(None))
+    )
+    return session.scalars(within(query, scope, ChatFileRow)).first()
+
+
+def chat_of(session: Session, scope: Scope, task_id: str) -> ChatRow | None:
+    """The base that a task serves; None where it serves none that is asked for."""
+    return session.scalars(within(select(ChatRow).where(ChatRow.task_id == task_id), scope, ChatRow)).first()
 
 
 def missing(task_id: str) -> NotFound:

@@ -4,14 +4,14 @@ Knows files, memory and the process; knows nothing of how tokens are computed.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
-from tunesmith.gguf import ModelPlan, plan_gguf
+from tunesmith.gguf.header import numbers_of
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
@@ -25,6 +25,7 @@ _KEY_BYTES = 2
 """Keys and values are kept in F16."""
 _BESIDE = 256 * 2**20
 """Bytes of a process beside weights and keys: its libraries and what it computes in."""
+_NEEDED = {"context_length", "block_count", "embedding_length", "attention.head_count"}
 _BESIDE_ADAPTER = 8 * 2**20
 
 
@@ -122,12 +123,11 @@ class LlamaCpp:
             self._files.release(one.file)
         self._loaded.clear()
         settings = self._settings
-        plan = await asyncio.to_thread(plan_gguf, settings.base)
-        file = await asyncio.to_thread(self._files.model, settings.base, tell)
+        file, sizes = await asyncio.to_thread(self._file, tell)
         size = file.stat().st_size
-        own = _size(plan, "context_length")
+        own = sizes["context_length"]
         self._context_length = min(own, settings.context_length or MOST_CONTEXT)
-        keys = _keys_bytes(plan, self._context_length)
+        keys = _keys_bytes(sizes, self._context_length)
         free = spare_memory()
         _require_room(
             size + keys + _BESIDE, f"The base with a conversation of {self._context_length} tokens", free
@@ -139,6 +139,19 @@ class LlamaCpp:
             file=str(file), slots=slots, context_length=self._context_length, threads=settings.threads
         )
         self._base = _Loaded(file, size + keys * slots + _BESIDE, is_base=True)
+
+    def _file(self, tell: Callable[[str], None]) -> tuple[Path, dict[str, int]]:
+        """The base's file, and what it says of its sizes."""
+        settings = self._settings
+        file = (
+            self._files.model(settings.base, tell)
+            if settings.file is None
+            else self._files.packaged(settings.file, tell)
+        )
+        sizes = numbers_of(file)
+        if missing := _NEEDED - sizes.keys():
+            raise InvalidModel(f"`{file.name}` does not say its `{min(missing)}`.")
+        return file, sizes
 
     async def unload(self, weights: str) -> None:
         """See `Engine`."""
@@ -179,17 +192,23 @@ class LlamaCpp:
             await child.close()
 
 
-def _size(plan: ModelPlan, name: str) -> int:
-    value = plan.metadata[f"{plan.architecture}.{name}"]
-    assert isinstance(value, int)
-    return value
+def _keys_bytes(sizes: Mapping[str, int], context_length: int) -> int:
+    """Bytes of the keys and values of one conversation.
 
-
-def _keys_bytes(plan: ModelPlan, context_length: int) -> int:
-    """Bytes of the keys and values of one conversation."""
-    width = _size(plan, "attention.key_length") + _size(plan, "attention.value_length")
-    heads = _size(plan, "attention.head_count_kv")
-    return context_length * _size(plan, "block_count") * heads * width * _KEY_BYTES
+    Args:
+        sizes: What a file says of its architecture.
+        context_length: Tokens of it.
+    """
+    heads = sizes["attention.head_count"]
+    width = sizes["embedding_length"] // max(1, heads)  # where a file does not say it is llama.cpp's rule
+    both = sizes.get("attention.key_length", width) + sizes.get("attention.value_length", width)
+    return (
+        context_length
+        * sizes["block_count"]
+        * sizes.get("attention.head_count_kv", heads)
+        * both
+        * _KEY_BYTES
+    )
 
 
 def _require_room(need: int, what: str, free: int) -> None:

@@ -25,6 +25,10 @@ from tunesmith_serve.llama_cpp.slots import Question, Slot, choose_slot
 _SET_PARENT_DEATH_SIGNAL = 1
 _TOKENS_A_TURN = 4
 """Where answers with several adapters take turns: changing the adapter costs as much as half a token."""
+_TOKENS_OF_A_SLOT = 48
+"""After so many an answer gives its slot to one that waits, and waits itself; what is remembered of it is then read
+anew, in large chunks. A longer one keeps its slot for longer: so reading costs a small part of the answers' time."""
+_PART_OF_A_SLOT = 4
 _SLOW_CHUNK = 0.2
 """Seconds of a chunk from which on it can be given up before its end."""
 
@@ -172,7 +176,8 @@ class Process:
                 return
             slot, count = found
             slot.question = self._waiting.popleft()
-            slot.question.reused = count
+            if not slot.question.answered:
+                slot.question.reused = count
             self._begun += 1
             slot.used, slot.adapter = self._begun, slot.question.adapter
             self._keep(slot, count)
@@ -262,6 +267,23 @@ class Process:
             self._say(tokens=tokens)
         for slot in ended:
             self._finish(slot)
+        for slot, _ in found:
+            self._give_way(slot)
+
+    def _give_way(self, slot: Slot) -> None:
+        """Let one that waits have the slot of an answer that had its turn, which then waits behind all others."""
+        question = slot.question
+        if question is None or question.next is None or not self._waiting:
+            return
+        question.turn += 1
+        if question.turn < max(_TOKENS_OF_A_SLOT, len(slot.tokens) // _PART_OF_A_SLOT):
+            return
+        question.prompt = [*slot.tokens, question.next]
+        question.next, question.turn = None, 0
+        question.shared, question.is_fresh = True, False
+        slot.question = None
+        self._waiting.append(question)
+        self._begin()
 
     def _fail(self, slots: list[Any], error: Exception) -> None:
         """Give up what could not be computed; others go on."""

@@ -27,6 +27,8 @@ class Question:
     """The token that was drawn last and is not computed yet; None before the first."""
     shared: bool = False
     reused: int = 0
+    turn: int = 0
+    """Tokens that were drawn while others waited for a slot."""
 
 
 @dataclasses.dataclass

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 from pydantic import BaseModel, Field
 
+from tunesmith_jobs.models.busy import GivingWay
 from tunesmith_jobs.models.llama_cpp import CHUNK, Fed, Model, Unsupported
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Question(BaseModel):
         None, description="The file that takes the logits, as fp32, one after another."
     )
     threads: int = 1
+    busy: str | None = Field(None, description="Where it is seen whether answers are asked: it gives way.")
 
 
 class Facts(BaseModel):
@@ -161,6 +163,7 @@ def _rendered(question: Question) -> list[str | None]:
 def _answer(question: Question) -> Answer:
     import numpy as np
 
+    give_way = GivingWay(Path(question.busy)) if question.busy else lambda: None
     rendered = _rendered(question)
     model = Model(question.model, 1, _TOKENS, question.threads)
     lora = None
@@ -171,6 +174,7 @@ def _answer(question: Question) -> Answer:
     seconds = 0.0
     with open(question.logits or os.devnull, "wb") as file:  # noqa: PTH123
         for ids in question.sequences:
+            give_way()
             model.keep(0, 0)
             file.writelines(_computed(model, lora, ids))
     if question.greedy and question.sequences:

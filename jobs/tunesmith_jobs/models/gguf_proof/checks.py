@@ -46,6 +46,28 @@ shows in its tensors, which are compared byte by byte."""
 _EXPERTS = 5.0
 """Times a type's limit that a model with experts may be apart: where two experts are nearly as likely, rounding asks
 the other one, and a single token is then far off."""
+SURE: dict[FileType, float] = {
+    FileType.F32: 0.99,
+    FileType.F16: 0.99,
+    FileType.BF16: 0.97,
+    FileType.Q8_0: 0.95,
+    FileType.Q6_K: 0.9,
+    FileType.Q5_K_M: 0.85,
+    FileType.Q5_K_S: 0.85,
+    FileType.Q5_0: 0.85,
+    FileType.Q5_1: 0.85,
+    FileType.Q4_K_M: 0.75,
+    FileType.Q4_K_S: 0.75,
+}
+"""The share of tokens whose likeliest next token is the library's, at the least, of those where it is clearly the
+likeliest; of types in fewer bits a fifth."""
+_LEAST_SURE = 0.2
+_AHEAD_BY = 0.1
+"""So much of probability ahead is clearly."""
+_OF_EXPERTS = 0.1
+"""So much less of a model with experts: see `_EXPERTS`."""
+_FEW_SURE = 50
+"""Of fewer such tokens the share says nothing: a model that was just made up is sure of none."""
 _AHEAD = 0.05
 """Logits by which the library's likeliest token is ahead where another one is a fault, in types that are casts."""
 _TIGHT = (FileType.F32, FileType.F16)
@@ -57,7 +79,17 @@ class Check(BaseModel):
     """One thing that was looked at."""
 
     name: Literal[
-        "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "greedy"
+        "reads",
+        "ids",
+        "conversations",
+        "ends",
+        "context",
+        "finite",
+        "weights",
+        "turning",
+        "kl",
+        "top1",
+        "greedy",
     ]
     passed: bool
     words: str = Field(description="What was found, in English.")
@@ -74,6 +106,8 @@ class Difference(BaseModel):
     kl_back_mean: float = Field(description="Of the library's from llama.cpp's.")
     top1: float = Field(description="Share of tokens whose likeliest next token is the same.")
     tokens: int
+    sure: float | None = Field(None, description="The same share of those where it is clearly the likeliest.")
+    sure_tokens: int = Field(0, description="How many those are.")
 
 
 class Proof(BaseModel):
@@ -237,19 +271,24 @@ def difference(right: "Sequence[NDArray[np.float32]]", made: "Sequence[NDArray[n
     """How far some logits are from others; not a number where any is none."""
     import numpy as np
 
-    forth, back, same = [], [], []
+    forth, back, same, sure = [], [], [], []
     for one, other in zip(right, made, strict=True):
         for place in range(len(one)):
             p, q = _log_softmax(one[place]), _log_softmax(other[place])
             forth.append(float((np.exp(p) * (p - q)).sum()))
             back.append(float((np.exp(q) * (q - p)).sum()))
+            best = np.partition(p, -2)[-2:]
             same.append(bool(one[place].argmax() == other[place].argmax()))
+            if np.exp(best[1]) - np.exp(best[0]) >= _AHEAD_BY:
+                sure.append(same[-1])
     return Difference(
         kl_mean=float(np.mean(forth)),
         kl_p99=float(np.percentile(forth, 99)),
         kl_back_mean=float(np.mean(back)),
         top1=float(np.mean(same)),
         tokens=len(forth),
+        sure=float(np.mean(sure)) if sure else None,
+        sure_tokens=len(sure),
     )
 
 
@@ -274,6 +313,38 @@ def check_difference(file_type: FileType, found: Difference, *, has_experts: boo
         f"最可能的词元有 {found.top1:.1%} 相同；此类型的限值为 {limit:g}",
         value=found.kl_mean if math.isfinite(found.kl_mean) else None,
         limit=limit,
+    )
+
+
+def check_likeliest(file_type: FileType, found: Difference, *, has_experts: bool = False) -> Check:
+    """Whether the likeliest next token is the library's where that is clearly the likeliest."""
+    limit = SURE.get(file_type, _LEAST_SURE) - (_OF_EXPERTS if has_experts else 0)
+    few = found.sure is None or found.sure_tokens < _FEW_SURE
+    return Check(
+        name="top1",
+        passed=few or (found.sure or 0.0) >= limit,
+        words=f"the model is clearly sure of {found.sure_tokens} tokens"
+        + ("" if found.sure is None else f", and the file says the same in {found.sure:.1%} of them"),
+        words_zh=f"模型对 {found.sure_tokens} 个词元有明确判断"
+        + ("" if found.sure is None else f"，文件在其中 {found.sure:.1%} 上相同"),
+        value=found.sure,
+        limit=limit,
+    )
+
+
+def check_prompts(wrong: Sequence[int], count: int) -> Check:
+    """Whether questions are written as the training wrote its rows.
+
+    Args:
+        wrong: The places of the conversations that are not.
+        count: How many were looked at.
+    """
+    return Check(
+        name="conversations",
+        passed=not wrong,
+        words=f"{count - len(wrong)} of {count} conversations are written as they were trained"
+        + (f"; the first that is not is number {wrong[0] + 1}" if wrong else ""),
+        words_zh=f"{count} 段对话中 {count - len(wrong)} 段的写法与训练时相同",
     )
 
 

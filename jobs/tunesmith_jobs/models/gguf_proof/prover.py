@@ -40,7 +40,9 @@ _GREEDY = 24
 _SECONDS = 3600.0
 _ALL = 2**31 - 1
 _PARTS = 384
-"""Tokens of the conversations, and of the sentences, that logits are compared at."""
+"""Tokens of a sequence of sentences that logits are compared at."""
+_LEAST = 1200
+"""Tokens that logits are compared at where there are no conversations."""
 
 
 class Subject(NamedTuple):
@@ -63,6 +65,8 @@ class Subject(NamedTuple):
     """What its files were quantised with."""
     cuts_at_marks: bool = False
     """Whether llama.cpp cuts words at marks on letters where its tokenizer does not (a notice says so)."""
+    takes_tokens: bool = False
+    """Whether the file is only ever given tokens, which somebody else writes: its own texts do not matter then."""
 
 
 class Prover:
@@ -73,11 +77,18 @@ class Prover:
         scratch: Takes logits.
         check: Asked before every step that takes long; what it raises ends the proof.
         threads: That llama.cpp computes with.
+        busy: Where it is seen whether answers are asked, to which llama.cpp gives way too (`busy.Busy`).
     """
 
     def __init__(
-        self, subject: Subject, scratch: Path, check: Callable[[], None] = lambda: None, threads: int = 1
+        self,
+        subject: Subject,
+        scratch: Path,
+        check: Callable[[], None] = lambda: None,
+        threads: int = 1,
+        busy: Path | None = None,
     ) -> None:
+        self._busy = busy
         self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
         self._architecture = architecture_of(read_config(subject.written_from or subject.base))
         tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
@@ -95,7 +106,8 @@ class Prover:
         self._missing_zh: str | None = None
         numbers = sum(_count(tensor.shape) for tensor in self._architecture.tensors().values())
         longest = max(len(ids) for ids in self._sequences)
-        needed = needed_bytes(numbers, self._architecture.words, longest)
+        self.needed = needed = needed_bytes(numbers, self._architecture.words, longest)
+        """Bytes of memory that the library's side takes."""
         if needed > spare_memory():
             self.missing = f"the model beside it needs {needed / 1e9:.1f} GB of memory"
             self._missing_zh = f"旁边的模型需要 {needed / 1e9:.1f} GB 内存"
@@ -106,7 +118,7 @@ class Prover:
             return
         subject = self._subject
         reference = Reference(subject.base, subject.adapter, subject.training, self._check)
-        logits = [reference.logits(ids) for ids in self._sequences]
+        logits = [self._kept(reference.logits(ids)) for ids in self._sequences]
         greedy = reference.greedy(self._sequences[0], _GREEDY)
         self._heard = Heard(logits, greedy, reference.turning())
         expected = self._architecture.tensors()
@@ -115,6 +127,22 @@ class Prover:
         self._weights = {
             names[name]: functools.partial(tensor.numbers, weights) for name, tensor in expected.items()
         }
+
+    @property
+    def conversations(self) -> list[tuple[list[dict[str, str]], list[int]]]:
+        """The conversations with the ids that the training writes of them; those that its template takes."""
+        pairs = zip(CONVERSATIONS, self._expected.conversations, strict=False)
+        return [(list(turns), ids) for turns, ids in pairs if ids]
+
+    def _kept(self, logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """The same on the disk: of a large vocabulary they are more than some models."""
+        import numpy as np
+
+        file = self._scratch / f".reference.{secrets.token_hex(6)}.logits"
+        logits.tofile(file)
+        found = np.memmap(file, np.float32, "r", shape=logits.shape)
+        discard_file(file)  # it lies there for as long as it is open
+        return found
 
     def prove(self, file: Path, file_type: FileType, lora: Path | None = None) -> Proof:
         """Prove a file.
@@ -141,12 +169,15 @@ class Prover:
         question = asked.Question(
             model=str(file),
             lora=str(lora) if lora else None,
-            texts=self._asked,
-            conversations=list(CONVERSATIONS) if self._subject.is_chat else [],
+            texts=[] if self._subject.takes_tokens else self._asked,
+            conversations=list(CONVERSATIONS)
+            if self._subject.is_chat and not self._subject.takes_tokens
+            else [],
             sequences=self._sequences,
             greedy=_GREEDY,
             logits=str(logits),
             threads=self._threads,
+            busy=str(self._busy) if self._busy else None,
         )
         try:
             answer = asked.ask(question, _SECONDS)
@@ -158,7 +189,8 @@ class Prover:
             found.checks.append(
                 Check(name="reads", passed=True, words="llama.cpp reads it", words_zh="llama.cpp 可以读取")
             )
-            found.checks += checks.check_texts(answer, self._expected)
+            if not self._subject.takes_tokens:
+                found.checks += checks.check_texts(answer, self._expected)
             if answer.written and answer.write_seconds:
                 found.tokens_per_second = len(answer.written) / answer.write_seconds
                 found.measured_on = f"{self._threads} threads of {processor_name()}"
@@ -166,10 +198,12 @@ class Prover:
             if self._heard is not None and answer.facts.words == self._expected.words:
                 made = asked.logits_of(logits, self._sequences, answer.facts.words)
                 found.difference = checks.difference(self._heard.logits, made)
+                has_experts = self._architecture.experts > 0
                 found.checks.append(
-                    checks.check_difference(
-                        file_type, found.difference, has_experts=self._architecture.experts > 0
-                    )
+                    checks.check_difference(file_type, found.difference, has_experts=has_experts)
+                )
+                found.checks.append(
+                    checks.check_likeliest(file_type, found.difference, has_experts=has_experts)
                 )
                 found.checks.append(checks.check_greedy(file_type, self._heard.greedy, answer.written))
         finally:
@@ -241,13 +275,11 @@ def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, text
 
 
 def _sequences(expected: Expected) -> list[list[int]]:
-    """What logits are compared at: a question, conversations, sentences."""
-    most = min(asked.longest(), expected.context)
-    chats = [ids for ids in expected.conversations if ids]
-    first = min(chats, key=len) if chats else expected.ids[0]
-    found = [first[: max(1, most - _GREEDY)]]
-    for parts in (chats, expected.ids[: len(SENTENCES)]):
-        ids = [token for part in parts for token in part][: min(_PARTS, most)]
-        if ids:
-            found.append(ids)
-    return found
+    """What logits are compared at: each conversation, or as many tokens of sentences; the shortest comes first."""
+    most = max(1, min(asked.longest(), expected.context))
+    chats = sorted((ids[:most] for ids in expected.conversations if ids), key=len)
+    words = [token for ids in expected.ids for token in ids][: _PARTS if chats else _LEAST]
+    step = min(_PARTS, most)
+    texts = [words[begin : begin + step] for begin in range(0, len(words), step)]
+    first = (chats or texts)[0][: max(1, most - _GREEDY)]
+    return [first, *chats[1:], *texts] if chats else [first, *texts[1:]]

@@ -4,7 +4,7 @@ One module a noun; all of them are imported here, so that every table is known t
 """
 
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
-from tunesmith_platform.db.tables.chats import ChatRow
+from tunesmith_platform.db.tables.chats import ChatFileRow, ChatRow, ProofRow
 from tunesmith_platform.db.tables.conversations import AnswerRow, ConversationRow, TurnRow
 from tunesmith_platform.db.tables.datasets import DatasetRow, DatasetVersionRow, UploadRow
 from tunesmith_platform.db.tables.estimates import MeasurementRow
@@ -31,6 +31,7 @@ __all__ = [
     "Base",
     "Big",
     "BrowserRow",
+    "ChatFileRow",
     "ChatRow",
     "CheckpointRow",
     "CheckpointScoreRow",
@@ -53,6 +54,7 @@ __all__ = [
     "PackageRow",
     "PipelineRow",
     "PipelineStepRow",
+    "ProofRow",
     "QuotaEntryRow",
     "QuotaProjectRow",
     "RunnerRow",

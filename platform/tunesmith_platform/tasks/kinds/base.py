@@ -182,6 +182,10 @@ class KindBehaviour:
             "submitted_at": now(),
         }
 
+    def is_wanted(self, task: TaskRow) -> bool:
+        """Whether a task whose job was lost is begun again; one that is not is over. No transaction is open."""
+        return True
+
     def rows_used(self, task: TaskRow) -> list[RowsUsed]:
         """The rows that a task reads, for those who look at its run."""
         return []

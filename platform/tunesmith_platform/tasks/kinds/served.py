@@ -3,31 +3,11 @@
 Knows found models and folders; knows nothing of names and of questions.
 """
 
-import hashlib
-from pathlib import Path
-
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
-from tunesmith.fingerprint import stamps
 from tunesmith.spec.base import Spec
 from tunesmith.spec.chat import ChatSpec
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
-
-
-def folder_print(folder: Path) -> str:
-    """What tells a folder's weights from all others, without reading them: path, sizes, times of change.
-
-    Raises:
-        InvalidModel: It cannot be looked at.
-    """
-    try:
-        found = stamps(folder)
-    except OSError as error:
-        raise InvalidModel(f"`{folder}` cannot be read: {error.strerror}.", hint="Bring it back.") from error
-    digest = hashlib.sha256(f"{folder}\n".encode())
-    for name, stamp in found.items():
-        digest.update(f"{name} {stamp.size} {stamp.changed_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def served(found: FoundModel, weights: str, name: str, spec: ChatSpec | None = None) -> ServedModel:
