@@ -143,13 +143,25 @@ def _planned_after(task: TaskRow, step: int, *, said: bool = False) -> int:
 
 
 def _exceeded(row: QuotaProjectRow, needed: int, task: TaskRow) -> QuotaExceeded:
-    saves = Feature.CHECKPOINTS in kind_of(task.kind).supports
-    plans = f"It plans to save {needed} checkpoints" if saves else "It makes a package, which takes one"
-    cure = "Save less often (`save_steps`, `save_strategy`), or ask" if saves else "Ask"
+    lacking = needed - row.available
+    if Feature.CHECKPOINTS in kind_of(task.kind).supports:
+        message = (
+            f"It plans to save {needed} checkpoints, and project `{row.project}` has {row.available} of its training "
+            f"quota available ({row.reserved} more are held for other tasks)."
+        )
+        hint = (
+            "Save less often (`save_steps`, `save_strategy`), or ask an administrator for a grant of "
+            f"{lacking}."
+        )
+    else:
+        message = (
+            f"It makes a package, which counts as one, and project `{row.project}` has {row.available} of its training "
+            f"quota available ({row.reserved} more are held for other tasks)."
+        )
+        hint = f"Ask an administrator for a grant of {lacking}."
     return QuotaExceeded(
-        f"{plans}, and project `{row.project}` has {row.available} of its training "
-        f"quota available ({row.reserved} more are held for other tasks).",
-        hint=f"{cure} an administrator for a grant of {needed - row.available}.",
+        message,
+        hint=hint,
         details={
             "project": row.project,
             "needed": needed,
