@@ -10,6 +10,7 @@ from ended_tasks import error_of
 from fastapi.testclient import TestClient
 from package_bench import FILE, Bench
 
+from tunesmith_platform.db.tables import ChatRow
 from tunesmith_platform.packaging import loop as removing
 from tunesmith_platform.packaging.kept import KeptPackages
 from tunesmith_platform.packaging.retention import Package, Rule, judged
@@ -110,6 +111,26 @@ def test_what_a_task_uses_stays(bench: Bench) -> None:
     (stays,) = found["packages"]
     assert (stays["goes"], "uses it" in stays["why"]) == (False, True)
     assert (uri_of(bench, task.id) / FILE).exists()
+
+
+def test_what_a_chat_pins_stays(bench: Bench) -> None:
+    """Whoever's chat it is, and whether its task is there: what is pinned is loaded again."""
+    task = bench.packaged(bench.trained({8: 1.0}))
+    file = str(uri_of(bench, task.id) / FILE)
+    row = {
+        "owner": "another",
+        "project": "theirs",
+        "base_key": "b",
+        "base": "/m",
+        "start": "s",
+        "state": "idle",
+    }
+    row |= {"message": "", "loaded": {}, "first": {}, "created_at": NOW, "asked_at": NOW}
+    with bench.plane.services.database.write() as session:
+        session.add(ChatRow(**row, pinned=[{"name": "t:Q4_K_M", "model_uri": file}]))
+    found = bench.client.post("/v1/packages:prune", json={"keep_days": 1e-9, "dry_run": False}).json()
+    assert [one["goes"] for one in found["packages"]] == [False]
+    assert Path(file).exists()
 
 
 def test_a_removal_that_was_cut_off_is_gone_on_with(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,11 @@ class KeptPackages:
                 row.task_id,
                 row.of_task_id or row.task_id,
                 row.created_at,
-                "pinned" if row.is_pinned else "a task that is not over uses it" if row.uri in used else None,
+                "pinned"
+                if row.is_pinned
+                else "a task that is not over, or a chat, uses it"
+                if row.uri in used
+                else None,
             )
             for row, _ in rows
         ]
@@ -132,7 +136,7 @@ class KeptPackages:
         used = repository.in_use(session, scope, [row.uri])
         if used:
             raise Conflict(
-                "A task that is not over uses the package.",
+                "A task that is not over, or a chat, uses the package.",
                 hint="Wait until that task is over, or stop it.",
             )
 

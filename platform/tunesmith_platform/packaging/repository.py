@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith_platform.db.scoping import OutOfScope, get, seen, within
-from tunesmith_platform.db.tables import PackageRow, TaskRow
+from tunesmith_platform.db.tables import ChatRow, PackageRow, TaskRow
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.repository import LIVE
 
@@ -73,10 +73,12 @@ def unfinished(session: Session, scope: Scope) -> Sequence[str]:
 
 
 def in_use(session: Session, scope: Scope, uris: Sequence[str]) -> set[str]:
-    """Those of some folders that tasks which are not over were given, whoever's; these are not named."""
+    """Those of some folders that tasks which are not over were given, or chats pin, whoever's; these are not named."""
+    everybody = scope.everything()
     live = select(TaskRow.inputs, TaskRow.spec).where(TaskRow.state.in_([state.value for state in LIVE]))
-    found: set[str] = set()
-    for inputs, spec in session.execute(within(live, scope.everything(), TaskRow)).all():
-        given = json.dumps([inputs, spec], ensure_ascii=False)
-        found |= {uri for uri in uris if uri in given}
-    return found
+    given = [list(row) for row in session.execute(within(live, everybody, TaskRow)).all()]
+    # A pin outlives the task that served the file: it is loaded again.
+    held = select(ChatRow.pinned)
+    given += [list(row) for row in session.execute(within(held, everybody, ChatRow)).all()]
+    text = json.dumps(given, ensure_ascii=False)
+    return {uri for uri in uris if uri in text}
