@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "chat",
         "Talk to a model: a base model, a training's, or any of its checkpoints, also while it trains.",
     ),
-    "chats": ("chat", "Models that can be talked to: names, what is served, load, unload, pin."),
+    "chats": ("chat", "Models that can be talked to, what is served, and the conversations that are kept."),
     "compare": ("compare", "Compare tasks: final scores, the parameters in which they differ, their curves."),
     "templates": ("templates", "Keep parameters under a name, for the tasks to come."),
     "run": (
