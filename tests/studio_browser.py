@@ -24,6 +24,8 @@ from playwright.sync_api import (
 ROOT = Path(__file__).resolve().parents[1]
 AXE = ROOT / "platform" / "tunesmith_ui" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 _INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+WAIT_MS = 120_000
+"""How long a page is waited for: as long as it takes where all processors are busy with other tests."""
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
@@ -46,6 +48,7 @@ def chromium() -> str:
 def real_browser() -> Iterator[Browser]:
     """A browser without anything of a user's."""
     with sync_playwright() as playwright:
+        expect.set_options(timeout=WAIT_MS)
         browser = playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
         try:
             yield browser
@@ -73,7 +76,7 @@ class Tab:
         self.page.on(
             "dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss())
         )
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(WAIT_MS)
 
     def _heard(self, message: ConsoleMessage) -> None:
         # Chromium itself says of each refused request that it was: the page says it in words of its own.
@@ -116,5 +119,6 @@ class Tab:
 
     def expect_clean(self) -> None:
         """Nothing was said to the console, and nothing asked for elsewhere."""
-        assert self.errors == []
-        assert self.outside == []
+        # Named here: pytest words the asserts of tests' own modules only.
+        assert self.errors == [], f"said to the console: {self.errors}"
+        assert self.outside == [], f"asked for elsewhere: {self.outside}"
