@@ -64,6 +64,7 @@ RACES = {
     "models.name": "test_a_name_of_a_model_is_given_once",
     "models.path": "test_a_model_is_registered_once",
     "notice_cursors.task_id": "made where it is not there, in one statement",
+    "packages.task_id": _HELD,
     "pipeline_steps.pipeline_id,position": "made with its pipeline",
     "pipelines.id": _OWN_ID,
     "quota_entries.id": _OWN_ID,

@@ -9,6 +9,7 @@ from tunesmith.chat.document import ChatDocument, ProveDocument
 from tunesmith.data_step import DataDocument
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.model_step import ModelDocument
+from tunesmith.upload_job import UploadDocument
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -43,6 +44,11 @@ def prove_document(folder: Path, url: str = NOBODY) -> ProveDocument:
     return ProveDocument.model_validate(model_document(folder, "prove", url).model_dump() | more)
 
 
+def upload_document(folder: Path, url: str = NOBODY) -> UploadDocument:
+    more = {"kind": "upload", "spec": {"task_id": "t", "repo_id": "me/model"}, "model_uri": "/m"}
+    return UploadDocument.model_validate(make_document(folder, url).model_dump() | more)
+
+
 def training_document(folder: Path, url: str = NOBODY) -> JobDocument:
     return make_document(folder, url, spec={"model_name_or_path": "/m", "train_file": "/t"})
 
@@ -55,5 +61,6 @@ DOCUMENTS: dict[str, Callable[[Path, str], AttemptDocument]] = {
     "package": lambda folder, url: model_document(folder, "package", url),
     "chat": chat_document,
     "prove": prove_document,
+    "upload": upload_document,
 }
 """Where it works, and whom it reports to."""

@@ -22,6 +22,7 @@ from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
 from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.train import core
+from tunesmith_jobs.upload import program as upload_program
 from tunesmith_jobs.worker import do
 from tunesmith_serve import program as serve_program
 
@@ -41,6 +42,7 @@ def fails(kind: str, folder: Path, error: Exception, patch: pytest.MonkeyPatch) 
     patch.setattr(data_program, "run", raises(error))
     patch.setattr(model_work, "prepare_libraries", raises(error))
     patch.setattr(serve_program, "connected", raises(error))
+    patch.setattr(upload_program._Upload, "_fetched", raises(error))
     return do(Attempt.of(DOCUMENTS[kind](folder, NOBODY)), Ear())
 
 
