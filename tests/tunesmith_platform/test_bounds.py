@@ -19,7 +19,9 @@ from tunesmith_platform.routing import MAX_JSON_BYTES, MAX_NAMES, ApiRoute, admi
 
 MANY = {f"learning_rat{number}": number for number in range(20_000)}
 LINES = "".join(f"  learning_rat{number}: 1\n" for number in range(5_000))
-NEEDS_NO_KEY = {"/healthz", "/metrics"}
+LINKED = "/v1/package-links/{token}/{name}"
+NEEDS_NO_KEY = {"/healthz", "/metrics", LINKED}
+"""What needs no key: the last because its address is signed by who has one."""
 
 
 def error_of(reply: Any) -> ErrorBody:
@@ -193,6 +195,12 @@ def test_without_a_token_no_body_is_read(plane: Plane, client: TestClient) -> No
                 assert status == 401, path
                 asked += 1
     assert asked > 150
+
+
+def test_an_address_that_nobody_signed_is_refused(client: TestClient) -> None:
+    """It stands in place of a key."""
+    for token in ("token-1", "a.b.c", f"{'A' * 40}.{'B' * 43}"):
+        assert client.get(LINKED.format(token=token, name="m.gguf")).status_code in (401, 403), token
 
 
 def test_who_is_no_administrator_is_told_before_the_body_is_read(plane: Plane, client: TestClient) -> None:
