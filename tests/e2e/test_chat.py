@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,6 +15,7 @@ from live_platform import Platform
 from short_tasks import completed, submit_short, wait_warm
 from waiting import wait_until
 
+from tunesmith.errors import InvalidInput
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith.lifecycle import State
@@ -53,6 +55,39 @@ def replicas(home: Home) -> Iterator[int]:
             named = " ".join(process.info["cmdline"] or ())
             if environ.get("TUNESMITH_HOME") == str(home.root) and named.startswith("ray::ServeReplica"):
                 yield process.pid
+
+
+def test_a_conversation_is_kept_compared_rated_and_trained_on(warm: Platform, trained: TaskView) -> None:
+    """With a real replica, its own context, and a training on what was rated."""
+    kept, base = warm.client.conversations, warm.client.models.register(str(warm.model))
+    made = kept.create(base.name, temperature=0, seed=1, max_new_tokens=12)
+    first = kept.ask(made.id, "what is 3 plus 4?")
+    checkpoint = f"{trained.id}:5"
+    with pytest.raises(InvalidInput, match="the same weights"):
+        kept.ask(made.id, models=[checkpoint, trained.id])
+    compared = [kept.ask(made.id, "and 2 plus 2?", models=[base.name, checkpoint])]
+    compared.append(kept.ask(made.id, models=[base.name, checkpoint]))
+    texts = [[answer.text for answer in turn.answers] for turn in compared]
+    assert texts[0] == texts[1], "the same seed, conversation and weights"
+    assert [answer.model for answer in compared[0].answers] == [base.name, checkpoint]
+    assert all(answer.completion_tokens for turn in (first, *compared) for answer in turn.answers)
+
+    messages = [
+        {"role": role, "content": f"{turn} " * 8} for turn in range(60) for role in ("user", "assistant")
+    ]
+    long = kept.create(base.name, messages=messages, max_new_tokens=12)
+    with pytest.raises(InvalidInput, match="more than the 512 that the model reads") as full:
+        kept.ask(long.id, "?")
+    assert full.value.details["prompt_tokens"] > full.value.details["context_tokens"] == 512
+    (fitted,) = kept.ask(long.id, "?", drop_oldest=True).answers
+    assert 0 < fitted.dropped_turns < 60
+    assert 512 - 60 < fitted.prompt_tokens + 12 <= 512, "no more turns than must"
+
+    kept.rate(made.id, first.number, corrected="it is 7, of course.")
+    rated = kept.make_dataset("rated-chat")
+    assert (rated.version, rated.rows) == ("rated-chat@1", 1)
+    task = completed(warm.client, submit_short(warm.client, warm.model, Path("rated-chat"), 2, max_length=64))
+    assert task.state is State.COMPLETED
 
 
 def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(

@@ -63,7 +63,7 @@ PROMISED = {
     "evaluations export": r"sample_id",
     "chats names": rf"{MODEL}\n(.*\n)*.*:300",
     "chats list": r"ready|可用",
-    "chats proof": r"`task-\w+:\d+`(.*\n)*.*(proof|证明)",
+    "chats proof": r"`task-\w+:(\d+|final)`(.*\n)*(proof|证明) ",
     "chat": r"\S",
     "chats conversations": r"conversation-\w+",
     "chats show": r"1> What is the capital",
