@@ -20,8 +20,8 @@ from recording_proxy import CANARY, SHELL_KEYS, RecordingProxy, recording_proxy
 
 from tunesmith.home import Home
 
-# As jobs have it (`tunesmith_jobs.models.libraries`): two threads of torch that wait awake take each other's processor
-# where two workers of pytest compute. Read when torch is loaded, by this process and those that it starts.
+# Two threads of torch that wait awake take each other's processor where several workers of pytest compute: see
+# `tunesmith_jobs.models.libraries`. Read when torch is loaded, by this process and those that it starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 pytest_plugins = ["groups", "orphans", "processor_time"]

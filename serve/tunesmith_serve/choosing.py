@@ -175,7 +175,7 @@ class Engines:
     def _made(self, name: str) -> Engine:
         if name == LLAMA_CPP:
             return LlamaCpp(self._settings)
-        let_waiting_threads_sleep()  # as llama.cpp's do
+        let_waiting_threads_sleep(after=0)  # as llama.cpp's do
         from tunesmith_serve.transformers_engine import Transformers
 
         # What fits one engine's context fits the other's.

@@ -38,13 +38,13 @@ def test_nobody_imports_torch_before_it_is_set_how_threads_wait() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "spins"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
     ids=["by itself", "a count", "a policy"],
 )
-def test_threads_that_wait_sleep_unless_somebody_said_otherwise(
+def test_threads_that_wait_sleep_soon_unless_somebody_said_otherwise(
     environment: dict[str, str], spins: str | None
 ) -> None:
-    """Awake they take each other's processor: beside other work a training was 5 to 13 times slower."""
+    """Awake they take each other's processor beside other work; asleep at once they cost a quiet machine a seventh."""
     asked = (
         "import os; from tunesmith_jobs.models.libraries import let_waiting_threads_sleep as sleep; sleep(); "
         "print(os.environ.get('GOMP_SPINCOUNT'))"
