@@ -13,6 +13,7 @@ import pytest
 import small_models
 import torch
 from asked import PROMPTS, Live, served
+from waiting import wait_until
 
 from tunesmith_serve.transformers_engine import Transformers
 from tunesmith_serve.turns import Turns
@@ -93,11 +94,13 @@ def test_questions_take_turns_but_where_a_module_keeps_what_it_saw(
         live.load(served(base))
         live.engine._context_length = 500  # the library reads on beyond what such a model was made for
         wanted = [asked.written(asked.library_model(base), prompt, 8) for prompt in prompts]
-        for _ in range(2):
+        changes: list[int] = []
+        for _ in range(5):
             order.clear()
             assert live.run(all_at_once()) == wanted
-            changes = sum(one != other for one, other in pairwise(order))
-            assert changes > 12 if takes_turns else changes == 2, order
+            changes.append(sum(one != other for one, other in pairwise(order)))
+        # Where this thread gets no time it finds many words of an answer waiting, and takes them at once.
+        assert max(changes) > 12 if takes_turns else set(changes) == {2}, changes
     finally:
         live.close()
 
@@ -148,7 +151,8 @@ def test_answers_of_one_adapter_are_computed_together(chatty: Path, tmp_path: Pa
                 [token.logprob for token in other.tokens], abs=1e-3
             )
         assert live.ask(model, prompts[2], **how) == alone[2]
-        assert live.engine._batches._groups == {}, "nothing of an answer is kept"
+        # The thread that computes lets go of it after its last word was told.
+        wait_until(lambda: not live.engine._batches._groups, 10, "the end of what is kept of an answer")
     finally:
         live.close()
 
