@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TALKS = [
     *sorted((ROOT / "platform/tunesmith/cli").glob("*.py")),
     ROOT / "platform/tunesmith_platform/embedded/commands.py",
+    ROOT / "platform/tunesmith_platform/embedded/starting.py",
     ROOT / "platform/tunesmith_platform/embedded/status.py",
     ROOT / "jobs/tunesmith_jobs/models/commands.py",
     ROOT / "jobs/tunesmith_jobs/models/pull.py",

@@ -1,4 +1,4 @@
-"""Puts the control plane together: settings, database, backends, services, endpoints, background loops.
+"""Puts the control plane together: settings, database, backends, services, endpoints.
 
 Run with `python -m tunesmith_platform.app`. Only this module may mount the UI.
 """
@@ -7,8 +7,7 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 if __name__ == "__main__":
     gc.disable()  # what a start makes stays: looking through it again and again takes a fifth of the start
@@ -23,7 +22,6 @@ from starlette.routing import Route
 
 import tunesmith
 from tunesmith.errors import TunesmithError
-from tunesmith.home import Home
 from tunesmith_platform.access import endpoints as access_endpoints
 from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.auth import Keys
@@ -32,13 +30,13 @@ from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.protocols import Jobs, Tracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.background import background_loops
 from tunesmith_platform.caller import Callers
 from tunesmith_platform.chats import endpoints as chat_endpoints
 from tunesmith_platform.chats import proofs
 from tunesmith_platform.chats import reported as chats_reported
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.chats.names import Names
-from tunesmith_platform.chats.proving import ProofLoop
 from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.checkpoints import endpoints as checkpoint_endpoints
 from tunesmith_platform.checkpoints import reported
@@ -55,33 +53,29 @@ from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
 from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.embedded.watching import SupervisorWatch, inherited
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.evaluations import endpoints as evaluation_endpoints
 from tunesmith_platform.evaluations import reported as evaluations_reported
 from tunesmith_platform.evaluations import samples_endpoints, training_scores
 from tunesmith_platform.evaluations.forecast import Forecasts
-from tunesmith_platform.evaluations.loop import CheckpointScoring
 from tunesmith_platform.evaluations.samples_service import SampleService
 from tunesmith_platform.evaluations.service import EvaluationService
 from tunesmith_platform.event_log.listeners import Listeners
 from tunesmith_platform.events import endpoints as event_endpoints
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
-from tunesmith_platform.http import BelowPath, BodyLimit, Contained, Numbered, install_errors
+from tunesmith_platform.http import install_errors
 from tunesmith_platform.hub import Hub
-from tunesmith_platform.loops import Loop, Loops
-from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.loops import Loops
+from tunesmith_platform.middleware import BelowPath, BodyLimit, Contained, Numbered
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
 from tunesmith_platform.monitoring.following import WorkspaceFeeds
-from tunesmith_platform.monitoring.loop import Monitor
 from tunesmith_platform.monitoring.service import MonitoringService
 from tunesmith_platform.monitoring.workspace import Workspace
 from tunesmith_platform.notifications import endpoints as notification_endpoints
-from tunesmith_platform.notifications.loop import Notifier
 from tunesmith_platform.notifications.service import NotificationService
 from tunesmith_platform.openai import endpoints as openai_endpoints
 from tunesmith_platform.openai.errors import OpenAIErrors
@@ -90,20 +84,15 @@ from tunesmith_platform.packaging import reported as packages_reported
 from tunesmith_platform.packaging.choosing import ChoosingService
 from tunesmith_platform.packaging.kept import KeptPackages
 from tunesmith_platform.packaging.links import Links
-from tunesmith_platform.packaging.loop import PackageRetention
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
-from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.pipelines.service import PipelineService
-from tunesmith_platform.presence import CONTROLLER, Presence
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.quota.service import QuotaService
-from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.routing import serve
 from tunesmith_platform.runners import endpoints as runner_endpoints
 from tunesmith_platform.runners.dispatch import WarmJobs
-from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.sandbox import shared_workers
 from tunesmith_platform.sandbox.pool import MAX_WAITING
@@ -270,53 +259,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.models.close()
         services.estimates.close()
         services.database.close()
-
-
-def background_loops(
-    services: Services, hears: Callable[[], bool] = lambda: True
-) -> dict[str, Callable[[], Loop]]:
-    """How each background loop is made, also anew.
-
-    Args:
-        services: The parts that they work with.
-        hears: Whether somebody hears what jobs report: this process does where it serves the API.
-    """
-    database, hub, settings, tracking = services.database, services.hub, services.settings, services.tracking
-    made: dict[str, Any] = {"reconciler": None, "mirror": None}
-    sweeps = {"deleting old conversations": services.conversations.sweep}
-
-    def reconciler() -> Reconciler:
-        found = made["reconciler"] = Reconciler(services, made["mirror"], hears)
-        return found
-
-    def mirror() -> Mirror:
-        assert tracking is not None
-        found = made["mirror"] = Mirror(
-            database,
-            tracking,
-            hub,
-            services.kinds,
-            settings.public_url,
-            copies_packages=settings.mlflow_copies_packages,
-        )
-        if made["reconciler"] is not None:
-            made["reconciler"].mirror = found
-        return found
-
-    makers: dict[str, Callable[[], Loop]] = {} if tracking is None else {"Mirror": mirror}
-    if (environment := inherited()) is not None:
-        makers["SupervisorWatch"] = lambda: SupervisorWatch(Home(settings.home), hub, environment)
-    return makers | {
-        "Reconciler": reconciler,
-        "RunnerPool": lambda: RunnerPool(database, hub, settings, services.jobs),
-        "Monitor": lambda: Monitor(database, hub, settings, hears, sweeps),
-        "Notifier": lambda: Notifier(services.notifications, hub),
-        "PipelineRunner": lambda: PipelineRunner(services),
-        "CheckpointScoring": lambda: CheckpointScoring(services),
-        "PackageRetention": lambda: PackageRetention(services.kept_packages, database, hub),
-        "ProofLoop": lambda: ProofLoop(services),
-        "Presence": lambda: Presence(database, hub, CONTROLLER),
-    }
 
 
 def _to_studio(_request: Request) -> RedirectResponse:

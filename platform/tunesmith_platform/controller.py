@@ -16,7 +16,8 @@ import httpx
 from tunesmith.errors import TunesmithError
 from tunesmith.language import tr
 from tunesmith.tls import trust
-from tunesmith_platform.app import background_loops, build_services, ready_schema
+from tunesmith_platform.app import build_services, ready_schema
+from tunesmith_platform.background import background_loops
 from tunesmith_platform.db import schema
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.loops import Loop, Loops

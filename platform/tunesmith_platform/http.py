@@ -1,10 +1,8 @@
-"""What every endpoint shares: who asks, the error answers, the size limit. Knows HTTP; knows no noun."""
+"""What every endpoint shares: who asks, how answers and errors are described and sent. Knows HTTP; knows no noun."""
 
-import asyncio
 import hashlib
 import logging
 import math
-import secrets
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -14,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
-from starlette import types as asgi
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -24,7 +21,6 @@ from tunesmith.errors import (
     Fault,
     Forbidden,
     InvalidInput,
-    TooLarge,
     TunesmithError,
     Unauthorized,
 )
@@ -35,7 +31,6 @@ from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
 from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
-from tunesmith_platform.loops import Broken
 from tunesmith_platform.routing import admission
 from tunesmith_platform.scope import Scope
 
@@ -208,7 +203,8 @@ _RETRY_AFTER_SECONDS = 1
 """When to come again after an answer that says a part is away: the next try is cheap for both."""
 
 
-def _answer(status: int, body: ErrorBody, request: Request | None = None) -> JSONResponse:
+def answer_error(status: int, body: ErrorBody, request: Request | None = None) -> JSONResponse:
+    """An error in the one shape; in the language of whoever asks, where the request is given."""
     if request is not None and language_of(request.headers.get("accept-language", "")) is Language.ZH:
         body = _in_chinese(body)
     headers: dict[str, str] = {}
@@ -240,7 +236,7 @@ def _in_chinese(body: ErrorBody) -> ErrorBody:
 
 def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TunesmithError)
-    return _answer(error.status, error.body(), request)
+    return answer_error(error.status, error.body(), request)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -248,7 +244,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     items = error.errors()
     in_body = all(item["loc"][:1] == ("body",) for item in items)
     known = problems_error(items, _body_model(request) if in_body else None, skip=1)
-    return _answer(known.status, known.body(), request)
+    return answer_error(known.status, known.body(), request)
 
 
 def _body_model(request: Request) -> type[BaseModel] | None:
@@ -267,10 +263,10 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
             if isinstance(cause, TunesmithError)
             else InvalidInput("The body cannot be read.", field="body")
         )
-        return _answer(unreadable.status, unreadable.body())
+        return answer_error(unreadable.status, unreadable.body())
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     body = ErrorBody(code=codes.get(error.status_code, "http"), message=str(error.detail), fault=Fault.USER)
-    return _answer(error.status_code, body)
+    return answer_error(error.status_code, body)
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:
@@ -278,7 +274,7 @@ def _away(request: Request, error: Exception) -> JSONResponse:
     if known is None:
         return _unexpected(request, error)
     logger.error("database: %s: %s", known.code, error)
-    return _answer(known.status, known.body(), request)
+    return answer_error(known.status, known.body(), request)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -290,7 +286,7 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
         hint="`tunesmith logs api` has the details.",
         fault=Fault.PLATFORM,
     )
-    return _answer(500, body, request)
+    return answer_error(500, body, request)
 
 
 def install_errors(app: FastAPI) -> None:
@@ -301,108 +297,3 @@ def install_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
     for kind in AWAY:
         app.add_exception_handler(kind, _away)
-
-
-REQUEST_ID = b"x-request-id"
-
-
-class Numbered:
-    """Gives every answer of the API a number, which a user may name and the log of a fault of ours says."""
-
-    def __init__(self, app: asgi.ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http" or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(
-            "/v1"
-        ):
-            await self._app(scope, receive, send)
-            return
-        number = scope.setdefault("state", {})["request_id"] = f"req_{secrets.token_hex(12)}"
-
-        async def numbered(message: asgi.Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, number.encode())]
-            await send(message)
-
-        await self._app(scope, receive, numbered)
-
-
-class Contained:
-    """Makes an `Exception` of whatever else a request raises: a native library's panic, `SystemExit`.
-
-    So it gets the answer of any other failure of ours, in our shape, and ends neither the server nor the connection's
-    task without a word.
-    """
-
-    def __init__(self, app: asgi.ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Pass a request on."""
-        try:
-            await self._app(scope, receive, send)
-        except (Exception, asyncio.CancelledError, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise Broken(f"{type(error).__name__}: {error}") from error
-
-
-MAX_ADDRESS_BYTES = 8 * 1024
-"""Of a path and its query together."""
-
-
-class BelowPath:
-    """Takes requests below a path that a proxy serves the platform at, whether it takes that off or not.
-
-    Args:
-        app: Who answers them.
-        path: Such as `/tunesmith`; empty for none.
-    """
-
-    def __init__(self, app: asgi.ASGIApp, path: str) -> None:
-        self._app, self._path = app, path
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Pass a request on."""
-        if self._path and scope["type"] == "http":
-            scope["root_path"] = self._path
-        await self._app(scope, receive, send)
-
-
-class BodyLimit:
-    """Refuses bodies over a size, also those that do not say theirs; and addresses over one."""
-
-    def __init__(self, app: asgi.ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max = max_bytes
-        self._words = f"The body is over {max_bytes} bytes."
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Pass a request on, counting its body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
-            await self._refuse(f"The address is over {MAX_ADDRESS_BYTES} bytes.", scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared[:20]) > self._max:
-            await self._refuse(self._words, scope, receive, send)
-            return
-        seen = 0
-
-        async def counted() -> asgi.Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)
-            return message
-
-        await self._app(scope, counted, send)
-
-    async def _refuse(self, words: str, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        error = TooLarge(words)
-        await _answer(error.status, error.body())(scope, receive, send)

@@ -18,8 +18,8 @@ from given import SPEC
 from waiting import wait_until
 
 from tunesmith.lifecycle import State
-from tunesmith_platform.app import background_loops
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.background import background_loops
 from tunesmith_platform.controller import Listeners
 from tunesmith_platform.loops import Loops
 from tunesmith_platform.monitoring.loop import Monitor

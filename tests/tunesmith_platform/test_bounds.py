@@ -14,7 +14,7 @@ from starlette.types import Message
 from tunesmith.errors import MAX_PROBLEMS, ErrorBody, ErrorResponse, TunesmithError
 from tunesmith.home import Home
 from tunesmith.spec import problems
-from tunesmith_platform.http import MAX_ADDRESS_BYTES
+from tunesmith_platform.middleware import MAX_ADDRESS_BYTES
 from tunesmith_platform.routing import MAX_JSON_BYTES, MAX_NAMES, ApiRoute, admissions_of, read_json
 
 MANY = {f"learning_rat{number}": number for number in range(20_000)}

@@ -8,7 +8,7 @@ from conftest_platform import Plane
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 
-from tunesmith_platform.http import BelowPath
+from tunesmith_platform.middleware import BelowPath
 from tunesmith_ui import pages
 from tunesmith_ui.pages import Studio
 

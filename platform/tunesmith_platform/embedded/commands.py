@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import sys
 import time
 from collections import deque
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,14 +19,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-_READY_SECONDS = 120.0
 _MIGRATE_SECONDS = 600.0
 """How long to wait for another process that migrates."""
 _VERDICTS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _NOTHING_RUNS = 3
 _JSON = typer.Option("--json", help="Print JSON instead of text.")
 _JsonFlag = Annotated[bool, _JSON]
-_LEAST_FREE_BYTES = 500 * 2**20
 
 
 def _home() -> Home:
@@ -95,26 +91,36 @@ def up(
     as_json: _JsonFlag = False,
 ) -> None:
     """Start the platform on this machine: Ray, MLflow and the API. Again: finds the one that runs."""
+    from tunesmith_platform.embedded import watching
     from tunesmith_platform.embedded.opening import open_studio
+    from tunesmith_platform.embedded.processes import running_supervisor
     from tunesmith_platform.embedded.record import note_ended, read_record
+    from tunesmith_platform.embedded.starting import (
+        allow_folders,
+        await_ready,
+        become_supervisor,
+        make_home,
+        tell_tasks,
+        tell_what_stays_behind,
+    )
 
     home = _home()
-    _make(home)
+    make_home(home)
     if spare_cpus is not None:
         os.environ["TUNESMITH_SPARE_CPUS"] = f"{spare_cpus:g}"  # a setting of the API, which inherits it
-    roots = _allow(home, allow or [Path.cwd()])
+    roots = allow_folders(home, allow or [Path.cwd()])
     note_ended(home, False)
     if foreground:
-        _become_supervisor(home, ray_cpus)
-    found = _supervisor(home)
+        become_supervisor(home, ray_cpus)
+    found = running_supervisor(home)
     if found is None:
-        _start_supervisor(home, ray_cpus)
+        watching.start_supervisor(home, os.environ, ray_cpus)
     else:
         _say(f"The platform of `{home.root}` is up already (supervisor {found.pid}).")
         if ray_cpus is not None and ray_cpus != read_record(home).ray_cpus:
             _warn("`--ray-cpus` counts at the next start: `tunesmith down`, then `up`.")
-    _tell_what_stays_behind()
-    _await_ready(home)
+    tell_what_stays_behind()
+    await_ready(home)
     connection = home.connection()
     studio = open_studio(home) if browser else f"{connection.api_url}/studio/"
     if as_json:
@@ -130,7 +136,7 @@ def up(
     _say(f"State     {home.root}")
     _say(f"Allowed   {', '.join(roots)}")
     if found is None:  # where it is up already, nothing was interrupted
-        _tell_tasks()
+        tell_tasks()
 
 
 @app.command()
@@ -138,11 +144,11 @@ def down(as_json: _JsonFlag = False) -> None:
     """End the platform: exactly what `up` started, and nothing else."""
     import psutil
 
-    from tunesmith_platform.embedded.processes import end, ours
+    from tunesmith_platform.embedded.processes import end, ours, running_supervisor
     from tunesmith_platform.embedded.record import note_ended
 
     home = _home()
-    supervisor = _supervisor(home)
+    supervisor = running_supervisor(home)
     if home.root.is_dir():
         note_ended(home, True)
     if supervisor is not None:
@@ -178,11 +184,11 @@ def down(as_json: _JsonFlag = False) -> None:
 @app.command()
 def status(as_json: _JsonFlag = False) -> None:
     """Show the platform's parts and what it counts. Exit code 0: all well; 1: something is not; 3: nothing runs."""
-    from tunesmith_platform.embedded.processes import ours
+    from tunesmith_platform.embedded.processes import ours, running_supervisor
     from tunesmith_platform.embedded.status import facts_of, show
 
     home = _home()
-    supervisor = _supervisor(home)
+    supervisor = running_supervisor(home)
     facts = facts_of(home, supervisor is not None)
     if as_json:
         _show_json(facts)
@@ -283,8 +289,9 @@ def migrate(as_json: _JsonFlag = False) -> None:
     settings = Settings()
     if settings.database_url.startswith("sqlite"):
         from tunesmith.home import Home
+        from tunesmith_platform.embedded.starting import make_home
 
-        _make(Home(settings.home))
+        make_home(Home(settings.home))
     database = Database(settings.database_url)
     try:
         schema.require_place(database, is_made=True)
@@ -306,136 +313,3 @@ def controller() -> None:
     """Run the background loops in a process of their own, beside servers with `TUNESMITH_RUN_LOOPS=false`."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "tunesmith_platform.controller"])  # noqa: S606  (our own words)
-
-
-def _make(home: Home) -> None:
-    from tunesmith.errors import Unavailable
-
-    try:
-        home.create()
-    except OSError as error:
-        raise Unavailable(
-            f"The state folder `{home.root}` cannot be written: {error.strerror}.",
-            hint="Free space on its disk, or set `TUNESMITH_HOME` to another folder.",
-        ) from error
-    free = shutil.disk_usage(home.root).free
-    if free < _LEAST_FREE_BYTES:
-        raise Unavailable(
-            f"Only {free / 2**20:.0f} MiB are free for the state folder `{home.root}`.",
-            hint="Free space on its disk, or set `TUNESMITH_HOME` to another folder.",
-        )
-
-
-def _allow(home: Home, folders: list[Path]) -> list[str]:
-    """Add folders to the allowed roots; all of them."""
-    from tunesmith.errors import InvalidInput
-
-    for folder in folders:
-        if not folder.is_dir():
-            raise InvalidInput(f"There is no folder `{folder}` to allow.", hint="Make it first.")
-    with home.allowed_roots_file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two `up` at once must not lose each other's folders
-        try:
-            roots = [str(root) for root in json.loads(home.allowed_roots_file.read_text())]
-        except (OSError, ValueError):
-            roots = []
-        roots += [str(folder.absolute()) for folder in folders if str(folder.absolute()) not in roots]
-        part = home.allowed_roots_file.with_suffix(".part")
-        part.write_text(json.dumps(roots))
-        part.replace(home.allowed_roots_file)
-    return roots
-
-
-def _supervisor(home: Home) -> Any:
-    from tunesmith_platform.embedded.processes import same_process
-    from tunesmith_platform.embedded.record import read_record
-
-    record = read_record(home).supervisor
-    return same_process(record.pid, record.ticks)
-
-
-def _start_supervisor(home: Home, ray_cpus: int | None) -> None:
-    from tunesmith_platform.embedded.watching import start_supervisor
-
-    start_supervisor(home, os.environ, ray_cpus)
-
-
-def _become_supervisor(home: Home, ray_cpus: int | None) -> NoReturn:
-    """Go on as the supervisor, in this very process: whoever started it waits for it."""
-    from tunesmith_platform.embedded.watching import supervisor_command, supervisor_environment
-
-    command = [*supervisor_command(ray_cpus), "--foreground"]
-    os.chdir(home.root)
-    sys.stdout.flush()
-    os.execve(command[0], command, supervisor_environment(home, os.environ))  # noqa: S606  (our own words)
-
-
-def _tell_what_stays_behind() -> None:
-    """Say which variables of this shell a tracker would want, and will not have."""
-    from tunesmith_platform.embedded.environment import PASS, stays_behind
-
-    for name in stays_behind(os.environ):
-        _warn(f"`{name}` stays in this shell: `{PASS}='[\"{name}\"]'` passes it to workers.")
-
-
-def _await_ready(home: Home) -> None:
-    from tunesmith.cli.output import talk
-    from tunesmith.errors import Unavailable
-    from tunesmith.language import tr
-    from tunesmith_platform.embedded.record import read_record
-
-    started = time.monotonic()
-    with talk().status(tr("Starting...")) as spinner:
-        while True:
-            record = read_record(home)
-            parts = record.parts
-            alive = _supervisor(home) is not None
-            if alive and parts and all(part.state == "healthy" for part in parts.values()):
-                break
-            waited = time.monotonic() - started
-            words = (
-                ", ".join(f"{name} {tr(part.state)}" for name, part in parts.items())
-                if alive
-                else tr("the supervisor")
-            )
-            spinner.update(tr(f"Starting: {words} ({waited:.0f} s)"))
-            failing = [
-                name for name, part in parts.items() if alive and part.state != "healthy" and part.falls >= 3
-            ]
-            if failing or waited > _READY_SECONDS or (not alive and waited > 20):
-                name = (
-                    failing
-                    or [name for name, part in parts.items() if part.state != "healthy"]
-                    or ["supervisor"]
-                )[0]
-                name = name if alive else "supervisor"
-                raise Unavailable(
-                    f"`{name}` does not come up. Its last words:\n{_tail(home.logs / f'{name}.log')}",
-                    hint=f"`tunesmith logs {name}` has more; `tunesmith doctor` checks this machine.",
-                )
-            time.sleep(0.2)
-    _say(f"Ready after {time.monotonic() - started:.0f} s.")
-
-
-def _tail(file: Path, lines: int = 15) -> str:
-    try:
-        return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return "(no log)"
-
-
-def _tell_tasks() -> None:
-    """Say which tasks go on; a start is a good moment to hear it."""
-    from tunesmith.cli.output import state_word
-    from tunesmith.client import Client
-    from tunesmith.errors import TunesmithError
-    from tunesmith.language import tr
-
-    try:
-        live = list(Client().tasks(state=["running", "stopping", "pending"]))
-    except TunesmithError:
-        return
-    if live:
-        _say(f"{len(live)} unfinished tasks are taken up again:")
-        for task in live[:10]:
-            _say(f"  {task.id}  {state_word(task.state)}  {task.name}  {tr(task.message)}")

@@ -137,6 +137,12 @@ def same_process(pid: int | None, ticks: int) -> psutil.Process | None:
     return process if is_alive(process) else None
 
 
+def running_supervisor(home: Home) -> psutil.Process | None:
+    """The supervisor of a state folder; None where none runs."""
+    record = read_record(home).supervisor
+    return same_process(record.pid, record.ticks)
+
+
 def end(home: Home, part: str | None = None, first: int | None = None) -> int:
     """End our processes: `first` is asked to leave, then all are, then what is left is killed.
 

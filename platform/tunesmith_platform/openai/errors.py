@@ -15,12 +15,12 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import ErrorBody, Fault, TunesmithError
+from tunesmith_platform.middleware import REQUEST_ID
 from tunesmith_platform.routing import ApiRoute
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "/openai/"
-REQUEST_ID = b"x-request-id"
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",

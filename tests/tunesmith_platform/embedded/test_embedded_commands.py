@@ -31,7 +31,7 @@ def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("the supervisor must not be started")
 
-    monkeypatch.setattr("tunesmith_platform.embedded.commands._start_supervisor", refuse)
+    monkeypatch.setattr("tunesmith_platform.embedded.watching.start_supervisor", refuse)
 
 
 def test_nothing_runs(state: Home) -> None:

@@ -1,0 +1,116 @@
+"""What stands before every endpoint: a number for each answer, the size limits, a proxy's path. Knows no route."""
+
+import asyncio
+import secrets
+from http import HTTPStatus
+
+from starlette import types as asgi
+from starlette.exceptions import HTTPException
+
+from tunesmith.errors import TooLarge
+from tunesmith_platform.http import answer_error
+from tunesmith_platform.loops import Broken
+
+REQUEST_ID = b"x-request-id"
+
+
+class Numbered:
+    """Gives every answer of the API a number, which a user may name and the log of a fault of ours says."""
+
+    def __init__(self, app: asgi.ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(
+            "/v1"
+        ):
+            await self._app(scope, receive, send)
+            return
+        number = scope.setdefault("state", {})["request_id"] = f"req_{secrets.token_hex(12)}"
+
+        async def numbered(message: asgi.Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, number.encode())]
+            await send(message)
+
+        await self._app(scope, receive, numbered)
+
+
+class Contained:
+    """Makes an `Exception` of whatever else a request raises: a native library's panic, `SystemExit`.
+
+    So it gets the answer of any other failure of ours, in our shape, and ends neither the server nor the connection's
+    task without a word.
+    """
+
+    def __init__(self, app: asgi.ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on."""
+        try:
+            await self._app(scope, receive, send)
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise Broken(f"{type(error).__name__}: {error}") from error
+
+
+MAX_ADDRESS_BYTES = 8 * 1024
+"""Of a path and its query together."""
+
+
+class BelowPath:
+    """Takes requests below a path that a proxy serves the platform at, whether it takes that off or not.
+
+    Args:
+        app: Who answers them.
+        path: Such as `/tunesmith`; empty for none.
+    """
+
+    def __init__(self, app: asgi.ASGIApp, path: str) -> None:
+        self._app, self._path = app, path
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on."""
+        if self._path and scope["type"] == "http":
+            scope["root_path"] = self._path
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies over a size, also those that do not say theirs; and addresses over one."""
+
+    def __init__(self, app: asgi.ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max = max_bytes
+        self._words = f"The body is over {max_bytes} bytes."
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on, counting its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+            await self._refuse(f"The address is over {MAX_ADDRESS_BYTES} bytes.", scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared[:20]) > self._max:
+            await self._refuse(self._words, scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> asgi.Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._words)
+            return message
+
+        await self._app(scope, counted, send)
+
+    async def _refuse(self, words: str, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        error = TooLarge(words)
+        await answer_error(error.status, error.body())(scope, receive, send)
