@@ -15,6 +15,7 @@ from short_tasks import wait_warm
 from studio_browser import Tab, real_browser
 
 from tunesmith.lifecycle import State
+from tunesmith_ui.pages import BUILT
 
 # Below the time at which a process is ended for a test that no signal frees.
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(840)]
@@ -121,6 +122,14 @@ def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_pat
     tab.expect_clean()
 
 
+def test_the_first_load_is_small(browser: Browser) -> None:
+    """What the page names is loaded before anything is seen: below 300 kB, gzipped. The rest comes when it is needed."""
+    page = (BUILT / "index.html").read_text("utf-8")
+    first = re.findall(r'(?:src|href)="\./([^"]+)"', page)
+    assert any(name.endswith(".css") for name in first)
+    assert sum((BUILT / f"{name}.gz").stat().st_size for name in first) < 300_000
+
+
 def test_each_page_is_clean_and_open_to_everybody(tab: Tab, warm: Platform) -> None:
     """In both languages, one of them dark: no serious finding of axe, no word to the console, nothing from outside."""
     assert warm.undisturbed
@@ -193,7 +202,7 @@ def test_no_text_of_a_stranger_runs_or_becomes_a_page(tab: Tab, warm: Platform) 
     tab.go("test?model=a")
     page.get_by_label("Your message").fill(HOSTILE)
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".turn-assistant")).to_contain_text(PAYLOADS[0])
+    expect(page.locator(".turn-assistant .markdown")).to_contain_text(PAYLOADS[0])
     assert page.evaluate("window.hit") is None
     assert page.locator("iframe, script:not([src]), a[href^=javascript], a[href^=data], img").count() == 0
     tab.expect_clean()

@@ -4,7 +4,6 @@ import { useState } from "react";
 import type { FormProperty } from "../api/queries";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
-import { inline } from "./Markdown";
 
 type Props = {
   name: string; property: FormProperty; value: unknown; isChanged: boolean; error?: string | undefined;
@@ -12,6 +11,9 @@ type Props = {
   offered?: string[];
   onChange: (value: unknown) => void; onReset: () => void;
 };
+
+/** A sentence of the schema: names and values stand between backticks. */
+const said = (text: string) => text.split("`").map((piece, at) => (at % 2 ? <code key={at}>{piece}</code> : piece));
 
 export function Field({ name, property, value, isChanged, error, offered, onChange, onReset }: Props) {
   const { t, pick } = useWords();
@@ -23,9 +25,9 @@ export function Field({ name, property, value, isChanged, error, offered, onChan
   const choice = typeof value === "string" ? about.choice_help?.[value] : undefined;
   const description = (
     <span className="wrapped">
-      {inline(help)}{range}{unit}
-      {choice && <><br />{inline(pick(choice.en, choice.zh))}</>}
-      {about.advice?.map((one) => <span key={one.en}><br />{inline(pick(one.en, one.zh))}</span>)}
+      {said(help)}{range}{unit}
+      {choice && <><br />{said(pick(choice.en, choice.zh))}</>}
+      {about.advice?.map((one) => <span key={one.en}><br />{said(pick(one.en, one.zh))}</span>)}
     </span>
   );
   const shared = { label, description, error, required: about.required };
@@ -78,17 +80,20 @@ function NumberField({ property, value, onChange, ...shared }: Shared & { proper
   const isLogarithmic = kind === "number" && low !== null && high !== null && low > 0 && high / low >= 1e3;
   const isSmall = kind === "number" && !isLogarithmic && low !== null && high !== null && high - low <= 10;
   return (
-    <Stack gap={6}>
-      <NumberInput {...shared} value={current ?? ""} step={step ?? (kind === "integer" ? 1 : 0.01)} allowDecimal={kind === "number"} decimalScale={12}
-        onChange={(found) => onChange(found === "" ? null : Number(found))} hideControls={isLogarithmic} />
-      {isLogarithmic && current !== null && current > 0 && (
-        <Slider thumbLabel={shared.label} min={Math.log10(low)} max={Math.log10(high)} step={0.01} value={Math.log10(current)}
-          label={(at) => (10 ** at).toExponential(1)} onChange={(at) => onChange(Number((10 ** at).toPrecision(2)))} />
-      )}
-      {isSmall && current !== null && (
-        <Slider thumbLabel={shared.label} min={low} max={high} step={step ?? 0.01} value={current} onChange={onChange} />
-      )}
-    </Stack>
+    <NumberInput {...shared} value={current ?? ""} step={step ?? (kind === "integer" ? 1 : 0.01)} allowDecimal={kind === "number"} decimalScale={12}
+      onChange={(found) => onChange(found === "" ? null : Number(found))} hideControls={isLogarithmic}
+      inputContainer={(input) => (
+        <Stack gap={6}>
+          {input}
+          {isLogarithmic && current !== null && current > 0 && (
+            <Slider thumbLabel={shared.label} min={Math.log10(low)} max={Math.log10(high)} step={0.01} value={Math.log10(current)}
+              label={(at) => (10 ** at).toExponential(1)} onChange={(at) => onChange(Number((10 ** at).toPrecision(2)))} />
+          )}
+          {isSmall && current !== null && (
+            <Slider thumbLabel={shared.label} min={low} max={high} step={step ?? 0.01} value={current} onChange={onChange} />
+          )}
+        </Stack>
+      )} />
   );
 }
 

@@ -20,8 +20,9 @@ class Boundary extends Component<{ children: ReactNode; shown: (error: Error, ag
   }
 }
 
-export function Panel({ children }: { children: ReactNode }) {
-  return <Boundary shown={(error, again) => <ErrorNote error={error} onAgain={again} />}>{children}</Boundary>;
+/** What may fail alone; `failed` stands in its place where there is something better than the error's words. */
+export function Panel({ children, failed }: { children: ReactNode; failed?: ReactNode }) {
+  return <Boundary shown={(error, again) => failed ?? <ErrorNote error={error} onAgain={again} />}>{children}</Boundary>;
 }
 
 /** A card with a heading, which fails alone. */
