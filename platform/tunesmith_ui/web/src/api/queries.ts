@@ -16,8 +16,9 @@ export const useSystem = () =>
   });
 
 export const useTask = (id: string | null, isLive = false) =>
-  useQuery({
-    queryKey: ["task", id], enabled: id !== null, refetchInterval: isLive ? 5_000 : false,
+  useQuery<t.TaskView>({
+    queryKey: ["task", id], enabled: id !== null,
+    refetchInterval: (query) => (isLive && !query.state.data?.ended_at ? 5_000 : false),
     queryFn: ({ signal }) => call<t.TaskView>("GET", `/v1/tasks/${id!}`, { signal }),
   });
 

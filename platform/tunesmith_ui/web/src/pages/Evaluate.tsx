@@ -1,4 +1,4 @@
-import { Alert, Anchor, Button, Grid, Group, Progress, Stack, Switch, Table, TagsInput, Text, Title } from "@mantine/core";
+import { Alert, Anchor, Button, Group, Progress, Stack, Switch, Table, TagsInput, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { addressOf, call } from "../api/http";
@@ -10,23 +10,16 @@ import { Icon } from "../parts/icons";
 import { Mark } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { TaskSelect } from "../parts/Source";
-import { StateBadge } from "../parts/State";
 import { TaskForm } from "../parts/TaskForm";
-import { Tasks } from "../parts/Tasks";
+import { TaskPage, TaskSection } from "../parts/Tasks";
 import { numberOf } from "../parts/words";
 
 export function Evaluate({ id }: { id: string | null }) {
-  const words = useWords();
+  const { t } = useWords();
   return (
-    <Grid gap="md">
-      <Grid.Col span={{ base: 12, lg: 4 }}>
-        <Section title={<Title order={1} size="h5">{words.t("evaluate.list")}</Title>}
-          aside={<Button size="compact-sm" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => go(["evaluate"])}>{words.t("evaluate.new")}</Button>}>
-          <Tasks kind="evaluate" page="evaluate" chosen={id} empty={words.t("evaluate.none")} />
-        </Section>
-      </Grid.Col>
-      <Grid.Col span={{ base: 12, lg: 8 }}>{id ? <One key={id} id={id} /> : <New />}</Grid.Col>
-    </Grid>
+    <TaskPage kind="evaluate" chosen={id} title={t("evaluate.list")} make={t("evaluate.new")} empty={t("evaluate.none")}>
+      {id ? <One key={id} id={id} /> : <New />}
+    </TaskPage>
   );
 }
 
@@ -65,24 +58,21 @@ function One({ id }: { id: string }) {
     <Found asked={asked}>
       {(task) => (
         <Stack>
-          <Section title={<span className="wrapped">{task.name}</span>} aside={<StateBadge state={task.state} />}>
-            <Stack gap="sm">
-              {task.message && <Text size="sm" c="dimmed" className="wrapped">{task.message}</Text>}
-              <Found asked={view}>
-                {(found) => (
-                  <Stack gap="xs">
-                    {found.candidates.map((one) => (
-                      <div key={one.candidate}>
-                        <Group justify="space-between"><Text size="sm" className="wrapped">{one.label}</Text><Text size="sm" className="figures">{one.answered} / {one.total}</Text></Group>
-                        <Progress value={one.total ? (100 * one.answered) / one.total : 0} aria-label={one.label} />
-                      </div>
-                    ))}
-                    {found.is_partial && <Alert color="orange" p="xs">{words.t("evaluate.partial")}</Alert>}
-                  </Stack>
-                )}
-              </Found>
-            </Stack>
-          </Section>
+          <TaskSection task={task}>
+            <Found asked={view}>
+              {(found) => (
+                <Stack gap="xs">
+                  {found.candidates.map((one) => (
+                    <div key={one.candidate}>
+                      <Group justify="space-between"><Text size="sm" className="wrapped">{one.label}</Text><Text size="sm" className="figures">{one.answered} / {one.total}</Text></Group>
+                      <Progress value={one.total ? (100 * one.answered) / one.total : 0} aria-label={one.label} />
+                    </div>
+                  ))}
+                  {found.is_partial && <Alert color="orange" p="xs">{words.t("evaluate.partial")}</Alert>}
+                </Stack>
+              )}
+            </Found>
+          </TaskSection>
           {view.data?.uri && <Result id={id} />}
         </Stack>
       )}

@@ -1,4 +1,4 @@
-import { Alert, Anchor, Button, Grid, Progress, Stack, Table, Text, Title } from "@mantine/core";
+import { Anchor, Progress, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { addressOf, call } from "../api/http";
@@ -6,29 +6,21 @@ import { useTask } from "../api/queries";
 import type * as t from "../api/schema";
 import { go, useRoute } from "../app/router";
 import { useWords, type Word } from "../i18n";
-import { Icon } from "../parts/icons";
 import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { Source } from "../parts/Source";
-import { StateBadge } from "../parts/State";
 import { TaskForm } from "../parts/TaskForm";
-import { Tasks } from "../parts/Tasks";
+import { TaskPage, TaskSection } from "../parts/Tasks";
 import { bytesOf, numberOf } from "../parts/words";
 
 const TONES: Record<string, Tone> = { proven: "good", not_proven: "warn", failed: "bad" };
 
 export function Package({ id }: { id: string | null }) {
-  const words = useWords();
+  const { t } = useWords();
   return (
-    <Grid gap="md">
-      <Grid.Col span={{ base: 12, lg: 4 }}>
-        <Section title={<Title order={1} size="h5">{words.t("package.list")}</Title>}
-          aside={<Button size="compact-sm" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => go(["package"])}>{words.t("package.new")}</Button>}>
-          <Tasks kind="package" page="package" chosen={id} empty={words.t("package.none")} />
-        </Section>
-      </Grid.Col>
-      <Grid.Col span={{ base: 12, lg: 8 }}>{id ? <One key={id} id={id} /> : <New />}</Grid.Col>
-    </Grid>
+    <TaskPage kind="package" chosen={id} title={t("package.list")} make={t("package.new")} empty={t("package.none")}>
+      {id ? <One key={id} id={id} /> : <New />}
+    </TaskPage>
   );
 }
 
@@ -62,41 +54,36 @@ function One({ id }: { id: string }) {
   return (
     <Found asked={asked}>
       {(task) => (
-        <Section title={<span className="wrapped">{task.name}</span>} aside={<StateBadge state={task.state} />}>
-          <Stack gap="sm">
-            {task.message && <Text size="sm" c="dimmed" className="wrapped">{task.message}</Text>}
-            {!task.ended_at && <Progress value={task.progress.percent} animated aria-label={words.t("monitor.progress")} />}
-            {task.activity && <Text size="sm" c="dimmed">{words.pick(task.activity.text_en, task.activity.text_zh)}</Text>}
-            {task.next_step && task.state === "failed" && <Alert color="red" className="wrapped">{task.next_step}</Alert>}
-            {isDone && (
-              <Found asked={files}>
-                {(found) => (
-                  <Table.ScrollContainer minWidth={560}>
-                    <Table verticalSpacing="xs">
-                      <Table.Thead><Table.Tr>
-                        <Table.Th>{words.t("package.file")}</Table.Th><Table.Th>{words.t("package.type")}</Table.Th><Table.Th>{words.t("checkpoints.size")}</Table.Th>
-                        <Table.Th>KL</Table.Th><Table.Th>{words.t("package.proof")}</Table.Th>
-                      </Table.Tr></Table.Thead>
-                      <Table.Tbody>
-                        {found.files.map((file) => (
-                          <Table.Tr key={file.name}>
-                            <Table.Td>{file.verdict === "failed" ? <span className="wrapped">{file.name}</span>
-                              : <Anchor className="wrapped" size="sm" download href={addressOf(`/v1/tasks/${id}/package/files/${encodeURIComponent(file.name)}`)}>{file.name}</Anchor>}</Table.Td>
-                            <Table.Td>{file.type}</Table.Td>
-                            <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
-                            <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
-                            <Table.Td><Mark tone={TONES[file.verdict] ?? "plain"}>{words.t(`verdict.${file.verdict}` as Word)}</Mark>
-                              <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text></Table.Td>
-                          </Table.Tr>
-                        ))}
-                      </Table.Tbody>
-                    </Table>
-                  </Table.ScrollContainer>
-                )}
-              </Found>
-            )}
-          </Stack>
-        </Section>
+        <TaskSection task={task}>
+          {!task.ended_at && <Progress value={task.progress.percent} animated aria-label={words.t("monitor.progress")} />}
+          {isDone && (
+            <Found asked={files}>
+              {(found) => (
+                <Table.ScrollContainer minWidth={560}>
+                  <Table verticalSpacing="xs">
+                    <Table.Thead><Table.Tr>
+                      <Table.Th>{words.t("package.file")}</Table.Th><Table.Th>{words.t("package.type")}</Table.Th><Table.Th>{words.t("checkpoints.size")}</Table.Th>
+                      <Table.Th>KL</Table.Th><Table.Th>{words.t("package.proof")}</Table.Th>
+                    </Table.Tr></Table.Thead>
+                    <Table.Tbody>
+                      {found.files.map((file) => (
+                        <Table.Tr key={file.name}>
+                          <Table.Td>{file.verdict === "failed" ? <span className="wrapped">{file.name}</span>
+                            : <Anchor className="wrapped" size="sm" download href={addressOf(`/v1/tasks/${id}/package/files/${encodeURIComponent(file.name)}`)}>{file.name}</Anchor>}</Table.Td>
+                          <Table.Td>{file.type}</Table.Td>
+                          <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
+                          <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
+                          <Table.Td><Mark tone={TONES[file.verdict] ?? "plain"}>{words.t(`verdict.${file.verdict}` as Word)}</Mark>
+                            <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text></Table.Td>
+                        </Table.Tr>
+                      ))}
+                    </Table.Tbody>
+                  </Table>
+                </Table.ScrollContainer>
+              )}
+            </Found>
+          )}
+        </TaskSection>
       )}
     </Found>
   );
