@@ -123,7 +123,7 @@ def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_pat
 
 
 def test_the_first_load_is_small(browser: Browser) -> None:
-    """What the page names is loaded before anything is seen: below 300 kB, gzipped. The rest comes when it is needed."""
+    """What the page names is loaded before anything is seen: below 300 kB, gzipped. The rest comes when needed."""
     page = (BUILT / "index.html").read_text("utf-8")
     first = re.findall(r'(?:src|href)="\./([^"]+)"', page)
     assert any(name.endswith(".css") for name in first)
