@@ -30,7 +30,7 @@ from tunesmith_jobs.program import WorkerContext
 from tunesmith_serve.engine import F16, TRANSFORMERS
 
 if TYPE_CHECKING:
-    from tunesmith_jobs.models.gguf_proof.checks import Check, Proof
+    from tunesmith_jobs.models.gguf_proof.proof import Check, Proof
     from tunesmith_jobs.models.gguf_proof.prover import Prover
 
 _VERSION = 1
@@ -142,7 +142,7 @@ class _Proving:
     def _prove(self, model: ServedModel, files: _Files) -> "Proof":
         from tunesmith.gguf import FileType
         from tunesmith_jobs.models.generation_settings import is_chat
-        from tunesmith_jobs.models.gguf_proof import checks
+        from tunesmith_jobs.models.gguf_proof.proof import concluded
         from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 
         encoder, own = Path(model.encoder_path), model.tokenizer_path
@@ -168,7 +168,7 @@ class _Proving:
             found.checks += self._prompts(model, prover)
             doing.advance()
         self._conversations = len(prover.conversations)
-        return checks.concluded(found.model_copy(update={"file": self._name(model)}))
+        return concluded(found.model_copy(update={"file": self._name(model)}))
 
     def _name(self, model: ServedModel) -> str:
         step = self._document.step

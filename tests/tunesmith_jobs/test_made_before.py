@@ -9,7 +9,7 @@ from test_package import folder_of, packaged
 from trained import Trained
 
 from tunesmith.model_step import MadeBefore
-from tunesmith_jobs.models.gguf_proof.checks import Proof
+from tunesmith_jobs.models.gguf_proof.proof import Proof
 from tunesmith_jobs.package import gguf_files
 
 pytest.importorskip("xllamacpp")

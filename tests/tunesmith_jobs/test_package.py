@@ -24,7 +24,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models.gguf_proof import prover as proving
-from tunesmith_jobs.models.gguf_proof.checks import Proof
+from tunesmith_jobs.models.gguf_proof.proof import Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.package import files, gguf_files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.card import gguf_card
-from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof
+from tunesmith_jobs.models.gguf_proof.proof import PROOF_FILE, Proof
 from tunesmith_jobs.package.files import Order
 from tunesmith_jobs.package.texts import called, lay_licenses, license_of
 

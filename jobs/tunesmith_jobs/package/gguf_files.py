@@ -9,11 +9,10 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import PACKAGE
-from tunesmith.errors import InvalidInput, InvalidModel, NotConvertible
+from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.events import Phase, Warned
 from tunesmith.gguf import (
     FileType,
@@ -38,9 +37,8 @@ from tunesmith_jobs.failures import StorageFailed
 from tunesmith_jobs.model_work import Work
 from tunesmith_jobs.models.fetch import fetch_model
 from tunesmith_jobs.models.generation_settings import is_chat
-from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof
+from tunesmith_jobs.models.gguf_proof.proof import PROOF_FILE, Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
-from tunesmith_jobs.models.merge import merge
 from tunesmith_jobs.package.adapter_zip import packed_adapter
 from tunesmith_jobs.package.beside import proof_text, write_beside
 from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
@@ -48,22 +46,13 @@ from tunesmith_jobs.package.held import held_by, with_weights
 from tunesmith_jobs.package.importance import Matrix, matrix_for
 from tunesmith_jobs.package.made import package_made
 from tunesmith_jobs.package.made_before import Inputs, Taken, key_of, print_of, take
+from tunesmith_jobs.package.source import Source, source_of
 from tunesmith_jobs.package.texts import called, lay_texts
 
 _PARTS = 1000
 _SPACE_BEFORE = "pre_tokenizer.prepend_scheme"
 _BASE_TO_PROVE = ".base-to-prove.gguf"
 _log = logging.getLogger("tunesmith_jobs.package")
-
-
-class Source(NamedTuple):
-    """What files are written from."""
-
-    base: Path
-    adapter: Path | None
-    """Merged into each matrix as it is written."""
-    words: Path
-    """The folder with the tokenizer, the template and the generation settings."""
 
 
 def package_files(work: Work, spec: PackageSpec) -> Outcome:
@@ -112,7 +101,7 @@ class _Packaging:
         words = self._fresh("words")
         template = lay_texts(self._work, words)
         self._work.phase_done(Phase.DATA)
-        source = self._source(words)
+        source = source_of(self._work, self._base, self._merged_adapter, words, lambda: self._fresh("merged"))
         self._plan(source)
         self._work.phase_done(Phase.WEIGHTS)
         if self._spec.matrix_rows is not None:
@@ -141,42 +130,6 @@ class _Packaging:
         return folder
 
     # --- what is written
-
-    def _source(self, words: Path) -> Source:
-        """What is written from: an adapter that is more than pairs of matrices is merged by the library first."""
-        if self._adapter is None or not self._spec.merge_lora:
-            return Source(self._base, None, words)
-        try:
-            plan_gguf(self._base, tokenizer=words, adapter=self._adapter)
-        except NotConvertible as error:
-            try:
-                plan_gguf(self._base, tokenizer=words)
-            except NotConvertible as reason:
-                if reason.problems[0].field == error.problems[0].field:
-                    raise  # it is the base that has no place in a file
-            return self._merged_first(words, error)
-        return Source(self._base, self._adapter, words)
-
-    def _merged_first(self, words: Path, error: NotConvertible) -> Source:
-        assert self._adapter is not None
-        self._work.outlet.emit(
-            Warned(
-                code="merged_first",
-                message="The adapter is merged into a folder first, which takes the base's size once more on the disk: "
-                f"{error.message}",
-            )
-        )
-        merged = self._fresh("merged")
-        merge(
-            self._adapter,
-            self._base,
-            merged,
-            self._work.training,
-            self._work.document.classes or None,
-            check=self._work.check,
-            activities=self._work.outlet.activities,
-        )
-        return Source(merged, None, words)
 
     def _plan(self, source: Source) -> None:
         """See what comes of every file, and that the disks hold them, before a byte is written."""

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from tunesmith.activity import ActivityKind, Unit
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidData, InvalidInput
-from tunesmith.events import PackagedImportance
 from tunesmith.gguf import Importance, collected, read_importance, write_importance
 from tunesmith.gguf.architectures import architecture_of
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_config, weights_print
+from tunesmith.packaged import PackagedImportance
 from tunesmith.removal import discard_file, part_of
 from tunesmith.spec.package import TRAINING_ROWS, PackageSpec, as_texts
 from tunesmith.spec.training import TrainSpec

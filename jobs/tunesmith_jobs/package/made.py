@@ -6,9 +6,10 @@ Knows manifests, plans and proofs; writes nothing.
 from collections.abc import Mapping, Sequence
 
 from tunesmith.artifacts import Manifest
-from tunesmith.events import FilePart, PackagedFile, PackageMade
+from tunesmith.events import PackageMade
 from tunesmith.gguf import ModelPlan, Written
-from tunesmith_jobs.models.gguf_proof.checks import Proof
+from tunesmith.packaged import FilePart, PackagedFile
+from tunesmith_jobs.models.gguf_proof.proof import Proof
 from tunesmith_jobs.package.files import FAILED
 
 

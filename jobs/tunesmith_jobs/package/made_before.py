@@ -21,7 +21,7 @@ from tunesmith.model_step import MadeBefore
 from tunesmith.removal import discard_file
 from tunesmith.storage import open_storage
 from tunesmith_jobs.artifact_store import link_or_copy
-from tunesmith_jobs.models.gguf_proof.checks import PROOF_FILE, Proof, concluded
+from tunesmith_jobs.models.gguf_proof.proof import PROOF_FILE, Proof, concluded
 from tunesmith_jobs.package.files import Order
 
 _WRITER = 1

@@ -19,7 +19,8 @@ from tunesmith.package_views import (
     PruneView,
     WhichView,
 )
-from tunesmith.spec.package import MERGE_AND_QUANTIZE, new_package
+from tunesmith.spec.package import new_package
+from tunesmith.spec.package_choices import MERGE_AND_QUANTIZE
 from tunesmith.spec.upload import new_upload
 
 _PAGE = 200

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tunesmith.chat.proof import ENGINE, ProofState, ProofView, proof_key
-from tunesmith.events import JobEvent, ModelProven, PackagedFile, PackageMade, Serving
+from tunesmith.events import JobEvent, ModelProven, PackageMade, Serving
+from tunesmith.packaged import PackagedFile
 from tunesmith_platform.chats import repository
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import AttemptRow, ChatFileRow, ProofRow, TaskRow

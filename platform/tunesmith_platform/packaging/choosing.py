@@ -7,7 +7,8 @@ from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import State
 from tunesmith.package_views import WhichView
 from tunesmith.spec.kinds import Feature, kind_of, kinds
-from tunesmith.spec.package import LORA_ONLY, PackageSpec
+from tunesmith.spec.package import PackageSpec
+from tunesmith.spec.package_choices import LORA_ONLY
 from tunesmith.storage import local_path
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import TaskRow

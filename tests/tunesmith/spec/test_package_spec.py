@@ -7,8 +7,9 @@ import pytest
 from tunesmith.errors import InvalidInput
 from tunesmith.gguf import NEED_MATRIX, FileType
 from tunesmith.schema import rows
-from tunesmith.spec import package
-from tunesmith.spec.package import PRESETS, PackageSpec, QuantType
+from tunesmith.spec import package_choices
+from tunesmith.spec.package import PackageSpec
+from tunesmith.spec.package_choices import PRESETS, QuantType
 
 FOUND = {row.name: row for row in rows(PackageSpec)}
 LABELS = {
@@ -45,7 +46,7 @@ def test_a_row_is_labelled_as_the_table_says(name: str) -> None:
 def test_its_types_are_those_that_are_written() -> None:
     """The contract's parameters know no writer: their names are held to its."""
     assert set(get_args(QuantType)) == set(FileType)
-    assert package.NEED_MATRIX == NEED_MATRIX
+    assert package_choices.NEED_MATRIX == NEED_MATRIX
     assert read(preset="merge_and_quantize").quant_types == ["Q4_K_M"]
     assert read(preset="merge_and_quantize", types="q8_0, F16").quant_types == ["Q8_0", "F16"]
 

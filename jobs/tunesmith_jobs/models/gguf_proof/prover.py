@@ -27,7 +27,8 @@ from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.memory import processor_name, spare_memory
 from tunesmith_jobs.models.gguf_proof import asked, checks
-from tunesmith_jobs.models.gguf_proof.checks import Check, Expected, Heard, Proof
+from tunesmith_jobs.models.gguf_proof.checks import Expected, Heard
+from tunesmith_jobs.models.gguf_proof.proof import Check, Proof, concluded
 from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
 from tunesmith_jobs.models.gguf_proof.sentences import CONVERSATIONS, HOSTILE, SENTENCES
 from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, look
@@ -185,7 +186,7 @@ class Prover:
                 found.checks.append(
                     Check(name="reads", passed=False, words=answer.words, words_zh=answer.words_zh)
                 )
-                return checks.concluded(found)
+                return concluded(found)
             found.checks.append(
                 Check(name="reads", passed=True, words="llama.cpp reads it", words_zh="llama.cpp 可以读取")
             )
@@ -208,7 +209,7 @@ class Prover:
                 found.checks.append(checks.check_greedy(file_type, self._heard.greedy, answer.written))
         finally:
             discard_file(logits)
-        return checks.concluded(found)
+        return concluded(found)
 
     def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
         tensors = FileTensors(file)

@@ -1,6 +1,6 @@
 """The architectures that are written as GGUF files: a class each, in a file of its own.
 
-A new one is that file and its name here; `tests/tunesmith_jobs/test_gguf_architectures.py` has a row for each.
+A new one is that file and its name here; `tests/tunesmith_jobs/architecture_rows.py` has a row for each.
 """
 
 from collections.abc import Mapping

@@ -13,7 +13,8 @@ from tunesmith.lifecycle import State
 from tunesmith.model_step import MadeBefore, ModelDocument
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package import CUSTOM, PRESETS, TRAINING_ROWS, PackageSpec, as_texts, without_matrix
+from tunesmith.spec.package import TRAINING_ROWS, PackageSpec, as_texts, without_matrix
+from tunesmith.spec.package_choices import CUSTOM, PRESETS
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
