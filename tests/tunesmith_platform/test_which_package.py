@@ -46,7 +46,7 @@ OLD = package(
 
 
 def asked(limit: int | None, *packages: PackageView) -> Any:
-    return which(rows_of(packages, FORECAST, 16, limit), 16, limit)
+    return which(rows_of(packages, FORECAST, 16, limit), 16, limit, FORECAST)
 
 
 def test_every_type_is_there_once_the_newest_file_of_it_first() -> None:
@@ -61,9 +61,9 @@ def test_every_type_is_there_once_the_newest_file_of_it_first() -> None:
 @pytest.mark.parametrize(
     ("limit", "file", "words"),
     [
-        (None, "old-Q8_0", "of the 2 proven files"),
+        (None, "old-Q8_0", "among the proven files, 2 in all"),
         (520 + BESIDE, "old-Q8_0", "that fit"),
-        (509 + BESIDE, "new-Q4_K_M", "of the 1 proven files that fit"),
+        (509 + BESIDE, "new-Q4_K_M", "that fit 0.03 GB, 1 in all"),
         (250 + BESIDE, None, "None of the proven files fits; the largest type that would fit is `Q2_K`"),
         (100, None, "Nothing of this model fits"),
     ],
@@ -88,3 +88,30 @@ def test_of_two_that_are_as_close_the_smaller() -> None:
 def test_nothing_was_made() -> None:
     assert "No proven file was made yet, and no limit" in asked(None).sentence["en"]
     assert "`F16`" in asked(10**9).sentence["en"]
+
+
+SMOLLM2 = {"cache_bytes": 23_040, "words": 49_152}
+"""SmolLM2-135M."""
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "context", "measured"),
+    [(105_453_952, 4096, 265.8e6), (105_453_952, 512, 174.7e6), (270_885_760, 4096, 422.8e6)],
+    ids=["Q4_K_M", "Q4_K_M, a short talk", "F16"],
+)
+def test_what_llama_server_held_of_a_real_model_is_told_within_a_tenth(
+    file_bytes: int, context: int, measured: float
+) -> None:
+    """Resident memory of Debian's `llama-server` 0.7.0 with one slot, after a prompt of some hundred tokens."""
+    assert memory_of(file_bytes, context, SMOLLM2) == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(200_000_000, True), (100_000_000, False)])
+def test_where_nothing_fits_a_shorter_context_that_would_is_named(limit: int, fits: bool) -> None:
+    given = SMOLLM2 | {"sizes": {"Q4_K_M": 104_000_000, "F16": 270_000_000}, "context": 8192}
+    found = which(rows_of([], given, 4096, limit), 4096, limit, given)
+    assert "Nothing of this model fits" in found.sentence["en"]
+    assert ("With a context of 1280 tokens `Q4_K_M` would." in found.sentence["en"]) == fits
+    assert ("1280" in found.sentence["zh"]) == fits
+    tokens = 1280
+    assert memory_of(104_000_000, tokens, given) <= 200_000_000 < memory_of(104_000_000, tokens + 256, given)

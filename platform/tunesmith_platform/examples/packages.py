@@ -50,18 +50,18 @@ WHICH = WhichView(
     limit_bytes=400_000_000,
     recommended="ember-40-Q4_K_M.gguf",
     sentence={
-        "en": "`ember-40-Q4_K_M.gguf` is the closest to the model of the 1 proven files that fit 0.40 GB "
-        "(about 0.34 GB at 4096 tokens): its next token differs by 0.075 nats and is the same in 88%; what that "
+        "en": "`ember-40-Q4_K_M.gguf` is the closest to the model among the proven files that fit 0.40 GB, 1 in "
+        "all (about 0.27 GB at 4096 tokens): its next token differs by 0.075 nats and is the same in 88%; what that "
         "costs in your task, only an evaluation says."
     },
     rows=[
-        WhichRow(type="Q8_0", bytes=144_811_072, memory_bytes=386_000_000, fits=True),
+        WhichRow(type="Q8_0", bytes=144_811_072, memory_bytes=304_000_000, fits=True),
         WhichRow(
             type="Q4_K_M",
             bytes=105_454_432,
             file="ember-40-Q4_K_M.gguf",
             task_id="task-0mzk3q8d1c5t7v9xyz",
-            memory_bytes=346_000_000,
+            memory_bytes=265_000_000,
             fits=True,
             is_proven=True,
             kl_mean=0.075,

@@ -84,7 +84,7 @@ class ChoosingService:
             views = [view for view in views if view.step == checkpoint]
         forecast = self._forecast(scope, task, checkpoint)
         context = min(context, forecast["context"]) if forecast else context
-        return which(rows_of(views, forecast, context, limit), context, limit)
+        return which(rows_of(views, forecast, context, limit), context, limit, forecast)
 
     def _forecast(self, scope: Scope, task: TaskRow, checkpoint: int | None) -> dict[str, int] | None:
         """What files of its model would take; None where its folder lies elsewhere, or is gone."""

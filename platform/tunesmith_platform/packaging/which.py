@@ -8,10 +8,16 @@ from typing import Any
 
 from tunesmith.package_views import PackageView, WhichRow, WhichView
 
-_SPARE_BYTES = 2**27
+_SPARE_BYTES = 2**25
 """What llama.cpp takes besides: its own code, and what it computes in."""
-_LOGITS = 4 * 64
-"""Bytes a word of the vocabulary: what the head computes of a few tokens at a time."""
+_WORD_BYTES = 640
+"""A word of the vocabulary: its text and merges, as they are looked up, and its logits of some tokens.
+
+With `_SPARE_BYTES` from what `llama-server` held of SmolLM2 (one slot, files of 105 and 271 MB, contexts of 512 and
+4096): the sum is within 5 % of each. What it computes in grows with a model's width, and is a small part of its file;
+windows of attention, for which llama.cpp may keep less, are not counted."""
+_LEAST_CONTEXT = 256
+"""Tokens of a talk that is worth something; contexts are told in steps of it."""
 CONTEXT = 4096
 
 
@@ -25,7 +31,7 @@ def memory_of(file_bytes: int, context: int, forecast: Mapping[str, Any]) -> int
         forecast: See `tunesmith.gguf.Forecast`.
     """
     words = int(forecast["words"])
-    return file_bytes + context * int(forecast["cache_bytes"]) + words * _LOGITS + _SPARE_BYTES
+    return file_bytes + context * int(forecast["cache_bytes"]) + words * _WORD_BYTES + _SPARE_BYTES
 
 
 def rows_of(
@@ -72,13 +78,16 @@ def _with_memory(
     )
 
 
-def which(rows: list[WhichRow], context: int, limit: int | None) -> WhichView:
+def which(
+    rows: list[WhichRow], context: int, limit: int | None, forecast: Mapping[str, Any] | None = None
+) -> WhichView:
     """The table, and one of it: of the proven files that fit the one that is closest to the model.
 
     Args:
         rows: See `rows_of`.
         context: Tokens that the memory is told for.
         limit: Of memory, in bytes; None names the closest of all.
+        forecast: See `memory_of`; with it a shorter context is named where nothing fits.
     """
     proven = [row for row in rows if row.file and row.is_proven and row.kl_mean is not None]
     fitting = [row for row in proven if row.fits is not False]
@@ -91,15 +100,18 @@ def which(rows: list[WhichRow], context: int, limit: int | None) -> WhichView:
         )
     could = [row for row in rows if row.file is None and row.fits is not False]
     largest = max(could, key=lambda row: row.bytes, default=None) if limit is not None else None
-    return view.model_copy(update={"sentence": _none(proven, largest, context, limit)})
+    if largest is None and limit is not None and forecast is not None:
+        sentence = _shorter(proven or rows, context, limit, forecast)
+    else:
+        sentence = _none(proven, largest, context, limit)
+    return view.model_copy(update={"sentence": sentence})
 
 
 def _closest(best: WhichRow, fitting: list[WhichRow], context: int, limit: int | None) -> dict[str, str]:
     top1 = f"{best.top1:.0%}" if best.top1 is not None else "?"
     memory = f"{best.memory_bytes / 1e9:.2f} GB" if best.memory_bytes else "?"
-    among = f"of the {len(fitting)} proven files" + (
-        f" that fit {limit / 1e9:.2f} GB" if limit is not None else ""
-    )
+    fit = f" that fit {limit / 1e9:.2f} GB" if limit is not None else ""
+    among = f"among the proven files{fit}, {len(fitting)} in all"
     fits = f"能放进 {limit / 1e9:.2f} GB 的 " if limit is not None else ""
     return {
         "en": f"`{best.file}` is the closest to the model {among} (about {memory} at {context} tokens): its next token "
@@ -108,6 +120,23 @@ def _closest(best: WhichRow, fitting: list[WhichRow], context: int, limit: int |
         "zh": f"在{fits}{len(fitting)} 个已证明的文件中，`{best.file}` 与模型最接近"
         f"（{context} 个词元时约需 {memory}）："
         f"下一词元平均相差 {best.kl_mean:.2g} nats，{top1} 相同；对您的任务影响如何，只有评估才能说明。",
+    }
+
+
+def _shorter(rows: list[WhichRow], context: int, limit: int, forecast: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing fits: the context at which the smallest would, if there is one."""
+    found = _none([], None, context, limit)
+    smallest = min(rows, key=lambda row: row.bytes, default=None)
+    if smallest is None:
+        return found
+    room = limit - memory_of(smallest.bytes, 0, forecast)
+    tokens = room // max(1, int(forecast["cache_bytes"])) // _LEAST_CONTEXT * _LEAST_CONTEXT
+    if tokens < _LEAST_CONTEXT:
+        return found
+    name = smallest.file or smallest.type
+    return {
+        "en": f"{found['en']} With a context of {tokens} tokens `{name}` would.",
+        "zh": f"{found['zh']}上下文为 {tokens} 个词元时，`{name}` 可以放下。",
     }
 
 
