@@ -363,7 +363,7 @@ class _Packaging:
         work.outlet.emit(made.model_copy(update={"importance": importance}))
         size = sum(files[proof.file].bytes for proof in offered)
         count = sum(len(proof.names) for proof in offered)
-        words = f"{count} GGUF files, {size / 1e6:.1f} MB, in `{uri}`."
+        words = f"GGUF files: {count}, {size / 1e6:.1f} MB, in `{uri}`."
         left_out = len(proofs) - len(offered)
         if left_out:
             words += f" Files that are not the model, kept apart in `{FAILED}`: {left_out}."

@@ -55,7 +55,7 @@ class _Upload:
         files = [file for file in manifest.files if "/" not in file.path]
         repository = Repository(spec.repo_id, spec.revision, self._token(), self._check)
         repository.ensure(public=spec.public)
-        self._say(f"`{spec.repo_id}` at {repository.endpoint} is there; {len(files)} files go there.")
+        self._say(f"`{spec.repo_id}` at {repository.endpoint} is there. Files that go there: {len(files)}.")
         total = sum(file.bytes for file in files)
         with self._outlet.activities.doing(ActivityKind.UPLOADING, total=total) as doing:
 
@@ -71,7 +71,7 @@ class _Upload:
             self._check()
             commit = repository.commit(f"{self._document.name}: {len(files)} files")
         self._report(total, total)
-        words = f"{len(files)} files, {total / 1e6:.1f} MB, are in `{spec.repo_id}` (commit {commit[:12]})."
+        words = f"Files: {len(files)}, {total / 1e6:.1f} MB, in `{spec.repo_id}` (commit {commit[:12]})."
         return Outcome.because(Reason.COMPLETED, words)
 
     def _fetched(self) -> tuple[Path, Manifest]:

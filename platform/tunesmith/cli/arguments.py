@@ -42,6 +42,13 @@ LanguageOption = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Where it goes; its own name here if not given.")
+]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 

@@ -48,7 +48,7 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Submit a task of any kind: `tunesmith tasks create evaluate --set task_id=TASK --set eval_file=held-out`."""
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
     from tunesmith.other_tools.reading import read_config
     from tunesmith.spec.kinds import kind_of, kinds
 
@@ -77,7 +77,7 @@ def create(
             return
         say(f"Task `{view.name}` is {view.state}: {view.id}")
         if is_followed(watch):
-            raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
+            raise typer.Exit(followed(client, view.id))
     sys.stdout.write(view.id + "\n")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli.arguments import JsonFlag, WatchFlag, connect, is_followed, pairs
-from tunesmith.cli.output import out, say, show_json
+from tunesmith.cli.output import say, show_json
 from tunesmith.errors import InvalidInput
 
 _SEVERAL = ("concat", "mix")
@@ -56,7 +56,7 @@ def run(
 
     `tunesmith data run filter support --set 'condition=len(response) > 10' --into support-long`
     """
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
     from tunesmith.spec.dataset import operation
 
     spec = operation(name)
@@ -73,7 +73,7 @@ def run(
         view = client.datasets.run(name, parameters, into, project=project)
         say(f"Task `{view.name}` has begun: {view.id}. It makes `{view.spec.get('into')}`.")
         if is_followed(watch):
-            raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
+            raise typer.Exit(followed(client, view.id))
     if as_json:
         show_json(view)
     else:

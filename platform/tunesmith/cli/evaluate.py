@@ -20,6 +20,8 @@ from tunesmith.cli.arguments import (
     ForceFlag,
     JsonFlag,
     LanguageOption,
+    OutputOption,
+    SettingsOption,
     TaskArgument,
     WatchFlag,
     absolute_paths,
@@ -100,10 +102,7 @@ def evaluate(
         str | None, typer.Option(help="`quick`: 5 to 20 samples and drawn answers, for a first look.")
     ] = None,
     base: Annotated[bool, typer.Option("--base/--no-base", help="Ask the base model too.")] = True,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
-    ] = None,
+    settings: SettingsOption = None,
     gate: Annotated[
         str | None,
         typer.Option(
@@ -127,7 +126,7 @@ def evaluate(
 ) -> None:
     """Score a task's checkpoints by their answers to samples, and compare them with each other and the base."""
     from tunesmith.cli.forecast import show_forecast
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
     from tunesmith.spec.evaluation import EvaluateSpec, is_evaluation, new_evaluation
 
     choose(lang)
@@ -164,7 +163,7 @@ def evaluate(
             return
         say(f"Task `{made.name}` is {made.state}: {made.id}")
         if gate is not None or is_followed(watch):
-            code = watched(lambda: watch_task(client, made.id, out()).state, made.id)
+            code = followed(client, made.id)
             if not code and gate is None:
                 _show(client, made.id)
             if code or gate is None:
@@ -220,14 +219,12 @@ def show_evaluation(task: TaskArgument, lang: LanguageOption = None, as_json: Js
 @evaluations.command("report")
 def report(
     task: TaskArgument,
-    file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page; `TASK.html` if not given.")
-    ] = None,
+    file: OutputOption = None,
     lang: LanguageOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the report: a page that stands by itself, with plots, tables and answers."""
+    """Write the report, `TASK.html`: a page that stands by itself, with plots, tables and answers."""
     from tunesmith.removal import new_file
 
     choose(lang)

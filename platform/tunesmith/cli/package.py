@@ -10,6 +10,7 @@ import typer
 from tunesmith.cli.arguments import (
     JsonFlag,
     LanguageOption,
+    SettingsOption,
     TaskArgument,
     WatchFlag,
     absolute_paths,
@@ -58,10 +59,7 @@ def package(
     output_dir: Annotated[
         str | None, typer.Option("--output-dir", help="A folder in which the files are published too.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
-    ] = None,
+    settings: SettingsOption = None,
     accept_license: Annotated[
         bool,
         typer.Option(
@@ -81,7 +79,7 @@ def package(
     as_json: JsonFlag = False,
 ) -> None:
     """Write a task's model as GGUF files, read each back in llama.cpp, and compare it with the model."""
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
     from tunesmith.spec.package import PackageSpec, new_package
 
     choose(lang)
@@ -115,7 +113,7 @@ def package(
             return
         say(f"Task `{made.name}` is {made.state}: {made.id}")
         if is_followed(watch):
-            code = watched(lambda: watch_task(client, made.id, out()).state, made.id)
+            code = followed(client, made.id)
             if not code and spec["preset"] != "model_folder":
                 _show(client, made.id)
             if code:

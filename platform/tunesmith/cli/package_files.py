@@ -13,13 +13,15 @@ from tunesmith.cli.arguments import (
     ForceFlag,
     JsonFlag,
     LanguageOption,
+    OutputOption,
+    SettingsOption,
     TaskArgument,
     WatchFlag,
     connect,
     is_followed,
     pairs,
 )
-from tunesmith.cli.output import out, say, show_json, show_notices, talk
+from tunesmith.cli.output import say, show_json, show_notices, talk
 from tunesmith.language import choose
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="One of the package's files.")]
@@ -28,9 +30,7 @@ FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="One of the pa
 def download(
     task: TaskArgument,
     name: FileArgument,
-    file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where it goes; its own name here if not given.")
-    ] = None,
+    file: OutputOption = None,
     lang: LanguageOption = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
@@ -77,16 +77,13 @@ def upload(
     public: Annotated[
         bool, typer.Option("--public", help="Everybody may see it; otherwise it is private.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="NAME=VALUE", help="Any other parameter; may be given again."),
-    ] = None,
+    settings: SettingsOption = None,
     watch: WatchFlag = None,
     lang: LanguageOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a package, or a trained model, to a repository of the Hugging Face Hub. Again: it goes on."""
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
 
     choose(lang)
     with connect() as client:
@@ -97,10 +94,7 @@ def upload(
             return
         say(f"Task `{made.name}` is {made.state}: {made.id}")
         if is_followed(watch):
-            code = watched(lambda: watch_task(client, made.id, out()).state, made.id)
-            if code:
-                raise typer.Exit(code)
-            return
+            raise typer.Exit(followed(client, made.id))
     typer.echo(made.id)
 
 

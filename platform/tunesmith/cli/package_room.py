@@ -42,7 +42,7 @@ def list_packages(
         )
     show_table(shown)
     there = [one for one in found if one.removed_at is None]
-    say(f"{len(there)} packages take {sum(one.bytes for one in there) / 1e9:.2f} GB.")
+    say(f"Packages: {len(there)}, {sum(one.bytes for one in there) / 1e9:.2f} GB.")
 
 
 def _state(one: PackageSummary) -> str:
@@ -103,7 +103,7 @@ def _show(found: PruneView) -> None:
         shown.add_row(Text(plain(one.name)), f"{one.bytes / 1e6:.1f} MB", word, Text(plain(one.why)))
     show_table(shown)
     going = [one for one in found.packages if one.goes]
-    say(f"{len(going)} of {len(found.packages)} packages go, {found.bytes / 1e6:.1f} MB.")
+    say(f"Packages that go: {len(going)} of {len(found.packages)}, {found.bytes / 1e6:.1f} MB.")
 
 
 def add_to(packages: typer.Typer) -> None:

@@ -215,7 +215,7 @@ def _train(
     `--train-file` may be given again, each with a weight: `--train-file a.jsonl:0.7 --train-file org/name:0.3`.
     """
     from tunesmith.cli.given import given_training
-    from tunesmith.cli.watching import watch_task, watched
+    from tunesmith.cli.watching import followed
 
     given = given_training(file, config, flags, template)
     task, parameters = given.task, given.parameters
@@ -243,7 +243,7 @@ def _train(
             out().print(view.id)
             return
         say(f"Task `{view.name}` is {view.state}: {view.id}")
-        raise typer.Exit(watched(lambda: watch_task(client, view.id, out()).state, view.id))
+        raise typer.Exit(followed(client, view.id))
 
 
 def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:

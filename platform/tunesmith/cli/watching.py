@@ -21,7 +21,7 @@ from tunesmith import events, views
 from tunesmith.cli.chart import draw
 from tunesmith.cli.format import PHASE_WORDS, busy_with, duration, label, measured, number, plain, sentence
 from tunesmith.cli.machines import machine_line
-from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, say, signs_fit, state_text, state_word
+from tunesmith.cli.output import COLOURS, EXIT_CODES, facts, out, say, signs_fit, state_text, state_word
 from tunesmith.client import Client
 from tunesmith.errors import TunesmithError, shortened
 from tunesmith.language import tr
@@ -249,6 +249,11 @@ def watched(watch: Callable[[], State], task_id: str) -> int:
             f"stop it with `tunesmith stop {task_id}`."
         )
         return 130
+
+
+def followed(client: Client, task_id: str) -> int:
+    """Show a task until it ends; returns the exit code."""
+    return watched(lambda: watch_task(client, task_id, out()).state, task_id)
 
 
 def show_outcome(client: Client, view: views.TaskView, console: Console) -> None:

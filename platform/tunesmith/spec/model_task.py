@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from tunesmith.errors import Problem
 from tunesmith.limits import MAX_COUNT
+from tunesmith.spec import restarts
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.parameter import Fold, Group, about, names_with, param, when_not
 from tunesmith.spec.problems import ruled_out
@@ -124,16 +125,8 @@ class ModelUseSpec(Spec):
         roles=(),
     )
     precision: Literal["auto", "bf16", "fp16", "fp32"] | None = as_trained("precision")
-    max_restarts: int = param(
-        3,
-        label=("Maximum restarts", "最大重启次数"),
-        help=("How often a lost job is started again, from the beginning.", "作业丢失后自动从头重启的次数。"),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=1,
-        ge=0,
-        le=100,
+    max_restarts: int = restarts.max_restarts(
+        ("How often a lost job is started again, from the beginning.", "作业丢失后自动从头重启的次数。")
     )
 
     @classmethod

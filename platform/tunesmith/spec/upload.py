@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from tunesmith.errors import Problem
+from tunesmith.spec import restarts
 from tunesmith.spec.base import Spec
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.parameter import Fold, Group, param
@@ -81,19 +82,11 @@ class UploadSpec(Spec):
         min_length=1,
         max_length=200,
     )
-    max_restarts: int = param(
-        3,
-        label=("Maximum restarts", "最大重启次数"),
-        help=(
+    max_restarts: int = restarts.max_restarts(
+        (
             "How often a lost job is started again; what the Hub has already is not sent again.",
             "作业丢失后自动重启的次数；已上传的文件不会重传。",
-        ),
-        group=Group.GENERAL,
-        fold=Fold.ADVANCED,
-        roles=(),
-        step=1,
-        ge=0,
-        le=100,
+        )
     )
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tunesmith.spec import restarts
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import Condition, Fold, Group, param, when, when_not
 from tunesmith.spec.roles import Role
@@ -119,17 +120,11 @@ class DistributedParameters(Spec):
         path="if_exists",
         min_length=1,
     )
-    max_restarts: int = param(
-        3,
-        label=("Maximum restarts", "最大重启次数"),
-        help=(
+    max_restarts: int = restarts.max_restarts(
+        (
             "How often a lost worker or job is started again from the last good checkpoint.",
             "进程或作业丢失后，从最近的有效检查点自动重启的次数。",
         ),
         group=Group.DISTRIBUTED,
-        fold=Fold.ADVANCED,
         roles={Role.NO_STEP_COST},
-        step=1,
-        ge=0,
-        le=100,
     )
