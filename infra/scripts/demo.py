@@ -111,12 +111,12 @@ def main() -> int:
     held_out = [point.value for point in metrics.series["eval_loss"]]
     connection = home.connection()
     console.print(f"Held-out loss: {held_out[0]:.3f} before, {held_out[-1]:.3f} after.")
-    console.print(f"Final model:   {done.model_uri}")
+    console.print(f"Final model:   {done.model_uri}", soft_wrap=True, highlight=False, markup=False)
     if studio.wait() == 0 and (ROOT / "platform" / "tunesmith_ui" / "built" / "index.html").is_file():
         link = client.sign_in_link()
         console.print("Studio (this link signs one browser in, `tunesmith up --open` makes another):")
         console.print(f"  {link.url}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"API docs:      {connection.api_url}/docs")
+    console.print(f"API docs:      {connection.api_url}/docs", soft_wrap=True, highlight=False, markup=False)
     console.print(f"MLflow:        `tunesmith mlflow {done.id}` makes a link to its run")
     console.print("To go on in this shell, `tunesmith status` for one:")
     console.print(f"  {shell_line(home)}", soft_wrap=True, highlight=False, markup=False)

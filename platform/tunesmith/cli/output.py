@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -53,17 +54,34 @@ _LEAST_COLUMN = 16
 """A column that may be folded keeps so many columns."""
 
 
+class _Lines(Table):
+    """A table whose lines end with their last word where no terminal shows them: padding would be read as text."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        laid_out = super().__rich_console__(console, options)
+        if console.is_terminal:
+            yield from laid_out
+            return
+        for line in Segment.split_lines(one for one in laid_out if isinstance(one, Segment)):
+            yield Segment("".join(segment.text for segment in line).rstrip() + "\n")
+
+
 def out() -> Console:
-    """Where data goes. What is no terminal has room for lines of any length."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _ENDLESS
-    return console
+    """Where data goes."""
+    return _console()
 
 
 def talk() -> Console:
     """Where everything that is said besides the data goes."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """What is no terminal has room for lines of any length: a path that is cut in two is none any more."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    return console
 
 
 def say(message: str) -> None:
@@ -147,7 +165,7 @@ def signs_fit(console: Console) -> bool:
 
 def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     """An empty table with few lines; the columns in `numbers` are set to the right."""
-    found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    found = _Lines(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         found.add_column(tr(name), justify="right" if name in numbers else "left", no_wrap=True)
     return found
@@ -155,7 +173,7 @@ def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
 
 def facts(rows: Iterable[tuple[str, str | Text | None]]) -> Table:
     """Names and values below each other; a value of None or empty is left out."""
-    found = Table.grid(padding=(0, 2, 0, 0))
+    found = _Lines.grid(padding=(0, 2, 0, 0))
     found.add_column(style="bold", no_wrap=True)
     found.add_column(overflow="fold")
     for name, value in rows:

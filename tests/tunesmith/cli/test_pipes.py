@@ -70,6 +70,34 @@ def test_no_table_is_wrapped_or_cut_in_a_pipe(
     assert LONG in said[2]
 
 
+@pytest.mark.parametrize("where", [output.out, output.talk])
+def test_no_fact_is_cut_in_a_pipe(where: Callable[[], Console], capsys: pytest.CaptureFixture[str]) -> None:
+    where().print(output.facts([("model", f"/{LONG}/model"), ("a longer name", "x")]))
+    said = "".join(capsys.readouterr()).splitlines()
+    assert said == [f"model          /{LONG}/model", "a longer name  x"]
+
+
+def test_no_line_is_padded_in_a_pipe(api: FakeApi, cli: Callable[..., Any]) -> None:
+    """What reads the lines would take the spaces for text."""
+    task = api.add_task(LONG)
+    api.add_task("short")
+    for words in (["tasks", "list"], ["tasks", "show", task.id]):
+        lines = cli(*words).out.splitlines()
+        assert len(lines) > 1
+        assert [line for line in lines if line != line.rstrip()] == [], words
+
+
+def test_every_table_is_made_where_its_lines_are_ended() -> None:
+    """`output.table` and `output.facts`; the bars of `watch` are drawn on terminals alone."""
+    made = {
+        file.name
+        for file in Path(output.__file__).parent.rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if "Table(" in line.replace("_Lines(Table)", "") or "Table.grid(" in line
+    }
+    assert made == {"watching.py"}
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_a_table_on_a_terminal_folds_what_it_may_and_cuts_nothing(width: int) -> None:
     screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
