@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -18,17 +18,10 @@ from tunesmith.language import Language, current
 
 if TYPE_CHECKING:
     from tunesmith.evaluation.sample_views import SampleCheck, SamplesEdited
+    from tunesmith.evaluation.samples import Columns
 
 _OURS = "default"
 _SHOWN_LETTERS = 60
-
-
-class _Columns(TypedDict, total=False):
-    """Which columns hold what."""
-
-    prompt_column: str | None
-    response_column: str | None
-    system_column: str | None
 
 
 SourceArgument = Annotated[
@@ -59,7 +52,7 @@ def check(
 
     Reads a file of this machine here.
     """
-    columns: _Columns = {
+    columns: Columns = {
         "prompt_column": prompt_column,
         "response_column": response_column,
         "system_column": system_column,
@@ -164,7 +157,7 @@ def _is_here(given: str) -> bool:
     return Path(given).expanduser().exists()
 
 
-def _looked_at(file: str, columns: _Columns, first: int) -> SampleCheck:
+def _looked_at(file: str, columns: Columns, first: int) -> SampleCheck:
     """What a file holds; one of this machine is read here."""
     if not _is_here(file):
         with connect() as client:

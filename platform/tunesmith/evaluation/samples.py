@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,37 +55,37 @@ class SampleSet(BaseModel):
         return {split: len(self.of(split)) for split in SPLITS}
 
 
+class Columns(TypedDict, total=False):
+    """Which columns of a file of rows hold what; found by their names where they are not given."""
+
+    prompt_column: str | None
+    """What is asked."""
+    response_column: str | None
+    """The expected answer."""
+    system_column: str | None
+    """System prompts."""
+
+
 def read_samples(
     path: Path,
     *,
-    prompt_column: str | None = None,
-    response_column: str | None = None,
-    system_column: str | None = None,
     default_split: Split = "validation",
     scorers: Collection[str] | None = None,
+    **columns: Unpack[Columns],
 ) -> SampleSet:
     """The samples of a file, for use: all of them are sound.
 
     Args:
         path: `{"train": [...], "validation": [...]}` as JSON, or any file of rows that is trained on.
-        prompt_column: The column of what is asked; found by its name where it is not given.
-        response_column: The column of the expected answer.
-        system_column: The column of system prompts.
         default_split: What rows belong to that name no `split`.
         scorers: Names of the custom scorers, which samples may name among their checks. Where they are not known, a
             name that is no check's is noted, and not refused.
+        columns: Which hold what.
 
     Raises:
         InvalidData: The file cannot be read, has no sample, too many, or one that cannot be asked and scored.
     """
-    found = inspect_samples(
-        path,
-        prompt_column=prompt_column,
-        response_column=response_column,
-        system_column=system_column,
-        default_split=default_split,
-        scorers=scorers,
-    )
+    found = inspect_samples(path, default_split=default_split, scorers=scorers, **columns)
     if found.problems:
         first = found.problems[0]
         raise InvalidData(
@@ -100,11 +100,9 @@ def read_samples(
 def inspect_samples(
     path: Path,
     *,
-    prompt_column: str | None = None,
-    response_column: str | None = None,
-    system_column: str | None = None,
     default_split: Split = "validation",
     scorers: Collection[str] | None = None,
+    **columns: Unpack[Columns],
 ) -> SampleSet:
     """As `read_samples`, for a look: what cannot be used stands in `problems`.
 
@@ -112,13 +110,8 @@ def inspect_samples(
         InvalidData: The file is of no use as a whole.
     """
     entries = entries_of(path, default_split)
-    columns = {
-        "prompt_column": prompt_column,
-        "response_column": response_column,
-        "system_column": system_column,
-    }
-    named_columns = {parameter: column for parameter, column in columns.items() if column}
-    reader = SampleReader(path.name, entries, named_columns, scorers)
+    named = {parameter: str(column) for parameter, column in columns.items() if column}
+    reader = SampleReader(path.name, entries, named, scorers)
     causes = Causes()
     samples: list[Sample] = []
     for entry in entries:

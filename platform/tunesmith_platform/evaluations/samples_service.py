@@ -112,7 +112,17 @@ class SampleService:
             InvalidInput: It is not there, may not be read, or is of no use as a whole.
         """
         file = find_file(question.file, self._settings, self._datasets.seen_by(scope))[0]
-        return sample_checks.sample_check(file, **question.model_dump(exclude={"file"}))
+        return sample_checks.sample_check(
+            file,
+            columns={
+                "prompt_column": question.prompt_column,
+                "response_column": question.response_column,
+                "system_column": question.system_column,
+            },
+            default_split=question.default_split,
+            split=question.split,
+            first=question.first,
+        )
 
     def edit(self, scope: Scope, edit: SampleEdit) -> tuple[SamplesEdited, bool]:
         """Add samples to a data set and take some out: its next version, and whether one was made.

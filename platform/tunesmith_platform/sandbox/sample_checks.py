@@ -10,7 +10,7 @@ from tunesmith.evaluation.benchmark_file import OwnBenchmark
 from tunesmith.evaluation.results import Split
 from tunesmith.evaluation.sample_edit import Edited
 from tunesmith.evaluation.sample_views import SampleCheck
-from tunesmith.evaluation.samples import SampleSet, SampleSizes
+from tunesmith.evaluation.samples import Columns, SampleSizes
 from tunesmith_platform.file_state import FileState, state_of_file
 from tunesmith_platform.sandbox.pool import Limits
 from tunesmith_platform.sandbox.shared_workers import ask, optional
@@ -28,45 +28,17 @@ def check_asked(file: Path, prompt_column: str | None) -> None:
     ask("first_asked", str(file), file=str(file), prompt_column=prompt_column)
 
 
-def samples(
-    file: Path,
-    *,
-    prompt_column: str | None = None,
-    response_column: str | None = None,
-    system_column: str | None = None,
-    default_split: Split = "validation",
-    scorers: Collection[str] | None = None,
-) -> SampleSet:
-    """The samples of a file, and what is wrong with which. See `evaluation.samples.inspect_samples`.
-
-    Raises:
-        InvalidData: It is of no use as a whole.
-    """
-    raw = ask(
-        "samples",
-        str(file),
-        limits=Limits(answer_bytes=_SAMPLES_ANSWER),
-        file=str(file),
-        prompt_column=prompt_column,
-        response_column=response_column,
-        system_column=system_column,
-        default_split=default_split,
-        scorers=None if scorers is None else sorted(scorers),
-    )
-    return SampleSet.model_validate_json(raw)
-
-
 def sample_check(
-    file: Path,
-    *,
-    prompt_column: str | None,
-    response_column: str | None,
-    system_column: str | None,
-    default_split: Split,
-    split: Split | None,
-    first: int,
+    file: Path, *, columns: Columns, default_split: Split, split: Split | None, first: int
 ) -> SampleCheck:
     """What a sample file holds, with its first samples; the others stay in the worker.
+
+    Args:
+        file: The sample file.
+        columns: Which hold what.
+        default_split: What rows belong to that name no `split`.
+        split: Show samples of this split alone.
+        first: How many samples to show.
 
     Raises:
         InvalidData: It is of no use as a whole.
@@ -76,9 +48,7 @@ def sample_check(
         str(file),
         limits=Limits(answer_bytes=_SAMPLES_ANSWER),
         file=str(file),
-        prompt_column=prompt_column,
-        response_column=response_column,
-        system_column=system_column,
+        columns=dict(columns),
         default_split=default_split,
         split=split,
         first=first,

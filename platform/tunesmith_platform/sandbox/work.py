@@ -15,7 +15,7 @@ from tunesmith.errors import InvalidInput, NotConvertible, NotInstalled
 from tunesmith.evaluation.benchmark_file import read_benchmark
 from tunesmith.evaluation.sample_edit import edited
 from tunesmith.evaluation.sample_views import SampleCheck
-from tunesmith.evaluation.samples import SampleSet, inspect_samples, read_samples, sample_sizes
+from tunesmith.evaluation.samples import inspect_samples, read_samples, sample_sizes
 from tunesmith.evaluation.scores.custom import read_scorers
 from tunesmith.gguf import forecast, plan_gguf, plan_lora_gguf
 from tunesmith.model_folder import (
@@ -196,24 +196,10 @@ def first_asked(given: Argument) -> bytes:
     return _json(None)
 
 
-def samples(given: Argument) -> bytes:
-    """The samples of a file, and what is wrong with which."""
-    return _samples(given).model_dump_json().encode()
-
-
 def sample_check(given: Argument) -> bytes:
     """What a sample file holds, with its first samples alone."""
-    return SampleCheck.of(_samples(given), given["first"], given["split"]).model_dump_json().encode()
-
-
-def _samples(given: Argument) -> SampleSet:
-    columns = {name: column for name, column in given.items() if name.endswith("_column")}
-    return inspect_samples(
-        Path(given["file"]),
-        **columns,
-        default_split=given["default_split"],
-        scorers=given.get("scorers"),
-    )
+    found = inspect_samples(Path(given["file"]), default_split=given["default_split"], **given["columns"])
+    return SampleCheck.of(found, given["first"], given["split"]).model_dump_json().encode()
 
 
 def edited_samples(given: Argument) -> bytes:
@@ -333,7 +319,6 @@ TABLE: dict[str, Callable[[Argument], bytes]] = {
         validated,
         previewed,
         first_asked,
-        samples,
         sample_check,
         edited_samples,
         count_samples,
