@@ -81,3 +81,26 @@ def test_a_run_writes_the_order_of_its_rows(tmp_path: Path, model: Path) -> None
     assert tr.run(alone, model, max_steps=1, lora_dropout=0.0, learning_rate=1e-6).outcome == "completed"
     assert tr.losses(alone)[1] == pytest.approx(tr.losses(tmp_path)[3], rel=1e-4)
     assert json.loads(data.split(b"\n", 1)[0])["samples"] == 24
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 7, 12])
+@pytest.mark.parametrize("is_in_step", [False, True])
+def test_every_row_is_evaluated_once(world: int, count: int, is_in_step: bool) -> None:
+    from tunesmith_jobs.batches.rows import EvaluationBatches
+
+    lengths = np.asarray([(5 * row) % 7 for row in range(count)], np.int32)
+    workers = [
+        EvaluationBatches.of(lengths, 2, world=world, rank=rank, is_in_step=is_in_step)
+        for rank in range(world)
+    ]
+    counted = [row for worker in workers for batch in worker.batches[: worker.own] for row in batch]
+    assert sorted(counted) == list(range(count))
+    for worker in workers:
+        assert worker.common <= len(worker.batches)
+        assert all(batch for batch in worker.batches)
+        longest = [max(lengths[row] for row in batch) for batch in worker.batches[: worker.own]]
+        assert longest == sorted(longest, reverse=True)
+    assert len({worker.common for worker in workers}) == 1
+    if is_in_step:
+        assert {len(worker.batches) for worker in workers} == {workers[0].common}

@@ -221,3 +221,34 @@ class Order:
                 whole = step[start : start + batch]
                 mine = whole[self._rank :: self._world]
                 yield [int(i) for i in mine] if len(mine) else [-1 - int(whole[0])]
+
+
+class EvaluationBatches(NamedTuple):
+    """What one of `world` workers evaluates, as lists of row indices, rows of like lengths beside each other."""
+
+    batches: list[list[int]]
+    own: int
+    """So many of them hold its own rows; what comes after is done for the others alone, and not counted."""
+    common: int
+    """So many every worker has: up to there they can agree to leave."""
+
+    @classmethod
+    def of(
+        cls, lengths: Ints, size: int, *, world: int, rank: int, is_in_step: bool = False
+    ) -> "EvaluationBatches":
+        """Of all rows.
+
+        Args:
+            lengths: Tokens of each row.
+            size: Rows of a batch.
+            world: How many workers there are.
+            rank: Which this one is.
+            is_in_step: Whether all must run equally many, as each holds a part of the weights.
+        """
+        mine = sorted(range(rank, len(lengths), world), key=lambda row: -int(lengths[row]))
+        batches = [mine[i : i + size] for i in range(0, len(mine), size)]
+        own, common = len(batches), math.ceil(len(lengths) // world / size)
+        if is_in_step:
+            common = math.ceil(math.ceil(len(lengths) / world) / size)
+            batches += [batches[0] if batches else [0]] * (common - own)
+        return cls(batches, own, common)

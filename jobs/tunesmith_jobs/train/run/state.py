@@ -5,7 +5,6 @@ Neither needs to know the other for it. Decides also whether the run may go on, 
 
 import json
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from tunesmith_jobs.train.run.evaluation_state import EvaluationState
 from tunesmith_jobs.train.run.interruption import EvaluationInterrupted, Notices, StepInterrupted
 from tunesmith_jobs.train.run.plan import Plan, Window
 
-_NO_STEP = -1
-
 
 @dataclass
 class RunState:
@@ -43,9 +40,7 @@ class RunState:
     window: Window = field(default_factory=Window)
     evaluation: EvaluationState = field(default_factory=EvaluationState)
     latest: dict[str, float] = field(default_factory=dict)
-    """What was measured last, by its name."""
-    evaluated_step: int | None = None
-    """The step of the evaluation among what was measured last."""
+    """What a checkpoint of these weights is reported with, by name: the last loss, and their own evaluation."""
     stopped: bool = False
     """Whether the run ends before its last step because a stop was wanted."""
     is_own: bool = False
@@ -72,29 +67,20 @@ class RunState:
         self.is_own = start.is_own
         self.window = Window(**json.loads((start.folder / WINDOW_FILE).read_text()))
         self.evaluation, self.latest = evaluation, dict(evaluation.measured)
-        self.evaluated_step = start.step
         self.saved_step = start.step if start.is_own else None
         self.owes_evaluation = owes_evaluation(self.plan, start, evaluation)
 
     def keep(self, step: int) -> None:
         """Count a checkpoint that is saved at this step."""
         self.evaluation.keep(step)
-        self.evaluation.measured = self.measured(step)
+        self.evaluation.measured = dict(self.latest)
 
-    def take_measured(self, values: Mapping[str, float], *, evaluated_step: int | None) -> None:
-        """Note what was measured last; with a step, by an evaluation, of which nothing older stays."""
-        if evaluated_step is not None:
-            self.latest = self.measured(_NO_STEP)
-            self.evaluated_step = evaluated_step
-        self.latest |= values
+    def leave_evaluation(self) -> None:
+        """Forget what an evaluation measured, as the weights move: a checkpoint is reported with its own, or with none.
 
-    def measured(self, step: int) -> dict[str, float]:
-        """What a checkpoint of this step is reported with, by name: its own evaluation, the last loss of training.
-
-        An evaluation of an earlier step is not of these weights: a choice of the best checkpoint would believe it.
+        A choice of the best checkpoint would believe an earlier one's.
         """
-        is_own = self.evaluated_step == step
-        return {name: value for name, value in self.latest.items() if is_own or not name.startswith("eval_")}
+        self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval_")}
 
     def write(self, folder: Path) -> None:
         """Write the sums, the evaluations and what the state is of into a checkpoint."""

@@ -22,7 +22,7 @@ from tunesmith.zero import uses_zero
 from tunesmith_jobs.batches.collate import Collator, take_counts
 from tunesmith_jobs.batches.inputs import Data
 from tunesmith_jobs.batches.microbatch import split
-from tunesmith_jobs.batches.rows import Order, Samples
+from tunesmith_jobs.batches.rows import EvaluationBatches, Order, Samples
 from tunesmith_jobs.failures import NonFinite, is_out_of_memory
 from tunesmith_jobs.models.isolation import NOT_ASKED, SEEN, sees_neighbours
 from tunesmith_jobs.models.scores import class_loss, perplexity
@@ -120,17 +120,15 @@ class TuneTrainer(CheckpointingTrainer):
     def _keep_documents_apart(self) -> None:
         """See that no document of a packed row sees another one: by their positions, or else as rows."""
         spec = self.run.plan.spec
-        is_whole = (
-            zero.stage_of(self.args) != 3
-        )  # the weights of one that is shared out cannot be asked before
+        # The weights of one that is shared out cannot be asked before.
+        is_whole = zero.stage_of(self.args) != 3
         with self.compute_loss_context_manager():
             if is_whole and not sees_neighbours(self.model, min(2, spec.per_device_train_batch_size)):
                 return
         assert isinstance(self._collator, Collator), "classes are not packed"
         self._collator.is_unpacked = True
-        self._splits = not (
-            spec.torch_compile or uses_zero(spec) or build_optimizer.moves_in_backward(spec)
-        )  # the rows have many lengths now
+        # The rows have many lengths now.
+        self._splits = not (spec.torch_compile or uses_zero(spec) or build_optimizer.moves_in_backward(spec))
         self.run.plan.facts["documents"] = "each as a row"
         if self.is_world_process_zero() and not self.run.plan.restart:
             self.run.outlet.emit(SEEN if is_whole else NOT_ASKED)
@@ -222,7 +220,7 @@ class TuneTrainer(CheckpointingTrainer):
         return norm
 
     def close_step(self) -> None:
-        """Add the step to the window, before the weights move.
+        """Add the step to the window, and leave the weights' evaluation, before they move.
 
         Raises:
             NonFinite: The loss or the gradient is NaN or infinite.
@@ -243,6 +241,7 @@ class TuneTrainer(CheckpointingTrainer):
         self.run.window.loss += loss * self._step_targets / self.args.world_size
         self.run.window.targets += self._step_targets
         self.run.window.supervised_total += self._step_targets
+        self.run.leave_evaluation()
 
     # --- a stop before the end
 
@@ -305,10 +304,7 @@ class TuneTrainer(CheckpointingTrainer):
     def report(self, values: dict[str, float]) -> None:
         """Emit measurements at the current step."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self.run.take_measured(
-            {name: value for name, value in finite.items() if name in _CHECKPOINT_METRICS},
-            evaluated_step=self.state.global_step if "eval_loss" in values else None,
-        )
+        self.run.latest |= {name: value for name, value in finite.items() if name in _CHECKPOINT_METRICS}
         if self.is_world_process_zero():
             self.run.outlet.emit(Metrics(step=self.state.global_step, values=finite))
 
@@ -320,22 +316,17 @@ class TuneTrainer(CheckpointingTrainer):
         """
         rows = self._data.eval_rows
         assert rows is not None
-        lengths = rows.lengths
         spec = self.run.plan.spec
-        size = spec.per_device_eval_batch_size or spec.per_device_train_batch_size
-        mine = list(range(self.args.process_index, len(rows), self.args.world_size))
-        mine.sort(key=lambda row: -int(lengths[row]))  # like lengths beside each other: less padding
-        batches = [mine[i : i + size] for i in range(0, len(mine), size)]
+        batches, own, common = EvaluationBatches.of(
+            rows.lengths,
+            spec.per_device_eval_batch_size or spec.per_device_train_batch_size,
+            world=self.args.world_size,
+            rank=self.args.process_index,
+            is_in_step=zero.stage_of(self.args) == 3,
+        )
         was_training = self.model.training
         self.model.eval()
         scores = self._data.scores(self.args.device)
-        own = len(batches)
-        # How many batches every worker has: up to there they can agree to leave.
-        common = math.ceil(len(rows) // self.args.world_size / size)
-        if zero.stage_of(self.args) == 3:
-            # Every worker holds a part of the weights: all run equally many batches, some for the others only.
-            common = math.ceil(math.ceil(len(rows) / self.args.world_size) / size)
-            batches += [batches[0] if batches else [0]] * (common - own)
         try:
             with (
                 self.run.outlet.activities.doing(
@@ -372,7 +363,7 @@ class TuneTrainer(CheckpointingTrainer):
         self._evaluate(None, None)
         self.run.evaluation.keep(step)
         if self.is_world_process_zero():
-            self.uploader.report_again(step, self.run.measured(step), best_step=self.run.evaluation.kept_step)
+            self.uploader.report_again(step, self.run.latest, best_step=self.run.evaluation.kept_step)
 
     def report_start(self) -> None:
         """See that the checkpoint gone on from is listed, with what was measured before it."""
@@ -400,7 +391,7 @@ class TuneTrainer(CheckpointingTrainer):
         self.uploader.submit(
             step,
             folder,
-            self.run.measured(step),
+            self.run.latest,
             ready=lambda: world <= 1 or all(file.exists() for file in expected),
             best_step=self.run.evaluation.kept_step,
             files=self.files,
