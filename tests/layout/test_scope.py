@@ -33,6 +33,7 @@ SEES_EVERYTHING = {
     "evaluations/loop.py": "A loop; an evaluation that it submits is its training's owner's.",
     "events/feeds.py": "A task's events are read once for all who follow it; each is asked at the door.",
     "events/service.py": "Jobs report with the token of their own attempt.",
+    "mirror/models_shown.py": "Part of the loop that mirrors.",
     "mirror/samples_table.py": "Part of the loop that mirrors.",
     "mirror/service.py": "A loop.",
     "models/fingerprints.py": "A loop.",

@@ -9,17 +9,13 @@ import datetime as dt
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
 
 from sqlalchemy.orm import Session
 
-from tunesmith.artifacts import CHECKPOINTS, FINAL_MODEL, PACKAGE, checkpoint_name, checkpoint_step
+from tunesmith.artifacts import PACKAGE
 from tunesmith.errors import DatabaseBusy, InvalidInput, Unavailable
-from tunesmith.evaluation.results import METRIC_PREFIX
 from tunesmith.lifecycle import State
 from tunesmith_platform.backends.protocols import (
-    LoggedModel,
-    Point,
     Refused,
     RowsUsed,
     Run,
@@ -33,14 +29,13 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease, held
 from tunesmith_platform.loops import Loop, within
 from tunesmith_platform.mirror import artifact_links, package_report, repository, samples_table
+from tunesmith_platform.mirror.models_shown import ModelsShown
 from tunesmith_platform.mirror.run_data import (
     AGAIN,
     facts,
-    model_name,
     new_points,
     note,
     params,
-    points_of,
     tags,
 )
 from tunesmith_platform.scope import INSTALLATION
@@ -52,8 +47,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 1000
 _BATCHES = 10
 """Batches of one task before the others have their turn."""
-_RECENT = 500
-"""Metric events before a checkpoint among which its own metrics are looked for."""
 _START_SECONDS = 3.0
 """How long a start waits for its run's folder; then its files lie elsewhere, and the run shows them later."""
 _CHECK_SECONDS = 60.0
@@ -98,6 +91,7 @@ class Mirror(Loop):
         self._database = database
         self._tracking = tracking
         self._platform_url = platform_url
+        self._models = ModelsShown(database, tracking, self._ensure_run)
         self._failures: dict[str, tuple[int, float]] = {}
         self._lease = Lease(database, "mirror", _LEASE)
         self._checked_at = float("-inf")
@@ -306,11 +300,11 @@ class Mirror(Loop):
         self._tracking.log_points(run.run_id, new_points(batch, steps))
         for entry in batch:
             if entry.kind == "checkpoint":
-                self._checkpoint(run, task, entry, steps.get(AGAIN, -1))
+                self._models.checkpoint(run, task, entry, steps.get(AGAIN, -1))
             elif entry.kind == "training_started":
                 self._tracking.describe(run.run_id, {}, facts(entry))
             elif entry.kind == "evaluation_made":
-                self._evaluated(entry)
+                self._models.evaluated(entry)
             elif entry.kind == "package_made":
                 package_report.show(self._tracking, run, task, entry, with_texts=not self._copies_packages)
             elif entry.kind == "checkpoint_removed":
@@ -338,83 +332,10 @@ class Mirror(Loop):
         """Show how far the task's state has come."""
         last = State(moves[-1].payload["state"]) if moves else None
         if last is not None and last.is_terminal:
-            if task.model_uri:
-                self._tracking.log_model(run, _final_model(task), [])
+            self._models.final(run, task)
             hidden = () if self._copies_packages else (PACKAGE,)
             artifact_links.show_rest(run.artifact_uri, task.artifact_uri, hidden)
             self._tracking.describe(run.run_id, {}, tags(task))
             self._tracking.finish(run.run_id, _RUN_STATUS[last], int(moves[-1].time.timestamp() * 1000))
         elif any(entry.payload["state"] == State.PENDING and entry.n > 1 for entry in moves):
             self._tracking.finish(run.run_id, "RUNNING", None)  # perhaps its user continued it
-
-    def _checkpoint(self, run: Run, task: TaskRow, entry: EventRow, again: int) -> None:
-        """Show a checkpoint.
-
-        Args:
-            run: Of the task.
-            task: Whose.
-            entry: The event that says it.
-            again: The last step that was measured again.
-        """
-        payload = entry.payload
-        with self._database.read() as session:
-            recent = events.last_of_kind(session, INSTALLATION, task.id, "metrics", _RECENT, before=entry.n)
-        # A model's metric is a point of its run too: the very point that is there, or the curve would get a second one.
-        latest: dict[str, Point] = {}
-        for measured in recent:
-            if measured.payload["step"] <= payload["step"]:
-                latest |= {point.name: point for point in points_of(measured)}
-        latest = {name: latest[name] for name in payload["metrics"] if name in latest}
-        doubtful = {point.step for point in latest.values() if point.step <= again}
-        if doubtful:
-            latest |= self._first_at(task.id, latest, doubtful, entry.n)
-        own = {"tunesmith.task_id": task.id, "tunesmith.step": str(payload["step"])}
-        artifact_links.show(run.artifact_uri, payload["uri"])
-        name = model_name(task, checkpoint_name(payload["step"]))
-        model = LoggedModel(name, payload["uri"], payload["step"], tags=own)
-        self._tracking.log_model(run, model, list(latest.values()))
-
-    def _evaluated(self, entry: EventRow) -> None:
-        """Show on each checkpoint's model how an evaluation scored it."""
-        for key, means in entry.payload["means"].items():
-            task_id, _, what = key.partition("/")
-            with self._database.read() as session:
-                trained = tasks.known(session, INSTALLATION, task_id) if what else None
-            if trained is None:
-                continue  # the base, a folder, or a task that is gone
-            step = checkpoint_step(what)
-            step = int((trained.progress or {}).get("step") or 0) if step is None else step
-            name, kind = model_name(trained, what), "checkpoint"
-            uri = f"{trained.artifact_uri}/{CHECKPOINTS}/{what}"
-            if checkpoint_step(what) is None:
-                name, kind, uri = model_name(trained, FINAL_MODEL), "model", str(trained.model_uri)
-            own = {"tunesmith.task_id": trained.id, "tunesmith.step": str(step)}
-            moment = int(entry.time.timestamp() * 1000)
-            points = [Point(f"{METRIC_PREFIX}{score}", value, step, moment) for score, value in means.items()]
-            model = LoggedModel(name, uri, step, model_type=kind, tags=own)
-            self._tracking.log_model(self._ensure_run(trained), model, points)
-
-    def _first_at(
-        self, task_id: str, points: Mapping[str, Point], steps: Collection[int], before: int
-    ) -> dict[str, Point]:
-        """Those of `points` at some steps, as they were measured for the first time: those are in MLflow."""
-        with self._database.read() as session:
-            measured = events.metrics_at(session, INSTALLATION, task_id, steps, before)
-        found: dict[str, Point] = {}
-        for event in measured:
-            for point in points_of(event):
-                if point.name in points and point.step == points[point.name].step:
-                    found.setdefault(point.name, point)
-        return found
-
-
-def _final_model(task: TaskRow) -> LoggedModel:
-    """What the task made in the end."""
-    step = int((task.progress or {}).get("step") or 0)
-    return LoggedModel(
-        model_name(task, FINAL_MODEL),
-        str(task.model_uri),
-        step,
-        model_type="model",
-        tags={"tunesmith.task_id": task.id, "tunesmith.step": str(step)},
-    )

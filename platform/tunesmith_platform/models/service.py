@@ -13,16 +13,10 @@ from pydantic import Field, StringConstraints
 from sqlalchemy.orm import Session
 
 from tunesmith import views
-from tunesmith.errors import Conflict, ErrorBody, InvalidModel, TunesmithError, Unavailable
-from tunesmith.fingerprint import Stamp, stamps
+from tunesmith.errors import Conflict, ErrorBody, InvalidModel
+from tunesmith.fingerprint import Stamp
 from tunesmith.lifecycle import State
-from tunesmith.model_folder import (
-    ModelFacts,
-    hub_id,
-    is_from_hub,
-    license_text,
-    refuse_weight_file,
-)
+from tunesmith.model_folder import ModelFacts, hub_id, license_text
 from tunesmith.model_views import ModelState, ModelUse, ModelView
 from tunesmith.spec.given import Given
 from tunesmith_platform.clock import new_id, now
@@ -31,8 +25,7 @@ from tunesmith_platform.db.scoping import sees
 from tunesmith_platform.db.tables import ModelRow
 from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
-from tunesmith_platform.paths import allowed_folder
-from tunesmith_platform.sandbox import checks
+from tunesmith_platform.models.folders import Look, look_at, named_folder
 from tunesmith_platform.sandbox.library import compare_ids
 from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
@@ -68,14 +61,6 @@ class ModelChange(Given):
     """What of a model may be changed."""
 
     name: ModelName
-
-
-class _Look(NamedTuple):
-    """What a folder's files say."""
-
-    facts: ModelFacts | None
-    problem: ErrorBody | None
-    stamps: dict[str, Stamp]
 
 
 class _Asked(NamedTuple):
@@ -140,8 +125,8 @@ class ModelService:
             PathNotAllowed: It lies outside the allowed roots.
             Conflict: Another model has the name, or the model has another name already.
         """
-        folder, from_hub = self._folder(new.source)
-        look = self._look(folder)
+        folder, from_hub = named_folder(new.source, self._settings)
+        look = look_at(folder, self._settings)
         if look.problem is not None:
             raise InvalidModel(
                 look.problem.message,
@@ -156,7 +141,7 @@ class ModelService:
         """Read all files of a model again, whether they seem changed or not, and compare its ids with the library's."""
         with self._database.read() as session:
             found = repository.require(session, scope, model)
-        look = self._look(Path(found.path), is_fresh=True)
+        look = look_at(Path(found.path), self._settings, is_fresh=True)
         if look.facts is not None and (compared := compare_ids(Path(found.path))) is not None:
             words = f"{compared.words} {compared.cure}".strip()
             look = look._replace(facts=look.facts.model_copy(update={"other_ids": words}))
@@ -233,7 +218,7 @@ class ModelService:
         ):
             return self._fingerprints.of_result(folder)
         if row is None:
-            row, _ = self._store(scope, folder, self._look(folder))
+            row, _ = self._store(scope, folder, look_at(folder, self._settings))
         row = self._fresh(scope, row)
         if row.sha256 is not None:
             self._answered[asked] = known_stamps(row), row.sha256
@@ -249,46 +234,6 @@ class ModelService:
 
     # --- looking
 
-    def _folder(self, source: str) -> tuple[Path, str | None]:
-        """The folder that a source names, and the hub id by which it was named."""
-        roots = self._settings.roots()
-        if Path(source).is_absolute():
-            return allowed_folder(source, roots), None
-        refuse_weight_file(source)
-        owner, _, name = source.rpartition("/")
-        folder = self._settings.models_dir / name
-        is_here = (
-            name not in ("", ".", "..") and ".." not in owner and "\x00" not in source and folder.is_dir()
-        )
-        if not is_here or (owner and not is_from_hub(folder, source)):
-            raise InvalidModel(
-                f"The model `{source}` is not here.",
-                hint=f"Run `tunesmith models pull {source}` on the machine of the platform: what is pulled is found by "
-                "itself. A folder of your own is given by its absolute path.",
-                field="source",
-            )
-        return allowed_folder(str(folder.absolute()), roots), source if owner else None
-
-    def _look(self, folder: Path, *, is_fresh: bool = False) -> _Look:
-        """Read a folder's config, tokenizer and headers; its weights are not read.
-
-        Raises:
-            Unavailable: Too many files are being looked at.
-        """
-        try:
-            allowed_folder(str(folder), self._settings.roots())
-            facts = checks.model_facts(folder, is_fresh=is_fresh)
-            return _Look(facts, None, stamps(folder))
-        except Unavailable:
-            raise  # that says nothing of the folder
-        except TunesmithError as error:
-            return _Look(None, error.body(), stamps_of(folder) or {})
-        except OSError as error:
-            gone = InvalidModel(
-                f"`{folder}` cannot be read: {error.strerror}.", hint="Check its permissions."
-            )
-            return _Look(None, gone.body(), {})
-
     def _find_new(self) -> None:
         """Enter the folders of the models folder that are not registered yet; they are the platform's own."""
         try:
@@ -300,10 +245,10 @@ class ModelService:
         for folder in sorted(folders):
             real = Path(os.path.realpath(folder))
             if not folder.name.startswith(".") and str(real) not in known:
-                self._store(INSTALLATION, real, self._look(real))
+                self._store(INSTALLATION, real, look_at(real, self._settings))
 
     def _store(
-        self, scope: Scope, folder: Path, look: _Look, name: str | None = None, from_hub: str | None = None
+        self, scope: Scope, folder: Path, look: Look, name: str | None = None, from_hub: str | None = None
     ) -> tuple[ModelRow, bool]:
         """The row of a folder, made when there is none.
 
@@ -355,7 +300,7 @@ class ModelService:
         if here is None:
             return row
         if here != known_stamps(row):
-            look = self._look(folder)
+            look = look_at(folder, self._settings)
             with self._database.write() as session:
                 row = repository.require(session, scope, row.id)
                 _note(row, look)
@@ -403,7 +348,7 @@ class ModelService:
         return view.model_copy(update={"task_count": count, "tasks": uses, "license_text": text})
 
 
-def _note(row: ModelRow, look: _Look) -> None:
+def _note(row: ModelRow, look: Look) -> None:
     """Put what a look found into a row; the fingerprint is another matter and unknown from now."""
     row.facts = look.facts.model_dump(mode="json") if look.facts else None
     row.problem = look.problem.model_dump(mode="json") if look.problem else None
