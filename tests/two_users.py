@@ -1,21 +1,13 @@
-"""Two users' rows, of everything something, and what functions on rows are given of them. No test itself."""
+"""Two users' rows, of everything something; what functions on rows are given is `two_users_given`'s. No test."""
 
 import datetime as dt
 from typing import Any
 
 import numpy as np
 
-from tunesmith.estimate import MeasurementState
-from tunesmith.events import Metrics, StateChanged
-from tunesmith.lifecycle import State
-from tunesmith.spec.kinds import Room
-from tunesmith.views import QuotaKind
 from tunesmith_platform.db import tables as t
 from tunesmith_platform.db.tables import Base
-from tunesmith_platform.event_log.repository import Entry, Standing
-from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.series.codec import POINT, pack
-from tunesmith_platform.tasks.repository import Filter
 
 NUMBERS = {"a": 2000, "b": 1000}
 """Of what a user has that is numbered."""
@@ -365,150 +357,3 @@ def rows_of(who: str, number: int) -> list[Base]:
             ended_at=MOMENT,
         ),
     ]
-
-
-def arguments(who: str) -> dict[str, Any]:
-    """What a function is given, by the names of its parameters; of a function's own under its name."""
-    task, number = f"task-{who}", NUMBERS[who]
-    standing = Standing(
-        id=task,
-        attempt=1,
-        is_attempt_open=True,
-        state="running",
-        desired="run",
-        save_requests=0,
-        events=9,
-        folded=0,
-        progress={},
-    )
-    whole: dict[str, Any] = {
-        "task_id": task,
-        "task_ids": [task],
-        "limit": 50,
-        "before": None,
-        "step": 1,
-        "steps": [1],
-        "after": None,
-        "dataset": f"data-{who}",
-        "dataset_id": f"data-{who}",
-        "dataset_ids": [f"data-{who}"],
-        "upload_id": f"upload-{who}",
-        "evaluation_id": f"{task}-waits",
-        "moment": LATER,
-        "measurement_id": f"measure-{who}",
-        "key": f"key-{who}",
-        "base_key": f"base-{who}",
-        "conversation_id": f"conversation-{who}",
-        "conversation_ids": [f"conversation-{who}"],
-        "turn": 1,
-        "states": [MeasurementState.MEASURING],
-        "model_path": f"/m/{who}",
-        "model": f"model-{who}",
-        "model_id": f"model-{who}",
-        "name": f"data-{who}",
-        "hub_id": f"hub/{who}",
-        "path": f"/m/{who}",
-        "wanted": f"model-{who}",
-        "webhook_id": f"hook-{who}",
-        "pipeline_id": f"pipe-{who}",
-        "position": 0,
-        "locked": False,
-        "folder": f"/files/{task}",
-        "room": Room.TRAIN,
-        "project": f"project-{who}",
-        "number": number,
-        "numbers": [1],
-        "n": 0,
-        "up_to": 100,
-        "kinds": None,
-        "kind": "log",
-        "level": None,
-        "attempts": [(task, 1)],
-        "tasks": [standing],
-        "entries": [Entry(task, 30, 1, None, "log", MOMENT, "{}")],
-        "payload": StateChanged(state=State.RUNNING, reason=None, message="m"),
-        "advanced": [task],
-        "each": 5,
-        "most": 5,
-        "newest": 5,
-        "count": 1,
-        "code": "spike",
-        "ended_before": LATER,
-        "receiver": f"hook-{who}",
-        "until": LATER + dt.timedelta(days=1),
-        "read": {task: 3},
-        "place": f"/files/{task}/model",
-        "output_dir": f"/o/{who}",
-        "but": None,
-        "folders": [f"/m/{who}"],
-        "beginning": "said",
-        "holder": "h",
-        "but_message": None,
-        "names": None,
-        "by": "x",
-        "oldest_first": True,
-        "task": t.TaskRow,
-        "version": t.DatasetVersionRow,
-    }
-    of_one: dict[str, dict[str, Any]] = {
-        "chats.put": {"row": t.ChatRow},
-        "chats.put_file": {"row": t.ChatFileRow},
-        "tasks.packaged_at": {"uri": f"/files/{task}/package/m.gguf"},
-        "chats.proof": {"key": f"proof-{who}"},
-        "chats.proofs_of": {"weights": [f"weights-{who}"]},
-        "chats.proofs_in": {"state": "pending"},
-        "chats.want_proof": {"row": t.ProofRow},
-        "chats.tasks_named": {"name": task},
-        "conversations.put": {"row": t.ConversationRow},
-        "conversations.add_turn": {
-            "turn": t.TurnRow(number=9, content="x", settings={}, chosen=0, created_at=MOMENT),
-            "said": [],
-        },
-        "checkpoints.mark_best": {"step": None},
-        "checkpoints.put": {"row": t.CheckpointRow},
-        "events.append_measured": {"payload": Metrics(step=1, values={"evaluation/composite": 0.5})},
-        "evaluations.put_score": {"row": t.CheckpointScoreRow},
-        "tasks.use": {"checkpoints": [(task, 2)]},
-        "evaluations.newest": {"of_task": task, "before": None},
-        "evaluations.newest_speed": {"folder": f"/m/{who}"},
-        "evaluations.newest_judging": {"base_url": f"https://{who}.example/v1", "model": "m"},
-        "evaluations.put": {"row": t.EvaluationRow, "of_tasks": [task]},
-        "datasets.is_copied": {"sha256": f"sum-{who}", "file_name": "f"},
-        "datasets.live_task_reading": {"path": f"/d/{who}"},
-        "datasets.require_version": {"row": t.DatasetRow, "number": 1},
-        "events.append_own": {"payload": {"kind": "log", "message": "m"}},
-        "events.metrics_at": {"before": 100},
-        "events.move": {"attempts": {(task, 1): 9}},
-        "models.by_name": {"name": f"model-{who}"},
-        "monitoring.log": {"wanted": LogQuery(), "after": 0},
-        "monitoring.is_warned": {"after": 0},
-        "monitoring.newest_before": {"kinds": ["log"]},
-        "monitoring.remove": {"numbers": [2]},
-        "notifications.claim": {"row": t.DeliveryRow},
-        "notifications.remove_webhook": {"row": t.WebhookRow},
-        "packaging.page": {"of_task_id": task},
-        "packaging.put": {"row": t.PackageRow},
-        "packaging.in_use": {"uris": [f"/m/{who}"]},
-        "pipelines.users_of": {"folder": f"/d/{who}", "pipeline_id": "pipe-x"},
-        "quota.append": {
-            "row": t.QuotaProjectRow,
-            "kind": QuotaKind.GRANT,
-            "amount": 1,
-            "step": None,
-            "key": None,
-        },
-        "quota.packaged": {"projects": [f"project-{who}"]},
-        "quota.charge": {"steps": [2]},
-        "series.data": {"name": "loss"},
-        "series.roll_ups": {"name": "loss"},
-        "series.measured": {"after": 0},
-        "tasks.attempt_of": {"number": 1},
-        "tasks.find": {"wanted": Filter()},
-        "tasks.claim": {"holder": f"holder-{who}"},
-        "tasks.free_leases": {"owners": ["holder-a", "holder-b"]},
-        "tasks.open_ids": {"kinds": ["train"]},
-        "tasks.require_attempt": {"number": 1},
-        "templates.by_name": {"name": f"template-{who}"},
-        "templates.put": {"row": t.TemplateRow},
-    }
-    return {"": whole, **of_one}

@@ -22,7 +22,8 @@ from sqlalchemy import inspect as facts_of
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
-from two_users import MOMENT, NUMBERS, arguments, rows_of
+from two_users import MOMENT, NUMBERS, rows_of
+from two_users_given import arguments
 
 import tunesmith_platform
 from tunesmith.errors import Forbidden, TunesmithError

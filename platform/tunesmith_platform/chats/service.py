@@ -25,6 +25,7 @@ from tunesmith_platform.chats.names import Weights, base_key, short_name
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ChatRow, ProofRow, TaskRow
+from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import repository as tasks
@@ -169,7 +170,7 @@ class ChatService:
             waiting = tasks.known(session, scope, but)
             if waiting is None or waiting.state != State.PENDING or waiting.is_attempt_open:
                 return False
-            if tasks.count_open(session, scope, Room.CHAT) < self._settings.max_chat_jobs:
+            if queue.count_open(session, scope, Room.CHAT) < self._settings.max_chat_jobs:
                 return False
             rows = reversed(repository.every(session, scope, _LISTED))
             idle = [_task_of(session, scope, row) for row in rows if row.state == "idle"]

@@ -27,9 +27,9 @@ from tunesmith_platform.db.engine import Database, advisory_lock
 from tunesmith_platform.db.tables import MeasurementRow
 from tunesmith_platform.estimates import repository
 from tunesmith_platform.file_state import state_of
+from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.scope import INSTALLATION, Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import repository as tasks
 from tunesmith_platform.tasks.inputs import TrainInputs
 
 LIMIT = dt.timedelta(minutes=8)
@@ -95,7 +95,7 @@ class Measurements:
                     f"Another measurement, `{others[0].id}`, is under way.",
                     hint="Ask again when it has ended; it takes a few minutes at most.",
                 )
-            if tasks.count_open(session, INSTALLATION, Room.TRAIN) or tasks.count_open(
+            if queue.count_open(session, INSTALLATION, Room.TRAIN) or queue.count_open(
                 session, INSTALLATION, Room.MODEL
             ):
                 raise Conflict(

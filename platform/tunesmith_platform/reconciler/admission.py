@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tunesmith.lifecycle import State, WaitsFor
 from tunesmith.spec.kinds import Room
 from tunesmith_platform.db.tables import AttemptRow
+from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.reconciler.decisions import AttemptPhase
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import ROOM_SETTINGS
@@ -33,12 +34,12 @@ class Todo(NamedTuple):
 
 def look(session: Session, room: Room, limit: int, moment: dt.datetime) -> Todo:
     """Whether somebody can be admitted, or has not been told what it waits for."""
-    if repository.count_open(session, INSTALLATION, room) < limit:
-        return Todo(repository.queue(session, INSTALLATION, moment, 1, room))
-    names = repository.open_names(session, INSTALLATION, room, _NAMED + 1)
+    if queue.count_open(session, INSTALLATION, room) < limit:
+        return Todo(queue.waiting(session, INSTALLATION, moment, 1, room))
+    names = queue.open_names(session, INSTALLATION, room, _NAMED + 1)
     shown = ", ".join(f"`{name}`" for name in names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
     why = f"Waiting for its turn: {limit} at a time (`{ROOM_SETTINGS[room]}`), and {shown} has not ended."
-    return Todo(repository.queue(session, INSTALLATION, moment, _TOLD, room, but_message=why), why)
+    return Todo(queue.waiting(session, INSTALLATION, moment, _TOLD, room, but_message=why), why)
 
 
 def tell(session: Session, todo: Todo) -> None:
@@ -51,8 +52,8 @@ def tell(session: Session, todo: Todo) -> None:
 
 def admit(session: Session, room: Room, limit: int, moment: dt.datetime) -> None:
     """Begin an attempt for as many as find place."""
-    free = limit - repository.count_open(session, INSTALLATION, room)
-    for task_id in repository.queue(session, INSTALLATION, moment, max(0, free), room):
+    free = limit - queue.count_open(session, INSTALLATION, room)
+    for task_id in queue.waiting(session, INSTALLATION, moment, max(0, free), room):
         task = repository.locked(session, INSTALLATION, task_id)
         task.attempt += 1
         task.is_attempt_open = True

@@ -28,6 +28,7 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease, is_gone, new_owner, term
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.mirror.service import Mirror
+from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.reconciler import admission
 from tunesmith_platform.reconciler.applying import apply
 from tunesmith_platform.reconciler.decisions import (
@@ -112,9 +113,9 @@ class Reconciler(Loop):
         self._listening_since = now()
         self._take_over()
         with self._services.database.read() as session:
-            for task_id in repository.to_reconcile(session, INSTALLATION):
+            for task_id in queue.to_reconcile(session, INSTALLATION):
                 logger.info("taking up %s where it was", task_id)
-            troubled = repository.live_with_message(session, INSTALLATION, _TROUBLE)
+            troubled = queue.live_with_message(session, INSTALLATION, _TROUBLE)
         if troubled:
             with self._services.database.write() as session:
                 for task_id in troubled:
@@ -123,16 +124,16 @@ class Reconciler(Loop):
     def _take_over(self) -> None:
         """Free the tasks of processes of this machine that are gone: nobody need wait for their leases."""
         with self._services.database.read() as session:
-            gone = [owner for owner in repository.lease_owners(session, INSTALLATION) if is_gone(owner)]
+            gone = [owner for owner in queue.lease_owners(session, INSTALLATION) if is_gone(owner)]
         if gone:
             with self._services.database.write() as session:
-                repository.free_leases(session, INSTALLATION, gone)
+                queue.free_leases(session, INSTALLATION, gone)
 
     def end(self) -> None:
         """Let another process look after the tasks at once."""
         self._scheduler.release()
         with self._services.database.write() as session:
-            repository.free_leases(session, INSTALLATION, [self._owner])
+            queue.free_leases(session, INSTALLATION, [self._owner])
 
     def pause(self) -> None:
         """Rounds leave most of the time to those who ask and report; what comes after a pause is seen at once."""
@@ -144,7 +145,7 @@ class Reconciler(Loop):
         """One round."""
         self._admit()
         with self._services.database.read() as session:
-            todo = frozenset(repository.to_reconcile(session, INSTALLATION))
+            todo = frozenset(queue.to_reconcile(session, INSTALLATION))
         self._listening.keep(todo)
         if not self._hears():
             self._listening_since = now()
@@ -191,7 +192,7 @@ class Reconciler(Loop):
     def reconcile(self, task_id: str) -> None:
         """Claim, observe, decide, act, record."""
         with self._services.database.write() as session:
-            if not repository.claim(session, INSTALLATION, task_id, self._owner, *term(session, _LEASE)):
+            if not queue.claim(session, INSTALLATION, task_id, self._owner, *term(session, _LEASE)):
                 return
             task = repository.locked(session, INSTALLATION, task_id)
             if not task.is_attempt_open:

@@ -22,12 +22,12 @@ from tunesmith_platform.db.tables import RunnerRow
 from tunesmith_platform.hub import Hub
 from tunesmith_platform.leases import Lease
 from tunesmith_platform.loops import Loop
+from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.runners import repository
 from tunesmith_platform.runners.dispatch import code_stamp, job_of
 from tunesmith_platform.runners.repository import RunnerState
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class RunnerPool(Loop):
         self.each(free, lambda row: self._look(row, code), name=lambda row: row.id)
         with self._database.read() as session:
             free = repository.in_states(session, *_FREE)
-            running = tasks.open_ids(session, INSTALLATION, supporting(Feature.WARM))
+            running = queue.open_ids(session, INSTALLATION, supporting(Feature.WARM))
             given_at = repository.newest_assignment(session)
         spare = free[self._settings.warm_runners :]
         why = "there are more than the settings say"
@@ -121,7 +121,7 @@ class RunnerPool(Loop):
             return
         if seen.status is JobStatus.SUCCEEDED:
             with self._database.read() as session:
-                self._crowd = tasks.open_ids(session, INSTALLATION, supporting(Feature.WARM))
+                self._crowd = queue.open_ids(session, INSTALLATION, supporting(Feature.WARM))
             self._start_after = time.monotonic() + _MAX_PAUSE
             self._give_up(row, "there is no memory to spare on its node")
         elif seen.status.is_over:
