@@ -170,16 +170,16 @@ def answers(example: Any, *errors: int, status: int = 200) -> dict[int | str, di
     return found
 
 
-def made_before(example: BaseModel, words: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint that makes something, for when it was there before; they go with `answers`.
+def made_or_found(example: BaseModel, words: str, *errors: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that makes something, or finds that it was there before.
 
     Args:
-        example: What it answers.
-        words: How it came to be there.
+        example: What it answers in both cases.
+        words: How what was there before came to be there.
+        errors: As of `answers`.
     """
-    body = example.model_dump(mode="json")
-    content = {"application/json": {"example": body}}
-    return {200: {"model": type(example), "description": words, "content": content}}
+    found = answers(example, *errors, status=201)
+    return found | {200: {"model": type(example), "description": words, **found[201]}}
 
 
 def say_made(response: Response, is_new: bool, location: str | None = None, *, is_keyed: bool = True) -> None:

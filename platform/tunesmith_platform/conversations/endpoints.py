@@ -34,7 +34,7 @@ from tunesmith_platform.conversations.ratings import RatingService, as_lines
 from tunesmith_platform.conversations.service import ConversationService
 from tunesmith_platform.conversations.talking import Talking
 from tunesmith_platform.db.engine import AWAY
-from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.openai.errors import log_fault
 from tunesmith_platform.openai.sending import streamed, whole
 from tunesmith_platform.routing import ApiRoute
@@ -98,7 +98,7 @@ Expiring = Annotated[
     Query(ge=0, le=36500, description="Those alone that are deleted within so many days unless they go on."),
 ]
 _LINES = "application/x-ndjson"
-_FOUND = made_before(examples.RATED_DATASET, "Its newest version has these rows already.")
+_FOUND = "Its newest version has these rows already."
 
 
 def _lines_or(example: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
@@ -128,8 +128,9 @@ def list_conversations(
     "/conversations",
     response_model=ConversationDetail,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.CONVERSATION, 401, 409, 422, status=201)
-    | made_before(examples.CONVERSATION, "The conversation that this `Idempotency-Key` made before."),
+    responses=made_or_found(
+        examples.CONVERSATION, "The conversation that this `Idempotency-Key` made before.", 401, 409, 422
+    ),
 )
 def begin_conversation(
     new: Annotated[NewConversation, examples.new_conversation_body()],
@@ -198,7 +199,7 @@ def rated_rows(
     "/conversations:dataset",
     response_model=RatedDataset,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.RATED_DATASET, 401, 409, 422, status=201) | _FOUND,
+    responses=made_or_found(examples.RATED_DATASET, _FOUND, 401, 409, 422),
 )
 def make_rated_dataset(
     new: Annotated[NewRatedDataset, examples.new_rated_dataset_body()],

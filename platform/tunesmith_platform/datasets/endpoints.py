@@ -14,7 +14,7 @@ from tunesmith_platform import examples
 from tunesmith_platform.datasets.reports import DataQuestion, PreviewQuestion, ReportService
 from tunesmith_platform.datasets.service import DatasetService, NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload, UploadService
-from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.idempotency import sent_as
 from tunesmith_platform.routing import ApiRoute, large_body
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
@@ -47,7 +47,7 @@ UploadId = Annotated[
     str, Path(description="The upload's id.", min_length=3, max_length=40, pattern=r"^upload-[0-9a-z]+$")
 ]
 _JSON = "application/json"
-_FOUND = made_before(examples.DATASET, "Its newest version has these bytes already.")
+_FOUND = "Its newest version has these bytes already."
 
 
 @router.get(
@@ -67,7 +67,7 @@ def list_datasets(
     "/datasets",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 422, status=201) | _FOUND,
+    responses=made_or_found(examples.DATASET, _FOUND, 401, 422),
 )
 def register_dataset(
     new: Annotated[NewDataset, examples.new_dataset_body()],
@@ -88,8 +88,9 @@ def register_dataset(
     "/datasets:run",
     response_model=views.TaskView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATA_TASK, 401, 404, 409, 422, status=201)
-    | made_before(examples.DATA_TASK, "The task that this `Idempotency-Key` made before."),
+    responses=made_or_found(
+        examples.DATA_TASK, "The task that this `Idempotency-Key` made before.", 401, 404, 409, 422
+    ),
 )
 @large_body
 def run_operation(
@@ -224,7 +225,7 @@ async def send_piece(
     "/uploads/{upload}:finish",
     response_model=DatasetView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.DATASET, 401, 404, 409, 422, status=201) | _FOUND,
+    responses=made_or_found(examples.DATASET, _FOUND, 401, 404, 409, 422),
 )
 def finish_upload(
     upload: UploadId, response: Response, services: ServicesDep, scope: ScopeDep

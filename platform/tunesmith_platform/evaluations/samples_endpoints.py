@@ -9,7 +9,7 @@ from tunesmith.evaluation.sample_views import SampleCheck, SamplesEdited
 from tunesmith.evaluation.samples import Language
 from tunesmith_platform import examples
 from tunesmith_platform.evaluations.samples_service import SampleEdit, SampleQuestion, SampleService
-from tunesmith_platform.http import ScopeDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.routing import ApiRoute, large_body
 
 router = APIRouter(tags=["evaluations"], route_class=ApiRoute)
@@ -60,8 +60,7 @@ def check_samples(
     "/evaluations/samples:edit",
     response_model=SamplesEdited,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.SAMPLES_EDITED, 401, 404, 409, 422, status=201)
-    | made_before(examples.SAMPLES_EDITED, "Nothing was to change."),
+    responses=made_or_found(examples.SAMPLES_EDITED, "Nothing was to change.", 401, 404, 409, 422),
 )
 @large_body
 def edit_samples(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Response, status
 from tunesmith import views
 from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
-from tunesmith_platform.http import ScopeDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.models.service import ModelChange, ModelService, NewModel
 from tunesmith_platform.routing import ApiRoute
 
@@ -38,8 +38,7 @@ def list_models(services: ServicesDep, scope: ScopeDep) -> views.Page[ModelView]
     "/models",
     response_model=ModelView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.MODEL, 401, 409, 422, status=201)
-    | made_before(examples.MODEL, "It was registered before."),
+    responses=made_or_found(examples.MODEL, "It was registered before.", 401, 409, 422),
 )
 def register_model(
     new: Annotated[NewModel, examples.new_model_body()],

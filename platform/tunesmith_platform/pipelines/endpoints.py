@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
 from tunesmith import views
 from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
-from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_before, say_made, services_of
+from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.routing import ApiRoute
 
@@ -29,8 +29,9 @@ PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The p
     "/pipelines",
     response_model=PipelineView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.PIPELINE, 401, 409, 422, status=201)
-    | made_before(examples.PIPELINE, "The pipeline that this `Idempotency-Key` began before."),
+    responses=made_or_found(
+        examples.PIPELINE, "The pipeline that this `Idempotency-Key` began before.", 401, 409, 422
+    ),
 )
 def run_pipeline(
     new: Annotated[NewPipeline, examples.new_pipeline_body()],

@@ -13,7 +13,7 @@ from tunesmith_platform.http import (
     Limit,
     ScopeDep,
     answers,
-    made_before,
+    made_or_found,
     say_made,
     services_of,
 )
@@ -94,8 +94,14 @@ def quota_history(
     "/quota/{project}/grants",
     response_model=views.QuotaEntryView,
     status_code=status.HTTP_201_CREATED,
-    responses=answers(examples.QUOTA_ENTRIES.data[0], 401, 403, 409, 422, status=201)
-    | made_before(examples.QUOTA_ENTRIES.data[0], "The grant that this `Idempotency-Key` made before."),
+    responses=made_or_found(
+        examples.QUOTA_ENTRIES.data[0],
+        "The grant that this `Idempotency-Key` made before.",
+        401,
+        403,
+        409,
+        422,
+    ),
 )
 def grant_quota(
     project: Project,

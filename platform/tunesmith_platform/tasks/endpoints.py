@@ -11,7 +11,7 @@ from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import KindName
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
-from tunesmith_platform.http import ScopeDep, TaskId, answers, made_before, say_made, services_of
+from tunesmith_platform.http import ScopeDep, TaskId, answers, made_or_found, say_made, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.repository import Filter
@@ -35,8 +35,8 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="The same key and body again answer the same task."),
 ]
-_CREATED = answers(examples.TASK, 401, 404, 409, 422, status=201) | made_before(
-    examples.TASK, "The task that this `Idempotency-Key` made before."
+_CREATED = made_or_found(
+    examples.TASK, "The task that this `Idempotency-Key` made before.", 401, 404, 409, 422
 )
 
 
