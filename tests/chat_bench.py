@@ -1,18 +1,21 @@
 """A platform with a model that answers: a stand-in, over real HTTP, through the official client. No test itself."""
 
 import contextlib
+import io
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conftest_platform import LOCAL, Plane
 from ended_tasks import folder
 from given import MODEL
 from openai import OpenAI
 from served import served
-from stand_in_replica import StandIn, standing_in
+from stand_in_replica import StandIn, hello, standing_in
 from waiting import wait_until
 
 from tunesmith.chat.document import ChatDocument
@@ -107,6 +110,36 @@ def checkpoint(plane: Plane, task: TaskView, step: int, **marks: bool) -> Path:
     return path
 
 
+class Keyboard(io.StringIO):
+    """A terminal at which somebody writes these lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Keyboard("".join(line + "\n" for line in lines)))
+
+
+@pytest.fixture(scope="module")
+def served_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatBench]:
+    """One platform for a module's tests, with `smol` served; a module that needs more in it makes it on top of this."""
+    home = Home(tmp_path_factory.mktemp("chat") / "home")
+    home.create()
+    with pytest.MonkeyPatch.context() as monkeypatch, chatting(home, monkeypatch) as made:
+        made.serve()
+        yield made
+
+
+@pytest.fixture
+def bench(served_bench: ChatBench) -> Iterator[ChatBench]:
+    """The module's platform for one test, which says what the model says; nothing is answered any more at its end."""
+    served_bench.replica.script = hello
+    served_bench.replica.asked.clear()
+    yield served_bench
+    served_bench.idle()
+
+
 @contextlib.contextmanager
 def chatting(home: Home, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[ChatBench]:
     """A platform in which `smol` may be asked, and a stand-in that answers, until the end of the block."""
@@ -121,3 +154,11 @@ def _new_model() -> Any:
     from tunesmith_platform.models.service import NewModel
 
     return NewModel(source=MODEL, name="smol")
+
+
+def raw(bench: ChatBench, body: dict[str, Any], path: str = "chat/completions") -> httpx.Response:
+    """What the API answers to a body, without any client's reading."""
+    headers = {"Authorization": f"Bearer {bench.plane.api_key}"}
+    return httpx.post(
+        f"{bench.url}/openai/v1/{path}", json=body, headers=headers, timeout=20, trust_env=False
+    )

@@ -47,6 +47,12 @@ async def hello(_ask: Ask) -> AsyncIterator[Any]:
     yield end()
 
 
+async def cut_off(_ask: Ask) -> AsyncIterator[Any]:
+    """An answer that ends before it is whole."""
+    yield piece("Hel")
+    yield piece("lo")
+
+
 class StandIn:
     """Answers on loopback."""
 

@@ -1,12 +1,14 @@
 """Fixtures of the control plane's tests."""
 
 import pytest
+from chat_bench import bench, served_bench
 from conftest_platform import Plane, client, home, plane
 from receivers import hook
+from talks import api
 
 from tunesmith_platform.addresses import AddressKind
 
-__all__ = ["client", "home", "hook", "plane"]
+__all__ = ["api", "bench", "client", "home", "hook", "plane", "served_bench"]
 
 
 @pytest.fixture

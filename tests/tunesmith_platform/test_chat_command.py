@@ -3,47 +3,18 @@
 import io
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from chat_bench import ChatBench, chatting, checkpoint
+from chat_bench import ChatBench, checkpoint, typed
 from stand_in_replica import end, hello, piece
 
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith.cli.main import run
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound, TooManyRequests, Unavailable
-from tunesmith.home import Home
 from tunesmith.spec.chat import ChatSettings
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatBench]:
-    home = Home(tmp_path_factory.mktemp("chat") / "home")
-    home.create()
-    with pytest.MonkeyPatch.context() as monkeypatch, chatting(home, monkeypatch) as made:
-        made.serve()
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def script(bench: ChatBench) -> Iterator[None]:
-    bench.replica.script = hello
-    bench.replica.asked.clear()
-    yield
-    bench.idle()
-
-
-class Keyboard(io.StringIO):
-    """A terminal at which somebody writes these lines."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    monkeypatch.setattr(sys, "stdin", Keyboard("".join(line + "\n" for line in lines)))
 
 
 def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

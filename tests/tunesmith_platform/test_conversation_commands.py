@@ -1,54 +1,33 @@
 """`tunesmith chat` with its conversation kept, `tunesmith chats ...`, and ratings that become rows to train on."""
 
-import io
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_bench import ChatBench, chatting, checkpoint
+from chat_bench import ChatBench, checkpoint, typed
 from conftest_platform import LOCAL
-from stand_in_replica import end, hello, piece
+from stand_in_replica import end, piece
 
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith.cli.main import run
 from tunesmith.client import Client
 from tunesmith.errors import InvalidInput
-from tunesmith.home import Home
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatBench]:
-    home = Home(tmp_path_factory.mktemp("chat") / "home")
-    home.create()
-    with pytest.MonkeyPatch.context() as monkeypatch, chatting(home, monkeypatch) as made:
-        made.serve()
-        checkpoint(made.plane, made.plane.running(name="sft"), 5)
-        yield made
+def served_bench(served_bench: ChatBench) -> ChatBench:
+    checkpoint(served_bench.plane, served_bench.plane.running(name="sft"), 5)
+    return served_bench
 
 
-@pytest.fixture(autouse=True)
-def script(bench: ChatBench) -> Iterator[None]:
-    bench.replica.script = hello
-    bench.replica.asked.clear()
+@pytest.fixture
+def bench(bench: ChatBench) -> ChatBench:
     with Client() as client:
         for one in list(client.conversations.list()):
             client.conversations.delete(one.id)
-    yield
-    bench.idle()
-
-
-class Keyboard(io.StringIO):
-    """A terminal at which somebody writes these lines."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    monkeypatch.setattr(sys, "stdin", Keyboard("".join(line + "\n" for line in lines)))
+    return bench
 
 
 def told(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -1,17 +1,16 @@
 """Tools, formats and several answers in OpenAI's form, with its own client against a stand-in of a served model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 import pytest
-from chat_bench import ChatBench, chatting
+from chat_bench import ChatBench
 from pydantic import BaseModel
-from stand_in_replica import end, hello, piece
+from stand_in_replica import end, piece
 
 from tunesmith.chat.wire import Ask, Refused
-from tunesmith.home import Home
 
 ASKED: Any = [{"role": "user", "content": "How is the weather in Paris?"}]
 WEATHER: Any = {
@@ -26,24 +25,7 @@ WEATHER: Any = {
 TIME: Any = {"type": "function", "function": {"name": "time"}}
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatBench]:
-    home = Home(tmp_path_factory.mktemp("tools") / "home")
-    home.create()
-    with pytest.MonkeyPatch.context() as monkeypatch, chatting(home, monkeypatch) as made:
-        made.serve()
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def script(bench: ChatBench) -> Iterator[None]:
-    bench.replica.script = hello
-    bench.replica.asked.clear()
-    yield
-    bench.idle()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(bench: ChatBench) -> openai.OpenAI:
     return bench.client()
 
