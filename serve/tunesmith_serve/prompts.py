@@ -7,17 +7,14 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import sys
-import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections import OrderedDict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 from pydantic import BaseModel, Field
 
 from tunesmith.chat.tool_forms import CallForm
@@ -28,23 +25,19 @@ from tunesmith.removal import claim, discard
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_serve.answering import Prompt, Refusal
+from tunesmith_serve.bounded_process import Bound, BoundedProcess, kill
 from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.once import alone
-from tunesmith_serve.prompt_process import LENGTH
 
 WRITE_SECONDS = 10.0
 """How much of a processor writing a prompt may take, the reading of its tokenizer included."""
 GRAMMAR_SECONDS = 4.0
 """The same of reading a schema."""
-_WALL = 6
-"""How many times as long it may take where the machine is busy."""
-_LOOK_SECONDS = 0.5
 _LIBRARY_SECONDS = 90.0
 _LIBRARIES = ("transformers", "tokenizers")
 _KEPT = 32
 _OWNER = "tokenizers"
 _ANSWER = "found.json"
-_log = logging.getLogger("tunesmith_serve.prompts")
 
 
 class _Model(NamedTuple):
@@ -57,16 +50,7 @@ class _Model(NamedTuple):
     """Of the tokenizer."""
 
 
-class _Bound(NamedTuple):
-    """How much of a processor a question to the process may take, and what is said of one that takes more."""
-
-    seconds: float
-    message: str
-    hint: str
-    field: str
-
-
-_SCHEMAS = _Bound(
+_SCHEMAS = Bound(
     GRAMMAR_SECONDS,
     "The schema takes more than {:g} s of a processor to read.",
     "Make it simpler.",
@@ -84,20 +68,17 @@ class Prompts:
 
     def __init__(self, cache: Path, seconds: float = WRITE_SECONDS) -> None:
         self._cache = cache / "tokenizers"
-        self._templates = _Bound(
+        self._templates = Bound(
             seconds,
             "The model's chat template takes more than {:g} s of a processor for this conversation.",
             "Shorten the conversation, or serve the model with another `chat_template`.",
             "messages",
         )
-        self._process: Process | None = None
-        self._turn = asyncio.Lock()
-        """Questions to the process are answered in their order."""
+        self._process = BoundedProcess("tunesmith_serve.prompt_process")
         self._models: OrderedDict[str, asyncio.Task[_Model]] = OrderedDict()
         self._folders: dict[str, asyncio.Task[str | None]] = {}
         """The library's tokenizer by what a folder's files hold: checkpoints of one training share it."""
         self._tokenizers: dict[str, Any] = {}
-        self._under_way: set[asyncio.Task[dict[str, Any]]] = set()
 
     async def write(self, ask: Ask) -> Prompt:
         """The tokens of a question.
@@ -115,7 +96,7 @@ class Prompts:
             "variables": ask.template_variables,
             "tools": tools.offered if tools is not None else None,
         }
-        found = await self._ask(question)
+        found = await self._process.ask(question, self._templates)
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
         grammar = await self._grammar(ask, model, thinks=found.get("thinks", False))
@@ -155,11 +136,12 @@ class Prompts:
             "field": field,
             "thought": "open" if thinks else "may" if may_think else "none",
         }
-        found = await self._ask(
-            {"model": model.asked, "holds": True}
-        )  # what is slow of it is no schema's fault
+        holds = {"model": model.asked, "holds": True}
+        found = await self._process.ask(holds, self._templates)  # what is slow of it is no schema's fault
         if "refused" not in found:
-            found = await self._ask({"model": model.asked, "rules": rules}, _SCHEMAS._replace(field=field))
+            found = await self._process.ask(
+                {"model": model.asked, "rules": rules}, _SCHEMAS._replace(field=field)
+            )
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
         return Grammar(found["grammar"], str(model.file))
@@ -171,13 +153,13 @@ class Prompts:
             Refusal: The model's tokenizer cannot be read.
         """
         found = await self._model(model)
-        await self._ask({"model": found.asked})
+        await self._process.ask({"model": found.asked}, self._templates)
 
     async def close(self) -> None:
         """End the process."""
         for task in [*self._models.values(), *self._folders.values()]:
             task.cancel()
-        await self._end()
+        await self._process.end()
 
     async def _model(self, model: ServedModel) -> _Model:
         key = json.dumps(
@@ -265,81 +247,10 @@ class Prompts:
                 Refused(code="failed", message="The library does not read the model's tokenizer.")
             ) from error
         finally:
-            _kill(process)
+            kill(process)
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
         return _Found(name=Path(found["folder"]).name if found["folder"] else None)
-
-    async def _ask(self, question: dict[str, Any], bound: _Bound | None = None) -> dict[str, Any]:
-        # What was asked is read to its end, also where nobody waits for it any more: the next answer follows on it.
-        task = asyncio.create_task(self._in_turn(question, bound or self._templates))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
-
-    async def _in_turn(self, question: dict[str, Any], bound: _Bound) -> dict[str, Any]:
-        async with self._turn:
-            try:
-                return await self._bounded(question, bound.seconds)
-            except TimeoutError:
-                await self._end()
-                raise Refusal(
-                    Refused(
-                        code="invalid_input",
-                        message=bound.message.format(bound.seconds),
-                        hint=bound.hint,
-                        field=bound.field,
-                    )
-                ) from None
-            except (asyncio.IncompleteReadError, OSError) as error:
-                await self._end()
-                _log.warning("the process that writes prompts ended: %r", error)
-                raise Refusal(
-                    Refused(
-                        code="failed",
-                        message="The process that writes prompts ended.",
-                        hint="Ask again.",
-                        retry_after=1,
-                    )
-                ) from error
-
-    async def _bounded(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Ask the process within its time; of a processor, since a busy machine is no template's fault.
-
-        Raises:
-            TimeoutError: It took more.
-        """
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tunesmith_serve.prompt_process", stdin=PIPE, stdout=PIPE
-            )
-        process = self._process
-        began, used = time.monotonic(), _used(process)
-        task = asyncio.create_task(self._exchange(process, question))
-        try:
-            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
-                took = time.monotonic() - began
-                if _used(process) - used > seconds or took > seconds * _WALL:
-                    raise TimeoutError
-            return task.result()
-        finally:
-            task.cancel()
-
-    async def _exchange(self, process: Process, question: dict[str, Any]) -> dict[str, Any]:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        data = json.dumps(question).encode()
-        process.stdin.write(LENGTH.pack(len(data)) + data)
-        await process.stdin.drain()
-        head = await process.stdout.readexactly(LENGTH.size)
-        found: dict[str, Any] = json.loads(await process.stdout.readexactly(LENGTH.unpack(head)[0]))
-        return found
-
-    async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            _kill(process)
-            await process.wait()
 
 
 class _Found(BaseModel):
@@ -360,21 +271,6 @@ def _kept(place: Path) -> _Found | None:
         return _Found.model_validate_json((place / _ANSWER).read_bytes()).model_copy(update={"place": place})
     except (OSError, ValueError):
         return None
-
-
-def _kill(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-
-
-def _used(process: Process) -> float:
-    """Seconds of a processor that a process has taken."""
-    try:
-        times = psutil.Process(process.pid).cpu_times()
-    except psutil.Error:  # it has ended: whoever reads its answer sees that
-        return 0.0
-    return float(times.user + times.system)
 
 
 def _print_of(folders: set[Path]) -> str:

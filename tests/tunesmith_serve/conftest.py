@@ -28,3 +28,8 @@ def chatty(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_adapter(folder, folder.parent / name, seed, target_modules="all-linear")
     make_adapter(folder, folder.parent / "dora", 2, target_modules=["q_proj", "v_proj"], use_dora=True)
     return folder
+
+
+from held import plain, rules, write  # noqa: E402
+
+__all__ = ["plain", "rules", "write"]

@@ -158,14 +158,15 @@ def test_a_hostile_template_is_refused_and_others_go_on(name: str, folder: Path,
 def test_a_process_that_ends_is_started_again(folder: Path, tmp_path: Path) -> None:
     async def test(prompts: Prompts) -> None:
         first = await prompts.write(of(folder, messages=TURNS))
-        assert prompts._process is not None
-        os.kill(prompts._process.pid, signal.SIGKILL)
-        await prompts._process.wait()
+        running = prompts._process
+        assert running._process is not None
+        os.kill(running._process.pid, signal.SIGKILL)
+        await running._process.wait()
         again = await prompts.write(of(folder, messages=TURNS))
         assert again.ids == first.ids
         slow = asyncio.create_task(prompts.write(of(folder, prompt="a long story " * 80_000)))
         await asyncio.sleep(0.05)
-        os.kill(prompts._process.pid, signal.SIGKILL)
+        os.kill(running._process.pid, signal.SIGKILL)
         with pytest.raises(Refusal) as caught:
             await slow
         assert (caught.value.refused.code, caught.value.refused.retry_after) == ("failed", 1)
