@@ -12,6 +12,7 @@ from tunesmith.errors import NotFound
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.lifecycle import State
 from tunesmith.outcome import Outcome
+from tunesmith.plain_text import as_json
 from tunesmith.removal import discard_file, part_of
 from tunesmith.storage import open_storage
 
@@ -50,7 +51,7 @@ def write_outcome(document: AttemptDocument, outcome: Outcome) -> None:
     """
     file = _outcome_file(document)
     part = part_of(file)
-    part.write_text(outcome.model_dump_json())
+    part.write_bytes(as_json(outcome))
     if outcome.outcome is not State.FAILED:
         part.replace(file)
         return

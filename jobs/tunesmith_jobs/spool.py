@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from tunesmith.events import JobEvent, JobPayload
+from tunesmith.plain_text import as_json
 
 _SPOOL_NAME = re.compile(r"^spool-(\d+)\.jsonl$")
 _LOCK_POLL_SECONDS = 0.05
@@ -129,7 +130,7 @@ class Spool:
         return newest
 
     def _write(self, time: dt.datetime, payload: JobPayload) -> bool:
-        line = JobEvent(seq=self.last_seq + 1, time=time, payload=payload).model_dump_json().encode() + b"\n"
+        line = as_json(JobEvent(seq=self.last_seq + 1, time=time, payload=payload)) + b"\n"
         try:
             if self._file.write(line) != len(line):
                 raise OSError("the disk took a part of it")
@@ -143,7 +144,7 @@ class Spool:
 
     def substitute(self, seq: int, payload: JobPayload) -> bytes:
         """The line of another event in the place of number `seq`. The file keeps the first one."""
-        return JobEvent(seq=seq, time=dt.datetime.now(dt.UTC), payload=payload).model_dump_json().encode()
+        return as_json(JobEvent(seq=seq, time=dt.datetime.now(dt.UTC), payload=payload))
 
     def read(self, after: int, max_events: int, max_bytes: int) -> list[bytes]:
         """The lines of the events after number `after`, without newlines: at least one if there is one."""

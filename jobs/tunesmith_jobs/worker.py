@@ -11,6 +11,7 @@ from typing import Any
 
 from tunesmith.lifecycle import State
 from tunesmith.outcome import Outcome
+from tunesmith.plain_text import as_json
 from tunesmith.removal import claim, discard
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import guarded, report_work
@@ -31,7 +32,7 @@ def run(config: dict[str, Any]) -> None:
 
 def run_task(uri: str) -> str:
     """The entry of a plain task of Ray's; returns its `Outcome` as JSON."""
-    return work(uri).model_dump_json()
+    return as_json(work(uri)).decode()
 
 
 def _is_drained() -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.chat.wire import ReplicaStatus, ServedModel
+from tunesmith.plain_text import as_json
 from tunesmith_serve.shelf import Change
 
 RENEW_SECONDS = 1.0
@@ -167,7 +168,7 @@ class Board:
         """Say something."""
         names = {DriverNote: self._driver, ReplicaNote: self._replica, PinsNote: self._pins}
         name = names[type(note)]
-        self._store.put(name, note.model_dump_json().encode())
+        self._store.put(name, as_json(note))
 
     def clear(self) -> None:
         """Remove all."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tunesmith.chat.wire import MAX_ASK_BYTES, STATUS, TOKEN_HEADER, Ask, Failed, Pin, Refused, Unload
+from tunesmith.plain_text import as_json
 from tunesmith_serve.answering import Refusal
 from tunesmith_serve.asking import Questions, Said
 
@@ -57,13 +58,13 @@ class ChatApp:
                 case ("POST", "ask"):
                     await self._ask(await _body(scope, receive, Ask), receive, response)
                 case ("GET", "status"):
-                    await response.whole(200, self._questions.status.model_dump_json())
+                    await response.whole(200, as_json(self._questions.status))
                 case ("POST", "pin"):
                     self._questions.pin(await _body(scope, receive, Pin))
-                    await response.whole(200, self._questions.status.model_dump_json())
+                    await response.whole(200, as_json(self._questions.status))
                 case ("POST", "unload"):
                     await self._questions.shelf.unload((await _body(scope, receive, Unload)).weights)
-                    await response.whole(200, self._questions.status.model_dump_json())
+                    await response.whole(200, as_json(self._questions.status))
                 case _:
                     raise Refusal(Refused(code="invalid_input", message="There is no such route."), 404)
         except Refusal as refusal:
@@ -112,17 +113,17 @@ class _Response:
         """Send a line."""
         if not self.is_begun:
             await self._begin(200, LINES)
-        body = line.model_dump_json().encode() + b"\n"
+        body = as_json(line) + b"\n"
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:
         """Send that this was all."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def whole(self, status: int, body: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    async def whole(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """Send a response at once."""
         await self._begin(status, "application/json", headers)
-        await self._send({"type": "http.response.body", "body": body.encode(), "more_body": False})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, refusal: Refusal) -> None:
         """Say that there is no answer: as the response, or as its last line."""
@@ -134,7 +135,7 @@ class _Response:
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if refused.retry_after is not None:
             headers = ((b"retry-after", str(max(1, round(refused.retry_after))).encode()),)
-        await self.whole(refusal.status or STATUS[refused.code], refused.model_dump_json(), headers)
+        await self.whole(refusal.status or STATUS[refused.code], as_json(refused), headers)
 
     async def fail(self, message: str) -> None:
         """Say that an answer ends here."""

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from tunesmith.chat.document import ChatDocument
 from tunesmith.chat.wire import Pin, ServedModel
 from tunesmith.job import serve_token
+from tunesmith.plain_text import as_json
 from tunesmith.removal import claim, discard
 from tunesmith.spec.chat import ChatSpec
 from tunesmith_jobs.document import read_bytes
@@ -148,7 +149,7 @@ class Replica:
 
     async def _follow(self) -> None:
         """Hear what the driver says, and say what is done here."""
-        lease, said, is_lost = Lease(), "", False
+        lease, said, is_lost = Lease(), b"", False
         kept: list[ServedModel] = []
         while True:
             try:
@@ -165,7 +166,7 @@ class Replica:
                     await asyncio.to_thread(self._busy.note, self._note.replica)
                 self._note.status = self._questions.status
                 self._note.is_ended = bool(why) and not self._questions.limits.taken
-                words = self._note.model_dump_json()
+                words = as_json(self._note)
                 if words != said:
                     await asyncio.to_thread(self._board.leave, self._note)
                     said = words

@@ -96,6 +96,12 @@ def test_ray_says_nothing_that_cannot_be_stored(tmp_path: Path, monkeypatch: pyt
     ray = RayJobs("http://127.0.0.1:1", tmp_path / "token")
     monkeypatch.setattr(ray, "_call", lambda *_, **__: httpx.Response(200, json=facts))
     assert ray.observe("task-1-1").message == "a\ufffdb"
+    facts = {"status": "RUNNING", "message": "a\ud800b", "logs": "a\x00\udc80b"}
+    monkeypatch.setattr(
+        ray, "_call", lambda *_, **__: httpx.Response(200, content=json.dumps(facts).encode())
+    )
+    assert ray.observe("task-1-1").message == "a?b"
+    assert ray.log_tail("task-1-1", 9) == "a\ufffd?b"
 
 
 def test_json_loses_its_nuls_and_nothing_that_looks_like_one() -> None:

@@ -191,12 +191,24 @@ async def _nonsense(_ask: Ask) -> AsyncIterator[Any]:
     yield b"<html>\n"
 
 
+async def _half(_ask: Ask) -> AsyncIterator[Any]:
+    yield piece("Hel")
+    yield piece("half of a pair: \ud800")
+    yield end()
+
+
+async def _half_a_call(_ask: Ask) -> AsyncIterator[Any]:
+    yield piece("Hel")
+    yield piece("", calls=[{"index": 0, "name": "f", "arguments": "\udfff"}])
+    yield end()
+
+
 async def _late(_ask: Ask) -> AsyncIterator[Any]:
     yield {"type": "loading", "seconds": 0}
     yield Refused(code="no_memory", message="2 GB are free.")
 
 
-@pytest.mark.parametrize("broken", [cut_off, _broken, _failed, _nonsense, _late])
+@pytest.mark.parametrize("broken", [cut_off, _broken, _failed, _nonsense, _half, _half_a_call, _late])
 def test_what_is_not_whole_is_an_error_and_never_an_end(
     bench: ChatBench, client: openai.OpenAI, broken: Any
 ) -> None:

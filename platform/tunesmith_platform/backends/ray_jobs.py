@@ -15,6 +15,7 @@ import psutil
 
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
+from tunesmith.plain_text import plain_text
 from tunesmith.tls import trust
 from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, Observation
 
@@ -91,7 +92,7 @@ class RayJobs:
             facts = reply.json()
             status = JobStatus(facts["status"].lower())
             message, log, _ = str(facts.get("message") or "").partition(_LOG_FOLLOWS)
-            message = message.replace("\x00", "\ufffd") + ("." if log else "")
+            message = plain_text(message) + ("." if log else "")
             if status.is_over and (_has_driver(job_id) or self._is_leaving(job_id, facts.get("job_id"))):
                 return Observation(JobStatus.RUNNING, "Its processes are leaving.")
             return Observation(status, message)
@@ -139,7 +140,7 @@ class RayJobs:
             reply = self._call("GET", f"/api/jobs/{job_id}/logs")
         except Unavailable:
             return None
-        return str(reply.json().get("logs", "")) if reply.status_code == httpx.codes.OK else None
+        return plain_text(str(reply.json().get("logs", ""))) if reply.status_code == httpx.codes.OK else None
 
     def cluster(self) -> Cluster:
         """See `Jobs.cluster`."""

@@ -4,7 +4,6 @@ Knows the wire (`tunesmith.chat.wire`) and httpx; knows no database. What is ask
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -189,6 +188,7 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[Line, None]:
 
 def _line(line: bytes) -> Line:
     try:
-        return LINE.validate_python(json.loads(line))
+        # What is no text, such as half of a surrogate pair, is none of ours either.
+        return LINE.validate_json(line)
     except ValueError as error:
         raise _cut(None) from error

@@ -176,11 +176,6 @@ def title_of(question: str) -> str:
     return line if len(line) <= _TITLE else f"{line[: _TITLE - 3].rstrip()}..."
 
 
-def clean(text: str) -> str:
-    """A text that every database takes: what a model writes may hold NULs and halves of characters."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
 def place_of(after: str | None) -> Place | None:
     """Where the page before ended.
 

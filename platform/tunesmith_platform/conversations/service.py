@@ -21,13 +21,13 @@ from tunesmith.chat.conversations import (
     TurnView,
 )
 from tunesmith.errors import Conflict, NotFound
+from tunesmith.plain_text import plain_text
 from tunesmith.spec.chat import ChatSettings
 from tunesmith.views import Page
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.conversations import repository, shown
 from tunesmith_platform.conversations.making import (
     Wanted,
-    clean,
     in_turn,
     merged,
     new_answer,
@@ -230,7 +230,7 @@ class ConversationService:
                 raise Conflict(
                     "The answer is still being written.", hint="Rate it when it has come to its end."
                 )
-            answer.rating, answer.corrected = rating.rating, rating.corrected and clean(rating.corrected)
+            answer.rating, answer.corrected = rating.rating, rating.corrected and plain_text(rating.corrected)
             answer.rated_at = moment if rating.rating or rating.corrected else None
             if rating.rating == "better":
                 tree.turns[turn].chosen = place

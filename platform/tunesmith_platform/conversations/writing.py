@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from tunesmith.chat.conversations import NewTurn, TurnView
 from tunesmith.chat.wire import Message
 from tunesmith.errors import Conflict, InvalidInput, NotFound
+from tunesmith.plain_text import plain_text
 from tunesmith.spec.chat import ChatSettings
 from tunesmith_platform.clock import now
 from tunesmith_platform.conversations import repository, shown
 from tunesmith_platform.conversations.making import (
     Wanted,
     asked,
-    clean,
     merged,
     new_answer,
     new_turn,
@@ -236,8 +236,8 @@ def _messages(tree: Tree, parent: int | None, settings: dict[str, Any], content:
 def _write(answer: AnswerRow, said: Said, moment: dt.datetime) -> None:
     # What was said before a retry stays until more is said.
     if said.text or said.thought or said.state == "whole":
-        answer.text, answer.thought = clean(said.text), clean(said.thought)
-    answer.state, answer.why, answer.touched_at = said.state, clean(said.why), moment
+        answer.text, answer.thought = plain_text(said.text), plain_text(said.thought)
+    answer.state, answer.why, answer.touched_at = said.state, plain_text(said.why), moment
     for column, value in said.numbers.items():
         setattr(answer, column, value)
 
