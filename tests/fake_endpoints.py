@@ -99,7 +99,7 @@ def app_of(api: "FakeApi", key: str) -> FastAPI:
             and query.get("kind", task.kind) == task.kind
             and query.get("name", "") in task.name
             and query.get("tag", "") in ("", *task.tags)
-            and query.get("without_tag") not in task.tags
+            and not {*query.getlist("without_tag")} & {*task.tags}
             and (not query.get("after") or task.id < query["after"])
         ]
         limit = min(int(query.get("limit", 50)), 2)  # small pages: a client must turn them

@@ -430,6 +430,8 @@ def test_lists_can_leave_out_what_trainings_have_made(scored: Scored) -> None:
     own = scored.client.post("/v1/tasks", json=body).json()["id"]
     page = scored.client.get("/v1/tasks", params={"without_tag": SCORE_TAG, "limit": 2}).json()
     assert ([one["id"] for one in page["data"]], page["has_more"]) == ([own, task.id], False)
+    page = scored.client.get("/v1/tasks", params={"without_tag": ["none has this", SCORE_TAG]}).json()
+    assert [one["id"] for one in page["data"]] == [own, task.id]
     page = scored.client.get("/v1/tasks", params={"tag": SCORE_TAG}).json()
     assert [one["parent_step"] for one in page["data"]] == [40, 20]
 

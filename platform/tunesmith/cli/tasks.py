@@ -66,25 +66,30 @@ def list_tasks(
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
     every: Annotated[
         bool,
-        typer.Option("--all", help="Also the evaluations that trainings have made of their checkpoints."),
+        typer.Option(
+            "--all",
+            help="Also what was made by itself: trainings' evaluations of checkpoints, proofs of chats.",
+        ),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Tasks at the most.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """List tasks, newest first."""
-    from tunesmith.spec.checkpoint_scores import SCORE_TAG
+    from tunesmith.spec.own_tasks import OWN_TAGS
 
-    hidden = 0
+    hidden: dict[str, int] = {}
     with connect() as client:
         wanted: TaskFilter = {"state": state, "kind": kind, "project": project, "name": name, "tag": tag}
         is_whole = every or tag is not None  # who names a tag wants what has it
         if not is_whole:
-            wanted["without_tag"] = SCORE_TAG
+            wanted["without_tag"] = [*OWN_TAGS]
         page = client.tasks_page(limit, **wanted)
         if not is_whole and not as_json:
             oldest = page.data[-1].id if page.has_more else ""
-            scoring: TaskFilter = {**wanted, "tag": SCORE_TAG, "without_tag": None}
-            hidden = sum(one.id > oldest for one in client.tasks_page(500, **scoring).data)
+            for own, words in OWN_TAGS.items():
+                found: TaskFilter = {**wanted, "tag": own, "without_tag": None}
+                count = sum(one.id > oldest for one in client.tasks_page(500, **found).data)
+                hidden |= {words: count} if count else {}
     if as_json:
         show_json(page.data)
         return
@@ -96,8 +101,8 @@ def list_tasks(
         )
         return
     show_table(_list(page.data))
-    if hidden:
-        say(f"Evaluations that trainings have made of their checkpoints: {hidden}; `--all` shows them.")
+    for words, count in hidden.items():
+        say(f"{words}: {count}; `--all` shows them.")
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 500)}` shows them.")
 

@@ -28,7 +28,8 @@ class TaskFilter(TypedDict, total=False):
     name: str | None
     """A part of the name."""
     tag: str | None
-    without_tag: str | None
+    without_tag: str | Sequence[str] | None
+    """None with this tag, or with any of these."""
 
 
 class CopyEnvelope(TypedDict, total=False):

@@ -3,12 +3,13 @@
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, Header, Query, Response, status
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith import views
 from tunesmith.lifecycle import State
-from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import KindName
+from tunesmith.spec.own_tasks import OWN_TAGS
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ScopeDep, TaskId, answers, made_or_found, say_made, services_of
@@ -29,6 +30,7 @@ class Services(Protocol):
     rows: RowService
 
 
+_OWN = " and ".join(f"`{tag}`" for tag in OWN_TAGS)
 ServicesDep = Annotated[Services, Depends(services_of)]
 
 IdempotencyKey = Annotated[
@@ -94,8 +96,8 @@ def list_tasks(
     name: Annotated[str | None, Query(max_length=120, description="A part of the name.")] = None,
     tag: Annotated[str | None, Query(max_length=60)] = None,
     without_tag: Annotated[
-        str | None,
-        Query(max_length=60, description=f"None with this tag; `{SCORE_TAG}`: no evaluations by trainings."),
+        list[Annotated[str, Field(max_length=60)]] | None,
+        Query(max_length=20, description=f"None with these tags; {_OWN}: none that were made by themselves."),
     ] = None,
     after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -107,7 +109,7 @@ def list_tasks(
         project=project,
         name=name,
         tag=tag,
-        without_tag=without_tag,
+        without_tags=without_tag or (),
         after=after,
         limit=limit,
     )

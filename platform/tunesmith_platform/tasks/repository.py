@@ -54,7 +54,7 @@ class Filter:
     project: str | None = None
     name: str | None = None
     tag: str | None = None
-    without_tag: str | None = None
+    without_tags: Sequence[str] = ()
     after: str | None = None
     limit: int = field(default=50)
 
@@ -144,8 +144,8 @@ def find(session: Session, scope: Scope, wanted: Filter) -> Sequence[TaskRow]:
         ids = ids.where(TaskRow.project == wanted.project)
     if wanted.tag:
         ids = ids.where(_has_tag(wanted.tag))
-    if wanted.without_tag:
-        ids = ids.where(~_has_tag(wanted.without_tag))
+    for tag in wanted.without_tags:
+        ids = ids.where(~_has_tag(tag))
     if wanted.name:
         is_plain = wanted.name.isascii() and session.get_bind().dialect.name == "sqlite"
         # SQLite's own `LIKE` passes over the case of ASCII letters; `lower` is Python for each row.

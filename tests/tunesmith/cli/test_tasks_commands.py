@@ -13,6 +13,7 @@ from tunesmith.cli.main import build_app
 from tunesmith.errors import Fault
 from tunesmith.lifecycle import Reason, State, WaitsFor
 from tunesmith.spec.checkpoint_scores import SCORE_TAG
+from tunesmith.spec.own_tasks import OWN_TAGS
 
 CHECKPOINT = {"kind": "checkpoint", "step": 5, "uri": "/c/checkpoint-5", "bytes": 2**20, "files": 8}
 LONG_ID = "task-01m7y6yengf08ppm1c"
@@ -72,6 +73,20 @@ def test_what_trainings_have_made_is_counted_in_one_line_and_shown_with_all(
         assert made[1].id in said.out
         assert "have made" not in said.err
     assert [one["id"] for one in json.loads(cli("tasks", "list", "--json").out)] == [own.id]
+
+
+@pytest.mark.parametrize("tag", OWN_TAGS)
+def test_what_was_made_by_itself_is_in_no_list_unless_it_is_asked_for(
+    api: FakeApi, cli: Callable[..., Any], tag: str
+) -> None:
+    made, own = api.add_task("made", tags=["x", tag], kind="evaluate"), api.add_task("own", tags=["x"])
+    for args in (("tasks",), ("tasks", "list"), ("tasks", "list", "--json"), ("tasks", "--json")):
+        said = cli(*args)
+        assert own.id in said.out
+        assert made.id not in said.out
+        assert (f"{OWN_TAGS[tag]}: 1; `--all`" in said.err) is ("--json" not in args)
+    for more in (("--all",), ("--tag", tag), ("--all", "--json"), ("--tag", tag, "--json")):
+        assert made.id in cli("tasks", "list", *more).out
 
 
 def test_an_empty_list_says_how_to_begin(api: FakeApi, cli: Callable[..., Any]) -> None:
