@@ -18,6 +18,7 @@ from waiting import wait_until
 
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.chat.wire import Ask
+from tunesmith.client import Client
 from tunesmith.errors import InvalidInput, NotFound
 from tunesmith.home import Home
 from tunesmith.lifecycle import Reason, State
@@ -177,6 +178,38 @@ def test_the_first_question_begins_the_task_and_waits(bench: ChatBench) -> None:
     assert {one.model.weights for one in bench.replica.asked} >= {f"{5:064x}"}
     (view,) = bench.plane.services.asking._chats.list(LOCAL)
     assert (view.state, view.task_id) == ("ready", serving.id)
+
+
+def test_a_task_says_what_it_serves(bench: ChatBench) -> None:
+    task = bench.serve()
+    said = []
+
+    def say(state: str, **more: Any) -> None:
+        bench.plane.report(task, {"kind": "serving", "state": state} | more)
+        seen = bench.plane.task(task.id).message
+        with Client() as client:
+            (line,) = [one for one in next(iter(client.monitoring.tasks())).tasks if one.id == task.id]
+        assert line.message == seen, "a list says the same"
+        said.append(seen)
+
+    said.append(bench.plane.task(task.id).message)
+    say("loaded", model="smol", bytes=1)
+    say("loaded", model="sft:5", bytes=1)
+    say("unloaded", model="smol")
+    for number in range(5):
+        say("loaded", model=f"a{number}", bytes=1)
+    say("failed")
+    say("idle")
+    say("deploying")
+    assert said[:4] == [
+        "Ready for questions.", "Answers for `smol`.", "Answers for `smol`, `sft:5`.", "Answers for `sft:5`."
+    ]  # fmt: skip
+    assert said[-4:] == [
+        "Answers for `sft:5`, `a0`, `a1`, `a2` (+2).", "The model does not answer.",
+        "It is in no memory; the next question starts it.", "It is starting.",
+    ]  # fmt: skip
+    ended_by(bench.plane, task, Reason.STOPPED)
+    assert bench.plane.task(task.id).message not in said
 
 
 def test_who_waits_too_long_is_told_to_come_again(bench: ChatBench) -> None:

@@ -20,6 +20,7 @@ from tunesmith.events import (
     Progress,
     Report,
     ReportReceipt,
+    Serving,
     SilentWorker,
     TrainingStarted,
     Warned,
@@ -189,6 +190,18 @@ def _show(progress: dict[str, Any], payload: JobPayload) -> None:
             progress |= {name: payload.values[name] for name in _SHOWN_METRICS if name in payload.values}
         case CheckpointSaved(best=True):
             progress |= {"best_step": payload.step}
+        case Serving():
+            progress[tasks.SERVING] = _serves(progress.get(tasks.SERVING) or {}, payload)
+
+
+def _serves(before: Mapping[str, Any], said: Serving) -> dict[str, Any]:
+    """How a served model is, and the names that it has loaded."""
+    names = [name for name in before.get("names", ()) if name != said.model]
+    if said.model is None:
+        return {"state": said.state, "names": [] if said.state in ("deploying", "idle") else names}
+    if said.state == "loaded":
+        names.append(said.model)
+    return {**before, "names": names}
 
 
 def _follow(

@@ -16,7 +16,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.monitoring import repository
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.tasks.view import health
+from tunesmith_platform.tasks.view import health, message_of
 
 NEWEST = 500
 """Tasks that are over and still looked at."""
@@ -111,6 +111,7 @@ class Workspace:
             values
             | {
                 "progress": progress,
+                "message": message_of(State(values["state"]), values["message"], progress),
                 "health": health(State(values["state"]), heard, progress, self._settings),
             }
         )

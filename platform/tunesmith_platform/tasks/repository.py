@@ -33,6 +33,8 @@ from tunesmith_platform.scope import Scope
 
 ACTIVITY = "activity"
 """Where a task's progress holds what its job is busy with."""
+SERVING = "serving"
+"""The same of how the model is that it serves, and which names it has loaded."""
 _WITHOUT = {
     Feature.CHECKPOINTS: "it saves no checkpoints",
     Feature.CLONE: "it is not made again from its parameters",
@@ -104,9 +106,11 @@ def activity_of(task: TaskRow) -> Activity | None:
 
 
 def forget_activity(task: TaskRow) -> None:
-    """What a job was busy with is over with it."""
-    if ACTIVITY in (task.progress or {}):
-        task.progress = {name: value for name, value in task.progress.items() if name != ACTIVITY}
+    """What a job was busy with is over with it, and so is what it served."""
+    if {ACTIVITY, SERVING} & set(task.progress or {}):
+        task.progress = {
+            name: value for name, value in task.progress.items() if name not in (ACTIVITY, SERVING)
+        }
 
 
 def supporting(task: TaskRow, feature: Feature) -> TaskRow:

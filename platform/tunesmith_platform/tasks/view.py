@@ -1,7 +1,7 @@
 """A task's row as the API shows it."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith import views
@@ -16,6 +16,8 @@ from tunesmith_platform.tasks import repository
 
 STARTING = "Starting."
 """What is said of a task whose job has begun; once it says what it does, that is shown instead."""
+_NAMED = 4
+"""How many of the names that a served model has loaded are said."""
 SILENT = "silent_workers"
 """In a task's progress: the workers that give no sign of life."""
 DRIVER_HEARD = "driver_heard_at"
@@ -37,7 +39,7 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
         state=State(task.state),
         desired=Desired(task.desired),
         reason=Reason(task.reason) if task.reason else None,
-        message=_message(task),
+        message=message_of(State(task.state), task.message, task.progress or {}),
         next_step=_next_step(task, facts) if facts else None,
         fault=facts.fault if facts else None,
         waits_for=WaitsFor(task.waits_for) if task.waits_for else None,
@@ -70,13 +72,30 @@ def task_view(task: TaskRow, mirror: MirrorRow | None, settings: Settings) -> vi
     )
 
 
-def _message(task: TaskRow) -> str | None:
+def message_of(state: State, message: str | None, progress: Mapping[str, Any]) -> str | None:
     """What was said of a task last; of one that runs and of which that is its start, what it does."""
-    if State(task.state) is not State.RUNNING or task.message != STARTING:
-        return task.message
-    if activity := repository.activity_of(task):
-        return f"{ACTIVITIES[activity.kind].words_en}."
-    return "Under way." if (task.progress or {}).get("step") else task.message
+    if state is not State.RUNNING or message != STARTING:
+        return message
+    if said := progress.get(repository.ACTIVITY):
+        return f"{ACTIVITIES[ActivityKind(said['kind'])].words_en}."
+    if said := progress.get(repository.SERVING):
+        return _serving(said.get("state", ""), said.get("names", ()))
+    return "Under way." if progress.get("step") else message
+
+
+def _serving(state: str, names: Sequence[str]) -> str:
+    """What a served model does."""
+    match state:
+        case "ready" if names:
+            more = f" (+{len(names) - _NAMED})" if len(names) > _NAMED else ""
+            return f"Answers for {', '.join(f'`{name}`' for name in names[:_NAMED])}{more}."
+        case "ready":
+            return "Ready for questions."
+        case "idle":
+            return "It is in no memory; the next question starts it."
+        case "failed":
+            return "The model does not answer."
+    return "It is starting."
 
 
 def _activity(task: TaskRow) -> views.ActivityView | None:
