@@ -14,7 +14,9 @@ HALVES = ["\ud800", "a\udfff", "\udc00\ud800 b", "\udcff/file"]
 SAID: Any = [
     lambda text: Piece(text=text, tokens=1),
     lambda text: Failed(message=text, hint=text),
-    lambda text: JobEvent(seq=1, time=dt.datetime.now(dt.UTC), payload=Warned(code="x", message=text)),
+    lambda text: JobEvent(
+        seq=1, time=dt.datetime(2026, 11, 30, tzinfo=dt.UTC), payload=Warned(code="x", message=text)
+    ),
 ]
 
 

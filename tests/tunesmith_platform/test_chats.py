@@ -187,10 +187,13 @@ def test_a_task_says_what_it_serves(bench: ChatBench) -> None:
     def say(state: str, **more: Any) -> None:
         bench.plane.report(task, {"kind": "serving", "state": state} | more)
         seen = bench.plane.task(task.id).message
+        wait_until(lambda: listed() == seen, what="a list says the same")
+        said.append(seen)
+
+    def listed() -> str | None:
         with Client() as client:
             (line,) = [one for one in next(iter(client.monitoring.tasks())).tasks if one.id == task.id]
-        assert line.message == seen, "a list says the same"
-        said.append(seen)
+        return line.message
 
     said.append(bench.plane.task(task.id).message)
     say("loaded", model="smol", bytes=1)
@@ -208,7 +211,7 @@ def test_a_task_says_what_it_serves(bench: ChatBench) -> None:
         "Answers for `sft:5`, `a0`, `a1`, `a2` (+2).", "The model does not answer.",
         "It is in no memory; the next question starts it.", "It is starting.",
     ]  # fmt: skip
-    ended_by(bench.plane, task, Reason.STOPPED)
+    ended_by(bench.plane, task, Reason.STOPPED_BY_USER)
     assert bench.plane.task(task.id).message not in said
 
 
