@@ -1,12 +1,39 @@
 """What the API says of evaluations. Knows views; knows no statistics."""
 
 import datetime as dt
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.evaluation.results import Text
+from tunesmith.evaluation.scores.info import ScoreInfo
 
 
 class _View(BaseModel):
     model_config = ConfigDict(extra="ignore")
+
+
+class ScoreView(_View):
+    """What a score is, as people read it. A custom scorer's and a benchmark's are not among them."""
+
+    name: str
+    label: Text
+    about: Text
+    low: float = Field(description="The least that it can be.")
+    high: float | None = Field(None, description="The most that it can be; null where there is no end.")
+    better: Literal["higher", "lower"] = "higher"
+
+    @classmethod
+    def of(cls, name: str, info: ScoreInfo) -> Self:
+        """A score's view."""
+        return cls(
+            name=name,
+            label=Text(en=info.en, zh=info.zh),
+            about=info.about,
+            low=info.low,
+            high=info.high,
+            better=info.better,
+        )
 
 
 class CandidateProgress(_View):

@@ -7,7 +7,14 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from tunesmith import views
 from tunesmith.evaluation.results import EvaluationResult
-from tunesmith.evaluation_views import EvaluationForecast, EvaluationSummary, EvaluationView, Recompute
+from tunesmith.evaluation.scores.info import INFO
+from tunesmith.evaluation_views import (
+    EvaluationForecast,
+    EvaluationSummary,
+    EvaluationView,
+    Recompute,
+    ScoreView,
+)
 from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.evaluations.forecast import Forecasts
@@ -48,6 +55,14 @@ def evaluations(
 ) -> views.Page[EvaluationSummary]:
     """List what evaluations found, newest first."""
     return services.evaluations.page(scope, task, after, limit)
+
+
+@router.get(
+    "/evaluations/scores", response_model=views.Page[ScoreView], responses=answers(examples.SCORES, 401)
+)
+def scores(scope: ScopeDep) -> views.Page[ScoreView]:
+    """Say what each score is: its names, its range, which way is better."""
+    return views.Page(data=[ScoreView.of(name, info) for name, info in INFO.items()], has_more=False)
 
 
 @router.post(

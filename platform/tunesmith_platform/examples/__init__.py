@@ -18,6 +18,7 @@ from tunesmith_platform.examples.comparisons import (
     EVALUATION_FORECAST,
     EVALUATION_RESULT,
     EVALUATIONS,
+    SCORES,
 )
 from tunesmith_platform.examples.conversations import (
     CONVERSATION,
@@ -164,6 +165,7 @@ __all__ = [
     "SAMPLE_CHECK",
     "SAMPLE_FILE",
     "SAVE_REQUEST",
+    "SCORES",
     "SESSION",
     "SIGN_IN_LINK",
     "STEP_ROWS",

@@ -12,11 +12,13 @@ from tunesmith.evaluation.results import (
     Text,
     Turn,
 )
+from tunesmith.evaluation.scores.info import INFO
 from tunesmith.evaluation_views import (
     CandidateProgress,
     EvaluationForecast,
     EvaluationSummary,
     EvaluationView,
+    ScoreView,
 )
 from tunesmith.lifecycle import State
 from tunesmith_platform.examples.common import TASK_ID, TIME
@@ -87,6 +89,9 @@ _SAMPLE = Sample(
     row=1,
     turns=(Turn(role="user", content="What is 2 plus 2?"),),
     reference="It is 4.",
+)
+SCORES = views.Page[ScoreView](
+    data=[ScoreView.of("keyword_coverage", INFO["keyword_coverage"])], has_more=False
 )
 EVALUATION_RESULT = EvaluationResult(
     task_id=TASK_ID,

@@ -6,7 +6,7 @@ import { useWords } from "../i18n";
 import { joined, type Line } from "./lines";
 import { numberOf } from "./words";
 
-const COLOURS = ["#4263eb", "#e8590c", "#2f9e44", "#ae3ec9", "#1098ad", "#e03131", "#f08c00", "#5c940d"];
+export const COLOURS = ["#4263eb", "#e8590c", "#2f9e44", "#ae3ec9", "#1098ad", "#e03131", "#f08c00", "#5c940d"];
 
 type Props = { title: string; lines: Line[]; height?: number; xLabel?: string; onZoom?: (range: [number, number] | null) => void };
 
