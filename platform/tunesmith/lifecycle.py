@@ -87,6 +87,7 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
     JOB_LOST = "job_lost"
     STORAGE = "storage"
+    RESTORED = "restored"
 
 
 class ReasonFacts(NamedTuple):
@@ -180,5 +181,12 @@ REASONS: dict[Reason, ReasonFacts] = {
         True,
         "The storage did not take the files.",
         "Check that the storage is reachable and writable, then submit the task again.",
+    ),
+    Reason.RESTORED: ReasonFacts(
+        State.STOPPED,
+        Fault.INFRASTRUCTURE,
+        False,
+        "It was under way when the backup was made from which the platform was restored.",
+        "It may have gone on where it ran: see that it does not any more, then continue it.",
     ),
 }

@@ -71,6 +71,7 @@ RACES = {
     "quota_entries.project,by,key": "test_a_key_makes_one_grant",
     "quota_entries.task_id,step": _PROJECT,
     "quota_projects.project": "test_a_key_makes_one_grant",
+    "restores.number": "made by who puts a backup into an empty database, alone with it",
     "runners.id": _OWN_ID,
     "runners.job_id": "test_an_attempt_is_given_to_one_runner",
     "series_chunks.task_id,name,number": _HELD,

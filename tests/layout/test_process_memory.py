@@ -28,6 +28,7 @@ RESUMED = "files to read; under a lease each, and a server that starts takes up 
 STREAM = "a live stream's place and copies of the log; its reader connects again and goes on where it was"
 
 MEMORY = {
+    "admin.archive.Writing": (REQUEST, "_names"),
     "auth.Keys": (CACHE, "_known _sessions"),
     "backends.clearing.ClearedJobs": (PACE, "_over_since"),
     "backends.compute.ComputeService": (CACHE, "_answered _asked_at _is_asking _lock _seen"),

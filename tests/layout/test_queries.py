@@ -10,7 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PLATFORM = ROOT / "platform" / "tunesmith_platform"
 STATEMENTS = {"delete", "func", "insert", "select", "text", "update"}
 """What a query is made with."""
+_WHOLE = "A backup is of all rows of all tables, whosever they are."
 MAY = {
+    "platform/tunesmith_platform/admin/backup.py": _WHOLE,
+    "platform/tunesmith_platform/admin/restore.py": _WHOLE,
+    "platform/tunesmith_platform/admin/rows.py": _WHOLE,
+    "platform/tunesmith_platform/admin/stored.py": _WHOLE,
+    "platform/tunesmith_platform/restores.py": "They are the installation's own rows, and nobody else asks for them.",
     "platform/tunesmith_platform/auth.py": "Keys are looked up before there is a scope.",
     "platform/tunesmith_platform/leases.py": "They are the platform's own rows, and nobody else asks for them.",
 }

@@ -17,14 +17,17 @@ OF_NOBODY = {
 """Repositories whose functions take no scope, with why."""
 READS_ITSELF = {
     "leases.py": "leases are the platform's own, and nobody's",
+    "admin/restore.py": "A whole database is restored, whosever it is.",
     "auth.py": "Keys are looked up before there is a scope.",
     "db/engine.py": "How transactions begin and what they wait for.",
     "db/schema.py": "The schema's revision.",
     "db/scoping.py": "It is what limits the others.",
+    "restores.py": "Where attempts are numbered is the installation's own.",
     "series/service.py": "Only sets how its transaction is kept apart.",
 }
 """Sources outside the repositories that ask the database, with why."""
 SEES_EVERYTHING = {
+    "admin/restore.py": "A whole database is restored, whosever it is.",
     "app.py": "Builds the list of all tasks once for all who see everything.",
     "chats/proving.py": "A loop; a proof that it submits is its row's owner's.",
     "conversations/service.py": "A loop: what is old goes, whosever it is.",

@@ -29,12 +29,13 @@ def discard_file(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_file(target: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+def new_file(target: Path, *, overwrite: bool = False, private: bool = False) -> Iterator[IO[bytes]]:
     """A file to be written that appears whole or not at all, and over one that is there only where that is wanted.
 
     Args:
         target: Its path.
         overwrite: Whether one that is there is replaced.
+        private: Whether its owner alone may read it.
 
     Raises:
         NotOurs: There is one.
@@ -45,7 +46,7 @@ def new_file(target: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
-        _named(part, target, overwrite=overwrite)
+        _named(part, target, overwrite=overwrite, private=private)
     finally:
         discard_file(part)
 
@@ -92,11 +93,11 @@ def _taken(target: Path) -> NotOurs:
     return NotOurs(f"`{target}` is there already.", hint="Name another file, or have it replaced: `--force`.")
 
 
-def _named(part: Path, target: Path, *, overwrite: bool) -> None:
+def _named(part: Path, target: Path, *, overwrite: bool, private: bool = False) -> None:
     """Give a whole file its name."""
     mask = os.umask(0)
     os.umask(mask)
-    part.chmod(0o666 & ~mask)
+    part.chmod((0o600 if private else 0o666) & ~mask)
     if overwrite:
         part.replace(target)
         return

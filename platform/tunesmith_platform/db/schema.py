@@ -22,6 +22,8 @@ _VERSION = text("SELECT version_num FROM alembic_version")
 _REVISION = r"^(down_)?revision = ['\"]([^'\"]+)['\"]"
 _LOCK = "schema"
 _WAIT_SECONDS = 30.0
+MIGRATE_SECONDS = 600.0
+"""How long to wait for another process that migrates, where nobody waits for an answer."""
 _NO_SUCH_TABLE = "42P01"
 _CURE = "`tunesmith migrate` brings it up to date, once for all processes that use it."
 
@@ -130,11 +132,6 @@ def migrate(database: Database, wait_seconds: float = _WAIT_SECONDS) -> bool:
     """
     if state(database) is Schema.CURRENT:
         return False
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     with database.write(wait_seconds) as session:
         advisory_lock(session, _LOCK)
         # Only now is it certain: another may have migrated while this one waited.
@@ -144,9 +141,34 @@ def migrate(database: Database, wait_seconds: float = _WAIT_SECONDS) -> bool:
             return False
         if found is Schema.UNKNOWN:
             raise _unknown(revision)
-        config.attributes["connection"] = session.connection()
-        command.upgrade(config, "head")
+        bring_to(session, newest())
     return True
+
+
+def bring_to(session: Session, revision: str) -> None:
+    """Bring the schema of a transaction's database up to a revision; nothing where it is there.
+
+    Args:
+        session: The transaction.
+        revision: One that this version knows, and no older than the schema.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = session.connection()
+    command.upgrade(config, "head" if revision == newest() else revision)
+
+
+def require_known(revision: str) -> None:
+    """Refuse a schema that a newer version made.
+
+    Raises:
+        Unavailable: This version does not know the revision.
+    """
+    if _state(revision) is Schema.UNKNOWN:
+        raise _unknown(revision)
 
 
 def newest() -> str:

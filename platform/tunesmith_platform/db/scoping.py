@@ -18,6 +18,7 @@ OF_THE_INSTALLATION = {
     "api_keys": "They say who comes in, before there is a scope.",
     "browsers": "They stand for a key, before there is a scope.",
     "leases": "Which process does what only one may do.",
+    "restores": "They are the database's own.",
     "runners": "Processes of the cluster that wait for anybody's task.",
 }
 """Tables that belong to no user, with why."""

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunesmith_platform.embedded.admin import admin
+
 if TYPE_CHECKING:
     from tunesmith.home import Home
     from tunesmith_platform.packages import Finding
 
 app = typer.Typer(add_completion=False)
+app.add_typer(admin)
 
-_MIGRATE_SECONDS = 600.0
-"""How long to wait for another process that migrates."""
 _VERDICTS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _NOTHING_RUNS = 3
 _JSON = typer.Option("--json", help="Print JSON instead of text.")
@@ -295,7 +296,7 @@ def migrate(as_json: _JsonFlag = False) -> None:
     database = Database(settings.database_url)
     try:
         schema.require_place(database, is_made=True)
-        is_done = schema.migrate(database, _MIGRATE_SECONDS)
+        is_done = schema.migrate(database, schema.MIGRATE_SECONDS)
     finally:
         database.close()
     if as_json:

@@ -14,6 +14,7 @@ from tunesmith.spec.kinds import Room
 from tunesmith_platform.db.tables import AttemptRow
 from tunesmith_platform.queue import repository as queue
 from tunesmith_platform.reconciler.decisions import AttemptPhase
+from tunesmith_platform.restores import attempt_floor
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import ROOM_SETTINGS
 from tunesmith_platform.tasks import repository
@@ -53,9 +54,10 @@ def tell(session: Session, todo: Todo) -> None:
 def admit(session: Session, room: Room, limit: int, moment: dt.datetime) -> None:
     """Begin an attempt for as many as find place."""
     free = limit - queue.count_open(session, INSTALLATION, room)
+    floor = attempt_floor(session)
     for task_id in queue.waiting(session, INSTALLATION, moment, max(0, free), room):
         task = repository.locked(session, INSTALLATION, task_id)
-        task.attempt += 1
+        task.attempt = max(task.attempt, floor) + 1
         task.is_attempt_open = True
         task.retry_at = None
         task.waits_for = WaitsFor.RESOURCES

@@ -20,7 +20,7 @@ from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursor
 from tunesmith_platform.db.tables.packages import PackageRow
 from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
 from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
-from tunesmith_platform.db.tables.system import ApiKeyRow, BrowserRow, LeaseRow, RunnerRow
+from tunesmith_platform.db.tables.system import ApiKeyRow, BrowserRow, LeaseRow, RestoreRow, RunnerRow
 from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
 from tunesmith_platform.db.tables.templates import TemplateRow
 
@@ -57,6 +57,7 @@ __all__ = [
     "ProofRow",
     "QuotaEntryRow",
     "QuotaProjectRow",
+    "RestoreRow",
     "RunnerRow",
     "TaskRow",
     "TemplateRow",

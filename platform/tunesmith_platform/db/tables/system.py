@@ -1,8 +1,8 @@
-"""The platform's own: keys, browsers' sessions, leases of its loops, warm runners."""
+"""The platform's own: keys, browsers' sessions, leases of its loops, warm runners, restores."""
 
 import datetime as dt
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith_platform.db.tables.base import Base, UtcDateTime
@@ -51,3 +51,13 @@ class RunnerRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     seen_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     assigned_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class RestoreRow(Base):
+    """A restore of this database from a backup. Attempts are numbered above `attempt_floor` since: see `restores`."""
+
+    __tablename__ = "restores"
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    attempt_floor: Mapped[int] = mapped_column(Integer)
+    taken_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    restored_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
