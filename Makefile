@@ -102,6 +102,7 @@ bench: setup
 
 reference: setup
 	@$(BIN)/python infra/scripts/reference.py
+	@$(BIN)/python infra/scripts/chart_schema.py
 
 clean:
 	@if [ -x $(BIN)/tunesmith ] && [ -d "$(TUNESMITH_HOME)" ]; then $(BIN)/tunesmith down; fi

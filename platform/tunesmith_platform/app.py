@@ -104,6 +104,7 @@ from tunesmith_platform.serving import ApiServer
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.sse import Streams
 from tunesmith_platform.system import endpoints as system_endpoints
+from tunesmith_platform.system.database_look import DatabaseLook
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.schema_watch import SchemaWatch
 from tunesmith_platform.system.service import SystemService
@@ -122,8 +123,8 @@ logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """Fine-tune language models on your own Ray cluster.
 
-Every call but `/healthz` carries `Authorization: Bearer <key>`. Every error has one shape: a stable `code`, a
-sentence, whose `fault` it is, whether a retry helps, each problem with its place, and what to do next.
+Every call but `/healthz`, `/livez` and `/readyz` carries `Authorization: Bearer <key>`. Every error has one shape: a
+stable `code`, a sentence, whose `fault` it is, whether a retry helps, each problem with its place, and what to do next.
 Lists answer `data`, `has_more` and `next`; ask again with `after=<next>`.
 """
 
@@ -287,6 +288,7 @@ def create_app(
     )
     app.state.services = build_services(settings, jobs, tracking)
     app.state.loops = Loops()
+    app.state.database_look = DatabaseLook(app.state.services.database)
     install_errors(app)
     for module in (
         task_endpoints,

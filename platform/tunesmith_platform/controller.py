@@ -5,11 +5,15 @@ answers where jobs report, and counts silence only then.
 """
 
 import contextlib
+import http.server
+import json
 import logging
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 import httpx
 
@@ -63,6 +67,57 @@ class Listeners(Loop):
         return time.monotonic() - self._answered_at < _HEARD_SECONDS
 
 
+_STANDS_STILL_SECONDS = 60.0
+"""After how long without a round of the main thread the process counts as one that does not live."""
+
+
+@contextlib.contextmanager
+def probes(
+    host: str, port: int, lives: Callable[[], bool], unwell: Callable[[], dict[str, str]]
+) -> Iterator[int]:
+    """Answer `/livez` and `/readyz` while the block runs: 200, or 503 with the loops that do not do their work.
+
+    Args:
+        host: Where to listen.
+        port: Where to listen; 0 takes a free one.
+        lives: Whether the process gets on; who hears no may end it.
+        unwell: The loops that do not do their work, with what is the matter.
+
+    Yields:
+        The port.
+    """
+
+    class Probe(http.server.BaseHTTPRequestHandler):
+        timeout = 5
+
+        def do_GET(self) -> None:
+            said = {"/livez": {} if lives() else {"main": "stands still"}, "/readyz": unwell()}.get(self.path)
+            status = (
+                HTTPStatus.NOT_FOUND
+                if said is None
+                else HTTPStatus.SERVICE_UNAVAILABLE
+                if said
+                else HTTPStatus.OK
+            )
+            body = json.dumps({"loops": said} if said else {"status": status.phrase.lower()}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_said: object) -> None:
+            """Nothing: it is asked every few seconds."""
+
+    with http.server.ThreadingHTTPServer((host, port), Probe) as server:
+        thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
 def run(settings: Settings, ended: threading.Event) -> None:
     """Run the loops until `ended` is set.
 
@@ -80,13 +135,25 @@ def run(settings: Settings, ended: threading.Event) -> None:
             {"Listeners": lambda: listeners, "SchemaWatch": lambda: watch}
             | background_loops(services, listeners.hears)
         )
-        logger.info("the background loops run")
-        said: dict[str, str] = {}
-        while not ended.wait(_SAID_SECONDS):
-            unwell = loops.unwell()
-            if unwell != said:
-                logger.warning("loops that do not do their work: %s", unwell or "none any more")
-            said = unwell
+        with contextlib.ExitStack() as stack:
+            moved_at = time.monotonic()
+            if settings.controller_port:
+                stack.enter_context(
+                    probes(
+                        settings.host,
+                        settings.controller_port,
+                        lambda: time.monotonic() - moved_at < _STANDS_STILL_SECONDS,
+                        loops.unwell,
+                    )
+                )
+            logger.info("the background loops run")
+            said: dict[str, str] = {}
+            while not ended.wait(_SAID_SECONDS):
+                moved_at = time.monotonic()
+                unwell = loops.unwell()
+                if unwell != said:
+                    logger.warning("loops that do not do their work: %s", unwell or "none any more")
+                said = unwell
     finally:
         loops.close()
         services.models.close()

@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         description="Where Ray Serve listens, as the API reaches it: loopback, or the address of a cluster's node.",
     )
     serve_port: int = Field(8000, ge=1, le=65535, description="Its port.")
+    serve_bind: str = Field(
+        "",
+        description="The address that Ray Serve binds on its node, where the API reaches it by another name, such as "
+        "`0.0.0.0` in a pod behind a service; `serve_host` when empty.",
+    )
     chat_start_seconds: float = Field(
         60,
         gt=0,
@@ -207,6 +212,13 @@ class Settings(BaseSettings):
     run_loops: bool = Field(
         True,
         description="Whether a server runs the background loops too; else `tunesmith controller` runs them.",
+    )
+    controller_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Where `tunesmith controller` says on `host` whether it lives (`/livez`) and whether its loops do "
+        "their work (`/readyz`); 0: nowhere.",
     )
     session_hours: float = Field(
         168, gt=0, le=8760, description="How long a browser stays signed in to the studio."
@@ -253,6 +265,7 @@ class Settings(BaseSettings):
         self.api_url = self.api_url or f"http://{self.host}:{self.port}"
         self.public_url = self.public_url or self.api_url
         self.mlflow_public_url = self.mlflow_public_url or self.mlflow_url
+        self.serve_bind = self.serve_bind or self.serve_host
         self.database_url = self.database_url or f"sqlite:///{home.database}"
         if self.migrate_at_start is None:
             self.migrate_at_start = self.database_url.startswith("sqlite")

@@ -181,7 +181,7 @@ class Application:
             raise InvalidInput(
                 f"Ray Serve runs on this cluster already; it listens at {found.host}:{found.port}, not at "
                 f"{host}:{port}.",
-                hint="Set `serve_host` and `serve_port` of the platform to where it listens, or end it.",
+                hint="Set `serve_bind` and `serve_port` of the platform to where it listens, or end it.",
             )
 
     def _remove_earlier(self) -> None:

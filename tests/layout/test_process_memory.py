@@ -110,11 +110,12 @@ MEMORY = {
     "series.reading.Tokens": (REQUEST, "_curves"),
     "settings.Settings": (
         DECLARED,
-        "_resolved api_url database_url migrate_at_start mlflow_public_url public_url storage_uri",
+        "_resolved api_url database_url migrate_at_start mlflow_public_url public_url serve_bind storage_uri",
     ),
     "sse.Chunk": (STREAM, "_packed"),
     "sse.EventStream": (STREAM, "_abort _clock _is_over _is_ping_due _size _sum _task _woken sending_since"),
     "sse.Streams": (STREAM, "_count _timer _turns"),
+    "system.database_look.DatabaseLook": (PACE, "_under_way"),
     "system.service.SystemService": (CACHE, "schema_notice"),
     "system.environment.EnvironmentService": (OWN, "_hanging _lock"),
     "tasks.inputs": (DECLARED, "_swept()"),

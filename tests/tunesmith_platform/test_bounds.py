@@ -20,7 +20,7 @@ from tunesmith_platform.routing import MAX_JSON_BYTES, MAX_NAMES, ApiRoute, admi
 MANY = {f"learning_rat{number}": number for number in range(20_000)}
 LINES = "".join(f"  learning_rat{number}: 1\n" for number in range(5_000))
 LINKED = "/v1/package-links/{token}/{name}"
-NEEDS_NO_KEY = {"/healthz", "/metrics", LINKED}
+NEEDS_NO_KEY = {"/healthz", "/livez", "/readyz", "/metrics", LINKED}
 """What needs no key: the last because its address is signed by who has one."""
 
 

@@ -39,7 +39,7 @@ _CHOSEN = frozenset(
     {
         "home", "host", "port", "api_url", "ray_url", "mlflow_url", "mlflow_token_file", "job_python", "models_dir",
         "work_dir", "api_key_file", "ray_token_file", "report_secret_file", "allowed_roots_file", "run_loops",
-        "migrate_at_start", "serve_host", "serve_port",
+        "migrate_at_start", "serve_host", "serve_port", "serve_bind", "controller_port",
     }
 )  # fmt: skip
 """Settings that are the supervisor's to choose, whatever the shell says."""

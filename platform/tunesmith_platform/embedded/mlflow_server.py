@@ -22,10 +22,28 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", required=True, help="A SQLAlchemy URL.")
-    parser.add_argument("--artifacts", required=True, help="The folder in which runs get theirs.")
+    parser.add_argument(
+        "--artifacts", required=True, help="The folder or `s3://` place in which runs get theirs."
+    )
     parser.add_argument("--token-file", required=True, help="Holds the token that clients show.")
     parser.add_argument("--public-url", default="", help="How browsers reach it, where that is another name.")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        help="A name without a port by which clients reach it too, such as a service's; may be given again.",
+    )
     return parser
+
+
+def hosts_of(given: argparse.Namespace) -> list[str]:
+    """The values of `Host` that MLflow answers.
+
+    Clients name the port unless it is the scheme's own, so a name counts with it and without.
+    """
+    named = [each for name in given.allowed_host for each in (name, f"{name}:{given.port}")]
+    public = urlsplit(given.public_url).netloc
+    return [f"127.0.0.1:{given.port}", f"localhost:{given.port}", *named, *filter(None, [public])]
 
 
 def main() -> None:
@@ -34,7 +52,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     admissions = Admissions(read_secret(given.token_file))
     public = urlsplit(given.public_url)
-    hosts = [f"127.0.0.1:{given.port}", f"localhost:{given.port}", *filter(None, [public.netloc])]
+    hosts = hosts_of(given)
     # As the command does it: MLflow reads its server's settings from the environment, the host check when it is
     # imported. No proxying of artifacts: a run's folder is a plain folder, into which training writes.
     os.environ |= {

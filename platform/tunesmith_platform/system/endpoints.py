@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from tunesmith import views
 from tunesmith.environment import Environment
-from tunesmith.errors import NotFound, NotWell
+from tunesmith.errors import DatabaseBusy, NotFound, NotWell
 from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
 from tunesmith.spec.kinds import kinds
@@ -31,6 +31,7 @@ class Services(Protocol):
 
 ServicesDep = Annotated[Services, Depends(services_of)]
 health = APIRouter(tags=["system"], route_class=ApiRoute)
+_READY_SECONDS = 2.0
 
 
 class Alive(BaseModel):
@@ -60,6 +61,27 @@ async def healthz(request: Request) -> Alive:
         )
     services: Services = request.app.state.services
     return Alive(notice=services.system.schema_notice or None)
+
+
+@health.get("/livez", response_model=Alive, response_model_exclude_none=True, responses=answers(Alive()))
+async def livez() -> Alive:
+    """Say that the process answers. Needs no key, and asks nobody: who gets no answer may end it and start another.
+
+    A database that is away, or a loop that is being started again, is no reason to: `/readyz` and `/healthz` say so.
+    """
+    return Alive()
+
+
+@health.get("/readyz", response_model=Alive, response_model_exclude_none=True, responses=answers(Alive()))
+async def readyz(request: Request) -> Alive:
+    """Say whether calls may be sent here. Needs no key; 503 while the database does not answer within two seconds."""
+    services: Services = request.app.state.services
+    if await request.app.state.database_look.answers(_READY_SECONDS):
+        return Alive(notice=services.system.schema_notice or None)
+    raise DatabaseBusy(
+        "The database does not answer.",
+        hint="This server takes calls again as soon as it does; nothing was stored.",
+    )
 
 
 @router.get("/system", response_model=views.SystemView, responses=answers(examples.SYSTEM, 401))

@@ -91,7 +91,7 @@ class Chatting(ModelUse):
         return ChatDocument(
             **self.attempt(task, number),
             **inputs.model_dump(exclude={"dataset", "reads"}),
-            serve_host=settings.serve_host,
+            serve_host=settings.serve_bind,
             serve_port=settings.serve_port,
             cache_dir=f"{settings.work_dir}/served",
             **self._to_load(task),

@@ -1,0 +1,38 @@
+# The control plane: API, loops, migrations. No torch, no Ray, no MLflow. Built by infra/scripts/images.py.
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS build
+RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv python3-pip ca-certificates
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_CERT
+COPY constraints.txt requirements-platform.txt /build/
+RUN python3 -m venv --without-pip /opt/tunesmith \
+ && python3 -m pip --python /opt/tunesmith/bin/python install --no-cache-dir --no-compile \
+      -c /build/constraints.txt -r /build/requirements-platform.txt \
+ && find /opt/tunesmith -depth \( -name tests -o -name test -o -name include \) -type d \
+      \( -path '*/pyarrow/*' -o -path '*/numpy/*' -o -path '*/sqlalchemy/*' \) -exec rm -rf {} + \
+ && find /opt/tunesmith -name '*.so*' -path '*/pyarrow/*' \( -name '*flight*' -o -name '*substrait*' -o -name '*gandiva*' \) -delete
+
+FROM build AS code
+COPY *.whl /build/
+RUN python3 -m pip --python /opt/tunesmith/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
+      --target /code /build/*.whl
+
+FROM ${BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends python3 ca-certificates \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc /usr/share/man /usr/share/locale \
+ && groupadd -g 10001 tunesmith && useradd -u 10001 -g 10001 -M -d /tmp tunesmith
+COPY --from=build /opt/tunesmith /opt/tunesmith
+COPY sbom.py /usr/local/bin/sbom
+COPY --from=code /code /opt/tunesmith/lib/python3.11/site-packages
+RUN cp /opt/tunesmith/lib/python3.11/site-packages/bin/tunesmith /opt/tunesmith/bin/ \
+ && /opt/tunesmith/bin/python /usr/local/bin/sbom tunesmith-platform > /opt/tunesmith/sbom.json
+ENV PATH=/opt/tunesmith/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    TUNESMITH_HOME=/var/lib/tunesmith TUNESMITH_HOST=0.0.0.0 TUNESMITH_PORT=8080
+USER 10001:10001
+VOLUME /var/lib/tunesmith
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+CMD ["python", "-m", "tunesmith_platform.app"]

@@ -1,0 +1,389 @@
+"""Tier 1 of the chart's tests: what is rendered is what is meant, and what Kubernetes and KubeRay take.
+
+It proves nothing of a running cluster: that a server admits it and that it works is asked of a real one by
+`infra/scripts/chart_check.py`.
+"""
+
+import copy
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chart_tools import (
+    CHART,
+    HERE,
+    KUBERNETES,
+    SETS,
+    helm,
+    kubernetes,
+    objects,
+    raycluster_schema,
+    rendered,
+    run_helm,
+    values_of,
+)
+from pod_rules import faults, pods
+
+import tunesmith
+from tunesmith_platform.settings import Settings
+
+GOLDEN = HERE / "golden"
+RELEASED = HERE / "released.json"
+_WRITE = "TUNESMITH_WRITE_GOLDEN"
+"""Set it to write the manifests that are expected, and look at the difference."""
+_SCRIPT = CHART.parents[1] / "infra" / "scripts" / "chart_schema.py"
+
+
+def _schema_script() -> Any:
+    spec = importlib.util.spec_from_file_location("chart_schema", _SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_helm_has_nothing_to_say(name: str) -> None:
+    done = run_helm("lint", "--strict", str(CHART), *values_of(name))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_rendered_is_what_was_looked_at(name: str) -> None:
+    file = GOLDEN / f"{name}.yaml"
+    if os.environ.get(_WRITE):
+        file.write_text(rendered(name))
+    assert rendered(name) == file.read_text(), f"Look at the difference, then set {_WRITE}=1 to write it."
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_kubernetes_and_kuberay_take_every_field(name: str) -> None:
+    """A server leaves out a field that it does not know without a word; here each is refused."""
+    foreign = set()
+    for found in objects(rendered(name)):
+        if found["kind"] == "RayCluster":
+            said = [
+                f"{list(error.absolute_path)}: {error.message}"
+                for error in raycluster_schema().iter_errors(found)
+            ]
+            assert said == []
+        elif (
+            "/" in found["apiVersion"]
+            and found["apiVersion"].split("/")[0].count(".") > 1
+            and not found["apiVersion"].split("/")[0].endswith(".k8s.io")
+        ):
+            foreign.add(found["kind"])
+        else:
+            kubernetes().validate(found, KUBERNETES, strict=True)
+    assert foreign <= {"ServiceMonitor", "PrometheusRule"}, "nobody checked these"
+
+
+def test_a_field_that_kuberay_does_not_know_is_found() -> None:
+    (cluster,) = [found for found in objects(rendered("smallest")) if found["kind"] == "RayCluster"]
+    assert not list(raycluster_schema().iter_errors(cluster))
+    wrong = copy.deepcopy(cluster)
+    wrong["spec"]["authOption"] = {"mode": "token"}
+    wrong["spec"]["authOptions"]["mode"] = "password"
+    del wrong["spec"]["headGroupSpec"]["template"]
+    assert len(list(raycluster_schema().iter_errors(wrong))) == 3
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_pod_is_restricted(name: str) -> None:
+    found = {place: said for place, pod in pods(objects(rendered(name))) if (said := faults(pod))}
+    assert found == {}
+
+
+def test_a_pod_that_is_not_restricted_is_found() -> None:
+    good = {
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [{"name": "a", "emptyDir": {}}],
+        "containers": [
+            {
+                "name": "c",
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
+            }
+        ],
+    }
+    assert faults(good) == []
+    changes: list[tuple[list[Any], Any]] = [
+        (["hostNetwork"], True),
+        (["automountServiceAccountToken"], True),
+        (["securityContext", "runAsUser"], 0),
+        (["securityContext", "runAsNonRoot"], False),
+        (["securityContext", "seccompProfile"], {"type": "Unconfined"}),
+        (["volumes", 0], {"name": "a", "hostPath": {"path": "/"}}),
+        (["containers", 0, "securityContext", "allowPrivilegeEscalation"], True),
+        (["containers", 0, "securityContext", "privileged"], True),
+        (["containers", 0, "securityContext", "readOnlyRootFilesystem"], False),
+        (["containers", 0, "securityContext", "capabilities"], {}),
+        (["containers", 0, "securityContext", "capabilities"], {"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+        (["containers", 0, "ports"], [{"containerPort": 1, "hostPort": 1}]),
+        (["containers", 0, "resources"], {}),
+    ]
+    for path, value in changes:
+        bad = copy.deepcopy(good)
+        place: Any = bad
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        assert len(faults(bad)) == 1, (path, faults(bad))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_only_the_autoscaler_sees_a_token_of_kubernetes(name: str) -> None:
+    found = objects(rendered(name))
+    accounts = [each for each in found if each["kind"] == "ServiceAccount"]
+    assert accounts
+    assert all(account["automountServiceAccountToken"] is False for account in accounts)
+    token = "/var/run/secrets/kubernetes.io/serviceaccount"
+    holders = [
+        f"{place}: {container['name']}"
+        for place, pod in pods(found)
+        for container in [*pod.get("initContainers", []), *pod["containers"]]
+        if any(mount["mountPath"] == token for mount in container.get("volumeMounts", []))
+    ]
+    (cluster,) = [each for each in found if each["kind"] == "RayCluster"]
+    assert len(holders) == int("autoscalerOptions" in cluster["spec"]), holders
+    assert all(holder.endswith("autoscaler: autoscaler") for holder in holders)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_variable_that_is_set_is_a_setting_of_ours(name: str) -> None:
+    known = {f"TUNESMITH_{field.upper()}" for field in Settings.model_fields}
+    seen: set[str] = set()
+    for place, pod in pods(objects(rendered(name))):
+        for container in pod["containers"]:
+            names = [each["name"] for each in container.get("env", [])]
+            assert len(names) == len(set(names)), (place, "a variable twice")
+            seen |= {each for each in names if each.startswith("TUNESMITH_")}
+    assert len(seen) > 15
+    assert seen <= known
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_set_is_taken_by_the_settings_themselves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very values, read as a pod reads them."""
+    for place, pod in pods(objects(rendered(name))):
+        for container in pod["containers"]:
+            given = {each["name"]: each.get("value", "secret") for each in container.get("env", [])}
+            if "TUNESMITH_HOME" not in given:
+                continue
+            with monkeypatch.context() as patched:
+                for variable in [each for each in os.environ if each.startswith("TUNESMITH_")]:
+                    patched.delenv(variable)
+                for variable, value in given.items():
+                    if variable.startswith("TUNESMITH_"):
+                        patched.setenv(variable, value)
+                settings = Settings()
+            assert settings.database_url.startswith("postgresql+psycopg://"), place
+            assert "secret" not in settings.database_url
+            if "TUNESMITH_API_URL" in given:
+                assert not settings.run_loops
+                assert settings.serve_bind == "0.0.0.0"
+                assert settings.serve_host != settings.serve_bind
+
+
+def test_every_setting_can_be_set_and_only_what_the_chart_chooses_cannot() -> None:
+    script = _schema_script()
+    offered = set(script.schema()["properties"]["settings"]["properties"])
+    assert offered == set(Settings.model_fields) - script.CHOSEN - script.SECRET
+    set_by_the_chart = {
+        each["name"].removeprefix("TUNESMITH_").lower()
+        for _, pod in pods(objects(rendered("smallest")))
+        for container in pod["containers"]
+        for each in container.get("env", [])
+        if each["name"].startswith("TUNESMITH_")
+    }
+    assert set_by_the_chart <= script.CHOSEN
+
+
+def test_the_schema_is_fresh() -> None:
+    script = _schema_script()
+    assert script.SCHEMA.read_text() == script.written(), "Run `make reference`."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["platform.replicas=0"], "/platform/replicas"),
+        (["platfrom.replicas=2"], "platfrom"),
+        (["storage.kind=nfs"], "/storage/kind"),
+        (["settings.max_concurrent_jobs=many"], "/settings/max_concurrent_jobs"),
+        (["settings.max_concurent_jobs=2"], "max_concurent_jobs"),
+        (["settings.port=9000"], "'port' not allowed"),
+        (["settings.smtp_password=secret"], "smtp_password"),
+        (["state.size=lots"], "/state/size"),
+        (["images.digests.tunesmith-platform=latest"], "tunesmith-platform"),
+        (["ray.workers.gpu.image=x"], "/ray/workers/gpu"),
+        (["networkPolicy.kubernetesApi.cidr=api"], "/networkPolicy/kubernetesApi/cidr"),
+        (["secretEnvironment[0].name=lower"], "/secretEnvironment/0"),
+        (["platform.resources.limits.memory=much"], "/platform/resources/limits/memory"),
+    ],
+)
+def test_wrong_values_are_refused_by_their_place(wrong: list[str], says: str) -> None:
+    given = [word for each in wrong for word in ("--set", each)]
+    done = run_helm("template", "t", str(CHART), *values_of("smallest"), *given)
+    assert done.returncode != 0
+    assert says in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "lacks"),
+    [
+        ("images.registry=", "images.registry"),
+        ("postgresql.bundled=false,postgresql.external.secret=s", "postgresql.external.host"),
+        ("postgresql.bundled=false,postgresql.external.host=h", "postgresql.external.secret"),
+        ("storage.kind=external", "storage.external.secret"),
+        ("ingress.enabled=true", "ingress.host"),
+        ("ray.create=false,ray.external.serveHost=h", "ray.external.dashboardUrl"),
+        ("ray.create=false,ray.external.dashboardUrl=http://h", "ray.external.serveHost"),
+        ("networkPolicy.jobsMayLeave=false", "networkPolicy.kubernetesApi.cidr"),
+        ("ray.workers.cpu=null", "ray.workers"),
+    ],
+)
+def test_what_is_missing_is_asked_for_by_its_name(given: str, lacks: str) -> None:
+    done = run_helm("template", "t", str(CHART), *values_of("smallest"), "--set", given)
+    assert done.returncode != 0
+    assert f"{lacks} is " in done.stderr, done.stderr
+
+
+def test_the_smallest_values_name_the_registry_alone() -> None:
+    assert values_of("smallest") == ["--set", "images.registry=registry.example"]
+    assert run_helm("template", "t", str(CHART)).returncode != 0
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_image_is_ours_and_behind_the_one_prefix(name: str) -> None:
+    images = {
+        container["image"]
+        for _, pod in pods(objects(rendered(name)))
+        for container in [*pod.get("initContainers", []), *pod["containers"]]
+        if "image" in container
+    }
+    folder = CHART.parents[1] / "infra" / "images"
+    known = {
+        f"registry.example/tunesmith-{file.name.removesuffix('.Dockerfile')}"
+        for file in folder.glob("*.Dockerfile")
+    }
+    assert {image.partition(":")[0].replace("-cpu", "").replace("-cuda", "") for image in images} <= known
+    assert {image.partition(":")[2] for image in images} == {tunesmith.__version__}
+
+
+def test_a_digest_wins_over_the_tag() -> None:
+    digest = f"sha256:{'a' * 64}"
+    done = run_helm(
+        "template",
+        "t",
+        str(CHART),
+        *values_of("smallest"),
+        "--set",
+        f"images.digests.tunesmith-mlflow={digest}",
+    )
+    assert f"image: registry.example/tunesmith-mlflow@{digest}" in done.stdout
+
+
+def test_mlflow_answers_every_name_of_its_service() -> None:
+    (mlflow,) = [pod for place, pod in pods(objects(rendered("gpu-cluster"))) if place.endswith("-mlflow")]
+    said = mlflow["containers"][0]["args"]
+    for host in ("tunesmith-mlflow", "tunesmith-mlflow.ml.svc", "tunesmith-mlflow.ml.svc.cluster.local"):
+        assert f"--allowed-host={host}" in said
+    assert "--public-url=https://mlflow.example" in said
+
+
+def test_ray_serve_and_mlflow_are_called_by_the_platform_alone() -> None:
+    policies = {
+        each["metadata"]["name"]: each
+        for each in objects(rendered("smallest"))
+        if each["kind"] == "NetworkPolicy"
+    }
+
+    def callers(name: str, port: int) -> set[str]:
+        found = set()
+        for rule in policies[name]["spec"]["ingress"]:
+            if any(each["port"] == port for each in rule.get("ports", [{"port": port}])):
+                for peer in rule["from"]:
+                    if "podSelector" in peer:
+                        found |= set(peer["podSelector"]["matchExpressions"][0]["values"])
+                    else:
+                        found.add(next(iter(peer["namespaceSelector"]["matchLabels"].values())))
+        return found
+
+    ray = {"ray-head", "ray-worker"}
+    assert callers("tunesmith-ray", 8000) == {"platform", "loops"} | ray
+    assert callers("tunesmith-ray", 8265) == {"platform", "loops", "kuberay-system"} | ray
+    assert callers("tunesmith-ray", 6379) == ray
+    assert callers("tunesmith-mlflow", 5000) == {"platform", "loops"}
+    assert callers("tunesmith-postgres", 5432) == {"platform", "loops", "migrate", "mlflow"}
+    assert callers("tunesmith-platform", 8080) == {"loops", "ingress-nginx", "monitoring"} | ray
+    assert policies["tunesmith-closed"]["spec"]["policyTypes"] == ["Ingress"]
+    assert "ingress" not in policies["tunesmith-closed"]["spec"]
+
+
+_IMMUTABLE = {
+    "Deployment": ("selector",),
+    "StatefulSet": ("selector", "serviceName", "volumeClaimTemplates"),
+    "PersistentVolumeClaim": ("accessModes", "storageClassName"),
+    "RayCluster": (),
+}
+"""What a server refuses to change of an object that is there. A size may grow."""
+
+
+def immutable(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What may not change of objects, by kind and name."""
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": {
+            key: each["spec"].get(key) for key in _IMMUTABLE[each["kind"]]
+        }
+        for each in found
+        if each["kind"] in _IMMUTABLE
+    }
+
+
+def broken(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What an upgrade would be refused for, and what holds data and would be lost of sight."""
+    keeps = ("StatefulSet", "PersistentVolumeClaim")
+    gone = [name for name in before if name not in now and name.startswith(keeps)]
+    return gone + [name for name in before if name in now and before[name] != now[name]]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_upgrade_from_the_chart_before_changes_nothing_that_cannot_be_changed(name: str) -> None:
+    """`released.json` holds it of the last release; `make release` writes it."""
+    released = json.loads(RELEASED.read_text())
+    assert broken(released["sets"].get(name, {}), immutable(objects(rendered(name)))) == []
+
+
+def test_a_change_that_no_upgrade_can_make_is_found() -> None:
+    now = immutable(objects(rendered("smallest")))
+    assert len(now) > 5
+    assert broken(now, now) == []
+    other = copy.deepcopy(now)
+    other["Deployment/tunesmith"]["selector"] = {"matchLabels": {"app": "tunesmith"}}
+    del other["StatefulSet/tunesmith-postgres"]
+    assert broken(now, other) == ["StatefulSet/tunesmith-postgres", "Deployment/tunesmith"]
+
+
+def test_chart_and_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (tunesmith.__version__, tunesmith.__version__)
+
+
+def test_helm_is_kept_and_not_fetched_twice() -> None:
+    assert Path(helm()).stat().st_size > 10**7
+    assert not list(Path(helm()).parent.glob("*.whl"))
