@@ -1,18 +1,22 @@
 # The control plane: API, loops, migrations. No torch, no Ray, no MLflow. Built by infra/scripts/images.py.
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
-RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv python3-pip ca-certificates
+RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv python3-pip ca-certificates binutils
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_CERT
 COPY constraints.txt requirements-platform.txt /build/
+# hf-xet is the hub's quick downloads, which a tokenizer's package brings along: here nothing is downloaded.
 RUN python3 -m venv --without-pip /opt/tunesmith \
  && python3 -m pip --python /opt/tunesmith/bin/python install --no-cache-dir --no-compile \
       -c /build/constraints.txt -r /build/requirements-platform.txt \
+ && python3 -m pip --python /opt/tunesmith/bin/python uninstall -y hf-xet \
  && find /opt/tunesmith -depth \( -name tests -o -name test -o -name include \) -type d \
       \( -path '*/pyarrow/*' -o -path '*/numpy/*' -o -path '*/sqlalchemy/*' \) -exec rm -rf {} + \
- && find /opt/tunesmith -name '*.so*' -path '*/pyarrow/*' \( -name '*flight*' -o -name '*substrait*' -o -name '*gandiva*' \) -delete
+ && find /opt/tunesmith -name '*.so*' -path '*/pyarrow/*' \( -name '*flight*' -o -name '*substrait*' -o -name '*gandiva*' \) -delete \
+ && rm -rf /opt/tunesmith/lib/python3.11/site-packages/pyarrow/src \
+ && strip --strip-unneeded /opt/tunesmith/lib/python3.11/site-packages/uvloop/*.so
 
 FROM build AS code
 COPY *.whl /build/

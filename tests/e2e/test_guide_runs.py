@@ -247,6 +247,7 @@ def reader(warm: Platform) -> Iterator[Reader]:
 
 
 GUIDE = (
+    "install",
     "overview",
     "prepare",
     "data",
