@@ -8,7 +8,7 @@ export TUNESMITH_HOME ?= $(CURDIR)/.tunesmith
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help setup studio screenshots demo tour check test test-all test-deepspeed nemesis test-gpu lint unit bench \
-	reference clean
+	reference release clean
 
 help:
 	@echo "make demo   fine-tune a real language model on this machine, watch it, compare it with its base"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench  the speeds, as ratios"
 	@echo "make test-deepspeed  installs DeepSpeed beside the environment and runs its tests, which else are skipped"
 	@echo "make nemesis SEEDS=60  hurts every part in every phase of a task, and says which promise that broke"
+	@echo "make release  wheel, images' contexts and chart with one version, tried in a clean environment; RELEASE=--draft"
 	@echo "make test-gpu  on a bare GPU machine: what must hold there, tokens/s, MFU and peak memory"
 	@echo "make studio  build the web studio, where its sources changed"
 	@echo "make screenshots  look at every page of the studio: pictures in both languages, light and dark"
@@ -104,8 +105,12 @@ reference: setup
 	@$(BIN)/python infra/scripts/reference.py
 	@$(BIN)/python infra/scripts/chart_schema.py
 
+# Publishes nothing: wheel, images' contexts, chart and notes in `dist/`, tried in a clean environment. RELEASE=--draft before one.
+release: studio
+	@$(BIN)/python infra/scripts/release.py $(RELEASE)
+
 clean:
 	@if [ -x $(BIN)/tunesmith ] && [ -d "$(TUNESMITH_HOME)" ]; then $(BIN)/tunesmith down; fi
 	@rm -rf platform/tunesmith_ui/built platform/tunesmith_ui/web/node_modules
-	@rm -rf $(VENV) "$(TUNESMITH_HOME)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf dist $(VENV) "$(TUNESMITH_HOME)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -148,3 +148,23 @@ def _strict(schema: Any, *, is_root: bool = False) -> Any:
     if is_root:
         made["additionalProperties"] = False
     return made
+
+
+_IMMUTABLE = {
+    "Deployment": ("selector",),
+    "StatefulSet": ("selector", "serviceName", "volumeClaimTemplates"),
+    "PersistentVolumeClaim": ("accessModes", "storageClassName"),
+    "RayCluster": (),
+}
+"""What a server refuses to change of an object that is there. A size may grow."""
+
+
+def immutable(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What may not change of objects, by kind and name."""
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": {
+            key: each["spec"].get(key) for key in _IMMUTABLE[each["kind"]]
+        }
+        for each in found
+        if each["kind"] in _IMMUTABLE
+    }

@@ -247,7 +247,6 @@ def reader(warm: Platform) -> Iterator[Reader]:
 
 
 GUIDE = (
-    "install",
     "overview",
     "prepare",
     "data",
@@ -260,6 +259,7 @@ GUIDE = (
     "good-practice",
     "when-it-goes-wrong",
     "coming-from",
+    "install",
 )
 CHINESE = ("monitor", "when-it-goes-wrong")
 """Pages that `make test` types in Chinese too: what they call says most. The others are long: their commands are the

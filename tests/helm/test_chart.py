@@ -19,6 +19,7 @@ from chart_tools import (
     KUBERNETES,
     SETS,
     helm,
+    immutable,
     kubernetes,
     objects,
     raycluster_schema,
@@ -333,26 +334,6 @@ def test_ray_serve_and_mlflow_are_called_by_the_platform_alone() -> None:
     assert callers("tunesmith-platform", 8080) == {"loops", "ingress-nginx", "monitoring"} | ray
     assert policies["tunesmith-closed"]["spec"]["policyTypes"] == ["Ingress"]
     assert "ingress" not in policies["tunesmith-closed"]["spec"]
-
-
-_IMMUTABLE = {
-    "Deployment": ("selector",),
-    "StatefulSet": ("selector", "serviceName", "volumeClaimTemplates"),
-    "PersistentVolumeClaim": ("accessModes", "storageClassName"),
-    "RayCluster": (),
-}
-"""What a server refuses to change of an object that is there. A size may grow."""
-
-
-def immutable(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """What may not change of objects, by kind and name."""
-    return {
-        f"{each['kind']}/{each['metadata']['name']}": {
-            key: each["spec"].get(key) for key in _IMMUTABLE[each["kind"]]
-        }
-        for each in found
-        if each["kind"] in _IMMUTABLE
-    }
 
 
 def broken(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
