@@ -36,6 +36,14 @@ def _limits() -> list[str]:
     return [f"--ulimit=nofile={files}:{files}", f"--ulimit=nproc={processes}:{processes}"]
 
 
+def write_context(folder: Path) -> Path:
+    """Write what the builds read; skips where the studio, which our wheel carries, is not built."""
+    page = ROOT / "platform" / "tunesmith_ui" / "built" / "index.html"
+    require(page.is_file(), "The built studio (`make studio`)")
+    subprocess.run([sys.executable, str(SCRIPT), "context", str(folder)], check=True)
+    return folder
+
+
 def build(context: Path, name: str) -> None:
     """Build one image from a context that is written."""
     environment = dict(os.environ)

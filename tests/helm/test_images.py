@@ -15,7 +15,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from containers import PREFIX, SCRIPT, build, bytes_of, inside, memory_of, need_containers, running, said
+from containers import (
+    PREFIX,
+    build,
+    bytes_of,
+    inside,
+    memory_of,
+    need_containers,
+    running,
+    said,
+    write_context,
+)
 from short_tasks import completed, submit_short, write_dialogues
 from tiny_model import make_tiny_model
 from waiting import free_port, wait_until
@@ -36,9 +46,7 @@ _USER = 10001
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_containers()
-    folder = tmp_path_factory.mktemp("context")
-    subprocess.run([sys.executable, str(SCRIPT), "context", str(folder)], check=True)
-    return folder
+    return write_context(tmp_path_factory.mktemp("context"))
 
 
 @dataclass(frozen=True)

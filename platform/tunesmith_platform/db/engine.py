@@ -229,6 +229,15 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
+    def answers(self) -> bool:
+        """Whether the database answers; waits as long as a connection takes."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except AWAY:
+            return False
+        return True
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()

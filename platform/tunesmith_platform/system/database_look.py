@@ -8,9 +8,6 @@ import asyncio
 import threading
 from concurrent.futures import Future
 
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-
 from tunesmith_platform.db.engine import Database
 
 
@@ -38,10 +35,6 @@ class DatabaseLook:
 
     def _look(self, look: Future[bool]) -> None:
         try:
-            with self._database.engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-            look.set_result(True)
-        except SQLAlchemyError:
-            look.set_result(False)
-        except BaseException as error:
+            look.set_result(self._database.answers())
+        except BaseException as error:  # it is told to who asked
             look.set_exception(error)
