@@ -202,6 +202,7 @@ def rows_of(who: str, number: int) -> list[Base]:
             **begun,
             **whose,
         ),
+        t.ProjectRow(project=whose["project"], description=f"for-{who}", created_by=who, created_at=MOMENT),
         t.QuotaProjectRow(
             project=whose["project"],
             enabled=True,

@@ -18,7 +18,10 @@ class NewPipeline(Given):
 
     yaml: str = Field(max_length=MAX_YAML_CHARACTERS, description="The components and workflows.")
     name: Name | None = Field(None, description="Shown name; the workflow's id when none is given.")
-    project: Name = Field("default", description="The project of the tasks that it makes.")
+    project: Name | None = Field(
+        None,
+        description="The project of the tasks that it makes; `default`, or where your key works, when left out.",
+    )
     workflow: str | None = Field(
         None, max_length=120, description="Which workflow to run; may be left out where there is only one."
     )

@@ -67,6 +67,8 @@ from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.http import install_errors
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.keys import endpoints as key_endpoints
+from tunesmith_platform.keys.service import KeyService
 from tunesmith_platform.loops import Loops
 from tunesmith_platform.middleware import BelowPath, BodyLimit, Contained, Numbered
 from tunesmith_platform.models import endpoints as model_endpoints
@@ -87,6 +89,8 @@ from tunesmith_platform.packaging.links import Links
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines import endpoints as pipeline_endpoints
 from tunesmith_platform.pipelines.service import PipelineService
+from tunesmith_platform.projects import endpoints as project_endpoints
+from tunesmith_platform.projects.service import ProjectService
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.quota.service import QuotaService
@@ -137,7 +141,7 @@ def build_services(
         processes=settings.check_processes, memory_bytes=settings.check_memory_bytes
     )
     database = Database(settings.database_url)
-    hub, keys = Hub(), Keys(database)
+    hub = Hub()
     models = ModelService(database, settings)
     datasets = DatasetService(database, settings)
     jobs = jobs or RayJobs(
@@ -175,6 +179,8 @@ def build_services(
         hub=hub,
         keys=keys,
         access=AccessService(database, settings, keys),
+        key_service=KeyService(database, keys),
+        projects=ProjectService(database, keys),
         jobs=jobs,
         compute=compute,
         runners=runners,
@@ -311,6 +317,8 @@ def create_app(
         estimate_endpoints,
         system_endpoints,
         access_endpoints,
+        key_endpoints,
+        project_endpoints,
     ):
         serve(app, module.router, prefix="/v1")
     serve(app, openai_endpoints.router, prefix="/openai/v1")

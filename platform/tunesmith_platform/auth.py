@@ -1,22 +1,23 @@
 """API keys, and browsers' sessions that stand for them: only the sha256 is stored, and compared."""
 
+import contextlib
 import datetime as dt
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
-from tunesmith.errors import Forbidden, Unauthorized
+from tunesmith.access import Role
+from tunesmith.errors import Forbidden, Unauthorized, Unavailable
 from tunesmith.job import read_secret
-from tunesmith_platform.clock import now
+from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ApiKeyRow, BrowserRow
-from tunesmith_platform.scope import Scope
+from tunesmith_platform.scope import DEFAULT_PROJECT, Scope
 
-ADMIN = "admin"
-"""The role that may do everything; the key that `tunesmith up` generates has it."""
 WHERE_THE_KEY_IS = (
     "It lies in the file `api-key` of the platform's state folder (`TUNESMITH_HOME`, else `~/.tunesmith`). Set it as "
     "`TUNESMITH_API_KEY`, or send `Authorization: Bearer <key>`."
@@ -24,37 +25,64 @@ WHERE_THE_KEY_IS = (
 """What to do for who shows none, or a wrong one."""
 HOW_TO_SIGN_IN = "`tunesmith up --open` makes a link for this browser; or show an API key."
 _TRUST = dt.timedelta(seconds=10)
+_USED_AGAIN = dt.timedelta(hours=1)
+"""How long before it is noted again that a key was used."""
 
 
 class Identity(NamedTuple):
     """Whose key was shown, and what it may do."""
 
     name: str
-    role: str
+    role: Role
     looked_up: dt.datetime
     expires_at: dt.datetime | None = None
-    """When the session ends that was shown in the key's place; None for a key."""
+    """When the session that was shown in the key's place ends, or the key; None where neither does by itself."""
     key: str = ""
     """What its API key is known by: what it signs ends with that."""
+    projects: frozenset[str] | None = None
+    """Where it works; None: everywhere."""
 
     def scope(self) -> Scope:
         """Whose data it may see and change: the one place where who came in becomes a scope.
 
-        There are no roles yet: each key sees all that there is, and what it makes is its own.
+        Raises:
+            Forbidden: It works in no project yet.
         """
-        return Scope(owner=self.name)
+        if self.projects is None:
+            return Scope(owner=self.name)
+        if not self.projects:
+            raise Forbidden(
+                f"`{self.name}` works in no project yet.",
+                hint="Ask an administrator: `tunesmith projects add PROJECT NAME`.",
+            )
+        first = DEFAULT_PROJECT if DEFAULT_PROJECT in self.projects else min(self.projects)
+        return Scope(owner=self.name, project=first, projects=self.projects)
 
-    def expect_administrator(self) -> None:
-        """See that the key may do what administrators do.
+    def expect_everything(self) -> None:
+        """See that it works in every project.
 
         Raises:
-            Forbidden: Its role is another.
+            Forbidden: It has some alone.
         """
-        if self.role != ADMIN:
+        if self.projects is not None:
             raise Forbidden(
-                f"The key of `{self.name}` has the role `{self.role}`: this is for administrators.",
-                hint="Ask an administrator, or use an administrator's key.",
+                "This shows what everybody does: it is for keys that work in every project.",
+                hint="An administrator makes one: `tunesmith keys create NAME --role viewer --all-projects`.",
             )
+
+    def expect(self, least: Role) -> None:
+        """See that it may do what a role may.
+
+        Raises:
+            Forbidden: Its role is a lesser one.
+        """
+        if self.role.rank >= least.rank:
+            return
+        whom = "administrators" if least is Role.ADMIN else "members of a project"
+        raise Forbidden(
+            f"The key of `{self.name}` has the role `{self.role}`: this is for {whom}.",
+            hint="Ask an administrator, or use another key.",
+        )
 
 
 class Keys:
@@ -69,49 +97,55 @@ class Keys:
         self._known: dict[str, Identity] = {}
         self._sessions: dict[str, Identity] = {}
 
-    def enroll(self, key_file: Path, name: str, role: str = ADMIN) -> None:
-        """Let the key in a file in."""
-        digest = _digest(read_secret(key_file))
+    def enroll(self, key_file: Path, name: str) -> None:
+        """Let the key in a file in, as an administrator's."""
+        digest = digest_of(read_secret(key_file))
         with self._database.read() as session:
             known = session.get(ApiKeyRow, digest)
-        if known is not None and (known.name, known.role) == (name, role):
+        if known is not None:
             return
-        row = {"sha256": digest, "name": name, "role": role, "created_at": now()}
-        self._database.retry_on_conflict(lambda session: session.merge(ApiKeyRow(**row)))
+        row = {
+            "sha256": digest,
+            "id": new_id("key"),
+            "name": name,
+            "role": Role.ADMIN,
+            "created_by": name,
+            "created_at": now(),
+        }
+
+        def store(session: Session) -> None:
+            if session.get(ApiKeyRow, digest) is None:
+                session.add(ApiKeyRow(**row))
+
+        self._database.retry_on_conflict(store)
 
     def remembered(self, key: str) -> Identity | None:
         """Whose key this is, where that was looked up a moment ago. Asks no database."""
-        known = self._known.get(_digest(key))
-        # A revoked key is out after that.
-        return known if known is not None and now() - known.looked_up <= _TRUST else None
+        return _fresh(self._known.get(digest_of(key)))
 
     def identity(self, key: str) -> Identity:
         """Whose key this is.
 
         Raises:
-            Unauthorized: It is nobody's.
+            Unauthorized: It is nobody's, or counts no more.
         """
         known = self.remembered(key)
         if known is not None:
             return known
-        digest = _digest(key)
+        digest, moment = digest_of(key), now()
         with self._database.read() as session:
             row = session.get(ApiKeyRow, digest)
         if row is None:
             self._known.pop(digest, None)
-            raise Unauthorized(
-                "This API key is not known.",
-                hint=WHERE_THE_KEY_IS,
-            )
-        known = self._known[digest] = Identity(row.name, row.role, now(), key=digest)
+            raise Unauthorized("This API key is not known.", hint=WHERE_THE_KEY_IS)
+        _expect_counting(row, moment)
+        self._note_use(row, moment)
+        known = self._known[digest] = _identity(row, moment)
         return known
 
     def remembered_session(self, cookie: str) -> Identity | None:
         """As `remembered`, for a browser's session."""
-        known = self._sessions.get(_digest(cookie))
-        moment = now()
-        is_fresh = known is not None and moment - known.looked_up <= _TRUST
-        return known if is_fresh and known and known.expires_at and moment < known.expires_at else None
+        return _fresh(self._sessions.get(digest_of(cookie)))
 
     def identity_of_session(self, cookie: str) -> Identity:
         """Whose key a browser's session stands for; it ends with that key.
@@ -119,23 +153,37 @@ class Keys:
         Raises:
             Unauthorized: It is none of ours, or has ended.
         """
-        digest, moment = _digest(cookie), now()
+        digest, moment = digest_of(cookie), now()
         with self._database.read() as session:
             row = session.get(BrowserRow, digest)
             is_open = row is not None and not row.is_code and row.expires_at > moment
             key = session.get(ApiKeyRow, row.key_sha256) if row is not None and is_open else None
-        if row is None or key is None:
+        if row is None or key is None or not _counts(key, moment):
             self._sessions.pop(digest, None)
             raise Unauthorized("This browser is not signed in, or no longer.", hint=HOW_TO_SIGN_IN)
         self._sessions = {
             one: known for one, known in self._sessions.items() if moment - known.looked_up <= _TRUST
         }
-        known = self._sessions[digest] = Identity(key.name, key.role, moment, row.expires_at, key.sha256)
+        self._note_use(key, moment)
+        until = row.expires_at if key.expires_at is None else min(row.expires_at, key.expires_at)
+        known = self._sessions[digest] = _identity(key, moment)._replace(expires_at=until)
         return known
 
     def forget_session(self, cookie: str) -> None:
         """Trust a session no more that was looked up a moment ago."""
-        self._sessions.pop(_digest(cookie), None)
+        self._sessions.pop(digest_of(cookie), None)
+
+    def forget(self, sha256: str) -> None:
+        """Trust a key and its sessions no more as they were looked up a moment ago."""
+        self._known.pop(sha256, None)
+        self._sessions = {one: known for one, known in self._sessions.items() if known.key != sha256}
+
+    def _note_use(self, row: ApiKeyRow, moment: dt.datetime) -> None:
+        """Note now and then that a key is used. Nobody waits for it, and nothing fails with it."""
+        if row.used_at is not None and moment - row.used_at < _USED_AGAIN:
+            return
+        with contextlib.suppress(Unavailable), self._database.write(patience=0.05) as session:
+            session.execute(update(ApiKeyRow).where(ApiKeyRow.sha256 == row.sha256).values(used_at=moment))
 
     def made_by(self, is_meant: Callable[[str], bool]) -> Identity | None:
         """Whose key is meant; None where none is. Every key is looked at, each time anew.
@@ -143,11 +191,40 @@ class Keys:
         Args:
             is_meant: Told what a key is known by.
         """
+        moment = now()
         with self._database.read() as session:
-            rows = session.scalars(select(ApiKeyRow)).all()
-            found = [row for row in rows if is_meant(row.sha256)]
-            return Identity(found[0].name, found[0].role, now(), key=found[0].sha256) if found else None
+            rows = session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))).all()
+        return next(
+            (_identity(row, moment) for row in rows if is_meant(row.sha256) and _counts(row, moment)), None
+        )
 
 
-def _digest(key: str) -> str:
+def digest_of(key: str) -> str:
+    """What is stored of a secret that somebody shows."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _fresh(known: Identity | None) -> Identity | None:
+    """Who was looked up a moment ago and has not ended since; a revoked key is out after that."""
+    moment = now()
+    if known is None or moment - known.looked_up > _TRUST:
+        return None
+    return known if known.expires_at is None or moment < known.expires_at else None
+
+
+def _counts(row: ApiKeyRow, moment: dt.datetime) -> bool:
+    return row.revoked_at is None and (row.expires_at is None or moment < row.expires_at)
+
+
+def _expect_counting(row: ApiKeyRow, moment: dt.datetime) -> None:
+    if _counts(row, moment):
+        return
+    how = "was revoked" if row.revoked_at is not None else "has expired"
+    raise Unauthorized(
+        f"This API key {how}.", hint="Ask an administrator for another: `tunesmith keys create`."
+    )
+
+
+def _identity(row: ApiKeyRow, moment: dt.datetime) -> Identity:
+    projects = None if row.projects is None else frozenset(row.projects)
+    return Identity(row.name, Role.stored(row.role), moment, row.expires_at, row.sha256, projects)

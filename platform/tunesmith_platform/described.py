@@ -14,7 +14,7 @@ _EXAMPLES: dict[int, ErrorBody] = {
     ),
     403: ErrorBody(
         code="forbidden",
-        message="The key of `ann` has the role `user`: this is for administrators.",
+        message="The key of `ann` has the role `member`: this is for administrators.",
         hint="Ask an administrator, or use an administrator's key.",
         fault=Fault.USER,
     ),

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from tunesmith.access import Role
 from tunesmith.errors import (
     ErrorBody,
     ErrorResponse,
@@ -63,7 +64,20 @@ def bearer(request: Request) -> str:
 
 @admission
 async def scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
-    """Whose data the request may see and change. The scheme is named for the API's description alone."""
+    """Whose data the request may see and change. The scheme is named for the API's description alone.
+
+    Raises:
+        Forbidden: It changes something, and its key only reads.
+    """
+    identity = await identity_of(request)
+    if request.method not in _SAFE:
+        identity.expect(Role.MEMBER)
+    return _entered(identity)
+
+
+@admission
+async def reading_scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
+    """As `scope_of`, where whoever may read may ask: for a call that is a POST and changes nothing."""
     return _entered(await identity_of(request))
 
 
@@ -71,8 +85,16 @@ async def scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] =
 async def admin_scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
     """As `scope_of`, for those whose key is an administrator's."""
     identity = await identity_of(request)
-    identity.expect_administrator()
+    identity.expect(Role.ADMIN)
     return _entered(identity)
+
+
+@admission
+async def entered(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Identity:
+    """Who asks, whatever its role: for what everybody may do about themselves."""
+    identity = await identity_of(request)
+    name_owner(identity.name)
+    return identity
 
 
 def _entered(identity: Identity) -> Scope:
@@ -143,7 +165,9 @@ def of_own_page(request: Request) -> None:
 
 
 ScopeDep = Annotated[Scope, Depends(scope_of)]
+ReadingScopeDep = Annotated[Scope, Depends(reading_scope_of)]
 AdminScopeDep = Annotated[Scope, Depends(admin_scope_of)]
+IdentityDep = Annotated[Identity, Depends(entered)]
 OptionalKey = Annotated[Any, Depends(_scheme)]
 """Names the scheme for the API's description; the endpoint itself decides whether a key is needed."""
 After = Annotated[str | None, Query(max_length=120, description="`next` of the page before.")]

@@ -7,6 +7,8 @@ from tunesmith.errors import Forbidden
 
 DEFAULT_PROJECT = "default"
 """Where what is made without a project belongs."""
+PLATFORM = "platform"
+"""Whose that is which nobody asked for: the platform's own."""
 
 
 class Owned(Protocol):
@@ -83,5 +85,5 @@ class Scope:
         return cls(owner=row.owner, project=row.project)
 
 
-INSTALLATION = Scope(owner="platform")
+INSTALLATION = Scope(owner=PLATFORM)
 """The platform's own loops, and jobs whose token was looked at: they look after everybody's tasks."""

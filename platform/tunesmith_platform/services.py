@@ -25,6 +25,7 @@ from tunesmith_platform.evaluations.service import EvaluationService
 from tunesmith_platform.events.feeds import Feeds
 from tunesmith_platform.events.service import EventService
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.keys.service import KeyService
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring.following import WorkspaceFeeds
 from tunesmith_platform.monitoring.service import MonitoringService
@@ -35,6 +36,7 @@ from tunesmith_platform.packaging.kept import KeptPackages
 from tunesmith_platform.packaging.links import Links
 from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines.service import PipelineService
+from tunesmith_platform.projects.service import ProjectService
 from tunesmith_platform.quota.service import QuotaService
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.series.service import SeriesService
@@ -59,6 +61,8 @@ class Services:
     hub: Hub
     keys: Keys
     access: AccessService
+    key_service: KeyService
+    projects: ProjectService
     jobs: Jobs
     compute: ComputeService
     runners: RunnerService

@@ -34,6 +34,7 @@ _OWN_ID = "each row has an id of its own"
 _PROJECT = "whoever writes it holds its project's row, which one of them makes"
 _CONVERSATION = "whoever writes it holds its conversation's row"
 RACES = {
+    "api_keys.id": _OWN_ID,
     "api_keys.sha256": "test_two_servers_start_with_one_new_key",
     "attempts.task_id,number": _HELD,
     "checkpoint_scores.task_id,step": _HELD,
@@ -67,6 +68,7 @@ RACES = {
     "packages.task_id": _HELD,
     "pipeline_steps.pipeline_id,position": "made with its pipeline",
     "pipelines.id": _OWN_ID,
+    "projects.project": "test_a_project_is_made_once",
     "quota_entries.id": _OWN_ID,
     "quota_entries.project,by,key": "test_a_key_makes_one_grant",
     "quota_entries.task_id,step": _PROJECT,
@@ -302,6 +304,10 @@ def test_two_servers_start_with_one_new_key(replicas: tuple[Plane, Plane]) -> No
     file = replicas[0].settings.api_key_file
     at_once(*(lambda plane=plane: plane.services.keys.enroll(file, name="local") for plane in replicas))
     assert [plane.services.keys.identity(read_secret(file)).name for plane in replicas] == ["local", "local"]
+
+
+def test_a_project_is_made_once(clients: Clients) -> None:
+    assert codes(posted(clients, "/v1/projects", {"name": "search"})) == [201, 409]
 
 
 def test_an_attempt_is_given_to_one_runner(replicas: tuple[Plane, Plane]) -> None:

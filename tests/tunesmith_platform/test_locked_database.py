@@ -112,6 +112,7 @@ class Things:
         row = b'{"prompt": "e", "response": "f"}'
         self.sent = self.made("/v1/uploads", file_name="sent.jsonl", bytes=len(row))["id"]
         assert client.put(f"/v1/uploads/{self.sent}", params={"offset": 0}, content=row).status_code == 200
+        self.key = self.made("/v1/keys", name="default")["key"]["id"]
         self.made("/v1/models", source=str(model), name="small")
         with plane.services.database.write() as session:
             session.add(RunnerRow(id="runner-a", state="starting", code=code_stamp(), created_at=TIME))
@@ -175,6 +176,11 @@ class Things:
             ),
             "POST /v1/sessions:link": ("", {}),
             "POST /v1/sessions": ("", {"headers": {"X-Tunesmith-Studio": "1"}}),
+            "POST /v1/keys": ("", {"json": {}}),
+            "DELETE /v1/keys/{key_id}": (self.key, {}),
+            "POST /v1/projects": ("", {"json": {"name": "search"}}),
+            "PUT /v1/projects/{project}/members/{name}": ("default", {}),
+            "DELETE /v1/projects/{project}/members/{name}": ("default", {}),
             "PUT /v1/quota/{project}": ("p", {"json": {"enabled": True}}),
             "POST /v1/quota/{project}/grants": ("p", {"json": {"amount": 1}}),
             "POST /v1/templates": ("", {"json": {"name": "new", "parameters": {"r": 8}}}),

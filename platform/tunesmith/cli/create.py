@@ -42,8 +42,8 @@ def create(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
     project: Annotated[
-        str, typer.Option("--project", help="The MLflow experiment it belongs to.")
-    ] = "default",
+        str | None, typer.Option("--project", help="The project, and MLflow experiment, it belongs to.")
+    ] = None,
     watch: WatchFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -63,10 +63,10 @@ def create(
     parameters = spec.merged(read_config(config) if config else {}, pairs(settings))
     body: dict[str, Any] = {
         "kind": kind,
-        "project": project,
         "spec": absolute_paths(parameters, partial(_about, spec)),
     }
-    body |= {key: value for key, value in (("name", name), ("template", template)) if value is not None}
+    envelope = {"name": name, "project": project, "template": template}
+    body |= {key: value for key, value in envelope.items() if value is not None}
     with connect() as client:
         if isinstance(body["spec"].get("task_id"), str):
             body["spec"]["task_id"] = client.task(body["spec"]["task_id"]).id  # its name will do here

@@ -63,7 +63,7 @@ def run(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Its shown name.")] = None,
-    project: Annotated[str, typer.Option("--project", help="The project of its tasks.")] = "default",
+    project: Annotated[str | None, typer.Option("--project", help="The project of its tasks.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do every step anew, even where an identical one was done before.")
     ] = False,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tunesmith import views
 from tunesmith.access import SignInLink
 from tunesmith.chat.views import ChatReply
+from tunesmith.client.access import KeyCalls, ProjectCalls
 from tunesmith.client.chats import Chats, Turn
 from tunesmith.client.conversations import Conversations
 from tunesmith.client.datasets import Datasets
@@ -128,6 +129,16 @@ class Client(Packages):
     def pipelines(self) -> Pipelines:
         """Pipelines: data sets and trainers tied together in YAML."""
         return Pipelines(self._transport)
+
+    @property
+    def keys(self) -> KeyCalls:
+        """API keys."""
+        return KeyCalls(self._transport)
+
+    @property
+    def projects(self) -> ProjectCalls:
+        """Projects, and who works in them."""
+        return ProjectCalls(self._transport)
 
     @property
     def quota(self) -> Quota:

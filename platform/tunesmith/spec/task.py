@@ -36,7 +36,11 @@ class _Envelope(Given):
         None,
         description="Shown name; made from what it does and the time (`sft_20261121_093000`) when none is given.",
     )
-    project: Name = Field("default", description="The MLflow experiment it belongs to.")
+    project: Name | None = Field(
+        None,
+        description="The project, and MLflow experiment, it belongs to; `default`, or where your key works, when left "
+        "out.",
+    )
     priority: int = Field(0, ge=-100, le=100, description="Higher starts first; then the older one.")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     notes: str = Field("", max_length=10_000)

@@ -11,11 +11,10 @@ from tunesmith_platform import examples
 from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.auth import Identity
 from tunesmith_platform.http import (
+    IdentityDep,
     OptionalKey,
-    ScopeDep,
     answers,
     bearer,
-    identity_of,
     of_own_page,
     services_of,
     session_cookie,
@@ -46,7 +45,7 @@ async def shown(request: Request) -> str:
 
 
 @router.post("/sessions:link", response_model=SignInLink, responses=answers(examples.SIGN_IN_LINK, 401))
-async def sign_in_link(request: Request, services: ServicesDep, _scope: ScopeDep) -> SignInLink:
+async def sign_in_link(request: Request, services: ServicesDep, _who: IdentityDep) -> SignInLink:
     """Make an address that signs one browser in, once, within some minutes. With a key alone: no session makes more."""
     return await run_in_threadpool(services.access.link, bearer(request))
 
@@ -81,13 +80,13 @@ async def sign_in(
 
 
 @router.get("/sessions/current", response_model=SessionView, responses=answers(examples.SESSION, 401))
-async def current_session(request: Request, _scope: ScopeDep) -> SessionView:
-    """Say who one is here, and until when where one is signed in with a browser."""
-    return _view(await identity_of(request))
+async def current_session(identity: IdentityDep) -> SessionView:
+    """Say who one is here, where one works, and until when where that ends."""
+    return _view(identity)
 
 
 @router.delete("/sessions/current", status_code=204, responses=answers(None, 401))
-async def sign_out(request: Request, services: ServicesDep, _scope: ScopeDep) -> Response:
+async def sign_out(request: Request, services: ServicesDep, _who: IdentityDep) -> Response:
     """Sign this browser out. Other browsers stay signed in."""
     cookie = session_cookie(request)
     if cookie:
@@ -102,4 +101,7 @@ def _is_secure(request: Request, settings: Settings) -> bool:
 
 
 def _view(identity: Identity) -> SessionView:
-    return SessionView(name=identity.name, role=identity.role, expires_at=identity.expires_at)
+    projects = None if identity.projects is None else sorted(identity.projects)
+    return SessionView(
+        name=identity.name, role=identity.role, projects=projects, expires_at=identity.expires_at
+    )

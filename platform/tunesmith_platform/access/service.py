@@ -1,7 +1,6 @@
 """Lets browsers in: makes one-time codes, takes them for sessions, ends sessions. Knows no HTTP."""
 
 import datetime as dt
-import hashlib
 import secrets
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 from tunesmith.access import CODE_SECONDS, SignInLink
 from tunesmith.errors import Unauthorized
 from tunesmith_platform.access import repository
-from tunesmith_platform.auth import Keys
+from tunesmith_platform.auth import Keys, digest_of
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import BrowserRow
@@ -49,7 +48,7 @@ class AccessService:
         The code stands behind the `#`, which no browser sends and no proxy logs.
         """
         code = _CODE + secrets.token_urlsafe(32)
-        self._put(code, _digest(key), dt.timedelta(seconds=CODE_SECONDS), is_code=True)
+        self._put(code, digest_of(key), dt.timedelta(seconds=CODE_SECONDS), is_code=True)
         base = f"{self._settings.public_url.rstrip('/')}/studio/"
         return SignInLink(url=f"{base}#/enter/{code}", studio_url=base, valid_seconds=CODE_SECONDS)
 
@@ -62,26 +61,26 @@ class AccessService:
         if credential.startswith(_CODE):
             moment = now()
             found = self._database.retry_on_conflict(
-                lambda session: repository.take(session, _digest(credential), moment)
+                lambda session: repository.take(session, digest_of(credential), moment)
             )
             if found is None:
                 raise Unauthorized(_WRONG_CODE, hint=_ANOTHER)
         else:
             self._keys.identity(credential)
-            found = _digest(credential)
+            found = digest_of(credential)
         cookie = secrets.token_urlsafe(32)
         expires_at = self._put(cookie, found, dt.timedelta(hours=self._settings.session_hours), is_code=False)
         return SignedIn(cookie, expires_at)
 
     def sign_out(self, cookie: str) -> None:
         """End a session; one that has ended stays so."""
-        self._database.retry_on_conflict(lambda session: repository.end(session, _digest(cookie)))
+        self._database.retry_on_conflict(lambda session: repository.end(session, digest_of(cookie)))
         self._keys.forget_session(cookie)
 
     def _put(self, secret: str, key_sha256: str, counts: dt.timedelta, *, is_code: bool) -> dt.datetime:
         moment = now()
         expires_at = moment + counts
-        digest = _digest(secret)
+        digest = digest_of(secret)
 
         def store(session: Session) -> None:
             repository.remove_old(session, moment)
@@ -98,7 +97,3 @@ class AccessService:
 
         self._database.retry_on_conflict(store)
         return expires_at
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

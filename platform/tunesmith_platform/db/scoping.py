@@ -8,11 +8,11 @@ statement is handed back as it is.
 from collections.abc import Iterable
 from typing import Any, Protocol, Self, TypeVar, cast
 
-from sqlalchemy import Column, ColumnElement, Table, literal, or_, select
+from sqlalchemy import Column, ColumnElement, Table, and_, literal, or_, select
 from sqlalchemy.orm import Session
 
 from tunesmith_platform.db.tables import Base
-from tunesmith_platform.scope import Scope
+from tunesmith_platform.scope import PLATFORM, Scope
 
 OF_THE_INSTALLATION = {
     "api_keys": "They say who comes in, before there is a scope.",
@@ -23,10 +23,13 @@ OF_THE_INSTALLATION = {
 }
 """Tables that belong to no user, with why."""
 OF_A_PROJECT = {
+    "projects": "It is the project.",
     "quota_projects": "A quota is shared by all who work in its project.",
     "quota_entries": "A ledger adds up only as a whole; `by` says who made an entry.",
 }
 """Tables that belong to a project as a whole, with why: those who see it see all of its rows."""
+SHARED = {"models": "What lies in the models folder was put there for everybody."}
+"""Tables whose rows everybody sees where the platform itself made them, with why. Who changes one, the noun asks."""
 
 
 class OutOfScope(RuntimeError):
@@ -67,6 +70,8 @@ def sees(session: Session, scope: Scope, row: Base) -> bool:
     table = _table(type(row))
     if table.name in OF_A_PROJECT:
         return scope.sees_project(cast(Any, row).project)
+    if table.name in SHARED and cast(Any, row).owner == PLATFORM:
+        return True
     if "owner" in table.c:
         return scope.sees(cast(Any, row).owner, cast(Any, row).project)
     own = [column == getattr(row, column.key) for column in table.primary_key]
@@ -113,6 +118,8 @@ def _bounds(scope: Scope, table: Table) -> list[ColumnElement[bool]]:
     bounds = [] if scope.projects is None else [_one_of(table.c.project, scope.projects)]
     if scope.owners is not None and table.name not in OF_A_PROJECT:
         bounds.append(_one_of(table.c.owner, scope.owners))
+    if table.name in SHARED:
+        return [or_(table.c.owner == PLATFORM, and_(*bounds))]
     return bounds
 
 

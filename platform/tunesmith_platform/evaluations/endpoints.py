@@ -19,7 +19,7 @@ from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.evaluations.forecast import Forecasts
 from tunesmith_platform.evaluations.service import EvaluationService, Table
-from tunesmith_platform.http import After, Limit, ScopeDep, TaskId, answers, services_of
+from tunesmith_platform.http import After, Limit, ReadingScopeDep, ScopeDep, TaskId, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.derive import Templates
 
@@ -106,7 +106,7 @@ def evaluation_result(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -
     responses=answers(examples.EVALUATION_RESULT, 401, 404, 422, 503),
 )
 def recompute_evaluation(
-    task_id: TaskId, how: Recompute, services: ServicesDep, scope: ScopeDep
+    task_id: TaskId, how: Recompute, services: ServicesDep, scope: ReadingScopeDep
 ) -> EvaluationResult:
     """Compute an evaluation's figures once more, with other weights or of another score. Nothing is stored."""
     return services.evaluations.recomputed(scope, task_id, how)

@@ -1,6 +1,14 @@
 """The examples that the API's description shows, one module a noun. A test holds each against its endpoint's model."""
 
-from tunesmith_platform.examples.access import SESSION, SIGN_IN_LINK
+from tunesmith_platform.examples.access import (
+    KEYS,
+    MADE_KEY,
+    PROJECTS,
+    SESSION,
+    SIGN_IN_LINK,
+    new_key_body,
+    new_project_body,
+)
 from tunesmith_platform.examples.chats import (
     CHAT_COMPLETION,
     CHAT_STREAM,
@@ -136,8 +144,10 @@ __all__ = [
     "EVALUATION_RESULT",
     "EVENTS",
     "EXPOSITION",
+    "KEYS",
     "LOGS",
     "LOG_TEXT",
+    "MADE_KEY",
     "MEASURING",
     "METRICS",
     "METRICS_CSV",
@@ -152,6 +162,7 @@ __all__ = [
     "PACKAGE_LINK",
     "PIPELINE",
     "PIPELINES",
+    "PROJECTS",
     "PRUNED",
     "QUOTA",
     "QUOTAS",
@@ -195,8 +206,10 @@ __all__ = [
     "new_conversation_body",
     "new_data_task_body",
     "new_dataset_body",
+    "new_key_body",
     "new_model_body",
     "new_pipeline_body",
+    "new_project_body",
     "new_rated_dataset_body",
     "new_task_body",
     "new_template_body",

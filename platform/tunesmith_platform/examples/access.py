@@ -1,8 +1,21 @@
 """Browsers that come in."""
 
 import datetime as dt
+from typing import Any
 
-from tunesmith.access import CODE_SECONDS, SessionView, SignInLink
+from fastapi import Body
+
+from tunesmith import views
+from tunesmith.access import (
+    CODE_SECONDS,
+    KeyView,
+    MadeKey,
+    MemberView,
+    ProjectView,
+    SessionView,
+    SignInLink,
+)
+from tunesmith_platform.examples.common import TIME
 
 SIGN_IN_LINK = SignInLink(
     url="http://127.0.0.1:8265/studio/#/enter/tsc-1nBv...",
@@ -10,3 +23,52 @@ SIGN_IN_LINK = SignInLink(
     valid_seconds=CODE_SECONDS,
 )
 SESSION = SessionView(name="local", role="admin", expires_at=dt.datetime(2026, 12, 7, 9, tzinfo=dt.UTC))
+KEYS = views.Page[KeyView](
+    data=[
+        KeyView(
+            id="key-01kb9v6q2m8d4r7t1w",
+            name="ann",
+            role="member",
+            projects=["search"],
+            created_by="local",
+            created_at=TIME,
+            expires_at=TIME + dt.timedelta(days=90),
+        )
+    ],
+    has_more=False,
+)
+MADE_KEY = MadeKey(key=KEYS.data[0], secret="ts-3nBv...")  # noqa: S106
+PROJECTS = views.Page[ProjectView](
+    data=[
+        ProjectView(
+            name="search",
+            description="Ranking of answers",
+            created_by="local",
+            created_at=TIME,
+            members=[MemberView(name="ann", role="member")],
+        )
+    ],
+    has_more=False,
+)
+
+
+def new_key_body() -> Any:
+    """The body of a new key."""
+    return Body(
+        openapi_examples={
+            "member": {
+                "summary": "Somebody who works in one project",
+                "value": {"name": "ann", "role": "member", "projects": ["default"]},
+            },
+            "own": {"summary": "One of one's own that only reads", "value": {"role": "viewer"}},
+        }
+    )
+
+
+def new_project_body() -> Any:
+    """The body of a new project."""
+    return Body(
+        openapi_examples={
+            "new": {"summary": "A project", "value": {"name": "search", "description": "Ranking of answers"}}
+        }
+    )

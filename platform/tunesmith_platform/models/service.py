@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from sqlalchemy.orm import Session
 
 from tunesmith import views
-from tunesmith.errors import Conflict, ErrorBody, InvalidModel
+from tunesmith.errors import Conflict, ErrorBody, Forbidden, InvalidModel
 from tunesmith.fingerprint import Stamp
 from tunesmith.lifecycle import State
 from tunesmith.model_folder import ModelFacts, hub_id, license_text
@@ -27,7 +27,7 @@ from tunesmith_platform.models import repository
 from tunesmith_platform.models.fingerprints import Fingerprints, known_stamps, stamps_of
 from tunesmith_platform.models.folders import Look, look_at, named_folder
 from tunesmith_platform.sandbox.library import compare_ids
-from tunesmith_platform.scope import INSTALLATION, Scope
+from tunesmith_platform.scope import INSTALLATION, PLATFORM, Scope
 from tunesmith_platform.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -156,10 +156,11 @@ class ModelService:
 
         Raises:
             Conflict: Another model has the name.
+            Forbidden: It is everybody's.
         """
 
         def rename(session: Session) -> ModelRow:
-            row = repository.require(session, scope, model)
+            row = _changeable(repository.require(session, scope, model), scope)
             other = repository.by_name(session, scope.everything(), change.name)
             if other is not None and other.id != row.id:
                 raise _name_is_taken(change.name)
@@ -173,9 +174,10 @@ class ModelService:
 
         Raises:
             Conflict: It lies in the models folder, where it would be found again.
+            Forbidden: It is everybody's.
         """
         with self._database.write() as session:
-            row = repository.require(session, scope, model)
+            row = _changeable(repository.require(session, scope, model), scope)
             if self._is_found(row.path) and Path(row.path).is_dir():
                 raise Conflict(
                     f"`{row.name}` lies in the models folder, where every model is found by itself.",
@@ -361,3 +363,17 @@ def _name_is_taken(name: str) -> Conflict:
     return Conflict(
         f"Another model is named `{name}`.", hint="Choose another name, or rename that one first."
     )
+
+
+def _changeable(row: ModelRow, scope: Scope) -> ModelRow:
+    """A model that the scope may rename and forget.
+
+    Raises:
+        Forbidden: It was found for everybody.
+    """
+    if row.owner == PLATFORM and not scope.is_whole:
+        raise Forbidden(
+            f"Model `{row.name}` is everybody's.",
+            hint="Ask somebody who works in every project to change it.",
+        )
+    return row

@@ -157,7 +157,7 @@ async def workspace(
 @scrape.get(
     "/metrics",
     response_class=Response,  # errors are JSON
-    responses=answers(None, 401)
+    responses=answers(None, 401, 403)
     | {
         200: {
             "description": "The gauges in Prometheus' text format.",
@@ -166,11 +166,15 @@ async def workspace(
     },
 )
 def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) -> PlainTextResponse:
-    """Show the platform in numbers, for Prometheus. Needs a key, unless the settings open it to this machine."""
+    """Show the platform in numbers, for Prometheus.
+
+    Needs a key that works in every project, unless the settings open it to this machine.
+    """
     address = request.client.host if request.client else None
     is_forwarded = any(name in request.headers for name in _FORWARDED)
     if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
-        services.keys.identity(bearer(request))
+        # The gauges are of everybody's tasks.
+        services.keys.identity(bearer(request)).expect_everything()
     reconciler = getattr(request.app.state, "reconciler", None)
     text = services.monitoring.exposition(
         reconciler.last_seconds if reconciler else None, services.asking.numbers()

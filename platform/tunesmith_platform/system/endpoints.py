@@ -12,7 +12,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.schema import form_schema
 from tunesmith.spec.kinds import kinds
 from tunesmith_platform import examples
-from tunesmith_platform.http import ScopeDep, answers, services_of
+from tunesmith_platform.http import AdminScopeDep, ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.service import SystemService
@@ -93,11 +93,11 @@ def system(services: ServicesDep, scope: ScopeDep) -> views.SystemView:
 @router.post(
     "/system/mlflow-link",
     response_model=views.MlflowLink,
-    responses=answers(examples.MLFLOW_LINK, 401, 404, 422),
+    responses=answers(examples.MLFLOW_LINK, 401, 403, 404, 422),
 )
 def mlflow_link(
     services: ServicesDep,
-    scope: ScopeDep,
+    scope: AdminScopeDep,
     task_id: Annotated[
         str | None,
         Query(
@@ -108,7 +108,10 @@ def mlflow_link(
         ),
     ] = None,
 ) -> views.MlflowLink:
-    """Make a link that lets one browser into MLflow, once, within a minute."""
+    """Make a link that lets one browser into MLflow, once, within a minute. For administrators.
+
+    MLflow knows no projects: who is in it sees, and may delete, everybody's runs.
+    """
     return services.system.mlflow_link(services.tasks.get(scope, task_id) if task_id else None)
 
 

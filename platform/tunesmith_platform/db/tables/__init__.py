@@ -3,6 +3,7 @@
 One module a noun; all of them are imported here, so that every table is known to migrations and relations.
 """
 
+from tunesmith_platform.db.tables.access import ApiKeyRow, BrowserRow, ProjectRow
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 from tunesmith_platform.db.tables.chats import ChatFileRow, ChatRow, ProofRow
 from tunesmith_platform.db.tables.conversations import AnswerRow, ConversationRow, TurnRow
@@ -20,7 +21,7 @@ from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursor
 from tunesmith_platform.db.tables.packages import PackageRow
 from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
 from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
-from tunesmith_platform.db.tables.system import ApiKeyRow, BrowserRow, LeaseRow, RestoreRow, RunnerRow
+from tunesmith_platform.db.tables.system import LeaseRow, RestoreRow, RunnerRow
 from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
 from tunesmith_platform.db.tables.templates import TemplateRow
 
@@ -54,6 +55,7 @@ __all__ = [
     "PackageRow",
     "PipelineRow",
     "PipelineStepRow",
+    "ProjectRow",
     "ProofRow",
     "QuotaEntryRow",
     "QuotaProjectRow",

@@ -1,33 +1,11 @@
-"""The platform's own: keys, browsers' sessions, leases of its loops, warm runners, restores."""
+"""The platform's own: leases of its loops, warm runners, restores."""
 
 import datetime as dt
 
-from sqlalchemy import Index, Integer, String, Text
+from sqlalchemy import Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunesmith_platform.db.tables.base import Base, UtcDateTime
-
-
-class ApiKeyRow(Base):
-    """A key's hash; the key itself is nowhere stored here."""
-
-    __tablename__ = "api_keys"
-    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(String(80))
-    role: Mapped[str] = mapped_column(String(20))
-    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
-
-
-class BrowserRow(Base):
-    """A browser's session, or the one-time code that becomes one; only the hash is stored."""
-
-    __tablename__ = "browsers"
-    __table_args__ = (Index("ix_browsers_expires", "expires_at"),)
-    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    is_code: Mapped[bool]
-    key_sha256: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
-    expires_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class LeaseRow(Base):

@@ -1,0 +1,242 @@
+"""Every route that the API describes, asked by everybody who may not: refused, and never a word of another's data.
+
+What is asked comes from the API's own description, so that a new route is asked too: with its own example of a body,
+and in its path the names of what another project has.
+"""
+
+import asyncio
+import datetime as dt
+import re
+from typing import Any, NamedTuple
+
+import pytest
+from conftest_platform import Plane
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+from two_users import NUMBERS, rows_of
+
+from tunesmith.access import NewKey, Role
+from tunesmith_platform.auth import Identity
+from tunesmith_platform.clock import now
+from tunesmith_platform.db.tables import ApiKeyRow, ProjectRow
+from tunesmith_platform.http import STUDIO_HEADER
+from tunesmith_platform.monitoring.following import WorkspaceReader
+
+KEYLESS = {
+    "GET /healthz": "Says that the server is up, and nothing else.",
+    "GET /v1/package-links/{token}/{name}": "The address itself is signed.",
+    "GET /v1/tasks/{task_id}/reports/{attempt}": "Jobs show the token of their attempt.",
+    "POST /v1/runners/{runner_id}/next": "Runners show a token of their own.",
+    "POST /v1/sessions": "A browser shows a code or a key.",
+    "POST /v1/tasks/{task_id}/reports": "Jobs show the token of their attempt.",
+}
+"""Routes that ask for something else than a key, with why. What they ask for, an API key never is."""
+ABOUT_ONESELF = {
+    "DELETE /v1/keys/{key_id}": "Revokes a key of one's own.",
+    "DELETE /v1/sessions/current": "Signs out.",
+    "POST /v1/sessions:link": "Signs a browser in as oneself.",
+    "POST /v1/tasks/{task_id}/evaluation:recompute": "Computes, and stores nothing.",
+}
+"""What changes something and a viewer may all the same, with why."""
+FOR_ADMINISTRATORS = {
+    "DELETE /v1/projects/{project}/members/{name}",
+    "DELETE /v1/webhooks/{webhook_id}",
+    "GET /v1/deliveries",
+    "GET /v1/webhooks",
+    "POST /v1/projects",
+    "POST /v1/quota/{project}/grants",
+    "POST /v1/system/mlflow-link",
+    "POST /v1/webhooks",
+    "POST /v1/webhooks/{receiver}:test",
+    "PUT /v1/projects/{project}/members/{name}",
+    "PUT /v1/quota/{project}",
+}
+FOR_WHO_SEES_ALL = {"GET /metrics"}
+ENDLESS = {"GET /v1/stream"}
+"""What answers whoever may until they leave: its first words are read below."""
+_OTHERS = {
+    "attempt": "1",
+    "conversation": "conversation-a",
+    "dataset": "data-a",
+    "estimate_id": "measure-a",
+    "key_id": "key-a",
+    "kind": "train",
+    "model": "model-a",
+    "name": "template-a",
+    "pipeline_id": "pipe-a",
+    "place": "0",
+    "project": "project-a",
+    "receiver": "hook-a",
+    "runner_id": "runner-a",
+    "step": "1",
+    "task_id": "task-a",
+    "token": "token-a",
+    "turn": "1",
+    "upload": "upload-a",
+    "webhook_id": "hook-a",
+    "which": "scores",
+}
+"""What another project's things are called in a path."""
+_SECRET = re.compile(r"\b[a-z]+-a\b(?!-)")
+
+
+class Route(NamedTuple):
+    """A route as it is described."""
+
+    method: str
+    path: str
+    query: dict[str, Any]
+    body: Any
+    """The first example of what is sent; None where nothing is."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def ask(self, client: TestClient, key: str | None) -> Any:
+        """Ask it of what another project has."""
+        path = re.sub(r"\{(\w+)\}", lambda found: _OTHERS[found[1]], self.path)
+        headers = {STUDIO_HEADER: "1"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict | list) else {}
+        if isinstance(self.body, str | bytes):
+            sent = {"content": self.body}
+        return client.request(self.method, path, params=self.query, headers=headers, **sent)
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> list[Route]:
+    from tunesmith_platform.app import create_app
+    from tunesmith_platform.settings import Settings
+
+    document = create_app(Settings(home=tmp_path_factory.mktemp("home"), run_loops=False)).openapi()
+    found = []
+    for path, methods in document["paths"].items():
+        for method, said in methods.items():
+            query = {
+                one["name"]: one.get("example", one["schema"].get("default", "a"))
+                for one in said.get("parameters", ())
+                if one["in"] == "query" and one.get("required")
+            }
+            found.append(Route(method.upper(), path, query, _example(said)))
+    assert len(found) > 100
+    return found
+
+
+def _example(said: dict[str, Any]) -> Any:
+    for content in said.get("requestBody", {}).get("content", {}).values():
+        for one in content.get("examples", {}).values():
+            return one["value"]
+        return content.get("example", {})
+    return None
+
+
+class Team:
+    """A project of somebody else, full of everything; and the keys of those who may not."""
+
+    def __init__(self, plane: Plane, client: TestClient) -> None:
+        self.client, self.plane = client, plane
+        with plane.services.database.write() as session:
+            for row in rows_of("a", NUMBERS["a"]):
+                session.add(row)
+                session.flush()
+            session.add(ProjectRow(project="project-b", description="", created_by="b", created_at=now()))
+        self.other = self.key("member", "b", ["project-b"])
+        self.viewer = self.key("viewer", "v", ["project-a"])
+        self.expired = self.key("member", "late", ["project-a"], expires_at=now() + dt.timedelta(hours=1))
+        self.revoked = self.key("member", "gone", ["project-a"])
+        made = next(key for key in self.listed() if key["name"] == "gone")
+        assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
+        with plane.services.database.write() as session:
+            late = update(ApiKeyRow).where(ApiKeyRow.name == "late")
+            session.execute(late.values(expires_at=now() - dt.timedelta(seconds=1)))
+
+    def key(self, role: str, name: str, projects: list[str], **more: Any) -> str:
+        admin = Identity("local", Role.ADMIN, now())
+        new = NewKey(name=name, role=Role(role), projects=projects, **more)
+        return self.plane.services.key_service.make(admin, new).secret
+
+    def listed(self) -> list[dict[str, Any]]:
+        return list(self.client.get("/v1/keys").json()["data"])
+
+
+@pytest.fixture
+def team(plane: Plane, client: TestClient) -> Team:
+    return Team(plane, client)
+
+
+def test_no_route_answers_who_shows_no_key_or_one_that_does_not_count(
+    team: Team, described: list[Route]
+) -> None:
+    answered = []
+    with TestClient(team.plane.app, raise_server_exceptions=False) as stranger:
+        for route in described:
+            for who, key in (("nobody", None), ("expired", team.expired), ("revoked", team.revoked)):
+                reply = route.ask(stranger, key)
+                if reply.status_code != 401 and route.name != "GET /healthz":
+                    answered.append(f"{route.name} answers {who}: {reply.status_code}")
+    assert answered == []
+    assert {route.name for route in described} >= KEYLESS.keys(), "an exception that is none any more"
+
+
+def test_a_viewer_changes_nothing(team: Team, described: list[Route]) -> None:
+    changing = [route for route in described if route.method != "GET"]
+    allowed = {
+        route.name
+        for route in changing
+        if route.name not in KEYLESS and route.ask(team.client, team.viewer).status_code != 403
+    }
+    assert allowed == ABOUT_ONESELF.keys()
+
+
+def test_what_is_for_administrators_is_refused_to_members(team: Team, described: list[Route]) -> None:
+    refused = set()
+    for route in described:
+        if route.name in KEYLESS or route.name in ENDLESS:
+            continue
+        reply = route.ask(team.client, team.other)
+        if reply.status_code == 403 and "administrators" in reply.text:
+            refused.add(route.name)
+    assert refused == FOR_ADMINISTRATORS
+
+
+def test_no_route_says_or_changes_what_another_project_has(team: Team, described: list[Route]) -> None:
+    told, shown = [], 0
+    for route in described:
+        if route.name in KEYLESS or route.name in FOR_ADMINISTRATORS | FOR_WHO_SEES_ALL | ENDLESS:
+            continue
+        reply = route.ask(team.client, team.other)
+        if route.method == "GET" and not route.path.endswith("/stream"):
+            shown += bool(_SECRET.search(route.ask(team.client, team.viewer).text))
+        if reply.status_code >= 500:
+            told.append(f"{route.name} fails: {reply.status_code} {reply.text[:200]}")
+        elif reply.status_code < 300:
+            if "{" in route.path and not {"kind", "project"} & set(re.findall(r"\{(\w+)\}", route.path)):
+                told.append(f"{route.name} answers {reply.status_code} {reply.text[:200]}")
+            if _SECRET.search(reply.text.replace("project-a", "")):
+                told.append(f"{route.name} says {_SECRET.findall(reply.text)[:3]}")
+        elif reply.status_code not in (401, 403, 404, 409, 413, 422):
+            told.append(f"{route.name} answers {reply.status_code}")
+    assert told == []
+    assert shown > 20, "who works there is shown it: there was something to see"
+
+
+def test_the_live_list_has_ones_own_projects_tasks_alone(team: Team) -> None:
+    found = {}
+    for name, key in (("other", team.other), ("viewer", team.viewer)):
+        scope = team.plane.services.keys.identity(key).scope()
+        reader = WorkspaceReader(team.plane.services.following.of(scope), None)
+
+        async def first(reader: WorkspaceReader = reader) -> bytes:
+            reader.attach(lambda: None)
+            try:
+                while True:
+                    chunk = await reader.next()
+                    if chunk is None or chunk.plain:
+                        return chunk.plain if chunk else b""
+                    await asyncio.sleep(0.05)
+            finally:
+                reader.detach()
+
+        found[name] = asyncio.run(first())
+    assert b"task-a" in found["viewer"]
+    assert b"task-a" not in found["other"]
