@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUITE, PACKAGE = "sid", "llama.cpp-tools"
+SUITE, PACKAGE = "sid", "llama.cpp-tools-extra"
+"""Its tools, and what measures files (`llama-perplexity`, `llama-imatrix`), which brings them along."""
 _SECONDS = 300
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MARK = ".unpacked"

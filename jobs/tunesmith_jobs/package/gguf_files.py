@@ -120,7 +120,7 @@ class _Packaging:
             is_adapter=self._adapter is not None,
             matrix=self._matrix.words if self._matrix else None,
         )
-        return self._store(proofs, written)
+        return self._store(proofs, written, is_ours=source.converter is None)
 
     def _fresh(self, name: str) -> Path:
         """An empty folder of this attempt's: a worker that was lost may have left one."""
@@ -141,13 +141,7 @@ class _Packaging:
                 if not any(not one.is_lora for one in self._orders):
                     needed[_BASE_TO_PROVE] = plan_gguf(self._base, tokenizer=source.words).bytes
                 continue
-            plan = plan_gguf(
-                source.base,
-                order.type,
-                tokenizer=source.words,
-                adapter=source.adapter,
-                matrix=Importance.to_come() if self._spec.matrix_rows else None,
-            )
+            plan = source.plan(order.type, Importance.to_come() if self._spec.matrix_rows else None)
             self._plans[order.name] = plan
             needed[order.name] = plan.bytes
             if plan.fallbacks:
@@ -173,9 +167,9 @@ class _Packaging:
         _log.info("%d files, %.1f MB: %s", len(needed), total / 1e6, ", ".join(needed))
 
     def _take(self, source: Source) -> None:
-        """Lay what was made before of the same inputs in place; a file that is split is made anew."""
+        """Lay what was made before of the same inputs in place; what is split, or made by others, is made anew."""
         wholes = [order for order in self._orders if not order.is_lora]
-        if not wholes or self._split_bytes is not None:
+        if not wholes or self._split_bytes is not None or source.converter is not None:
             return
         matrix = self._matrix.file.stem if self._matrix else None
 
@@ -209,16 +203,8 @@ class _Packaging:
                     assert self._adapter is not None
                     found[order.name] = write_lora_gguf(self._adapter, self._base, target, order.type, tell)
                 else:
-                    found[order.name] = write_gguf(
-                        source.base,
-                        target,
-                        order.type,
-                        tell,
-                        tokenizer=source.words,
-                        adapter=source.adapter,
-                        split_bytes=self._split_bytes,
-                        matrix=self._matrix.importance if self._matrix else None,
-                    )
+                    matrix = self._matrix.importance if self._matrix else None
+                    found[order.name] = source.write(target, order.type, tell, matrix, self._split_bytes)
                 before += self._sizes[order.name]
                 _log.info("`%s` is written: %.1f MB.", order.name, found[order.name].bytes / 1e6)
             if self._spec.export_adapter_zip:
@@ -242,7 +228,7 @@ class _Packaging:
             wholes = [order for order in self._orders if not order.is_lora and order.name not in found]
             if wholes:
                 plan = self._plans[wholes[0].name]
-                prover = self._prover(self._base, self._merged_adapter, plan, source.base)
+                prover = self._prover(self._base, self._merged_adapter, plan, source)
                 for order in wholes:
                     found[order.name] = prover.prove(written[order.name].path, order.type)
                     self._say(found[order.name])
@@ -278,7 +264,7 @@ class _Packaging:
             discard_file(made)
 
     def _prover(
-        self, base: Path, adapter: Path | None, plan: ModelPlan, written_from: Path | None = None
+        self, base: Path, adapter: Path | None, plan: ModelPlan, source: Source | None = None
     ) -> Prover:
         document, training = self._work.document, self._work.training
         encoder = Path(document.encoder_path)
@@ -290,7 +276,8 @@ class _Packaging:
             tokenizer,
             training,
             is_chat=is_chat(training, encoder, tokenizer) or "tokenizer.chat_template" in plan.metadata,
-            written_from=written_from,
+            written_from=source and source.base,
+            written_by=source.converter.name if source and source.converter else None,
             space_before=any(notice.field == _SPACE_BEFORE for notice in plan.notices),
             matrix=self._matrix.importance if self._matrix else None,
             cuts_at_marks=any(notice.field == CUTS_AT_MARKS for notice in plan.notices),
@@ -330,7 +317,7 @@ class _Packaging:
                 hint="This is a fault of ours, or of the model's files: report it with the task's log.",
             )
 
-    def _store(self, proofs: dict[str, Proof], written: dict[str, Written]) -> Outcome:
+    def _store(self, proofs: dict[str, Proof], written: dict[str, Written], *, is_ours: bool) -> Outcome:
         work, document = self._work, self._work.document
         work.check()
         store = ArtifactStore(
@@ -358,7 +345,7 @@ class _Packaging:
             for name, key in self._keys.items()
         }
         made = package_made(uri, manifest, list(proofs.values()), files, plans, told)
-        held = held_by(document, self._orders, (self._given, self._base), self._lora_over)
+        held = held_by(document, self._orders, (self._given, self._base), self._lora_over, is_ours=is_ours)
         made = with_weights(made, {written[name].path.name: one for name, one in held.items()})
         work.outlet.emit(made.model_copy(update={"importance": importance}))
         size = sum(files[proof.file].bytes for proof in offered)

@@ -16,7 +16,12 @@ from tunesmith_jobs.package.files import Order
 
 
 def held_by(
-    document: ModelDocument, orders: Sequence[Order], folders: tuple[Path, Path], lora_over: FileType | None
+    document: ModelDocument,
+    orders: Sequence[Order],
+    folders: tuple[Path, Path],
+    lora_over: FileType | None,
+    *,
+    is_ours: bool = True,
 ) -> dict[str, dict[str, str]]:
     """What `PackagedFile` says of each file's weights, by the orders' names.
 
@@ -25,6 +30,7 @@ def held_by(
         orders: The files.
         folders: What was packaged, on this machine; and its base, which is the same for a whole model.
         lora_over: The type of the base's file over which an adapter's was proven.
+        is_ours: Whether we wrote them, as chats write theirs.
     """
     given, base = folders
     own = weights_of(given, is_saved=document.origin.task_id is not None)
@@ -36,7 +42,7 @@ def held_by(
             found[order.name] = {"served_like": own if lora_over is FileType.F16 else ""}
             continue
         held = own if order.with_adapter or not is_adapter else folder_print(base)
-        is_whole = order.type is FileType.F16 and not order.with_adapter
+        is_whole = is_ours and order.type is FileType.F16 and not order.with_adapter
         source = document.model_uri if held is own else str(base)
         found[order.name] = {"weights": held, "source": source, "served_like": held if is_whole else ""}
     return found

@@ -21,7 +21,8 @@ from tunesmith.gguf.architectures import architecture_of
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_config, weights_print
 from tunesmith.packaged import PackagedImportance
 from tunesmith.removal import discard_file, part_of
-from tunesmith.spec.package import TRAINING_ROWS, PackageSpec, as_texts
+from tunesmith.spec.package import TRAINING_ROWS, PackageSpec
+from tunesmith.spec.package_problems import as_texts
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.artifact_store import link_or_copy
 from tunesmith_jobs.batches.token_cache import TokenCache

@@ -12,9 +12,9 @@ from tunesmith.spec.base import Notice
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
 from tunesmith.spec.package_choices import CUSTOM, FOLDER, NEED_MATRIX, PRESETS, QuantType
+from tunesmith.spec.package_problems import unfit_parts, without_files, without_matrix
 from tunesmith.spec.parameter import Fold, Group, param, when
 from tunesmith.spec.roles import Role
-from tunesmith.spec.training import TrainSpec
 
 SPLIT_SIZE = r"^[1-9][0-9]{0,5}[MG]$"
 """How a file's size is written, as llama.cpp's own tool reads it: `500M`, `2G`, in steps of a thousand."""
@@ -243,6 +243,21 @@ class PackageSpec(ModelUseSpec):
         fold=Fold.OPTIONAL,
         roles={Role.ONE_TASK},
     )
+    external_converter: bool = param(
+        False,
+        label=("llama.cpp's converter", "使用 llama.cpp 转换器"),
+        help=(
+            "Whether llama.cpp's own converter, where this machine has it, may write the file of a model that "
+            "Tunesmith does not write itself: in F32, F16, BF16 or Q8_0. Its file is held against the model as "
+            "every file is.",
+            "Tunesmith 无法自行写出的模型，是否允许改用本机已安装的 llama.cpp 转换器（F32、F16、BF16、Q8_0）。"
+            "其文件同样与原模型比对证明。",
+        ),
+        group=Group.GENERAL,
+        fold=Fold.ADVANCED,
+        roles=(),
+        aliases=("convert_hf_to_gguf",),
+    )
     output_dir: str | None = param(
         None,
         label=("Output directory", "输出目录"),
@@ -307,72 +322,10 @@ class PackageSpec(ModelUseSpec):
                     )
                 )
         if self.preset == CUSTOM:
-            problems += self._custom()
+            problems += unfit_parts(self)
         if self.needs_matrix and self.importance_matrix == _NONE:
             problems.append(without_matrix(self, "`importance_matrix: none` computes none"))
-        return problems + self._beside_files()
-
-    def _beside_files(self) -> list[Problem]:
-        """What is for GGUF files alone."""
-        given = {"export_adapter_zip": self.export_adapter_zip, "split_size": self.split_size is not None}
-        return [
-            Problem(
-                field=name,
-                message=f"`{name}` goes with GGUF files: `preset: {FOLDER}` writes a model folder.",
-                hint="Set `preset: merge_and_quantize`, or leave it out.",
-            )
-            for name, is_given in given.items()
-            if is_given and not self.makes_gguf
-        ]
-
-    def _custom(self) -> list[Problem]:
-        """What of the parts, chosen one by one, does not go together."""
-        found = []
-        if self.quantize and not self.export_gguf and "quantize" in self.model_fields_set:
-            found.append(
-                Problem(
-                    field="quantize",
-                    message="`quantize` needs `export_gguf`: only GGUF files are quantised.",
-                    hint="Set `export_gguf: true`, or `quantize: false`.",
-                )
-            )
-        if self.export_lora_gguf and self.merge_lora:
-            found.append(
-                Problem(
-                    field="export_lora_gguf",
-                    message="`export_lora_gguf` and `merge_lora` exclude each other: over a file that holds the "
-                    "adapter already it would count twice.",
-                    hint="Set `merge_lora: false`: the files are then the base and its adapter.",
-                )
-            )
-        if not self.export_gguf and not self.export_lora_gguf:
-            found.append(
-                Problem(
-                    field="export_gguf",
-                    message="Neither `export_gguf` nor `export_lora_gguf` is set: there is nothing to write.",
-                    hint="Set one of them; `preset: model_folder` writes a folder in safetensors.",
-                )
-            )
-        return found
-
-
-def as_texts(training: TrainSpec) -> TrainSpec | None:
-    """The training that reads rows of mere text with the same tokenizer; None where it is one already."""
-    if training.training_type == "pretrain":
-        return None
-    return training.model_copy(update={"training_type": "pretrain"})
-
-
-def without_matrix(spec: PackageSpec, why: str) -> Problem:
-    """What is wrong where a type needs an importance matrix that is not to be had; `why` says so."""
-    names = ", ".join(f"`{one}`" for one in spec.file_types if one in NEED_MATRIX)
-    return Problem(
-        field="importance_matrix",
-        message=f"{names} need an importance matrix, and {why}: without one such a file answers nonsense, and "
-        "llama.cpp's own quantiser refuses it.",
-        hint="Name a file of rows or a data set (`importance_matrix`), or take `IQ3_S`, `Q3_K_M` or `Q2_K`, the "
-        "smallest that need none.",
-    )
+        return problems + without_files(self)
 
 
 def _saves_left(spec: PackageSpec, _rows: int, step: int, _total: int | None) -> int:

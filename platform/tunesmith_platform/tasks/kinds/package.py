@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from tunesmith.artifacts import FINAL_MODEL, PACKAGE, checkpoint_name
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidInput, NotConvertible
 from tunesmith.events import PackageMade
+from tunesmith.gguf.converter import found_converter
 from tunesmith.lifecycle import State
 from tunesmith.model_step import MadeBefore, ModelDocument
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package import TRAINING_ROWS, PackageSpec, as_texts, without_matrix
+from tunesmith.spec.package import TRAINING_ROWS, PackageSpec
 from tunesmith.spec.package_choices import CUSTOM, PRESETS
+from tunesmith.spec.package_problems import as_texts, without_matrix
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
@@ -28,6 +30,7 @@ from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks import repository
 from tunesmith_platform.tasks.inputs import look_at_rows
 from tunesmith_platform.tasks.kinds.base import Pinned, Prepared
+from tunesmith_platform.tasks.kinds.converter_offer import leave_to_converter
 from tunesmith_platform.tasks.kinds.license_terms import license_of, terms_told
 from tunesmith_platform.tasks.kinds.model_use import ModelInputs, ModelUse
 from tunesmith_platform.tasks.kinds.resolve_model import FoundModel
@@ -101,10 +104,13 @@ class Packaging(ModelUse):
         place = local_path(found.uri)
         model = found.base or place
         if model is not None:
-            with at("preset"):
-                checks.check_gguf(
-                    model, found.tokenizer or found.encoder, place if spec.export_lora_gguf else None
-                )
+            try:
+                with at("preset"):
+                    checks.check_gguf(
+                        model, found.tokenizer or found.encoder, place if spec.export_lora_gguf else None
+                    )
+            except NotConvertible as error:
+                leave_to_converter(spec, error, self.parts.settings.gguf_converter)
 
     def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """As of every model, with a place for what is written."""
@@ -158,7 +164,13 @@ class Packaging(ModelUse):
 
     def document(self, task: TaskRow, number: int) -> ModelDocument:
         """As of every model; weights are merged in main memory."""
-        update = {"use_gpu": False, "made_before": self._made_before(task)}
+        given = self.parts.settings.gguf_converter
+        may_convert = task.spec.get("external_converter", False)
+        update = {
+            "use_gpu": False,
+            "made_before": self._made_before(task),
+            "converter": found_converter(given) or given if may_convert else [],
+        }
         return super().document(task, number).model_copy(update=update)
 
     def _made_before(self, task: TaskRow) -> list[MadeBefore]:
