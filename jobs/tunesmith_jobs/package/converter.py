@@ -5,6 +5,7 @@ sees no secret of this process, and reaches the hub for nothing. What it writes 
 is. Knows how it is started; knows no proof.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -17,8 +18,10 @@ from typing import NamedTuple
 
 from tunesmith.errors import NotConvertible
 from tunesmith.gguf import FileType, ModelPlan, Written
+from tunesmith.gguf.architectures.given import Given
 from tunesmith.gguf.converter import OUT_TYPES
 from tunesmith.gguf.tensors import Planned, stored_tensors
+from tunesmith.gguf.tokenizer import vocabulary_of
 from tunesmith.gguf.types import TensorType
 from tunesmith.model_folder import read_config, weight_files
 from tunesmith.removal import discard_file, part_of
@@ -77,7 +80,10 @@ def plan_converted(folder: Path, file_type: FileType) -> ModelPlan:
     )
     template = folder / TEMPLATE_FILE
     said = {"tokenizer.chat_template": template.read_text(encoding="utf-8")} if template.is_file() else {}
-    return ModelPlan(str(read_config(folder)["model_type"]), dict(said), tensors, (), {})
+    config, notices = read_config(folder), ()
+    with contextlib.suppress(NotConvertible):  # its words may be known where its architecture is not
+        notices = vocabulary_of(folder, folder, config, Given(config, {}).size("vocab_size")).notices
+    return ModelPlan(str(config["model_type"]), dict(said), tensors, notices, {})
 
 
 def convert(converter: Converter, folder: Path, target: Path, file_type: FileType, tell: Tell) -> Written:

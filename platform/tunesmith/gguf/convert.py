@@ -21,6 +21,7 @@ from tunesmith.gguf.tensors import STORED_TYPES, Planned, Stored, stored_tensors
 from tunesmith.gguf.tokenizer import vocabulary_of
 from tunesmith.gguf.types import FileType, TensorType
 from tunesmith.model_folder import check_model_folder, public_name, read_config, weight_files
+from tunesmith.model_folder.configuration import CONFIG
 from tunesmith.spec.base import Notice
 
 _QUANTIZATION_VERSION = 2
@@ -82,6 +83,13 @@ def plan_gguf(
             f"is not given, and `{file_type}` needs one: without it such a file answers nonsense",
             file="parameters",
             hint="Give a matrix, or take `IQ3_S`, `Q3_K_M` or `Q2_K`, the smallest that need none.",
+        )
+    if file_type.needs_matrix and matrix is not None and matrix.is_to_come and architecture.experts:
+        raise cannot(
+            "num_experts",
+            f"has experts, of which no importance matrix is computed, and `{file_type}` needs one",
+            file=CONFIG,
+            hint="Take `IQ3_S`, `Q3_K_M` or `Q2_K`, the smallest that need none.",
         )
     # First, so the words are as many as there are rows.
     planned = _planned(architecture, stored, file_type, matrix)

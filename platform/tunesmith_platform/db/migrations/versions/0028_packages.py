@@ -58,7 +58,7 @@ def upgrade() -> None:
 
 
 def _row(found: Any) -> dict[str, object]:
-    files = found.payload.get("files", [])
+    files = [*found.payload.get("files", []), *found.payload.get("others", [])]
     return {
         "task_id": found.task_id,
         "of_task_id": (found.inputs.get("origin") or {}).get("task_id"),
