@@ -47,6 +47,7 @@ ALLOWED = {
     # A file that this call itself has begun, under a name of its own; it gets a name that nothing had.
     "jobs/tunesmith_jobs/package/gguf_files.py": {"rename"},  # within the attempt's own folder
     "platform/tunesmith/gguf/file.py": {"replace", "unlink"},
+    "jobs/tunesmith_jobs/package/converter.py": {"replace"},
     # Its own logs, by their numbers; the last one goes.
     "platform/tunesmith_platform/embedded/rotating.py": {"replace"},
     # Into a place that is named by the hash of what it holds.
