@@ -1,21 +1,22 @@
-// A conversation with a model, as it answers: OpenAI's stream, read piece by piece.
+// Answers within a conversation, as they come: OpenAI's stream, each piece with the place of its answer.
 import { ApiError, request } from "./http";
-
-export type Turn = { role: "user" | "assistant" | "system"; content: string };
-export type Told = { text: string; thought: string; finish: string | null; tokens: number; served: string };
+import { take, type Chunk, type Told } from "./pieces";
 
 const AWAY_SECONDS = 300;
 
 /**
- * Ask a model; calls `tell` with what there is of the answer so far.
+ * Ask; calls `tell` with what there is of each answer so far. What the server keeps of it is asked for afterwards.
  *
- * @param body What OpenAI's form takes: model, messages and settings.
+ * @param conversation Its id.
+ * @param body The question, as `POST /v1/conversations/{conversation}/messages` takes it.
+ * @param key The same for every try: a question is entered once.
  */
 export async function ask(
-  body: Record<string, unknown>, signal: AbortSignal, tell: (told: Told) => void,
-): Promise<Told> {
-  const answer = await opened(body, signal);
-  const told: Told = { text: "", thought: "", finish: null, tokens: 0, served: answer.headers.get("x-tunesmith-model") ?? "" };
+  conversation: string, body: Record<string, unknown>, key: string, signal: AbortSignal, tell: (told: Told[]) => void,
+): Promise<void> {
+  const answer = await opened(conversation, body, key, signal);
+  const told: Told[] = [];
+  let isOver = false;
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -26,37 +27,24 @@ export async function ask(
     for (const line of lines) {
       if (!line.startsWith("data:")) continue;
       const data = line.slice(5).trim();
-      if (data === "[DONE]") continue;
-      take(told, JSON.parse(data) as Chunk);
+      if (data === "[DONE]") isOver = true;
+      else {
+        const chunk = JSON.parse(data) as Chunk;
+        if (chunk.error) throw new ApiError(500, chunk.error.code, chunk.error.message, null, [], "");
+        take(told, chunk);
+      }
     }
-    tell({ ...told });
+    tell([...told]);
   }
-  // A stream that ends without a reason was cut off.
-  if (told.finish === null) throw new ApiError(502, "cut_off", "", null, [], answer.headers.get("x-request-id") ?? "");
-  return told;
+  if (!isOver) throw new ApiError(502, "cut_off", "", null, [], answer.headers.get("x-request-id") ?? "");
 }
 
-type Chunk = {
-  choices?: Array<{ delta?: { content?: string; reasoning_content?: string }; finish_reason?: string | null }>;
-  usage?: { completion_tokens?: number } | null;
-  error?: { message: string; code: string };
-};
-
-function take(told: Told, chunk: Chunk): void {
-  if (chunk.error) throw new ApiError(500, chunk.error.code, chunk.error.message, null, [], "");
-  const choice = chunk.choices?.[0];
-  told.text += choice?.delta?.content ?? "";
-  told.thought += choice?.delta?.reasoning_content ?? "";
-  told.finish = choice?.finish_reason ?? told.finish;
-  told.tokens = chunk.usage?.completion_tokens ?? told.tokens;
-}
-
-async function opened(body: Record<string, unknown>, signal: AbortSignal): Promise<Response> {
+async function opened(conversation: string, body: Record<string, unknown>, key: string, signal: AbortSignal): Promise<Response> {
   const begun = Date.now();
   for (;;) {
     try {
-      return await request("POST", "/openai/v1/chat/completions", {
-        body: { ...body, stream: true, stream_options: { include_usage: true } }, signal,
+      return await request("POST", `/v1/conversations/${conversation}/messages`, {
+        body: { ...body, stream: true }, headers: { "Idempotency-Key": key }, signal,
       });
     } catch (error) {
       const seconds = (Date.now() - begun) / 1000;

@@ -22,6 +22,7 @@ const PATHS = {
   pin: "M9 4h6l-1 6 3 3H7l3-3z M12 13v7",
   again: "M19 12a7 7 0 1 1-2-5 M19 4v4h-4",
   warn: "M12 4l9 16H3z M12 10v4 M12 17v.5",
+  more: "M5 12h.5 M12 12h.5 M19 12h.5",
   plus: "M12 5v14 M5 12h14",
   download: "M12 4v11 M7 11l5 5 5-5 M5 20h14",
   out: "M10 5H5v14h5 M14 8l4 4-4 4 M18 12H9",
