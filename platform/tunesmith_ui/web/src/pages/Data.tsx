@@ -1,16 +1,12 @@
-import { Anchor, Button, FileButton, Group, Progress, Stack, Table, Text, Title } from "@mantine/core";
-import { useQueryClient } from "@tanstack/react-query";
+import { Anchor, Table, Title } from "@mantine/core";
 import { useState } from "react";
-import { call } from "../api/http";
 import { useDatasets } from "../api/queries";
-import type { DatasetView, UploadView } from "../api/schema";
+import type { DatasetView } from "../api/schema";
 import { useWords } from "../i18n";
-import { Icon } from "../parts/icons";
-import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
+import { Empty, Found, Section } from "../parts/Panel";
 import { bytesOf, timeOf } from "../parts/words";
-import { Check } from "./data/Check";
-
-const PIECE = 4 * 2 ** 20;
+import { Upload } from "./data/Upload";
+import { Versions } from "./data/Versions";
 
 export function Data() {
   const { t, language } = useWords();
@@ -38,7 +34,7 @@ export function Data() {
                       <Table.Td className="figures">{newest ? bytesOf(newest.bytes) : "–"}</Table.Td>
                       <Table.Td>{timeOf(one.updated_at, language)}</Table.Td>
                     </Table.Tr>,
-                    ...(shown === one.id ? [<Table.Tr key={`${one.id} check`}><Table.Td colSpan={6}><Check file={one.name} /></Table.Td></Table.Tr>] : []),
+                    ...(shown === one.id ? [<Table.Tr key={`${one.id} check`}><Table.Td colSpan={6}><Versions key={one.latest} dataset={one} /></Table.Td></Table.Tr>] : []),
                   ];
                 })}
               </Table.Tbody>
@@ -47,50 +43,5 @@ export function Data() {
         )}
       </Found>
     </Section>
-  );
-}
-
-/** Sends a file in pieces; what was sent before the network went is not sent again. */
-function Upload() {
-  const { t } = useWords();
-  const queries = useQueryClient();
-  const [file, setFile] = useState<File | null>(null);
-  const [share, setShare] = useState(0);
-  const [error, setError] = useState<Error | null>(null);
-  const [begun, setBegun] = useState<UploadView | null>(null);
-  const send = async (chosen: File, before: UploadView | null) => {
-    setFile(chosen);
-    setError(null);
-    try {
-      let upload = before
-        ? await call<UploadView>("GET", `/v1/uploads/${before.id}`)
-        : await call<UploadView>("POST", "/v1/uploads", { body: { file_name: chosen.name, bytes: chosen.size } });
-      setBegun(upload);
-      while (upload.offset < chosen.size) {
-        upload = await call<UploadView>("PUT", `/v1/uploads/${upload.id}`, {
-          query: { offset: upload.offset }, body: chosen.slice(upload.offset, upload.offset + PIECE),
-          headers: { "Content-Type": "application/octet-stream" },
-        });
-        setShare((100 * upload.offset) / chosen.size);
-      }
-      await call<DatasetView>("POST", `/v1/uploads/${upload.id}:finish`);
-      setBegun(null);
-      setFile(null);
-      await queries.invalidateQueries({ queryKey: ["datasets"] });
-    } catch (found) {
-      setError(found as Error);
-    }
-  };
-  return (
-    <Stack gap={4} maw={420}>
-      <Group gap="sm">
-        <FileButton onChange={(chosen) => chosen && void send(chosen, null)} inputProps={{ "aria-label": t("data.upload") }}>
-          {(props) => <Button {...props} leftSection={<Icon name="plus" size={14} />} loading={file !== null && error === null}>{t("data.upload")}</Button>}
-        </FileButton>
-        {error && file && <Button variant="default" onClick={() => void send(file, begun)}>{t("data.resume")}</Button>}
-      </Group>
-      {file && <><Text size="xs" className="wrapped">{file.name}</Text><Progress value={share} aria-label={file.name} /></>}
-      {error && <ErrorNote error={error} />}
-    </Stack>
   );
 }

@@ -1,4 +1,4 @@
-import { Anchor, Progress, Stack, Table, Text } from "@mantine/core";
+import { Anchor, Group, Progress, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { addressOf, call } from "../api/http";
@@ -12,6 +12,8 @@ import { Source } from "../parts/Source";
 import { TaskForm } from "../parts/TaskForm";
 import { TaskPage, TaskSection } from "../parts/Tasks";
 import { bytesOf, numberOf } from "../parts/words";
+import { Log } from "./monitor/Log";
+import { Choices, DRAWN } from "./package/Choices";
 
 const TONES: Record<string, Tone> = { proven: "good", not_proven: "warn", failed: "bad" };
 
@@ -37,7 +39,8 @@ function New() {
           setTask(id);
           setStep(null);
         }} onStep={setStep} />
-        <TaskForm kind="package" fixed={fixed} first={{ preset: "merge_and_quantize" }} isReady={task !== null} onDone={(made) => go(["package", made.id])} />
+        <TaskForm kind="package" fixed={fixed} first={{ preset: "merge_and_quantize" }} isReady={task !== null} drawn={DRAWN}
+          draw={(given) => <Choices {...given} task={task} step={step} />} onDone={(made) => go(["package", made.id])} />
       </Stack>
     </Section>
   );
@@ -74,17 +77,42 @@ function One({ id }: { id: string }) {
                           <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
                           <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
                           <Table.Td><Mark tone={TONES[file.verdict] ?? "plain"}>{words.t(`verdict.${file.verdict}` as Word)}</Mark>
-                            <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text></Table.Td>
+                            <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text>
+                            <Proof file={file} /></Table.Td>
                         </Table.Tr>
                       ))}
                     </Table.Tbody>
                   </Table>
+                  {found.others.length > 0 && (
+                    <Group gap="md" mt="sm">{found.others.map((one) => (
+                      <Anchor key={one.name} size="sm" className="wrapped" download href={addressOf(`/v1/tasks/${id}/package/files/${encodeURIComponent(one.name)}`)}>{one.name} ({bytesOf(one.bytes)})</Anchor>
+                    ))}</Group>
+                  )}
                 </Table.ScrollContainer>
               )}
             </Found>
           )}
+          <details className="fold">
+            <summary>{words.t("monitor.log")}</summary>
+            <Log id={id} live={[]} key={task.state} />
+          </details>
         </TaskSection>
       )}
     </Found>
+  );
+}
+
+/** What the proof measured, and where the file's parts are. */
+function Proof({ file }: { file: t.PackagedFileView }) {
+  const { t: word } = useWords();
+  const facts = [
+    [word("package.klMost"), numberOf(file.kl_p99)], [word("package.same"), file.top1 === null || file.top1 === undefined ? "–" : `${numberOf(100 * file.top1)} %`],
+    [word("monitor.speed"), numberOf(file.tokens_per_second)], [word("package.on"), file.measured_on ?? "–"],
+    [word("package.fallbacks"), Object.entries(file.fallbacks).map(([name, count]) => `${name}: ${count}`).join(", ") || "–"], ["SHA-256", file.sha256],
+  ];
+  return (
+    <details><summary><Text span size="xs">{word("package.report")}</Text></summary>
+      {facts.map(([name, value]) => <Text key={name} size="xs" className="wrapped">{name}: {value}</Text>)}
+    </details>
   );
 }

@@ -4,9 +4,11 @@ import { call } from "../api/http";
 import type { Page_PipelineView_, PipelineView } from "../api/schema";
 import { hrefOf } from "../app/router";
 import { useWords } from "../i18n";
+import { Mark } from "../parts/Mark";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
 import { StateBadge } from "../parts/State";
 import { timeOf } from "../parts/words";
+import { Graph } from "./pipelines/Graph";
 
 export function Pipelines() {
   const { t } = useWords();
@@ -39,15 +41,17 @@ function One({ pipeline }: { pipeline: PipelineView }) {
         <Group gap="xs">
           <StateBadge state={pipeline.state} />
           {pipeline.state === "running" && <Button size="compact-sm" color="red" variant="light" loading={act.isPending} onClick={() => act.mutate("stop")}>{t("monitor.stop")}</Button>}
-          {(pipeline.state === "failed" || pipeline.state === "stopped") && <Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t("monitor.continue")}</Button>}
+          {(pipeline.state === "failed" || pipeline.state === "stopped") && <Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t(pipeline.state === "failed" ? "pipelines.restart" : "monitor.continue")}</Button>}
         </Group>
       </Group>
       <Text size="xs" c="dimmed">{timeOf(pipeline.created_at, language)} {pipeline.message}</Text>
       {act.error && <ErrorNote error={act.error} />}
+      {pipeline.steps.length > 1 && <Graph steps={pipeline.steps} name={pipeline.name} />}
       <ol className="steps">
         {pipeline.steps.map((step) => (
           <li key={step.id}>
-            {step.task_id ? <a href={hrefOf(["monitor", step.task_id])}>{step.id}</a> : <span>{step.id}</span>} <StateBadge state={step.state} />
+            {step.task_id ? <a href={hrefOf([step.kind === "evaluate" || step.kind === "package" ? step.kind : "monitor", step.task_id])}>{step.id}</a> : <span>{step.id}</span>} <StateBadge state={step.state} /> {step.is_reused && <Mark tone="plain">{t("pipelines.reused")}</Mark>}
+            {step.needs.length > 0 && <Text size="xs" c="dimmed">{t("pipelines.needs", { names: step.needs.join(", ") })}</Text>}
             {step.message && <Text size="xs" c="dimmed" className="wrapped">{step.message}</Text>}
           </li>
         ))}

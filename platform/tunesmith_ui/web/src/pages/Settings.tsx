@@ -7,7 +7,8 @@ import { Choices } from "../app/Choices";
 import { useWords, type Word } from "../i18n";
 import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
-import { timeOf } from "../parts/words";
+import { bytesOf, timeOf } from "../parts/words";
+import { Webhooks } from "./settings/Webhooks";
 
 const TONES: Record<string, Tone> = { ok: "good", warning: "warn", failed: "bad" };
 
@@ -64,10 +65,21 @@ export function Settings() {
       <Section title={t("settings.quota")}>
         <Found asked={quota}>
           {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("settings.noQuota")}</Text> : (
-            <Table><Table.Tbody>{data.map((one) => <Table.Tr key={one.project}><Table.Th scope="row">{one.project}</Table.Th><Table.Td>{t("settings.available", { count: one.available })}</Table.Td></Table.Tr>)}</Table.Tbody></Table>
+            <Table.ScrollContainer minWidth={520}><Table>
+              <Table.Thead><Table.Tr><Table.Th>{t("settings.project")}</Table.Th><Table.Th>{t("settings.left")}</Table.Th><Table.Th>{t("settings.reserved")}</Table.Th><Table.Th>{t("settings.charged")}</Table.Th><Table.Th>{t("settings.packages")}</Table.Th></Table.Tr></Table.Thead>
+              <Table.Tbody>{data.map((one) => (
+                <Table.Tr key={one.project}>
+                  <Table.Th scope="row" className="named">{one.project}</Table.Th>
+                  <Table.Td>{one.enabled ? t("settings.available", { count: one.available }) : t("settings.unlimited")}</Table.Td>
+                  <Table.Td className="figures">{one.reserved}</Table.Td><Table.Td className="figures">{one.charged}</Table.Td>
+                  <Table.Td className="figures">{one.packages} · {bytesOf(one.package_bytes)}</Table.Td>
+                </Table.Tr>
+              ))}</Table.Tbody>
+            </Table></Table.ScrollContainer>
           )}
         </Found>
       </Section>
+      <Webhooks />
     </Stack>
   );
 }

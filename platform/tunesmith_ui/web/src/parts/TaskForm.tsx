@@ -2,9 +2,9 @@
 import { Button, Group, Modal, Stack, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useRef, useState } from "react";
+import { useRef, useState, type ReactNode } from "react";
 import { ApiError, call } from "../api/http";
-import { useDatasets, useModels, useSchema } from "../api/queries";
+import { useDatasets, useModels, useSchema, type FormSchema } from "../api/queries";
 import type { TaskCheck, TaskView } from "../api/schema";
 import { useWords } from "../i18n";
 import { Parameters } from "../pages/prepare/Parameters";
@@ -84,9 +84,14 @@ function Warnings({ warnings, onCancel, onStart }: { warnings: string[]; onCance
   );
 }
 
-type Props = { kind: string; fixed: Values; first?: Values; isReady: boolean; onDone: (task: TaskView) => void };
+export type Drawing = { schema: FormSchema; values: Values; set: (name: string, value: unknown) => void; reset: (name: string) => void };
+/** `draw` draws the parameters of `drawn` in a way of its own; the form then leaves them out. */
+type Props = {
+  kind: string; fixed: Values; first?: Values; isReady: boolean; onDone: (task: TaskView) => void;
+  drawn?: readonly string[]; draw?: (given: Drawing) => ReactNode;
+};
 
-export function TaskForm({ kind, fixed, first = {}, isReady, onDone }: Props) {
+export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [], draw }: Props) {
   const { t } = useWords();
   const asked = useSchema(kind);
   const models = useModels();
@@ -97,12 +102,12 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone }: Props) {
   return (
     <Found asked={asked}>
       {(schema) => {
-        const rest = {
-          ...schema,
-          properties: Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !Object.hasOwn(fixed, name))),
-        };
+        const rest = without(schema, (name) => Object.hasOwn(fixed, name));
+        const set = (name: string, value: unknown) => setValues((known) => ({ ...known, [name]: value }));
+        const reset = (name: string) => setValues(({ [name]: _, ...others }) => others);
         return (
           <Stack gap="sm">
+            {draw?.({ schema: rest, values, set, reset })}
             <Group>
               <Button leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={!isReady}
                 onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{t("prepare.start")}</Button>
@@ -110,10 +115,9 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone }: Props) {
             </Group>
             {starting.error && <ErrorNote error={starting.error} />}
             {isOpen && (
-              <Parameters schema={rest} values={values} errors={problemsOf(starting.error)}
+              <Parameters schema={rest} hidden={drawn} values={values} errors={problemsOf(starting.error)}
                 offered={{ model: (models.data?.data ?? []).map((one) => one.name), data: (datasets.data?.data ?? []).map((one) => one.name) }}
-                set={(name, value) => setValues((known) => ({ ...known, [name]: value }))}
-                reset={(name) => setValues(({ [name]: _, ...others }) => others)} />
+                set={set} reset={reset} />
             )}
             {starting.dialog}
           </Stack>
@@ -121,6 +125,10 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone }: Props) {
       }}
     </Found>
   );
+}
+
+function without(schema: FormSchema, isOut: (name: string) => boolean): FormSchema {
+  return { ...schema, properties: Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !isOut(name))) };
 }
 
 function fixedOf(fixed: Values): Values {

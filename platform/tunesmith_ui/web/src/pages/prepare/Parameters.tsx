@@ -10,14 +10,16 @@ import { Icon } from "../../parts/icons";
 type Props = {
   schema: FormSchema; values: Values; errors: Record<string, string>; offered: { model: string[]; data: string[] };
   set: (name: string, value: unknown) => void; reset: (name: string) => void;
+  /** Parameters that the page draws elsewhere. */
+  hidden?: readonly string[];
 };
 
-export function Parameters({ schema, values, errors, offered, set, reset }: Props) {
+export function Parameters({ schema, values, errors, offered, set, reset, hidden = [] }: Props) {
   const { t, pick } = useWords();
   const [text, setText] = useState("");
   const [isChangedOnly, setChangedOnly] = useState(false);
   const [open, setOpen] = useState<string[]>(["basic", "data"]);
-  const names = Object.keys(schema.properties).filter((name) => isShown(schema, values, name));
+  const names = Object.keys(schema.properties).filter((name) => !hidden.includes(name) && isShown(schema, values, name));
   const isSearched = text.trim() !== "" || isChangedOnly;
   const found = names.filter((name) =>
     (!text.trim() || isFound(name, schema.properties[name]!, text)) && (!isChangedOnly || isChanged(schema, values, name)));
