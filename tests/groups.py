@@ -22,7 +22,7 @@ PARTS = {
 TOGETHER = {
     "warm": (
         "e2e/test_chat.py", "e2e/test_guide_runs.py", "e2e/test_life_of_a_task.py", "e2e/test_pipeline.py",
-        "e2e/test_prepare.py", "e2e/test_studio.py", "e2e/test_workers.py",
+        "e2e/test_prepare.py", "e2e/test_studio.py", "e2e/test_studio_holds.py", "e2e/test_workers.py",
     ),
     "live": (
         "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "nemesis/test_nemesis.py",

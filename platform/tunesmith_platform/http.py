@@ -32,6 +32,7 @@ from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
 from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
+from tunesmith_platform.own_page import is_own_page
 from tunesmith_platform.routing import admission
 from tunesmith_platform.scope import Scope
 
@@ -144,20 +145,16 @@ def session_cookie(request: Request) -> str:
 def of_own_page(request: Request) -> None:
     """See that a browser asks for a page of ours.
 
-    A cookie is sent for pages of any port of the same host too (`SameSite` looks at the host alone), so who sends it
-    is asked of `Sec-Fetch-Site` and `Origin`; what changes something carries a header that only own pages can set.
+    What changes something carries a header that only own pages can set.
 
     Raises:
         Forbidden: It asks for another page, or cannot say for which.
     """
     headers = request.headers
-    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
     public = urlsplit(request.app.state.services.settings.public_url).netloc
-    # A proxy before us may have put another `Host` in.
-    is_foreign = site not in ("", "same-origin", "none") or (
-        origin != "" and origin.partition("://")[2] not in {headers.get("host", ""), public}
-    )
-    if is_foreign or (request.method not in _SAFE and STUDIO_HEADER not in headers):
+    hosts = {headers.get("host", ""), public}
+    is_own = is_own_page(headers.get("sec-fetch-site", ""), headers.get("origin", ""), hosts)
+    if not is_own or (request.method not in _SAFE and STUDIO_HEADER not in headers):
         raise Forbidden(
             "This request was not made by a page of the studio.",
             hint=f"Pages send `{STUDIO_HEADER}` and come from this address; programs show an API key.",

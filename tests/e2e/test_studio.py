@@ -1,61 +1,24 @@
 """The studio in a real Chromium, on the real platform: a new user's way, and what strangers' texts may do there."""
 
-import json
 import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from built_studio import build_studio
+from hostile_texts import HUNDRED, ONE_OF_EACH, hostile
 from live_platform import Platform
-from playwright.sync_api import Browser, BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, Route, expect
 from short_tasks import wait_warm
-from studio_browser import Tab, real_browser
+from studio_browser import Tab
 
 from tunesmith.lifecycle import State
+from tunesmith_platform import examples
 from tunesmith_ui.pages import BUILT
 
 # Below the time at which a process is ended for a test that no signal frees.
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(840)]
 PAGES = ("prepare", "monitor", "evaluate", "test", "package", "data", "pipelines", "models", "settings")
-PAYLOADS = (
-    "<script>window.hit=1</script>",
-    "<img src=x onerror=window.hit=1>",
-    "<svg onload=window.hit=1>",
-    '"><iframe srcdoc="<script>parent.hit=1</script>">',
-    "[a](javascript:window.hit=1)",
-    "![a](x onerror=window.hit=1)",
-    "<a href='data:text/html,<script>opener.hit=1</script>'>a</a>",
-    "{{constructor.constructor('window.hit=1')()}}",
-    "</style><script>window.hit=1</script>",
-)
-HOSTILE = " ".join(PAYLOADS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    build_studio()
-    with real_browser() as found:
-        yield found
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    found = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def tab(context: BrowserContext, warm: Platform) -> Tab:
-    """A tab that a link has signed in."""
-    link = warm.client.sign_in_link()
-    found = Tab(context, warm.client.url)
-    found.page.goto(link.url)
-    found.page.get_by_role("navigation").wait_for()
-    return found
 
 
 def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_path: Path) -> None:
@@ -102,13 +65,21 @@ def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_pat
     expect(page.locator(".turn-assistant")).to_have_count(1)
     expect(page.get_by_role("alert")).to_have_count(0)
 
-    tab.go(f"package?task={task_id}&step=30")
+    tab.go(f"evaluate?task={task_id}&step=20")
     page.get_by_role("button", name="Parameters").click()
-    page.get_by_label("Find a parameter").fill("quant_types")
-    page.locator("[data-field=quant_types] input").first.click()
-    page.keyboard.press("Backspace")
-    page.keyboard.type("F16")
-    page.keyboard.press("Enter")
+    page.get_by_label("Find a parameter").fill("max_")
+    for name, value in (("max_samples", "6"), ("max_new_tokens", "4")):
+        page.locator(f"[data-field={name}] input").first.fill(value)
+    page.get_by_label("Find a parameter").fill("sample_file")
+    page.locator("[data-field=sample_file] input").first.fill(str(warm.rows))
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url(re.compile(r"#/evaluate/task-"))
+    expect(page.get_by_role("row", name=re.compile("checkpoint-20"))).to_be_visible(timeout=150_000)
+    expect(page.get_by_role("figure", name=re.compile(r"Composite\. .*checkpoint-20: \d"))).to_be_visible()
+    expect(page.get_by_text("Expected", exact=True).first).to_be_visible()
+
+    tab.go(f"package?task={task_id}&step=30")
+    page.get_by_role("radio", name=re.compile("Merge only")).click()
     page.get_by_role("button", name="Start", exact=True).click()
     told = page.get_by_role("dialog")
     expect(told).to_contain_text("License of the base")
@@ -122,7 +93,8 @@ def test_a_new_user_goes_from_a_file_to_a_gguf(tab: Tab, warm: Platform, tmp_pat
     tab.expect_clean()
 
 
-def test_the_first_load_is_small(browser: Browser) -> None:
+@pytest.mark.usefixtures("browser")
+def test_the_first_load_is_small() -> None:
     """What the page names is loaded before anything is seen: below 300 kB, gzipped. The rest comes when needed."""
     page = (BUILT / "index.html").read_text("utf-8")
     first = re.findall(r'(?:src|href)="\./([^"]+)"', page)
@@ -147,65 +119,73 @@ def test_each_page_is_clean_and_open_to_everybody(tab: Tab, warm: Platform) -> N
     tab.expect_clean()
 
 
-def hostile(value: Any, key: str = "") -> Any:
-    """An answer of the API in which every text that a stranger may write is an attack."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, key) for inner in value]
-    kept = (
-        "state",
-        "kind",
-        "id",
-        "task_id",
-        "time",
-        "level",
-        "verdict",
-        "fault",
-        "status",
-        "code",
-        "desired",
-        "reason",
-    )
-    is_moment = isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value)
-    # With what stood there: what the platform keeps apart, as data sets' names, stays apart.
-    return f"{HOSTILE} {value}" if isinstance(value, str) and key not in kept and not is_moment else value
-
-
 def test_no_text_of_a_stranger_runs_or_becomes_a_page(tab: Tab, warm: Platform) -> None:
+    looks_at_everything(tab, warm, " ".join(ONE_OF_EACH))
+
+
+@pytest.mark.long
+def test_no_text_of_a_hundred_runs_or_becomes_a_page(tab: Tab, warm: Platform) -> None:
+    assert len(set(HUNDRED)) >= 100
+    looks_at_everything(tab, warm, " ".join(HUNDRED))
+
+
+def looks_at_everything(tab: Tab, warm: Platform, text: str) -> None:
+    """Every page with that text wherever a stranger may write one: in answers of the API, and typed into each field."""
     done = warm.undisturbed
-    events = (
-        f"data: {json.dumps({'choices': [{'delta': {'content': HOSTILE}, 'finish_reason': 'stop'}]})}\n\n"
-    )
+    said = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    kept = httpx.post(
+        f"{warm.client.url}/v1/conversations",
+        json={"title": text[:200], "messages": said},
+        headers={"Authorization": f"Bearer {warm.home.api_key_file.read_text()}"},
+    ).json()["id"]
 
     def answer(route: Route) -> None:
-        if route.request.method == "POST":
-            route.fulfill(status=200, content_type="text/event-stream", body=events + "data: [DONE]\n\n")
-            return
         found = route.fetch()
-        if "application/json" not in found.headers.get("content-type", ""):
+        if route.request.method != "GET" or "application/json" not in found.headers.get("content-type", ""):
             route.fulfill(response=found)
             return
-        route.fulfill(response=found, json=hostile(found.json()))
+        route.fulfill(response=found, json=hostile(found.json(), text))
 
     page = tab.page
     tab.go("models")
     page.route(
-        re.compile(r"/(v1/(tasks|datasets|models|pipelines|system|quota|templates)|openai/v1/)(?!.*stream)"),
+        re.compile(
+            r"/(v1/(tasks|datasets|models|pipelines|system|quota|templates|conversations|evaluations|packages"
+            r"|uploads|webhooks)|openai/v1/)(?!.*stream)"
+        ),
         answer,
     )
-    for name in PAGES:
+    first = text[:30]
+    for name in (*PAGES, f"evaluate/{EVALUATED}", f"monitor/{done.id}", f"test/{kept}", "evaluate/samples"):
+        if EVALUATED in name:
+            page.route(
+                re.compile(f"/tasks/{EVALUATED}"),
+                lambda route: route.fulfill(json=evaluated(route.request.url, text)),
+            )
         tab.go(name)
-        time.sleep(0.3)
+        for field in page.locator("main input[type=text]:visible, main textarea:visible").all():
+            if field.is_enabled() and field.is_editable():
+                field.fill(text[:2000])
+        page.keyboard.press("Escape")
     tab.go(f"monitor/{done.id}")
-    expect(page.get_by_role("log")).to_contain_text(PAYLOADS[0])
-    tab.go("test?model=a")
-    page.get_by_label("Your message").fill(HOSTILE)
-    page.get_by_role("button", name="Send").click()
-    expect(page.locator(".turn-assistant .markdown")).to_contain_text(PAYLOADS[0])
+    expect(page.get_by_role("log")).to_contain_text(first)
+    tab.go(f"test/{kept}")
+    expect(page.locator(".turn-assistant .markdown")).to_contain_text(first)
     assert page.evaluate("window.hit") is None
     assert page.locator("iframe, script:not([src]), a[href^=javascript], a[href^=data], img").count() == 0
     tab.expect_clean()
+
+
+EVALUATED = "task-0evaluated0000000"
+
+
+def evaluated(url: str, text: str) -> Any:
+    """What the API would say of an evaluation whose every text is a stranger's."""
+    if url.endswith("/evaluation/result"):
+        return hostile(examples.EVALUATION_RESULT.model_dump(mode="json"), text)
+    if url.endswith("/evaluation"):
+        return hostile(examples.EVALUATION.model_dump(mode="json"), text) | {"uri": "x"}
+    return hostile(examples.TASK.model_dump(mode="json"), text) | {"kind": "evaluate", "state": "completed"}
 
 
 def test_a_session_ends_everywhere_and_its_place_is_kept(

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tunesmith_platform.mlflow_link import COOKIE_SECONDS, ENTRANCE, Admissions
+from tunesmith_platform.own_page import is_own_page
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -69,16 +70,12 @@ class Guard:
     def _has_cookie(self, headers: "_Headers", scope: MutableMapping[str, Any]) -> bool:
         """Whether a browser comes with our cookie, and by a page of this very origin.
 
-        A cookie is sent by pages of any port of the same host too (`SameSite` looks at the host alone), so who sends
-        it is asked of `Sec-Fetch-Site` and `Origin`; what changes something needs at least one of the two.
+        What changes something has to say by `Sec-Fetch-Site` or `Origin` which page it is.
         """
         if not self._admissions.knows(headers.cookie(self._cookie_name)):
             return False
         site, origin = headers.one("sec-fetch-site"), headers.one("origin")
-        if site not in ("", "same-origin", "none"):
-            return False
-        # A proxy before us may have put another `Host` in.
-        if origin and origin.partition("://")[2] not in {headers.one("host"), *self._hosts}:
+        if not is_own_page(site, origin, {headers.one("host"), *self._hosts}):
             return False
         is_safe = scope["type"] == "http" and scope["method"] in _SAFE
         return is_safe or bool(origin) or site == "same-origin"

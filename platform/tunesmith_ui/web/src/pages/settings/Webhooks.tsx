@@ -100,7 +100,7 @@ function Add() {
           <Select label={t("choice.language")} value={spoken} allowDeselect={false} onChange={(value) => setSpoken(value ?? "en")} data={[{ value: "en", label: "English" }, { value: "zh", label: "中文" }]} />
         </SimpleGrid>
         <Group><Button type="submit" variant="default" loading={add.isPending} disabled={!url.trim() || events.length === 0}>{t("settings.addWebhook")}</Button></Group>
-        {add.error && <ErrorNote error={add.error} />}
+        {add.error && Object.keys(problems).length === 0 && <ErrorNote error={add.error} />}
         {add.data && (
           <Alert role="status" title={t("settings.secret")} withCloseButton closeButtonLabel={t("close")} onClose={() => add.reset()}>
             <Stack gap="xs">

@@ -1,0 +1,88 @@
+"""What a page that stays open lives through: lost answers, a lost network, other tabs, a server that is killed.
+
+State comes back by itself, and nothing is submitted twice.
+"""
+
+import os
+import re
+import signal
+
+import psutil
+import pytest
+from live_platform import Platform
+from playwright.sync_api import BrowserContext, Route, expect
+from short_tasks import ENDLESS, stop_all
+from studio_browser import Tab
+
+from tunesmith_platform.embedded.record import read_record
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(840)]
+
+
+def test_a_start_whose_answer_is_lost_is_one_task(tab: Tab, warm: Platform, context: BrowserContext) -> None:
+    """Pressed again, and once more in a hurry, it finds the task that is there; another tab sees it by itself."""
+    page = tab.page
+    second = Tab(context, warm.client.url)
+    second.go("monitor")
+    tab.go("prepare")
+    page.locator("[data-field=model_name_or_path] input").fill(str(warm.model))
+    page.locator("[data-field=train_file] input").fill(str(warm.rows))
+    page.get_by_label("Find a parameter").fill("max_steps")
+    page.locator("[data-field=max_steps] input").first.fill(str(ENDLESS))
+    page.get_by_label("Task name").fill("once alone")
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        lost.append(str(route.fetch().json()["id"]))  # the server has it, the page never hears of it
+        route.abort()
+
+    page.route(re.compile("/v1/tasks$"), lose, times=1)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.get_by_role("button", name="Start", exact=True).dblclick()
+    page.wait_for_url(re.compile(f"#/monitor/{lost[0]}"))
+    made = [task for task in warm.client.tasks(kind="train") if task.name == "once alone"]
+    assert [task.id for task in made] == lost
+    expect(
+        second.page.get_by_text("1 running").or_(second.page.get_by_text("1 waiting")).first
+    ).to_be_visible()
+    stop_all(warm.client)
+    assert second.errors == []
+
+
+def test_an_open_page_lives_through_a_killed_server_and_a_lost_network(tab: Tab, warm: Platform) -> None:
+    page = tab.page
+    task = warm.submit(max_steps=ENDLESS, save_steps=1000)
+    tab.go(f"monitor/{task.id}")
+    figure = page.get_by_role("figure", name=re.compile(r"Training loss\. .*: \d"))
+    expect(figure).to_be_visible()
+
+    def goes_on() -> None:
+        said = figure.get_attribute("aria-label")
+        page.wait_for_function(
+            "said => ![...document.querySelectorAll('figure')].some(one => one.getAttribute('aria-label') === said)",
+            arg=said,
+        )
+
+    goes_on()
+    page.context.set_offline(True)
+    page.wait_for_timeout(3000)
+    expect(page.get_by_role("heading", name=task.name)).to_be_visible()
+    page.context.set_offline(False)
+    goes_on()
+    supervisor = psutil.Process(read_record(warm.home).supervisor.pid)
+    supervisor.suspend()  # the server stays away for a while
+    try:
+        api = read_record(warm.home).parts["api"].pid
+        assert api is not None
+        os.kill(api, signal.SIGKILL)
+        page.wait_for_timeout(3000)
+        expect(page.get_by_role("heading", name=task.name)).to_be_visible()
+    finally:
+        supervisor.resume()
+    goes_on()
+    stop_all(warm.client)
+    expect(page.locator(".state-stopped").first).to_be_visible()
