@@ -11,7 +11,7 @@ export const useSession = (isAsked = true) =>
 
 export const useSystem = () =>
   useQuery({
-    queryKey: ["system"], refetchInterval: 20_000,
+    queryKey: ["system"], refetchInterval: 60_000,
     queryFn: ({ signal }) => call<t.SystemView>("GET", "/v1/system", { signal }),
   });
 
@@ -24,7 +24,7 @@ export const useTask = (id: string | null, isLive = false) =>
 
 export const useTasks = (kind: string, states: string[] = []) =>
   useQuery({
-    queryKey: ["tasks", kind, states], refetchInterval: 15_000,
+    queryKey: ["tasks", kind, states], refetchInterval: 120_000,
     queryFn: ({ signal }) =>
       call<t.Page_TaskView_>("GET", "/v1/tasks", { query: { kind, state: states, limit: 200 }, signal }),
   });

@@ -18,6 +18,7 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
   const told = useRef(onZoom);
   told.current = onZoom;
   const scheme = useComputedColorScheme("light");
+  const drawnFor = useRef(scheme);
   const names = lines.map((line) => line.label).join("\n");
   const data = joined(lines);
   const held = useRef(data);
@@ -25,8 +26,9 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
   useEffect(() => {
     const box = place.current;
     if (!box) return undefined;
-    const ink = scheme === "dark" ? "#c1c2c5" : "#495057";
-    const grid = { stroke: scheme === "dark" ? "#373a40" : "#e9ecef", width: 1 };
+    // Asked at each drawing: another theme draws again, and makes no chart anew.
+    const ink = () => (drawnFor.current === "dark" ? "#c1c2c5" : "#495057");
+    const grid = { stroke: () => (drawnFor.current === "dark" ? "#373a40" : "#e9ecef"), width: 1 };
     const axis = { stroke: ink, grid, ticks: grid, font: "12px system-ui, sans-serif" };
     const labels = names.split("\n");
     const made = new uPlot(
@@ -70,7 +72,12 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
       made.destroy();
       chart.current = null;
     };
-  }, [names, scheme, height, xLabel]);
+  }, [names, height, xLabel]);
+  useEffect(() => {
+    if (drawnFor.current === scheme) return;
+    drawnFor.current = scheme;
+    chart.current?.redraw(false);
+  }, [scheme]);
   useEffect(() => {
     const made = chart.current;
     if (!made || data.length !== made.series.length) return;

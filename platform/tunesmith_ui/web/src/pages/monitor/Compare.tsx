@@ -9,7 +9,7 @@ import { useWords } from "../../i18n";
 import { Chart } from "../../parts/Chart";
 import { Found } from "../../parts/Panel";
 
-const MOST = 7;
+const MOST = 19;
 
 export function Compare({ task }: { task: TaskView }) {
   const { t } = useWords();
