@@ -34,9 +34,8 @@ function New() {
   const checkpoints = useCheckpoints(task);
   const known = (checkpoints.data?.data ?? []).map((one) => String(one.step));
   const fixed = {
-    task_id: task, include_base: hasBase, model_name_or_path: null, checkpoint: null,
-    checkpoints: steps.map((one) => (/^\d+$/.test(one) ? Number(one) : one)),
-  };
+    task_id: task, include_base: hasBase, model_name_or_path: null, checkpoint: null, checkpoints: steps,
+  } satisfies Partial<t.EvaluateTaskRequest["spec"]>;
   return (
     <Section title={words.t("evaluate.new")} aside={<Anchor size="sm" href={hrefOf(["evaluate", SAMPLES])}>{words.t("evaluate.editSamples")}</Anchor>}>
       <Stack gap="sm">

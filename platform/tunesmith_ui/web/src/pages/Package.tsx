@@ -31,7 +31,7 @@ function New() {
   const { query } = useRoute();
   const [task, setTask] = useState<string | null>(query.get("task"));
   const [step, setStep] = useState<string | null>(query.get("step"));
-  const fixed = { task_id: task, checkpoint: step === null ? null : Number(step), model_name_or_path: null };
+  const fixed = { task_id: task, checkpoint: step === null ? null : Number(step), model_name_or_path: null } satisfies Partial<t.PackageTaskRequest["spec"]>;
   return (
     <Section title={words.t("package.new")}>
       <Stack gap="sm">
