@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 import tunesmith
 from tunesmith.errors import TunesmithError
+from tunesmith_platform import logs
 from tunesmith_platform.access import endpoints as access_endpoints
 from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.auth import Keys
@@ -51,7 +52,7 @@ from tunesmith_platform.datasets import lineage
 from tunesmith_platform.datasets.reports import ReportService
 from tunesmith_platform.datasets.service import DatasetService
 from tunesmith_platform.datasets.uploads import UploadService
-from tunesmith_platform.db import schema
+from tunesmith_platform.db import connections, schema
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import endpoints as estimate_endpoints
 from tunesmith_platform.estimates.service import EstimateService
@@ -237,6 +238,8 @@ def ready_schema(database: Database, settings: Settings) -> None:
     else:
         schema.require(database)
     schema.watch(database)
+    if words := connections.shortage(database):
+        logger.warning("%s", words)
 
 
 @contextlib.asynccontextmanager
@@ -332,16 +335,15 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
     app.add_middleware(OpenAIErrors)
-    app.add_middleware(Numbered)
+    app.add_middleware(Numbered, tells=settings.log_format is logs.LogFormat.JSON)
     app.add_middleware(BelowPath, path=settings.base_path)
     return app
 
 
 def main() -> None:
     """Serve the API as the settings say."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
+    logs.configure(settings.log_format)
     app = create_app(settings)
     try:
         ready_schema(app.state.services.database, settings)

@@ -24,6 +24,7 @@ from tunesmith_platform.app import build_services, ready_schema
 from tunesmith_platform.background import background_loops
 from tunesmith_platform.db import schema
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.logs import configure
 from tunesmith_platform.loops import Loop, Loops
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.system.schema_watch import SchemaWatch
@@ -163,13 +164,13 @@ def run(settings: Settings, ended: threading.Event) -> None:
 
 def main() -> None:
     """Run the loops as the settings say, until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings()
+    configure(settings.log_format)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        run(Settings(), ended)
+        run(settings, ended)
     except TunesmithError as error:
         logger.error("not started: %s %s", tr(error.message), tr(error.hint or ""))
         sys.exit(_FAILED)

@@ -28,10 +28,12 @@ from tunesmith.errors import (
 from tunesmith.language import Language, language_of, tr
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
+from tunesmith.versions import HEADER, skew_of_client
 from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
 from tunesmith_platform.caller import name_owner
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
+from tunesmith_platform.logs import serving
 from tunesmith_platform.own_page import is_own_page
 from tunesmith_platform.routing import admission
 from tunesmith_platform.scope import Scope
@@ -228,6 +230,8 @@ def answer_error(status: int, body: ErrorBody, request: Request | None = None) -
     """An error in the one shape; in the language of whoever asks, where the request is given."""
     if request is not None and language_of(request.headers.get("accept-language", "")) is Language.ZH:
         body = _in_chinese(body)
+    if request is not None and status in _OF_ANOTHER_VERSION:
+        body = _with_skew(body, request)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -239,6 +243,20 @@ def answer_error(status: int, body: ErrorBody, request: Request | None = None) -
     return JSONResponse(
         ErrorResponse(error=body).model_dump(mode="json"), status_code=status, headers=headers
     )
+
+
+_OF_ANOTHER_VERSION = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What a call is answered that a version knows and another does not."""
+
+
+def _with_skew(body: ErrorBody, request: Request) -> ErrorBody:
+    """An error that says too that an older client asked, which may be why."""
+    words = skew_of_client(request.headers.get(HEADER))
+    if not words:
+        return body
+    language = language_of(request.headers.get("accept-language", ""))
+    hint = " ".join(filter(None, (body.hint, tr(words, language))))
+    return body.model_copy(update={"hint": hint})
 
 
 def _in_chinese(body: ErrorBody) -> ErrorBody:
@@ -275,7 +293,7 @@ def _body_model(request: Request) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI could not read the body
         cause = error.__cause__
@@ -287,7 +305,7 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
         return answer_error(unreadable.status, unreadable.body())
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     body = ErrorBody(code=codes.get(error.status_code, "http"), message=str(error.detail), fault=Fault.USER)
-    return answer_error(error.status_code, body)
+    return answer_error(error.status_code, body, request)
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:
@@ -300,7 +318,8 @@ def _away(request: Request, error: Exception) -> JSONResponse:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     number = request.scope.get("state", {}).get("request_id", "")
-    logger.exception("%s %s failed %s", request.method, request.url.path, number, exc_info=error)
+    with serving(request_id=number):  # what sets that has been left by now
+        logger.exception("%s %s failed %s", request.method, request.url.path, number, exc_info=error)
     body = ErrorBody(
         code="internal",
         message="Something went wrong on our side.",

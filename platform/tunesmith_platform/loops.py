@@ -17,6 +17,7 @@ from typing import TypeVar
 from tunesmith.errors import TunesmithError
 from tunesmith_platform.caller import serving_others
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.logs import serving
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +83,13 @@ class Troubles:
         told: Callable[[BaseException | None], None] = _silent,
     ) -> bool:
         """Do one thing; whether it worked. Only Ctrl-C, which the main thread alone gets, goes through."""
-        try:
-            work()
-        except BaseException as error:
-            self.note(name, error, told)
-            return False
-        self.over(name, told)
+        with serving(loop=self._who, item=name):
+            try:
+                work()
+            except BaseException as error:
+                self.note(name, error, told)
+                return False
+            self.over(name, told)
         return True
 
     def over(self, name: str, told: Callable[[BaseException | None], None] = _silent) -> None:

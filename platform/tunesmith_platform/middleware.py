@@ -1,24 +1,44 @@
 """What stands before every endpoint: a number for each answer, the size limits, a proxy's path. Knows no route."""
 
 import asyncio
+import logging
+import re
 import secrets
+import time
 from http import HTTPStatus
 
 from starlette import types as asgi
 from starlette.exceptions import HTTPException
 
+import tunesmith
+from tunesmith import versions
 from tunesmith.errors import TooLarge
 from tunesmith_platform.http import answer_error
+from tunesmith_platform.logs import serving
 from tunesmith_platform.loops import Broken
 
+logger = logging.getLogger(__name__)
 REQUEST_ID = b"x-request-id"
+_OURS = (versions.HEADER.lower().encode(), tunesmith.__version__.encode())
+
+
+_GIVEN = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
+_BUSY = ("/reports", "/next")
+"""Ends of routes that jobs call about once a second: a line for each would be all that there is."""
 
 
 class Numbered:
-    """Gives every answer of the API a number, which a user may name and the log of a fault of ours says."""
+    """Gives every answer of the API a number, which a user may name and each line of the log that it causes says.
 
-    def __init__(self, app: asgi.ASGIApp) -> None:
-        self._app = app
+    It is the caller's own where one is sent, so that a program finds its call in our log.
+
+    Args:
+        app: Who answers.
+        tells: Whether each request is a line of the log, under its route: an address may hold a signature.
+    """
+
+    def __init__(self, app: asgi.ASGIApp, *, tells: bool = False) -> None:
+        self._app, self._tells = app, tells
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Pass a request on."""
@@ -27,14 +47,42 @@ class Numbered:
         ):
             await self._app(scope, receive, send)
             return
-        number = scope.setdefault("state", {})["request_id"] = f"req_{secrets.token_hex(12)}"
+        given = dict(scope["headers"]).get(REQUEST_ID, b"")
+        number = given.decode() if _GIVEN.match(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = number
+        begun, status = time.perf_counter(), 0
 
         async def numbered(message: asgi.Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, number.encode())]
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, number.encode()), _OURS]
             await send(message)
 
-        await self._app(scope, receive, numbered)
+        with serving(request_id=number):
+            try:
+                await self._app(scope, receive, numbered)
+            except BaseException:
+                status = status or HTTPStatus.INTERNAL_SERVER_ERROR
+                raise
+            finally:
+                if self._tells:
+                    _tell(scope, status, time.perf_counter() - begun)
+
+
+def _tell(scope: asgi.Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", None) or "no route"
+    about = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    about |= {
+        name: str(value) for name, value in scope.get("path_params", {}).items() if name.endswith("_id")
+    }
+    level = logging.DEBUG if route.endswith(_BUSY) else logging.INFO
+    logger.log(level, "%s %s %s", scope["method"], route, status, extra={"about": about})
 
 
 class Contained:

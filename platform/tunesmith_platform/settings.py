@@ -19,6 +19,7 @@ from tunesmith.spec.kinds import Room
 from tunesmith.storage import local_path
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
+from tunesmith_platform.logs import LogFormat
 
 JudgeKey = Annotated[str, Field(pattern=rf"^$|{VARIABLE}")]
 _DERIVED = Path()
@@ -251,6 +252,10 @@ class Settings(BaseSettings):
         default_factory=lambda: [AddressKind.PUBLIC],
         description="Where webhooks may go: a JSON list of `public`, `private` (a network of your own) and `loopback` "
         "(this machine).",
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT,
+        description="How the platform's processes log: `text`, or `json`, an object a line, and a line a request.",
     )
     smtp_host: str = Field("", description="The mail server; empty sends no mail.")
     smtp_port: int = Field(587, ge=1, le=65535)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 from pydantic import ValidationError
 
+import tunesmith
 from tunesmith.errors import (
     CannotConnect,
     Conflict,
@@ -30,6 +31,7 @@ from tunesmith.errors import (
     from_body,
 )
 from tunesmith.home import Home
+from tunesmith.versions import HEADER, skew_of_server
 
 SILENCE_SECONDS = 30.0
 """A stream that is silent for so long is taken for dead: the server sends a heartbeat every ten seconds."""
@@ -48,6 +50,9 @@ _BY_STATUS: dict[int, type[TunesmithError]] = {
     422: InvalidInput,
     429: TooManyRequests,
 }
+
+_OF_ANOTHER_VERSION = (404, 405, 422)
+"""What an older server answers to what it does not know."""
 
 Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
@@ -136,7 +141,7 @@ class Transport:
             base_url=url,
             auth=BearerAuth(api_key) if api_key else None,
             timeout=httpx.Timeout(timeout_seconds or _ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            headers={"User-Agent": "tunesmith"},
+            headers={"User-Agent": f"tunesmith/{tunesmith.__version__}", HEADER: tunesmith.__version__},
             # A proxy of the environment must never see what goes to this machine's own server.
             trust_env=not is_loopback(url),
         )
@@ -217,7 +222,7 @@ class Transport:
         try:
             return response.json()
         except ValueError as error:
-            raise not_understood(self.url) from error
+            raise not_understood(self.url, response) from error
 
     @contextlib.contextmanager
     def open_stream(
@@ -346,6 +351,10 @@ def answered(response: httpx.Response, known: TunesmithError | None = None) -> T
         error = kind(
             f"The server answered {status} {response.reason_phrase} without saying why.".replace("  ", " ")
         )
+    if number := response.headers.get("X-Request-Id"):
+        error.details["request_id"] = number
+    if status in _OF_ANOTHER_VERSION and (words := skew_of_server(response.headers.get(HEADER))):
+        error.hint = " ".join(filter(None, (error.hint, words)))
     after = response.headers.get("Retry-After", "")
     if after.isdecimal():
         error.details["retry_after_seconds"] = int(after)
@@ -360,9 +369,11 @@ class NotUnderstood(TunesmithError):
     status = 502
 
 
-def not_understood(url: str) -> NotUnderstood:
+def not_understood(url: str, response: httpx.Response | None = None) -> NotUnderstood:
     """The error of an answer that is none of the shapes we know."""
+    said = response.headers.get(HEADER) if response is not None else None
     return NotUnderstood(
         f"The server at `{url}` answered something that this client does not understand.",
-        hint="Check that `TUNESMITH_URL` is Tunesmith's address, and that client and server have one version.",
+        hint=skew_of_server(said)
+        or "Check that `TUNESMITH_URL` is Tunesmith's address, and that client and server have one version.",
     )

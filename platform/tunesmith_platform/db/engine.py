@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -43,6 +45,11 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _AGAIN = "Nothing was stored; try again in a moment."
 _POSTGRES_LOCKED = "55P03"
 _POSTGRES_DISK_FULL = "53100"
+CONNECTIONS = 32
+"""How many a process may open to PostgreSQL; see `connections.shortage`."""
+_KEPT = 16
+NAME = "tunesmith"
+"""How the names begin by which PostgreSQL knows the processes."""
 _TRIES = 5
 """How often what raced with others is done: each time one of them has got on."""
 _POSTGRES_RACES = frozenset({"23503", "23505"})
@@ -133,8 +140,9 @@ class Database:
         else:
             self.engine = create_engine(
                 url,
-                pool_size=16,
-                max_overflow=16,
+                connect_args={"application_name": f"{NAME} {socket.gethostname()}:{os.getpid()}"[:63]},
+                pool_size=_KEPT,
+                max_overflow=CONNECTIONS - _KEPT,
                 pool_timeout=PATIENCE_SECONDS,
                 pool_pre_ping=True,
                 json_serializer=_json,

@@ -6,13 +6,13 @@ job execution; that command takes no application around its own, and imports MLf
 
 import argparse
 import contextlib
-import logging
 import os
 import uuid
 from urllib.parse import urlsplit
 
 from tunesmith.job import read_secret
 from tunesmith_platform.embedded.mlflow_guard import Guard
+from tunesmith_platform.logs import LogFormat, configure
 from tunesmith_platform.mlflow_link import Admissions
 
 
@@ -49,7 +49,7 @@ def hosts_of(given: argparse.Namespace) -> list[str]:
 def main() -> None:
     """Serve MLflow."""
     given = arguments().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(LogFormat(os.environ.get("TUNESMITH_LOG_FORMAT") or LogFormat.TEXT))
     admissions = Admissions(read_secret(given.token_file))
     public = urlsplit(given.public_url)
     hosts = hosts_of(given)

@@ -25,6 +25,7 @@ from tunesmith_platform.embedded.parts import Part, choose_ports, connection, en
 from tunesmith_platform.embedded.processes import end, same_process, ticks_of
 from tunesmith_platform.embedded.record import PartRecord, is_ended, read_record, write_record
 from tunesmith_platform.embedded.rotating import rotate
+from tunesmith_platform.logs import LogFormat, configure
 from tunesmith_platform.loops import Troubles
 
 logger = logging.getLogger("supervisor")
@@ -293,8 +294,7 @@ def supervise(home: Home, ray_cpus: int | None = None, foreground: bool = False)
         foreground: Whether something waits for this process and starts it again: then it waits for another
             supervisor's end and takes over from it, and the API starts none.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure(LogFormat(os.environ.get("TUNESMITH_LOG_FORMAT") or LogFormat.TEXT))
     _claim(ray_folder(home))
     with only_one(home, wait=foreground) as mine:
         if not mine:

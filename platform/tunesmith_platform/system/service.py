@@ -10,7 +10,7 @@ from tunesmith.errors import NotFound, Unavailable
 from tunesmith.job import read_secret
 from tunesmith.storage import local_path
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
-from tunesmith_platform.db import schema
+from tunesmith_platform.db import connections, schema
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.leases import is_taken
 from tunesmith_platform.mlflow_link import ENTRANCE, LINK_SECONDS, make_code
@@ -52,7 +52,11 @@ class SystemService:
         return views.SystemView(
             version=tunesmith.__version__,
             parts=[
-                views.PartHealth(name="database", ok=not self.schema_notice, message=self.schema_notice),
+                views.PartHealth(
+                    name="database",
+                    ok=not self.schema_notice,
+                    message=self.schema_notice or connections.shortage(self._database),
+                ),
                 views.PartHealth(name="ray", ok=ray_ok, message=seen.message),
                 self._storage(),
                 *self._controller(),
