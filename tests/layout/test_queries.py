@@ -13,6 +13,7 @@ STATEMENTS = {"delete", "func", "insert", "select", "text", "update"}
 _WHOLE = "A backup is of all rows of all tables, whosever they are."
 MAY = {
     "platform/tunesmith_platform/admin/backup.py": _WHOLE,
+    "platform/tunesmith_platform/admin/garbage.py": "What is of nobody is found by all rows, whosever they are.",
     "platform/tunesmith_platform/admin/restore.py": _WHOLE,
     "platform/tunesmith_platform/admin/rows.py": _WHOLE,
     "platform/tunesmith_platform/admin/stored.py": _WHOLE,

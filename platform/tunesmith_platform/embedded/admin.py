@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 admin = typer.Typer(
     name="admin",
-    help="Look after the platform as a whole: backup, restore. For who runs it, where its database is reached.",
+    help="Look after the platform as a whole: backup, restore, what is left over. For who runs it, where its database "
+    "is reached.",
     no_args_is_help=True,
 )
 _JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -159,3 +160,46 @@ def _show_restored(done: Restored) -> None:
             shown.add_row(tr(found.value), tr(entry.what), Text(entry.of), Text(entry.uri))
         show_table(shown)
     say("Start it with `tunesmith up`, or its servers and its controller.")
+
+
+@admin.command()
+def gc(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    as_json: _JsonFlag = False,
+) -> None:
+    """Remove what crashes and cut-off deletions left: folders of deleted tasks, uploads of nobody, old logs of Ray.
+
+    What is not proven to be this platform's stays.
+    """
+    from rich.text import Text
+
+    from tunesmith.cli.format import size
+    from tunesmith.cli.output import say, show_json, show_table, table
+    from tunesmith.home import Home
+    from tunesmith.language import tr
+    from tunesmith_platform.admin.garbage import collector
+    from tunesmith_platform.db import schema
+    from tunesmith_platform.embedded.parts import ray_folder
+
+    with _platform() as (settings, database):
+        schema.require(database)
+        looking = collector(database, settings, ray_folder(Home(settings.home)))
+        found = looking.find()
+        gone = [] if dry_run else [one for one in found if looking.remove(one)]
+    if as_json:
+        show_json({"found": [one.model_dump() for one in found], "removed": [one.path for one in gone]})
+        return
+    if not found:
+        say("Nothing is left over.")
+        return
+    shown = table("what", "size", "path", "why it is ours", numbers=("size",))
+    for one in found:
+        shown.add_row(tr(one.what), size(one.bytes), Text(one.path), tr(one.why))
+    show_table(shown)
+    total = size(sum(one.bytes for one in (found if dry_run else gone)))
+    if dry_run:
+        say(f"{len(found)} things would go, {total}. Without `--dry-run` they do.")
+    else:
+        say(f"{len(gone)} of {len(found)} things are gone, {total}.")
