@@ -25,7 +25,7 @@ TOGETHER = {
         "e2e/test_prepare.py", "e2e/test_studio.py", "e2e/test_studio_holds.py", "e2e/test_workers.py",
     ),
     "live": (
-        "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "nemesis/test_nemesis.py",
+        "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "e2e/test_sockets.py", "nemesis/test_nemesis.py",
     ),
     "ray": (
         "tunesmith_jobs/test_entry.py", "tunesmith_jobs/test_two_nodes.py", "tunesmith_jobs/test_warm_kinds.py",
@@ -43,6 +43,8 @@ TOGETHER = {
     ),
     "postgres": (
         "contract/test_database_contract.py", "contract/test_monitoring_contract.py",
+        "contract/test_backup.py", "contract/test_connections.py", "contract/test_garbage.py",
+        "contract/test_many_submits.py",
         "contract/test_controller.py", "contract/test_leases.py", "contract/test_races.py",
         "contract/test_replicas.py", "contract/test_schema.py",
         "contract/test_quota_contract.py", "contract/test_series_contract.py",

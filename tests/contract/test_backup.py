@@ -387,6 +387,7 @@ def test_the_commands(
             assert not any(secret.encode() in data for secret in secrets), member.name
     monkeypatch.setenv("TUNESMITH_HOME", str(other_home.root))
     monkeypatch.setenv("TUNESMITH_DATABASE_URL", "")
+    assert run(["migrate"]) == 0
     capsys.readouterr()
     assert run(["admin", "restore", str(file), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

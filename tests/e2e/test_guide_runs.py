@@ -75,6 +75,8 @@ PROMISED = {
     "packages link": r"/v1/package-links/",
     "packages list": r"GB",
     "packages prune": r"MB",
+    "admin backup": r"tunesmith-\d+T\d+Z\.tar",
+    "admin gc": r"Nothing is left over|things|没有残留|项",
     "mlflow": r"http|MLFLOW_TRACKING_URI",
 }
 """What the output of a command holds."""
@@ -256,6 +258,7 @@ GUIDE = (
     "package",
     "monitor",
     "studio",
+    "operate",
     "good-practice",
     "when-it-goes-wrong",
     "coming-from",

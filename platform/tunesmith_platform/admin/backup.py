@@ -27,7 +27,7 @@ from tunesmith_platform.db.tables import Base, TaskRow
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.repository import LIVE
 
-_NEVER = frozenset({"browsers", "leases", "runners"})
+NEVER = frozenset({"browsers", "leases", "runners"})
 """Tables whose rows are of the running platform alone: who is signed in, who does what, which processes wait."""
 
 
@@ -35,10 +35,14 @@ def target_of(given: Path, moment: dt.datetime) -> Path:
     """The file that a backup becomes: the one that is named, or one of this moment's name in a folder.
 
     Raises:
-        InvalidInput: Its folder is not there.
+        InvalidInput: It is there, or its folder is not.
     """
     if given.is_dir():
         return given / f"tunesmith-{moment:%Y%m%dT%H%M%SZ}.tar"
+    if given.exists():
+        raise InvalidInput(
+            f"`{given}` is there already.", hint="Give another name, or a folder.", field="file"
+        )
     if not given.absolute().parent.is_dir():
         raise InvalidInput(
             f"There is no folder `{given.absolute().parent}`.", hint="Make it first.", field="file"
@@ -66,7 +70,7 @@ def back_up(database: Database, settings: Settings, target: Path) -> Summary:
             connection = whole.connection(execution_options=options)
             summary = _summary(connection, database, settings)
             for table in Base.metadata.sorted_tables:
-                if table.name in _NEVER:
+                if table.name in NEVER:
                     continue
                 with members.member(archive.member_of(table.name)) as lines:
                     count = rows.dump(connection, table, lines)

@@ -20,6 +20,7 @@ from tunesmith.removal import new_file
 from tunesmith.storage import open_storage
 from tunesmith_platform.admin import archive, rows
 from tunesmith_platform.admin.archive import Reading, Summary
+from tunesmith_platform.admin.backup import NEVER
 from tunesmith_platform.admin.stored import Looked, look_at_all
 from tunesmith_platform.clock import now
 from tunesmith_platform.db import schema
@@ -99,7 +100,7 @@ def restore(database: Database, settings: Settings, file: Path) -> Restored:
 
 def _require_empty(connection: Connection) -> None:
     there = MetaData()
-    there.reflect(connection, only=lambda name, _: name in Base.metadata.tables)
+    there.reflect(connection, only=lambda name, _: name in Base.metadata.tables.keys() - NEVER)
     full = [
         table.name
         for table in there.sorted_tables
