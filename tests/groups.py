@@ -25,7 +25,8 @@ TOGETHER = {
         "e2e/test_prepare.py", "e2e/test_studio.py", "e2e/test_studio_holds.py", "e2e/test_workers.py",
     ),
     "live": (
-        "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py", "e2e/test_sockets.py", "nemesis/test_nemesis.py",
+        "contract/test_jobs_contract.py", "e2e/test_cold_starts.py", "e2e/test_shell.py",
+        "e2e/test_sockets.py", "nemesis/test_nemesis.py",
     ),
     "ray": (
         "tunesmith_jobs/test_entry.py", "tunesmith_jobs/test_two_nodes.py", "tunesmith_jobs/test_warm_kinds.py",
