@@ -17,12 +17,14 @@ from typing import NoReturn
 
 import httpx
 
+import tunesmith
 from tunesmith.errors import InvalidInput
 from tunesmith.events import Phase, PhaseDone
 from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.removal import claim, discard
+from tunesmith.versions import numbers
 from tunesmith_jobs import placement
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import FIRST_REPLY_SECONDS, last_word
@@ -85,6 +87,7 @@ def _run_attempt(attempt: Attempt, began: dt.datetime, start: placement.Start) -
     watch.start()
     guard.start()
     try:
+        refuse_another_version(document.tunesmith)
         outcome = start(attempt)
     except InvalidInput as error:
         outcome = outcome_of(error)
@@ -106,6 +109,23 @@ def _run_attempt(attempt: Attempt, began: dt.datetime, start: placement.Start) -
     if has_arrived:
         _discard_rest(attempt)
     return 0 if has_arrived else 1
+
+
+def refuse_another_version(platform: str) -> None:
+    """See that this node has the platform's version: a document of another one means other things.
+
+    Args:
+        platform: The platform's version; empty in documents from before it was said.
+
+    Raises:
+        InvalidInput: It is another one; says which, and what to install.
+    """
+    wanted, own = numbers(platform), numbers(tunesmith.__version__)
+    if wanted is not None and own is not None and wanted[:2] != own[:2]:
+        raise InvalidInput(
+            f"The cluster has Tunesmith {tunesmith.__version__}, the platform {platform}.",
+            hint=f"Install `tunesmith[jobs]` {platform} on every node of the cluster, then continue the task.",
+        )
 
 
 def _discard_rest(attempt: Attempt) -> None:

@@ -42,6 +42,7 @@ class AttemptDocument(BaseModel):
     spare_cpus: float = Field(
         0, ge=0, description="Processors of each node that a training leaves to tasks of other rooms."
     )
+    tunesmith: str = Field("", description="The platform's version: the cluster's must be of the same minor.")
     silent_seconds: float = Field(
         12, gt=0, description="A worker that gave no sign of life for so long is reported."
     )

@@ -36,6 +36,18 @@ def version(package: str) -> str:
         return ""
 
 
+def pinned(package: str) -> str:
+    """The one version of a package that the distribution asks for; empty where it names none."""
+    from packaging.requirements import Requirement
+
+    for line in importlib.metadata.requires("tunesmith") or []:
+        need = Requirement(line)
+        for clause in need.specifier:
+            if need.name == package and clause.operator == "==":
+                return clause.version
+    return ""
+
+
 def packages(_home: object = None, extras: tuple[str, ...] = ("platform", "jobs")) -> list[Finding]:
     """What the distribution asks for, by its own metadata, against what is installed."""
     from packaging.requirements import Requirement

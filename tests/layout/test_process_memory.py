@@ -29,6 +29,7 @@ STREAM = "a live stream's place and copies of the log; its reader connects again
 
 MEMORY = {
     "admin.archive.Writing": (REQUEST, "_names"),
+    "admin.garbage.Collector": (REQUEST, "_folders"),
     "auth.Keys": (CACHE, "_known _sessions"),
     "backends.clearing.ClearedJobs": (PACE, "_over_since"),
     "backends.compute.ComputeService": (CACHE, "_answered _asked_at _is_asking _lock _seen"),

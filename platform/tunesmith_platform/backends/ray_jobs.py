@@ -17,7 +17,9 @@ from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
 from tunesmith.plain_text import plain_text
 from tunesmith.tls import trust
+from tunesmith.versions import numbers
 from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, Observation
+from tunesmith_platform.packages import pinned
 
 _LEAVING_SECONDS = 20.0
 _LOG_FOLLOWS = ", last available logs"
@@ -62,6 +64,7 @@ class RayJobs:
         self, job_id: str, document_uri: str, program: str = ATTEMPT, *, can_be_warm: bool = False
     ) -> None:
         """See `Jobs.submit`."""
+        self._require_version()
         reply = self._call(
             "POST",
             "/api/jobs/",
@@ -79,6 +82,22 @@ class RayJobs:
         ):
             raise Unavailable(
                 f"Ray did not take the job: HTTP {reply.status_code}.", details={"body": reply.text[-500:]}
+            )
+
+    def _require_version(self) -> None:
+        """See that the cluster runs the Ray that jobs were made for: others end them in ways that say nothing of it.
+
+        Raises:
+            Unavailable: It runs another one; says which.
+        """
+        reply = self._call("GET", "/api/version")
+        found = str(reply.json().get("ray_version", "")) if reply.status_code == httpx.codes.OK else ""
+        made_for = pinned("ray")
+        seen, wanted = numbers(found), numbers(made_for)
+        if seen is not None and wanted is not None and seen[:2] != wanted[:2]:
+            raise Unavailable(
+                f"The cluster runs Ray {found}; this version of Tunesmith is made for {made_for}.",
+                hint=f"Install `ray=={made_for}` on every node, and start the cluster again.",
             )
 
     def observe(self, job_id: str) -> Observation:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tunesmith
 from tunesmith import views
 from tunesmith.data_step import DataOutput
 from tunesmith.errors import Conflict, InvalidInput
@@ -180,6 +181,7 @@ class KindBehaviour:
             "stuck_seconds": settings.stuck_worker_seconds,
             "work_dir": f"{settings.work_dir}/{task.id}",
             "submitted_at": now(),
+            "tunesmith": tunesmith.__version__,
         }
 
     def is_wanted(self, task: TaskRow) -> bool:
