@@ -50,8 +50,8 @@ def build(context: Path, name: str) -> None:
     more = ["--isolation=chroot", "--network=host", "--pull=false", _limits()[0]]
     certificate = environment.get("PIP_CERT")
     if certificate:  # a registry behind an authority of this machine's
-        more.append(f"--volume={certificate}:/run/authority.crt:ro")
-        environment["PIP_CERT"] = "/run/authority.crt"
+        more.append(f"--volume={certificate}:/run/host-ca.crt:ro")
+        environment["PIP_CERT"] = "/run/host-ca.crt"
     links = environment.get("PIP_FIND_LINKS", "")
     if Path(links).is_dir() and links:
         more.append(f"--volume={links}:{links}:ro")
