@@ -44,8 +44,8 @@ def write_context(folder: Path) -> Path:
     return folder
 
 
-def build(context: Path, name: str) -> None:
-    """Build one image from a context that is written."""
+def build(context: Path, name: str) -> str:
+    """Build one image from a context that is written; returns what the builder said."""
     environment = dict(os.environ)
     more = ["--isolation=chroot", "--network=host", "--pull=false", _limits()[0]]
     certificate = environment.get("PIP_CERT")
@@ -68,6 +68,7 @@ def build(context: Path, name: str) -> None:
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout + done.stderr
 
 
 def bytes_of(name: str, tag: str) -> int:

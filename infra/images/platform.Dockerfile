@@ -26,7 +26,8 @@ RUN python3 -m pip --python /opt/tunesmith/bin/python install --no-cache-dir --n
 FROM ${BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends python3 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /usr/share/doc /usr/share/man /usr/share/locale \
- && groupadd -g 10001 tunesmith && useradd -u 10001 -g 10001 -M -d /tmp tunesmith
+ && groupadd -g 10001 tunesmith && useradd -u 10001 -g 10001 -M -d /tmp tunesmith \
+ && mkdir -p /var/lib/tunesmith && chown 10001:10001 /var/lib/tunesmith
 COPY --from=build /opt/tunesmith /opt/tunesmith
 COPY sbom.py /usr/local/bin/sbom
 COPY --from=code /code /opt/tunesmith/lib/python3.11/site-packages
