@@ -11,6 +11,7 @@ from typing import Any
 
 import hub_stand_in
 import pytest
+import yaml
 from data_jobs import Ear
 from dataset_hub import point_at
 from hub_stand_in import TOKEN, UploadHub
@@ -18,9 +19,12 @@ from waiting import wait_until
 
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.lifecycle import Desired, Reason
+from tunesmith.model_step import ModelOrigin
 from tunesmith.outcome import Outcome
+from tunesmith.spec.training import TrainSpec
 from tunesmith.spec.upload import UploadSpec
 from tunesmith.upload_job import UploadDocument
+from tunesmith_jobs.models.card import gguf_card, packaged_card, trained_card
 from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.upload import hub as talking
 from tunesmith_jobs.worker import do
@@ -268,3 +272,19 @@ def test_a_token_is_never_written_out() -> None:
     for repo in ("ember", "a/b/c", "../b/c", "a/..", "-a/b", "a b/c"):
         with pytest.raises(InvalidInput):
             UploadSpec.read({"task_id": "task-1", "repo_id": repo})
+
+
+@pytest.mark.parametrize(("base", "named"), [("model", None), ("owner/model", "owner/model")])
+def test_a_card_names_as_its_base_what_the_hub_knows(base: str, named: str | None) -> None:
+    """A folder's name is no model of the Hub, which refuses the card then, once all the weights were sent."""
+    origin, training = ModelOrigin(base=base), TrainSpec.read({"model_name_or_path": base, "train_file": "-"})
+    more: dict[str, Any] = {"title": "t", "step": 1, "base_license": None}
+    cards = [
+        trained_card(base, "t", is_adapter=True, labels=None),
+        packaged_card(origin, training, is_merged=True, **more),
+        gguf_card(origin, training, files=[], **more),
+    ]
+    for card in cards:
+        head = yaml.safe_load(card.partition("---\n")[2].partition("---\n")[0]) or {}
+        assert head.get("base_model") == named, card
+        assert base in card, "who reads it is told"

@@ -15,10 +15,8 @@ from tunesmith.model_step import ModelOrigin
 from tunesmith.spec.training import TrainSpec
 
 _LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_TRAINED = """---
-base_model: {base}
----
-# {title}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TRAINED = """{head}# {title}
 
 Made by Tunesmith.{note}
 
@@ -108,8 +106,9 @@ def trained_card(
     )
     note = _QUANTIZED.format(bits=quantized_bits) if is_adapter and quantized_bits else ""
     note += _PATTERNS if is_adapter and has_patterns else ""
+    named = _base_of(base)
     return _TRAINED.format(
-        base=base,
+        head=f"---\n{yaml.safe_dump(named)}---\n" if named else "",
         title=title,
         note=note,
         lines=lines.format(
@@ -142,7 +141,7 @@ def packaged_card(
         is_merged: Whether an adapter was merged into its base.
     """
     base = _public_base(origin)
-    head: dict[str, object] = {"library_name": "transformers", "base_model": base}
+    head: dict[str, object] = {"library_name": "transformers"} | _base_of(base)
     is_classifier = training.training_type == "classification"
     head["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
     head |= _license(base_license)
@@ -179,7 +178,7 @@ def gguf_card(
         files: Names, each with the sentence of its proof.
         matrix: What the importance matrix of quantised files was computed of.
     """
-    head: dict[str, object] = {"library_name": "gguf", "base_model": _public_base(origin)}
+    head: dict[str, object] = {"library_name": "gguf"} | _base_of(_public_base(origin))
     head |= {"pipeline_tag": "text-generation"} | _license(base_license)
     facts = _facts(origin, f"`{training.training_type}`", step, base_license)
     facts += [("Importance matrix", matrix)] if matrix else []
@@ -198,6 +197,11 @@ def gguf_card(
 def _public_base(origin: ModelOrigin) -> str:
     # The folder is passed on: where its base lay on this machine helps nobody, and tells of the machine.
     return public_name(Path(origin.base)) if Path(origin.base).is_absolute() else origin.base
+
+
+def _base_of(base: str) -> dict[str, str]:
+    """What a card's head says of the base: the Hub takes ids of its own alone there, and refuses any other card."""
+    return {"base_model": base} if _HUB_ID.fullmatch(base) else {}
 
 
 def license_line(base_license: str | None) -> str:

@@ -37,6 +37,7 @@ LIMITS: dict[FileType, float] = {
     FileType.Q3_K_L: 1.0,
     FileType.Q3_K_M: 1.0,
     FileType.Q3_K_S: 2.0,
+    FileType.Q2_K_S: 2.6,  # 0.66, with a matrix of 8192 tokens
 }
 """The mean difference (KL, in nats a token) up to which a file of a type passes; of others, in few bits, `4`.
 Four times and more what SmolLM2-135M shows, whose few numbers suffer most. What computes something else is above, or
