@@ -96,8 +96,11 @@ class Asking:
 
     async def known(self, scope: Scope, name: str) -> Model:
         """As `model`, also of one that is withdrawn."""
-        weights, served = await run_in_threadpool(self._names.find, scope, name)
-        return Model(weights, served, await run_in_threadpool(self._chats.proof, scope, weights.weights))
+        return await run_in_threadpool(self._known, scope, name)
+
+    def _known(self, scope: Scope, name: str) -> Model:
+        weights, served = self._names.find(scope, name)
+        return Model(weights, served, self._chats.proof(scope, weights.weights))
 
     def look_up(self, scope: Scope, name: str) -> Weights:
         """The weights that a name stands for now; of a thread that waits."""
