@@ -5,7 +5,9 @@ library does not know of JSON Schema is refused with its place, not passed over.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
@@ -86,13 +88,22 @@ class Rules:
         self._check(body, field)
         return Body("json_body", f"json_body: {_json(body)}", field)
 
-    def calls(self, tools: Sequence[dict[str, Any]], form: CallForm, *, several: bool) -> Body:
+    def calls(
+        self,
+        tools: Sequence[dict[str, Any]],
+        form: CallForm,
+        *,
+        several: bool,
+        strict: AbstractSet[str] | None = None,
+    ) -> Body:
         """An answer that calls one of some tools, or several.
 
         Args:
             tools: Those that may be called; each with its place in the request under `field`.
-            form: How the model writes calls.
+            form: How the model writes calls; one with a mark before where the answer may be text.
             several: Whether more than one may be called.
+            strict: It may be text, with calls behind it or none: those of these tools have arguments by their
+                parameters, all others any. None: it is calls alone, all of them by their parameters.
 
         Raises:
             InvalidInput: The parameters of one cannot be held to; names the place.
@@ -103,6 +114,8 @@ class Rules:
             parameters = function.get("parameters")
             if parameters is None:
                 parameters = {"type": "object", "properties": {}, "additionalProperties": False}
+            if strict is not None and function["name"] not in strict:
+                parameters = {"type": "object"}
             place = f"{tool['field']}.function.parameters"
             self._check(parameters, place)
             if parameters.get("type", "object") != "object":
@@ -111,26 +124,44 @@ class Rules:
             call = f'"{{" space {_literal(chr(34) + "name" + chr(34) + ":")} space {_literal(name)} space "," space '
             call += f'{_literal(key + ":")} space p{number} space "}}"'
             if form.around == "named":
-                between = f" {self._mark(form.between)}" if form.between else ""
-                call = f"{self._mark(form.begin)} {_literal(function['name'])}{between} p{number}"
+                between = f"{self._mark(form.between)} " if form.between else ""
+                call = f"{_literal(function['name'])} {between}p{number}"
             lines += [f"c{number}: {call}", f"p{number}: {_json(parameters)}"]
         lines.append("call: " + " | ".join(f"c{number}" for number in range(len(tools))))
-        if form.around == "each":
-            lines.append(f"one: {self._mark(form.begin)} space call space {self._mark(form.end)}")
-            body = r'one ("\n" one)*' if several else "one"
-        elif form.around == "list":
-            more = ' (space "," space call)*'
-            body = f'{self._mark(form.begin)} space "[" space call{more if several else ""} space "]"'
-        else:
-            body = "call+" if several and form.around == "named" else "call"
-        text = "\n".join([f"call_body: {body}", *lines, f"space: /{_SPACE}/"])
+        begin = self._mark(form.begin) if form.begin else '""'
+        text = "\n".join([*self._around(form, begin, several=several), *lines, f"space: /{_SPACE}/"])
+        text += f"\nfirst: {begin}" if strict is None else self._text_before(form.begin, begin)
         if len(text) > MAX_GRAMMAR_BYTES:
             raise InvalidInput(
                 f"The tools are more than {MAX_GRAMMAR_BYTES} bytes together.",
                 hint="Offer fewer.",
                 field="tools",
             )
-        return Body("call_body", text, "tools")
+        return Body("call_body" if strict is None else "text_or_calls", text, "tools")
+
+    def _around(self, form: CallForm, begin: str, *, several: bool) -> list[str]:
+        """The rules of what stands around calls; the mark before the first one is a rule of its own, `first`."""
+        rest, more = "call", ""
+        if form.around == "each":
+            rest, more = f"space call space {self._mark(form.end)}", r'("\n" begin rest)*'
+        elif form.around == "list":
+            others = ' (space "," space call)*' if several else ""
+            rest = f'space "[" space call{others} space "]"'
+        elif form.around == "named":
+            more = "(begin rest)*"
+        return [
+            f"call_body: first rest {more if several else ''}",
+            f"rest: {rest}",
+            f"begin: {begin}",
+        ]
+
+    def _text_before(self, mark: str, begin: str) -> str:
+        """The rules of an answer that is text, in which no call begins, or text with calls behind it."""
+        letters = re.escape(mark).replace("/", r"\/")
+        # A control token ends any text; letters are looked for at every place.
+        first = "first: TEXT begin" if begin.startswith("<[") else f"first[lazy]: /(?s:.*){letters}/"
+        text = f"TEXT: /(?s:.*)/ & ~/(?s:.*){letters}(?s:.*)/"
+        return f"\ntext_or_calls: TEXT | call_body\n{first}\n{text}"
 
     def made(self, body: Body, thought: Thought, other: Body | None = None) -> str:
         """The grammar of a whole answer, begun and gone on with for some tokens: what is too much is seen there.

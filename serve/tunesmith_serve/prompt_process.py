@@ -76,6 +76,8 @@ class _Wanted(TypedDict):
     """Those that it may call; None: none."""
     several: bool
     """Whether more than one."""
+    strict: list[str] | None
+    """Those that are called by their parameters in an answer that may be text; None: it may not."""
     field: str
     """Where the schema lies in the request."""
     thought: Thought
@@ -166,7 +168,8 @@ class Writer:
         if rules["tools"] is not None:
             form = opened.form
             assert form is not None, "its prompt is written first"
-            bodies.append(made.calls(rules["tools"], form, several=rules["several"]))
+            strict = None if rules["strict"] is None else frozenset(rules["strict"])
+            bodies.append(made.calls(rules["tools"], form, several=rules["several"], strict=strict))
         return made.made(bodies[0], rules["thought"], *bodies[1:])
 
     def _rules_of(self, opened: Opened) -> Rules:

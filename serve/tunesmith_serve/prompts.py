@@ -99,40 +99,46 @@ class Prompts:
         found = await self._process.ask(question, self._templates)
         if "refused" in found:
             raise Refusal(Refused(code="invalid_input", **found["refused"]))
-        grammar = await self._grammar(ask, model, thinks=found.get("thinks", False))
+        calls = CallForm(*found["form"]) if found.get("form") else None
+        grammar = await self._grammar(ask, model, calls, thinks=found.get("thinks", False))
         return Prompt(
             ids=found["ids"],
             ends=frozenset(found["ends"]),
             tokenizer=model.tokenizer,
             grammar=grammar,
-            calls=CallForm(*found["form"]) if found.get("form") else None,
+            calls=calls,
             names=frozenset(tool["function"]["name"] for tool in tools.offered) if tools else frozenset(),
             calls_one=tools is not None and not tools.parallel,
             shown=frozenset(found.get("shown", ())),
             thinks=found.get("thinks", False),
         )
 
-    async def _grammar(self, ask: Ask, model: _Model, *, thinks: bool) -> Grammar | None:
+    async def _grammar(
+        self, ask: Ask, model: _Model, calls: CallForm | None, *, thinks: bool
+    ) -> Grammar | None:
         """What the answer is held to; None for nothing.
 
         Raises:
             Refusal: It cannot be held to that.
         """
         tools, form = ask.tools, ask.format
-        if form is None and (tools is None or not tools.must):
-            return None
         must = tools is not None and tools.must
+        # A call without a mark before it is told from text by its whole: nothing is held then.
+        is_text = form is None and not must
+        if is_text and not (tools is not None and tools.strict and calls is not None and calls.begin):
+            return None
         offered = None
         if tools is not None:
             named = [{**tool, "field": f"tools[{place}]"} for place, tool in enumerate(tools.offered)]
             offered = [tool for tool in named if tools.only in (None, tool["function"]["name"])]
         field = form.field if form is not None and not must else "tools"
-        may_think = ask.template_variables.get("enable_thinking") is True
+        may_think = is_text or ask.template_variables.get("enable_thinking") is True
         rules = {
             "has_format": form is not None and not must,
             "schema": form.json_schema if form is not None else None,
             "tools": offered,
             "several": tools is not None and tools.parallel and tools.only is None,
+            "strict": sorted(tools.strict) if is_text and tools is not None else None,
             "field": field,
             "thought": "open" if thinks else "may" if may_think else "none",
         }

@@ -56,6 +56,7 @@ def test_calls_are_told_whole(bench: ChatBench, client: openai.OpenAI) -> None:
     assert tools is not None
     assert (tools.must, tools.only, tools.parallel) == (False, None, True)
     assert "strict" not in tools.offered[0]["function"], "it is no word of the model's"
+    assert tools.strict == {tools.offered[0]["function"]["name"]}
     assert tools.offered[1] == TIME
 
 

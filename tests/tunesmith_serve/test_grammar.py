@@ -21,6 +21,14 @@ from tunesmith_serve.constraint import Constraints, Grammar
 from tunesmith_serve.drawing import Draw
 from tunesmith_serve.grammar import Rules
 
+_NOT_HELD = {
+    "type": "function",
+    "function": {
+        "name": "odd",
+        "parameters": {"type": "object", "properties": {"a": {"not": {"type": "null"}}}},
+    },
+}
+
 
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"top_k": 3, "top_p": 0.5}, {"min_p": 0.5}], ids=str)
@@ -177,6 +185,64 @@ def test_one_that_may_call_or_answer_in_a_format_does_either(tmp_path: Path, wri
         rule = Constraints(2000).made(prompt.grammar, frozenset([end]))
         first = prompt.tokenizer.encode(text, add_special_tokens=False).ids[0]
         assert bool(rule.allowed(2000)[first]) == fits
+
+
+@pytest.mark.parametrize("form", ["Hermes and Qwen", "Mistral"])
+@pytest.mark.parametrize("marks", ["letters", "tokens", "control tokens"])
+def test_a_strict_tool_may_be_left_alone_and_is_called_by_its_parameters(
+    form: str, marks: str, tmp_path: Path, write: Written
+) -> None:
+    begin, end_mark = ("<tool_call>", "</tool_call>") if form == "Hermes and Qwen" else ("[TOOL_CALLS]", "")
+    added = [AddedToken(text, special=marks == "control tokens") for text in (begin, end_mark) if text]
+    folder = folder_of(tmp_path / "model", TEMPLATES[form], added if marks != "letters" else None)
+    tools = {"offered": [CLOCK, WEATHER], "strict": ["weather"]}
+    prompt = write(folder, tools=tools)
+    assert write(folder, tools=tools | {"strict": []}).grammar is None, "nobody asked for it"
+    assert prompt.grammar is not None
+    one_alone = write(folder, tools=tools | {"parallel": False}).grammar
+    tokenizer, end = prompt.tokenizer, prompt.tokenizer.token_to_id("</s>")
+
+    def takes(grammar: Grammar | None, text: str) -> bool:
+        assert grammar is not None
+        rule = Constraints(2000).made(grammar, frozenset([end]))
+        for token in [*tokenizer.encode(text, add_special_tokens=False).ids, end]:
+            if not rule.allowed(2000)[token]:
+                return False
+            rule.take(token)
+        return True
+
+    def calls(*given: tuple[str, Any]) -> str:
+        texts = [json.dumps({"name": name, "arguments": arguments}) for name, arguments in given]
+        if form == "Mistral":
+            return f"{begin}[{', '.join(texts)}]"
+        return "\n".join(f"{begin}\n{text}\n{end_mark}" for text in texts)
+
+    good, bad = ("weather", {"city": "x", "hot": True, "n": 1}), ("weather", {"city": 5})
+    loose = ("clock", {"zone": "UTC", "at": [1]})
+    for text, fits in [
+        ("It is cold.", True),
+        (f"About {begin[:-1]} nothing.", True),
+        (calls(good), True),
+        (f"I look: {calls(good)}", True),
+        (f"<think>So.</think>I look: {calls(good)}", True),
+        (calls(loose), True),
+        (calls(bad), False),
+        (f"I look: {calls(bad)}", False),
+        (calls(("other", {})), False),
+        (f"I look: {begin} at it", False),
+    ]:
+        assert takes(prompt.grammar, text) == fits, text
+    several = calls(loose, good)
+    assert (takes(prompt.grammar, several), takes(one_alone, several)) == (True, False)
+    assert takes(one_alone, calls(good))
+    found = write.refused(folder, tools={"offered": [_NOT_HELD], "strict": ["odd"]})
+    assert (found.code, found.field) == ("invalid_input", "tools[0].function.parameters.properties.a")
+    assert write(folder, tools={"offered": [_NOT_HELD]}).grammar is None
+
+
+def test_what_is_no_call_by_its_first_mark_alone_is_held_to_nothing(tmp_path: Path, write: Written) -> None:
+    folder = folder_of(tmp_path / "model", TEMPLATES["Llama 3"])
+    assert write(folder, tools={"offered": [WEATHER], "strict": ["weather"]}).grammar is None
 
 
 def test_without_the_library_formats_are_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

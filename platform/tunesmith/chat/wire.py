@@ -81,6 +81,10 @@ class Tools(BaseModel):
     must: bool = Field(False, description="Whether one is to be called, whatever the model would do.")
     only: str | None = Field(None, description="The one that is to be called; None: any.")
     parallel: bool = Field(True, description="Whether an answer may call several.")
+    strict: frozenset[str] = Field(
+        default=frozenset(),
+        description="Those whose calls are held to their parameters where none must be called; else all are.",
+    )
 
 
 class Format(BaseModel):

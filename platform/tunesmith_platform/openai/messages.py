@@ -62,7 +62,7 @@ class GivenFunction(BaseModel):
         None, description="A JSON schema; without one it takes nothing."
     )
     strict: bool | None = Field(
-        None, description="Arguments are held to the schema where a call is forced (`tool_choice`)."
+        None, description="Arguments are held to the schema; they are in any case where a call is forced."
     )
 
 
@@ -151,6 +151,7 @@ def tools_of(given: GivenTools | None, choice: Choice | None, parallel: bool | N
         must=choice == "required" or only is not None,
         only=only,
         parallel=parallel is not False,
+        strict=frozenset(tool.function.name for tool in given or () if tool.function.strict),
     )
 
 
