@@ -3,6 +3,7 @@
 What we stored ourselves is read leniently. Knows figures and words; knows no file.
 """
 
+import hashlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -65,6 +66,13 @@ class PackagedFile(_Told):
         description="The weights that chats answer with in just this form, so that the file's proof is theirs too: a "
         "whole model's in F16, an adapter's over such a base.",
     )
+
+    @property
+    def content(self) -> str:
+        """What tells what it holds from all others: its sum; of several parts, that of all of theirs."""
+        if not self.parts:
+            return self.sha256
+        return hashlib.sha256(" ".join(part.sha256 for part in self.parts).encode()).hexdigest()
 
 
 class PackagedImportance(_Told):

@@ -21,7 +21,9 @@ from tunesmith.artifacts import sha256_of
 from tunesmith.chat.wire import PackagedGguf, ServedModel
 from tunesmith.errors import InvalidModel, NotOurs
 from tunesmith.gguf import FileType, Progress, plan_gguf, plan_lora_gguf, write_gguf, write_lora_gguf
+from tunesmith.gguf.split import part_name, parts_beside
 from tunesmith.model_folder.weights_print import weights_print
+from tunesmith.packaged import FilePart
 from tunesmith.removal import claim, discard_file
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.models.fetch import fetch_model
@@ -33,8 +35,8 @@ WRITER = 2
 """Rises when `tunesmith.gguf` writes other files from the same weights: those that are there are made anew."""
 MOST_BYTES = 50 * 2**30
 """Of all files together, as far as they are not in use here."""
-_FILE = re.compile(r"[0-9a-f]{64}\.gguf")
-_PART = re.compile(r"\.[0-9a-f]{64}\.gguf\.[0-9a-f]{12}\.part")
+_FILE = re.compile(r"[0-9a-f]{64}(-\d{5}-of-\d{5})?\.gguf")
+_PART = re.compile(rf"\.{_FILE.pattern}\.[0-9a-f]{{12}}\.part")
 """What a file is called while it is written: of a process that died, it is left."""
 _PART_SECONDS = 24 * 3600
 
@@ -100,31 +102,47 @@ class GgufFiles:
     def packaged(self, given: PackagedGguf, said: Said = lambda words: None) -> Path:
         """A package's file where it lies on this machine; else a copy of it. Held against its sum, once.
 
+        Returns:
+            The file; of several, the first: the others are beside it, by the names that llama.cpp looks for.
+
         Raises:
             InvalidModel: What lies there is not what was packaged, or nothing does.
             NotOurs: Somebody else's files are in the folder.
             OSError: The disk does not take it.
         """
+        folder, _, name = given.uri.rpartition("/")
+        parts = [FilePart(name=name, bytes=given.bytes, sha256=given.sha256)]
+        if given.parts:
+            beside = parts_beside(Path(name))
+            parts = [
+                part.model_copy(update={"name": one.name})
+                for one, part in zip(beside, given.parts, strict=True)
+            ]
         place = local_path(given.uri)
         if place is not None:
-            self._check(place, given, said)
+            for part in parts:
+                self._check(place.with_name(part.name), part, said)
             return place
 
-        def write(target: Path) -> None:
+        def write(target: Path, part: FilePart) -> None:
             said("Fetching the packaged file.")
             self._make_room(target)
-            folder, _, name = given.uri.rpartition("/")
-            part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+            draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
             try:
-                open_storage(folder).get_file(name, part)
-                _require_sum(part, given)
-                part.replace(target)
+                open_storage(folder).get_file(part.name, draft)
+                _require_sum(draft, part)
+                draft.replace(target)
             finally:
-                discard_file(part)
+                discard_file(draft)
 
-        return self._made(f"packaged {given.sha256}", write)
+        what = f"packaged {given.sha256}"
+        found = [
+            self._made(what, lambda target, part=part: write(target, part), (number, len(parts)))
+            for number, part in enumerate(parts, 1)
+        ]
+        return found[0]
 
-    def _check(self, place: Path, given: PackagedGguf, said: Said) -> None:
+    def _check(self, place: Path, given: FilePart, said: Said) -> None:
         """Hold a file against its sum, unless it was as it is now."""
         try:
             found = place.stat()
@@ -143,8 +161,11 @@ class GgufFiles:
             if claim(self._folder, OWNER):
                 note.write_text(stamp)
 
-    def _made(self, what: str, write: Callable[[Path], None]) -> Path:
+    def _made(self, what: str, write: Callable[[Path], None], part: tuple[int, int] = (1, 1)) -> Path:
+        """A file of this folder, which is written where it is not there: the whole, or a part and of how many."""
         target = self._folder / f"{hashlib.sha256(f'{WRITER} {what}'.encode()).hexdigest()}.gguf"
+        if part[1] > 1:
+            target = part_name(target, *part)
         if not claim(self._folder, OWNER):
             raise NotOurs(
                 f"`{self._folder}` holds what is not ours: no files are made there.",
@@ -166,7 +187,7 @@ class GgufFiles:
     def release(self, file: Path) -> None:
         """Let a file be removed when there is need of its room."""
         with self._lock:
-            self._used.discard(file)
+            self._used.difference_update(parts_beside(file))
 
     def _make_room(self, target: Path) -> None:
         """Remove the files used longest ago, as many as there are too many of, and what died half-written."""
@@ -196,10 +217,10 @@ def _is_used(file: Path) -> bool:
     return False
 
 
-def _require_sum(file: Path, given: PackagedGguf) -> None:
+def _require_sum(file: Path, given: FilePart) -> None:
     if file.stat().st_size != given.bytes or sha256_of(file) != given.sha256:
         raise InvalidModel(
-            f"`{given.uri.rpartition('/')[2]}` is not what was packaged: its sum is another one.",
+            f"`{given.name}` is not what was packaged: its sum is another one.",
             hint="Package it again.",
         )
 

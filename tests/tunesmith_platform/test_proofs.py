@@ -287,6 +287,27 @@ def test_a_packaged_file_is_served_by_a_task_of_its_own(bench: Bench) -> None:
         client.chats.named("sft:20:Q4_K_M")
 
 
+def test_a_file_in_several_parts_is_told_by_all_of_them(bench: Bench) -> None:
+    training = bench.plane.running(name="sft")
+    names = [f"sft-20-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]
+    asking, seen = bench.plane.services.asking, set()
+    for step, last in ((20, "d"), (40, "e")):
+        parts = [
+            {"name": name, "bytes": 3, "sha256": letter * 64}
+            for name, letter in zip(names, ("c", last), strict=True)
+        ]
+        checkpoint(bench.plane, training, step)
+        package(bench, training, step, name=names[0], bytes=6, sha256="c" * 64, parts=parts)
+        weights, served = asking._names.find(LOCAL, f"sft:{step}:Q4_K_M")
+        assert served.file is not None
+        assert [part.model_dump() for part in served.file.parts] == parts
+        assert (served.base_path, served.file.bytes) == (f"/packaged/package/{names[0]}", 6)
+        seen.add(weights.weights)
+        with Client() as client:
+            assert client.chats.named(f"sft:{step}:Q4_K_M").proof.state == "proven"
+    assert len(seen) == 2, "their first parts are the same, and they are not"
+
+
 def test_only_what_a_package_holds_is_served_as_a_file(bench: Bench) -> None:
     with pytest.raises(InvalidModel, match="file of no package"):
         bench.plane.services.asking._chats.place(LOCAL, "/etc/strange.gguf")

@@ -13,6 +13,7 @@ from tunesmith.chat.wire import PackagedGguf, ServedModel
 from tunesmith.errors import InvalidModel
 from tunesmith.gguf import FileType, plan_gguf, write_gguf
 from tunesmith.gguf.header import numbers_of
+from tunesmith.packaged import FilePart
 from tunesmith_serve import gguf_files
 from tunesmith_serve.choosing import engine_for
 from tunesmith_serve.engine import EngineSettings, computed_by
@@ -29,6 +30,22 @@ def packaged(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedMo
     file = PackagedGguf(uri=str(place), sha256=sha256_of(place), bytes=place.stat().st_size, type="Q8_0")
     more = {"name": "run:4:Q8_0", "weights": file.sha256, "model_uri": file.uri, "base_path": file.uri}
     return asked.served(chatty).model_copy(update=more | {"file": file})
+
+
+@pytest.fixture(scope="module")
+def split(packaged: ServedModel, chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """The same in several files."""
+    whole = tmp_path_factory.mktemp("split") / "run-4-Q8_0.gguf"
+    size = Path(file_of(packaged).uri).stat().st_size
+    write_gguf(chatty, whole, FileType.Q8_0, split_bytes=size // 2)
+    files = sorted(whole.parent.glob("*.gguf"))
+    assert len(files) > 2
+    parts = [FilePart(name=one.name, bytes=one.stat().st_size, sha256=sha256_of(one)) for one in files]
+    file = PackagedGguf(
+        uri=str(files[0]), sha256="5" * 64, bytes=sum(one.bytes for one in parts), type="Q8_0", parts=parts
+    )
+    more = {"weights": file.sha256, "model_uri": file.uri, "base_path": file.uri, "file": file}
+    return packaged.model_copy(update=more)
 
 
 def file_of(model: ServedModel) -> PackagedGguf:
@@ -54,6 +71,37 @@ def test_it_answers_as_its_file_computes(packaged: ServedModel, chatty: Path, tm
         live.close()
     assert not list((tmp_path / "cache" / "gguf").glob("*.gguf")), "no copy was made"
     assert computed_by("llama_cpp", packaged)[::2] == ("llama_cpp", "Q8_0")
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_one_in_several_parts_answers_as_the_whole_does(
+    packaged: ServedModel, split: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_far: bool
+) -> None:
+    if is_far:
+        monkeypatch.setattr(gguf_files, "local_path", lambda _: None)
+    found = []
+    for place, model in enumerate((packaged, split)):
+        settings = settings_of(model, tmp_path / str(place))
+        live = Live(lambda settings=settings: engine_for(settings))  # type: ignore[misc]
+        try:
+            live.load(model)
+            found.append(live.ask(model, PROMPTS[0]).ids)
+            assert live.engine.loaded[model.weights] > file_of(model).bytes
+        finally:
+            live.close()
+    assert found[0] == found[1]
+    parts = len(file_of(split).parts)
+    assert len(list((tmp_path / "1" / "cache" / "gguf").glob("*.gguf"))) == (parts if is_far else 0)
+
+
+def test_a_part_that_is_another_is_refused(split: ServedModel, tmp_path: Path) -> None:
+    file, files = file_of(split), GgufFiles(tmp_path / "cache", tmp_path / "scratch")
+    assert files.packaged(file) == Path(file.uri)
+    for place, wrong in enumerate(file.parts):
+        parts = [*file.parts]
+        parts[place] = wrong.model_copy(update={"sha256": "0" * 64})
+        with pytest.raises(InvalidModel, match=f"`{wrong.name}` is not what was packaged"):
+            files.packaged(file.model_copy(update={"parts": parts}))
 
 
 def test_the_library_does_not_read_it(packaged: ServedModel, tmp_path: Path) -> None:

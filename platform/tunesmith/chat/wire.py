@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from tunesmith.chat.settings import Sampling
+from tunesmith.packaged import FilePart
 
 TOKEN_HEADER = "X-Tunesmith-Serve-Token"  # noqa: S105  (a name)
 """Carries `tunesmith.job.serve_token` of the attempt that serves; else a replica answers 401, and loads nothing."""
@@ -25,9 +26,12 @@ class PackagedGguf(BaseModel):
     """A GGUF file that a package holds."""
 
     model_config = ConfigDict(extra="ignore")
-    uri: str = Field(description="The file, on this machine or in a storage elsewhere.")
-    sha256: str
-    bytes: int = Field(ge=0)
+    uri: str = Field(description="The file, on this machine or in a storage elsewhere; the first of several.")
+    sha256: str = Field(description="What tells its content from all others; of one file, its sum.")
+    bytes: int = Field(ge=0, description="Of all its parts.")
+    parts: list[FilePart] = Field(
+        default_factory=list, description="Its files in their order, where it is several."
+    )
     type: str = Field(description="What it is stored as: `Q4_K_M`, ...")
 
 

@@ -247,12 +247,11 @@ class Names:
                 else f"Package it: `tunesmith package {whole.task_id or head}`.",
                 field="model",
             )
-        file = PackagedGguf(uri=row.uri, sha256=row.sha256, bytes=row.bytes, type=row.file_type)
         return whole._replace(
             name=f"{whole.name}:{file_type}",
             uri=row.uri,
             weights=row.sha256,
-            file=file,
+            file=tasks.file_of(row),
             package_id=row.package_id,
         )
 

@@ -79,7 +79,7 @@ def again(row: ProofRow, model: str) -> None:
 
 def _packaged(session: Session, scope: Scope, task: TaskRow, version: str, file: PackagedFile) -> None:
     """A package's proof counts for whoever answers with the same: its file, or the same weights in its form."""
-    told = [(file.sha256, file.type)] if file.weights else []
+    told = [(file.content, file.type)] if file.weights else []
     told += [(file.served_like, "F16")] if file.served_like and file.verdict == "proven" else []
     if not version:
         return
@@ -99,16 +99,17 @@ def _packaged(session: Session, scope: Scope, task: TaskRow, version: str, file:
 
 def _offered(session: Session, scope: Scope, task: TaskRow, folder: str, file: PackagedFile) -> None:
     """A packaged file can be talked to, unless it is not the model."""
-    if not file.weights or file.verdict == "failed" or file.parts:
-        return  # one in several parts is for those who take it along
+    if not file.weights or file.verdict == "failed":
+        return
     row = ChatFileRow(
         **scope.stamp(),
         weights=file.weights,
         file_type=file.type,
         source=file.source,
         uri=f"{folder.rstrip('/')}/{file.name}",
-        sha256=file.sha256,
+        sha256=file.content,
         bytes=file.bytes,
+        parts=[part.model_dump() for part in file.parts],
         package_id=task.id,
         created_at=now(),
     )

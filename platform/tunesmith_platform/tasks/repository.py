@@ -11,8 +11,10 @@ from sqlalchemy.orm.interfaces import ORMOption
 
 from tunesmith.activity import Activity
 from tunesmith.artifacts import RESULTS, checkpoint_step
+from tunesmith.chat.wire import PackagedGguf
 from tunesmith.errors import Conflict, NotFound
 from tunesmith.lifecycle import Desired, State
+from tunesmith.packaged import FilePart
 from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import Feature, in_room, kind_of, kinds
 from tunesmith.spec.kinds import supporting as of_feature
@@ -87,6 +89,17 @@ def packaged_at(session: Session, scope: Scope, uri: str) -> ChatFileRow | None:
         .where(ChatFileRow.owner == scope.owner, ChatFileRow.uri == uri, PackageRow.removed_at.is_(None))
     )
     return session.scalars(within(query, scope, ChatFileRow)).first()
+
+
+def file_of(row: ChatFileRow) -> PackagedGguf:
+    """A packaged file as chats are told of it."""
+    return PackagedGguf(
+        uri=row.uri,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        type=row.file_type,
+        parts=[FilePart.model_validate(part) for part in row.parts],
+    )
 
 
 def chat_of(session: Session, scope: Scope, task_id: str) -> ChatRow | None:

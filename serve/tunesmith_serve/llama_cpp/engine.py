@@ -12,6 +12,7 @@ from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import ServedModel
 from tunesmith.errors import InvalidModel
 from tunesmith.gguf.header import numbers_of
+from tunesmith.gguf.split import parts_beside
 from tunesmith_jobs.memory import spare_memory
 from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
@@ -124,7 +125,7 @@ class LlamaCpp:
         self._loaded.clear()
         settings = self._settings
         file, sizes = await asyncio.to_thread(self._file, tell)
-        size = file.stat().st_size
+        size = sum(part.stat().st_size for part in parts_beside(file))
         own = sizes["context_length"]
         self._context_length = min(own, settings.context_length or MOST_CONTEXT)
         keys = _keys_bytes(sizes, self._context_length)

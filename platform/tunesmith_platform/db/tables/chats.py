@@ -37,7 +37,8 @@ class ChatRow(OwnedRow, Base):
 class ChatFileRow(OwnedRow, Base):
     """A packaged GGUF file that can be talked to: of some weights, in some type, the one that was made last.
 
-    `source` is the folder or URI of the weights, and `package_id` the task that made the file.
+    `source` is the folder or URI of the weights, and `package_id` the task that made the file. Of one in several
+    parts `uri` is the first, and `sha256` that of the parts' sums.
     """
 
     __tablename__ = "chat_files"
@@ -48,6 +49,7 @@ class ChatFileRow(OwnedRow, Base):
     uri: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(Big)
+    parts: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default="[]")
     package_id: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     __table_args__ = (Index("ix_chat_files_package", "package_id"),)

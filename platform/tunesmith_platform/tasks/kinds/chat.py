@@ -81,8 +81,7 @@ class Chatting(ModelUse):
                 field="model_name_or_path",
             )
         inputs = ModelInputs.model_validate(task.inputs)
-        file = PackagedGguf(uri=found.uri, sha256=found.sha256, bytes=found.bytes, type=found.file_type)
-        more = {"model_uri": given, "reads": [given], "output_dir": None, "file": file}
+        more = {"model_uri": given, "reads": [given], "output_dir": None, "file": tasks.file_of(found)}
         return ChatInputs.model_validate(inputs.model_dump() | more)
 
     def document(self, task: TaskRow, number: int) -> ChatDocument:
