@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from live_platform import Platform
 from short_tasks import completed, submit_short, wait_warm
 from waiting import wait_until
 
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.home import Home
 from tunesmith.job import read_secret
 from tunesmith.lifecycle import State
@@ -55,6 +56,18 @@ def replicas(home: Home) -> Iterator[int]:
             named = " ".join(process.info["cmdline"] or ())
             if environ.get("TUNESMITH_HOME") == str(home.root) and named.startswith("ray::ServeReplica"):
                 yield process.pid
+
+
+def drivers(home: Home, task_id: str) -> list[int]:
+    """The processes of this platform that do the work of a task, or look after it."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        with contextlib.suppress(psutil.Error):
+            environ, named = process.info["environ"] or {}, " ".join(process.info["cmdline"] or ())
+            is_ours = environ.get("TUNESMITH_HOME") == str(home.root) and "tunesmith_jobs.entry" in named
+            if is_ours and (task_id in named or any(task_id in value for value in environ.values())):
+                found.append(process.pid)
+    return found
 
 
 def test_a_conversation_is_kept_compared_rated_and_trained_on(warm: Platform, trained: TaskView) -> None:
@@ -139,16 +152,82 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     wait_until(lambda: not list(replicas(warm.home)), 30, "the end of the replica")
 
 
-def provers(home: Home, task_id: str) -> list[int]:
-    """The processes that prove for this platform: those of the proof's task."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        with contextlib.suppress(psutil.Error):
-            environ, named = process.info["environ"] or {}, " ".join(process.info["cmdline"] or ())
-            is_ours = environ.get("TUNESMITH_HOME") == str(home.root) and "tunesmith_jobs.entry" in named
-            if is_ours and (task_id in named or any(task_id in value for value in environ.values())):
-                found.append(process.pid)
-    return found
+@contextlib.contextmanager
+def slowed(home: Home) -> Iterator[None]:
+    """The engines compute a tenth of the time: a small model's answer lasts some seconds."""
+    engines = [
+        child
+        for pid in replicas(home)
+        for child in psutil.Process(pid).children(recursive=True)
+        if "tunesmith_serve.llama_cpp.process" in child.cmdline()
+    ]
+    assert engines
+    is_over = threading.Event()
+
+    def hold() -> None:
+        while not is_over.wait(0.01):
+            for verb in ("suspend", "resume"):
+                for engine in engines:
+                    with contextlib.suppress(psutil.Error):
+                        getattr(engine, verb)()
+                if verb == "suspend":
+                    is_over.wait(0.1)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        holding.join()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)  # the model is started three times
+def test_what_was_said_before_a_kill_is_kept_and_asked_anew(warm: Platform) -> None:
+    """The replica is killed in the middle of an answer, then the driver of another one."""
+    kept, base = warm.client.conversations, warm.client.models.register(str(warm.model))
+    made = kept.create(base.name, temperature=1.5, seed=7, max_new_tokens=4)
+    kept.ask(made.id, "what is 3 plus 4?")
+    answering = list(replicas(warm.home))
+    with slowed(warm.home):
+        answer = kept.stream(made.id, "and now?", idempotency_key="cut", max_new_tokens=400)
+        parts = [next(part.text for part in answer if part.text)]
+        for pid in answering:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Unavailable, match="cut off: it is not whole"):
+            parts.extend(part.text for part in answer)
+    heard = "".join(parts)
+    turn = kept.show(made.id).said[1]
+    (cut,) = turn.answers
+    assert (cut.state, cut.text, cut.finish_reason) == ("cut", heard, None)
+    assert "cut off" in cut.why
+
+    again = kept.ask(made.id, "and now?", idempotency_key="cut", max_new_tokens=400)
+    (whole,) = again.answers
+    assert (again.number, whole.state, whole.why) == (turn.number, "whole", "")
+    assert whole.text.startswith(heard), "the same seed and conversation"
+    assert len(whole.text) > len(heard)
+    assert len(kept.show(made.id).said) == 2
+
+    (served,) = [one for one in warm.client.chats.served() if one.base == base.path]
+    task_id = str(served.task_id)
+    looking_after = drivers(warm.home, task_id)
+    assert looking_after
+    other = kept.create(base.name, temperature=1.5, seed=8)
+    with slowed(warm.home):
+        answer = kept.stream(other.id, "and then?", max_new_tokens=400)
+        heard = next(part.text for part in answer if part.text)
+        for pid in looking_after:
+            os.kill(pid, signal.SIGKILL)
+        heard += "".join(part.text for part in answer)
+    assert kept.show(other.id).said[0].answers[0].text == heard, "an answer goes on without the driver"
+    wait_until(lambda: warm.client.task(task_id).attempt == 2, 60, "another attempt")
+    (last,) = kept.ask(other.id, "and at last?", max_new_tokens=4).answers
+    assert last.state == "whole"
+    warm.client.stop_task(task_id)
+    assert warm.client.wait(task_id, timeout=60).state is State.STOPPED
+    wait_until(lambda: not list(replicas(warm.home)), 30, "the end of the replicas")
 
 
 def test_what_answers_is_proven_and_so_is_a_packaged_file(
@@ -169,8 +248,8 @@ def test_what_answers_is_proven_and_so_is_a_packaged_file(
         warm.client.chats.prove(name)
     wait_until(lambda: warm.client.chats.named(name).proof.task_id, 30, "the task of the proof")
     task_id = str(warm.client.chats.named(name).proof.task_id)
-    wait_until(lambda: provers(warm.home, task_id), 60, "the process that proves")
-    for pid in provers(warm.home, task_id):
+    wait_until(lambda: drivers(warm.home, task_id), 60, "the process that proves")
+    for pid in drivers(warm.home, task_id):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: warm.client.chats.named(name).proof.state == "proven", 150, "the proof")
     proof = warm.client.chats.named(name).proof
