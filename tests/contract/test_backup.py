@@ -296,19 +296,52 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_is_there(backup_file: Pa
 def test_a_backup_of_the_version_before_is_brought_up_to_this_one(
     backup_file: Path, other_home: Home
 ) -> None:
+    with (
+        contextlib.closing(Database(f"sqlite:///{other_home.root}/older.db")) as before,
+        before.write() as session,
+    ):
+        schema.bring_to(session, "0029")
+        there = MetaData()
+        there.reflect(session.connection())
+    had = {table.name: set(table.columns.keys()) for table in there.sorted_tables}
+    with tarfile.open(backup_file) as tar:
+        now = Summary.model_validate_json(tar.extractfile("backup.json").read())  # type: ignore[union-attr]
+    columns = {table.name: table.columns for table in now.tables}
+    sums: dict[str, str] = {}
+
     def older(name: str, data: bytes) -> bytes | None:
-        if name == "tables/restores.jsonl.gz":
-            return None
-        if name != "backup.json":
+        """A member with what the version before had of it."""
+        table = name.removeprefix("tables/").removesuffix(".jsonl.gz")
+        if table not in columns:
             return data
-        summary = Summary.model_validate_json(data)
-        summary.revision = "0029"
-        summary.tables = [table for table in summary.tables if table.name != "restores"]
-        summary.sums.pop("tables/restores.jsonl.gz")
-        return summary.model_dump_json().encode()
+        if table not in had:
+            return None
+        kept = [place for place, column in enumerate(columns[table]) if column in had[table]]
+        rows = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+        made = gzip.compress(
+            b"".join(json.dumps([row[i] for i in kept]).encode() + b"\n" for row in rows), mtime=0
+        )
+        sums[name] = hashlib.sha256(made).hexdigest()
+        return made
+
+    other_file(backup_file, older)
+    summary = now.model_copy(update={"revision": "0029"})
+    summary.tables = [
+        table.model_copy(update={"columns": [one for one in table.columns if one in had[table.name]]})
+        for table in now.tables
+        if table.name in had
+    ]
+    summary.sums = {
+        name: sums.get(name, value)
+        for name, value in now.sums.items()
+        if name in sums or not name.startswith("tables/")
+    }
+
+    def whole(name: str, data: bytes) -> bytes | None:
+        return summary.model_dump_json().encode() if name == "backup.json" else older(name, data)
 
     url = f"sqlite:///{other_home.database}"
-    done = restored_in(other_home, url, other_file(backup_file, older))
+    done = restored_in(other_home, url, other_file(backup_file, whole))
     assert len(done.stopped) == 1
     with contextlib.closing(Database(url)) as database:
         assert schema.state(database) is schema.Schema.CURRENT

@@ -6,6 +6,8 @@ that no report and no job of Ray of the other is taken for one of ours; and nobo
 """
 
 import shutil
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -100,7 +102,8 @@ def restore(database: Database, settings: Settings, file: Path) -> Restored:
 
 def _require_empty(connection: Connection) -> None:
     there = MetaData()
-    there.reflect(connection, only=lambda name, _: name in Base.metadata.tables.keys() - NEVER)
+    counted = Base.metadata.tables.keys() - NEVER - _filled_by_migrations()
+    there.reflect(connection, only=lambda name, _: name in counted)
     full = [
         table.name
         for table in there.sorted_tables
@@ -113,6 +116,19 @@ def _require_empty(connection: Connection) -> None:
             "`TUNESMITH_DATABASE_URL`, or end the platform and move this one away (SQLite: `tunesmith.db`, with its "
             "`-wal` and `-shm`).",
         )
+
+
+def _filled_by_migrations() -> set[str]:
+    """Tables that hold rows as soon as they are made: in them it does not show whether a database was ever used."""
+    with tempfile.TemporaryDirectory() as folder, closing(Database(f"sqlite:///{folder}/new.db")) as new:
+        schema.migrate(new)
+        with new.read() as whole:
+            connection = whole.connection()
+            return {
+                table.name
+                for table in Base.metadata.sorted_tables
+                if connection.execute(select(1).select_from(table).limit(1)).first() is not None
+            }
 
 
 def _load(connection: Connection, backup: Reading) -> None:
