@@ -191,7 +191,7 @@ def test_mlflow_shows_a_package_and_keeps_no_bytes_of_it(bench: Bench, copies: b
         assert (shown / FILE).read_bytes() == (uri_of(bench, task.id) / FILE).read_bytes()
     else:
         assert not (shown / FILE).exists(), "its bytes would stay behind"
-        assert (shown / "SHA256SUMS").read_text().split()[1] == FILE
+        assert (shown / "SHA256SUMS.txt").read_text().split()[1] == FILE
         assert str(uri_of(bench, task.id)) not in (shown / "package.json").read_text()
     services.kept_packages.remove(LOCAL, task.id, "test")
     assert not (shown / FILE).exists(), "what is removed is removed there too"

@@ -69,5 +69,5 @@ def _texts(view: PackageView) -> dict[str, bytes]:
     sums = "".join(f"{one.sha256}  {one.name}\n" for one in view.offered().values())
     return {
         "package.json": (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode(),
-        "SHA256SUMS": sums.encode(),
+        "SHA256SUMS.txt": sums.encode(),
     }
