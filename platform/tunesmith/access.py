@@ -109,6 +109,22 @@ class MadeKey(_View):
     secret: str = Field(description="What is shown with each call. It is told here alone, and kept nowhere.")
 
 
+class AuditEntry(_View):
+    """What somebody did: a call that changed something."""
+
+    id: int
+    time: dt.datetime
+    who: str
+    role: str
+    key_id: str = Field(description="The key that was shown, or that the browser's session stands for.")
+    action: str = Field(description="The operation, as the API's description calls it.")
+    subject: str = Field(description="What it was done to, or what it made; empty where it has no name.")
+    request_id: str = Field(description="The answer's `X-Request-Id`, which the server's log has too.")
+    address: str = Field(
+        description="Where it came from: a proxy's address where one stands before the server."
+    )
+
+
 class NewProject(Given):
     """A project that is to be made."""
 

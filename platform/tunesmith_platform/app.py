@@ -25,6 +25,8 @@ from tunesmith.errors import TunesmithError
 from tunesmith_platform import logs
 from tunesmith_platform.access import endpoints as access_endpoints
 from tunesmith_platform.access.service import AccessService
+from tunesmith_platform.audit import endpoints as audit_endpoints
+from tunesmith_platform.audit.service import AuditService
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.clearing import ClearedJobs
 from tunesmith_platform.backends.compute import ComputeService
@@ -180,6 +182,7 @@ def build_services(
         hub=hub,
         keys=keys,
         access=AccessService(database, settings, keys),
+        audit=AuditService(database, settings),
         key_service=KeyService(database, keys),
         projects=ProjectService(database, keys),
         jobs=jobs,
@@ -321,6 +324,7 @@ def create_app(
         system_endpoints,
         access_endpoints,
         key_endpoints,
+        audit_endpoints,
         project_endpoints,
     ):
         serve(app, module.router, prefix="/v1")

@@ -41,6 +41,8 @@ class Identity(NamedTuple):
     """What its API key is known by: what it signs ends with that."""
     projects: frozenset[str] | None = None
     """Where it works; None: everywhere."""
+    key_id: str = ""
+    """What its API key is called where it is listed."""
 
     def scope(self) -> Scope:
         """Whose data it may see and change: the one place where who came in becomes a scope.
@@ -227,4 +229,4 @@ def _expect_counting(row: ApiKeyRow, moment: dt.datetime) -> None:
 
 def _identity(row: ApiKeyRow, moment: dt.datetime) -> Identity:
     projects = None if row.projects is None else frozenset(row.projects)
-    return Identity(row.name, Role.stored(row.role), moment, row.expires_at, row.sha256, projects)
+    return Identity(row.name, Role.stored(row.role), moment, row.expires_at, row.sha256, projects, row.id)

@@ -30,7 +30,10 @@ def background_loops(
     """
     database, hub, settings, tracking = services.database, services.hub, services.settings, services.tracking
     made: dict[str, Any] = {"reconciler": None, "mirror": None}
-    sweeps = {"deleting old conversations": services.conversations.sweep}
+    sweeps = {
+        "deleting old conversations": services.conversations.sweep,
+        "deleting old entries of the audit log": services.audit.sweep,
+    }
 
     def reconciler() -> Reconciler:
         found = made["reconciler"] = Reconciler(services, made["mirror"], hears)

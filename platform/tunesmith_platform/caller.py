@@ -9,8 +9,28 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass
+class Change:
+    """What a request that may change something says of itself: it is noted with what it changes."""
+
+    who: str
+    role: str
+    key_id: str
+    action: str
+    """The operation, as the API's description calls it."""
+    subject: str
+    """What the address names; "" where it names nothing."""
+    request_id: str
+    address: str
+    """Where it came from."""
+    made: list[str]
+    """What it has made so far, by its ids."""
+    is_noted: bool = False
 
 
 class Caller:
@@ -18,6 +38,8 @@ class Caller:
 
     owner = ""
     """Whose key was shown; one owner's many calls are served in turn with another's few."""
+    change: Change | None = None
+    """What is noted with the first thing that it changes; None where it changes nothing, or nobody showed a key."""
     has_left = False
     patience_seconds = math.inf
     """How long it waits for an answer."""
@@ -101,11 +123,31 @@ def serving_others() -> Iterator[None]:
         _current.reset(token)
 
 
-def name_owner(owner: str) -> None:
-    """Note whose key a request has shown."""
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """What is stored here is only what was seen on the way, such as a model's sums: no change of the caller's."""
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
+def change_here() -> Change | None:
+    """What is to be noted with what is stored here; None where that is nobody's change, or was noted."""
+    change = None if _looking.get() else _current.get().change
+    return None if change is None or change.is_noted else change
+
+
+def name_owner(owner: str, change: Change | None = None) -> None:
+    """Note whose key a request has shown, and what it is about to do."""
     caller = _current.get()
     if caller is not _NOBODY:
         caller.owner = owner
+        caller.change = change
 
 
 class Callers:

@@ -3,6 +3,7 @@
 import datetime as dt
 import secrets
 import time
+from contextvars import ContextVar
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGITS = 18
@@ -13,6 +14,16 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+MADE: ContextVar[list[str] | None] = ContextVar("made", default=None)
+"""What the call that is served here has made so far, by its ids; None where nobody wants to know."""
+
+
+def note_made(name: str) -> None:
+    """Note what the call that is served here makes."""
+    if (noted := MADE.get()) is not None:
+        noted.append(name)
+
+
 def new_id(prefix: str) -> str:
     """An id that sorts by the millisecond it was made in: `task-01k9...` (Crockford base 32, as a ULID)."""
     value = (time.time_ns() // 1_000_000) << 40 | secrets.randbits(40)
@@ -20,7 +31,9 @@ def new_id(prefix: str) -> str:
     for _ in range(_DIGITS):
         digits = _ALPHABET[value & 31] + digits
         value >>= 5
-    return f"{prefix}-{digits}"
+    made = f"{prefix}-{digits}"
+    note_made(made)
+    return made
 
 
 def made_at(identity: str) -> dt.datetime | None:

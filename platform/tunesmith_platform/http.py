@@ -30,7 +30,8 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.problems import problems_error
 from tunesmith.versions import HEADER, skew_of_client
 from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
-from tunesmith_platform.caller import name_owner
+from tunesmith_platform.caller import Change, name_owner
+from tunesmith_platform.clock import MADE
 from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
 from tunesmith_platform.logs import serving
@@ -75,13 +76,13 @@ async def scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] =
     identity = await identity_of(request)
     if request.method not in _SAFE:
         identity.expect(Role.MEMBER)
-    return _entered(identity)
+    return _entered(request, identity)
 
 
 @admission
 async def reading_scope_of(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Scope:
     """As `scope_of`, where whoever may read may ask: for a call that is a POST and changes nothing."""
-    return _entered(await identity_of(request))
+    return _entered(request, await identity_of(request))
 
 
 @admission
@@ -89,20 +90,40 @@ async def admin_scope_of(request: Request, _scheme: Annotated[Any, Depends(_sche
     """As `scope_of`, for those whose key is an administrator's."""
     identity = await identity_of(request)
     identity.expect(Role.ADMIN)
-    return _entered(identity)
+    return _entered(request, identity)
 
 
 @admission
 async def entered(request: Request, _scheme: Annotated[Any, Depends(_scheme)] = None) -> Identity:
     """Who asks, whatever its role: for what everybody may do about themselves."""
     identity = await identity_of(request)
-    name_owner(identity.name)
+    _name(request, identity)
     return identity
 
 
-def _entered(identity: Identity) -> Scope:
-    name_owner(identity.name)
+def _entered(request: Request, identity: Identity) -> Scope:
+    _name(request, identity)
     return identity.scope()
+
+
+def _name(request: Request, identity: Identity) -> None:
+    """Note who asks, and what is to be noted with what it changes."""
+    if request.method in _SAFE:
+        name_owner(identity.name)
+        return
+    made: list[str] = []
+    MADE.set(made)
+    change = Change(
+        who=identity.name,
+        role=identity.role,
+        key_id=identity.key_id,
+        action=request.scope["route"].name,
+        subject="/".join(map(str, request.path_params.values())),
+        request_id=request.scope.get("state", {}).get("request_id", ""),
+        address=request.client.host if request.client else "",
+        made=made,
+    )
+    name_owner(identity.name, change)
 
 
 async def identity_of(request: Request) -> Identity:

@@ -230,6 +230,9 @@ class Settings(BaseSettings):
     session_hours: float = Field(
         168, gt=0, le=8760, description="How long a browser stays signed in to the studio."
     )
+    audit_retention_days: float = Field(
+        365, ge=0, description="Entries of the audit log older than this are deleted; 0 keeps them."
+    )
     metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
     package_keep_last: int = Field(
         0, ge=0, description="So many packages of each training stay, the newest; 0: that removes none."

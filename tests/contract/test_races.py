@@ -36,6 +36,7 @@ _CONVERSATION = "whoever writes it holds its conversation's row"
 RACES = {
     "api_keys.id": _OWN_ID,
     "api_keys.sha256": "test_two_servers_start_with_one_new_key",
+    "audit.id": _OWN_ID,
     "attempts.task_id,number": _HELD,
     "checkpoint_scores.task_id,step": _HELD,
     "checkpoint_uses.task_id,of_task_id,step": "made with its task",

@@ -12,6 +12,7 @@ from tunesmith_platform.db.tables import Base
 PLATFORM = Path(__file__).resolve().parents[2] / "platform" / "tunesmith_platform"
 OF_NOBODY = {
     "access/repository.py": "They say who comes in, before there is a scope.",
+    "audit/repository.py": "What administrators see of everybody's changes.",
     "keys/repository.py": "They say who comes in, before there is a scope.",
     "runners/repository.py": "A warm runner is the cluster's, and takes anybody's task.",
 }

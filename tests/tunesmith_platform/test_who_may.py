@@ -41,6 +41,7 @@ ABOUT_ONESELF = {
 FOR_ADMINISTRATORS = {
     "DELETE /v1/projects/{project}/members/{name}",
     "DELETE /v1/webhooks/{webhook_id}",
+    "GET /v1/audit",
     "GET /v1/deliveries",
     "GET /v1/webhooks",
     "POST /v1/projects",

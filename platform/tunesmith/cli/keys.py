@@ -114,12 +114,21 @@ def _until(text: str) -> dt.datetime:
     span = re.fullmatch(r"(\d{1,5})([hdw])", text)
     if span is not None:
         return dt.datetime.now(dt.UTC) + dt.timedelta(**{_UNITS[span[2]]: int(span[1])})
+    return moment_of(text, "--expires", hint="Such as `90d`, `12h`, `2w` or `2027-03-31`.")
+
+
+def moment_of(
+    text: str, option: str, hint: str = "Such as `2027-03-31` or `2027-03-31T12:00`."
+) -> dt.datetime:
+    """A date, or a date and a time; where none is said, this machine's zone.
+
+    Raises:
+        InvalidInput: It is none.
+    """
     try:
         return dt.datetime.fromisoformat(text).astimezone()
     except ValueError:
-        raise InvalidInput(
-            f"`{text}` is no time.", field="--expires", hint="Such as `90d`, `12h`, `2w` or `2027-03-31`."
-        ) from None
+        raise InvalidInput(f"`{text}` is no time.", field=option, hint=hint) from None
 
 
 def add_to(app: typer.Typer) -> None:

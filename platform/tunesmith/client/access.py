@@ -1,10 +1,10 @@
-"""Keys and projects, from Python: `client.keys`, `client.projects`. Knows their endpoints and views; knows no HTTP."""
+"""Keys, projects and the audit log, from Python: `client.keys`, `client.projects`, `client.audit`. No HTTP."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tunesmith.access import KeyView, MadeKey, ProjectView, Role
+from tunesmith.access import AuditEntry, KeyView, MadeKey, ProjectView, Role
 from tunesmith.client.calls import Calls, path_of
 
 
@@ -57,6 +57,37 @@ class KeyCalls(Calls):
         """
         path = path_of("/v1/keys", key_id, what="A key's id", shown_by="tunesmith keys list")
         return self._view(KeyView, self._transport.call("DELETE", path))
+
+
+class AuditCalls(Calls):
+    """`client.audit`: who did what to what. For administrators."""
+
+    def list(
+        self,
+        *,
+        who: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+    ) -> Iterator[AuditEntry]:
+        """What was changed, the newest first, page by page as it is read.
+
+        Args:
+            who: Only what this name did.
+            action: Only this operation, such as `stop_task`.
+            subject: Only what was done to this.
+            since: Only from this time on, with its zone.
+            until: Only before this time, with its zone.
+
+        Raises:
+            Forbidden: The key is no administrator's.
+        """
+        times = {"since": since, "until": until}
+        query = {name: moment.isoformat() for name, moment in times.items() if moment is not None}
+        return self._pages(
+            AuditEntry, "/v1/audit", 1000, {"who": who, "action": action, "subject": subject} | query
+        )
 
 
 class ProjectCalls(Calls):

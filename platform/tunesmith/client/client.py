@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tunesmith import views
 from tunesmith.access import SignInLink
 from tunesmith.chat.views import ChatReply
-from tunesmith.client.access import KeyCalls, ProjectCalls
+from tunesmith.client.access import AuditCalls, KeyCalls, ProjectCalls
 from tunesmith.client.chats import Chats, Turn
 from tunesmith.client.conversations import Conversations
 from tunesmith.client.datasets import Datasets
@@ -134,6 +134,11 @@ class Client(Packages):
     def keys(self) -> KeyCalls:
         """API keys."""
         return KeyCalls(self._transport)
+
+    @property
+    def audit(self) -> AuditCalls:
+        """Who did what to what."""
+        return AuditCalls(self._transport)
 
     @property
     def projects(self) -> ProjectCalls:

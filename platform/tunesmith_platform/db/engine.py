@@ -123,6 +123,9 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         self.explain: Callable[[], Unavailable | None] = lambda: None
         """Asked where a statement does not fit the tables: what is the matter with the database. See `schema.watch`."""
+        self.note: Callable[[Session], Callable[[], None]] = _notes_nothing
+        """Asked before a transaction that writes is committed: stores with it who wants it. What it answers is called
+        when it is committed. See `audit.service`."""
         # One writer at a time is SQLite's rule; waiting for it here is fair, its own busy handler is not.
         self._turn = _Turn() if self.is_sqlite else None
         if self.is_sqlite:
@@ -174,6 +177,8 @@ class Database:
                     if patience is not None:
                         session.execute(text(f"SET LOCAL lock_timeout = {patience * 1000:.0f}"))
                     yield session
+                    committed = self.note(session)
+                committed()
                 return
             asked = self.patience if patience is None else patience
             with (
@@ -184,6 +189,8 @@ class Database:
                 with self._turn.beginning():
                     session.connection(execution_options={_PATIENCE: left})
                 yield session
+                committed = self.note(session)
+            committed()
 
     @contextlib.contextmanager
     def _worded(self) -> Iterator[None]:
@@ -249,6 +256,14 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _nothing() -> None:
+    """What follows where nothing was noted."""
+
+
+def _notes_nothing(_session: Session) -> Callable[[], None]:
+    return _nothing
 
 
 class _Turn:

@@ -15,6 +15,7 @@ from tunesmith_platform.db.tables import Base
 from tunesmith_platform.scope import PLATFORM, Scope
 
 OF_THE_INSTALLATION = {
+    "audit": "Who did what, for administrators alone.",
     "api_keys": "They say who comes in, before there is a scope.",
     "browsers": "They stand for a key, before there is a scope.",
     "leases": "Which process does what only one may do.",

@@ -1,6 +1,7 @@
 """The examples that the API's description shows, one module a noun. A test holds each against its endpoint's model."""
 
 from tunesmith_platform.examples.access import (
+    AUDIT,
     KEYS,
     MADE_KEY,
     PROJECTS,
@@ -116,6 +117,7 @@ from tunesmith_platform.examples.templates import TEMPLATE, TEMPLATES, new_templ
 
 __all__ = [
     "ADDED_WEBHOOK",
+    "AUDIT",
     "AUTOPSY",
     "CHATS",
     "CHAT_COMPLETION",

@@ -8,6 +8,7 @@ from fastapi import Body
 from tunesmith import views
 from tunesmith.access import (
     CODE_SECONDS,
+    AuditEntry,
     KeyView,
     MadeKey,
     MemberView,
@@ -38,6 +39,22 @@ KEYS = views.Page[KeyView](
     has_more=False,
 )
 MADE_KEY = MadeKey(key=KEYS.data[0], secret="ts-3nBv...")  # noqa: S106
+AUDIT = views.Page[AuditEntry](
+    data=[
+        AuditEntry(
+            id=41,
+            time=TIME,
+            who="ann",
+            role="member",
+            key_id=KEYS.data[0].id,
+            action="stop_task",
+            subject="task-01kb9v6q2m8d4r7t1w",
+            request_id="req_5f1c2d3e4b5a69788796a5b4",
+            address="10.0.0.7",
+        )
+    ],
+    has_more=False,
+)
 PROJECTS = views.Page[ProjectView](
     data=[
         ProjectView(

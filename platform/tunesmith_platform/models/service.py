@@ -19,6 +19,7 @@ from tunesmith.lifecycle import State
 from tunesmith.model_folder import ModelFacts, hub_id, license_text
 from tunesmith.model_views import ModelState, ModelUse, ModelView
 from tunesmith.spec.given import Given
+from tunesmith_platform.caller import looking
 from tunesmith_platform.clock import new_id, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.scoping import sees
@@ -202,6 +203,7 @@ class ModelService:
             row = repository.by_name(session, scope, name) or repository.by_hub_id(session, scope, name)
         return Path(row.path) if row else None
 
+    @looking()
     def sha256(self, scope: Scope, folder: Path) -> str | None:
         """The fingerprint of a model's files as they are now; None while large ones are being read.
 
@@ -290,6 +292,7 @@ class ModelService:
 
         return self._database.retry_on_conflict(store)
 
+    @looking()
     def _fresh(self, scope: Scope, row: ModelRow, at_once: int | None = None) -> ModelRow:
         """A model's row as its files are now; only what has changed is read.
 

@@ -8,7 +8,7 @@ from tunesmith import views
 from tunesmith.access import MemberView, NewProject, ProjectView, Role
 from tunesmith.errors import Conflict, NotFound
 from tunesmith_platform.auth import Keys
-from tunesmith_platform.clock import now
+from tunesmith_platform.clock import note_made, now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ApiKeyRow, ProjectRow
 from tunesmith_platform.keys import repository as keys_repository
@@ -64,6 +64,7 @@ class ProjectService:
                 project=new.name, description=new.description, created_by=scope.owner, created_at=now()
             )
             session.add(row)
+            note_made(new.name)
             return row
 
         return _view(self._database.retry_on_conflict(store), ())

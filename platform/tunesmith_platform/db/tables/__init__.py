@@ -3,7 +3,7 @@
 One module a noun; all of them are imported here, so that every table is known to migrations and relations.
 """
 
-from tunesmith_platform.db.tables.access import ApiKeyRow, BrowserRow, ProjectRow
+from tunesmith_platform.db.tables.access import ApiKeyRow, AuditRow, BrowserRow, ProjectRow
 from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 from tunesmith_platform.db.tables.chats import ChatFileRow, ChatRow, ProofRow
 from tunesmith_platform.db.tables.conversations import AnswerRow, ConversationRow, TurnRow
@@ -29,6 +29,7 @@ __all__ = [
     "AnswerRow",
     "ApiKeyRow",
     "AttemptRow",
+    "AuditRow",
     "Base",
     "Big",
     "BrowserRow",

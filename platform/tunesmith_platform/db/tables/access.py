@@ -5,7 +5,7 @@ import datetime as dt
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, Json, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 
 
 class ApiKeyRow(Base):
@@ -39,6 +39,26 @@ class BrowserRow(Base):
     key_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+
+
+class AuditRow(Base):
+    """Who did what to what; stored with what was done, and never changed."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("ix_audit_time", "time"),
+        Index("ix_audit_who", "who", "id"),
+        Index("ix_audit_subject", "subject", "id"),
+    )
+    id: Mapped[int] = mapped_column(Big, primary_key=True, autoincrement=True)
+    time: Mapped[dt.datetime] = mapped_column(UtcDateTime)
+    who: Mapped[str] = mapped_column(String(80))
+    role: Mapped[str] = mapped_column(String(20))
+    key_id: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(80))
+    subject: Mapped[str] = mapped_column(String(300))
+    request_id: Mapped[str] = mapped_column(String(40))
+    address: Mapped[str] = mapped_column(String(60))
 
 
 class ProjectRow(Base):
