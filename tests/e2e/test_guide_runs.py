@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 MODEL = "SmolLM2-135M-Instruct"
 CODES = {"estimate": (0, 1), "doctor": (0, 1), "status": (0, 1), "environment": (0, 1), "watch": (0, 3)}
 CODES |= {"evaluate": (0, 1, 2)}
+CODES |= {"projects create": (0, 1)}  # the page in the other language has made it
 """Exit codes that a command may have besides 0: what it says of this machine, or of the run, may be a no."""
 PROMISED = {
     "up": r"/studio/",
@@ -78,6 +79,9 @@ PROMISED = {
     "admin backup": r"tunesmith-\d+T\d+Z\.tar",
     "admin gc": r"Nothing is left over|things|没有残留|项",
     "mlflow": r"http|MLFLOW_TRACKING_URI",
+    "projects members": r"ann +member",
+    "keys list": r"prometheus|ann",
+    "audit": r"make_key",
 }
 """What the output of a command holds."""
 
@@ -262,6 +266,7 @@ GUIDE = (
     "good-practice",
     "when-it-goes-wrong",
     "coming-from",
+    "team",
     "install",
 )
 CHINESE = ("monitor", "when-it-goes-wrong")

@@ -24,6 +24,8 @@ from tunesmith_platform.monitoring.following import WorkspaceReader
 
 KEYLESS = {
     "GET /healthz": "Says that the server is up, and nothing else.",
+    "GET /livez": "Says that the process lives, and nothing else.",
+    "GET /readyz": "Says whether the database answers, and nothing else.",
     "GET /v1/package-links/{token}/{name}": "The address itself is signed.",
     "GET /v1/tasks/{task_id}/reports/{attempt}": "Jobs show the token of their attempt.",
     "POST /v1/runners/{runner_id}/next": "Runners show a token of their own.",
@@ -31,6 +33,8 @@ KEYLESS = {
     "POST /v1/tasks/{task_id}/reports": "Jobs show the token of their attempt.",
 }
 """Routes that ask for something else than a key, with why. What they ask for, an API key never is."""
+OPEN = {"/healthz", "/livez", "/readyz"}
+"""What answers everybody."""
 ABOUT_ONESELF = {
     "DELETE /v1/keys/{key_id}": "Revokes a key of one's own.",
     "DELETE /v1/sessions/current": "Signs out.",
@@ -173,7 +177,7 @@ def test_no_route_answers_who_shows_no_key_or_one_that_does_not_count(
         for route in described:
             for who, key in (("nobody", None), ("expired", team.expired), ("revoked", team.revoked)):
                 reply = route.ask(stranger, key)
-                if reply.status_code != 401 and route.name != "GET /healthz":
+                if reply.status_code != 401 and route.path not in OPEN:
                     answered.append(f"{route.name} answers {who}: {reply.status_code}")
     assert answered == []
     assert {route.name for route in described} >= KEYLESS.keys(), "an exception that is none any more"

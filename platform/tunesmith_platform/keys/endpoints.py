@@ -21,9 +21,7 @@ class Services(Protocol):
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
-KeyId = Annotated[
-    str, Path(description="The key's id.", min_length=5, max_length=40, pattern=r"^key-[0-9a-z]+$")
-]
+KeyId = Annotated[str, Path(description="The key's id.", min_length=1, max_length=40)]
 
 
 @router.get("/keys", response_model=views.Page[KeyView], responses=answers(examples.KEYS, 401, 422))

@@ -1,7 +1,7 @@
 """Who did what to what.
 
-Revision ID: 0031
-Revises: 0030
+Revision ID: 0033
+Revises: 0032
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ from alembic import op
 
 import tunesmith_platform.db.tables
 
-revision = "0031"
-down_revision = "0030"
+revision = "0033"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
