@@ -10,6 +10,10 @@ from pydantic.fields import FieldInfo
 from tunesmith.limits import MAX_COUNT
 from tunesmith.spec.base import Spec
 from tunesmith.spec.parameter import FOLD_LABELS, GROUP_LABELS, Fold, Group, Parameter, about, default_of
+from tunesmith.spec.roles import Role
+
+_STAYS = {"not_copied": Role.ONE_TASK, "not_in_templates": Role.PLACE}
+"""What of a task does not go on into what is made of it, by the word that the form reads."""
 
 
 class ParameterRow(BaseModel):
@@ -90,10 +94,11 @@ def form_schema(spec: type[Spec]) -> dict[str, Any]:
     """A spec's JSON Schema with all that a form is drawn from.
 
     `groups` and `folds` name the sections in order, with their labels. Each property carries `tunesmith`: `kind`,
-    labels, help, group, fold, unit, step, the range that the form offers, `choices`, its other spellings, when it has
-    an effect (`visible_when`: all must hold), when the form offers it (`offered_when`: one must hold), and the defaults
-    that depend on other parameters (`default_when`: the first that fits). Where somebody has written them, there is a
-    sentence of each choice (`choice_help`) and which values suit which situation (`advice`), each as `en` and `zh`.
+    labels, help, group, fold, unit, step, the range that the form offers, `choices`, its other spellings, whether a
+    copy leaves it out (`not_copied`) and templates do (`not_in_templates`), when it has an effect (`visible_when`:
+    all must hold), when the form offers it (`offered_when`: one must hold), and the defaults that depend on other
+    parameters (`default_when`: the first that fits). Where somebody has written them, there is a sentence of each
+    choice (`choice_help`) and which values suit which situation (`advice`), each as `en` and `zh`.
     """
     schema = spec.model_json_schema()
     found = rows(spec)
@@ -109,6 +114,7 @@ def form_schema(spec: type[Spec]) -> dict[str, Any]:
             "ui_max": row.about.ui_max if row.about.ui_max is not None else row.le,
             "choices": row.choices,
         }
+        drawn["tunesmith"] |= {word: True for word, role in _STAYS.items() if row.about.has_role(role)}
     groups = [group for group in Group if any(row.about.group is group for row in found)]
     schema["groups"] = _labelled((group.value, GROUP_LABELS[group]) for group in groups)
     schema["folds"] = _labelled((fold.value, FOLD_LABELS[fold]) for fold in Fold)

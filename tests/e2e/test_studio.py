@@ -189,6 +189,30 @@ def evaluated(url: str, text: str) -> Any:
     if url.endswith("/evaluation"):
         return hostile(examples.EVALUATION.model_dump(mode="json"), text) | {"uri": "x"}
     return hostile(examples.TASK.model_dump(mode="json"), text) | {"kind": "evaluate", "state": "completed"}
+def test_what_starts_from_a_task_says_what_it_is(tab: Tab, warm: Platform) -> None:
+    """A new stage begins at a checkpoint and knows its task; deleting it names what goes and what stays."""
+    page, done = tab.page, warm.undisturbed
+    tab.go(f"prepare?from={done.id}&way=stage&step=50")
+    expect(page.get_by_text(f"the model that {done.name} had at step 50")).to_be_visible()
+    page.get_by_label("Task name").fill("second stage")
+    page.get_by_text("YAML", exact=True).click()
+    written = page.get_by_label("Parameters as YAML")
+    written.fill(re.sub(r"max_steps: \d+", "max_steps: 2", written.input_value()) + "no_such: 1\n")
+    expect(page.get_by_text("There is no parameter no_such")).to_be_visible()
+    page.get_by_role("button", name="Start the new stage").click()
+    page.wait_for_url(re.compile(r"#/monitor/task-"))
+    made = warm.client.wait(page.url.rpartition("/")[2], timeout=120)
+    assert (made.state, made.parent_id, made.parent_step) == (State.COMPLETED, done.id, 50)
+    assert made.spec["max_steps"] == 2
+    tab.go("prepare")
+    page.get_by_role("button", name="Delete: second stage").click()
+    told = page.get_by_role("dialog")
+    expect(told).to_contain_text("What stays")
+    told.get_by_label("Delete its checkpoints and final model too").check()
+    told.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("link", name=re.compile("second stage"))).to_have_count(0)
+    assert made.id not in {task.id for task in warm.client.tasks()}
+    tab.expect_clean()
 
 
 def test_a_session_ends_everywhere_and_its_place_is_kept(

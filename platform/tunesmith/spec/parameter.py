@@ -28,9 +28,9 @@ class Group(StrEnum):
     TRAINING = "training"
     LORA = "lora"
     OPTIMIZATION = "optimization"
-    DISTRIBUTED = "distributed"
     LOGGING = "logging"
     GENERAL = "general"
+    DISTRIBUTED = "distributed"
 
 
 class Fold(StrEnum):
@@ -45,24 +45,24 @@ class Fold(StrEnum):
 
 
 GROUP_LABELS: dict[Group, tuple[str, str]] = {
-    Group.BASIC: ("Basic", "基本"),
-    Group.DATA: ("Data", "数据"),
-    Group.TRAINING: ("Training", "训练"),
-    Group.LORA: ("LoRA", "LoRA"),
-    Group.OPTIMIZATION: ("Optimization", "优化"),
-    Group.DISTRIBUTED: ("Distributed", "分布式"),
-    Group.LOGGING: ("Logging", "日志"),
-    Group.GENERAL: ("General", "通用"),
+    Group.BASIC: ("Basics", "基本配置"),
+    Group.DATA: ("Data", "数据配置"),
+    Group.TRAINING: ("Training", "训练配置"),
+    Group.LORA: ("LoRA", "LoRA配置"),
+    Group.OPTIMIZATION: ("Optimization", "优化配置"),
+    Group.LOGGING: ("Logging", "日志配置"),
+    Group.GENERAL: ("General", "通用配置"),
+    Group.DISTRIBUTED: ("Distribution", "分布式配置"),
 }
 """English and Chinese title of each section."""
 
 FOLD_LABELS: dict[Fold, tuple[str, str]] = {
-    Fold.NONE: ("", ""),
-    Fold.OPTIONAL: ("Optional", "可选参数"),
-    Fold.ADVANCED: ("Advanced", "高级参数"),
-    Fold.OPTIMIZATION: ("Optimization", "优化参数"),
-    Fold.SAVE: ("Saving", "保存设置"),
-    Fold.EVAL: ("Evaluation", "评估设置"),
+    Fold.NONE: ("Common parameters", "常规参数"),
+    Fold.OPTIONAL: ("Optional parameters", "可选参数"),
+    Fold.ADVANCED: ("Advanced parameters", "高级参数"),
+    Fold.OPTIMIZATION: ("Optimization parameters", "优化参数"),
+    Fold.SAVE: ("Saving parameters", "保存参数"),
+    Fold.EVAL: ("Evaluation parameters", "评估参数"),
 }
 """English and Chinese title of what opens a fold."""
 

@@ -73,6 +73,7 @@ export type About = {
   kind: string; group: string; fold: string; required: boolean;
   label_en: string; label_zh: string; help_en: string; help_zh: string;
   unit?: string; step?: number; ui_min: number | null; ui_max: number | null; choices: string[] | null;
+  not_copied?: boolean; not_in_templates?: boolean;
   path?: string; aliases?: string[];
   visible_when?: Condition[]; offered_when?: Condition[];
   default_when?: Array<{ value: unknown; when: Condition[] }>;

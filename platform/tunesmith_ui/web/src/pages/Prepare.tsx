@@ -1,37 +1,25 @@
-import { Alert, Badge, Button, Grid, Group, Modal, Select, Stack, Text, TextInput, Title } from "@mantine/core";
-import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useMemo, useState } from "react";
+import { Badge, Button, Grid, Group, Loader, SegmentedControl, SimpleGrid, Stack, Text, TextInput, Title } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useEffect, useMemo, useState } from "react";
 import { call } from "../api/http";
-import { useDatasets, useModels, useSchema, useTask, useTemplates, type FormSchema } from "../api/queries";
-import type { EstimateView, TaskView, TemplateView } from "../api/schema";
+import { useDatasets, useModels, useSchema, useTask, type FormSchema } from "../api/queries";
+import type { EstimateView, TaskView } from "../api/schema";
 import { go, useRoute } from "../app/router";
-import { useWorkspace } from "../app/workspace";
 import { useWords } from "../i18n";
-import { isChanged, sent, type Values } from "../parts/form";
+import { Field } from "../parts/Field";
+import { isChanged, sent, valueOf, type Values } from "../parts/form";
 import { Icon } from "../parts/icons";
 import { ErrorNote, Found, Section } from "../parts/Panel";
-import { problemsOf, useStart } from "../parts/TaskForm";
+import { problemsOf, useStart, type Begun } from "../parts/TaskForm";
+import { differing, given, NEW, places, useDraft, type Draft } from "./prepare/draft";
 import { Estimate } from "./prepare/Estimate";
+import { LENGTHS, Origin } from "./prepare/Origin";
 import { Parameters } from "./prepare/Parameters";
+import { TaskList } from "./prepare/TaskList";
+import { SaveTemplate, TemplateSelect } from "./prepare/Templates";
 
-const DRAFT = "tunesmith-draft";
-
-type Draft = { name: string; template: string | null; from: string | null; values: Values };
-const NEW: Draft = { name: "", template: null, from: null, values: {} };
-
-/** What was being prepared, so that a reload or another tab's page loses nothing. It goes with the tab. */
-function useDraft(): [Draft, (change: (known: Draft) => Draft) => void] {
-  const [draft, setDraft] = useState<Draft>(() => {
-    try {
-      return { ...NEW, ...(JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}") as Partial<Draft>) };
-    } catch {
-      return NEW;
-    }
-  });
-  useEffect(() => sessionStorage.setItem(DRAFT, JSON.stringify(draft)), [draft]);
-  return [draft, setDraft];
-}
+const Yaml = lazy(() => import("./prepare/Yaml"));
 
 export function Prepare() {
   const asked = useSchema("train");
@@ -39,22 +27,22 @@ export function Prepare() {
 }
 
 function Form({ schema }: { schema: FormSchema }) {
-  const { t, language } = useWords();
+  const { t, pick } = useWords();
   const { query } = useRoute();
   const [draft, change] = useDraft();
-  const templates = useTemplates();
   const models = useModels();
   const datasets = useDatasets();
-  const { tasks } = useWorkspace();
   const wanted = query.get("from");
-  const source = useTask(wanted !== draft.from ? wanted : null);
+  const asked = useTask(wanted ?? draft.from);
+  const source = asked.data;
   useEffect(() => {
     // An existing task's parameters are taken once; what is changed afterwards stays.
-    if (source.data && source.data.id === wanted && draft.from !== wanted) {
-      const { data } = source;
-      change(() => ({ name: "", template: null, from: data.id, values: given(schema, data.spec) }));
-    }
-  }, [source, wanted, draft.from, change, schema]);
+    if (!source || source.id !== wanted || (draft.from === wanted && !query.has("way"))) return;
+    const step = query.get("step");
+    const way = query.get("way") === "stage" ? "stage" : query.get("way") === "continue" ? "continue" : "clone";
+    change(() => ({ ...NEW, from: source.id, way, step: step === null ? null : Number(step), values: given(schema, source.spec) }));
+    go(["prepare"], { from: source.id }, true);
+  }, [source, wanted, draft.from, change, schema, query]);
   const set = (name: string, value: unknown) => change((known) => ({ ...known, values: { ...known.values, [name]: value } }));
   const reset = (name: string) => change((known) => {
     const { [name]: _, ...others } = known.values;
@@ -63,61 +51,64 @@ function Form({ schema }: { schema: FormSchema }) {
   const body = useMemo(() => ({
     kind: "train", ...(draft.name.trim() ? { name: draft.name.trim() } : {}), spec: sent(schema, draft.values),
   }), [draft.name, draft.values, schema]);
-  const missing = (schema.required ?? []).filter((name) => !body.spec[name]);
+  const origin = draft.from !== null && source?.id === draft.from ? source : null;
+  const isContinued = origin !== null && draft.way === "continue";
+  const missing = isContinued ? [] : (schema.required ?? []).filter((name) => !body.spec[name]);
   const [settled] = useDebouncedValue(body, 700);
   const estimate = useQuery({
-    queryKey: ["estimate", settled], enabled: missing.length === 0, retry: false, staleTime: 60_000,
+    queryKey: ["estimate", settled], enabled: (schema.required ?? []).every((name) => settled.spec[name]), retry: false, staleTime: 60_000,
     queryFn: ({ signal }) => call<EstimateView>("POST", "/v1/tasks:estimate", { body: settled, signal }),
   });
   const errors = problemsOf(estimate.error);
-  const changed = Object.keys(draft.values).filter((name) => schema.properties[name] && isChanged(schema, draft.values, name));
-  const offered = {
-    model: (models.data?.data ?? []).filter((one) => one.state === "ready").map((one) => one.name),
-    data: (datasets.data?.data ?? []).map((one) => one.name),
+  const clear = () => {
+    change(() => NEW);
+    go(["prepare"], undefined, true);
   };
   return (
-    <Grid gap="md">
-      <Grid.Col span={{ base: 12, lg: 8 }} order={{ base: 2, lg: 1 }}>
+    <Grid gap="md" columns={24}>
+      <Grid.Col span={{ base: 24, lg: 6 }} order={{ base: 3, lg: 1 }}>
+        <Section title={t("tasks.title")} aside={<Button size="compact-sm" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={clear}>{t("prepare.new")}</Button>}>
+          <TaskList chosen={draft.from} onDeleted={(id) => {
+            if (draft.from === id) clear();
+          }} />
+        </Section>
+      </Grid.Col>
+      <Grid.Col span={{ base: 24, lg: 11 }} order={{ base: 2, lg: 2 }}>
         <Stack>
-          <Section title={<Title order={1} size="h4">{t("prepare.title")}</Title>}
-            aside={<Button size="compact-sm" variant="default" leftSection={<Icon name="plus" size={14} />} onClick={() => {
-              change(() => NEW);
-              go(["prepare"], undefined, true);
-            }}>{t("prepare.new")}</Button>}>
+          <Section title={<Title order={1} size="h4">{t("prepare.title")}</Title>}>
             <Stack gap="sm">
-              {draft.from && <Alert variant="light" p="xs">{t("prepare.cloned", { name: tasks.find((one) => one.id === draft.from)?.name ?? draft.from })}</Alert>}
-              <Grid gap="sm">
-                <Grid.Col span={{ base: 12, sm: 6 }}>
+              {draft.from !== null && asked.error && <ErrorNote error={asked.error} onAgain={clear} />}
+              {origin && <Origin source={origin} schema={schema} draft={draft} errors={errors} change={change} />}
+              {!isContinued && (
+                <SimpleGrid cols={{ base: 1, sm: 2 }}>
                   <TextInput label={t("prepare.name")} description={t("prepare.nameHelp")} value={draft.name} maxLength={120}
-                    placeholder={t("prepare.nameMade")} onChange={(event) => {
+                    placeholder={t("prepare.nameMade")} error={errors["name"]} onChange={(event) => {
                       const name = event.currentTarget.value;
                       change((known) => ({ ...known, name }));
-                    }} error={errors["name"]} />
-                </Grid.Col>
-                <Grid.Col span={{ base: 12, sm: 6 }}>
-                  <Select label={t("prepare.template")} description={t("prepare.templateHelp")} clearable searchable value={draft.template}
-                    data={(templates.data?.data ?? []).filter((one) => one.kind === "train").map((one) => one.name)}
-                    onChange={(name) => {
-                      const found = templates.data?.data.find((one) => one.name === name);
-                      change((known) => ({ ...known, template: name, values: found ? { ...kept(known.values), ...found.parameters } : known.values }));
                     }} />
-                  {describe(templates.data?.data, draft.template, language)}
-                </Grid.Col>
-              </Grid>
+                  <TemplateSelect value={draft.template} onChange={(found) => change((known) => ({
+                    ...known, template: found?.name ?? null, values: found ? { ...places(schema, known.values), ...found.parameters } : known.values,
+                  }))} />
+                  {basics(schema).map((name) => (
+                    <Field key={name} name={name} property={schema.properties[name]!} value={valueOf(schema, draft.values, name)} error={errors[name]}
+                      isChanged={isChanged(schema, draft.values, name)} onChange={(value) => set(name, value)} onReset={() => reset(name)} />
+                  ))}
+                </SimpleGrid>
+              )}
             </Stack>
           </Section>
-          <Section title={t("prepare.parameters")} aside={<Group gap="xs">
-            <Badge variant="light">{t("prepare.changed", { count: changed.length })}</Badge>
-            <SaveTemplate values={body.spec} />
-          </Group>}>
-            <Parameters schema={schema} values={draft.values} errors={errors} offered={offered} set={set} reset={reset} />
-          </Section>
+          <Written schema={schema} draft={draft} errors={errors} change={change} isFixed={isContinued}
+            offered={{
+              model: (models.data?.data ?? []).filter((one) => one.state === "ready").map((one) => one.name),
+              data: (datasets.data?.data ?? []).map((one) => one.name),
+            }} set={set} reset={reset} />
         </Stack>
       </Grid.Col>
-      <Grid.Col span={{ base: 12, lg: 4 }} order={{ base: 1, lg: 2 }}>
+      <Grid.Col span={{ base: 24, lg: 7 }} order={{ base: 1, lg: 3 }}>
         <Stack className="beside">
-          <Start body={body} missing={missing.map((name) => (language === "zh" ? schema.properties[name]!.tunesmith.label_zh : schema.properties[name]!.tunesmith.label_en))}
-            estimate={estimate.data} onDone={(task) => {
+          <Start schema={schema} draft={draft} source={origin} body={body} estimate={estimate.data}
+            missing={missing.map((name) => pick(schema.properties[name]!.tunesmith.label_en, schema.properties[name]!.tunesmith.label_zh))}
+            onDone={(task) => {
               change(() => NEW);
               go(["monitor", task.id]);
             }} />
@@ -136,35 +127,66 @@ function Form({ schema }: { schema: FormSchema }) {
   );
 }
 
-/** Of a task's frozen parameters those that differ from their defaults, so that what is shown as changed is. */
-function given(schema: FormSchema, spec: Record<string, unknown>): Values {
-  const all = Object.fromEntries(Object.entries(spec).filter(([name, value]) => schema.properties[name] && value !== null));
-  return Object.fromEntries(Object.entries(all).filter(([name]) => isChanged(schema, all, name) || schema.required?.includes(name)));
+/** What stands beside the task's name, outside of the areas. */
+const basics = (schema: FormSchema) => Object.keys(schema.properties).filter((name) => schema.properties[name]!.tunesmith.group === "basic");
+
+type WrittenProps = {
+  schema: FormSchema; draft: Draft; errors: Record<string, string>; offered: { model: string[]; data: string[] }; isFixed: boolean;
+  change: (change: (known: Draft) => Draft) => void; set: (name: string, value: unknown) => void; reset: (name: string) => void;
+};
+
+/** The parameters as a form or as YAML; those of a task that goes on are shown and not changed. */
+function Written({ schema, draft, errors, offered, isFixed, change, set, reset }: WrittenProps) {
+  const { t } = useWords();
+  const [view, setView] = useState("form");
+  const areas = useMemo(() => {
+    const outside = new Set(basics(schema));
+    return { ...schema, properties: Object.fromEntries(Object.entries(schema.properties).filter(([name]) => !outside.has(name))) };
+  }, [schema]);
+  const changed = Object.keys(draft.values).filter((name) => schema.properties[name] && isChanged(schema, draft.values, name));
+  const placed = places(schema, draft.values);
+  const shared = Object.fromEntries(Object.entries(sent(schema, draft.values)).filter(([name]) => !Object.hasOwn(placed, name)));
+  const isYaml = isFixed || view === "yaml";
+  return (
+    <Section title={t("prepare.parameters")} aside={!isFixed && (
+      <Group gap="xs">
+        <Badge variant="light">{t("prepare.changed", { count: changed.length })}</Badge>
+        <SegmentedControl size="xs" value={view} onChange={setView} aria-label={t("prepare.view")}
+          data={[{ value: "form", label: t("prepare.form") }, { value: "yaml", label: "YAML" }]} />
+        <SaveTemplate values={shared} onSaved={(template) => change((known) => ({ ...known, template }))} />
+      </Group>
+    )}>
+      {isYaml
+        ? <Suspense fallback={<Loader size="sm" />}>
+            {isFixed && <Text size="sm" c="dimmed" mb="xs">{t("origin.fixed")}</Text>}
+            <Yaml key={String(isFixed)} schema={schema} values={draft.values} errors={errors}
+              {...(isFixed ? {} : { onChange: (values: Values) => change((known) => ({ ...known, values })) })} />
+          </Suspense>
+        : <Parameters schema={areas} values={draft.values} errors={errors} offered={offered} set={set} reset={reset} />}
+    </Section>
+  );
 }
 
-/** What belongs to this task, and no template takes away. */
-function kept(values: Values): Values {
-  return Object.fromEntries(Object.entries(values).filter(([name]) => ["model_name_or_path", "train_file", "eval_file"].includes(name)));
-}
-
-function describe(found: TemplateView[] | undefined, name: string | null, language: string) {
-  const one = found?.find((template) => template.name === name);
-  const text = one && (language === "zh" ? one.description_zh || one.description : one.description);
-  return text ? <Text size="xs" c="dimmed" mt={4} className="wrapped">{text}</Text> : null;
-}
-
-type StartProps = { body: { spec: Values }; missing: string[]; estimate: EstimateView | undefined; onDone: (task: TaskView) => void };
+type StartProps = {
+  schema: FormSchema; draft: Draft; source: TaskView | null; body: { spec: Values; name?: string }; missing: string[];
+  estimate: EstimateView | undefined; onDone: (task: TaskView) => void;
+};
 
 /** Starts the task, once: warnings are asked about before, and a repeat of the same start finds the same task. */
-function Start({ body, missing, estimate, onDone }: StartProps) {
+function Start({ schema, draft, source, body, missing, estimate, onDone }: StartProps) {
   const { t } = useWords();
   const starting = useStart(onDone);
   const forecast = estimate?.fits === false ? [estimate.recommendation || t("estimate.tooLarge")] : [];
+  const begin = () => {
+    if (source && draft.way === "continue") return starting.again({ path: `/v1/tasks/${source.id}:continue`, body: longer(draft.values, source.spec) });
+    return starting.start(body, forecast, begun(schema, draft, source, body));
+  };
   return (
     <Section>
       <Stack gap="sm">
-        <Button size="md" leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={missing.length > 0}
-          onClick={() => starting.start(body, forecast)}>{t("prepare.start")}</Button>
+        <Button size="md" leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={missing.length > 0} onClick={begin}>
+          {t(source ? `origin.start.${draft.way}` : "prepare.start")}
+        </Button>
         {missing.length > 0 && <Text size="sm" c="dimmed">{t("prepare.missing", { names: missing.join(", ") })}</Text>}
         {starting.error && <ErrorNote error={starting.error} />}
       </Stack>
@@ -173,35 +195,16 @@ function Start({ body, missing, estimate, onDone }: StartProps) {
   );
 }
 
-function SaveTemplate({ values }: { values: Values }) {
-  const { t } = useWords();
-  const queries = useQueryClient();
-  const [isOpen, open] = useDisclosure();
-  const [name, setName] = useState("");
-  const save = useMutation({
-    mutationFn: () => call<TemplateView>("POST", "/v1/templates", { body: { name: name.trim(), kind: "train", parameters: values } }),
-    onSuccess: () => {
-      void queries.invalidateQueries({ queryKey: ["templates"] });
-      open.close();
-    },
-  });
-  return (
-    <>
-      <Button size="compact-sm" variant="default" disabled={Object.keys(values).length === 0} onClick={open.open}>{t("prepare.saveTemplate")}</Button>
-      <Modal opened={isOpen} onClose={open.close} title={t("prepare.saveTemplate")} closeButtonProps={{ "aria-label": t("close") }}>
-        <form onSubmit={(event) => {
-          event.preventDefault();
-          save.mutate();
-        }}>
-          <Stack>
-            <TextInput label={t("prepare.templateName")} value={name} data-autofocus onChange={(event) => setName(event.currentTarget.value)} />
-            <Text size="sm" c="dimmed">{t("prepare.templateWhat")}</Text>
-            {save.error && <ErrorNote error={save.error} />}
-            <Button type="submit" disabled={!name.trim()} loading={save.isPending}>{t("save")}</Button>
-          </Stack>
-        </form>
-      </Modal>
-    </>
-  );
+/** What is sent: a task made from another one says so, with what differs from it. */
+function begun(schema: FormSchema, draft: Draft, source: TaskView | null, body: { spec: Values; name?: string }): Begun {
+  if (!source) return { path: "/v1/tasks", body };
+  const spec = differing(schema, draft.values, source.spec);
+  const named = body.name ? { name: body.name } : {};
+  if (draft.way === "clone") return { path: `/v1/tasks/${source.id}:clone`, body: { ...named, spec } };
+  return { path: `/v1/tasks/${source.id}:new-stage`, body: { ...named, spec, ...(draft.step === null ? {} : { step: draft.step }) } };
 }
 
+/** The length that was raised, if it was. */
+function longer(values: Values, spec: Values): Values {
+  return Object.fromEntries(LENGTHS.map((name) => [name, values[name]] as const).filter(([name, value]) => typeof value === "number" && value !== spec[name]));
+}

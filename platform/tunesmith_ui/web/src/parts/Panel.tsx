@@ -52,7 +52,7 @@ export function ErrorNote({ error, onAgain }: { error: Error; onAgain?: () => vo
           <Text key={`${one.field}${one.message}`} size="sm" className="wrapped">{one.field}: {one.message}</Text>
         ))}
         {known?.hint && <Text size="sm" className="wrapped">{known.hint}</Text>}
-        {known?.requestId && <Text size="xs">{t("error.request")} <Code>{known.requestId}</Code></Text>}
+        {known?.requestId && <Text size="xs">{t("error.request")} <Code className="wrapped">{known.requestId}</Code></Text>}
         {onAgain && <Group><Button size="compact-sm" variant="light" color="red" onClick={onAgain}>{t("error.again")}</Button></Group>}
       </Stack>
     </Alert>

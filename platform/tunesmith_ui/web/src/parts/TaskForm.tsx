@@ -27,41 +27,50 @@ export function randomKey(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** What makes a task: a new one, or one from a task that is there. */
+export type Begun = {
+  path: "/v1/tasks" | `/v1/tasks/${string}:clone` | `/v1/tasks/${string}:new-stage` | `/v1/tasks/${string}:continue`;
+  body: Record<string, unknown>;
+};
+
 /** Starts tasks, each once: a repeat of the same start finds the same task. */
 export function useSubmit(onDone: (task: TaskView) => void) {
   const queries = useQueryClient();
   const key = useRef({ of: "", key: "" });
   return useMutation({
-    mutationFn: (body: Record<string, unknown>) => {
-      const of = JSON.stringify(body);
+    mutationFn: (begun: Begun) => {
+      const of = JSON.stringify(begun);
       if (key.current.of !== of) key.current = { of, key: randomKey() };
-      return call<TaskView>("POST", "/v1/tasks", { body, headers: { "Idempotency-Key": key.current.key } });
+      return call<TaskView>("POST", begun.path, { body: begun.body, headers: { "Idempotency-Key": key.current.key } });
     },
     onSuccess: (task) => {
       void queries.invalidateQueries({ queryKey: ["tasks"] });
+      void queries.invalidateQueries({ queryKey: ["task", task.id] });
       onDone(task);
     },
   });
 }
 
-/** Asks what a start would say, and says it before it starts. `ask` is told further warnings that the page knows. */
+/** Asks what a start would say, and says it before it starts; with further warnings that the page knows. */
 export function useStart(onDone: (task: TaskView) => void) {
   const [warnings, setWarnings] = useState<string[]>([]);
-  const [asked, setAsked] = useState<Record<string, unknown> | null>(null);
+  const [asked, setAsked] = useState<Begun | null>(null);
   const submit = useSubmit(onDone);
   const check = useMutation({
-    mutationFn: ({ body }: { body: Record<string, unknown>; more: string[] }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
-    onSuccess: (found, { body, more }) => {
+    mutationFn: ({ body }: { body: Record<string, unknown>; more: string[]; begun: Begun }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
+    onSuccess: (found, { more, begun }) => {
       const all = [...found.notices.map((one) => `${one.field}: ${one.message}`), ...more];
       setWarnings(all);
-      if (all.length) setAsked(body);
-      else submit.mutate(body);
+      if (all.length) setAsked(begun);
+      else submit.mutate(begun);
     },
   });
   return {
     isBusy: check.isPending || submit.isPending,
     error: check.error ?? submit.error,
-    start: (body: Record<string, unknown>, more: string[] = []) => check.mutate({ body, more }),
+    start: (body: Record<string, unknown>, more: string[] = [], begun: Begun = { path: "/v1/tasks", body }) => check.mutate({ body, more, begun }),
+    /** Starts what needs no check: a task that is there already. */
+    again: (begun: Begun) => submit.mutate(begun),
     dialog: <Warnings warnings={asked ? warnings : []} onCancel={() => setAsked(null)} onStart={() => {
       if (asked) submit.mutate(asked);
       setAsked(null);

@@ -28,7 +28,7 @@ export function untouched(schema: FormSchema, given: Values, name: string): unkn
   return valueOf(schema, others, name);
 }
 
-function same(a: unknown, b: unknown): boolean {
+export function same(a: unknown, b: unknown): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 

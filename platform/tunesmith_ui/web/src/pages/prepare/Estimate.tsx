@@ -40,10 +40,10 @@ export function Estimate({ found, apply }: { found: EstimateView; apply: (change
       {found.fits === false && <Alert color="orange" p="xs"><Text size="sm" className="wrapped">{found.recommendation || t("estimate.tooLarge")}</Text>
         {Object.keys(found.recommended).length > 0 && <Button mt="xs" size="compact-sm" variant="light" color="orange" onClick={() => apply(found.recommended)}>{t("estimate.apply")}</Button>}
       </Alert>}
-      <Table verticalSpacing={4} withRowBorders={false}>
+      <Table verticalSpacing={4} horizontalSpacing={4} withRowBorders={false}>
         <Table.Tbody>
           {rows.map(([word, value]) => (
-            <Table.Tr key={word}><Table.Th scope="row"><Text size="sm" fw={400} c="dimmed">{t(word)}</Text></Table.Th><Table.Td className="figures"><Text size="sm">{value}</Text></Table.Td></Table.Tr>
+            <Table.Tr key={word}><Table.Th scope="row"><Text size="sm" fw={400} c="dimmed">{t(word)}</Text></Table.Th><Table.Td><Text size="sm" className="figures">{value}</Text></Table.Td></Table.Tr>
           ))}
         </Table.Tbody>
       </Table>
