@@ -95,7 +95,7 @@ from tunesmith_platform.examples.packages import (
 )
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
-from tunesmith_platform.examples.system import ENVIRONMENT, MLFLOW_LINK, SYSTEM
+from tunesmith_platform.examples.system import ENVIRONMENT, FOLDER, MLFLOW_LINK, SYSTEM
 from tunesmith_platform.examples.tasks import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -147,6 +147,7 @@ __all__ = [
     "EVENTS",
     "EXPOSITION",
     "KEYS",
+    "FOLDER",
     "LOGS",
     "LOG_TEXT",
     "MADE_KEY",

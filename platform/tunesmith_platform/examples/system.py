@@ -35,3 +35,24 @@ ENVIRONMENT = Environment(
         ),
     ],
 )
+FOLDER = {
+    "path": "/data",
+    "parent": None,
+    "entries": [
+        {
+            "name": "qwen3-0.6b",
+            "path": "/data/qwen3-0.6b",
+            "is_folder": True,
+            "is_model": True,
+            "bytes": None,
+        },
+        {
+            "name": "alpaca.jsonl",
+            "path": "/data/alpaca.jsonl",
+            "is_folder": False,
+            "is_model": False,
+            "bytes": 22773992,
+        },
+    ],
+    "has_more": False,
+}

@@ -15,6 +15,7 @@ from tunesmith_platform import examples
 from tunesmith_platform.http import AdminScopeDep, ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.system.environment import EnvironmentService
+from tunesmith_platform.system.folders import FolderView
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.service import TaskService
 
@@ -132,6 +133,25 @@ def environment(
 ) -> Environment:
     """Check what a task needs before it starts. A part that does not answer in time is said to, and holds up none."""
     return services.environment.examine(device, disk_bytes)
+
+
+@router.get(
+    "/system/folder", response_model=FolderView, responses=answers(examples.FOLDER, 401, 404, 409, 422)
+)
+def folder(
+    services: ServicesDep,
+    scope: ScopeDep,
+    path: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=4096,
+            description="Its absolute path; the allowed roots when none is given.",
+        ),
+    ] = None,
+) -> FolderView:
+    """List one of the folders that tasks may use: names and sizes of what a parameter may name."""
+    return services.system.folder(path)
 
 
 @router.get(

@@ -4,18 +4,21 @@ import { useState } from "react";
 import type { FormProperty } from "../api/queries";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
+import { PathPicker } from "./PathPicker";
 
 type Props = {
   name: string; property: FormProperty; value: unknown; isChanged: boolean; error?: string | undefined;
   /** Names that may be chosen where the parameter names a file or a model. */
   offered?: string[];
+  /** What stands below the field, worked out from other parameters. */
+  beside?: React.ReactNode;
   onChange: (value: unknown) => void; onReset: () => void;
 };
 
 /** A sentence of the schema: names and values stand between backticks. */
 const said = (text: string) => text.split("`").map((piece, at) => (at % 2 ? <code key={at}>{piece}</code> : piece));
 
-export function Field({ name, property, value, isChanged, error, offered, onChange, onReset }: Props) {
+export function Field({ name, property, value, isChanged, error, offered, beside, onChange, onReset }: Props) {
   const { t, pick } = useWords();
   const about = property.tunesmith;
   const label = pick(about.label_en, about.label_zh) || name;
@@ -39,22 +42,23 @@ export function Field({ name, property, value, isChanged, error, offered, onChan
         return <Select {...shared} data={about.choices ?? []} value={value === null ? null : String(value)} searchable allowDeselect={!about.required}
           onChange={(found) => onChange(found)} />;
       case "list":
-        return <TagsInput {...shared} data={about.choices ?? []} value={Array.isArray(value) ? value.map(String) : []} onChange={onChange} />;
+        return <TagsInput {...shared} data={offered ?? about.choices ?? []} value={Array.isArray(value) ? value.map(String) : []} onChange={onChange} />;
       case "object":
         return <ObjectInput {...shared} value={value} onChange={onChange} />;
       case "integer":
       case "number":
         return <NumberField {...shared} property={property} value={value} onChange={onChange} />;
       default:
-        return about.path && offered?.length
-          ? <Autocomplete {...shared} data={offered} value={String(value ?? "")} onChange={(found) => onChange(found === "" ? null : found)} limit={50} />
+        return about.path
+          ? <Autocomplete {...shared} data={offered ?? []} value={String(value ?? "")} onChange={(found) => onChange(found === "" ? null : found)} limit={50}
+              rightSectionPointerEvents="all" rightSection={<PathPicker label={label} value={String(value ?? "")} onChoose={onChange} />} />
           : <TextInput {...shared} value={String(value ?? "")} onChange={(event) => onChange(typed(about.kind, event.currentTarget.value))} />;
     }
   };
   return (
     <div className={isChanged ? "field changed" : "field"} data-field={name}>
       <Group align="start" wrap="nowrap" gap="xs">
-        <div className="fill">{control()}</div>
+        <div className="fill">{control()}{beside}</div>
         {isChanged && (
           <Tooltip label={t("form.reset")}>
             <ActionIcon variant="subtle" size="sm" mt={4} aria-label={`${t("form.reset")}: ${label}`} onClick={onReset}><Icon name="again" size={14} /></ActionIcon>

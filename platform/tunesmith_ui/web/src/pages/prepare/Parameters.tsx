@@ -6,6 +6,7 @@ import { useWords } from "../../i18n";
 import { Field } from "../../parts/Field";
 import { isChanged, isFound, isShown, valueOf, type Values } from "../../parts/form";
 import { Icon } from "../../parts/icons";
+import { Beside, useLinear } from "./Beside";
 
 type Props = {
   schema: FormSchema; values: Values; errors: Record<string, string>; offered: { model: string[]; data: string[] };
@@ -20,6 +21,8 @@ export function Parameters({ schema, values, errors, offered, set, reset, hidden
   const [isChangedOnly, setChangedOnly] = useState(false);
   const [open, setOpen] = useState<string[]>(["basic", "data"]);
   const names = Object.keys(schema.properties).filter((name) => !hidden.includes(name) && isShown(schema, values, name));
+  const targets = ["all-linear", "auto", ...useLinear(values)];
+  const names = Object.keys(schema.properties).filter((name) => isShown(schema, values, name));
   const isSearched = text.trim() !== "" || isChangedOnly;
   const found = names.filter((name) =>
     (!text.trim() || isFound(name, schema.properties[name]!, text)) && (!isChangedOnly || isChanged(schema, values, name)));
@@ -27,10 +30,12 @@ export function Parameters({ schema, values, errors, offered, set, reset, hidden
     const property = schema.properties[name]!;
     const { path, help_en } = property.tunesmith;
     // What names a file may be chosen by the name of a data set, or of a model where it says that it may be one.
-    const choices = path === "unless_name" ? offered.data : path === "if_exists" && /model/i.test(help_en) ? offered.model : undefined;
+    const choices = path === "unless_name" ? offered.data : path === "if_exists" && /model/i.test(help_en) ? offered.model
+      : name === "target_modules" ? targets : undefined;
     return (
       <Field key={name} name={name} property={property} value={valueOf(schema, values, name)} isChanged={isChanged(schema, values, name)}
-        error={errors[name]} {...(choices ? { offered: choices } : {})} onChange={(value) => set(name, value)} onReset={() => reset(name)} />
+        error={errors[name]} {...(choices ? { offered: choices } : {})}
+        beside={<Beside name={name} schema={schema} values={values} set={set} />} onChange={(value) => set(name, value)} onReset={() => reset(name)} />
     );
   };
   const grid = (list: string[]) => <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="md" verticalSpacing="md">{list.map(field)}</SimpleGrid>;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { About, FormProperty, FormSchema } from "../../api/queries";
+import { effectiveBatch } from "./batch";
 import { differing, given, places } from "./draft";
 import { read } from "./readYaml";
 
@@ -44,5 +45,13 @@ describe("parameters as YAML", () => {
   });
   it("says what is no YAML of parameters", () => {
     for (const text of ["- a\n- b", "rate: [1", "just words"]) expect(read(schema, text)).toHaveProperty("error");
+  });
+});
+
+describe("the effective batch", () => {
+  it("multiplies rows, accumulation and workers; of a range the lowest", () => {
+    expect(effectiveBatch([2, 8, 4])).toBe(64);
+    expect(effectiveBatch([2, 8, "2:4"])).toBe(32);
+    expect(effectiveBatch([2, null, 1])).toBeNull();
   });
 });
