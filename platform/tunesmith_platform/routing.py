@@ -21,6 +21,7 @@ from starlette.routing import compile_path
 from tunesmith.errors import InvalidInput, TooLarge, shortened
 from tunesmith.rows.files import decoding
 from tunesmith_platform.described import OF_EVERY_ROUTE
+from tunesmith_platform.worded import in_readers_language
 
 Admission = Callable[[Request], Awaitable[Any]]
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Callable[..., Any])
@@ -35,6 +36,7 @@ SMALL_BYTES = 16 * 1024
 _MAX_DIGITS = len(str(2**63))
 _ADMISSIONS: set[Any] = set()
 _LARGE: set[Any] = set()
+_WORDED: set[Any] = set()
 
 
 def admission(dependency: _AnyAdmission) -> _AnyAdmission:
@@ -62,6 +64,12 @@ def admissions_of(route: APIRoute) -> list[Admission]:
 def large_body(endpoint: _AnyEndpoint) -> _AnyEndpoint:
     """Mark an endpoint whose body is as large as the settings let in at all; others take `MAX_JSON_BYTES`."""
     _LARGE.add(endpoint)
+    return endpoint
+
+
+def worded(endpoint: _AnyEndpoint) -> _AnyEndpoint:
+    """Mark an endpoint whose answer holds sentences for people: they are put into the language of who asks."""
+    _WORDED.add(endpoint)
     return endpoint
 
 
@@ -169,7 +177,8 @@ class ApiRoute(APIRoute):
             declared = request.headers.get("content-length", "")
             if declared.isdecimal() and int(declared[:20]) > read.max_bytes:
                 raise read.too_large()
-            return await handle(read)
+            answer = await handle(read)
+            return in_readers_language(request, answer) if self.endpoint in _WORDED else answer
 
         return checked
 

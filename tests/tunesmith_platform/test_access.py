@@ -174,3 +174,18 @@ def test_an_error_is_worded_in_the_language_that_a_page_asks_for(client: TestCli
     assert "task-none" in said["zh-CN"]["message"]
     assert any("\u4e00" <= character <= "\u9fff" for character in said["zh-CN"]["message"])
     assert {error["code"] for error in said.values()} == {"not_found"}
+
+
+def test_what_a_task_says_is_in_the_language_that_a_page_asks_for(plane: Plane, client: TestClient) -> None:
+    """Sentences alone: what the user wrote, as a name that is a sentence of ours too, stays as it is."""
+    task = plane.submit(name="Waiting to be started.", notes="Waiting to be started.")
+    for path in (f"/v1/tasks/{task.id}", "/v1/tasks"):
+        said = {
+            language: client.get(path, headers={"Accept-Language": language}).json()
+            for language in ("zh-CN", "en", "")
+        }
+        assert said["en"] == said[""], "who says nothing gets English"
+        zh, en = (body["data"][0] if "data" in body else body for body in (said["zh-CN"], said["en"]))
+        assert en["message"]
+        assert any("\u4e00" <= character <= "\u9fff" for character in zh["message"]), zh["message"]
+        assert {name for name in en if en[name] != zh[name]} <= {"message", "next_step", "notices"}

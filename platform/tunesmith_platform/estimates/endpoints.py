@@ -9,7 +9,7 @@ from tunesmith.spec.task import TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.estimates.service import EstimateService
 from tunesmith_platform.http import ScopeDep, answers, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.tasks.derive import Templates
 from tunesmith_platform.tasks.kinds.registry import Kinds
 
@@ -40,6 +40,7 @@ _MEASURING: dict[int | str, dict[str, Any]] = {
     response_model=EstimateView,
     responses=answers(examples.ESTIMATE, 401, 404, 409, 422) | _MEASURING,
 )
+@worded
 def estimate_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,

@@ -9,7 +9,7 @@ from tunesmith.model_views import ModelView
 from tunesmith_platform import examples
 from tunesmith_platform.http import ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.models.service import ModelChange, ModelService, NewModel
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 
 router = APIRouter(tags=["models"], route_class=ApiRoute)
 
@@ -29,6 +29,7 @@ Model = Annotated[
 
 
 @router.get("/models", response_model=views.Page[ModelView], responses=answers(examples.MODELS, 401))
+@worded
 def list_models(services: ServicesDep, scope: ScopeDep) -> views.Page[ModelView]:
     """List base models by name: those in the models folder, found by themselves, and those that were registered."""
     return services.models.page(scope)
@@ -53,6 +54,7 @@ def register_model(
 
 
 @router.get("/models/{model}", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422))
+@worded
 def show_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelView:
     """Show what a model's files say, its license, and the tasks that start from it."""
     return services.models.get(scope, model)

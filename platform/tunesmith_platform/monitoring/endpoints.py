@@ -17,7 +17,7 @@ from tunesmith_platform.monitoring.following import WorkspaceFeeds, WorkspaceRea
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
 from tunesmith_platform.monitoring.service import MonitoringService
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.sse import EventStream, Streams
 
 router = APIRouter(tags=["monitoring"], route_class=ApiRoute)
@@ -116,6 +116,7 @@ def download_logs(
     response_model=Autopsy,
     responses=answers(examples.AUTOPSY, 401, 404, 422),
 )
+@worded
 def autopsy(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> Autopsy:
     """Say why a task ended, whose fault it was, what its workers said last, and what to do next."""
     return services.monitoring.autopsy(scope, task_id)

@@ -9,7 +9,7 @@ from tunesmith.pipelines import NewPipeline, PipelineView
 from tunesmith_platform import examples
 from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.pipelines.service import PipelineService
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 
 router = APIRouter(tags=["pipelines"], route_class=ApiRoute)
 
@@ -77,6 +77,7 @@ def list_pipelines(
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 422),
 )
+@worded
 def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Show a pipeline and its steps as they stand."""
     return services.pipelines.get(scope, pipeline_id)

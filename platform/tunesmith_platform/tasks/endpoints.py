@@ -13,7 +13,7 @@ from tunesmith.spec.own_tasks import OWN_TAGS
 from tunesmith.spec.task import MoreSteps, NewStage, TaskCopy, TaskRequest
 from tunesmith_platform import examples
 from tunesmith_platform.http import ScopeDep, TaskId, answers, made_or_found, say_made, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.tasks.derive import TaskVerbs
 from tunesmith_platform.tasks.repository import Filter
 from tunesmith_platform.tasks.rows import RowService
@@ -54,6 +54,7 @@ def _made(task: views.TaskView, is_new: bool, response: Response) -> views.TaskV
     status_code=status.HTTP_201_CREATED,
     responses=_CREATED,
 )
+@worded
 async def create_task(
     new: Annotated[TaskRequest, examples.new_task_body()],
     response: Response,
@@ -72,6 +73,7 @@ async def create_task(
 @router.post(
     "/tasks:check", response_model=views.TaskCheck, responses=answers(examples.TASK_CHECK, 401, 404, 409, 422)
 )
+@worded
 def check_task(
     new: Annotated[TaskRequest, examples.new_task_body()], services: ServicesDep, scope: ScopeDep
 ) -> views.TaskCheck:
@@ -87,6 +89,7 @@ def check_task(
     response_model=views.Page[views.TaskView],
     responses=answers(examples.TASKS, 401, 422),
 )
+@worded
 def list_tasks(
     services: ServicesDep,
     scope: ScopeDep,
@@ -132,6 +135,7 @@ def diff_tasks(
 @router.get(
     "/tasks/{task_id}", response_model=views.TaskView, responses=answers(examples.TASK, 401, 404, 422)
 )
+@worded
 def show_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.TaskView:
     """Show a task as it stands."""
     return services.tasks.get(scope, task_id)
@@ -158,6 +162,7 @@ def change_task(
     status_code=status.HTTP_202_ACCEPTED,
     responses=answers(examples.TASK, 401, 404, 422, status=202),
 )
+@worded
 def stop_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.TaskView:
     """Stop a task. A running one saves a checkpoint first. Stopping twice, or one that has ended, changes nothing."""
     return services.tasks.stop(scope, task_id)
@@ -169,6 +174,7 @@ def stop_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.
     status_code=status.HTTP_201_CREATED,
     responses=_CREATED,
 )
+@worded
 def clone_task(
     task_id: TaskId,
     response: Response,
@@ -188,6 +194,7 @@ def clone_task(
     status_code=status.HTTP_201_CREATED,
     responses=_CREATED,
 )
+@worded
 def new_stage(
     task_id: TaskId,
     response: Response,
@@ -210,6 +217,7 @@ def new_stage(
     status_code=status.HTTP_202_ACCEPTED,
     responses=answers(examples.TASK, 401, 404, 409, 422, status=202),
 )
+@worded
 def continue_task(
     task_id: TaskId,
     services: ServicesDep,

@@ -60,12 +60,15 @@ export const useTemplates = () =>
     queryFn: ({ signal }) => call<t.Page_TemplateView_>("GET", "/v1/templates", { query: { limit: 500 }, signal }),
   });
 
-export const useCurves = (id: string | null, names: string[], x: string, ema: number | null, isLive: boolean) =>
+/** How curves are drawn: over what, attempts in which way, smoothed how much, and between which steps. */
+export type Wish = { x: string; mode: string; ema: number | null; from?: number; to?: number };
+
+export const useCurves = (id: string | null, names: string[], wish: Wish, isLive: boolean) =>
   useQuery({
-    queryKey: ["curves", id, names, x, ema], enabled: id !== null && names.length > 0,
+    queryKey: ["curves", id, names, wish], enabled: id !== null && names.length > 0,
     placeholderData: keepPreviousData, refetchInterval: isLive ? 10_000 : false,
     queryFn: ({ signal }) =>
-      call<t.Curves>("GET", `/v1/tasks/${id!}/curves`, { query: { name: names, x, ema, points: 1000 }, signal }),
+      call<t.Curves>("GET", `/v1/tasks/${id!}/curves`, { query: { name: names, points: 1000, ...wish }, signal }),
   });
 
 export type Condition = { field: string; op: string; value: unknown };

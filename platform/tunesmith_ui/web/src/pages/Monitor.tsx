@@ -204,6 +204,7 @@ function Actions({ task }: { task: TaskView }) {
           <Menu.Target><Button size="compact-sm" variant="default">{t("monitor.more")}</Button></Menu.Target>
           <Menu.Dropdown>
             <Menu.Item component="a" href={hrefOf(["prepare"], { from: task.id })}>{t("monitor.clone")}</Menu.Item>
+            {task.ended_at !== null && <Menu.Item component="a" href={hrefOf(["prepare"], { from: task.id, way: "continue" })}>{t("monitor.longer")}</Menu.Item>}
             <Menu.Item component="a" href={hrefOf(["test"], { model: task.id })}>{t("monitor.chat")}</Menu.Item>
             <Menu.Item component="a" href={hrefOf(["evaluate"], { task: task.id })}>{t("tab.evaluate")}</Menu.Item>
             <Menu.Item component="a" href={hrefOf(["package"], { task: task.id })}>{t("tab.package")}</Menu.Item>

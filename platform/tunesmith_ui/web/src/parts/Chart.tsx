@@ -8,6 +8,27 @@ import { numberOf } from "./words";
 
 export const COLOURS = ["#4263eb", "#e8590c", "#2f9e44", "#ae3ec9", "#1098ad", "#e03131", "#f08c00", "#5c940d"];
 
+type Told = { current: ((range: [number, number] | null) => void) | undefined };
+
+/** Move what is shown with the pointer, until it is let go. */
+function pan(chart: uPlot, begun: MouseEvent, told: Told): void {
+  const { min, max } = chart.scales.x!;
+  if (typeof min !== "number" || typeof max !== "number") return;
+  const perPixel = (max - min) / Math.max(1, chart.over.clientWidth);
+  let range: [number, number] = [min, max];
+  const move = (event: MouseEvent) => {
+    const by = (begun.clientX - event.clientX) * perPixel;
+    range = [min + by, max + by];
+    chart.setScale("x", { min: range[0], max: range[1] });
+  };
+  const stop = () => {
+    document.removeEventListener("mousemove", move);
+    told.current?.(range);
+  };
+  document.addEventListener("mousemove", move);
+  document.addEventListener("mouseup", stop, { once: true });
+}
+
 type Props = { title: string; lines: Line[]; height?: number; xLabel?: string; onZoom?: (range: [number, number] | null) => void };
 
 export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props) {
@@ -35,7 +56,11 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
       {
         width: Math.max(box.clientWidth, 120),
         height,
-        cursor: { drag: { x: true, y: false }, points: { size: 6 } },
+        cursor: {
+          drag: { x: true, y: false }, points: { size: 6 },
+          // Shift and drag moves what is shown; drag alone zooms.
+          bind: { mousedown: (u, _target, zoom) => (event) => (event.shiftKey ? (pan(u, event, told), null) : zoom(event)) },
+        },
         legend: { live: true },
         scales: { x: { time: false } },
         axes: [{ ...axis, label: xLabel, labelSize: 18, labelFont: "12px system-ui, sans-serif" }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((tick) => numberOf(tick)) }],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { About, FormProperty, FormSchema } from "../api/queries";
 import { holds, isChanged, isFound, isShown, sent, untouched, valueOf } from "./form";
-import { extended, joined } from "./lines";
+import { extended, joined, stepsOf } from "./lines";
 
 const about = (more: Partial<About>): About => ({
   kind: "number", group: "training", fold: "none", required: false, label_en: "Rate", label_zh: "学习率", help_en: "How far.",
@@ -61,5 +61,11 @@ describe("lines", () => {
     const line = { label: "a", x: [1, 2], y: [4, 3] };
     expect(extended(line, [{ step: 2, value: 9 }, { step: 3, value: 2 }])).toEqual({ label: "a", x: [1, 2, 3], y: [4, 3, 2] });
     expect(extended(line, [])).toBe(line);
+  });
+  it("finds the steps of what was zoomed into, over any axis, with a neighbour at each end", () => {
+    const curve = { x: [0, 10, 20, 30, 40], step: [1, 5, 9, 13, 17] };
+    expect(stepsOf([curve], [9, 22])).toEqual([1, 13]);
+    expect(stepsOf([curve], [12, 13])).toEqual([5, 9]);
+    expect(stepsOf([], [0, 1])).toBeNull();
   });
 });

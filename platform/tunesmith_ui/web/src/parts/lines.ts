@@ -24,3 +24,13 @@ export function extended(line: Line, live: Point[]): Line {
   if (newer.length === 0) return line;
   return { ...line, x: [...line.x, ...newer.map((one) => one.step)], y: [...line.y, ...newer.map((one) => one.value)] };
 }
+
+/** The steps whose points lie in a stretch of the axis, with one more at each end; null where none does. */
+export function stepsOf(curves: { x: number[]; step: number[] }[], [low, high]: [number, number]): [number, number] | null {
+  const inside = curves.flatMap(({ x, step }) => step.filter((_, i) => {
+    const before = x[i + 1] ?? x[i]!;
+    const after = x[i - 1] ?? x[i]!;
+    return before >= low && after <= high;
+  }));
+  return inside.length === 0 ? null : [inside.reduce((a, b) => Math.min(a, b)), inside.reduce((a, b) => Math.max(a, b))];
+}

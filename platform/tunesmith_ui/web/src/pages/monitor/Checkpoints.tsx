@@ -25,7 +25,7 @@ export function Checkpoints({ task }: { task: TaskView }) {
       {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("checkpoints.empty")}</Text> : (
         <>
           {pin.error && <ErrorNote error={pin.error} />}
-          <Table.ScrollContainer minWidth={620}>
+          <Table.ScrollContainer minWidth={720}>
             <Table highlightOnHover verticalSpacing="xs">
               <Table.Thead>
                 <Table.Tr>
@@ -56,6 +56,7 @@ export function Checkpoints({ task }: { task: TaskView }) {
                         <Anchor size="sm" href={hrefOf(["test"], { model: `${task.id}:${one.step}` })}>{t("monitor.chat")}</Anchor>
                         <Anchor size="sm" href={hrefOf(["evaluate"], { task: task.id, step: String(one.step) })}>{t("tab.evaluate")}</Anchor>
                         <Anchor size="sm" href={hrefOf(["package"], { task: task.id, step: String(one.step) })}>{t("tab.package")}</Anchor>
+                        <Anchor size="sm" href={hrefOf(["prepare"], { from: task.id, way: "stage", step: String(one.step) })}>{t("origin.stage")}</Anchor>
                         <Tooltip label={t(one.is_pinned ? "checkpoints.unpin" : "checkpoints.pin")}>
                           <ActionIcon variant={one.is_pinned ? "filled" : "default"} size="sm" loading={pin.isPending && pin.variables?.step === one.step}
                             aria-label={`${t(one.is_pinned ? "checkpoints.unpin" : "checkpoints.pin")} ${one.step}`} onClick={() => pin.mutate(one)}>
