@@ -29,7 +29,7 @@ export function Rows({ task }: { task: TaskView }) {
       {step !== null && (
         <Found asked={asked}>
           {(found) => (
-            <Text size="sm" className="wrapped">{t("rows.said", { step: found.step, epoch: found.epoch, file: found.file })} <b className="figures">{found.rows.join(", ")}</b></Text>
+            <Text size="sm" className="wrapped">{t("rows.said", { step: found.step, epoch: found.epoch + 1, file: found.file })} <b className="figures">{found.rows.join(", ")}</b></Text>
           )}
         </Found>
       )}
