@@ -22,6 +22,7 @@ UI = ROOT / "platform" / "tunesmith_ui"
 WEB = UI / "web"
 BUILT = UI / "built"
 API = ROOT / "platform" / "reference" / "openapi.json"
+EXAMPLE = ROOT / "configs" / "datasets" / "ember_train.jsonl"
 STAMP = BUILT / ".built-from"
 INSTALLED = WEB / "node_modules" / ".installed-from"
 _PACKED = {".js", ".css", ".svg"}
@@ -51,7 +52,7 @@ def sources() -> list[Path]:
         for file in sorted(WEB.rglob("*"))
         if file.is_file() and not skipped & set(file.relative_to(WEB).parts) and file != made
     ]
-    return [*found, API]
+    return [*found, API, EXAMPLE]
 
 
 def node(*words: str) -> int:

@@ -91,7 +91,7 @@ MEMORY = {
     "reconciler.last_heard.Listening": (LEASED, "_ears"),
     "reconciler.loop.Reconciler": (LEASED, "_leave_stop_at _listening_since _submit_after"),
     "routing.ApiRoute": (DECLARED, "_is_begun methods"),
-    "routing": (DECLARED, "_ADMISSIONS _LARGE _building"),
+    "routing": (DECLARED, "_ADMISSIONS _LARGE _WORDED _building"),
     "packaging.loop.PackageRetention": (LEASED, "_next"),
     "runners.pool.RunnerPool": (LEASED, "_crowd _falls _start_after _sweep_after"),
     "sandbox.awaiting.Awaited": (REQUEST, "_known _lock"),

@@ -6,6 +6,7 @@ import { call } from "../api/http";
 import { useDatasets, useModels, useSchema, useTask, type FormSchema } from "../api/queries";
 import type { EstimateView, TaskView } from "../api/schema";
 import { go, useRoute } from "../app/router";
+import { useWorkspace } from "../app/workspace";
 import { useWords } from "../i18n";
 import { Field } from "../parts/Field";
 import { isChanged, sent, valueOf, type Values } from "../parts/form";
@@ -14,6 +15,7 @@ import { ErrorNote, Found, Section } from "../parts/Panel";
 import { problemsOf, useStart, type Begun } from "../parts/TaskForm";
 import { differing, given, NEW, places, useDraft, type Draft } from "./prepare/draft";
 import { Estimate } from "./prepare/Estimate";
+import { FirstRun } from "./prepare/FirstRun";
 import { LENGTHS, Origin } from "./prepare/Origin";
 import { Parameters } from "./prepare/Parameters";
 import { TaskList } from "./prepare/TaskList";
@@ -32,6 +34,7 @@ function Form({ schema }: { schema: FormSchema }) {
   const [draft, change] = useDraft();
   const models = useModels();
   const datasets = useDatasets();
+  const { tasks, isKnown } = useWorkspace();
   const wanted = query.get("from");
   const asked = useTask(wanted ?? draft.from);
   const source = asked.data;
@@ -75,6 +78,7 @@ function Form({ schema }: { schema: FormSchema }) {
       </Grid.Col>
       <Grid.Col span={{ base: 24, lg: 11 }} order={{ base: 2, lg: 2 }}>
         <Stack>
+          {isKnown && !tasks.some((one) => one.kind === "train") && <FirstRun fill={(values) => change(() => ({ ...NEW, values }))} />}
           <Section title={<Title order={1} size="h4">{t("prepare.title")}</Title>}>
             <Stack gap="sm">
               {draft.from !== null && asked.error && <ErrorNote error={asked.error} onAgain={clear} />}
