@@ -189,6 +189,8 @@ def evaluated(url: str, text: str) -> Any:
     if url.endswith("/evaluation"):
         return hostile(examples.EVALUATION.model_dump(mode="json"), text) | {"uri": "x"}
     return hostile(examples.TASK.model_dump(mode="json"), text) | {"kind": "evaluate", "state": "completed"}
+
+
 def test_what_starts_from_a_task_says_what_it_is(tab: Tab, warm: Platform) -> None:
     """A new stage begins at a checkpoint and knows its task; deleting it names what goes and what stays."""
     page, done = tab.page, warm.undisturbed

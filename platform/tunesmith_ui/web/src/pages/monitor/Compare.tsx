@@ -10,7 +10,6 @@ import { Chart } from "../../parts/Chart";
 import { Found } from "../../parts/Panel";
 
 const MOST = 19;
-const MOST = 7;
 const METRICS = ["loss", "eval_loss", "perplexity", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes"];
 
 export function Compare({ task, axis }: { task: TaskView; axis: string }) {

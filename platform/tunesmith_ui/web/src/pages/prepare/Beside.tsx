@@ -53,7 +53,7 @@ function Recorded({ set }: Omit<Props, "name">) {
   const [task, setTask] = useState<string | null>(null);
   const found = useCheckpoints(task).data?.data ?? [];
   return (
-    <SimpleGrid cols={2} mt={6} spacing="xs">
+    <SimpleGrid cols={1} mt={6} spacing="xs">
       <TaskSelect value={task} onChange={setTask} />
       <Select label={t("source.checkpoint")} disabled={!task} data={found.map((one) => ({ value: one.uri, label: String(one.step) }))}
         onChange={(uri) => uri && set("resume_from_checkpoint", uri)} value={null} placeholder={task && found.length === 0 ? t("checkpoints.empty") : ""} />

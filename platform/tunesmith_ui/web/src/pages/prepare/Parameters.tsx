@@ -22,7 +22,6 @@ export function Parameters({ schema, values, errors, offered, set, reset, hidden
   const [open, setOpen] = useState<string[]>(["basic", "data"]);
   const names = Object.keys(schema.properties).filter((name) => !hidden.includes(name) && isShown(schema, values, name));
   const targets = ["all-linear", "auto", ...useLinear(values)];
-  const names = Object.keys(schema.properties).filter((name) => isShown(schema, values, name));
   const isSearched = text.trim() !== "" || isChangedOnly;
   const found = names.filter((name) =>
     (!text.trim() || isFound(name, schema.properties[name]!, text)) && (!isChangedOnly || isChanged(schema, values, name)));
