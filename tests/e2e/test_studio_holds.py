@@ -17,7 +17,8 @@ from studio_browser import Tab
 from tunesmith.lifecycle import State
 from tunesmith_platform.embedded.record import read_record
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(840)]
+# Not in `make test`: the studio has two minutes there.
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(840)]
 
 
 def test_a_start_whose_answer_is_lost_is_one_task(tab: Tab, warm: Platform, context: BrowserContext) -> None:
