@@ -223,7 +223,7 @@ class FakeApi:
             return self.tasks[task_id], 200
         task = self.add_task(
             new.name or "sft_1",
-            project=new.project,
+            project=new.project or "default",
             tags=new.tags,
             notes=new.notes,
             priority=new.priority,
