@@ -11,7 +11,8 @@ import logging
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from typing import Any, NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
@@ -23,6 +24,7 @@ _WALL = 6
 """How many times as long it may take where the machine is busy."""
 _LOOK_SECONDS = 0.5
 _log = logging.getLogger("tunesmith_serve.bounded_process")
+T = TypeVar("T")
 
 
 class Bound(NamedTuple):
@@ -96,17 +98,7 @@ class BoundedProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._module, stdin=PIPE, stdout=PIPE
             )
-        process = self._process
-        began, used = time.monotonic(), _used(process)
-        task = asyncio.create_task(self._exchange(process, question))
-        try:
-            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
-                took = time.monotonic() - began
-                if _used(process) - used > seconds or took > seconds * _WALL:
-                    raise TimeoutError
-            return task.result()
-        finally:
-            task.cancel()
+        return await within(self._process, self._exchange(self._process, question), seconds)
 
     async def _exchange(self, process: Process, question: dict[str, Any]) -> dict[str, Any]:
         assert process.stdin is not None
@@ -124,6 +116,24 @@ class BoundedProcess:
         if process is not None:
             kill(process)
             await process.wait()
+
+
+async def within(process: Process, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """What comes of work that waits for a process, within its time; of a processor, for others may keep it waiting.
+
+    Raises:
+        TimeoutError: It took more.
+    """
+    began, used = time.monotonic(), _used(process)
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            took = time.monotonic() - began
+            if _used(process) - used > seconds or took > seconds * _WALL:
+                raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def kill(process: Process) -> None:

@@ -25,7 +25,7 @@ from tunesmith.removal import claim, discard
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
 from tunesmith_serve.answering import Prompt, Refusal
-from tunesmith_serve.bounded_process import Bound, BoundedProcess, kill
+from tunesmith_serve.bounded_process import Bound, BoundedProcess, kill, within
 from tunesmith_serve.constraint import Grammar
 from tunesmith_serve.once import alone
 
@@ -33,7 +33,8 @@ WRITE_SECONDS = 10.0
 """How much of a processor writing a prompt may take, the reading of its tokenizer included."""
 GRAMMAR_SECONDS = 4.0
 """The same of reading a schema."""
-_LIBRARY_SECONDS = 90.0
+LIBRARY_SECONDS = 90.0
+"""The same of having the library read a tokenizer."""
 _LIBRARIES = ("transformers", "tokenizers")
 _KEPT = 32
 _OWNER = "tokenizers"
@@ -246,7 +247,7 @@ class Prompts:
             str(encoder), own or "", str(made), stdout=PIPE,
         )  # fmt: skip
         try:
-            data, _ = await asyncio.wait_for(process.communicate(), _LIBRARY_SECONDS)
+            data, _ = await within(process, process.communicate(), LIBRARY_SECONDS)
             found = json.loads(data)
         except (TimeoutError, ValueError) as error:
             raise Refusal(

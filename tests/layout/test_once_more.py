@@ -29,7 +29,7 @@ def test_right():
 
 def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
 
 
