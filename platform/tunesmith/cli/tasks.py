@@ -102,7 +102,7 @@ def list_tasks(
         return
     show_table(_list(page.data))
     for words, count in hidden.items():
-        say(f"{words}: {count}; `--all` shows them.")
+        say(f"{tr(words)}: {count}; `--all` shows them.")
     if page.has_more:
         say(f"There are more; `--limit {min(limit * 2, 500)}` shows them.")
 
