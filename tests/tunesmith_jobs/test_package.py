@@ -26,7 +26,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models.gguf_proof import prover as proving
 from tunesmith_jobs.models.gguf_proof.proof import Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
-from tunesmith_jobs.package import files, gguf_files
+from tunesmith_jobs.package import files, source
 
 pytest.importorskip("xllamacpp")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -177,7 +177,7 @@ def test_memory_that_does_not_hold_the_model_is_said(lora: Trained, monkeypatch:
 
 def test_a_file_that_is_not_the_model_is_kept_apart(lora: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two files one is changed behind its writing: the other is the result."""
-    written = gguf_files.write_gguf
+    written = source.write_gguf
 
     def write(folder: Any, target: Path, file_type: FileType, *given: Any, **more: Any) -> Any:
         done = written(folder, target, file_type, *given, **more)
@@ -186,7 +186,7 @@ def test_a_file_that_is_not_the_model_is_kept_apart(lora: Trained, monkeypatch: 
             other.replace(target)
         return done
 
-    monkeypatch.setattr(gguf_files, "write_gguf", write)
+    monkeypatch.setattr(source, "write_gguf", write)
     outcome, made, warned = packaged(lora, preset="merge_and_quantize", quant_types=["Q8_0", "F16"])
     folder = folder_of(outcome)
     assert [one.verdict for one in made.files] == ["proven", "failed"]
