@@ -10,13 +10,16 @@ from fastapi.testclient import TestClient
 from given import FOLDER, SPEC
 from migrated import sqlite_file
 
+from tunesmith.access import NewKey, Role
 from tunesmith.events import JobEvent, Report, ReportReceipt
 from tunesmith.home import Home
 from tunesmith.job import read_secret, report_token
 from tunesmith.spec.task import NewTrainTask
 from tunesmith.views import TaskView
 from tunesmith_platform.app import create_app
+from tunesmith_platform.auth import Identity
 from tunesmith_platform.backends.protocols import JobStatus
+from tunesmith_platform.clock import now
 from tunesmith_platform.mirror.service import Mirror
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.sandbox import shared_workers
@@ -96,6 +99,11 @@ class Plane:
 
     def token(self, task: TaskView, attempt: int = 1) -> str:
         return report_token(read_secret(self.home.report_secret_file), task.id, attempt)
+
+    def key(self, name: str, role: Role = Role.MEMBER, **more: Any) -> str:
+        """A new key of somebody's, which works everywhere unless `projects` says where."""
+        new = NewKey(name=name, role=role, all_projects="projects" not in more, **more)
+        return self.services.key_service.make(Identity("local", Role.ADMIN, now()), new).secret
 
     @property
     def api_key(self) -> str:

@@ -21,7 +21,7 @@ from ended_tasks import folder
 from fastapi.testclient import TestClient
 from real_postgres import own_database
 from sqlalchemy import MetaData, select, text
-from two_users import rows_of
+from two_users import MOMENT, rows_of
 from waiting import wait_until
 
 from tunesmith.cli.main import run
@@ -37,7 +37,7 @@ from tunesmith_platform.admin.restore import Restored, restore
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db import schema
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.db.tables import AuditRow, TaskRow
 from tunesmith_platform.settings import Settings
 
 NOT_KEPT = {"browsers", "leases", "runners"}
@@ -108,7 +108,9 @@ def test_every_table_is_restored_as_it_was(
     plane: Plane, other_home: Home, other_url: str, tmp_path: Path
 ) -> None:
     """Rows of every kind, among them bytes, points in time, `null` beside nothing, words of any language."""
-    rows = rows_of("ann", 1)
+    said = {"action": "stop_task", "subject": "task-ann", "request_id": "r", "address": "127.0.0.1"}
+    audited = AuditRow(time=MOMENT, who="ann", role="member", key_id="key-ann", **said)
+    rows = [*rows_of("ann", 1), audited]
     plane.services.keys.enroll(plane.home.api_key_file, "local")
     with plane.services.database.write() as session:
         for row in rows:

@@ -308,7 +308,8 @@ def test_two_servers_start_with_one_new_key(replicas: tuple[Plane, Plane]) -> No
 
 
 def test_a_project_is_made_once(clients: Clients) -> None:
-    assert codes(posted(clients, "/v1/projects", {"name": "search"})) == [201, 409]
+    replies = posted(clients, "/v1/projects", {"name": "search"})
+    assert codes(replies) == [201, 409], [reply.text for reply in replies]
 
 
 def test_an_attempt_is_given_to_one_runner(replicas: tuple[Plane, Plane]) -> None:

@@ -205,11 +205,9 @@ def test_an_address_that_nobody_signed_is_refused(client: TestClient) -> None:
 
 def test_who_is_no_administrator_is_told_before_the_body_is_read(plane: Plane, client: TestClient) -> None:
     assert client.portal is not None
-    key_file = plane.home.root / "ann"
-    key_file.write_text("anns-key")
-    plane.services.keys.enroll(key_file, "ann", "user")
+    key = plane.key("ann")
     for method, path in (("POST", "/v1/webhooks"), ("POST", "/v1/quota/p/grants"), ("PUT", "/v1/quota/p")):
-        headers = {"Authorization": "Bearer anns-key", "Content-Length": "31457280"}
+        headers = {"Authorization": f"Bearer {key}", "Content-Length": "31457280"}
         assert client.portal.call(_answered, plane, method, path, headers) == 403
 
 

@@ -131,13 +131,10 @@ def test_a_deleted_conversation_ends_nothing_but_itself(bench: ChatBench, api: h
 def test_a_conversation_is_its_users_alone(bench: ChatBench, api: httpx.Client) -> None:
     """Whoever administers the platform sees none of another's."""
     plane = bench.plane
-    file = plane.home.root / "ann-key"
-    file.write_text("ts-ann")
-    plane.services.keys.enroll(file, "ann", "user")
     own = begun(api, title="mine")
     asked(api, own, content="One")
     api.put(f"/conversations/{own}/turns/1/answers/0/rating", json={"rating": "better"})
-    with client(bench, file.read_text().strip()) as ann:
+    with client(bench, plane.key("ann")) as ann:
         hers = begun(ann, title="hers", model=None)
         for one, theirs, others in ((ann, hers, own), (api, own, hers)):
             listed = [found["id"] for found in one.get("/conversations?limit=1000").json()["data"]]

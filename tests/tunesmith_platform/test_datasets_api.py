@@ -243,10 +243,7 @@ def test_report_and_preview(client: TestClient, plane: Plane, allowed: Path) -> 
 @pytest.fixture
 def ann(plane: Plane, client: TestClient) -> dict[str, str]:
     """The headers of another user."""
-    file = plane.home.root / "ann"
-    file.write_text("anns-key")
-    plane.services.keys.enroll(file, "ann", "user")
-    return {"Authorization": "Bearer anns-key"}
+    return {"Authorization": f"Bearer {plane.key('ann')}"}
 
 
 def test_uploads_are_their_owners_alone(client: TestClient, ann: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ from tunesmith.lifecycle import State
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db import schema
-from tunesmith_platform.db.engine import Database, Raced
+from tunesmith_platform.db.engine import _PATIENCE, Database, Raced
 from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import PipelineRow, RunnerRow, WebhookRow
 from tunesmith_platform.evaluations.loop import CheckpointScoring
@@ -317,6 +317,22 @@ def test_many_that_wait_are_all_answered_in_about_the_time_of_one(plane: Plane) 
         list(pool.map(write, range(20)))
     assert len(refused) == 20
     assert time.monotonic() - began < 20 * database.patience / 2
+
+
+def test_who_gives_up_at_once_makes_nobody_else_give_up_sooner(plane: Plane) -> None:
+    """Some writes are worth no wait, such as when a key was used; the next one is, and the lock may be a short one."""
+    database = plane.services.database
+    with locked(plane), pytest.raises(DatabaseBusy), database.write(patience=0.01):
+        pytest.fail("it is locked")
+    asked: list[float] = []
+
+    def begun(connection: Any) -> None:
+        asked.append(connection.get_execution_options()[_PATIENCE])
+
+    event.listen(database.engine, "begin", begun, insert=True)
+    with database.write():
+        pass
+    assert asked == [pytest.approx(database.patience, abs=0.5)]
 
 
 def test_our_own_writers_wait_for_each_other_longer_than_for_another_program(impatient: Plane) -> None:

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import datetime as dt
-import hashlib
 import logging
 import re
 
@@ -14,7 +13,7 @@ from receivers import Hook, add, end, let_pass, log_of, notifier
 from tunesmith.lifecycle import REASONS, Reason
 from tunesmith.notifications import NewWebhook, NoticeEvent, sign, verify
 from tunesmith_platform.clock import now
-from tunesmith_platform.db.tables import ApiKeyRow, TaskRow, WebhookRow
+from tunesmith_platform.db.tables import TaskRow, WebhookRow
 from tunesmith_platform.notifications import messages
 from tunesmith_platform.notifications.service import PAUSES
 from tunesmith_platform.quota.service import NewGrant, QuotaChange
@@ -202,10 +201,7 @@ def test_webhooks_over_http(
 
 
 def test_only_administrators_see_webhooks(plane: Plane, client: TestClient) -> None:
-    with plane.services.database.write() as session:
-        digest = hashlib.sha256(b"ts-user").hexdigest()
-        session.add(ApiKeyRow(sha256=digest, name="ann", role="user", created_at=now()))
-    user = {"Authorization": "Bearer ts-user"}
+    user = {"Authorization": f"Bearer {plane.key('ann')}"}
     assert client.get("/v1/webhooks", headers=user).status_code == 403
     assert client.post("/v1/webhooks", json={"url": "https://example.com/"}, headers=user).status_code == 403
     assert client.get("/v1/deliveries", headers=user).status_code == 403

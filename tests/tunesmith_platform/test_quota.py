@@ -285,9 +285,7 @@ def test_the_rows_of_the_training_file_are_counted_at_submit(home: Home, tmp_pat
 
 
 def test_only_administrators_change_a_quota(plane: Plane, client: TestClient) -> None:
-    (plane.home.root / "user-key").write_text("ts-user")
-    plane.services.keys.enroll(plane.home.root / "user-key", name="ann", role="user")
-    user = {"Authorization": "Bearer ts-user"}
+    user = {"Authorization": f"Bearer {plane.key('ann')}"}
     for method, path, body in (
         ("PUT", "/v1/quota/p", {"enabled": True}),
         ("POST", "/v1/quota/p/grants", {"amount": 1}),
@@ -299,7 +297,7 @@ def test_only_administrators_change_a_quota(plane: Plane, client: TestClient) ->
         assert client.request(method, path, json=body, headers={"Authorization": ""}).status_code == 401
     assert client.get("/v1/quota/p", headers=user).json()["granted"] == 1
     with plane.services.database.read() as session:
-        assert {row.role for row in session.query(ApiKeyRow)} == {"admin", "user"}
+        assert {row.role for row in session.query(ApiKeyRow)} == {"admin", "member"}
 
 
 def test_a_grant_is_made_once_for_a_key(client: TestClient) -> None:

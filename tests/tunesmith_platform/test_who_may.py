@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 from two_users import NUMBERS, rows_of
 
-from tunesmith.access import NewKey, Role
-from tunesmith_platform.auth import Identity
+from tunesmith.access import Role
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import ApiKeyRow, ProjectRow
 from tunesmith_platform.http import STUDIO_HEADER
@@ -156,9 +155,7 @@ class Team:
             session.execute(late.values(expires_at=now() - dt.timedelta(seconds=1)))
 
     def key(self, role: str, name: str, projects: list[str], **more: Any) -> str:
-        admin = Identity("local", Role.ADMIN, now())
-        new = NewKey(name=name, role=Role(role), projects=projects, **more)
-        return self.plane.services.key_service.make(admin, new).secret
+        return self.plane.key(name, Role(role), projects=projects, **more)
 
     def listed(self) -> list[dict[str, Any]]:
         return list(self.client.get("/v1/keys").json()["data"])

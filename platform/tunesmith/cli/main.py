@@ -63,7 +63,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mlflow": ("mlflow", "Make a link to MLflow. It lets one browser in, once, within a minute."),
     "quota": ("quota", "Training quotas: each saved checkpoint consumes one."),
     "keys": ("keys", "API keys: make, list and revoke them."),
-    "audit": ("audit", "Show who did what to what: each call that changed something. For administrators."),
+    "audit": (
+        "audit",
+        "Show who did what to what: each call that changed something, the newest first. For administrators.",
+    ),
     "projects": ("projects", "Projects: what is made in one is seen by those who work in it."),
     "webhooks": (
         "webhooks",

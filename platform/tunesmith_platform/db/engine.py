@@ -186,7 +186,7 @@ class Database:
                 Session(self._write_engine, expire_on_commit=False) as session,
                 session.begin(),
             ):
-                with self._turn.beginning():
+                with self._turn.beginning(tells=patience is None):
                     session.connection(execution_options={_PATIENCE: left})
                 yield session
                 committed = self.note(session)
@@ -307,12 +307,18 @@ class _Turn:
             self._lock.release()
 
     @contextlib.contextmanager
-    def beginning(self) -> Iterator[None]:
-        """Around the beginning of a transaction, which waits for other programs."""
+    def beginning(self, *, tells: bool) -> Iterator[None]:
+        """Around the beginning of a transaction, which waits for other programs.
+
+        Args:
+            tells: Whether it waits so long that others need not wait as long after it in vain.
+        """
         self._begins_at = time.monotonic()
         try:
             yield
         except OperationalError:
+            if not tells:
+                raise
             if self._begins_at - self._locked_at > _SAID_AGAIN_SECONDS:
                 logger.warning("the database is locked by another program")
             self._locked_at = time.monotonic()

@@ -74,7 +74,5 @@ def test_the_client_says_why_it_may_not(plane: Plane, monkeypatch: pytest.Monkey
         assert [item.project for item in client.quota.list()] == ["p"]
         with pytest.raises(InvalidInput):
             client.quota.show("..")
-    (plane.home.root / "user-key").write_text("ts-user")
-    plane.services.keys.enroll(plane.home.root / "user-key", name="ann", role="user")
-    with Client(api_key="ts-user") as client, pytest.raises(Forbidden):
+    with Client(api_key=plane.key("ann")) as client, pytest.raises(Forbidden):
         client.quota.grant(1)

@@ -106,7 +106,7 @@ def test_help_says_default_bounds_and_unit(cli: Callable[..., Any], monkeypatch:
     said = cli("train", "--help")
     assert "[default: 512; >= 8, <= 131072; tokens]" in said.out
     assert "[default: true; off: --no-use-lora]" in said.out
-    for panel in ("Basic", "Data", "LoRA", "Distributed"):
+    for panel in ("Basics", "Data", "LoRA", "Distribution"):
         assert f"\n{panel}:\n" in said.out
 
 
