@@ -1,4 +1,6 @@
-"""Write the schema of the chart's values: from `values.yaml`, from the settings, and from what only this file says.
+"""Write what of the chart comes from elsewhere: the schema of its values, and the alert rules, which a chart must hold.
+
+The schema is of `values.yaml`, of the settings, and of what only this file says.
 
 A value's type is its default's; what else holds stands in `SAID`, by the value's place. Run by `make reference`.
 """
@@ -13,6 +15,8 @@ from tunesmith_platform.settings import Settings
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "tunesmith"
 SCHEMA = CHART / "values.schema.json"
+ALERTS = CHART / "alerts.yml"
+RULES = CHART.parents[1] / "infra" / "alerts" / "tunesmith.yml"
 CHOSEN = frozenset(
     {
         "home", "host", "port", "api_url", "public_url", "database_url", "migrate_at_start", "storage_uri",
@@ -188,4 +192,5 @@ def written() -> str:
 
 if __name__ == "__main__":
     SCHEMA.write_text(written())
-    print(f"Wrote {SCHEMA.name}.")
+    ALERTS.write_text(RULES.read_text())
+    print(f"Wrote {SCHEMA.name} and {ALERTS.name}.")

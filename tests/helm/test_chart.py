@@ -217,6 +217,21 @@ def test_every_setting_can_be_set_and_only_what_the_chart_chooses_cannot() -> No
 def test_the_schema_is_fresh() -> None:
     script = _schema_script()
     assert script.SCHEMA.read_text() == script.written(), "Run `make reference`."
+    assert script.ALERTS.read_text() == script.RULES.read_text(), "Run `make reference`."
+
+
+def test_the_alert_rules_are_the_ones_that_there_are() -> None:
+    """They find the platform by the job's name, which the monitor takes from a label of the service."""
+    found = objects(rendered("gpu-cluster"))
+    (rule,) = [each for each in found if each["kind"] == "PrometheusRule"]
+    (monitor,) = [each for each in found if each["kind"] == "ServiceMonitor"]
+    assert rule["spec"] == yaml.safe_load(_schema_script().RULES.read_text())
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [
+        each for each in found if each["kind"] == "Service" and chosen <= each["metadata"]["labels"].items()
+    ]
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "tunesmith"
+    assert 'job="tunesmith"' in str(rule)
 
 
 @pytest.mark.parametrize(
