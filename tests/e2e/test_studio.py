@@ -12,6 +12,8 @@ from playwright.sync_api import BrowserContext, Route, expect
 from short_tasks import wait_warm
 from studio_browser import Tab
 
+from tunesmith.client import Client
+from tunesmith.errors import Forbidden, Unauthorized
 from tunesmith.lifecycle import State
 from tunesmith_platform import examples
 from tunesmith_ui.pages import BUILT
@@ -217,6 +219,30 @@ def test_what_starts_from_a_task_says_what_it_is(tab: Tab, warm: Platform) -> No
     told.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("link", name=re.compile("second stage"))).to_have_count(0)
     assert made.id not in {task.id for task in warm.client.tasks()}
+    tab.expect_clean()
+
+
+def test_a_key_is_made_shown_once_and_revoked(tab: Tab, warm: Platform) -> None:
+    page = tab.page
+    tab.go("settings")
+    keys = page.locator("section").filter(has=page.get_by_role("heading", name="Keys", exact=True))
+    keys.get_by_label("Whose").fill("bea")
+    keys.get_by_role("combobox", name="Role").click()
+    page.get_by_role("option", name="viewer").click()
+    keys.get_by_role("button", name="Make a key").click()
+    secret = keys.get_by_role("status").get_by_text(re.compile("^ts-")).inner_text()
+    with Client(url=warm.client.url, api_key=secret) as bea:
+        assert all(task.project == "default" for task in bea.tasks()), "she reads"
+        with pytest.raises(Forbidden):
+            bea.keys.make(role="member")
+    keys.get_by_role("button", name="Close").click()
+    expect(keys.get_by_text(secret)).to_have_count(0)
+    row = keys.get_by_role("row", name=re.compile("^bea"))
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("revoked")
+    with Client(url=warm.client.url, api_key=secret) as bea, pytest.raises(Unauthorized):
+        list(bea.tasks())
     tab.expect_clean()
 
 

@@ -8,6 +8,7 @@ import { useWords, type Word } from "../i18n";
 import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { bytesOf, timeOf } from "../parts/words";
+import { Keys } from "./settings/Keys";
 import { Webhooks } from "./settings/Webhooks";
 
 const TONES: Record<string, Tone> = { ok: "good", warning: "warn", failed: "bad" };
@@ -79,6 +80,7 @@ export function Settings() {
           )}
         </Found>
       </Section>
+      <Keys />
       <Webhooks />
     </Stack>
   );

@@ -1,5 +1,5 @@
 // Who is told over HTTP of what happens to tasks. A webhook's secret is shown once, when it is made.
-import { Alert, Button, Code, CopyButton, Group, Modal, MultiSelect, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Button, Group, Modal, MultiSelect, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { ApiError, call } from "../../api/http";
@@ -7,6 +7,7 @@ import type { AddedWebhook, DeliveryView, NoticeEvent, Page_WebhookView_, Webhoo
 import { useWords, type Word } from "../../i18n";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
+import { Secret } from "../../parts/Secret";
 import { problemsOf } from "../../parts/TaskForm";
 import { timeOf } from "../../parts/words";
 
@@ -101,15 +102,7 @@ function Add() {
         </SimpleGrid>
         <Group><Button type="submit" variant="default" loading={add.isPending} disabled={!url.trim() || events.length === 0}>{t("settings.addWebhook")}</Button></Group>
         {add.error && Object.keys(problems).length === 0 && <ErrorNote error={add.error} />}
-        {add.data && (
-          <Alert role="status" title={t("settings.secret")} withCloseButton closeButtonLabel={t("close")} onClose={() => add.reset()}>
-            <Stack gap="xs">
-              <Text size="sm">{t("settings.secretOnce")}</Text>
-              <Group><Code className="wrapped">{add.data.secret}</Code>
-                <CopyButton value={add.data.secret}>{({ copied, copy }) => <Button size="compact-sm" variant="default" onClick={copy}>{t(copied ? "settings.copied" : "settings.copy")}</Button>}</CopyButton></Group>
-            </Stack>
-          </Alert>
-        )}
+        {add.data && <Secret title={t("settings.secret")} note={t("settings.secretOnce")} secret={add.data.secret} onClose={() => add.reset()} />}
       </Stack>
     </form>
   );
