@@ -20,6 +20,14 @@ from tunesmith_ui.pages import BUILT
 
 # Below the time at which a process is ended for a test that no signal frees.
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(840)]
+_DRAWN = """() => {
+  const drawn = [...document.querySelectorAll(".chart canvas")];
+  return drawn.length > 0 && drawn.every((one) => {
+    const ink = one.getContext("2d").getImageData(0, 0, one.width, one.height).data;
+    return ink.some((value) => value > 0);
+  });
+}"""
+"""Whether every chart of a page shows something."""
 PAGES = ("prepare", "monitor", "evaluate", "test", "package", "data", "pipelines", "models", "settings")
 
 
@@ -117,6 +125,9 @@ def test_each_page_is_clean_and_open_to_everybody(tab: Tab, warm: Platform) -> N
     for name in PAGES:
         tab.go(name)
         found[f"{name} zh dark"] = tab.findings()
+    tab.go(f"monitor/{warm.undisturbed.id}")
+    tab.page.reload()
+    tab.page.wait_for_function(_DRAWN)  # as the page opens, not only where the theme changes under it
     assert {name: said for name, said in found.items() if said} == {}
     tab.expect_clean()
 

@@ -59,6 +59,9 @@ class _Form(NamedTuple):
             if is_loose and not _QUANTITY.match(found[number]):
                 return None
             place = stop + len(literal or "")
+        number = self.numbers[-1]
+        if last and _SENTENCES.search(found[number]) and f"{{{number}!t}}" not in self.translation:
+            return None  # the form's own end is the end of another sentence
         return found
 
 
@@ -78,23 +81,29 @@ class Catalogue:
         """A text's translation; the text itself where there is none. White space around it stays."""
         bare = text.strip()
         found = self.texts.get(bare) or self.texts.get(" ".join(bare.split()))
+        if found is None and depth == 0:
+            # Before any form: the last value of a sentence might take in those behind it.
+            found = self._by_sentence(bare, all_known=True)
         if found is None and depth < _DEPTH:
             found = self._by_form(bare, depth)
         if found is None and (place := _PLACE.match(bare)) and depth < _DEPTH:
             behind = self.translate(place[2], depth + 1)
             found = f"{place[1]}：{behind}" if behind != place[2] else None
         if found is None and depth == 0:
-            found = self._by_sentence(bare)
+            found = self._by_sentence(bare, all_known=False)
         if found is None:
             return text
         whole = text.replace(bare, found, 1)
         return whole.rstrip() if found.endswith(_WIDE) else whole
 
-    def _by_sentence(self, text: str) -> str | None:
-        """Sentences that were put behind each other, each by itself; None where none of them is known."""
+    def _by_sentence(self, text: str, *, all_known: bool) -> str | None:
+        """Sentences that stand behind each other, each by itself; None where none of them is known, or not all are."""
         sentences = _SENTENCES.split(text)
+        if len(sentences) < 2:
+            return None
         found = [self.translate(sentence, 1) for sentence in sentences]
-        if len(sentences) < 2 or found == sentences:
+        unknown = sum(one == other for one, other in zip(found, sentences, strict=True))
+        if unknown == len(sentences) or (all_known and unknown):
             return None
         return "".join(part if part.endswith(_WIDE) else f"{part} " for part in found).rstrip()
 

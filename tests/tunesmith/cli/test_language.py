@@ -352,3 +352,11 @@ def test_a_choice_is_forgotten() -> None:
     choose(None)
     assert tr("pending") in ("pending", "等待中")
     assert Console is not None
+
+
+def test_sentences_behind_each_other_are_each_said_in_chinese() -> None:
+    """A value at a sentence's end takes in none of those behind it."""
+    said = tr("Candidates: 5; samples: 12. Recommended: `a`. The report lies in `/r`.", Language.ZH)
+    assert said == "候选：5 个；样本：12 个。推荐：`a`。报告位于 `/r`。"
+    half = tr("Candidates: 5; samples: 12. Something that nobody has translated.", Language.ZH)
+    assert "Something that nobody has translated." in half

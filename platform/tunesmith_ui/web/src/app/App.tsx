@@ -6,7 +6,7 @@ import { ApiError, call } from "../api/http";
 import { useSession } from "../api/queries";
 import type { SessionView } from "../api/schema";
 import { Frame } from "./Frame";
-import { go, useRoute } from "./router";
+import { goOn, useRoute } from "./router";
 import { SignIn } from "./SignIn";
 
 export async function signIn(credential: string): Promise<SessionView> {
@@ -38,7 +38,7 @@ export function App() {
         // A link that was used in this very browser leads to where it led before.
         if (!queries.getQueryData(["session"])) setFailure(error instanceof ApiError ? error : null);
       })
-      .finally(() => go(["monitor"], undefined, true));
+      .finally(() => goOn("enter", ["monitor"]));
   }, [code, queries]);
   useEffect(() => {
     // Any panel may be the first to hear that the session has ended.

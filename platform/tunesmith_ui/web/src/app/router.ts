@@ -36,3 +36,8 @@ export function go(parts: string[], query?: Record<string, string>, isReplaced =
     window.dispatchEvent(new HashChangeEvent("hashchange"));
   } else window.location.hash = href;
 }
+
+/** Go on from a page to a more exact address, unless the user has left it meanwhile. */
+export function goOn(from: string, parts: string[]): void {
+  if (routeOf(window.location.hash).parts[0] === from) go(parts, undefined, true);
+}

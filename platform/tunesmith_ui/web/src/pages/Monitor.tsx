@@ -6,7 +6,7 @@ import { call } from "../api/http";
 import { useStream, type Streamed } from "../api/live";
 import { useTask } from "../api/queries";
 import type { EventView, TaskView } from "../api/schema";
-import { go, hrefOf } from "../app/router";
+import { go, goOn, hrefOf } from "../app/router";
 import { useWorkspace } from "../app/workspace";
 import { useWords, type Word } from "../i18n";
 import { Icon } from "../parts/icons";
@@ -34,7 +34,7 @@ export function Monitor({ id }: { id: string | null }) {
   const trainings = tasks.filter((task) => task.kind === "train");
   const first = (trainings.find((task) => task.state === "running") ?? trainings[0])?.id;
   useEffect(() => {
-    if (id === null && first) go(["monitor", first], undefined, true);
+    if (id === null && first) goOn("monitor", ["monitor", first]);
   }, [id, first]);
   const options = tasks
     .filter((task) => task.kind === "train" || task.id === id)

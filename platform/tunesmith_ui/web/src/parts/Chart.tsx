@@ -38,7 +38,7 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
   const isZoomed = useRef(false);
   const told = useRef(onZoom);
   told.current = onZoom;
-  const scheme = useComputedColorScheme("light");
+  const scheme = useComputedColorScheme("light", { getInitialValueInEffect: false });
   const drawnFor = useRef(scheme);
   const names = lines.map((line) => line.label).join("\n");
   const data = joined(lines);
@@ -101,7 +101,8 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
   useEffect(() => {
     if (drawnFor.current === scheme) return;
     drawnFor.current = scheme;
-    chart.current?.redraw(false);
+    // One that is drawn again before it has anything to draw never draws again: its scales have no ends.
+    if (held.current[0].length > 0) chart.current?.redraw(false);
   }, [scheme]);
   useEffect(() => {
     const made = chart.current;

@@ -30,7 +30,8 @@ export function Checkpoints({ task }: { task: TaskView }) {
               <Table.Thead>
                 <Table.Tr>
                   <Table.Th>{t("monitor.step")}</Table.Th>
-                  <Table.Th>{t("checkpoints.loss")}</Table.Th>
+                  <Table.Th>{t("metric.eval_loss")}</Table.Th>
+                  <Table.Th>{t("metric.loss")}</Table.Th>
                   <Table.Th>{t("checkpoints.size")}</Table.Th>
                   <Table.Th>{t("checkpoints.made")}</Table.Th>
                   <Table.Th>{t("checkpoints.marks")}</Table.Th>
@@ -41,7 +42,8 @@ export function Checkpoints({ task }: { task: TaskView }) {
                 {data.map((one) => (
                   <Table.Tr key={one.step}>
                     <Table.Td className="figures">{one.step}</Table.Td>
-                    <Table.Td className="figures">{numberOf(one.metrics["eval_loss"] ?? one.metrics["loss"])}</Table.Td>
+                    <Table.Td className="figures">{numberOf(one.metrics["eval_loss"])}</Table.Td>
+                    <Table.Td className="figures">{numberOf(one.metrics["loss"])}</Table.Td>
                     <Table.Td className="figures">{bytesOf(one.bytes)}</Table.Td>
                     <Table.Td>{timeOf(one.created_at, language)}</Table.Td>
                     <Table.Td>

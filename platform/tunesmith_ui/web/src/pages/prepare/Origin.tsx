@@ -52,9 +52,9 @@ export function Origin({ source, schema, draft, errors, change }: Props) {
 export function CheckpointSelect({ checkpoints, value, onChange }: { checkpoints: CheckpointView[]; value: number | null; onChange: (step: number | null) => void }) {
   const { t } = useWords();
   const data = [...checkpoints].sort((a, b) => b.step - a.step).map((one) => {
-    const loss = one.metrics["eval_loss"] ?? one.metrics["loss"];
+    const measured = (["eval_loss", "loss"] as const).find((name) => one.metrics[name] !== undefined);
     const mark = one.is_recommended ? t("checkpoints.recommended") : one.is_best ? t("checkpoints.best") : "";
-    return { value: String(one.step), label: [String(one.step), loss === undefined ? "" : `${t("checkpoints.loss")} ${numberOf(loss)}`, mark].filter(Boolean).join(" · ") };
+    return { value: String(one.step), label: [String(one.step), measured ? `${t(`metric.${measured}`)} ${numberOf(one.metrics[measured])}` : "", mark].filter(Boolean).join(" · ") };
   });
   return (
     <Select label={t("source.checkpoint")} description={t("origin.newest")} data={data} value={value === null ? null : String(value)} clearable searchable
