@@ -13,11 +13,18 @@ image=$(podman images --format '{{.Repository}}:{{.Tag}}' | grep -v none | head 
 [ -n "$image" ] || { echo "there is no image here: nothing to see"; exit 0; }
 try() {
   if said=$(podman run --rm --network host --no-healthcheck "$@" "$image" true 2>&1); then
-    echo "$*: runs"
+    echo runs
   else
-    echo "$*: ${said##*error setting}"
+    echo "${said##*error setting}"
   fi
 }
-try --ulimit nproc=1000:1000 --ulimit nofile=1000:1000
-try --ulimit host
-try --ulimit nofile=1000:1000
+expect() { # what is to be said, then the flags
+  local wanted=$1 found
+  shift
+  found=$(try "$@")
+  echo "$*: $found"
+  [[ $found == *"$wanted"* ]] || { echo "the behaviour has changed: \`$wanted\` was seen"; exit 1; }
+}
+expect runs --ulimit nproc=1000:1000 --ulimit nofile=1000:1000
+expect "rlimit type 7: operation not permitted" --ulimit host
+expect "rlimit type 6: operation not permitted" --ulimit nofile=1000:1000
