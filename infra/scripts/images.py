@@ -88,18 +88,13 @@ def write_context(folder: Path, wheel: Path | None = None) -> None:
     if wheel is not None:
         shutil.copy(wheel, folder)
         return
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-    ]
-    subprocess.run([*command, str(ROOT)], check=True)
+    build_wheel(folder)
+
+
+def build_wheel(folder: Path) -> None:
+    """Build the project's wheel into a folder."""
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "-w", str(folder), str(ROOT)], check=True)
 
 
 def build_command(builder: str, folder: Path, name: str, prefix: str, more: list[str]) -> list[str]:

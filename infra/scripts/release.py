@@ -119,19 +119,7 @@ def main() -> None:
     target: Path = wanted.to
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(target),
-        str(ROOT),
-    ]
-    subprocess.run(build, check=True)
+    images.build_wheel(target)
     (wheel,) = target.glob("*.whl")
     images.write_context(target / "images", wheel)
     packed = run_helm("package", str(CHART), "-d", str(target))

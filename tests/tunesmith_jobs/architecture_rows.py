@@ -71,26 +71,23 @@ def norms_as_they_are(fields: Fields, tensors: Tensors) -> None:
 
 def unturned(fields: Fields, tensors: Tensors) -> None:
     """Queries and keys in the library's order, where ggml has another."""
-    word = fields["general.architecture"]
-    for name, (data, kind) in list(tensors.items()):
-        for part, count in (("attn_q.", "attention.head_count"), ("attn_k.", "attention.head_count_kv")):
-            if part in name:
-                heads = fields[f"{word}.{count}"]
-                half = data.shape[0] // heads // 2
-                back = data.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(data.shape)
-                tensors[name] = np.ascontiguousarray(back), kind
+    _reorder(fields, tensors, lambda heads, half: (heads, half, 2, -1))
 
 
 def turned(fields: Fields, tensors: Tensors) -> None:
     """Queries and keys in pairs, where ggml has the library's order."""
+    _reorder(fields, tensors, lambda heads, half: (heads, 2, half, -1))
+
+
+def _reorder(fields: Fields, tensors: Tensors, shape: Callable[[int, int], tuple[int, ...]]) -> None:
+    """Queries and keys with each head's pairs and halves the other way round; `shape` says how they lie."""
     word = fields["general.architecture"]
     for name, (data, kind) in list(tensors.items()):
         for part, count in (("attn_q.", "attention.head_count"), ("attn_k.", "attention.head_count_kv")):
             if part in name:
                 heads = fields[f"{word}.{count}"]
-                half = data.shape[0] // heads // 2
-                there = data.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(data.shape)
-                tensors[name] = np.ascontiguousarray(there), kind
+                there = data.reshape(shape(heads, data.shape[0] // heads // 2)).swapaxes(1, 2)
+                tensors[name] = np.ascontiguousarray(there.reshape(data.shape)), kind
 
 
 def halves(name: str) -> Fault:
