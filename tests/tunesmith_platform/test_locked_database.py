@@ -2,12 +2,6 @@
 
 import json
 import re
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +12,17 @@ from conftest_platform import LOCAL, TIME, Plane
 from ended_tasks import look_at_little
 from fastapi.testclient import TestClient
 from given import MODEL, ROWS
+from locked_database import locked
 from model_files import make_model_folder
 from sqlalchemy import event, insert
 
 import tunesmith_platform
-from tunesmith.errors import DatabaseBusy
 from tunesmith.job import read_secret, runner_token
 from tunesmith.lifecycle import State
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.db import schema
-from tunesmith_platform.db.engine import _PATIENCE, Database, Raced
+from tunesmith_platform.db.engine import Database, Raced
 from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import PipelineRow, RunnerRow, WebhookRow
 from tunesmith_platform.evaluations.loop import CheckpointScoring
@@ -63,19 +57,6 @@ READS = {
     "PUT /v1/uploads/{upload}",  # a piece goes into its file
 }
 """Calls that store nothing in the database."""
-
-
-def database_file(plane: Plane) -> str:
-    return plane.settings.database_url.removeprefix("sqlite:///")
-
-
-@contextmanager
-def locked(plane: Plane) -> Iterator[None]:
-    """Another program writes, and does not come to an end."""
-    with closing(sqlite3.connect(database_file(plane), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
 
 
 @pytest.fixture
@@ -298,57 +279,6 @@ def test_the_loops_go_on_when_the_database_is_free_again(impatient: Plane) -> No
     plane.tick()
     assert plane.jobs.submits[-1] == f"{waiting.id}-1"
     assert plane.tracking.runs
-
-
-def test_many_that_wait_are_all_answered_in_about_the_time_of_one(plane: Plane) -> None:
-    """They wait side by side, not one after the other: ten in a row would take ten times as long."""
-    database, refused = plane.services.database, []
-    database.patience = 0.5
-
-    def write(_: int) -> None:
-        try:
-            with database.write():
-                pytest.fail("it is locked")
-        except DatabaseBusy as error:
-            refused.append(error)
-
-    began = time.monotonic()
-    with locked(plane), ThreadPoolExecutor(20) as pool:
-        list(pool.map(write, range(20)))
-    assert len(refused) == 20
-    assert time.monotonic() - began < 20 * database.patience / 2
-
-
-def test_who_gives_up_at_once_makes_nobody_else_give_up_sooner(plane: Plane) -> None:
-    """Some writes are worth no wait, such as when a key was used; the next one is, and the lock may be a short one."""
-    database = plane.services.database
-    with locked(plane), pytest.raises(DatabaseBusy), database.write(patience=0.01):
-        pytest.fail("it is locked")
-    asked: list[float] = []
-
-    def begun(connection: Any) -> None:
-        asked.append(connection.get_execution_options()[_PATIENCE])
-
-    event.listen(database.engine, "begin", begun, insert=True)
-    with database.write():
-        pass
-    assert asked == [pytest.approx(database.patience, abs=0.5)]
-
-
-def test_our_own_writers_wait_for_each_other_longer_than_for_another_program(impatient: Plane) -> None:
-    database = impatient.services.database
-    done = threading.Event()
-
-    def write() -> None:
-        with database.write():
-            done.set()
-
-    with database.write():
-        second = threading.Thread(target=write, daemon=True)
-        second.start()
-        assert not done.wait(20 * database.patience)
-        assert second.is_alive(), "it waits"
-    assert done.wait(10)
 
 
 def test_a_full_disk_is_said_and_loses_nothing(plane: Plane, client: TestClient) -> None:
