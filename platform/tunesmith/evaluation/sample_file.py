@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 from tunesmith.errors import InvalidData
 from tunesmith.evaluation.results import Split
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.turns import kind_of
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.columns import plain_name
 from tunesmith.rows.files.decoding import DECODER, NotFinite, Row, Twice, as_row, not_finite, twice
 from tunesmith.rows.files.decompress import open_plain

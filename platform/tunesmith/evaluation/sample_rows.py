@@ -16,8 +16,9 @@ from tunesmith.evaluation.results import Sample, Turn
 from tunesmith.evaluation.sample_file import Entry
 from tunesmith.evaluation.scores.checks import MOST_CHECKS, parse_check
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, columns_of
-from tunesmith.rows.chat.turns import Message, kind_of, tools_of
+from tunesmith.rows.chat.turns import Message, tools_of
 from tunesmith.rows.columns import LABELS, PAIRS, TEXTS, is_filled, named, plain_name
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.json_text import unpacked

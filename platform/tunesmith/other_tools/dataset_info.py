@@ -10,7 +10,8 @@ from typing import Any
 
 from tunesmith.other_tools.rules import Translation, enter_sources, listed
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS
-from tunesmith.rows.columns import VERDICTS, plain_name
+from tunesmith.rows.columns import plain_name
+from tunesmith.rows.verdicts import VERDICTS
 
 _TAGS = {
     "role_tag": ("from", "role"), "content_tag": ("value", "content"), "user_tag": ("human", "user"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith.dataset_views import Example, Finding
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.columns import SCORES, is_filled, is_reasoning, plain_name, said_of_turn
+from tunesmith.rows.column_counts import NAMED, ColumnCounts, share_of
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.labels import MAX_CLASSES, alike_classes, sort_classes
 from tunesmith.rows.report.excerpts import beginning_of
@@ -23,14 +23,6 @@ SHOWN = 3
 """Rows that are shown of one cause."""
 FIRST_ROWS = 1000
 """Rows that are looked at where not all are read."""
-_MOST_NAMES = 200
-_NAMED = 12
-_TURNS_SEEN = 6
-_TURN = frozenset(
-    ("role", "content", "from", "value", "weight", "name", "tool_calls", "tool_call_id", "function_call", "reasoning",
-     "reasoning_content", "thinking", "train", "loss", "trainable")
-)  # fmt: skip
-"""The keys of a turn that are read."""
 
 
 class Census:
@@ -38,9 +30,7 @@ class Census:
 
     def __init__(self) -> None:
         self._rows = self._encoded = 0
-        self._filled: Counter[str] = Counter()
-        """Rows in which a column says anything."""
-        self._ranges: dict[str, tuple[float, float]] = {}
+        self._columns = ColumnCounts()
         self._said: Counter[str] = Counter()
         """Rows that something is true of, by its code."""
         self._answers: Counter[str] = Counter()
@@ -57,19 +47,7 @@ class Census:
             one: What it was encoded to; None where it was only read.
         """
         self._rows += 1
-        filled = self._filled
-        for name, value in row.items():
-            if value.__class__ is list and value and value[0].__class__ is dict:
-                filled[name] += 1
-                if "role" in value[0] or "from" in value[0]:
-                    self._look_at_turns(name, value)
-            elif is_filled(value):
-                if filled[name] == 0 and len(filled) > _MOST_NAMES:
-                    del filled[name]
-                    continue
-                filled[name] += 1
-                if value.__class__ in (int, float) or name in self._ranges:
-                    self._range(name, value)
+        self._columns.take(row)
         if one is not None:
             self.take_tokens(number, row, one)
 
@@ -77,23 +55,6 @@ class Census:
         """Count a row's class."""
         if name in self._classes or len(self._classes) <= MAX_CLASSES:
             self._classes[name] += 1
-
-    def _look_at_turns(self, column: str, turns: list[Any]) -> None:
-        others = {
-            key
-            for turn in turns[:_TURNS_SEEN]
-            if turn.__class__ is dict and len(turn) > 2
-            for key, value in turn.items()
-            if key not in _TURN and is_filled(value) and said_of_turn(str(key), value) is None
-        }
-        for key in others:
-            if len(self._filled) < _MOST_NAMES:
-                self._filled[f"{column}[].{str(key)[:40]}"] += 1
-
-    def _range(self, name: str, value: Any) -> None:
-        if value.__class__ in (int, float) and plain_name(name) in SCORES:
-            low, high = self._ranges.get(name, (value, value))
-            self._ranges[name] = (min(low, value), max(high, value))
 
     def take_tokens(self, number: int, row: Row, one: Encoded) -> None:
         """Count what became of a row as tokens."""
@@ -124,8 +85,8 @@ class Census:
         """It, for another process or a file."""
         return {
             "rows": self._rows, "encoded": self._encoded, "kept": self._kept, "cut": self._cut,
-            "filled": dict(self._filled), "ranges": self._ranges, "said": dict(self._said),
-            "answers": dict(self._answers), "examples": self._examples, "classes": dict(self._classes),
+            "said": dict(self._said), "answers": dict(self._answers), "examples": self._examples,
+            "classes": dict(self._classes), "columns": self._columns.as_json(),
         }  # fmt: skip
 
     def add(self, other: Mapping[str, Any]) -> None:
@@ -137,13 +98,9 @@ class Census:
         for name, count in other["classes"].items():
             if name in self._classes or len(self._classes) <= MAX_CLASSES:
                 self._classes[name] += count
-        for counter, name in ((self._filled, "filled"), (self._said, "said"), (self._answers, "answers")):
-            for key, count in other[name].items():
-                if key in counter or len(counter) < _MOST_NAMES:
-                    counter[key] += count
-        for key, (low, high) in other["ranges"].items():
-            known = self._ranges.get(key, (low, high))
-            self._ranges[key] = (min(low, known[0]), max(high, known[1]))
+        self._columns.add(other["columns"])
+        for counter, name in ((self._said, "said"), (self._answers, "answers")):
+            counter.update(other[name])
         for code, shown in other["examples"].items():
             mine = self._examples.setdefault(code, [])
             mine += [(number, excerpt) for number, excerpt in shown[: SHOWN - len(mine)]]
@@ -163,7 +120,7 @@ class Census:
             *self._of_classes(),
             *self._of_answers(place),
             *self._of_tokens(shape, place, max_length, training_type),
-            *self._of_columns(shape, training_type),
+            *self._columns.findings(shape, training_type),
         ]
 
     def _finding(self, code: str, message: str, hint: str, place: Callable[[int], str]) -> Finding:
@@ -174,7 +131,7 @@ class Census:
 
     def _of_classes(self) -> Iterable[Finding]:
         if pairs := alike_classes(sort_classes(self._classes)):
-            named = "; ".join(f"`{one[:40]}` and `{other[:40]}`" for one, other in pairs[:_NAMED])
+            named = "; ".join(f"`{one[:40]}` and `{other[:40]}`" for one, other in pairs[:NAMED])
             yield Finding(
                 code="classes_alike",
                 message=f"Classes differ in case, width or blanks alone, and are trained as different ones: {named}.",
@@ -238,70 +195,10 @@ class Census:
                 hint = f"`training_type=pretrain` reads long texts whole, block by block. {hint}"
             yield self._finding(
                 "rows_cut",
-                f"{self._of(count)} are longer than {max_length} tokens and are cut: {_share(share)} of all tokens are "
-                "never seen.",
+                f"{self._of(count)} are longer than {max_length} tokens and are cut: {share_of(share)} of all tokens "
+                "are never seen.",
                 hint,
                 place,
-            )
-
-    def _of_columns(self, shape: Shape, training_type: str) -> Iterable[Finding]:
-        read = shape.meaning(self._filled)
-        unread = {name: count for name, count in self._filled.items() if name not in read and self._rows}
-        shares = {
-            name: f"`{name[:80]}` ({_share(100 * count / self._rows)})" for name, count in unread.items()
-        }
-        plain = {name: plain_name(name.rpartition("].")[2]) for name in unread}
-
-        def finding(code: str, names: list[str], message: str, hint: str) -> Finding:
-            return Finding(
-                code=code,
-                message=message,
-                hint=hint,
-                count=max(unread[name] for name in names),
-                rows=self._rows,
-            )
-
-        if shape.is_chat and (names := [name for name in unread if is_reasoning(plain[name])]):
-            answer = shape.response or {canonical: actual for actual, canonical in shape.names}.get(
-                "output", "output"
-            )
-            yield finding(
-                "reasoning_not_read",
-                names,
-                f"Reasoning stands in a column of its own, {_listed(shares, names)} of the rows, which is not read: "
-                "the answers are trained without it.",
-                f"To train it, write it into the answer: `map` with the template "
-                f"`<think>\\n{{{names[0]}}}\\n</think>\\n\\n{{{answer}}}`, or `reasoning_content` in each answer of "
-                "`messages`.",
-            )
-        if shape.is_chat and (names := [name for name in unread if plain[name] in SCORES]):
-            ranges = [
-                f"`{name}` from {low:g} to {high:g}"
-                for name, (low, high) in self._ranges.items()
-                if name in names
-            ]
-            yield finding(
-                "scores_not_read",
-                names,
-                f"Scores are not read: {_listed(shares, names)} of the rows. Answers of a low score are trained like "
-                f"the others{': ' + ', '.join(ranges) if ranges else ''}.",
-                f"A `filter` keeps the good ones, such as `{names[0]} >= ...`.",
-            )
-        if names := [
-            name
-            for name in unread
-            if not shape.is_chat or not (plain[name] in SCORES or is_reasoning(plain[name]))
-        ]:
-            more = len(names) - _NAMED
-            yield finding(
-                "columns_not_read",
-                names,
-                f"Columns that nobody reads, with the share of rows that fill them: {_listed(shares, names[:_NAMED])}"
-                f"{f' and {more} more' if more > 0 else ''}.",
-                "Nothing is to be done where they are not to be learned. Else name what is: `prompt_column`, "
-                "`response_column`, `system_column`, `text_column`."
-                if training_type == "sft"
-                else "Nothing is to be done where they are not to be learned.",
             )
 
     def _of(self, count: int) -> str:
@@ -327,14 +224,6 @@ def look_at(
                 if one.label is not None:
                     census.take_class(one.label)
     return census
-
-
-def _listed(shares: Mapping[str, str], names: Iterable[str]) -> str:
-    return ", ".join(shares[name] for name in names)
-
-
-def _share(percent: float) -> str:
-    return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
 
 
 def _many(count: int, word: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.turns import kind_of
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.columns import plain_name
 
 MAX_CLASSES = 1000

@@ -5,9 +5,9 @@ from typing import Any
 
 from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, columns_of
-from tunesmith.rows.chat.turns import kind_of
-from tunesmith.rows.columns import named
+from tunesmith.rows.columns import named, says_nothing
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.problems import BadAnswer, EmptyText, bad_file
 from tunesmith.spec.problems import did_you_mean
@@ -22,6 +22,16 @@ def bad_answer(column: str) -> BadAnswer:
     )
 
 
+def not_text(column: str) -> RowProblem:
+    """The problem of a row whose answer is about something that is no text."""
+    return RowProblem(
+        f"`{column}` holds what the answer is about, and models of text are trained: it would learn to answer about "
+        "what it never sees.",
+        "`allowed_bad_percent=100` leaves such rows out. If the answers do not need it, leave that column out "
+        "(`select`).",
+    )
+
+
 def filled(row: Row, column: str) -> str:
     """A column's text.
 
@@ -32,8 +42,9 @@ def filled(row: Row, column: str) -> str:
     if not isinstance(value, str):
         state = "is missing" if column not in row else f"is {kind_of(value)}, not a string"
         raise RowProblem(f"`{column}` {state}; the row has {columns_of(row)}.", "Write it as text.")
-    if not value.strip():
-        raise EmptyText(f"`{column}` is empty.", "Write the text or remove the row.")
+    if says_nothing(value):
+        state = "empty" if not value.strip() else f"`{value.strip()}`, which tables write where nothing is"
+        raise EmptyText(f"`{column}` is {state}.", "Write the text or remove the row.")
     return value
 
 

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
     TURNS_COLUMNS,
@@ -25,25 +26,27 @@ from tunesmith.rows.chat.conversation import (
     with_history,
 )
 from tunesmith.rows.chat.tool_calls import calls_in, is_calls, tools_in
-from tunesmith.rows.chat.turns import Message, is_turns, kind_of, turns_of
+from tunesmith.rows.chat.turns import Message, is_turns, turns_of
 from tunesmith.rows.columns import (
     ANSWERS,
     INPUTS,
     LABELS,
+    MEDIA,
     MORE,
     PAIRS,
     SYSTEMS,
     TEXTS,
+    TOOLS,
     is_filled,
-    judged,
     named,
     plain_name,
-    verdict_column,
+    says_nothing,
 )
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.labels import label_name
-from tunesmith.rows.shape_problems import bad_answer, filled, need, no_column, no_text
+from tunesmith.rows.shape_problems import bad_answer, filled, need, no_column, no_text, not_text
+from tunesmith.rows.verdicts import judged, verdict_column
 from tunesmith.spec.training import TrainSpec
 
 _FIRST_ROWS = 100
@@ -96,6 +99,8 @@ class Shape:
     """Columns of a conversation that are called otherwise here, each with the name that it is read by."""
     talks: tuple[str, ...] = ()
     """The columns that conversations are read from, by the names that they are read by: rows may differ."""
+    media: tuple[str, ...] = ()
+    """Columns of pictures, sound or films that answers are about."""
     is_preference: bool = False
     """Whether rows hold a chosen and a rejected answer, and none that is to be trained."""
 
@@ -113,6 +118,9 @@ class Shape:
         """
         if self.verdict and judged(self.verdict, row.get(self.verdict)) is False:
             raise bad_answer(self.verdict)
+        for name in self.media:
+            if is_filled(row.get(name)):
+                raise not_text(name)
         if self.is_preference:
             raise preference(self.prompt or "the last question")
         if self.kind == "conversation":
@@ -163,7 +171,7 @@ class Shape:
                 Message("user", self._question(row)),
                 Message("assistant", filled(row, self.response)),
             ]
-        if system and system.strip() and messages[0].role != "system":
+        if system and not says_nothing(system) and messages[0].role != "system":
             messages.insert(0, Message("system", system))
         if self.history:
             messages = with_history(messages, row.get(self.history), self.history)
@@ -172,7 +180,14 @@ class Shape:
     def _question(self, row: Row) -> str:
         text = filled(row, self.prompt)
         more = row.get(self.more) if self.more else None
-        return f"{text}\n{more}" if isinstance(more, str) and more.strip() else text
+        if not is_filled(more):
+            return text
+        if not isinstance(more, str):
+            raise RowProblem(
+                f"`{self.more}` belongs to the question, and is {kind_of(more)}, not a string.",
+                "Write it as text, or leave that column out (`select`).",
+            )
+        return text if says_nothing(more) else f"{text}\n{more}"
 
     def _of_turns(self, row: Row, question: Any, answer: Any) -> list[Message]:
         """The conversation of a prompt and a response of which one is a list of turns."""
@@ -220,7 +235,7 @@ class Shape:
         return {name: means[name] for name in found if name in means}
 
 
-_BESIDE = {"system": "system", "tools": "tools", "functions": "tools"}
+_BESIDE = {"system": "system"} | dict.fromkeys(TOOLS, "tools")
 _INSTRUCTION = {
     "system": "system",
     "instruction": "user",
@@ -258,6 +273,7 @@ def shape_of(file: Rows, spec: TrainSpec) -> Shape:
     shape = _chat_shape(file, usable if usable and not asked["response_column"] else found, asked)
     if not shape.is_chat:
         return shape
+    shape = replace(shape, media=tuple(name for name in found if plain_name(name) in MEDIA))
     if shape.kind == "conversation":
         renamed = dict(shape.names)
         own = [{renamed.get(name, name) for name in row if _may_hold(name, row)} for row in rows]
@@ -277,7 +293,7 @@ def _chat_shape(file: Rows, found: list[str], asked: dict[str, str | None]) -> S
     system = asked["system_column"] or named(SYSTEMS, found)
     talk = named(CONVERSATION_COLUMNS, found)
     chosen, rejected = named((_CHOSEN,), found), named((_REJECTED,), found)
-    tools = named(("tools", "functions"), found) or ""
+    tools = named(TOOLS, found) or ""
     history = named(("history",), found) or ""
     if (
         asked["response_column"]
@@ -328,7 +344,7 @@ def _renamed(
 ) -> tuple[tuple[str, str], ...]:
     """Columns of a conversation under other names than it is read by."""
     wanted: dict[str, tuple[str, ...]] = {name: (name,) for name in CONVERSATION_COLUMNS}
-    wanted |= {"system": (system,) if system else SYSTEMS, "tools": ("tools", "functions")}
+    wanted |= {"system": (system,) if system else SYSTEMS, "tools": TOOLS}
     if talk is not None and plain_name(talk) == "instruction":
         wanted |= {
             "output": tuple(name for name in answers if name) or ("output",),

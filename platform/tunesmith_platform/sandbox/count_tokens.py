@@ -35,6 +35,8 @@ _SEED = 20_261_121
 _ENCODING = names_with(TrainSpec, Role.TEXT, Role.ROWS, Role.TOKENIZER)
 """The parameters that decide which tokens a row becomes, and which rows are left out. Kept counts are named by them in
 this order."""
+_READING = 2
+"""Raised when rows come to other tokens than before: kept counts are made anew."""
 _KEPT_ENCODERS = 1
 _ENCODERS: dict[str, Any] = {}
 _ENCODERS_LOCK = threading.Lock()
@@ -53,6 +55,7 @@ class CountSource:
     def key(self) -> str:
         """Stays the same as long as the counts do."""
         parts = [
+            _READING,
             state_of(self.file),
             state_of(self.model),
             state_of(self.tokenizer) if self.tokenizer else None,

@@ -15,7 +15,6 @@ from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.prompts import asked_rows
 from tunesmith.rows.chat.turns import Message
-from tunesmith.rows.columns import is_good_answer
 from tunesmith.rows.files.detect_format import recognise
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.findings import Census
@@ -25,6 +24,7 @@ from tunesmith.rows.report.checking import check_file
 from tunesmith.rows.report.preview import preview
 from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import Shape, shape_of
+from tunesmith.rows.verdicts import is_good_answer
 from tunesmith.spec.training import TrainSpec
 
 USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}

@@ -7,11 +7,12 @@ templates or tokens.
 from typing import Any
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.tool_calls import names_of, tools_in
-from tunesmith.rows.chat.turns import ACCEPTED, Conversation, Message, is_turns, kind_of, turns_of
-from tunesmith.rows.columns import is_filled
+from tunesmith.rows.chat.turns import ACCEPTED, Conversation, Message, is_turns, tools_of_turns, turns_of
+from tunesmith.rows.columns import TOOLS, is_filled, says_nothing
 from tunesmith.rows.json_text import unpacked
-from tunesmith.rows.problems import EmptyText
+from tunesmith.rows.problems import EmptyText, no_answer
 from tunesmith.spec.problems import did_you_mean
 
 TURNS_COLUMNS = ("messages", "conversations", "conversation")
@@ -115,10 +116,10 @@ def _chat(row: dict[str, Any], name: str) -> list[Message]:
         raise preference(name)
     messages = turns_of(row[name], name)
     system = row.get("system")
-    if isinstance(system, str) and system.strip() and messages[0].role != "system":
+    if isinstance(system, str) and not says_nothing(system) and messages[0].role != "system":
         messages.insert(0, Message("system", system))
-    tools = next((key for key in ("tools", "functions") if row.get(key) is not None), None)
-    return answered(messages, tools_in(row[tools], tools) if tools else "")
+    tools = next((tools_in(row[key], key) for key in TOOLS if row.get(key) is not None), "")
+    return answered(messages, tools or tools_of_turns(row[name], name))
 
 
 def preference(name: str) -> RowProblem:
@@ -135,7 +136,7 @@ def _instruction(row: dict[str, Any]) -> list[Message]:
         value = row.get(name)
         if value is not None and not isinstance(value, str):
             raise RowProblem(f"`{name}` is {kind_of(value)}, not a string.", ACCEPTED)
-        texts[name] = value or ""
+        texts[name] = "" if value is None or (name != "output" and says_nothing(value)) else value
     if "output" not in row:
         if "chosen" in row and "rejected" in row:
             raise preference("instruction")
@@ -145,10 +146,10 @@ def _instruction(row: dict[str, Any]) -> list[Message]:
             "The row has `instruction` but no `output`.", f"Rename `{meant}`." if meant else ACCEPTED
         )
     question = "\n".join(part for part in (texts["instruction"], texts["input"]) if part)
-    if not question.strip():
+    if says_nothing(question):
         raise EmptyText("`instruction` and `input` are both empty.", "Write the question or remove the row.")
-    if not texts["output"].strip():
-        raise EmptyText("`output` is empty: an answer needs text.", "Write the answer or remove the row.")
+    if says_nothing(texts["output"]):
+        raise no_answer("output", texts["output"])
     return with_history(pair(question, texts["output"], texts["system"]), row.get("history"), "history")
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, columns_of, to_messages
-from tunesmith.rows.chat.turns import Message, is_turns, kind_of, turns_of
+from tunesmith.rows.chat.turns import Message, is_turns, turns_of
 from tunesmith.rows.columns import MORE, PAIRS, SYSTEMS, named, plain_name
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile

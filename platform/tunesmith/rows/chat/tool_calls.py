@@ -7,9 +7,10 @@ Knows these forms; knows nothing of templates.
 from typing import Any
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.files.decoding import DECODER
 from tunesmith.rows.json_text import packed, unpacked, without_nulls
 
-_NONE = ("", "[]", "{}", "null", "none", "nan", "n/a")
+_NONE = ("", "[]", "{}", "[{}]", "null", "none", "nan", "n/a", "na", "<na>", "#n/a")
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 _SCHEMAS = ("input_schema", "inputSchema")
 """What Anthropic's and MCP's tools call their parameters, which templates do not know."""
@@ -27,7 +28,7 @@ def tools_in(value: Any, where: str) -> str:
     for index, item in enumerate(
         _listed(value, f"`{where}` is no list of tools, nor the JSON text of one.", _TOOLS)
     ):
-        if item is None:
+        if not item:
             continue  # a table without tools in a row may still hold a place for one
         tool = without_nulls(unpacked(item))
         if isinstance(tool, dict) and isinstance(tool.get("function"), str):
@@ -52,12 +53,23 @@ def _listed(value: Any, otherwise: str, cure: str) -> list[Any]:
     """What is given as a list, as one of its items, or as the JSON text of either; "none" in any spelling is empty."""
     if value is None or (isinstance(value, str) and value.strip().casefold() in _NONE):
         return []
-    found = unpacked(value)
+    found = _unpacked(value)
     if isinstance(found, dict):
         return [found] if found else []
     if not isinstance(found, list):
         raise RowProblem(otherwise, cure)
     return found
+
+
+def _unpacked(value: Any) -> Any:
+    """What a text holds, also where it was written as JSON twice."""
+    if isinstance(value, str) and value.strip()[:1] == '"':
+        try:
+            inner = DECODER.decode(value.strip())
+        except (ValueError, RecursionError):
+            return value
+        return unpacked(inner) if isinstance(inner, str) else value
+    return unpacked(value)
 
 
 def names_of(tools: str) -> list[str]:
@@ -101,7 +113,7 @@ def _call(item: Any, where: str, *, is_text: bool) -> dict[str, Any]:
         raise RowProblem(f"`{where}` names no function.", _CALL)
     given = function if isinstance(function, dict) else item
     raw: Any = next((given[key] for key in _ARGUMENTS if given.get(key) is not None), {})
-    arguments = unpacked(raw)
+    arguments = _unpacked(raw)
     if not is_text and arguments is raw:
         # Text means what it says; an object may come out of a table, which fills it up with null.
         arguments = without_nulls(arguments)

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.tool_calls import calls_in
-from tunesmith.rows.columns import is_good_answer, plain_name, said_of_turn
-from tunesmith.rows.json_text import packed, unpacked
-from tunesmith.rows.problems import BadAnswer, EmptyText
+from tunesmith.rows.chat.content_parts import Parts, content_of, kind_of, no_text
+from tunesmith.rows.chat.tool_calls import calls_in, tools_in
+from tunesmith.rows.columns import plain_name, says_nothing
+from tunesmith.rows.json_text import unpacked
+from tunesmith.rows.problems import BadAnswer, EmptyText, no_answer
+from tunesmith.rows.verdicts import is_good_answer, said_of_turn
 from tunesmith.spec.problems import did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -59,6 +61,8 @@ _ROUNDS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), (
 _SHAREGPT_ROLES = _ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """What an answer's own reasoning is called."""
+_CALLS = ("tool_calls", "function_call", "tool_call", "function_calls")
+"""What an answer's calls of tools are called."""
 _NOT_TEXT = ("images", "image", "audio", "audios", "videos", "video")
 """What would change the trained text if it were passed over in silence."""
 _NOT_TRAINED = ("train", "loss", "trainable")
@@ -98,6 +102,19 @@ class Conversation(list[Message]):
     def __init__(self, turns: Iterable[Message], tools: str = "") -> None:
         super().__init__(turns)
         self.tools = tools
+
+
+def tools_of_turns(value: Any, name: str) -> str:
+    """The tools that a turn itself brings, as GLM's rows have them in the system's; as JSON, empty for none.
+
+    Raises:
+        RowProblem: They are no list of tools.
+    """
+    turns = unpacked(value)
+    for index, turn in enumerate(turns if isinstance(turns, list) else []):
+        if isinstance(turn, dict) and turn.get("tools") is not None:
+            return tools_in(turn["tools"], f"{name}[{index}].tools")
+    return ""
 
 
 def tools_of(messages: Any) -> str:
@@ -183,7 +200,7 @@ def _sharegpt_turn(turn: Any, where: str) -> Message:
             "Use `system`, `human`, `gpt`, `function_call`, `observation` or `tool`.",
         )
     value = turn.get("value")
-    if not isinstance(value, str | list):
+    if not isinstance(value, str | list) and not (value is None and any(turn.get(key) for key in _CALLS)):
         raise RowProblem(f"`{where}.value` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
     return _turn({**turn, "role": _SHAREGPT_ROLES[plain_name(role)], "content": value}, where)
 
@@ -204,14 +221,15 @@ def _turn(turn: Any, where: str) -> Message:
                 f"`{where}.{name}` is not supported: models of text are trained.",
                 f"Write what should be trained into `content` and remove `{name}`.",
             )
-    content, thought = _content(turn.get("content"), f"{where}.content", role)
+    parts = content_of(turn.get("content"), f"{where}.content", role)
+    content = parts.text
     if role in ("assistant", _CALL):
-        return _answer(turn, where, role, content, thought)
+        return _answer(turn, where, role, parts)
     for name in _REASONING:
         if turn.get(name):
             raise RowProblem(f"`{where}.{name}`: only an answer has reasoning.", f"Remove `{name}`.")
     if content is None:
-        raise _no_text(turn.get("content"), f"{where}.content")
+        raise no_text(turn.get("content"), f"{where}.content")
     if role != "tool":
         return Message(role, content)
     own, call_id = turn.get("name"), turn.get("tool_call_id")
@@ -223,8 +241,9 @@ def _turn(turn: Any, where: str) -> Message:
     )
 
 
-def _answer(turn: dict[str, Any], where: str, role: str, content: str | None, thought: str) -> Message:
+def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts) -> Message:
     """The turn of an assistant: its words, its calls of tools, its reasoning."""
+    content, thought, calls = parts
     weight = _weight(turn, where)
     judged = next((name for name, value in turn.items() if said_of_turn(str(name), value) is False), None)
     if weight and judged is not None:
@@ -240,8 +259,7 @@ def _answer(turn: dict[str, Any], where: str, role: str, content: str | None, th
                 f"`{where}.content` is empty: it calls no tool.", "Write the call or remove the row."
             )
         return Message("assistant", "", weight, calls=calls)
-    calls = calls_in(turn.get("tool_calls"), f"{where}.tool_calls")
-    calls = calls or calls_in(turn.get("function_call"), f"{where}.function_call")
+    calls = next((found for key in _CALLS if (found := calls_in(turn.get(key), f"{where}.{key}"))), calls)
     for name in _REASONING:
         value = turn.get(name)
         if isinstance(value, str) and value.strip():
@@ -249,67 +267,22 @@ def _answer(turn: dict[str, Any], where: str, role: str, content: str | None, th
         elif value and not isinstance(value, str):
             raise RowProblem(f"`{where}.{name}` is {kind_of(value)}, not a string.", "Write it as text.")
     if content is None and not calls:
-        raise _no_text(turn.get("content"), f"{where}.content")
-    if not calls and not (content or "").strip():
-        raise EmptyText(
-            f"`{where}.content` is empty: an answer needs text.", "Write the answer or remove the row."
-        )
+        raise no_text(turn.get("content"), f"{where}.content")
+    if not calls and says_nothing(content or ""):
+        raise no_answer(f"{where}.content", content or "")
     return Message("assistant", content or "", weight, thought, calls)
 
 
 def _weight(turn: dict[str, Any], where: str) -> int:
-    weight = turn.get("weight")
+    name = "weight" if turn.get("weight") is not None else "loss_weight"
+    weight = turn.get(name)
     if weight is None:
         return 0 if any(is_good_answer(turn.get(name)) is False for name in _NOT_TRAINED) else 1
     if weight not in (0, 1):
         raise RowProblem(
-            f"`{where}.weight` is {str(weight)[:40]}.", "Use 1 (train on it, the default) or 0 (do not)."
+            f"`{where}.{name}` is {str(weight)[:40]}.", "Use 1 (train on it, the default) or 0 (do not)."
         )
     return int(weight)
-
-
-def _content(value: Any, where: str, role: str) -> tuple[str | None, str]:
-    """The text of a turn, and the reasoning among its parts; None where there is no text.
-
-    Raises:
-        RowProblem: A part of it is no text.
-    """
-    if value is None or isinstance(value, str):
-        return value, ""
-    if role == "tool" and not (isinstance(value, list) and all(_is_part(part) for part in value)):
-        return packed(value), ""  # what a tool answered, as the model is shown it
-    if not isinstance(value, list):
-        raise _no_text(value, where)
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for index, given in enumerate(value):
-        part, place = unpacked(given), f"{where}[{index}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("thinking", "reasoning") and isinstance(part.get(kind) or part.get("text"), str):
-            thoughts.append(part.get(kind) or part["text"])
-            continue
-        if kind not in (None, "text", "input_text", "output_text"):
-            raise RowProblem(
-                f"`{place}` is a part of the type `{str(kind)[:40]}`: only text is trained.",
-                "Leave the row out, or write what is to be learned as text.",
-            )
-        text = part if isinstance(part, str) else None
-        if isinstance(part, dict):
-            text = next(
-                (part[key] for key in ("text", "content", "value") if isinstance(part.get(key), str)), None
-            )
-        if text is None:
-            raise RowProblem(f"`{place}` has no text.", 'Write `{"type": "text", "text": "..."}`.')
-        texts.append(text)
-    return "\n".join(texts), "\n".join(thoughts)
-
-
-def _is_part(part: Any) -> bool:
-    return isinstance(part, dict) and isinstance(part.get("type"), str)
-
-
-def _no_text(value: Any, where: str) -> RowProblem:
-    return RowProblem(f"`{where}` is {kind_of(value)}, not a string.", 'Write `"content": "..."`.')
 
 
 def _plain_turn(turn: Any) -> Message | None:
@@ -319,7 +292,7 @@ def _plain_turn(turn: Any) -> Message | None:
     role, content = turn.get("role"), turn.get("content")
     if role not in ROLES or content.__class__ is not str:
         return None
-    if role == "assistant" and not content.strip():
+    if role == "assistant" and says_nothing(content):
         return None
     return Message(role, content)
 
@@ -333,18 +306,3 @@ def _unknown_role(role: Any, where: str) -> RowProblem:
     return RowProblem(
         message, f"Did you mean `{meant}`?" if meant else "Use `system`, `user`, `assistant` or `tool`."
     )
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, for a message."""
-    if value is None:
-        return "missing or `null`"
-    names = {
-        list: "a list",
-        dict: "an object",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), type(value).__name__)
