@@ -26,7 +26,7 @@ CHOSEN = frozenset(
     }
 )  # fmt: skip
 """Settings that the chart chooses."""
-SECRET = frozenset({"smtp_password"})
+SECRET = frozenset({"oidc_client_secret", "smtp_password"})
 """Settings that come by `secretEnvironment`, for values are no place for secrets."""
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"

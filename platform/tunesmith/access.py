@@ -51,6 +51,38 @@ class SignInLink(_View):
     valid_seconds: int
 
 
+class SignInProvider(_View):
+    """An identity provider that signs browsers in."""
+
+    name: str = Field(description="What the button is to call it.")
+    path: str = Field(
+        description="Where a browser begins, below the platform's address; `?next=` names a page of the studio."
+    )
+
+
+class SignInOptions(_View):
+    """How a browser may come in besides by a link and a key."""
+
+    providers: list[SignInProvider]
+
+
+class SignInFailure(StrEnum):
+    """Why a provider's sign-in let nobody in: the studio's address ends in it, `#/refused/<why>`."""
+
+    LOST = "lost"
+    """It was begun in another browser, or long ago, or was finished already."""
+    CANCELLED = "cancelled"
+    """Whoever signed in broke it off at the provider."""
+    REFUSED = "refused"
+    """What the provider sent does not hold."""
+    NO_ROLE = "no-role"
+    """The person has no role here."""
+    NO_NAME = "no-name"
+    """The provider tells no name that can be theirs."""
+    AWAY = "away"
+    """The provider does not answer, or not as one."""
+
+
 class SessionView(_View):
     """Who one is here."""
 

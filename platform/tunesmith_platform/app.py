@@ -24,7 +24,9 @@ import tunesmith
 from tunesmith.errors import TunesmithError
 from tunesmith_platform import logs
 from tunesmith_platform.access import endpoints as access_endpoints
+from tunesmith_platform.access import sign_in_endpoints
 from tunesmith_platform.access.service import AccessService
+from tunesmith_platform.access.sign_in_service import SignInService
 from tunesmith_platform.audit import endpoints as audit_endpoints
 from tunesmith_platform.audit.service import AuditService
 from tunesmith_platform.auth import Keys
@@ -176,12 +178,14 @@ def build_services(
     asking = Asking(Names(database, settings, models), ChatService(database, settings, tasks), settings)
     estimates = EstimateService(database, settings, jobs, models, datasets, compute=compute)
     packaging = PackagingService(database)
+    access = AccessService(database, settings, keys)
     return Services(
         settings=settings,
         database=database,
         hub=hub,
         keys=keys,
-        access=AccessService(database, settings, keys),
+        access=access,
+        sign_in=SignInService(database, settings, keys, access),
         audit=AuditService(database, settings),
         key_service=KeyService(database, keys),
         projects=ProjectService(database, keys),
@@ -323,6 +327,7 @@ def create_app(
         estimate_endpoints,
         system_endpoints,
         access_endpoints,
+        sign_in_endpoints,
         key_endpoints,
         audit_endpoints,
         project_endpoints,

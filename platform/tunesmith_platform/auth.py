@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from tunesmith.access import Role
@@ -195,10 +195,12 @@ class Keys:
         """
         moment = now()
         with self._database.read() as session:
-            rows = session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))).all()
-        return next(
-            (_identity(row, moment) for row in rows if is_meant(row.sha256) and _counts(row, moment)), None
-        )
+            counting = (
+                ApiKeyRow.revoked_at.is_(None),
+                or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > moment),
+            )
+            rows = session.scalars(select(ApiKeyRow).where(*counting)).all()
+        return next((_identity(row, moment) for row in rows if is_meant(row.sha256)), None)
 
 
 def digest_of(key: str) -> str:

@@ -6,6 +6,7 @@ Known to the app alone: endpoints and loops say by a protocol of their own, `Ser
 from dataclasses import dataclass
 
 from tunesmith_platform.access.service import AccessService
+from tunesmith_platform.access.sign_in_service import SignInService
 from tunesmith_platform.audit.service import AuditService
 from tunesmith_platform.auth import Keys
 from tunesmith_platform.backends.compute import ComputeService
@@ -62,6 +63,7 @@ class Services:
     hub: Hub
     keys: Keys
     access: AccessService
+    sign_in: SignInService
     audit: AuditService
     key_service: KeyService
     projects: ProjectService

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from tunesmith.evaluation.scores.judge import ADDRESS, VARIABLE, JudgeSettings
 from tunesmith.home import Home
@@ -20,6 +20,7 @@ from tunesmith.storage import local_path
 from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
 from tunesmith_platform.logs import LogFormat
+from tunesmith_platform.sign_in_settings import SignInSettings
 
 JudgeKey = Annotated[str, Field(pattern=rf"^$|{VARIABLE}")]
 _DERIVED = Path()
@@ -49,7 +50,7 @@ ROOM_SETTINGS = {
 """What says how many jobs find place in a room."""
 
 
-class Settings(BaseSettings):
+class Settings(SignInSettings):
     """Where the parts are, and the limits."""
 
     model_config = SettingsConfigDict(env_prefix="TUNESMITH_", hide_input_in_errors=True)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import datetime as dt
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,11 @@ from model_files import make_model_folder
 from sqlalchemy import UniqueConstraint, event
 from sqlalchemy.orm import Session
 
+from tunesmith.access import Role
 from tunesmith.chat.conversations import NewConversation, NewTurn
 from tunesmith.job import read_secret
+from tunesmith_platform.access.people import Person
+from tunesmith_platform.access.sign_in_service import Origin
 from tunesmith_platform.chats.service import ChatService
 from tunesmith_platform.clock import now
 from tunesmith_platform.conversations.making import Wanted
@@ -35,6 +39,7 @@ _PROJECT = "whoever writes it holds its project's row, which one of them makes"
 _CONVERSATION = "whoever writes it holds its conversation's row"
 RACES = {
     "api_keys.id": _OWN_ID,
+    "api_keys.subject": "test_two_sign_ins_of_a_person_are_one_key",
     "api_keys.sha256": "test_two_servers_start_with_one_new_key",
     "audit.id": _OWN_ID,
     "attempts.task_id,number": _HELD,
@@ -182,6 +187,15 @@ def test_a_code_lets_one_browser_in(clients: Clients) -> None:
     headers = {"Authorization": f"Bearer {code}", "X-Tunesmith-Studio": "1"}
     replies = at_once(*(lambda one=one: one.post("/v1/sessions", headers=headers) for one in clients))
     assert codes(replies) == [201, 401], [reply.text for reply in replies]
+
+
+def test_two_sign_ins_of_a_person_are_one_key(replicas: tuple[Plane, Plane]) -> None:
+    """Its first ones, with two browsers."""
+    person, until = Person("s" * 64, "ann", Role.VIEWER, None), now() + dt.timedelta(hours=1)
+    keys = at_once(
+        *(lambda one=one: one.services.sign_in.key_of(person, until, Origin()) for one in replicas)
+    )
+    assert len(set(keys)) == 1
 
 
 def test_two_first_questions_begin_one_task(replicas: tuple[Plane, Plane]) -> None:

@@ -234,6 +234,26 @@ def test_the_alert_rules_are_the_ones_that_there_are() -> None:
     assert 'job="tunesmith"' in str(rule)
 
 
+def test_no_job_gets_a_secret_setting_of_the_platform() -> None:
+    """Jobs run their users' code: of `secretEnvironment` they get what is theirs."""
+    given = {0: "TUNESMITH_OIDC_CLIENT_SECRET", 1: "HF_TOKEN"}
+    words = [
+        word
+        for number, name in given.items()
+        for field, value in (("name", name), ("secret", "own"), ("key", "it"))
+        for word in ("--set", f"secretEnvironment[{number}].{field}={value}")
+    ]
+    done = run_helm("template", "t", str(CHART), *values_of("smallest"), *words)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, set[str]] = {}
+    for each in yaml.safe_load_all(done.stdout):
+        if each:
+            names = {name for name in given.values() if f"'{name}'" in str(each)}
+            seen.setdefault(each["kind"], set()).update(names)
+    assert seen["RayCluster"] == {"HF_TOKEN"}
+    assert seen["Deployment"] == set(given.values())
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -244,6 +264,7 @@ def test_the_alert_rules_are_the_ones_that_there_are() -> None:
         (["settings.max_concurent_jobs=2"], "max_concurent_jobs"),
         (["settings.port=9000"], "'port' not allowed"),
         (["settings.smtp_password=secret"], "smtp_password"),
+        (["settings.oidc_client_secret=secret"], "oidc_client_secret"),
         (["state.size=lots"], "/state/size"),
         (["images.digests.tunesmith-platform=latest"], "tunesmith-platform"),
         (["ray.workers.gpu.image=x"], "/ray/workers/gpu"),

@@ -25,6 +25,9 @@ KEYLESS = {
     "GET /healthz": "Says that the server is up, and nothing else.",
     "GET /livez": "Says that the process lives, and nothing else.",
     "GET /readyz": "Says whether the database answers, and nothing else.",
+    "GET /v1/sign-in": "Says how one may sign in, and nothing else.",
+    "GET /v1/sign-in/oidc": "Sends a browser to the identity provider.",
+    "GET /v1/sign-in/oidc/callback": "A browser shows what the provider gave it (test_sign_in.py).",
     "GET /v1/package-links/{token}/{name}": "The address itself is signed.",
     "GET /v1/tasks/{task_id}/reports/{attempt}": "Jobs show the token of their attempt.",
     "POST /v1/runners/{runner_id}/next": "Runners show a token of their own.",
@@ -32,7 +35,14 @@ KEYLESS = {
     "POST /v1/tasks/{task_id}/reports": "Jobs show the token of their attempt.",
 }
 """Routes that ask for something else than a key, with why. What they ask for, an API key never is."""
-OPEN = {"/healthz", "/livez", "/readyz"}
+OPEN = {
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/v1/sign-in",
+    "/v1/sign-in/oidc",
+    "/v1/sign-in/oidc/callback",
+}
 """What answers everybody."""
 ABOUT_ONESELF = {
     "DELETE /v1/keys/{key_id}": "Revokes a key of one's own.",

@@ -125,12 +125,16 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- end }}
 {{- end }}
 
+{{/* Of `secretEnvironment`; jobs run their users' code, and get none of the platform's own settings. */}}
 {{- define "tunesmith.secretEnvironment" -}}
-{{- range .Values.secretEnvironment }}
+{{- $root := .root -}}
+{{- range $root.Values.secretEnvironment }}
+{{- if or $.settings (not (hasPrefix "TUNESMITH_" .name)) }}
 - name: {{ .name }}
   valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
 {{- end }}
-{{- if .Values.caBundle }}
+{{- end }}
+{{- if $root.Values.caBundle }}
 - {name: SSL_CERT_FILE, value: /etc/tunesmith/ca/ca.crt}
 {{- end }}
 {{- end }}
@@ -175,7 +179,7 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- end }}
 {{ include "tunesmith.databaseEnvironment" . }}
 {{- include "tunesmith.storageEnvironment" . }}
-{{- include "tunesmith.secretEnvironment" . }}
+{{- include "tunesmith.secretEnvironment" (dict "root" . "settings" true) }}
 - {name: HOME, value: /tmp}
 {{- end }}
 

@@ -27,7 +27,7 @@ spec:
         - {name: {{ $key }}, value: {{ $value | quote }}}
         {{- end }}
         {{- include "tunesmith.storageEnvironment" $root | nindent 8 }}
-        {{- include "tunesmith.secretEnvironment" $root | nindent 8 }}
+        {{- include "tunesmith.secretEnvironment" (dict "root" $root "settings" false) | nindent 8 }}
       {{- if eq .part "ray-head" }}
       ports:
         - {name: gcs-server, containerPort: 6379}

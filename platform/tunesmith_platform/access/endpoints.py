@@ -8,8 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.access import SessionView, SignInLink
 from tunesmith_platform import examples
-from tunesmith_platform.access.service import AccessService
+from tunesmith_platform.access.service import AccessService, SignedIn
 from tunesmith_platform.auth import Identity
+from tunesmith_platform.clock import now
 from tunesmith_platform.http import (
     IdentityDep,
     OptionalKey,
@@ -65,16 +66,7 @@ async def sign_in(
 ) -> SessionView:
     """Sign this browser in, by a link's code or by a key, shown as a bearer token. The answer sets a cookie."""
     begun = await run_in_threadpool(services.access.sign_in, credential)
-    response.set_cookie(
-        session_cookie_name(services.settings),
-        begun.cookie,
-        max_age=int(services.settings.session_hours * 3600),
-        path="/",
-        httponly=True,
-        samesite="strict",
-        secure=_is_secure(request, services.settings),
-    )
-    response.headers["Cache-Control"] = "no-store"
+    set_session(response, begun, services.settings, is_secure=is_secure(request, services.settings))
     identity = await run_in_threadpool(request.app.state.services.keys.identity_of_session, begun.cookie)
     return _view(identity)
 
@@ -96,7 +88,22 @@ async def sign_out(request: Request, services: ServicesDep, _who: IdentityDep) -
     return response
 
 
-def _is_secure(request: Request, settings: Settings) -> bool:
+def set_session(response: Response, begun: SignedIn, settings: Settings, *, is_secure: bool) -> None:
+    """Let a browser keep its session, which only the server reads and no other site's page sends along."""
+    response.set_cookie(
+        session_cookie_name(settings),
+        begun.cookie,
+        max_age=max(0, int((begun.expires_at - now()).total_seconds())),
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=is_secure,
+    )
+    response.headers["Cache-Control"] = "no-store"
+
+
+def is_secure(request: Request, settings: Settings) -> bool:
+    """Whether browsers come by TLS."""
     return request.url.scheme == "https" or settings.public_url.startswith("https:")
 
 

@@ -13,6 +13,14 @@ def put(session: Session, row: BrowserRow) -> None:
     session.add(row)
 
 
+def put_first(session: Session, row: BrowserRow) -> bool:
+    """Store a row unless one of its name is there; whether it was stored."""
+    if session.get(BrowserRow, row.sha256) is not None:
+        return False
+    session.add(row)
+    return True
+
+
 def take(session: Session, sha256: str, moment: dt.datetime) -> str | None:
     """The key that a code stands for, which it does once; None when it is none, was used, or is too old.
 

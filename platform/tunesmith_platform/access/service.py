@@ -48,7 +48,7 @@ class AccessService:
         The code stands behind the `#`, which no browser sends and no proxy logs.
         """
         code = _CODE + secrets.token_urlsafe(32)
-        self._put(code, digest_of(key), dt.timedelta(seconds=CODE_SECONDS), is_code=True)
+        self._put(code, digest_of(key), now() + dt.timedelta(seconds=CODE_SECONDS), is_code=True)
         base = f"{self._settings.public_url.rstrip('/')}/studio/"
         return SignInLink(url=f"{base}#/enter/{code}", studio_url=base, valid_seconds=CODE_SECONDS)
 
@@ -68,19 +68,26 @@ class AccessService:
         else:
             self._keys.identity(credential)
             found = digest_of(credential)
+        return self.begin(found, now() + dt.timedelta(hours=self._settings.session_hours))
+
+    def begin(self, key_sha256: str, until: dt.datetime) -> SignedIn:
+        """Begin a session that stands for a key.
+
+        Args:
+            key_sha256: The key's hash.
+            until: When the session ends by itself.
+        """
         cookie = secrets.token_urlsafe(32)
-        expires_at = self._put(cookie, found, dt.timedelta(hours=self._settings.session_hours), is_code=False)
-        return SignedIn(cookie, expires_at)
+        self._put(cookie, key_sha256, until, is_code=False)
+        return SignedIn(cookie, until)
 
     def sign_out(self, cookie: str) -> None:
         """End a session; one that has ended stays so."""
         self._database.retry_on_conflict(lambda session: repository.end(session, digest_of(cookie)))
         self._keys.forget_session(cookie)
 
-    def _put(self, secret: str, key_sha256: str, counts: dt.timedelta, *, is_code: bool) -> dt.datetime:
-        moment = now()
-        expires_at = moment + counts
-        digest = digest_of(secret)
+    def _put(self, secret: str, key_sha256: str, until: dt.datetime, *, is_code: bool) -> None:
+        moment, digest = now(), digest_of(secret)
 
         def store(session: Session) -> None:
             repository.remove_old(session, moment)
@@ -91,9 +98,8 @@ class AccessService:
                     is_code=is_code,
                     key_sha256=key_sha256,
                     created_at=moment,
-                    expires_at=expires_at,
+                    expires_at=until,
                 ),
             )
 
         self._database.retry_on_conflict(store)
-        return expires_at

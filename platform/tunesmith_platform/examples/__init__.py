@@ -7,6 +7,7 @@ from tunesmith_platform.examples.access import (
     PROJECTS,
     SESSION,
     SIGN_IN_LINK,
+    SIGN_IN_OPTIONS,
     new_key_body,
     new_project_body,
 )
@@ -182,6 +183,7 @@ __all__ = [
     "SCORES",
     "SESSION",
     "SIGN_IN_LINK",
+    "SIGN_IN_OPTIONS",
     "STEP_ROWS",
     "STREAM",
     "SYSTEM",

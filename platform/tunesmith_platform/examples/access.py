@@ -15,6 +15,8 @@ from tunesmith.access import (
     ProjectView,
     SessionView,
     SignInLink,
+    SignInOptions,
+    SignInProvider,
 )
 from tunesmith_platform.examples.common import TIME
 
@@ -23,6 +25,7 @@ SIGN_IN_LINK = SignInLink(
     studio_url="http://127.0.0.1:8265/studio/",
     valid_seconds=CODE_SECONDS,
 )
+SIGN_IN_OPTIONS = SignInOptions(providers=[SignInProvider(name="Example", path="/v1/sign-in/oidc")])
 SESSION = SessionView(name="local", role="admin", expires_at=dt.datetime(2026, 12, 7, 9, tzinfo=dt.UTC))
 KEYS = views.Page[KeyView](
     data=[

@@ -33,6 +33,12 @@ def find(session: Session, key_id: str) -> ApiKeyRow | None:
     return session.scalars(query).one_or_none()
 
 
+def of_subject(session: Session, subject: str) -> ApiKeyRow | None:
+    """The key of a person whom a provider names, held until the transaction ends."""
+    query = select(ApiKeyRow).where(ApiKeyRow.subject == subject).with_for_update()
+    return session.scalars(query).one_or_none()
+
+
 def end_of(session: Session, sha256: str) -> dt.datetime | None:
     """When the key with a hash ends by itself; None: never."""
     return session.scalar(select(ApiKeyRow.expires_at).where(ApiKeyRow.sha256 == sha256))

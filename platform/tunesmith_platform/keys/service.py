@@ -94,6 +94,7 @@ class KeyService:
                     hint="Make one first: `tunesmith keys create NAME --role admin`.",
                 )
             row.revoked_at = row.revoked_at or now()
+            row.subject = None
         self._keys.forget(row.sha256)
         return view_of(row)
 

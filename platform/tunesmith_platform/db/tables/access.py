@@ -12,11 +12,16 @@ class ApiKeyRow(Base):
     """A key's hash, whose it is and what it may do; the key itself is nowhere stored here.
 
     `projects` lists those it works in; with NULL, all. `used_at` is brought up seldom. A revoked key
-    stays: it says whose it was.
+    stays: it says whose it was. `subject` is a hash of what an identity provider calls the person: nobody
+    has the secret of such a key, only browsers' sessions stand for it. Revoked, it has none: who signs in
+    again gets another.
     """
 
     __tablename__ = "api_keys"
-    __table_args__ = (Index("ux_api_keys_id", "id", unique=True),)
+    __table_args__ = (
+        Index("ux_api_keys_id", "id", unique=True),
+        Index("ux_api_keys_subject", "subject", unique=True),
+    )
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     id: Mapped[str] = mapped_column(String(40))
     name: Mapped[str] = mapped_column(String(80))
@@ -27,6 +32,7 @@ class ApiKeyRow(Base):
     expires_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     used_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+    subject: Mapped[str | None] = mapped_column(String(64))
 
 
 class BrowserRow(Base):

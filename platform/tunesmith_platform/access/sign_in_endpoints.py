@@ -1,0 +1,123 @@
+"""Signing in by an identity provider over HTTP: which there is, the way there, the way back.
+
+A browser comes by itself, so what fails leads to the studio, which says why; the log says more.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse
+
+from tunesmith.access import SignInOptions
+from tunesmith_platform import examples
+from tunesmith_platform.access.endpoints import is_secure, set_session
+from tunesmith_platform.access.provider import SignInRefused
+from tunesmith_platform.access.sign_in_service import ATTEMPT_SECONDS, Brought, Origin, SignInService
+from tunesmith_platform.http import answers, services_of, session_cookie_name
+from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.settings import Settings
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["access"], route_class=ApiRoute)
+
+
+class Services(Protocol):
+    """The parts that these endpoints ask."""
+
+    sign_in: SignInService
+    settings: Settings
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+Brief = Annotated[str, Query(max_length=200)]
+Long = Annotated[str, Query(max_length=4096)]
+_ON: dict[int | str, dict[str, Any]] = {303: {"description": "The browser goes on."}}
+
+
+@router.get("/sign-in", response_model=SignInOptions, responses=answers(examples.SIGN_IN_OPTIONS))
+async def sign_in_options(services: ServicesDep) -> SignInOptions:
+    """Say how a browser may come in besides by a link and a key. Needs no key."""
+    return services.sign_in.options()
+
+
+@router.get(
+    "/sign-in/oidc", response_class=Response, status_code=303, responses=answers(None, 404, 422) | _ON
+)
+async def begin_sign_in(
+    request: Request,
+    services: ServicesDep,
+    onward: Annotated[
+        str, Query(alias="next", max_length=300, description="The studio's page to go on to.")
+    ] = "",
+) -> Response:
+    """Send this browser to the identity provider. Needs no key."""
+    try:
+        address, kept = await run_in_threadpool(services.sign_in.begin, onward)
+    except SignInRefused as refused:
+        return _refused(services.settings, refused)
+    response = _to(address)
+    # Lax: the way back begins at another site.
+    response.set_cookie(
+        _cookie_name(request, services.settings),
+        kept,
+        max_age=ATTEMPT_SECONDS,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=is_secure(request, services.settings),
+    )
+    return response
+
+
+@router.get(
+    "/sign-in/oidc/callback",
+    response_class=Response,
+    status_code=303,
+    responses=answers(None, 404, 422) | _ON,
+)
+async def finish_sign_in(
+    request: Request,
+    services: ServicesDep,
+    state: Brief = "",
+    code: Long = "",
+    error: Brief = "",
+    iss: Long | None = None,
+) -> Response:
+    """Take a browser back from the identity provider: a session for whom it names. Needs no key."""
+    settings, name = services.settings, _cookie_name(request, services.settings)
+    origin = Origin(
+        request.scope.get("state", {}).get("request_id", ""), request.client.host if request.client else ""
+    )
+    try:
+        entered = await run_in_threadpool(
+            services.sign_in.finish, request.cookies.get(name, ""), Brought(state, code, error, iss), origin
+        )
+        response = _to(f"{_studio(settings)}#/{entered.onward}")
+        set_session(response, entered.session, settings, is_secure=is_secure(request, settings))
+    except SignInRefused as refused:
+        response = _refused(settings, refused)
+    response.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=is_secure(request, settings))
+    return response
+
+
+def _cookie_name(request: Request, settings: Settings) -> str:
+    """By TLS no sister site may set it: what a browser brings back is then what it was given here."""
+    prefix = "__Host-" if is_secure(request, settings) else ""
+    return f"{prefix}{session_cookie_name(settings)}_sign_in"
+
+
+def _refused(settings: Settings, refused: SignInRefused) -> Response:
+    logger.warning("sign-in refused (%s): %s", refused.failure, refused)
+    return _to(f"{_studio(settings)}#/refused/{refused.failure}")
+
+
+def _studio(settings: Settings) -> str:
+    return f"{settings.public_url.rstrip('/')}/studio/"
+
+
+def _to(address: str) -> Response:
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return RedirectResponse(address, status_code=HTTPStatus.SEE_OTHER, headers=headers)
