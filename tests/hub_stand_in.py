@@ -56,6 +56,10 @@ class UploadHub(HubAnswers):
     in the middle of the body; or what is called before it is answered."""
     part_bytes: ClassVar[int]
     """Objects that are larger go in parts."""
+    left_out: ClassVar[set[str]]
+    """Names that the `.gitignore` of every repository leaves out."""
+    most_bytes: ClassVar[int]
+    """Objects that are larger are refused."""
 
     def do_POST(self) -> None:  # noqa: N802  (as the server calls it)
         path, body = self._begin()
@@ -175,13 +179,16 @@ class UploadHub(HubAnswers):
                 blob = f"blob {len(there)}\0".encode() + there
                 oid = hashlib.sha256(there).hexdigest() if is_large else hashlib.sha1(blob).hexdigest()
             mode = "lfs" if is_large else "regular"
-            answers.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+            ignored = file["path"] in self.left_out
+            answers.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": ignored, "oid": oid})
         self._json(200, {"files": answers})
 
     def _action(self, wanted: dict[str, Any]) -> dict[str, Any]:
         oid, size = wanted["oid"], wanted["size"]
         if oid in self.objects:
             return {"oid": oid, "size": size}
+        if size > self.most_bytes:
+            return {"oid": oid, "size": size, "error": {"code": 422, "message": "the object is too large"}}
         if size <= self.part_bytes:
             upload: dict[str, Any] = {"href": f"{self.url}/upload/{oid}/0?signature=secret-of-the-address"}
         else:
@@ -240,8 +247,10 @@ def upload_hub(part_bytes: int = 100_000) -> Iterator[type[UploadHub]]:
         "asked": [],
         "heard": [],
         "faults": [],
+        "left_out": set(),
     }
-    handler = type("Handler", (UploadHub,), empty | {"part_bytes": part_bytes})
+    sizes = {"part_bytes": part_bytes, "most_bytes": 2**40}
+    handler = type("Handler", (UploadHub,), empty | sizes)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     handler.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()

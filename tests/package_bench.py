@@ -52,8 +52,9 @@ class Bench:
 
     def document(self, task: TaskView) -> ModelDocument:
         self.plane.tick()
-        (path,) = [uri for job, uri in self.plane.jobs.documents.items() if job.startswith(task.id)]
-        return ModelDocument.model_validate_json(Path(path).read_bytes())
+        (uri,) = [uri for job, uri in self.plane.jobs.documents.items() if job.startswith(task.id)]
+        folder, _, name = uri.rpartition("/")
+        return ModelDocument.model_validate_json(open_storage(folder).read(name) or b"")
 
     def packaged(self, training: TaskView, uri: str | None = None, content: bytes = CONTENT) -> TaskView:
         """A completed package, its files written by hand; in a storage elsewhere where its folder is given."""

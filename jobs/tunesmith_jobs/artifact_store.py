@@ -27,7 +27,6 @@ from tunesmith.errors import NotOurs
 from tunesmith.events import Warned
 from tunesmith.removal import (
     claim_storage,
-    discard,
     finish_removals,
     lay,
     remove_names,
@@ -235,6 +234,7 @@ class ArtifactStore:
         stale = {file.path for file in before.files} if before is not None else there
         remove_names(self._storage, path, *(stale - kept))
         self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+        (folder / MANIFEST).write_bytes(manifest.encode())
 
     def _is_own(self) -> bool:
         """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
@@ -256,14 +256,16 @@ class ArtifactStore:
         """Show what was stored in the user's own folder too, unless something of others' stands there."""
         if self._output_dir is None:
             return
-        target, fetched = self._output_dir / path.rsplit("/", 1)[-1], folder.parent / "publish"
+        target = self._output_dir / path.rsplit("/", 1)[-1]
+        # What was brought elsewhere lies here still: nothing is fetched back, and where it can be nothing copied.
+        source = self._storage.local(path) or folder
 
         def shown() -> int:
-            return bytes_below(fetched, *target.parent.glob(f".{target.name}.*"))
+            return bytes_below(*target.parent.glob(f".{target.name}.*"))
 
         try:
             with self._activities.doing(ActivityKind.SAVING, measure=shown):
-                left = publish(self._storage.get_folder(path, fetched), target, self._owner.task_id)
+                left = publish(source, target, self._owner.task_id)
         except NotOurs as error:
             if target not in self.not_shown:
                 _log.warning("%s is not published: %s", path, error)
@@ -276,9 +278,6 @@ class ArtifactStore:
                 )
             self.not_shown[target] = error.message
             return
-        finally:
-            if self._storage.local(path) is None:
-                discard(fetched)  # the copy from which it was shown
         self.not_shown.pop(target, None)
         if left:
             _log.warning("`%s` and more had been laid into `%s`: it was moved beside it", left[0], target)

@@ -164,6 +164,29 @@ def refused(hub: type[UploadHub]) -> None:
     hub.faults.append(("repos/create", 403))
 
 
+def may_only_read(hub: type[UploadHub]) -> None:
+    """The library takes a repository that is there for made, whoever asks."""
+    hub.repos[REPO] = hub_stand_in.Repo(REPO, private=True)
+    hub.faults += [("repos/create", 403), ("/preupload/", 403)]
+
+
+def without_branch(hub: type[UploadHub]) -> None:
+    hub.faults.append(("/branch/", 403))
+
+
+def leaves_out(hub: type[UploadHub]) -> None:
+    """The library would say nothing, and commit without the file."""
+    hub.left_out.add("a-00002-of-00002.gguf")
+
+
+def too_large(hub: type[UploadHub]) -> None:
+    hub.most_bytes = 200_000
+
+
+def is_full(hub: type[UploadHub]) -> None:
+    hub.faults.append(("objects/batch", 403))
+
+
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -171,13 +194,18 @@ def refused(hub: type[UploadHub]) -> None:
         (without_token, "There is no token"),
         (wrong_token, "may not write"),
         (refused, "may not write"),
+        (may_only_read, "may not write"),
+        (without_branch, "may not write"),
+        (leaves_out, "takes no `a-00002-of-00002.gguf`: its `.gitignore` leaves it out"),
+        (too_large, "takes no `a-00001-of-00002.gguf`: the object is too large"),
+        (is_full, "may not write"),
     ],
 )
 def test_what_the_hub_refuses_is_said_at_once(
     hub: type[UploadHub], package: Path, tmp_path: Path, plant: Callable[[type[UploadHub]], None], words: str
 ) -> None:
     plant(hub)
-    outcome, _ = upload(package, tmp_path)
+    outcome, _ = upload(package, tmp_path, revision="next" if plant is without_branch else None)
     assert outcome.reason is Reason.BAD_PARAMETERS
     assert words in outcome.message
     assert "hf_" not in outcome.message
@@ -199,12 +227,18 @@ def test_a_card_that_the_hub_refuses_is_said(hub: type[UploadHub], package: Path
     (package / "manifest.json").write_bytes(again.encode())
     outcome, _ = upload(package, tmp_path)
     assert (outcome.reason, "base_model" in outcome.message) == (Reason.BAD_PARAMETERS, True)
+    assert not hub.received, "no file was sent"
+    assert not hub.repos, "and no repository made for it"
 
 
 def test_what_is_not_as_it_was_stored_is_not_sent(
     hub: type[UploadHub], package: Path, tmp_path: Path
 ) -> None:
     (package / next(iter(GGUF))).write_bytes(b"other")
+    outcome, _ = upload(package, tmp_path)
+    assert (outcome.reason, "not what was stored" in outcome.message) == (Reason.BAD_DATA, True)
+    assert not hub.repos, "its size is another"
+    (package / next(iter(GGUF))).write_bytes(bytes(250_000))
     outcome, _ = upload(package, tmp_path)
     assert (outcome.reason, "not what was stored" in outcome.message) == (Reason.BAD_DATA, True)
     assert not hub.repos[REPO].commits
@@ -269,9 +303,38 @@ def test_a_token_is_never_written_out() -> None:
         with pytest.raises(InvalidInput):
             UploadSpec.read({"task_id": "task-1", "repo_id": REPO, "token": token})
     assert UploadSpec.read({"package": "task-1", "repo": REPO}).variable == "HF_TOKEN"
-    for repo in ("ember", "a/b/c", "../b/c", "a/..", "-a/b", "a b/c"):
-        with pytest.raises(InvalidInput):
+
+
+def test_names_that_the_hub_refuses_are_refused_at_once() -> None:
+    """As its own library refuses them, which is asked beside."""
+    from huggingface_hub.utils import validate_repo_id
+
+    from tunesmith.errors import InvalidInput
+
+    refused = (
+        "ember",
+        "a/b/c",
+        "../b/c",
+        "a/..",
+        "-a/b",
+        "a b/c",
+        "a--b/c",
+        "a/b..c",
+        "a/b.git",
+        "a/b-",
+        "a/b.",
+        "a./b",
+    )
+    for repo in (*refused, f"a/{'b' * 95}"):
+        with pytest.raises(InvalidInput) as found:
             UploadSpec.read({"task_id": "task-1", "repo_id": repo})
+        assert found.value.problems[0].field == "repo_id"
+    for repo in ("a/b", "team/Ember-2.gguf", "a_b/c.d-e_f", f"a/{'b' * 94}"):
+        validate_repo_id(UploadSpec.read({"task_id": "task-1", "repo_id": repo}).repo_id)
+    for branch in ("a..b", "a/", "a.lock", "a//b", "a/.b", "a."):
+        with pytest.raises(InvalidInput) as found:
+            UploadSpec.read({"task_id": "task-1", "repo_id": REPO, "revision": branch})
+        assert found.value.problems[0].field == "revision"
 
 
 @pytest.mark.parametrize(("base", "named"), [("model", None), ("owner/model", "owner/model")])

@@ -6,13 +6,16 @@ sees half of one. By HTTP and not by Xet: bytes can be counted, stopped and trie
 knows no task.
 """
 
+import base64
+import functools
 import io
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tunesmith.artifacts import ManifestFile
 from tunesmith.errors import InvalidData, InvalidInput, Unavailable
@@ -22,6 +25,11 @@ _LONGEST_PAUSE = 60.0
 _SECONDS = "30"
 _TELL_ADDRESSES = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3")
 """Loggers that write each address down: those of parts are signed, and let whoever has them write."""
+CARD = "README.md"
+SAMPLE_BYTES = 512
+"""Of a file's beginning, which the Hub tells texts from weights by."""
+_AT_ONCE = 256
+"""Files that the Hub is asked of in one call."""
 
 
 class Repository:
@@ -68,6 +76,77 @@ class Repository:
         if self._revision:
             branch = self._revision
             self._tried(lambda: self._api.create_branch(self._name, branch=branch, exist_ok=True))
+
+    def check_card(self, card: bytes) -> None:
+        """See that the Hub takes a card; it does so without a repository, and else says it once all was sent.
+
+        Raises:
+            InvalidInput: It refuses the card, with its words.
+            Unavailable: The Hub does not answer.
+        """
+        said = {"content": card.decode(errors="replace"), "repoType": "model"}
+        found = self._tried(lambda: self._asked("/api/validate-yaml", said, refusing=(400,)))
+        if wrong := [str(one.get("message", "")) for one in found.get("errors", [])]:
+            raise InvalidInput(
+                f"The Hub refuses the card (`{CARD}`): {'; '.join(wrong)[:300]}",
+                hint="Name the base as the Hub knows it (`owner/name`) and its license, and package again.",
+                field="task_id",
+            )
+
+    def check_files(self, files: Mapping[str, tuple[ManifestFile, bytes]]) -> None:
+        """See that the Hub takes each file, before the first of them is sent: it has a place there, and room.
+
+        Args:
+            files: By their names, what each must be and how it begins (`SAMPLE_BYTES`).
+
+        Raises:
+            InvalidInput: It refuses one, with its words, or the token may not write there.
+            Unavailable: The Hub does not answer.
+        """
+        from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
+        from huggingface_hub.utils import chunk_iterable
+
+        large: list[ManifestFile] = []
+        for some in chunk_iterable(files.values(), _AT_ONCE):
+            sent = [
+                {"path": file.path, "size": file.bytes, "sample": base64.b64encode(sample).decode()}
+                for file, sample in some
+            ]
+            place = f"/api/models/{self._name}/preupload/{quote(self._revision or 'main', safe='')}"
+            asked = functools.partial(self._asked, place, {"files": sent})
+            for told in self._tried(asked)["files"]:
+                file = files[told["path"]][0]
+                if told.get("shouldIgnore"):
+                    raise InvalidInput(
+                        f"`{self._name}` takes no `{file.path}`: its `.gitignore` leaves it out.",
+                        hint="Change the `.gitignore` there, or give another repository.",
+                        field="repo_id",
+                    )
+                large += [file] if told["uploadMode"] == "lfs" and file.bytes else []
+        for some in map(list, chunk_iterable(large, _AT_ONCE)):
+            infos = [UploadInfo(file.bytes, b"", bytes.fromhex(file.sha256)) for file in some]
+            batch = functools.partial(
+                post_lfs_batch_info, infos, self._token, "model", self._name, self._revision, self.endpoint
+            )
+            _, errors, _ = self._tried(batch)
+            if errors:
+                names = {file.sha256: file.path for file in some}
+                name = names.get(str(errors[0].get("oid")), "?")
+                raise InvalidInput(
+                    f"The Hub takes no `{name}`: {str(errors[0]['error'].get('message', ''))[:300]}",
+                    hint="A file may be too large (`--set split_size=20G` parts it), or the owner's room used up.",
+                    field="repo_id",
+                )
+
+    def _asked(self, path: str, said: Mapping[str, Any], refusing: tuple[int, ...] = ()) -> Any:
+        """What the Hub answers to a question of its API, as JSON; also with a status that is an answer here."""
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        headers = build_hf_headers(token=self._token)
+        answer = get_session().post(f"{self.endpoint}{path}", json=said, headers=headers)
+        if answer.status_code not in refusing:
+            hf_raise_for_status(answer)
+        return answer.json()
 
     def send(self, path: Path, file: ManifestFile, more: Callable[[int], None]) -> bool:
         """Send a file; returns whether the Hub had it already.

@@ -5,26 +5,29 @@ In the driver's own process, without Ray. Knows manifests, the outlet and an upl
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tunesmith.activity import ActivityKind
-from tunesmith.artifacts import MANIFEST, Manifest
-from tunesmith.errors import InvalidInput
+from tunesmith.artifacts import MANIFEST, Manifest, ManifestFile
+from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import LogLine, Progress
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
 from tunesmith.spec.upload import UploadSpec
-from tunesmith.storage import open_storage
+from tunesmith.storage import Storage, open_storage
 from tunesmith.upload_job import UploadDocument
 from tunesmith_jobs.document import is_stop_requested
 from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
 from tunesmith_jobs.outlet import Outlet
 from tunesmith_jobs.program import Program, WorkerContext
-from tunesmith_jobs.upload.hub import Repository
+from tunesmith_jobs.upload.hub import CARD, SAMPLE_BYTES, Repository
 
 _PARTS = 1000
 _SPEED_SECONDS = 1.0
+_Read = TypeVar("_Read")
 
 
 class Uploading(Program[UploadDocument]):
@@ -50,11 +53,16 @@ class _Upload:
     def run(self) -> Outcome:
         spec = self._spec
         self._check()
-        folder, manifest = self._fetched()
+        storage, manifest = self._stored()
         # What is kept apart in a folder below is not the model.
         files = [file for file in manifest.files if "/" not in file.path]
         repository = Repository(spec.repo_id, spec.revision, self._token(), self._check)
+        # What the Hub would refuse once all is there is asked before anything is: made, fetched or sent.
+        if any(file.path == CARD for file in files):
+            repository.check_card(self._read(lambda: storage.read(CARD) or b""))
         repository.ensure(public=spec.public)
+        repository.check_files({file.path: (file, self._begin_of(storage, file)) for file in files})
+        folder = self._read(lambda: storage.get_folder("", self._scratch / "result"))
         self._say(f"`{spec.repo_id}` at {repository.endpoint} is there. Files that go there: {len(files)}.")
         total = sum(file.bytes for file in files)
         with self._outlet.activities.doing(ActivityKind.UPLOADING, total=total) as doing:
@@ -74,21 +82,42 @@ class _Upload:
         words = f"Files: {len(files)}, {total / 1e6:.1f} MB, in `{spec.repo_id}` (commit {commit[:12]})."
         return Outcome.because(Reason.COMPLETED, words)
 
-    def _fetched(self) -> tuple[Path, Manifest]:
-        """The files on this machine: where they lie, or a copy of them.
+    def _stored(self) -> tuple[Storage, Manifest]:
+        """Where the files lie, and which they are.
 
         Raises:
-            StorageFailed: The storage does not give them.
+            InvalidData: One is not as it was stored.
+            StorageFailed: The storage does not say.
         """
         uri = self._document.model_uri
+        storage = self._read(lambda: open_storage(uri))
+        manifest = Manifest.decode(self._read(lambda: storage.read(MANIFEST)) or b"")
+        if manifest is None:
+            raise StorageFailed(f"`{uri}` holds no whole result any more.")
+        sizes = self._read(lambda: storage.sizes(""))
+        if other := [file.path for file in manifest.files if sizes.get(file.path) != file.bytes]:
+            raise InvalidData(f"`{other[0]}` is not what was stored.", hint="Make the package again.")
+        return storage, manifest
+
+    def _begin_of(self, storage: Storage, file: ManifestFile) -> bytes:
+        """How a file begins, as far as the Hub wants to know.
+
+        Raises:
+            StorageFailed: The storage does not give it.
+        """
+        count = min(SAMPLE_BYTES, file.bytes)
+        return self._read(lambda: b"".join(storage.pieces(file.path, 0, count)))
+
+    def _read(self, call: Callable[[], _Read]) -> _Read:
+        """What the storage gives.
+
+        Raises:
+            StorageFailed: It gives nothing.
+        """
         try:
-            storage = open_storage(uri)
-            manifest = Manifest.decode(storage.read(MANIFEST) or b"")
-            if manifest is None:
-                raise StorageFailed(f"`{uri}` holds no whole result any more.")
-            return storage.get_folder("", self._scratch / "result"), manifest
+            return call()
         except OSError as error:
-            raise StorageFailed(f"`{uri}` cannot be read: {error}") from error
+            raise StorageFailed(f"`{self._document.model_uri}` cannot be read: {error}") from error
 
     def _token(self) -> str:
         """The token, from the environment or the file that the Hub's own library reads.

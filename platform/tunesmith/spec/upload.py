@@ -3,7 +3,7 @@
 Knows parameters; knows no hub.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -19,6 +19,13 @@ from tunesmith.spec.variables import variables_in
 FROM_ENVIRONMENT = "${env.HF_TOKEN}"
 """Where the token is read from, where the upload runs, if nothing else is said."""
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+
+_IN_NAMES = ("--", "..")
+_BEHIND_NAMES = (".git", "-", ".")
+_LONGEST_NAME = 96
+"""Characters of a repository's name, its owner's with it."""
+_IN_BRANCHES = ("..", "//", "/.")
+_BEHIND_BRANCHES = (".lock", "/", ".")
 
 
 class UploadSpec(Spec):
@@ -103,7 +110,30 @@ class UploadSpec(Spec):
                     )
                 ]
             )
+        if problems := list(self._misnamed()):
+            raise ruled_out(problems)
         return self
+
+    def _misnamed(self) -> Iterator[Problem]:
+        """Names that the Hub, or git, refuses: said before anything is begun."""
+        name, branch = self.repo_id, self.revision or ""
+        parts = name.split("/")
+        if (
+            len(name) > _LONGEST_NAME
+            or any(one in name for one in _IN_NAMES)
+            or any(part.endswith(_BEHIND_NAMES) for part in parts)
+        ):
+            yield Problem(
+                field="repo_id",
+                message=f"The Hub takes no repository `{name}`.",
+                hint="`owner/name`, at most 96 characters, without `--` and `..`, none of `-`, `.`, `.git` at the end.",
+            )
+        if any(one in branch for one in _IN_BRANCHES) or branch.endswith(_BEHIND_BRANCHES):
+            yield Problem(
+                field="revision",
+                message=f"`{branch}` is no name of a branch.",
+                hint="Without `..` and `//`, and no `/`, `.` or `.lock` at the end.",
+            )
 
     @property
     def variable(self) -> str:
