@@ -27,6 +27,7 @@ from tunesmith.errors import NotOurs
 from tunesmith.events import Warned
 from tunesmith.removal import (
     claim_storage,
+    discard,
     finish_removals,
     lay,
     remove_names,
@@ -188,7 +189,7 @@ class ArtifactStore:
             self._put_here(folder, here, manifest)
         else:
             self._put_there(folder, path, manifest)
-        self._show(folder, path)
+        self._show(folder, path, manifest)
         return manifest, f"{self._uri}/{path}"
 
     def _put_here(self, folder: Path, target: Path, manifest: Manifest) -> None:
@@ -234,7 +235,6 @@ class ArtifactStore:
         stale = {file.path for file in before.files} if before is not None else there
         remove_names(self._storage, path, *(stale - kept))
         self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
-        (folder / MANIFEST).write_bytes(manifest.encode())
 
     def _is_own(self) -> bool:
         """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""
@@ -252,20 +252,21 @@ class ArtifactStore:
         manifest = self.manifest(step)
         return manifest is not None and manifest.task_id == self._owner.task_id
 
-    def _show(self, folder: Path, path: str) -> None:
+    def _show(self, folder: Path, path: str, manifest: Manifest) -> None:
         """Show what was stored in the user's own folder too, unless something of others' stands there."""
         if self._output_dir is None:
             return
-        target = self._output_dir / path.rsplit("/", 1)[-1]
-        # What was brought elsewhere lies here still: nothing is fetched back, and where it can be nothing copied.
-        source = self._storage.local(path) or folder
+        target, fetched = self._output_dir / path.rsplit("/", 1)[-1], folder.parent / "publish"
+        # What was brought elsewhere lies here still: it is not fetched back, and linked where that can be.
+        source = self._storage.local(path) or (folder if folder.is_dir() else None)
 
         def shown() -> int:
-            return bytes_below(*target.parent.glob(f".{target.name}.*"))
+            return bytes_below(fetched, *target.parent.glob(f".{target.name}.*"))
 
         try:
             with self._activities.doing(ActivityKind.SAVING, measure=shown):
-                left = publish(source, target, self._owner.task_id)
+                source = source or self._storage.get_folder(path, fetched)
+                left = publish(source, target, self._owner.task_id, manifest)
         except NotOurs as error:
             if target not in self.not_shown:
                 _log.warning("%s is not published: %s", path, error)
@@ -278,6 +279,9 @@ class ArtifactStore:
                 )
             self.not_shown[target] = error.message
             return
+        finally:
+            if self._storage.local(path) is None:
+                discard(fetched)  # a copy from which it was shown
         self.not_shown.pop(target, None)
         if left:
             _log.warning("`%s` and more had been laid into `%s`: it was moved beside it", left[0], target)
@@ -351,8 +355,14 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def publish(source: Path, target: Path, task_id: str) -> list[Path]:
+def publish(source: Path, target: Path, task_id: str, manifest: Manifest) -> list[Path]:
     """Show a whole folder at `target` too; it appears there complete, in place of the task's own earlier one.
+
+    Args:
+        source: Its files; with its manifest or without.
+        target: Where it is shown.
+        task_id: Whose it is.
+        manifest: What tells its files.
 
     Returns:
         What others had laid into the earlier one: it lies in a folder beside it now.
@@ -364,6 +374,7 @@ def publish(source: Path, target: Path, task_id: str) -> list[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with staged(target, task_id) as new:
         for file in sorted(source.rglob("*")):
-            if file.is_file():
+            if file.is_file() and file.name != MANIFEST:
                 link_or_copy(file, new / file.relative_to(source))
+        (new / MANIFEST).write_bytes(manifest.encode())
         return lay(new, target, task_id)
