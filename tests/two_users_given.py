@@ -127,6 +127,7 @@ def arguments(who: str) -> dict[str, Any]:
         "datasets.require_version": {"row": t.DatasetRow, "number": 1},
         "events.append_own": {"payload": {"kind": "log", "message": "m"}},
         "events.metrics_at": {"before": 100},
+        "events.newest_of_each": {"name": "message"},
         "events.move": {"attempts": {(task, 1): 9}},
         "models.by_name": {"name": f"model-{who}"},
         "monitoring.log": {"wanted": LogQuery(), "after": 0},

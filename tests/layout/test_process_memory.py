@@ -105,6 +105,7 @@ MEMORY = {
     "sandbox.pool.Sandbox": (OWN, "_is_closed _lock _numbers _served _slots _starter _waiting"),
     "sandbox.pool._Ticket": (REQUEST, "called has_left"),
     "sandbox.process.WorkerProcess": (OWN, "_buffer"),
+    "sandbox.results.Results": (CACHE, "_kept _lock"),
     "sandbox.sample_checks": (CACHE, "_counted_samples()"),
     "sandbox.shared_workers._Shared": (OWN, "_lock _options _sandbox"),
     "sandbox.work": (CACHE, "_encoder() _facts() _shape()"),

@@ -27,6 +27,8 @@ READERS = {
         "license_name",
         "read_safetensors_header",
     },
+    "tunesmith.evaluation.recomputing": {"recompute"},
+    "tunesmith.evaluation.report": {"answers_csv", "candidates_csv", "html"},
     "tunesmith.evaluation.scores.custom": {"read_scorers"},
     "tunesmith.rows.chat.prompts": {"asked_rows"},
     "tunesmith.rows.report.checking": {"check_file"},
@@ -48,6 +50,7 @@ READERS = {
 }
 MAY = {
     "sandbox/work.py": "it is what the workers do",
+    "sandbox/result_work.py": "its functions are called by `sandbox/work.py`",
     "sandbox/count_tokens.py": "its functions are called by `sandbox/work.py`; the API has `Source` alone",
     "templates/builtin.py": "the files come with the platform",
     "admin/archive.py": "reads backups, in a command of who runs the platform; the API never does",

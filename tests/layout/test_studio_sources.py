@@ -87,3 +87,25 @@ def test_no_wheel_is_built_without_the_studio(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "make studio" in done.stderr
+
+
+def test_every_address_is_one_of_the_apis() -> None:
+    """A link is checked by no compiler: one to a table that is called otherwise answered 422."""
+    paths = json.loads((ROOT / "platform" / "reference" / "openapi.json").read_text())["paths"]
+    known = []
+    for path, operations in paths.items():
+        choices = {
+            one["name"]: "|".join(map(re.escape, one["schema"]["enum"]))
+            for operation in operations.values()
+            for one in operation.get("parameters", ())
+            if one["in"] == "path" and "enum" in one["schema"]
+        }
+        parts = re.split(r"\{(\w+)\}", path)
+        pattern = "".join(
+            f"(?:{choices.get(part, '[^/:]+')}|X)" if place % 2 else re.escape(part)
+            for place, part in enumerate(parts)
+        )
+        known.append(re.compile(pattern))
+    asked = {re.sub(r"\$\{[^}]*\}", "X", found) for found in re.findall(r"[`\"](/v1/[^`\"?]*)[`\"]", TEXT)}
+    assert len(asked) > 50
+    assert sorted(one for one in asked if not any(path.fullmatch(one) for path in known)) == []

@@ -134,3 +134,30 @@ class Asked:
 
     def said(self, kind: type[JobPayload]) -> list[Any]:
         return [one for one in self.outlet.said if isinstance(one, kind)]
+
+
+def without_effect(asked: Asked, tmp_path: Path) -> CandidateDocument:
+    """An adapter of which no number differs from its base's."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    whole = asked.trained.candidate(8)
+    folder = tmp_path / "same"
+    shutil.copytree(whole.candidate.uri, folder)
+    (folder / "manifest.json").unlink()
+    file = folder / "adapter_model.safetensors"
+    tensors = {
+        name: torch.zeros_like(tensor) if "lora_B" in name else tensor
+        for name, tensor in load_file(file).items()
+    }
+    save_file(tensors, file)
+    return whole.model_copy(
+        update={
+            "candidate": whole.candidate.model_copy(
+                update={"key": "same", "label": "same", "uri": str(folder)}
+            ),
+            "training": whole.training | {"attach_lora_path": str(folder)},
+        }
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compared import SAMPLES, TASK, Asked, Trained
+from compared import SAMPLES, TASK, Asked, Trained, without_effect
 from judge_endpoint import JudgeEndpoint, first_place, judging, prefers
 
 from tunesmith.errors import InvalidData, InvalidInput, InvalidModel
@@ -227,38 +227,12 @@ def test_what_stands_in_the_training_rows_is_marked_and_counts_for_nothing(asked
 
 
 def test_an_adapter_that_changes_nothing_is_no_candidate(asked: Asked, tmp_path: Path) -> None:
-    same = _without_effect(asked, tmp_path)
+    same = without_effect(asked, tmp_path)
     with pytest.raises(InvalidModel, match="changes no logit"):
         asked.run([asked.trained.candidate(None), same])
     asked.run([asked.trained.candidate(None), asked.trained.candidate(4), same], attempt=2)
     assert [one.candidate.key for one in asked.result.candidates] == ["base", f"{TASK}/checkpoint-4"]
     assert "without_effect" in asked.warned()
-
-
-def _without_effect(asked: Asked, tmp_path: Path) -> CandidateDocument:
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    whole = asked.trained.candidate(8)
-    folder = tmp_path / "same"
-    shutil.copytree(whole.candidate.uri, folder)
-    (folder / "manifest.json").unlink()
-    file = folder / "adapter_model.safetensors"
-    tensors = {
-        name: torch.zeros_like(tensor) if "lora_B" in name else tensor
-        for name, tensor in load_file(file).items()
-    }
-    save_file(tensors, file)
-    return whole.model_copy(
-        update={
-            "candidate": whole.candidate.model_copy(
-                update={"key": "same", "label": "same", "uri": str(folder)}
-            ),
-            "training": whole.training | {"attach_lora_path": str(folder)},
-        }
-    )
 
 
 def test_a_checkpoint_that_was_changed_is_refused_before_anything_is_asked(

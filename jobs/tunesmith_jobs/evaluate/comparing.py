@@ -6,7 +6,6 @@ and the pure parts of an evaluation; knows Ray by a protocol alone.
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,7 @@ from tunesmith.errors import InvalidModel
 from tunesmith.evaluation.comparability import batch_disagreement
 from tunesmith.evaluation.document import CandidateDocument, EvaluationDocument
 from tunesmith.evaluation.results import EvaluationResult, Text
-from tunesmith.events import Phase, Progress, Warned
+from tunesmith.events import Phase, Warned
 from tunesmith.language import Language, tr
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
@@ -34,6 +33,7 @@ from tunesmith_jobs.evaluate.identity import (
     template_sha256,
 )
 from tunesmith_jobs.evaluate.planning import Shard, shards_of
+from tunesmith_jobs.evaluate.progress import ComparisonProgress
 from tunesmith_jobs.failures import Stopped
 from tunesmith_jobs.model_work import Work
 
@@ -41,7 +41,6 @@ _EFFECT_SAMPLES = 8
 _ALONE_OF = 256
 """Of so many answers at least some are computed again at batch 1, where that may change them: one costs several times
 as much there."""
-_REPORT_SECONDS = 1.0
 _log = logging.getLogger("tunesmith_jobs.evaluate")
 
 
@@ -64,12 +63,10 @@ class Comparison:
         self._work, self._spec, self._fan = work, spec, fan
         self._use_gpu = use_gpu
         self._warnings: list[Text] = []
-        self._reported_at = 0.0
-        self._began = time.monotonic()
+        self._progress = ComparisonProgress(work.outlet)
         self._varies = False
         """Whether answers were computed now that another batch may change."""
         self._batch_disagreement: float | None = None
-        self._computed, self._answered_in = 0, 0.0
         self.samples, notes = given.samples_of(self._document, spec)
         self._warnings += notes
         if self._sorts:
@@ -174,7 +171,7 @@ class Comparison:
         )  # fmt: skip
         for entrant in self.entrants:
             self._work.outlet.emit(entrant.standing())
-        self._report()
+        self._progress.report(self.entrants)
 
     def _leave_out_what_changes_nothing(self) -> None:
         """Ask of each adapter whether it changes any logit of its base; what does not is no candidate.
@@ -259,26 +256,24 @@ class Comparison:
         for entrant in self.entrants:
             if entrant.is_whole:
                 self._score(entrant)
+        self._progress.begin()
+        self._progress.report(self.entrants)  # some may have been left out since
         known = {key: answer for one in self.entrants for key, answer in one.answers.known.items()}
         shards = shards_of([one.wanted for one in self.entrants], known)
         total = sum(len(one.wanted) for one in self.entrants)
         with self._work.outlet.activities.doing(ActivityKind.ANSWERING, Unit.ROWS, total) as doing:
             doing.done = sum(one.answered for one in self.entrants)
-            self._began = time.monotonic()
             orders = ((one, self._answers, self._order(one)) for one in shards)
             for one, made in spread(self._fan, orders, self._work.check):
                 entrant = self.entrants[one.candidate]
                 entrant.add(from_json(made["answers"]))
                 entrant.seconds += made["seconds"]
-                self._computed += len(one.wanted)
+                self._progress.computed(entrant, len(one.wanted))
                 self._varies = self._varies or made["precision"] != "fp32"
-                self._answered_in = time.monotonic() - self._began
                 doing.done = sum(each.answered for each in self.entrants)
-                self._report()
+                self._progress.report(self.entrants)
                 if entrant.is_whole:
                     self._score(entrant)
-                else:
-                    self._work.outlet.emit(entrant.standing())
 
     def _ask_alone(self) -> None:
         """Find how many answers of one candidate are other texts at batch 1: in 16 bits sums come out otherwise there.
@@ -341,16 +336,6 @@ class Comparison:
         )
         self._work.outlet.emit(entrant.standing())
 
-    def _report(self) -> None:
-        total = sum(len(one.wanted) for one in self.entrants)
-        done = sum(one.answered for one in self.entrants)
-        now = time.monotonic()
-        if done < total and now - self._reported_at < _REPORT_SECONDS:
-            return
-        self._reported_at = now
-        left = (now - self._began) / self._computed * (total - done) if self._computed else None
-        self._work.outlet.emit(Progress(step=done, total_steps=total, seconds_left=left))
-
     def _warn(self, code: str, message: str) -> None:
         self._warnings.append(Text(en=message, zh=tr(message, Language.ZH)))
         self._work.outlet.emit(Warned(code=code, message=message))
@@ -368,10 +353,8 @@ class Comparison:
             sorts=self._sorts,
             benchmarked_by=self._further.benchmarked_by,
         )
-        seconds = self._answered_in / self._computed if self._computed else None
-        return finish(
-            self._work, self._spec, made, self._scorer, is_partial=is_partial, answer_seconds=seconds
-        )
+        each = self._progress.seconds_an_answer
+        return finish(self._work, self._spec, made, self._scorer, is_partial=is_partial, answer_seconds=each)
 
 
 def _is_classifier(document: CandidateDocument) -> bool:

@@ -24,6 +24,7 @@ from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.tasks.derive import Templates
 
 router = APIRouter(tags=["evaluations"], route_class=ApiRoute)
+_JSON = "application/json"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox"
 """A report holds what models said: nothing in it runs, loads or sends."""
 
@@ -95,9 +96,9 @@ def evaluation(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> Evalu
     response_model=EvaluationResult,
     responses=answers(examples.EVALUATION_RESULT, 401, 404, 422, 503),
 )
-def evaluation_result(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> EvaluationResult:
+def evaluation_result(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> Response:
     """Give all that an evaluation found: samples, answers, scores, comparison."""
-    return services.evaluations.result(scope, task_id)
+    return Response(services.evaluations.result(scope, task_id), media_type=_JSON)
 
 
 @router.post(
@@ -107,9 +108,9 @@ def evaluation_result(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -
 )
 def recompute_evaluation(
     task_id: TaskId, how: Recompute, services: ServicesDep, scope: ReadingScopeDep
-) -> EvaluationResult:
+) -> Response:
     """Compute an evaluation's figures once more, with other weights or of another score. Nothing is stored."""
-    return services.evaluations.recomputed(scope, task_id, how)
+    return Response(services.evaluations.recomputed(scope, task_id, how), media_type=_JSON)
 
 
 @router.get(

@@ -314,3 +314,14 @@ def last_of_kind(
     if before is not None:
         query = query.where(EventRow.n < before)
     return list(reversed(session.scalars(within(query, scope, EventRow)).all()))
+
+
+def newest_of_each(session: Session, scope: Scope, task_id: str, kind: str, name: str) -> Sequence[EventRow]:
+    """Of the events of one kind the newest for each value of a field of theirs; oldest first."""
+    last = (
+        select(func.max(EventRow.n))
+        .where(EventRow.task_id == task_id, EventRow.kind == kind)
+        .group_by(EventRow.payload[name].as_string())
+    )
+    query = select(EventRow).where(EventRow.task_id == task_id, EventRow.n.in_(last)).order_by(EventRow.n)
+    return session.scalars(within(query, scope, EventRow)).all()

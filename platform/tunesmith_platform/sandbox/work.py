@@ -43,7 +43,7 @@ from tunesmith.spec.pipeline_file import chosen_workflow, read_pipeline
 from tunesmith.spec.training import TrainSpec
 from tunesmith.templates import from_yaml
 from tunesmith_platform.file_state import FileState, state_of_file, state_of_folder
-from tunesmith_platform.sandbox import count_tokens
+from tunesmith_platform.sandbox import count_tokens, result_work
 from tunesmith_platform.sandbox.cache_key import Asked
 from tunesmith_platform.sandbox.error_fields import at
 
@@ -303,7 +303,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-TABLE: dict[str, Callable[[Argument], bytes]] = {
+TABLE: dict[str, Callable[[Argument], bytes]] = result_work.TABLE | {
     function.__name__: function
     for function in (
         model_facts,

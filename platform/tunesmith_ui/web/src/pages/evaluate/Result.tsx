@@ -49,7 +49,7 @@ function Whole({ id, found, known }: { id: string; found: t.EvaluationResult; kn
     <>
       <Section title={words.t("evaluate.scores")} aside={<Group gap="sm">
         <Anchor size="sm" href={addressOf(`/v1/tasks/${id}/evaluation/report`, { language: words.language })} target="_blank" rel="noopener">{words.t("evaluate.report")}</Anchor>
-        <Anchor size="sm" href={addressOf(`/v1/tasks/${id}/evaluation/scores.csv`)} download>{words.t("evaluate.scoresCsv")}</Anchor>
+        <Anchor size="sm" href={addressOf(`/v1/tasks/${id}/evaluation/candidates.csv`)} download>{words.t("evaluate.scoresCsv")}</Anchor>
         <Anchor size="sm" href={addressOf(`/v1/tasks/${id}/evaluation/answers.csv`)} download>{words.t("evaluate.answersCsv")}</Anchor>
       </Group>}>
         <Stack gap="md">
