@@ -27,6 +27,7 @@ class ActivityKind(StrEnum):
     PROVING = "proving"
     SAVING = "saving"
     UPLOADING = "uploading"
+    DOWNLOADING = "downloading"
 
 
 class Unit(StrEnum):
@@ -65,6 +66,7 @@ ACTIVITIES: dict[ActivityKind, ActivityFacts] = {
     ActivityKind.PROVING: ActivityFacts("Proving files", "正在验证文件", True),
     ActivityKind.SAVING: ActivityFacts("Saving", "正在保存", False),
     ActivityKind.UPLOADING: ActivityFacts("Uploading", "正在上传", False),
+    ActivityKind.DOWNLOADING: ActivityFacts("Downloading", "正在下载", True),
 }
 _UNITS_ZH = {
     Unit.BATCHES: "批",

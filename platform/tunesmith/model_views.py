@@ -37,6 +37,9 @@ class ModelView(BaseModel):
     name: str = Field(description="What tasks may call it by.")
     state: ModelState
     hub_id: str | None = Field(None, description="`owner/model`, where that is known.")
+    revision: str | None = Field(
+        None, description="The hub's commit that it was pulled at, where that is known."
+    )
     path: str
     is_found: bool = Field(description="Found by itself, since it lies in the platform's models folder.")
     facts: ModelFacts | None = Field(None, description="What its files say; null unless it is ready.")

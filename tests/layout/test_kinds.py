@@ -23,7 +23,7 @@ ROOMS = (
     "platform/tunesmith_platform/tasks/kinds/",
     *(
         f"jobs/tunesmith_jobs/{room}/"
-        for room in ("train", "data", "evaluate", "generate", "package", "upload")
+        for room in ("train", "data", "evaluate", "generate", "package", "pull", "upload")
     ),
     "serve/tunesmith_serve/",
 )

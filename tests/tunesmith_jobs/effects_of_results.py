@@ -10,11 +10,14 @@ import pytest
 
 from tunesmith.artifacts import Manifest
 from tunesmith.errors import NotConvertible
+from tunesmith.pull_job import PullDocument
 from tunesmith.spec.package import PackageSpec
+from tunesmith.spec.pull import PullSpec
 from tunesmith.spec.upload import UploadSpec
 from tunesmith_jobs.outlet import Silent
 from tunesmith_jobs.package import importance, texts
 from tunesmith_jobs.package.gguf_files import _Packaging
+from tunesmith_jobs.pull import program as pulling
 from tunesmith_jobs.upload import program
 from tunesmith_platform.tasks.kinds import converter_offer, license_terms
 
@@ -109,4 +112,24 @@ def uploaded(spec: UploadSpec, folder: Path) -> dict[str, Any]:
         patch.setattr(program, "is_stop_requested", lambda _: False)
         patch.setattr(program._Upload, "_fetched", lambda _: (folder, manifest))
         program._Upload(document, Silent(), folder).run()
+    return seen
+
+
+def pulled(spec: PullSpec) -> dict[str, Any]:
+    """What a hub is asked for, by its name."""
+    seen: dict[str, Any] = {}
+
+    def pull(name: str, models: Path, say: Any, wish: Any) -> Path:
+        seen.update(repo_id=name, revision=wish.revision, hub=str(wish.hub), token=wish.token)
+        return models
+
+    document = PullDocument.model_construct(
+        spec=spec.model_dump(), environment=["HF_TOKEN", "OTHER_TOKEN"], models_dir="models"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", "one")
+        patch.setenv("OTHER_TOKEN", "another")
+        patch.setattr(pulling, "pull", pull)
+        patch.setattr(pulling, "is_stop_requested", lambda _: False)
+        pulling._Pull(document, Silent()).run()
     return seen

@@ -1,20 +1,16 @@
 """Fetching a model: complete or not at all, quick when it is there, plain words when nobody answers."""
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import pytest
-from dataset_hub import HubAnswers, point_at
+from model_hub import ModelHub, model_hub
 
 from tunesmith.errors import InvalidInput, InvalidModel, Unavailable
 from tunesmith.model_folder import check_model_folder, hub_id
@@ -68,55 +64,15 @@ def test_without_a_hub_the_one_model_comes_from_its_wheel(
     assert pulling.SMOLLM2 in str(error.value.hint)
 
 
-class HubHandler(HubAnswers):
-    """A hub of one model, as far as its client asks."""
-
-    folder: Path
-    asked: list[tuple[str, str | None]]
-    revisions = ("main", "v2")
-    sha = "0" * 40
-
-    def do_GET(self) -> None:  # noqa: N802
-        path = urlsplit(self.path).path
-        type(self).asked.append((path, self.headers.get("Authorization")))
-        if path.startswith("/api/models/someone/gated"):
-            self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        elif "/tree/" in path:
-            listed = [
-                {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40}
-                for f in self.folder.iterdir()
-            ]
-            self._send(200, json.dumps(listed).encode(), {"Content-Type": "application/json"})
-        elif path.startswith("/api/models/someone/small"):
-            revision = path.partition("/revision/")[2] or "main"
-            if revision not in (*self.revisions, self.sha):
-                self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-                return
-            files = [{"rfilename": file.name} for file in self.folder.iterdir()]
-            told = {"id": "someone/small", "sha": self.sha, "siblings": files}
-            self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
-        elif path.startswith("/api/"):
-            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        else:
-            content = (self.folder / path.rsplit("/", 1)[1]).read_bytes()
-            etag = hashlib.sha256(content).hexdigest()
-            self._send(200, content, {"X-Repo-Commit": self.sha, "ETag": f'"{etag}"'})
-
-
 @pytest.fixture
 def stand_in_hub(
     model: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[type[HubHandler]]:
-    handler = type("Handler", (HubHandler,), {"folder": model, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    point_at(f"http://127.0.0.1:{server.server_port}", tmp_path_factory.mktemp("hub"), monkeypatch)
-    yield handler
-    server.shutdown()
-    server.server_close()
+) -> Iterator[type[ModelHub]]:
+    with model_hub(model, tmp_path_factory.mktemp("hub"), monkeypatch) as found:
+        yield found
 
 
-def test_a_revision_and_a_token_reach_the_hub(tmp_path: Path, stand_in_hub: type[HubHandler]) -> None:
+def test_a_revision_and_a_token_reach_the_hub(tmp_path: Path, stand_in_hub: type[ModelHub]) -> None:
     folder = pulling.pull("someone/small", tmp_path, say_nothing, Wish(revision="v2", token="hf_secret"))
     check_model_folder(folder)
     assert stand_in_hub.asked[0] == ("/api/models/someone/small/revision/v2", "Bearer hf_secret")
@@ -133,7 +89,7 @@ def test_a_revision_and_a_token_reach_the_hub(tmp_path: Path, stand_in_hub: type
     ],
 )
 def test_what_the_hub_refuses_is_told_apart(
-    tmp_path: Path, stand_in_hub: type[HubHandler], name: str, revision: str | None, message: str, hint: str
+    tmp_path: Path, stand_in_hub: type[ModelHub], name: str, revision: str | None, message: str, hint: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         pulling.pull(name, tmp_path, say_nothing, Wish(revision=revision))

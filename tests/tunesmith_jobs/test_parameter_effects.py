@@ -756,6 +756,7 @@ NOT_YET: dict[str, frozenset[str]] = {
     "chat": _OF_FOUND,
     "prove": _OF_FOUND,
     "upload": frozenset({"task_id", "max_restarts"}),
+    "pull": frozenset({"max_restarts"}),
 }
 
 
@@ -773,6 +774,11 @@ def of_whole_model(spec: Any, place: Place) -> int | None:
 def uploaded(name: str) -> Shows:
     """What a hub is told of an upload."""
     return lambda spec, place: results.uploaded(spec, place.folder)[name]
+
+
+def pulled(name: str) -> Shows:
+    """What a hub is asked for by a pull."""
+    return lambda spec, _: results.pulled(spec)[name]
 
 
 OWN = {"preset": "custom"}
@@ -848,6 +854,12 @@ OF_KINDS: dict[str, dict[str, Case]] = {
         "revision": Case("next", uploaded("revision"), "next", before=None),
         "token": Case("${env.OTHER_TOKEN}", uploaded("token"), "another", before="one"),
     },
+    "pull": {
+        "repo_id": Case("me/other", pulled("repo_id"), "me/other", before="me/model"),
+        "revision": Case("next", pulled("revision"), "next", before=None),
+        "hub": Case("modelscope", pulled("hub"), "modelscope", before="huggingface"),
+        "token": Case("${env.OTHER_TOKEN}", pulled("token"), "another", before="one"),
+    },
     "chat": {
         "chat_template": Case("chatml", as_training("chat_template"), "chatml", before=None),
         "device": Case("cpu", as_training("device"), "cpu", before="auto"),
@@ -875,6 +887,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "chat": {"model_name_or_path": "{model}"},
     "prove": {"model_name_or_path": "{model}"},
     "upload": {"task_id": "task-1", "repo_id": "me/model"},
+    "pull": {"repo_id": "me/model"},
     "dataset": {"operation": "shuffle", "parameters": {"dataset": "{folder}/talks.jsonl"}},
 }
 """What a task of each of the other kinds is given, where its case says nothing else."""

@@ -6,17 +6,20 @@ of commands.
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from tunesmith.errors import InvalidInput, Unavailable
-from tunesmith.model_folder import HUB_ID_FILE, check_model_folder, is_from_hub
+from tunesmith.model_folder import HUB_ID_FILE, check_model_folder, is_at_revision, is_from_hub, note_revision
 from tunesmith.removal import lay, remove_own, staged
 from tunesmith_jobs.models.reading import load_gguf
 
@@ -42,6 +45,8 @@ _HUB_SECONDS = 10
 _PIP_SECONDS = 900
 
 Say = Callable[[str], None]
+Watch = Callable[[int, int], None]
+"""Told how many bytes of how many are here."""
 
 
 class Hub(StrEnum):
@@ -59,11 +64,13 @@ class Wish:
         hub: From where. Hugging Face's hub may be a mirror of it: the variable `HF_ENDPOINT` says which.
         revision: A branch, a tag or a commit; the newest of the main branch when None.
         token: For a model that not everybody may read; `HF_TOKEN`, or what the hub's own login kept, when None.
+        watch: Told of each piece that comes from Hugging Face's hub; what it raises ends the pull.
     """
 
     hub: Hub = Hub.HUGGING_FACE
     revision: str | None = None
     token: str | None = field(default=None, repr=False)
+    watch: Watch = field(default=lambda done, total: None, repr=False)
 
 
 def pull(name: str, models: Path, say: Say, wish: Wish = Wish()) -> Path:
@@ -90,6 +97,12 @@ def pull(name: str, models: Path, say: Say, wish: Wish = Wish()) -> Path:
             raise InvalidInput(
                 f"Another model named `{short}` is in the models folder already.",
                 hint=f"Rename its folder `{target}` first.",
+            )
+        if wish.revision and not is_at_revision(target, wish.revision):
+            raise InvalidInput(
+                f"`{short}` is in the models folder already, and not as it is at `{wish.revision}`.",
+                hint=f"Rename its folder `{target}` first.",
+                field="--revision",
             )
         check_model_folder(target)
         say(f"`{short}` is already at {target}.")
@@ -144,16 +157,23 @@ def _from_hub(name: str, part: Path, wish: Wish) -> None:
     api = HfApi(token=wish.token)
     try:
         # One short question first: the download itself tries a dead hub for minutes.
-        api.model_info(name, revision=wish.revision, timeout=_HUB_SECONDS)
+        found = api.model_info(name, revision=wish.revision, timeout=_HUB_SECONDS, files_metadata=True)
+        total = _total_bytes(found)
+        _require_room(name, part.parent, total)
         snapshot_download(
             name,
-            revision=wish.revision,
+            revision=found.sha or wish.revision,
             token=wish.token,
             local_dir=part,
             allow_patterns=_WANTED,
             etag_timeout=_HUB_SECONDS,
+            tqdm_class=_watched(wish.watch, total),
         )
         remove_own(part / ".cache", _OWNER)
+        if found.sha:
+            note_revision(part, found.sha, wish.revision)
+    except InvalidInput:
+        raise
     except GatedRepoError as error:
         raise InvalidInput(
             f"`{name}` is given only to those who accepted its terms.",
@@ -176,6 +196,53 @@ def _from_hub(name: str, part: Path, wish: Wish) -> None:
             hint="Set `HF_ENDPOINT` to a mirror, take `--from modelscope`, or copy the model's folder into the models "
             f"folder. `{SMOLLM2}` needs no hub.",
         ) from error
+
+
+def _total_bytes(found: Any) -> int:
+    """The bytes of the files of a repository that are fetched; 0 where the hub does not say."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = filter_repo_objects(found.siblings or [], allow_patterns=_WANTED, key=lambda one: one.rfilename)
+    return sum(one.size or 0 for one in wanted)
+
+
+def _require_room(name: str, folder: Path, total: int) -> None:
+    """See that a disk holds a model before a byte of it comes.
+
+    Raises:
+        InvalidInput: It does not.
+    """
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise InvalidInput(
+            f"`{name}` takes {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free where models lie.",
+            hint="Make room in the models folder, or on its disk.",
+        )
+
+
+def _watched(watch: Watch, total: int) -> type[Any]:
+    """A progress bar for the hub's library that shows nothing and says how many bytes of all files are here."""
+    from tqdm import tqdm
+
+    lock = threading.Lock()
+    done = 0
+
+    class Watched(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # Of the library's bars, one counts what is written, in bytes; others count files, or what was on the wire.
+            self._is_bytes = options.get("unit") == "B" and not str(options.get("desc", "")).startswith(
+                "Downloading"
+            )
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, count: float | None = 1) -> None:
+            nonlocal done
+            if self._is_bytes:
+                with lock:  # several files come at a time
+                    done += int(count or 0)
+                    watch(done, max(total, done))
+
+    return Watched
 
 
 def _from_modelscope(name: str, part: Path, wish: Wish) -> None:

@@ -24,7 +24,16 @@ from tunesmith.model_folder.files import (
     weight_files,
 )
 from tunesmith.model_folder.license import license_name, license_text
-from tunesmith.model_folder.origin import HUB_ID_FILE, hub_id, is_from_hub, public_name, without_folders
+from tunesmith.model_folder.origin import (
+    HUB_ID_FILE,
+    hub_id,
+    hub_revision,
+    is_at_revision,
+    is_from_hub,
+    note_revision,
+    public_name,
+    without_folders,
+)
 from tunesmith.model_folder.problems import refuse_weight_file
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
 from tunesmith.model_folder.terms import Passing, Terms, terms_of
@@ -50,11 +59,14 @@ __all__ = [
     "check_tokenizer_folder",
     "embedder_pooling",
     "hub_id",
+    "hub_revision",
     "inabilities",
+    "is_at_revision",
     "is_from_hub",
     "is_plain_file",
     "license_name",
     "license_text",
+    "note_revision",
     "public_name",
     "read_config",
     "read_lora_file",

@@ -6,16 +6,43 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_LONGEST = 200
+_SHORT_COMMIT = 7
 HUB_ID_FILE = ".hub-id"
 """Holds the id that a model was pulled by."""
+HUB_REVISION_FILE = ".hub-revision"
+"""Holds the commit that a model was pulled at, and, on a second line, what the user named it by."""
 
 
 def hub_id(folder: Path) -> str | None:
     """The hub id that a model was pulled by; None where nobody noted one."""
+    return next(iter(_noted(folder, HUB_ID_FILE)), None)
+
+
+def hub_revision(folder: Path) -> str | None:
+    """The commit of the hub that a model was pulled at; None where nobody noted one."""
+    return next(iter(_noted(folder, HUB_REVISION_FILE)), None)
+
+
+def note_revision(folder: Path, commit: str, given: str | None) -> None:
+    """Write down the commit that a model is pulled at, and the branch, tag or commit that it was asked for by."""
+    (folder / HUB_REVISION_FILE).write_text(
+        "\n".join([commit, *([given] if given else [])]), encoding="utf-8"
+    )
+
+
+def is_at_revision(folder: Path, given: str) -> bool:
+    """Whether a folder is known to hold what a hub has at a revision: the one it was asked for by, or its commit."""
+    noted = _noted(folder, HUB_REVISION_FILE)
+    return given in noted or (len(given) >= _SHORT_COMMIT and bool(noted) and noted[0].startswith(given))
+
+
+def _noted(folder: Path, name: str) -> list[str]:
     try:
-        return (folder / HUB_ID_FILE).read_text(encoding="utf-8").strip()[:200] or None
+        with (folder / name).open(encoding="utf-8") as stream:
+            return [line[:_LONGEST] for line in stream.read(4 * _LONGEST).split("\n") if line.strip()]
     except (OSError, ValueError):
-        return None
+        return []
 
 
 def public_name(folder: Path, given: str | None = None) -> str:

@@ -17,7 +17,7 @@ from tunesmith.spec.problems import ruled_out
 from tunesmith.spec.variables import variables_in
 
 FROM_ENVIRONMENT = "${env.HF_TOKEN}"
-"""Where the token is read from, where the upload runs, if nothing else is said."""
+"""Where the token is read from, where the task runs, if nothing else is said."""
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 
 _IN_NAMES = ("--", "..")
@@ -26,6 +26,26 @@ _LONGEST_NAME = 96
 """Characters of a repository's name, its owner's with it."""
 _IN_BRANCHES = ("..", "//", "/.")
 _BEHIND_BRANCHES = (".lock", "/", ".")
+
+
+def require_variable(token: str) -> None:
+    """See that a token is the name of one variable of the environment.
+
+    Raises:
+        ValueError: It is written out: parameters are stored and shown.
+    """
+    variables = list(variables_in(token))
+    is_one = len(variables) == 1 and variables[0].text == token
+    if not is_one or variables[0].source != "env" or len(variables[0].path) != 1:
+        raise ruled_out(
+            [
+                Problem(
+                    field="token",
+                    message="A token is never written out: parameters are stored and shown.",
+                    hint=f"Write `token: {FROM_ENVIRONMENT}`; it is read where the task runs.",
+                )
+            ]
+        )
 
 
 class UploadSpec(Spec):
@@ -98,18 +118,7 @@ class UploadSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        variables = list(variables_in(self.token))
-        is_one = len(variables) == 1 and variables[0].text == self.token
-        if not is_one or variables[0].source != "env" or len(variables[0].path) != 1:
-            raise ruled_out(
-                [
-                    Problem(
-                        field="token",
-                        message="A token is never written out: parameters are stored and shown.",
-                        hint=f"Write `token: {FROM_ENVIRONMENT}`; it is read where the upload runs.",
-                    )
-                ]
-            )
+        require_variable(self.token)
         if problems := list(self._misnamed()):
             raise ruled_out(problems)
         return self

@@ -16,7 +16,7 @@ from tunesmith import views
 from tunesmith.errors import Conflict, ErrorBody, Forbidden, InvalidModel
 from tunesmith.fingerprint import Stamp
 from tunesmith.lifecycle import State
-from tunesmith.model_folder import ModelFacts, hub_id, license_text
+from tunesmith.model_folder import ModelFacts, hub_id, hub_revision, license_text
 from tunesmith.model_views import ModelState, ModelUse, ModelView
 from tunesmith.spec.given import Given
 from tunesmith_platform.caller import looking
@@ -333,6 +333,7 @@ class ModelService:
             name=row.name,
             state=state,
             hub_id=row.hub_id,
+            revision=hub_revision(Path(row.path)),
             path=row.path,
             is_found=self._is_found(row.path),
             facts=ModelFacts.model_validate(row.facts) if row.facts and is_ready else None,

@@ -1,42 +1,35 @@
-import { Code, Stack, Table, Text, Title } from "@mantine/core";
+// Base models that are here or on their way, and what trainings made of them.
+import { Alert, SimpleGrid, Stack, Text, Title } from "@mantine/core";
 import { useModels } from "../api/queries";
-import type { ModelView } from "../api/schema";
-import { useWords, type Word } from "../i18n";
-import { Mark } from "../parts/Mark";
-import { Empty, Found, Section } from "../parts/Panel";
-import { bytesOf } from "../parts/words";
+import { useRoute } from "../app/router";
+import { useWords } from "../i18n";
+import { Found, Section } from "../parts/Panel";
+import { Model } from "./models/Model";
+import { Made } from "./models/Made";
+import { OnTheirWay, Pull } from "./models/Pull";
 
 export function Models() {
   const { t } = useWords();
+  const { query } = useRoute();
   const asked = useModels();
+  const wanted = query.get("pull") ?? "";
   return (
-    <Section title={<Title order={1} size="h4">{t("tab.models")}</Title>}>
-      <Found asked={asked}>
-        {({ data }) => data.length === 0 ? <Empty action={<Code>tunesmith models pull HuggingFaceTB/SmolLM2-135M-Instruct</Code>}>{t("models.empty")}</Empty> : (
-          <Stack gap="md">
-            {data.map((one: ModelView) => (
-              <div key={one.id} className="tile">
-                <Text fw={600} className="wrapped">{one.name} <Mark tone={one.problem ? "bad" : one.state === "ready" ? "good" : "plain"}>{t(`model.${one.state}` as Word)}</Mark></Text>
-                {one.problem && <Text size="sm" c="red" className="wrapped">{one.problem.message}</Text>}
-                <Table verticalSpacing={2} withRowBorders={false}>
-                  <Table.Tbody>
-                    {one.facts && <Fact label={t("models.architecture")} value={`${one.facts.architecture} · ${(one.facts.parameters / 1e6).toFixed(1)} M · ${one.facts.dtype}`} />}
-                    {one.facts && <Fact label={t("models.context")} value={String(one.facts.context_length ?? "–")} />}
-                    <Fact label={t("checkpoints.size")} value={bytesOf(one.disk_bytes)} />
-                    {one.facts?.license && <Fact label={t("models.license")} value={one.facts.license} />}
-                    <Fact label="SHA-256" value={one.sha256 ?? "…"} />
-                    <Fact label={t("models.path")} value={one.path} />
-                  </Table.Tbody>
-                </Table>
-              </div>
-            ))}
-          </Stack>
-        )}
-      </Found>
-    </Section>
+    <Stack>
+      <Section title={<Title order={1} size="h4">{t("tab.models")}</Title>}>
+        <Found asked={asked}>
+          {({ data }) => data.length === 0 ? <Text c="dimmed">{t("models.empty")}</Text> : (
+            <SimpleGrid cols={{ base: 1, lg: 2 }}>{data.map((one) => <Model key={one.id} model={one} />)}</SimpleGrid>
+          )}
+        </Found>
+      </Section>
+      <Section title={t("models.pull")}>
+        <Stack gap="sm">
+          <OnTheirWay />
+          <Pull key={wanted} wanted={wanted} />
+          <Alert variant="light" color="gray" p="xs"><Text size="sm">{t("models.everybody")}</Text></Alert>
+        </Stack>
+      </Section>
+      <Made />
+    </Stack>
   );
-}
-
-function Fact({ label, value }: { label: string; value: string }) {
-  return <Table.Tr><Table.Th scope="row" w={150}><Text size="sm" fw={400} c="dimmed">{label}</Text></Table.Th><Table.Td className="wrapped"><Text size="sm">{value}</Text></Table.Td></Table.Tr>;
 }

@@ -46,6 +46,12 @@ function Form({ schema }: { schema: FormSchema }) {
     change(() => ({ ...NEW, from: source.id, way, step: step === null ? null : Number(step), values: given(schema, source.spec) }));
     go(["prepare"], { from: source.id }, true);
   }, [source, wanted, draft.from, change, schema, query]);
+  const model = query.get("model");
+  useEffect(() => {
+    if (model === null) return;
+    change((known) => ({ ...(known.from === null ? known : NEW), values: { ...(known.from === null ? known.values : {}), model_name_or_path: model } }));
+    go(["prepare"], undefined, true);
+  }, [model, change]);
   const set = (name: string, value: unknown) => change((known) => ({ ...known, values: { ...known.values, [name]: value } }));
   const reset = (name: string) => change((known) => {
     const { [name]: _, ...others } = known.values;

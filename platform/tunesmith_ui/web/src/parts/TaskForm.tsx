@@ -9,7 +9,7 @@ import type { TaskCheck, TaskView } from "../api/schema";
 import { useWords } from "../i18n";
 import { Parameters } from "../pages/prepare/Parameters";
 import { sent, type Values } from "./form";
-import { Icon } from "./icons";
+import { Icon, type IconName } from "./icons";
 import { ErrorNote, Found } from "./Panel";
 
 /** What the server says is wrong, by parameter. */
@@ -93,14 +93,16 @@ function Warnings({ warnings, onCancel, onStart }: { warnings: string[]; onCance
   );
 }
 
-export type Drawing = { schema: FormSchema; values: Values; set: (name: string, value: unknown) => void; reset: (name: string) => void };
+export type Drawing = { schema: FormSchema; values: Values; errors: Record<string, string>; set: (name: string, value: unknown) => void; reset: (name: string) => void };
 /** `draw` draws the parameters of `drawn` in a way of its own; the form then leaves them out. */
 type Props = {
   kind: string; fixed: Values; first?: Values; isReady: boolean; onDone: (task: TaskView) => void;
   drawn?: readonly string[]; draw?: (given: Drawing) => ReactNode;
+  /** What the button says, and shows, where that is not "Start". */
+  label?: string; icon?: IconName;
 };
 
-export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [], draw }: Props) {
+export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [], draw, label, icon = "play" }: Props) {
   const { t } = useWords();
   const asked = useSchema(kind);
   const models = useModels();
@@ -111,20 +113,21 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [],
   return (
     <Found asked={asked}>
       {(schema) => {
+        const errors = problemsOf(starting.error);
         const rest = without(schema, (name) => Object.hasOwn(fixed, name));
         const set = (name: string, value: unknown) => setValues((known) => ({ ...known, [name]: value }));
         const reset = (name: string) => setValues(({ [name]: _, ...others }) => others);
         return (
           <Stack gap="sm">
-            {draw?.({ schema: rest, values, set, reset })}
+            {draw?.({ schema: rest, values, errors, set, reset })}
             <Group>
-              <Button leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={!isReady}
-                onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{t("prepare.start")}</Button>
+              <Button leftSection={<Icon name={icon} size={16} />} loading={starting.isBusy} disabled={!isReady}
+                onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{label ?? t("prepare.start")}</Button>
               <Button variant="subtle" onClick={fold.toggle} aria-expanded={isOpen}>{t("prepare.parameters")}</Button>
             </Group>
             {starting.error && <ErrorNote error={starting.error} />}
             {isOpen && (
-              <Parameters schema={rest} hidden={drawn} values={values} errors={problemsOf(starting.error)}
+              <Parameters schema={rest} hidden={drawn} values={values} errors={errors}
                 offered={{ model: (models.data?.data ?? []).map((one) => one.name), data: (datasets.data?.data ?? []).map((one) => one.name) }}
                 set={set} reset={reset} />
             )}

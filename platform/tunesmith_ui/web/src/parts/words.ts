@@ -10,6 +10,11 @@ export function bytesOf(count: number): string {
   return `${at === 0 ? left : left.toFixed(left < 10 ? 1 : 0)} ${units[at]}`;
 }
 
+/** Of parameters of a model, as models are named by them. */
+export function countOf(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : count >= 1e6 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e3).toFixed(1)} k`;
+}
+
 export function secondsOf(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const whole = Math.max(0, Math.round(seconds));

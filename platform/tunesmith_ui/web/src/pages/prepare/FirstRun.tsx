@@ -1,14 +1,16 @@
 // In a workspace without trainings: the way to the first one, the demo's, in three steps.
-import { Button, Code, Group, Stack, Text } from "@mantine/core";
+import { Button, Group, Stack, Text } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { useDatasets, useModels } from "../../api/queries";
+import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
 import type { Values } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { ErrorNote, Section } from "../../parts/Panel";
 
 const EXAMPLE = "ember_train";
+const SMALL = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 export function FirstRun({ fill }: { fill: (values: Values) => void }) {
   const { t } = useWords();
@@ -33,7 +35,7 @@ export function FirstRun({ fill }: { fill: (values: Values) => void }) {
     <Section title={t("first.title")}>
       <Stack gap="sm">
         <Step isDone={model !== undefined} said={model ? t("first.hasModel", { name: model.name }) : t("first.noModel")}>
-          {!model && <Code className="wrapped">tunesmith models pull HuggingFaceTB/SmolLM2-135M-Instruct</Code>}
+          {!model && <Group><Button size="compact-sm" component="a" href={hrefOf(["models"], { pull: SMALL })}>{t("first.pull")}</Button></Group>}
         </Step>
         <Step isDone={data !== undefined} said={t("first.example")}>
           <Group><Button size="compact-sm" disabled={!model} loading={take.isPending} onClick={() => take.mutate()}>{t("first.take")}</Button></Group>

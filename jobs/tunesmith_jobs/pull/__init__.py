@@ -1,0 +1,1 @@
+"""Bringing base models from a hub to the platform."""
