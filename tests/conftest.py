@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from local_ray import LocalRay, local_ray
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
+from model_hub import ModelHub, serving
 from nemesis.checker import Reference
 from nemesis.run import undisturbed
 from nemesis.world import World
@@ -129,9 +130,18 @@ def live_home(
 
 
 @pytest.fixture(scope="session")
-def warm_home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Home]:
+def warm_hub(tiny_model: Path) -> Iterator[type[ModelHub]]:
+    """The hub that `warm_home` pulls models from; its one model is the tiny one."""
+    with serving(tiny_model) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def warm_home(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, warm_hub: type[ModelHub]
+) -> Iterator[Home]:
     """A platform as `tunesmith up` makes it where nothing is said: a task starts in a warm runner."""
-    with platform_up(tmp_path_factory.mktemp("warm"), tiny_model, 1) as home:
+    with platform_up(tmp_path_factory.mktemp("warm"), tiny_model, 1, HF_ENDPOINT=warm_hub.url) as home:
         yield home
 
 

@@ -26,6 +26,7 @@ _SHOWS = {"_show": (0, 2), "show_usage": (0,)}
 _JOBS, _PLATFORM = ROOT / "jobs/tunesmith_jobs", ROOT / "platform/tunesmith_platform"
 _TASKS_SAY = [
     *(_JOBS / name for name in ("entry.py", "model_work.py", "data/program.py", "evaluate/scoring.py")),
+    _JOBS / "pull/program.py",
     *(
         _JOBS / name
         for name in ("generate/answering.py", "package/merging.py", "package/gguf_files.py", "train/core.py")
@@ -197,6 +198,20 @@ def told_by_tasks() -> Iterator[str]:
             yield from (
                 text.removeprefix("{0}") if text.startswith("{0}S") else text for text in variants(value)
             )
+
+
+def found_by_checks() -> Iterator[str]:
+    """What the check before a start says that it found."""
+    for node in ast.walk(ast.parse((_PLATFORM / "system/environment.py").read_text())):
+        value: ast.AST | None = None
+        if isinstance(node, ast.Call) and _name(node) == "Found":
+            value = node.args[1]
+        elif isinstance(node, ast.Assign | ast.AugAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            value = node.value if _target(target) in ("words", "nodes", "gpus") else None
+        if value is not None:
+            yield from variants(value)
+            yield from _inner(value)
 
 
 def _target(node: ast.AST) -> str:

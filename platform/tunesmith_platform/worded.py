@@ -12,8 +12,12 @@ from fastapi import Request, Response
 
 from tunesmith.language import Language, language_of, tr
 
-SENTENCES = frozenset({"message", "next_step", "hint", "cause", "recommendation"})
+SENTENCES = frozenset(
+    {"message", "next_step", "hint", "cause", "recommendation", "found", "why", "other_ids"}
+)
 """Fields that hold what the platform says to people. What users wrote stands in others: names, notes, rows."""
+_WORDS_TOO = frozenset({"why"})
+"""Fields that hold a sentence in one place, and in another a single word that programs read."""
 _MOST_BYTES = 2**20
 """A longer answer holds measurements: it goes as it is."""
 
@@ -46,4 +50,5 @@ def _put(value: Any, name: str = "") -> Any:
         return {key: _put(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
         return [_put(inner) for inner in value]
-    return tr(value, Language.ZH) if isinstance(value, str) and name in SENTENCES else value
+    is_sentence = isinstance(value, str) and name in SENTENCES and (name not in _WORDS_TOO or " " in value)
+    return tr(value, Language.ZH) if is_sentence else value

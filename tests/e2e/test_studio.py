@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hostile_texts import HUNDRED, ONE_OF_EACH, hostile
 from live_platform import Platform
+from model_hub import NAME, ModelHub
 from playwright.sync_api import BrowserContext, Route, expect
 from short_tasks import wait_warm
 from studio_browser import Tab
@@ -230,6 +231,28 @@ def test_what_starts_from_a_task_says_what_it_is(tab: Tab, warm: Platform) -> No
     told.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("link", name=re.compile("second stage"))).to_have_count(0)
     assert made.id not in {task.id for task in warm.client.tasks()}
+    tab.expect_clean()
+
+
+def test_a_model_comes_from_the_hub_and_is_trained_from(
+    tab: Tab, warm: Platform, warm_hub: type[ModelHub]
+) -> None:
+    page = tab.page
+    tab.go("models")
+    page.locator("[data-field=repo_id] input").fill(NAME)
+    page.locator("[data-field=revision] input").fill("v2")
+    page.get_by_role("button", name="Pull", exact=True).click()
+    expect(page.get_by_role("button", name=f"Cancel: {NAME} @ v2")).to_be_visible()
+    shown = page.get_by_role("article").filter(has_text=f"{NAME} @ {warm_hub.sha[:12]}")
+    expect(shown).to_be_visible()
+    for fact in ("LlamaForCausalLM", str(warm.home.models), "SHA-256"):
+        expect(shown).to_contain_text(fact)
+    shown.get_by_role("button", name="Remove").click()
+    told = page.get_by_role("dialog")
+    expect(told).to_contain_text("deletes no model's files")
+    told.get_by_role("button", name="Close").last.click()
+    shown.get_by_role("link", name="Train from this").click()
+    expect(page.locator("[data-field=model_name_or_path] input")).to_have_value("small")
     tab.expect_clean()
 
 

@@ -10,6 +10,7 @@ import signal
 import psutil
 import pytest
 from live_platform import Platform
+from model_hub import NAME, ModelHub
 from playwright.sync_api import BrowserContext, Route, expect
 from short_tasks import ENDLESS, stop_all
 from studio_browser import Tab
@@ -85,3 +86,26 @@ def test_an_open_page_lives_through_a_killed_server_and_a_lost_network(tab: Tab,
     goes_on()
     stop_all(warm.client)
     expect(page.locator(".state-stopped").first).to_be_visible()
+
+
+def test_a_model_on_its_way_outlives_its_page_and_is_cancelled(
+    tab: Tab, warm: Platform, warm_hub: type[ModelHub]
+) -> None:
+    page = tab.page
+    warm_hub.pause = 1.0
+    try:
+        tab.go("models")
+        page.locator("[data-field=repo_id] input").fill(NAME)
+        page.get_by_role("button", name="Pull", exact=True).click()
+        cancel = page.get_by_role("button", name=f"Cancel: {NAME}")
+        expect(cancel).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("Downloading")).to_be_visible()
+        cancel.click()
+        expect(cancel).to_have_count(0)
+    finally:
+        warm_hub.pause = 0.0
+    newest = next(warm.client.tasks(kind="pull"))
+    assert newest.state is State.STOPPED
+    assert not (warm.home.models / "small").exists()
+    tab.expect_clean()

@@ -159,6 +159,14 @@ def _worded(item: Any, place: Sequence[int | str], model: type[BaseModel] | None
         spellings = _spellings(home) if home else {}
         meant = did_you_mean(name, spellings)
         hint = f"Did you mean `{spellings[meant]}`?" if meant else "`tunesmith parameters` lists them all."
+    elif item["type"] == "string_pattern_mismatch":
+        # A pattern is no sentence: the parameter's own help says what is expected.
+        message = f"It is not of the form that is asked for (given: {_given(str(item['input']))})."
+        home = _model_at(model, place[:-1]) if model and place else None
+        field = home.model_fields.get(str(place[-1])) if home else None
+        hint = (
+            field.description if field and field.description else f"It must match `{item['ctx']['pattern']}`."
+        )
     elif isinstance(item.get("input"), str | int | float | bool):
         message = f"{message.rstrip('.')} (given: {_given(item['input'])})."
     return Problem(field=".".join(map(str, place)) or None, message=message, hint=hint)

@@ -11,7 +11,7 @@ from tunesmith.spec.chat import ChatSettings
 from tunesmith_platform import examples
 from tunesmith_platform.chats.asking import Asking
 from tunesmith_platform.http import ScopeDep, answers, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 
 router = APIRouter(tags=["chats"], route_class=ApiRoute)
 
@@ -27,6 +27,7 @@ WantedModel = Annotated[ModelVerb, examples.model_verb_body()]
 
 
 @router.get("/chats", response_model=views.Page[ServedView], responses=answers(examples.CHATS, 401))
+@worded
 async def chats(services: ServicesDep, scope: ScopeDep) -> views.Page[ServedView]:
     """List the base models that are served or were, each with what is loaded. Stop one by stopping its task."""
     return views.Page(data=await services.asking.list(scope), has_more=False)
@@ -46,6 +47,7 @@ async def chat_settings(scope: ScopeDep) -> dict[str, Any]:
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422),
 )
+@worded
 async def name_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Say which weights a name stands for now, and why. Starts nothing."""
     return await services.asking.described(scope, wanted.model)
@@ -56,6 +58,7 @@ async def name_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep)
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 429, 503),
 )
+@worded
 async def load_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Have a model loaded, so that the first question need not wait. Answers once it is."""
     return await services.asking.load(scope, wanted.model)
@@ -66,6 +69,7 @@ async def load_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep)
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 503),
 )
+@worded
 async def unload_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Let an adapter leave the memory; refused while it answers."""
     return await services.asking.unload(scope, wanted.model)
@@ -76,6 +80,7 @@ async def unload_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDe
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 409, 422),
 )
+@worded
 async def prove_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Have it looked at anew whether what answers is the model. A withdrawn name stays so until it is proven."""
     return await services.asking.prove(scope, wanted.model)
@@ -86,6 +91,7 @@ async def prove_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 503),
 )
+@worded
 async def pin_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Keep an adapter loaded, whatever else is asked for; it is loaded again when its base is started again."""
     return await services.asking.pin(scope, wanted.model, pinned=True)
@@ -96,6 +102,7 @@ async def pin_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) 
     response_model=NamedModel,
     responses=answers(examples.NAMED_MODEL, 401, 404, 422, 503),
 )
+@worded
 async def unpin_chat(wanted: WantedModel, services: ServicesDep, scope: ScopeDep) -> NamedModel:
     """Let an adapter go again, when others are asked for."""
     return await services.asking.pin(scope, wanted.model, pinned=False)

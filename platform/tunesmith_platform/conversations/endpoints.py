@@ -37,7 +37,7 @@ from tunesmith_platform.db.engine import AWAY
 from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.openai.errors import log_fault
 from tunesmith_platform.openai.sending import streamed, whole
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.sse import Streams
 
 
@@ -132,6 +132,7 @@ def list_conversations(
         examples.CONVERSATION, "The conversation that this `Idempotency-Key` made before.", 401, 409, 422
     ),
 )
+@worded
 def begin_conversation(
     new: Annotated[NewConversation, examples.new_conversation_body()],
     response: Response,
@@ -218,6 +219,7 @@ def make_rated_dataset(
     response_model=ConversationDetail,
     responses=answers(examples.CONVERSATION, 401, 404, 422),
 )
+@worded
 def show_conversation(
     conversation: ConversationId, services: ServicesDep, scope: ScopeDep, every: Every = False
 ) -> ConversationDetail:
@@ -230,6 +232,7 @@ def show_conversation(
     response_model=ConversationDetail,
     responses=answers(examples.CONVERSATION, 401, 404, 422),
 )
+@worded
 def change_conversation(
     conversation: ConversationId,
     change: Annotated[ConversationChange, examples.conversation_change_body()],
@@ -276,6 +279,7 @@ def export_conversation(
     response_model=TurnView,
     responses=answers(examples.TURN, 401, 404, 409, 422, 429, 503),
 )
+@worded
 async def ask_in_conversation(
     conversation: ConversationId,
     new: Annotated[NewTurn, examples.new_turn_body()],
@@ -312,6 +316,7 @@ async def ask_in_conversation(
     response_model=TurnView,
     responses=answers(examples.TURN, 401, 404, 422),
 )
+@worded
 def show_turn(
     conversation: ConversationId, turn: TurnNumber, services: ServicesDep, scope: ScopeDep
 ) -> TurnView:
@@ -324,6 +329,7 @@ def show_turn(
     response_model=TurnView,
     responses=answers(examples.TURN, 401, 404, 409, 422),
 )
+@worded
 def rate_answer(
     conversation: ConversationId,
     turn: TurnNumber,

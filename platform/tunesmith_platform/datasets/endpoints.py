@@ -16,7 +16,7 @@ from tunesmith_platform.datasets.service import DatasetService, NewDataset
 from tunesmith_platform.datasets.uploads import NewUpload, UploadService
 from tunesmith_platform.http import After, Limit, ScopeDep, answers, made_or_found, say_made, services_of
 from tunesmith_platform.idempotency import sent_as
-from tunesmith_platform.routing import ApiRoute, large_body
+from tunesmith_platform.routing import ApiRoute, large_body, worded
 from tunesmith_platform.tasks.endpoints import IdempotencyKey
 from tunesmith_platform.tasks.service import TaskService
 
@@ -93,6 +93,7 @@ def register_dataset(
     ),
 )
 @large_body
+@worded
 def run_operation(
     new: Annotated[NewDataTask, examples.new_data_task_body()],
     response: Response,
@@ -124,6 +125,7 @@ def schema_datasets(scope: ScopeDep) -> dict[str, dict[str, Any]]:
     response_model=DataReport,
     responses=answers(examples.DATA_REPORT, 401, 404, 422),
 )
+@worded
 def validate_data(
     question: Annotated[DataQuestion, examples.data_question_body()], services: ServicesDep, scope: ScopeDep
 ) -> Response:
@@ -140,6 +142,7 @@ def validate_data(
     response_model=DataPreview,
     responses=answers(examples.DATA_PREVIEW, 401, 404, 422),
 )
+@worded
 def preview_data(
     question: Annotated[PreviewQuestion, examples.preview_question_body()],
     services: ServicesDep,

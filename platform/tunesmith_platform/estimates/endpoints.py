@@ -63,6 +63,7 @@ def estimate_task(
     response_model=EstimateView,
     responses=answers(examples.ESTIMATE, 401, 404, 422) | _MEASURING,
 )
+@worded
 def show_estimate(
     estimate_id: Annotated[
         str, Path(description="The measurement's id.", max_length=40, pattern=r"^measure-[0-9a-z]+$")

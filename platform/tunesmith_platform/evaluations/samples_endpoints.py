@@ -10,7 +10,7 @@ from tunesmith.evaluation.samples import Language
 from tunesmith_platform import examples
 from tunesmith_platform.evaluations.samples_service import SampleEdit, SampleQuestion, SampleService
 from tunesmith_platform.http import ScopeDep, answers, made_or_found, say_made, services_of
-from tunesmith_platform.routing import ApiRoute, large_body
+from tunesmith_platform.routing import ApiRoute, large_body, worded
 
 router = APIRouter(tags=["evaluations"], route_class=ApiRoute)
 
@@ -44,6 +44,7 @@ def default_samples(
     response_model=SampleCheck,
     responses=answers(examples.SAMPLE_CHECK, 401, 404, 422),
 )
+@worded
 def check_samples(
     question: Annotated[SampleQuestion, examples.sample_question_body()],
     services: ServicesDep,

@@ -41,6 +41,7 @@ def list_models(services: ServicesDep, scope: ScopeDep) -> views.Page[ModelView]
     status_code=status.HTTP_201_CREATED,
     responses=made_or_found(examples.MODEL, "It was registered before.", 401, 409, 422),
 )
+@worded
 def register_model(
     new: Annotated[NewModel, examples.new_model_body()],
     response: Response,
@@ -63,6 +64,7 @@ def show_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelVie
 @router.post(
     "/models/{model}:check", response_model=ModelView, responses=answers(examples.MODEL, 401, 404, 422)
 )
+@worded
 def check_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelView:
     """Read all files of a model again. A changed size or time of change is noticed without this."""
     return services.models.check(scope, model)
@@ -73,6 +75,7 @@ def check_model(model: Model, services: ServicesDep, scope: ScopeDep) -> ModelVi
     response_model=ModelView,
     responses=answers(examples.MODEL, 401, 404, 409, 422),
 )
+@worded
 def change_model(
     model: Model,
     change: Annotated[ModelChange, examples.model_change_body()],

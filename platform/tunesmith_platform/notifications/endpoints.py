@@ -9,7 +9,7 @@ from tunesmith.notifications import AddedWebhook, DeliveryView, NewWebhook, Webh
 from tunesmith_platform import examples
 from tunesmith_platform.http import AdminScopeDep, After, AfterNumber, Limit, answers, services_of
 from tunesmith_platform.notifications.service import NotificationService
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 
 router = APIRouter(tags=["notifications"], route_class=ApiRoute)
 
@@ -77,6 +77,7 @@ def remove_webhook(webhook_id: WebhookId, services: ServicesDep, scope: AdminSco
     response_model=DeliveryView,
     responses=answers(examples.DELIVERY, 401, 403, 404, 422),
 )
+@worded
 def try_webhook(receiver: Receiver, services: ServicesDep, scope: AdminScopeDep) -> DeliveryView:
     """Send a test to a webhook, or by mail to those whom the settings name, and say how it went."""
     return services.notifications.test(scope, receiver)
@@ -87,6 +88,7 @@ def try_webhook(receiver: Receiver, services: ServicesDep, scope: AdminScopeDep)
     response_model=views.Page[DeliveryView],
     responses=answers(examples.DELIVERIES, 401, 403, 404, 422),
 )
+@worded
 def list_deliveries(
     services: ServicesDep,
     scope: AdminScopeDep,

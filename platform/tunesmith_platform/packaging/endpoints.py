@@ -20,7 +20,7 @@ from tunesmith_platform.packaging.links import Links, NewLink
 from tunesmith_platform.packaging.ranges import IfRange, Range, answer
 from tunesmith_platform.packaging.retention import PruneWish, Rule
 from tunesmith_platform.packaging.service import PackagingService
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.settings import Settings
 
 router = APIRouter(tags=["packages"], route_class=ApiRoute)
@@ -169,6 +169,7 @@ def unpin_package(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> Pa
     response_model=PruneView,
     responses=answers(examples.PRUNED, 401, 422),
 )
+@worded
 def prune_packages(
     wish: Annotated[PruneWish, examples.prune_body()], services: ServicesDep, scope: ScopeDep
 ) -> PruneView:

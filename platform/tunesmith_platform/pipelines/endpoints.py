@@ -33,6 +33,7 @@ PipelineId = Annotated[str, Path(min_length=1, max_length=40, description="The p
         examples.PIPELINE, "The pipeline that this `Idempotency-Key` began before.", 401, 409, 422
     ),
 )
+@worded
 def run_pipeline(
     new: Annotated[NewPipeline, examples.new_pipeline_body()],
     response: Response,
@@ -62,6 +63,7 @@ def run_pipeline(
     response_model=views.Page[PipelineView],
     responses=answers(examples.PIPELINES, 401, 422),
 )
+@worded
 def list_pipelines(
     services: ServicesDep,
     scope: ScopeDep,
@@ -88,6 +90,7 @@ def show_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDe
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 422),
 )
+@worded
 def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Stop a pipeline: what runs is stopped, and nothing further starts."""
     return services.pipelines.stop(scope, pipeline_id)
@@ -98,6 +101,7 @@ def stop_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDe
     response_model=PipelineView,
     responses=answers(examples.PIPELINE, 401, 404, 409, 422),
 )
+@worded
 def continue_pipeline(pipeline_id: PipelineId, services: ServicesDep, scope: ScopeDep) -> PipelineView:
     """Continue a pipeline from the step that failed or was stopped; what is done stays done."""
     return services.pipelines.carry_on(scope, pipeline_id)

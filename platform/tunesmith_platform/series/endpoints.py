@@ -10,7 +10,7 @@ from tunesmith import views
 from tunesmith.curves import MAX_POINTS, MAX_TASKS, Axis, ExportFormat, Mode
 from tunesmith_platform import examples
 from tunesmith_platform.http import ScopeDep, TaskId, answers, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.series.query import MAX_STEP, Span, Wish
 from tunesmith_platform.series.service import SeriesService
 
@@ -103,6 +103,7 @@ def curves(
     response_model=shapes.Comparison,
     responses=answers(examples.COMPARISON, 401, 404, 422),
 )
+@worded
 def compare_metrics(
     services: ServicesDep,
     scope: ScopeDep,

@@ -13,7 +13,7 @@ from tunesmith.schema import form_schema
 from tunesmith.spec.kinds import kinds
 from tunesmith_platform import examples
 from tunesmith_platform.http import AdminScopeDep, ScopeDep, answers, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.system.environment import EnvironmentService
 from tunesmith_platform.system.folders import FolderView
 from tunesmith_platform.system.service import SystemService
@@ -86,6 +86,7 @@ async def readyz(request: Request) -> Alive:
 
 
 @router.get("/system", response_model=views.SystemView, responses=answers(examples.SYSTEM, 401))
+@worded
 def system(services: ServicesDep, scope: ScopeDep) -> views.SystemView:
     """Show the platform's parts, limits and counts."""
     return services.system.view(scope)
@@ -121,6 +122,7 @@ def mlflow_link(
     response_model=Environment,
     responses=answers(examples.ENVIRONMENT, 401, 422),
 )
+@worded
 def environment(
     services: ServicesDep,
     scope: ScopeDep,

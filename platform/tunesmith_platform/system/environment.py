@@ -170,9 +170,7 @@ class EnvironmentService:
         if not self._is_one_machine():
             return Found(OK, "those of Ray's nodes count: a task looks for its own when it starts")
         there = [module for module in OPTIONAL if is_installed(module)]
-        missing = [
-            f"{one.module} (for {one.chosen_by})" for one in OPTIONAL.values() if one.module not in there
-        ]
+        missing = [f"{one.module} ({one.chosen_by})" for one in OPTIONAL.values() if one.module not in there]
         words = f"installed: {', '.join(there) or 'none'}"
         return Found(OK, words + (f"; not installed: {'; '.join(missing)}" if missing else ""))
 

@@ -122,6 +122,7 @@ def list_tasks(
 @router.get(
     "/tasks:diff", response_model=views.TaskDiff, responses=answers(examples.DIFF, 401, 404, 409, 422)
 )
+@worded
 def diff_tasks(
     services: ServicesDep,
     scope: ScopeDep,
@@ -146,6 +147,7 @@ def show_task(task_id: TaskId, services: ServicesDep, scope: ScopeDep) -> views.
     response_model=views.TaskView,
     responses=answers(examples.TASK, 401, 404, 409, 422),
 )
+@worded
 def change_task(
     task_id: TaskId,
     change: Annotated[TaskChange, examples.task_change_body()],

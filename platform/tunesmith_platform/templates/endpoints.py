@@ -14,7 +14,7 @@ from tunesmith.templates import (
 )
 from tunesmith_platform import examples
 from tunesmith_platform.http import After, Limit, ScopeDep, answers, services_of
-from tunesmith_platform.routing import ApiRoute
+from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.sandbox import checks
 from tunesmith_platform.templates.service import TemplateService
 
@@ -41,6 +41,7 @@ _YAML = "application/yaml"
     response_model=views.Page[TemplateView],
     responses=answers(examples.TEMPLATES, 401, 422),
 )
+@worded
 def list_templates(
     services: ServicesDep,
     scope: ScopeDep,
@@ -57,6 +58,7 @@ def list_templates(
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.TEMPLATE, 401, 404, 409, 422, status=201),
 )
+@worded
 def save_template(
     new: Annotated[NewTemplate, examples.new_template_body()], services: ServicesDep, scope: ScopeDep
 ) -> TemplateView:
@@ -70,6 +72,7 @@ def save_template(
     status_code=status.HTTP_201_CREATED,
     responses=answers(examples.TEMPLATE, 401, 409, 422, status=201),
 )
+@worded
 def import_template(
     text: Annotated[str, Body(media_type=_YAML, max_length=MAX_YAML_CHARACTERS)],
     services: ServicesDep,
@@ -82,6 +85,7 @@ def import_template(
 @router.get(
     "/templates/{name}", response_model=TemplateView, responses=answers(examples.TEMPLATE, 401, 404, 422)
 )
+@worded
 def show_template(name: TemplateName, services: ServicesDep, scope: ScopeDep) -> TemplateView:
     """Show a template."""
     return services.templates.get(scope, name)
@@ -108,6 +112,7 @@ def export_template(name: TemplateName, services: ServicesDep, scope: ScopeDep) 
     response_model=TemplateView,
     responses=answers(examples.TEMPLATE, 401, 404, 409, 422),
 )
+@worded
 def change_template(
     name: TemplateName,
     change: Annotated[TemplateChange, examples.template_change_body()],

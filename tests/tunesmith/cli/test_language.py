@@ -111,6 +111,12 @@ def test_what_a_task_says_of_itself_is_in_both_languages() -> None:
     assert missing(found) == []
 
 
+def test_what_the_check_before_a_start_finds_is_in_both_languages() -> None:
+    found = list(user_texts.found_by_checks())
+    assert len(found) > 20
+    assert missing(found) == ["PostgreSQL", "SQLite"], "but names"
+
+
 def test_sentences_behind_each_other_are_each_translated(zh: None) -> None:
     assert tr("Stopped after step 5; its checkpoint is saved. Trained 5 steps.") == (
         "在第 5 步之后停止；检查点已保存。已训练 5 步。"

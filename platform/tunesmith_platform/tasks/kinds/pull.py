@@ -11,7 +11,6 @@ from tunesmith import views
 from tunesmith.errors import InvalidInput
 from tunesmith.model_folder import is_from_hub
 from tunesmith.pull_job import PullDocument
-from tunesmith.spec.base import Notice
 from tunesmith.spec.pull import PullSpec
 from tunesmith.spec.task import NewTask
 from tunesmith.spec.upload import FROM_ENVIRONMENT
@@ -36,10 +35,7 @@ class Pulling(KindBehaviour):
                     field="token",
                 )
             self._require_place(spec.repo_id)
-        seen = Notice(
-            field="repo_id", message="Everybody who works on this platform may use the model that is pulled."
-        )
-        return Prepared(spec=spec.model_dump(mode="json"), inputs={}, notices=(*spec.notices, seen))
+        return Prepared(spec=spec.model_dump(mode="json"), inputs={}, notices=tuple(spec.notices))
 
     def _require_place(self, repo_id: str) -> None:
         name = repo_id.rpartition("/")[2]

@@ -4,6 +4,7 @@ import { useModels } from "../api/queries";
 import { useRoute } from "../app/router";
 import { useWords } from "../i18n";
 import { Found, Section } from "../parts/Panel";
+import { Said } from "../parts/Said";
 import { Model } from "./models/Model";
 import { Made } from "./models/Made";
 import { OnTheirWay, Pull } from "./models/Pull";
@@ -17,7 +18,7 @@ export function Models() {
     <Stack>
       <Section title={<Title order={1} size="h4">{t("tab.models")}</Title>}>
         <Found asked={asked}>
-          {({ data }) => data.length === 0 ? <Text c="dimmed">{t("models.empty")}</Text> : (
+          {({ data }) => data.length === 0 ? <Text c="dimmed"><Said>{t("models.empty")}</Said></Text> : (
             <SimpleGrid cols={{ base: 1, lg: 2 }}>{data.map((one) => <Model key={one.id} model={one} />)}</SimpleGrid>
           )}
         </Found>
@@ -26,7 +27,7 @@ export function Models() {
         <Stack gap="sm">
           <OnTheirWay />
           <Pull key={wanted} wanted={wanted} />
-          <Alert variant="light" color="gray" p="xs"><Text size="sm">{t("models.everybody")}</Text></Alert>
+          <Alert variant="light" color="gray" p="xs"><Text size="sm"><Said>{t("models.everybody")}</Said></Text></Alert>
         </Stack>
       </Section>
       <Made />

@@ -12,6 +12,7 @@ import { useWords, type Word } from "../i18n";
 import { Icon } from "../parts/icons";
 import type { Point } from "../parts/lines";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
+import { Said } from "../parts/Said";
 import { StateBadge } from "../parts/State";
 import { numberOf, secondsOf, timeOf } from "../parts/words";
 import { Autopsy } from "./monitor/Autopsy";
@@ -136,7 +137,7 @@ function Shown({ task }: { task: TaskView }) {
           <Group gap="xs">
             <StateBadge state={task.state} />
             {task.health === "recovering" && <Badge color="orange">{t("monitor.recovering")}</Badge>}
-            <Text size="sm" c="dimmed" className="wrapped">{task.message}</Text>
+            <Text size="sm" c="dimmed" className="wrapped"><Said>{task.message}</Said></Text>
             {task.activity && <Text size="sm" c="dimmed">{language === "zh" ? task.activity.text_zh : task.activity.text_en}</Text>}
           </Group>
           <Progress value={percent} size="lg" aria-label={t("monitor.progress")} animated={task.state === "running"}

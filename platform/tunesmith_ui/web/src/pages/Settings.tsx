@@ -7,6 +7,7 @@ import { Choices } from "../app/Choices";
 import { useWords, type Word } from "../i18n";
 import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
+import { Said } from "../parts/Said";
 import { bytesOf, timeOf } from "../parts/words";
 import { Keys } from "./settings/Keys";
 import { Webhooks } from "./settings/Webhooks";
@@ -25,6 +26,10 @@ export function Settings() {
     queryKey: ["quota"],
     queryFn: ({ signal }) => call<Page_QuotaView_>("GET", "/v1/quota", { query: { limit: 100 }, signal }),
   });
+  const nameOf = (part: string) => {
+    const label = environment.data?.checks.find((one) => one.name === part)?.label;
+    return label ? pick(label.en, label.zh) : part;
+  };
   return (
     <Stack>
       <Section title={<Title order={1} size="h4">{t("tab.settings")}</Title>}>
@@ -38,8 +43,8 @@ export function Settings() {
           {(found) => (
             <Stack gap="xs">
               <Text size="sm">Tunesmith {found.version}</Text>
-              <Group gap="xs">{found.parts.map((part) => <Mark key={part.name} tone={part.ok ? "good" : "bad"}>{part.name}</Mark>)}</Group>
-              {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="red" className="wrapped">{part.name}: {part.message}</Text>)}
+              <Group gap="xs">{found.parts.map((part) => <Mark key={part.name} tone={part.ok ? "good" : "bad"}>{nameOf(part.name)}</Mark>)}</Group>
+              {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="red" className="wrapped">{nameOf(part.name)}: <Said>{part.message}</Said></Text>)}
               <Text size="sm" className="wrapped">{t("settings.roots")}: {found.allowed_roots.join(", ")}</Text>
             </Stack>
           )}
@@ -54,7 +59,7 @@ export function Settings() {
                   <Table.Tr key={one.name}>
                     <Table.Th scope="row">{pick(one.label.en, one.label.zh)}</Table.Th>
                     <Table.Td className="nowrap"><Mark tone={TONES[one.status] ?? "plain"}>{t(`check.${one.status}` as Word)}</Mark></Table.Td>
-                    <Table.Td className="wrapped"><Text size="sm">{one.found}</Text>{one.cure && <Text size="xs" c="dimmed">{pick(one.cure.en, one.cure.zh)}</Text>}</Table.Td>
+                    <Table.Td className="wrapped"><Text size="sm"><Said>{one.found}</Said></Text>{one.cure && <Text size="xs" c="dimmed"><Said>{pick(one.cure.en, one.cure.zh)}</Said></Text>}</Table.Td>
                   </Table.Tr>
                 ))}
               </Table.Tbody></Table>

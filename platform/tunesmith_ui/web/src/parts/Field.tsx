@@ -5,6 +5,7 @@ import type { FormProperty } from "../api/queries";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
 import { PathPicker } from "./PathPicker";
+import { Said } from "./Said";
 
 type Props = {
   name: string; property: FormProperty; value: unknown; isChanged: boolean; error?: string | undefined;
@@ -14,9 +15,6 @@ type Props = {
   beside?: React.ReactNode;
   onChange: (value: unknown) => void; onReset: () => void;
 };
-
-/** A sentence of the schema: names and values stand between backticks. */
-const said = (text: string) => text.split("`").map((piece, at) => (at % 2 ? <code key={at}>{piece}</code> : piece));
 
 export function Field({ name, property, value, isChanged, error, offered, beside, onChange, onReset }: Props) {
   const { t, pick } = useWords();
@@ -28,16 +26,16 @@ export function Field({ name, property, value, isChanged, error, offered, beside
   const choice = typeof value === "string" ? about.choice_help?.[value] : undefined;
   const description = (
     <span className="wrapped">
-      {said(help)}{range}{unit}
-      {choice && <><br />{said(pick(choice.en, choice.zh))}</>}
-      {about.advice?.map((one) => <span key={one.en}><br />{said(pick(one.en, one.zh))}</span>)}
+      <Said>{help}</Said>{range}{unit}
+      {choice && <><br /><Said>{pick(choice.en, choice.zh)}</Said></>}
+      {about.advice?.map((one) => <span key={one.en}><br /><Said>{pick(one.en, one.zh)}</Said></span>)}
     </span>
   );
-  const shared = { label, description, error, required: about.required };
+  const shared = { label, description, error: error && <Said>{error}</Said>, required: about.required };
   const control = () => {
     switch (about.kind) {
       case "boolean":
-        return <Switch label={label} description={description} error={error} checked={value === true} onChange={(event) => onChange(event.currentTarget.checked)} />;
+        return <Switch label={label} description={description} error={shared.error} checked={value === true} onChange={(event) => onChange(event.currentTarget.checked)} />;
       case "choice":
         return <Select {...shared} data={about.choices ?? []} value={value === null ? null : String(value)} searchable allowDeselect={!about.required}
           onChange={(found) => onChange(found)} />;
@@ -75,7 +73,7 @@ function typed(kind: string, text: string): unknown {
   return kind === "integer or range" && /^\d+$/.test(text) ? Number(text) : text;
 }
 
-type Shared = { label: string; description: React.ReactNode; error?: string | undefined; required: boolean };
+type Shared = { label: string; description: React.ReactNode; error?: React.ReactNode; required: boolean };
 
 function NumberField({ property, value, onChange, ...shared }: Shared & { property: FormProperty; value: unknown; onChange: (value: unknown) => void }) {
   const { ui_min: low, ui_max: high, step, kind } = property.tunesmith;

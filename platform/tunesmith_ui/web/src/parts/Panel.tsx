@@ -4,6 +4,7 @@ import { Component, type ReactNode } from "react";
 import { ApiError } from "../api/http";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
+import { Said } from "./Said";
 
 type Caught = { error: Error | null };
 
@@ -47,11 +48,11 @@ export function ErrorNote({ error, onAgain }: { error: Error; onAgain?: () => vo
   return (
     <Alert color="red" icon={<Icon name="warn" />} role="alert">
       <Stack gap={4}>
-        <Text className="wrapped">{message}</Text>
-        {known?.problems.filter((one) => one.message !== message).slice(0, 5).map((one) => (
-          <Text key={`${one.field}${one.message}`} size="sm" className="wrapped">{one.field}: {one.message}</Text>
+        <Text className="wrapped"><Said>{message}</Said></Text>
+        {known?.problems.filter((one) => !message.endsWith(one.message)).slice(0, 5).map((one) => (
+          <Text key={`${one.field}${one.message}`} size="sm" className="wrapped">{one.field}: <Said>{one.message}</Said></Text>
         ))}
-        {known?.hint && <Text size="sm" className="wrapped">{known.hint}</Text>}
+        {known?.hint && <Text size="sm" className="wrapped"><Said>{known.hint}</Said></Text>}
         {known?.requestId && <Text size="xs">{t("error.request")} <Code className="wrapped">{known.requestId}</Code></Text>}
         {onAgain && <Group><Button size="compact-sm" variant="light" color="red" onClick={onAgain}>{t("error.again")}</Button></Group>}
       </Stack>

@@ -11,6 +11,7 @@ import { Parameters } from "../pages/prepare/Parameters";
 import { sent, type Values } from "./form";
 import { Icon, type IconName } from "./icons";
 import { ErrorNote, Found } from "./Panel";
+import { Said } from "./Said";
 
 /** What the server says is wrong, by parameter. */
 export function problemsOf(error: Error | null): Record<string, string> {
@@ -83,7 +84,7 @@ function Warnings({ warnings, onCancel, onStart }: { warnings: string[]; onCance
   return (
     <Modal opened={warnings.length > 0} onClose={onCancel} title={t("prepare.warnings")} closeButtonProps={{ "aria-label": t("close") }}>
       <Stack>
-        {warnings.map((text) => <Text key={text} size="sm" className="wrapped"><Icon name="warn" size={14} /> {text}</Text>)}
+        {warnings.map((text) => <Text key={text} size="sm" className="wrapped"><Icon name="warn" size={14} /> <Said>{text}</Said></Text>)}
         <Group justify="end">
           <Button variant="default" onClick={onCancel}>{t("cancel")}</Button>
           <Button onClick={onStart} data-autofocus>{t("prepare.anyway")}</Button>

@@ -7,6 +7,7 @@ import { go, hrefOf } from "../app/router";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
 import { Found, Section } from "./Panel";
+import { Said } from "./Said";
 import { StateBadge } from "./State";
 import { timeOf } from "./words";
 
@@ -52,9 +53,9 @@ export function TaskSection({ task, children }: { task: TaskView; children: Reac
   return (
     <Section title={<span className="wrapped">{task.name}</span>} aside={<StateBadge state={task.state} />}>
       <Stack gap="sm">
-        {task.message && <Text size="sm" c="dimmed" className="wrapped">{task.message}</Text>}
+        {task.message && <Text size="sm" c="dimmed" className="wrapped"><Said>{task.message}</Said></Text>}
         {task.activity && <Text size="sm" c="dimmed">{pick(task.activity.text_en, task.activity.text_zh)}</Text>}
-        {task.next_step && task.state === "failed" && <Alert color="red" className="wrapped">{task.next_step}</Alert>}
+        {task.next_step && task.state === "failed" && <Alert color="red" className="wrapped"><Said>{task.next_step}</Said></Alert>}
         {children}
       </Stack>
     </Section>

@@ -8,6 +8,7 @@ import type { DataPreview, DataReport } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
 import { Mark, type Tone } from "../../parts/Mark";
 import { ErrorNote, Found } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 
 const TONES: Record<string, Tone> = { fine: "good", skips: "warn", refused: "bad" };
 
@@ -29,11 +30,11 @@ export function Check({ file }: { file: string }) {
             </Group>
             {found.findings.map((one) => (
               <div key={one.code + one.message}>
-                <Text size="sm" className="wrapped">{one.message}</Text>
-                {one.hint && <Text size="xs" c="dimmed" className="wrapped">{one.hint}</Text>}
+                <Text size="sm" className="wrapped"><Said>{one.message}</Said></Text>
+                {one.hint && <Text size="xs" c="dimmed" className="wrapped"><Said>{one.hint}</Said></Text>}
               </div>
             ))}
-            {found.bad.slice(0, 5).map((one) => <Text key={one.place} size="xs" c="dimmed" className="wrapped">{one.place}: {one.message}</Text>)}
+            {found.bad.slice(0, 5).map((one) => <Text key={one.place} size="xs" c="dimmed" className="wrapped">{one.place}: <Said>{one.message}</Said></Text>)}
           </Stack>
         )}
       </Found>
@@ -63,7 +64,7 @@ function Preview({ file }: { file: string }) {
       {show.data?.rows.map((row) => (
         <div key={row.place} className="tile">
           <Text size="xs" c="dimmed">{t("check.counts", { place: row.place, trained: row.trained, context: row.context, cut: row.cut })}</Text>
-          {row.problem && <Alert color="orange" p="xs" className="wrapped">{row.problem.message}</Alert>}
+          {row.problem && <Alert color="orange" p="xs" className="wrapped"><Said>{row.problem.message}</Said></Alert>}
           <div className="tokens" tabIndex={0} role="region" aria-label={row.place}>
             {row.tokens.map((token, i) => <span key={String(i)} className={`token-${token.kind}${token.special ? " token-special" : ""}`}>{token.text}</span>)}
           </div>

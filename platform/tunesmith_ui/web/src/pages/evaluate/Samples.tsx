@@ -7,6 +7,7 @@ import { useDatasets } from "../../api/queries";
 import type * as t from "../../api/schema";
 import { useWords } from "../../i18n";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 
 const SHOWN = 200;
 const NEW = "";
@@ -90,7 +91,7 @@ function Editor({ name, isNew, version, onSaved }: Given) {
           {(found) => (
             <Stack gap="xs">
               <Text size="sm">{word("evaluate.counts", { validation: found.counts.validation ?? 0, train: found.counts.train ?? 0 })}</Text>
-              {found.problems.map((one) => <Text key={`${one.field} ${one.message}`} size="sm" c="red" className="wrapped">{one.field}: {one.message} {one.hint}</Text>)}
+              {found.problems.map((one) => <Text key={`${one.field} ${one.message}`} size="sm" c="red" className="wrapped">{one.field}: <Said>{`${one.message} ${one.hint ?? ""}`}</Said></Text>)}
               <Rows rows={found.samples.map((one) => ({
                 key: one.id, split: one.split, prompt: one.turns.at(-1)?.content ?? "", reference: one.reference, isOut: removed.includes(one.id),
                 act: () => setRemoved((known) => (known.includes(one.id) ? known.filter((id) => id !== one.id) : [...known, one.id])),

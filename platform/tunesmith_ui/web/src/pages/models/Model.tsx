@@ -9,6 +9,7 @@ import { useWords, type Word } from "../../i18n";
 import { Icon } from "../../parts/icons";
 import { Mark, type Tone } from "../../parts/Mark";
 import { ErrorNote } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { bytesOf, countOf } from "../../parts/words";
 
 const TONES: Record<string, Tone> = { ready: "good", refused: "bad", missing: "warn" };
@@ -35,8 +36,8 @@ export function Model({ model }: { model: ModelView }) {
           <Text fw={600} className="wrapped fill">{model.name}</Text>
           <Mark tone={TONES[model.state] ?? "plain"}>{t(`model.${model.state}` as Word)}</Mark>
         </Group>
-        {problem && <Text size="sm" c="red" className="wrapped">{problem.message}{problem.hint ? ` ${problem.hint}` : ""}</Text>}
-        {facts?.other_ids && <Text size="sm" className="wrapped"><Icon name="warn" size={14} /> {facts.other_ids}</Text>}
+        {problem && <Text size="sm" c="red" className="wrapped"><Said>{`${problem.message} ${problem.hint ?? ""}`}</Said></Text>}
+        {facts?.other_ids && <Text size="sm" className="wrapped"><Icon name="warn" size={14} /> <Said>{facts.other_ids}</Said></Text>}
         <Table verticalSpacing={2} withRowBorders={false} layout="fixed">
           <Table.Tbody>
             {rows.filter(([, value]) => value).map(([label, value]) => (

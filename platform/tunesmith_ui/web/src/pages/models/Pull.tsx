@@ -11,9 +11,10 @@ import { Field } from "../../parts/Field";
 import { isChanged, valueOf } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { ErrorNote } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { StateBadge } from "../../parts/State";
 import { TaskForm } from "../../parts/TaskForm";
-import { secondsOf } from "../../parts/words";
+import { bytesOf, secondsOf } from "../../parts/words";
 
 const DRAWN = ["repo_id", "revision"] as const;
 
@@ -48,15 +49,16 @@ export function OnTheirWay() {
 }
 
 function One({ task }: { task: TaskLine }) {
-  const { t, pick } = useWords();
+  const { t } = useWords();
   const asked = useTask(task.id, task.state !== "failed");
   const { percent, seconds_left } = task.progress;
   const stop = useMutation({ mutationFn: () => call("POST", `/v1/tasks/${task.id}:stop`) });
   const forget = useMutation({ mutationFn: () => call("DELETE", `/v1/tasks/${task.id}`) });
   const isFailed = task.state === "failed";
+  const hasBegun = percent > 0;
   const spec = asked.data?.spec;
   const name = [spec?.["repo_id"] ?? task.name, spec?.["revision"]].filter(Boolean).join(" @ ");
-  const activity = asked.data?.activity;
+  const total = asked.data?.activity?.total;
   return (
     <div className="tile">
       <Stack gap={6}>
@@ -67,13 +69,13 @@ function One({ task }: { task: TaskLine }) {
             ? <ActionIcon variant="subtle" color="gray" aria-label={`${t("models.noted")}: ${name}`} loading={forget.isPending} onClick={() => forget.mutate()}><Icon name="cross" size={15} /></ActionIcon>
             : <Button size="compact-sm" variant="default" aria-label={`${t("cancel")}: ${name}`} loading={stop.isPending} disabled={task.state === "stopping"} onClick={() => stop.mutate()}>{t("cancel")}</Button>}
         </Group>
-        {!isFailed && <Progress value={percent} animated={task.state === "running"} aria-label={name} />}
+        {!isFailed && <Progress value={hasBegun ? percent : 100} color={hasBegun ? "indigo" : "gray"} animated={task.state === "running"} aria-label={name} />}
         {!isFailed && (
           <Text size="xs" c="dimmed" className="wrapped">
-            {Math.floor(percent)} %{activity ? ` · ${pick(activity.text_en, activity.text_zh)}` : ""}{seconds_left ? ` · ${t("models.left", { time: secondsOf(seconds_left) })}` : ""}
+            {!hasBegun ? t(task.state === "pending" ? "models.waits" : "models.asking") : total ? t("models.share", { share: Math.floor(percent), size: bytesOf(total) }) : `${Math.floor(percent)} %`}{seconds_left ? ` · ${t("models.left", { time: secondsOf(seconds_left) })}` : ""}
           </Text>
         )}
-        {isFailed && asked.data?.message && <Text size="sm" c="red" className="wrapped">{asked.data.message}</Text>}
+        {isFailed && asked.data?.message && <Text size="sm" c="red" className="wrapped"><Said>{asked.data.message}</Said></Text>}
         {(stop.error ?? forget.error) && <ErrorNote error={(stop.error ?? forget.error)!} />}
       </Stack>
     </div>

@@ -5,6 +5,7 @@ import type * as t from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
 import { Icon } from "../../parts/icons";
 import { Found } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { bytesOf } from "../../parts/words";
 
 /** Why a task failed, whose fault it was, what it said last, and what to do next. */
@@ -20,8 +21,8 @@ export function Autopsy({ id }: { id: string }) {
         <Stack gap="sm">
           <Alert color="red" icon={<Icon name="warn" />} title={<span className="wrapped">{found.cause}</span>}>
             <Stack gap={4}>
-              {found.message && <Text size="sm" className="wrapped">{found.message}</Text>}
-              {found.next_step && <Text size="sm" fw={600} className="wrapped">{found.next_step}</Text>}
+              {found.message && <Text size="sm" className="wrapped"><Said>{found.message}</Said></Text>}
+              {found.next_step && <Text size="sm" fw={600} className="wrapped"><Said>{found.next_step}</Said></Text>}
             </Stack>
           </Alert>
           <Group gap="lg">

@@ -2,6 +2,7 @@ import { Alert, Button, Group, Stack, Table, Text, Tooltip } from "@mantine/core
 import type { EstimateView } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
 import { bytesOf, numberOf, secondsOf } from "../../parts/words";
+import { Said } from "../../parts/Said";
 
 const PARTS = ["weights", "gradients", "optimizer", "activations", "logits", "framework"] as const;
 
@@ -48,7 +49,7 @@ export function Estimate({ found, apply }: { found: EstimateView; apply: (change
         </Table.Tbody>
       </Table>
       <Text size="xs" c="dimmed" className="wrapped">{time.source}</Text>
-      {found.notices.map((one) => <Text key={`${one.field}${one.message}`} size="xs" c="dimmed" className="wrapped">{one.field}: {one.message}</Text>)}
+      {found.notices.map((one) => <Text key={`${one.field}${one.message}`} size="xs" c="dimmed" className="wrapped">{one.field}: <Said>{one.message}</Said></Text>)}
     </Stack>
   );
 }
