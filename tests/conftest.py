@@ -1,14 +1,12 @@
 """The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
-import contextlib
 import gc
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_platform import platform_up
 from local_ray import LocalRay, local_ray
 from mlflow_server import MlflowServer, Proxy, mlflow_behind_a_proxy
 from model_hub import ModelHub, serving
@@ -104,20 +102,6 @@ def shell_proxy() -> Iterator[RecordingProxy]:
 def shell_environment(shell_proxy: RecordingProxy) -> dict[str, str]:
     """What the shell that starts `live_home` has: a proxy for everything, and keys that are nobody else's business."""
     return shell_proxy.environment | dict.fromkeys(SHELL_KEYS, CANARY)
-
-
-@contextlib.contextmanager
-def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) -> Iterator[Home]:
-    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
-    given = {"TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": str(warm_runners)}
-    given = {**os.environ, **given, **environment}
-    tunesmith = Path(sys.executable).parent / "tunesmith"
-    allow = ["--allow", str(root), "--allow", str(model.parent)]
-    subprocess.run([tunesmith, "up", *allow], env=given, check=True, timeout=180)
-    try:
-        yield Home(root / "home")
-    finally:
-        subprocess.run([tunesmith, "down"], env=given, check=True, timeout=120)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,10 @@
-"""A running platform as the end-to-end tests see it: its client, rows, and a run that nothing happened to."""
+"""A running platform as the end-to-end tests see it: its start, client, rows, and a run that nothing happened to."""
 
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +58,17 @@ class Platform:
         """The losses of a run that nothing happened to."""
         assert self.undisturbed
         return self._losses
+
+
+@contextlib.contextmanager
+def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) -> Iterator[Home]:
+    """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
+    given = {"TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": str(warm_runners)}
+    given = {**os.environ, **given, **environment}
+    tunesmith = Path(sys.executable).parent / "tunesmith"
+    allow = ["--allow", str(root), "--allow", str(model.parent)]
+    subprocess.run([tunesmith, "up", *allow], env=given, check=True, timeout=180)
+    try:
+        yield Home(root / "home")
+    finally:
+        subprocess.run([tunesmith, "down"], env=given, check=True, timeout=120)

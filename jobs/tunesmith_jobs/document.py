@@ -14,6 +14,7 @@ from tunesmith.lifecycle import State
 from tunesmith.outcome import Outcome
 from tunesmith.plain_text import as_json
 from tunesmith.removal import discard_file, part_of
+from tunesmith.secret_values import hide_in_json, known_secrets
 from tunesmith.storage import open_storage
 
 
@@ -51,7 +52,7 @@ def write_outcome(document: AttemptDocument, outcome: Outcome) -> None:
     """
     file = _outcome_file(document)
     part = part_of(file)
-    part.write_bytes(as_json(outcome))
+    part.write_bytes(hide_in_json(as_json(outcome), known_secrets()))
     if outcome.outcome is not State.FAILED:
         part.replace(file)
         return

@@ -32,6 +32,7 @@ from tunesmith_jobs.control_plane import ControlPlane, Gone
 from tunesmith_jobs.document import has_outcome
 from tunesmith_jobs.elsewhere import Elsewhere
 from tunesmith_jobs.failures import outcome_of
+from tunesmith_jobs.logs import log_to_output
 from tunesmith_jobs.program import Attempt
 from tunesmith_jobs.report import Reporter
 from tunesmith_jobs.silence import Guard
@@ -187,7 +188,7 @@ class _Watch(threading.Thread):
 
 def run_and_exit(program: Callable[[str], int]) -> NoReturn:
     """Run a driver's program on the URI that it was started with, and end the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_output()
     started = time.monotonic()
     exit_code = program(sys.argv[1])
     _log.info("ended after %.1f s with code %s", time.monotonic() - started, exit_code)

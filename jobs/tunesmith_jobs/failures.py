@@ -19,6 +19,7 @@ from tunesmith.errors import (
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.row_problem import RowProblem
+from tunesmith.secret_values import hide
 
 _FULL_BELOW_BYTES = 2**20
 _MOST_CHARACTERS = 2000
@@ -102,7 +103,14 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
 
 
 def words_of(error: BaseException) -> str:
-    """What an exception says, with what to do next where it knows that."""
+    """What an exception says, with what to do next where it knows that; without what looks like a secret.
+
+    It may be the word of a service that repeats what it was shown.
+    """
+    return hide(_words_of(error))
+
+
+def _words_of(error: BaseException) -> str:
     if isinstance(error, TunesmithError | RowProblem):
         return f"{error.message} {error.hint or ''}".strip()
     if isinstance(error, MemoryError) and not str(error):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from tunesmith.events import MAX_LOG_CHARACTERS, LogLine
+from tunesmith.secret_values import HidingFormatter, hide, known_secrets
 from tunesmith_jobs.outlet import Outlet
 
 _BURST = 200
@@ -17,8 +18,16 @@ _PER_SECOND = 20.0
 _Level = Literal["debug", "info", "warning", "error"]
 
 
+def log_to_output() -> None:
+    """Have a driver's process log to its output, which Ray keeps as the job's log: without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(HidingFormatter("%(asctime)s %(name)s %(message)s", known_secrets()))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
 def log_line(level: _Level, message: str, source: str) -> LogLine:
-    """A log event whose text is cut to what is kept, the end kept rather than the start."""
+    """A log event without what looks like a secret, cut to what is kept: the end rather than the start."""
+    message = hide(message)
     if len(message) > MAX_LOG_CHARACTERS:
         message = "… " + message[-(MAX_LOG_CHARACTERS - 2) :]
     return LogLine(level=level, message=message, source=source)

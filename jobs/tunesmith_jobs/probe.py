@@ -36,6 +36,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import open_storage
 from tunesmith_jobs.activities import Activities
 from tunesmith_jobs.document import read_bytes
+from tunesmith_jobs.logs import log_to_output
 from tunesmith_jobs.train.core import train
 from tunesmith_jobs.train.job import Identity, Paths
 
@@ -347,7 +348,7 @@ def _words(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_output()
     code = main(sys.argv[1])
     sys.stdout.flush()
     os._exit(code)

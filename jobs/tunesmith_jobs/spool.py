@@ -20,6 +20,7 @@ from typing import IO
 
 from tunesmith.events import JobEvent, JobPayload
 from tunesmith.plain_text import as_json
+from tunesmith.secret_values import hide_in_json, known_secrets
 
 _SPOOL_NAME = re.compile(r"^spool-(\d+)\.jsonl$")
 _LOCK_POLL_SECONDS = 0.05
@@ -106,6 +107,7 @@ class Spool:
         self._file = self._path.open("ab", buffering=0)
         self._waiting: deque[tuple[dt.datetime, JobPayload]] = deque(maxlen=MAX_WAITING)
         self._mutex = threading.Lock()
+        self._secrets = known_secrets()
         self.acked = min(self._read_acked(), self.last_seq)
 
     @property
@@ -130,7 +132,7 @@ class Spool:
         return newest
 
     def _write(self, time: dt.datetime, payload: JobPayload) -> bool:
-        line = as_json(JobEvent(seq=self.last_seq + 1, time=time, payload=payload)) + b"\n"
+        line = self._line(self.last_seq + 1, time, payload) + b"\n"
         try:
             if self._file.write(line) != len(line):
                 raise OSError("the disk took a part of it")
@@ -144,7 +146,11 @@ class Spool:
 
     def substitute(self, seq: int, payload: JobPayload) -> bytes:
         """The line of another event in the place of number `seq`. The file keeps the first one."""
-        return as_json(JobEvent(seq=seq, time=dt.datetime.now(dt.UTC), payload=payload))
+        return self._line(seq, dt.datetime.now(dt.UTC), payload)
+
+    def _line(self, seq: int, time: dt.datetime, payload: JobPayload) -> bytes:
+        """An event as it is kept and sent: without the secrets of this process, whoever's words hold one."""
+        return hide_in_json(as_json(JobEvent(seq=seq, time=time, payload=payload)), self._secrets)
 
     def read(self, after: int, max_events: int, max_bytes: int) -> list[bytes]:
         """The lines of the events after number `after`, without newlines: at least one if there is one."""

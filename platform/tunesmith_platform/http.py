@@ -27,6 +27,7 @@ from tunesmith.errors import (
 )
 from tunesmith.language import Language, language_of, tr
 from tunesmith.limits import MAX_COUNT
+from tunesmith.secret_values import hide_in_json, known_secrets
 from tunesmith.spec.problems import problems_error
 from tunesmith.versions import HEADER, skew_of_client
 from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
@@ -247,7 +248,7 @@ _RETRY_AFTER_SECONDS = 1
 """When to come again after an answer that says a part is away: the next try is cheap for both."""
 
 
-def answer_error(status: int, body: ErrorBody, request: Request | None = None) -> JSONResponse:
+def answer_error(status: int, body: ErrorBody, request: Request | None = None) -> Response:
     """An error in the one shape; in the language of whoever asks, where the request is given."""
     if request is not None and language_of(request.headers.get("accept-language", "")) is Language.ZH:
         body = _in_chinese(body)
@@ -261,9 +262,11 @@ def answer_error(status: int, body: ErrorBody, request: Request | None = None) -
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         # Nobody knows how much of the request was read: what comes next on the connection could be its rest.
         headers["Connection"] = "close"
-    return JSONResponse(
-        ErrorResponse(error=body).model_dump(mode="json"), status_code=status, headers=headers
+    # Some words are those of a storage or a service, which may repeat what we showed it: they are for us alone.
+    said = hide_in_json(
+        bytes(JSONResponse(ErrorResponse(error=body).model_dump(mode="json")).body), known_secrets()
     )
+    return Response(said, status_code=status, headers=headers, media_type="application/json")
 
 
 _OF_ANOTHER_VERSION = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -294,12 +297,12 @@ def _in_chinese(body: ErrorBody) -> ErrorBody:
     )
 
 
-def _known(request: Request, error: Exception) -> JSONResponse:
+def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, TunesmithError)
     return answer_error(error.status, error.body(), request)
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     items = error.errors()
     in_body = all(item["loc"][:1] == ("body",) for item in items)
@@ -314,7 +317,7 @@ def _body_model(request: Request) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI could not read the body
         cause = error.__cause__
@@ -329,7 +332,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     return answer_error(error.status_code, body, request)
 
 
-def _away(request: Request, error: Exception) -> JSONResponse:
+def _away(request: Request, error: Exception) -> Response:
     known = why_away(error)
     if known is None:
         return _unexpected(request, error)
@@ -337,7 +340,7 @@ def _away(request: Request, error: Exception) -> JSONResponse:
     return answer_error(known.status, known.body(), request)
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> Response:
     number = request.scope.get("state", {}).get("request_id", "")
     with serving(request_id=number):  # what sets that has been left by now
         logger.exception("%s %s failed %s", request.method, request.url.path, number, exc_info=error)

@@ -16,17 +16,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from tunesmith.secret_values import HidingFormatter, hide, known_secrets
+
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_HIDDEN = "***"
-_SECRETS = re.compile(
-    r"(?i)(bearer\s+)[^\s\"',]+"
-    r"|\b()(?:ts-[\w-]{20,}|hf_\w{16,}|AKIA[0-9A-Z]{16}|tskey-[\w-]{8,})"
-    r"|(://[^\s/@:]*:)[^\s/@]+(?=@)"
-    r"|([?&](?:code|key|token|secret|signature|password|x-amz-signature|x-amz-credential)=)[^\s&\"']+"
-)
-_NAMED_SECRETS = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$")
-_SHORTEST = 8
-"""Shorter values of variables are words that a line may hold by chance."""
 _TASK = re.compile(r"^task-[0-9a-z]+$")
 
 
@@ -68,32 +60,11 @@ def configure(form: LogFormat, environment: Mapping[str, str] = os.environ) -> N
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def known_secrets(environment: Mapping[str, str]) -> frozenset[str]:
-    """What an environment's variables hold that are named like secrets."""
-    return frozenset(
-        value
-        for name, value in environment.items()
-        if _NAMED_SECRETS.search(name.upper()) and len(value) >= _SHORTEST and not value.startswith("/")
-    )
-
-
-def hide(text: str, known: frozenset[str] = frozenset()) -> str:
-    """A text without what looks like a key, and without values that are known to be one."""
-    for secret in known:
-        text = text.replace(secret, _HIDDEN)
-    return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()), '')}{_HIDDEN}", text)
-
-
-class Lines(logging.Formatter):
+class Lines(HidingFormatter):
     """A line for people."""
 
     def __init__(self, known: frozenset[str] = frozenset()) -> None:
-        super().__init__(_TEXT)
-        self._known = known
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
-        return hide(super().format(record), self._known)
+        super().__init__(_TEXT, known)
 
 
 class JsonLines(logging.Formatter):

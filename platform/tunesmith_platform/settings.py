@@ -89,8 +89,8 @@ class Settings(SignInSettings):
     )
     mlflow_token_file: Path | None = Field(
         None,
-        description="Holds the token that the check before MLflow wants (`tunesmith up` sets it); none: MLflow is "
-        "somebody else's, and asks for none.",
+        description="Holds the token that the check before MLflow wants (`tunesmith up` sets it), or "
+        "`user:password` of an MLflow with a sign-in of its own; none: MLflow is somebody else's, and asks for none.",
     )
     api_key_file: Path = _DERIVED
     ray_token_file: Path = _DERIVED

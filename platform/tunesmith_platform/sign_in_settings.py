@@ -4,16 +4,17 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from tunesmith.access import Role
+from tunesmith_platform.secret_settings import SecretSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 EVERYBODY = "*"
 """Stands in `oidc_roles` and `oidc_projects` for whoever the provider lets in; as a project, for all of them."""
 
 
-class SignInSettings(BaseSettings):
+class SignInSettings(SecretSettings):
     """Which provider says who somebody is, and what they may do here for what it says."""
 
     model_config = SettingsConfigDict(env_prefix="TUNESMITH_", hide_input_in_errors=True)

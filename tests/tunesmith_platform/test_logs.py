@@ -10,9 +10,10 @@ import pytest
 from conftest_platform import Plane
 from fastapi.testclient import TestClient
 
+from tunesmith.secret_values import hide, known_secrets
 from tunesmith_platform.app import create_app
 from tunesmith_platform.hub import Hub
-from tunesmith_platform.logs import JsonLines, Lines, LogFormat, hide, known_secrets, serving
+from tunesmith_platform.logs import JsonLines, Lines, LogFormat, serving
 from tunesmith_platform.loops import Loop, Troubles
 from tunesmith_platform.settings import Settings
 

@@ -205,8 +205,6 @@ def _from_hub(spec: LoadSpec) -> Any:
     except Exception as error:
         # The library raises nearly anything; what it says is for the user.
         words = " ".join(str(error).split())[:600] or type(error).__name__
-        if spec.token:
-            words = words.replace(spec.token, "***")
         raise InvalidInput(
             f"`{path}` could not be loaded: {words}",
             hint="Check the name, `split`, `revision` and `token`, and that this machine reaches the Hub.",

@@ -1,6 +1,7 @@
 """What the attempts of an operation on data do: carry it out, and bring its rows where they stay.
 
-Secrets are read from this process's environment, as far as the document allows their names. Needs no Ray and no torch.
+Secrets are read from this process's environment, or from files that it names, as far as the document allows. Needs no
+Ray and no torch.
 """
 
 import os
@@ -17,6 +18,7 @@ from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
 from tunesmith.rows.files.detect_format import recognise
+from tunesmith.secret_values import named
 from tunesmith.spec.dataset import read_operation
 from tunesmith.spec.variables import resolve, variables_in
 from tunesmith.storage import local_path, open_storage
@@ -125,7 +127,8 @@ def with_environment(parameters: dict[str, Any], allowed: Sequence[str]) -> dict
         for variable in wanted:
             if variable not in allowed:
                 raise InvalidInput(f"`${{env.{variable}}}` may not be read here.", field=name)
-        values = {variable: os.environ.get(variable) for variable in wanted}
+        read = named if name == "token" else os.environ.get  # else it is no secret, and is told of
+        values = {variable: read(variable) or None for variable in wanted}
         resolved = resolve(value, {"env": values}) if wanted else value
         if resolved is not None and not (wanted and resolved == ""):
             found[name] = resolved

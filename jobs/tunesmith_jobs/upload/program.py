@@ -3,7 +3,6 @@
 In the driver's own process, without Ray. Knows manifests, the outlet and an upload's steps; `hub` talks to the Hub.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from tunesmith.events import LogLine, Progress
 from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
+from tunesmith.secret_values import named
 from tunesmith.spec.upload import UploadSpec
 from tunesmith.storage import Storage, open_storage
 from tunesmith.upload_job import UploadDocument
@@ -127,7 +127,7 @@ class _Upload:
         """
         if self._spec.variable not in self._document.environment:
             raise InvalidInput(f"`{self._spec.token}` may not be read here.", field="token")
-        found = os.environ.get(self._spec.variable, "").strip()
+        found = named(self._spec.variable)
         if not found:
             from huggingface_hub import get_token
 
@@ -135,8 +135,8 @@ class _Upload:
         if not found:
             raise InvalidInput(
                 f"There is no token: `{self._spec.variable}` is not set where jobs run.",
-                hint=f"Set `{self._spec.variable}`, or `HF_TOKEN_PATH` to a file that holds it, before `tunesmith up`; "
-                "on Kubernetes, from a secret.",
+                hint=f"Set `{self._spec.variable}`, or `{self._spec.variable}_FILE` to a file that holds it, before "
+                "`tunesmith up`; on Kubernetes, from a secret.",
                 field="token",
             )
         return found

@@ -3,6 +3,7 @@
 A LoggedModel per checkpoint points to the files where they lie; nothing is copied.
 """
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +28,25 @@ _DATASET_CHARACTERS, _DIGEST_CHARACTERS = 500, 36
 """What its database takes of a data set's name and digest."""
 
 
+def authorization_of(secret: str) -> str:
+    """The header that shows a secret: `user:password` as MLflow's own sign-in takes it, else a token (RFC 6750)."""
+    if is_password(secret):
+        return f"Basic {base64.b64encode(secret.encode()).decode()}"
+    return f"Bearer {secret}"
+
+
+def is_password(secret: str) -> bool:
+    """Whether a secret is `user:password`: in a token no colon can stand."""
+    return ":" in secret
+
+
 class MlflowTracking:
     """One MLflow server.
 
     Args:
         url: Where it answers.
-        token_file: Holds the token that the check before it wants; read at each call, so that it may be replaced.
+        token_file: Holds the token that the check before it wants, or `user:password`; read at each call, so that it
+            may be replaced.
         timeout: Seconds that an answer may take.
     """
 
@@ -51,7 +65,7 @@ class MlflowTracking:
     def _with_token(self, request: httpx.Request) -> httpx.Request:
         if self._token_file is not None:
             try:
-                request.headers["Authorization"] = f"Bearer {read_secret(self._token_file)}"
+                request.headers["Authorization"] = authorization_of(read_secret(self._token_file))
             except OSError as error:
                 raise Unavailable(f"MLflow's token cannot be read: {error.strerror}.") from error
         return request

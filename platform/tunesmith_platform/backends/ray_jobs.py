@@ -16,6 +16,7 @@ import psutil
 from tunesmith.errors import Unavailable
 from tunesmith.job import read_secret
 from tunesmith.plain_text import plain_text
+from tunesmith.secret_values import hide, known_secrets
 from tunesmith.tls import trust
 from tunesmith.versions import numbers
 from tunesmith_platform.backends.protocols import ATTEMPT, Cluster, JobStatus, Observation
@@ -111,7 +112,7 @@ class RayJobs:
             facts = reply.json()
             status = JobStatus(facts["status"].lower())
             message, log, _ = str(facts.get("message") or "").partition(_LOG_FOLLOWS)
-            message = plain_text(message) + ("." if log else "")
+            message = hide(plain_text(message), known_secrets()) + ("." if log else "")
             if status.is_over and (_has_driver(job_id) or self._is_leaving(job_id, facts.get("job_id"))):
                 return Observation(JobStatus.RUNNING, "Its processes are leaving.")
             return Observation(status, message)
@@ -159,7 +160,9 @@ class RayJobs:
             reply = self._call("GET", f"/api/jobs/{job_id}/logs")
         except Unavailable:
             return None
-        return plain_text(str(reply.json().get("logs", ""))) if reply.status_code == httpx.codes.OK else None
+        if reply.status_code != httpx.codes.OK:
+            return None
+        return hide(plain_text(str(reply.json().get("logs", ""))), known_secrets())
 
     def cluster(self) -> Cluster:
         """See `Jobs.cluster`."""

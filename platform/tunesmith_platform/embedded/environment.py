@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from tunesmith import proxies
 from tunesmith.errors import InvalidInput
 from tunesmith.evaluation.scores.judge import VARIABLE
+from tunesmith.secret_values import FILE
+from tunesmith_platform.secret_settings import secrets_of
 from tunesmith_platform.settings import Settings
 
 PASS = "TUNESMITH_PASS_ENVIRONMENT"  # noqa: S105  (a name)
@@ -32,6 +34,8 @@ WORKERS = (
     "TUNESMITH_TOKEN_CACHE", "TUNESMITH_TOKEN_CACHE_GB",
 )  # fmt: skip
 """What drives accelerators, and where models and data come from. A token of the hub is among what settings name."""
+_ALSO_CALLED = {"HF_TOKEN": ("HF_TOKEN_PATH",)}
+"""What a library itself calls the file that holds a secret."""
 API = ("CUDA_VISIBLE_DEVICES", "NVIDIA_*", "PG*")
 """What the hardware is looked up by, and how PostgreSQL is reached."""
 _STORAGE = "AWS_*"
@@ -43,7 +47,10 @@ _CHOSEN = frozenset(
     }
 )  # fmt: skip
 """Settings that are the supervisor's to choose, whatever the shell says."""
-SETTINGS = tuple(f"TUNESMITH_{name.upper()}" for name in Settings.model_fields if name not in _CHOSEN)
+SETTINGS = (
+    *(f"TUNESMITH_{name.upper()}" for name in Settings.model_fields if name not in _CHOSEN),
+    *(f"TUNESMITH_{name.upper()}{FILE}" for name in secrets_of(Settings)),
+)
 """Settings that `tunesmith up` takes from the shell."""
 _OURS = ("RAY_", "TUNESMITH_", "MLFLOW_")
 
@@ -62,12 +69,17 @@ def passed_to(part: str, shell: Mapping[str, str]) -> dict[str, str]:
     if part == "ray":
         names += [
             *WORKERS,
-            *_named(shell, PASS, ()),
-            *_named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",)),
-            *_keys_of_judges(shell),
+            *_with_files(
+                [
+                    *_named(shell, PASS, ()),
+                    *_named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",)),
+                    *_keys_of_judges(shell),
+                ]
+            ),
         ]
     if part == "api":
-        names += [*API, *SETTINGS, *_named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))]
+        named = _named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))
+        names += [*API, *SETTINGS, *_with_files(named)]
     if part in ("ray", "api") and _uses_buckets(shell):
         names.append(_STORAGE)
     found = _chosen(shell, names)
@@ -90,7 +102,8 @@ def passed_to_supervisor(shell: Mapping[str, str]) -> dict[str, str]:
 
 def stays_behind(shell: Mapping[str, str]) -> list[str]:
     """Variables that trackers need, are set, and do not reach the workers: their runs are written offline."""
-    return [name for name in ("WANDB_API_KEY",) if name in shell and name not in passed_to("ray", shell)]
+    needed, passed = _with_files(["WANDB_API_KEY"]), passed_to("ray", shell)
+    return [name for name in needed if name in shell and name not in passed]
 
 
 def _named(shell: Mapping[str, str], setting: str, default: Iterable[str]) -> list[str]:
@@ -108,6 +121,11 @@ def _named(shell: Mapping[str, str], setting: str, default: Iterable[str]) -> li
             hint=f"""As in `{setting}='["WANDB_API_KEY"]'`.""",
         )
     return [name for name in names if not name.startswith(_OURS)]
+
+
+def _with_files(names: Iterable[str]) -> list[str]:
+    """Variables, and those that name a file that holds what they would hold."""
+    return [each for name in names for each in (name, name + FILE, *_ALSO_CALLED.get(name, ()))]
 
 
 def _keys_of_judges(shell: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from tunesmith import views
 from tunesmith.errors import NotFound, Unavailable
 from tunesmith.job import read_secret
 from tunesmith.storage import local_path
+from tunesmith_platform.backends.mlflow import is_password
 from tunesmith_platform.backends.protocols import Jobs, JobStatus
 from tunesmith_platform.db import connections, schema
 from tunesmith_platform.db.engine import Database
@@ -99,6 +100,8 @@ class SystemService:
             token = read_secret(self._settings.mlflow_token_file)
         except OSError as error:
             raise Unavailable(f"MLflow's token cannot be read: {error.strerror}.") from error
+        if is_password(token):  # MLflow's own sign-in asks the browser
+            return views.MlflowLink(url=page, valid_seconds=None)
         code = make_code(token, to)
         return views.MlflowLink(url=f"{public}{ENTRANCE}?code={code}", valid_seconds=LINK_SECONDS)
 

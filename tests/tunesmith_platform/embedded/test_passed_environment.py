@@ -161,6 +161,52 @@ def test_what_the_database_is_opened_with_is_the_apis_alone() -> None:
     assert passed_to("ray", shell) == passed_to("mlflow", shell) == {}
 
 
+def test_a_file_goes_where_the_secret_would_go_that_it_holds() -> None:
+    shell = {
+        "HF_TOKEN_FILE": "/run/hub", "HF_TOKEN_PATH": "/run/hub", "JUDGE_FILE": "/run/judge",
+        "WANDB_API_KEY_FILE": "/run/wandb", "GITHUB_TOKEN_FILE": "/run/github",
+    }  # fmt: skip
+    of_jobs = {"TUNESMITH_JUDGES": '{"https://a.example/v1": "JUDGE"}', PASS: '["WANDB_API_KEY"]'}
+    of_the_api = {"TUNESMITH_SMTP_PASSWORD_FILE": "/run/mail", "TUNESMITH_DATABASE_URL_FILE": "/run/database"}
+    assert stays_behind(shell) == ["WANDB_API_KEY_FILE"]
+    given = shell | of_jobs | of_the_api
+    wanted = {name: value for name, value in shell.items() if not name.startswith("GITHUB")}
+    assert passed_to("ray", given) == wanted
+    assert of_the_api.items() <= passed_to("api", given).items()
+    assert stays_behind(given) == []
+
+
+def test_settings_that_are_secrets_may_lie_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("DATABASE_URL", "postgresql+psycopg://u:canary-of-it@h/d"),
+        ("SMTP_PASSWORD", "canary-of-mail"),
+    ):
+        file = tmp_path / name
+        file.write_text(value + "\n")
+        monkeypatch.setenv(f"TUNESMITH_{name}_FILE", str(file))
+    given = Settings(home=tmp_path)
+    assert given.database_url == "postgresql+psycopg://u:canary-of-it@h/d"
+    assert given.smtp_password.get_secret_value() == "canary-of-mail"
+    assert given.migrate_at_start is False
+    monkeypatch.setenv("TUNESMITH_SMTP_PASSWORD", "set-itself")
+    assert Settings(home=tmp_path).smtp_password.get_secret_value() == "set-itself"
+    monkeypatch.setenv("TUNESMITH_DATABASE_URL_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidInput, match=r"TUNESMITH_DATABASE_URL_FILE.* No such file"):
+        Settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["MLFLOW_URL", "RAY_URL", "PUBLIC_URL", "API_URL", "STORAGE_URI", "ALLOWED_URIS"]
+)
+def test_an_address_that_is_shown_holds_no_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "https://user:canary-of-it@host.example/x"
+    monkeypatch.setenv(f"TUNESMITH_{name}", json.dumps([value]) if name.endswith("S") else value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert name.lower() in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
 def test_proxies_reach_those_alone_who_go_outside() -> None:
     given = passed_to("ray", PROXIES)
     assert set(given) == {ASIDE}

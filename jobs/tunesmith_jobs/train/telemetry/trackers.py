@@ -28,6 +28,7 @@ from tunesmith.events import (
     Warned,
 )
 from tunesmith.proxies import outside
+from tunesmith.secret_values import hide, named
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.outlet import Outlet, Relay
@@ -121,7 +122,7 @@ class TensorBoard:
 
 
 class Wandb:
-    """A Weights & Biases run: online where `WANDB_API_KEY` is set on the worker, else as offline files."""
+    """A Weights & Biases run: online where the worker is given `WANDB_API_KEY` or its file, else as offline files."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -136,7 +137,8 @@ class Wandb:
         folder = (local_path(run.artifact_uri) or run.scratch) / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         proxies = outside()
-        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        key = named("WANDB_API_KEY")
+        mode = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
         self._wandb = wandb.init(
             project=run.spec.wandb_project or "tunesmith",
             name=run.spec.wandb_name or run.name,
@@ -147,6 +149,7 @@ class Wandb:
             config=run.spec.model_dump(mode="json") | {"facts": dict(facts)},
             # What it would gather by itself, code and output and machine, is not its business.
             settings=wandb.Settings(
+                api_key=key or None,
                 console="off",
                 disable_git=True,
                 save_code=False,
@@ -258,7 +261,9 @@ class Tee(Relay):
             self._outlet.emit(
                 Warned(
                     code="tracker_failed",
-                    message=f"`{name}` takes no more measurements: {type(error).__name__}: {error}"[:500],
+                    message=hide(f"`{name}` takes no more measurements: {type(error).__name__}: {error}")[
+                        :500
+                    ],
                     hint="Training goes on; our own charts have everything.",
                 )
             )

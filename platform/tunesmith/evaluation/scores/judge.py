@@ -8,7 +8,6 @@ what the key is.
 import asyncio
 import hashlib
 import json
-import os
 import re
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.proxies import outside
+from tunesmith.secret_values import named
 from tunesmith.tls import trust
 
 ADDRESS = r"^https?://[^\s@?#]+$"
@@ -233,14 +233,14 @@ def _digest(*texts: str) -> str:
 
 
 def _key(variable: str | None) -> str:
-    """The key that a variable of the environment holds; none where there is no variable.
+    """The key that a variable of the environment, or the file that it names, holds; none where there is no variable.
 
     Raises:
-        InvalidInput: It is empty, or could be no header. What it holds is not said.
+        InvalidInput: It is empty, cannot be read, or could be no header. What it holds is not said.
     """
     if variable is None:
         return ""
-    key = os.environ.get(variable, "").strip()
+    key = named(variable)
     if not key.isascii() or not key.isprintable() or not key:
         raise InvalidInput(
             f"The environment variable `{variable}` holds no key of the judge.",
