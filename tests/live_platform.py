@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,15 @@ class Platform:
 
 
 @contextlib.contextmanager
-def platform_up(root: Path, model: Path, warm_runners: int, **environment: str) -> Iterator[Home]:
+def platform_up(
+    root: Path, model: Path, warm_runners: int, options: Sequence[str] = (), **environment: str
+) -> Iterator[Home]:
     """The whole platform, started by `tunesmith up` as a user does, and ended by `tunesmith down`."""
     given = {"TUNESMITH_HOME": str(root / "home"), "TUNESMITH_WARM_RUNNERS": str(warm_runners)}
     given = {**os.environ, **given, **environment}
     tunesmith = Path(sys.executable).parent / "tunesmith"
     allow = ["--allow", str(root), "--allow", str(model.parent)]
-    subprocess.run([tunesmith, "up", *allow], env=given, check=True, timeout=180)
+    subprocess.run([tunesmith, "up", *allow, *options], env=given, check=True, timeout=180)
     try:
         yield Home(root / "home")
     finally:
