@@ -5,6 +5,7 @@ Secret. What is outside may repeat a secret in its answer, so whatever is stored
 through for all that this process knows. Knows variables and texts; knows nothing of who uses which.
 """
 
+import base64
 import configparser
 import functools
 import json
@@ -22,7 +23,7 @@ FILE = "_FILE"
 """What is added to a variable's name where a file holds the secret."""
 HIDDEN = "***"
 _LOOKS_SO = re.compile(
-    r"(?i)(bearer\s+)[^\s\"',]+"
+    r"(?i)(bearer\s+|basic\s+(?=[\w+/]{12}))[^\s\"',]+"
     r"|\b()(?:ts-[\w-]{20,}|hf_\w{16,}|AKIA[0-9A-Z]{16}|tskey-[\w-]{8,})"
     r"|(://[^\s/@:]*:)[^\s/@]+(?=@)"
     r"|([?&](?:code|key|token|secret|signature|password|x-amz-signature|x-amz-credential)=)[^\s&\"']+"
@@ -73,8 +74,8 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str
 
 def hide(text: str, known: frozenset[str] = frozenset()) -> str:
     """A text without what looks like a key, and without values that are known to be one."""
-    text = hide_known(text, known)
-    return _LOOKS_SO.sub(lambda found: f"{next(filter(None, found.groups()), '')}{HIDDEN}", text)
+    text = _LOOKS_SO.sub(lambda found: f"{next(filter(None, found.groups()), '')}{HIDDEN}", text)
+    return hide_known(text, known)
 
 
 def hide_known(text: str, known: frozenset[str]) -> str:
@@ -107,8 +108,16 @@ def _hidden_within(said: Any, known: frozenset[str]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _forms(secret: str) -> tuple[str, ...]:
-    """How a secret is written: plain, in an address, in JSON, in what Python says of a text."""
-    forms = (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    """How a secret is written: plain, in an address, in JSON, in what Python says of a text, in base64.
+
+    In base64 it looks different by what stands before it, such as a user's name; what is given is all that does not
+    depend on what stands around it.
+    """
+    packed = [base64.b64encode(bytes(before) + secret.encode()).decode() for before in range(3)]
+    within = (
+        text[4 if before else 0 : -4] for before, text in enumerate(packed) if len(secret) >= _SHORTEST + 2
+    )
+    forms = (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1], *within)
     return tuple(dict.fromkeys(forms))
 
 

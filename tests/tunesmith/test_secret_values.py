@@ -1,15 +1,24 @@
 """A secret is named by its variable or its file, read where it is used, and taken out of whatever is kept."""
 
+import base64
 import json
 import logging
 from pathlib import Path
 
 import pytest
-from canaries import canary, forms
+from canaries import canary, forms, leaks
 
 from tunesmith import secret_values
 from tunesmith.errors import InvalidInput
-from tunesmith.secret_values import FILE, HidingFormatter, hide_in_json, hide_known, known_secrets, named
+from tunesmith.secret_values import (
+    FILE,
+    HidingFormatter,
+    hide,
+    hide_in_json,
+    hide_known,
+    known_secrets,
+    named,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +90,16 @@ def test_it_is_hidden_in_every_form(value: str) -> None:
     line = hide_in_json(json.dumps(kept).encode(), frozenset({value}))
     found = json.loads(line)
     assert (found["message"], found["more"][0]["deep"], found["n"]) == ("it said ***", "***", 1.5)
+
+
+@pytest.mark.parametrize("user", ["", "a", "ap", "api:"])
+def test_it_is_hidden_where_it_is_packed(user: str) -> None:
+    """As a header of HTTP holds a name and a password."""
+    value = canary()
+    packed = base64.b64encode(f"{user}{value}".encode()).decode()
+    assert "***" in hide_known(f"it said {packed}", frozenset({value}))
+    assert leaks({"it": value}, {"said": hide_known(packed, frozenset({value})).encode()}) == []
+    assert hide(f"Authorization: Basic {packed}, and more") == "Authorization: Basic ***, and more"
 
 
 def test_what_holds_none_stays_byte_by_byte() -> None:

@@ -7,18 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from canaries import canary, files_below, leaks
+from canaries import canary, files_below, leaks, tell_tale
 from fake_plane import make_document
 from kept_outlet import KeptOutlet
 
 from tunesmith.errors import TunesmithError
-from tunesmith.events import JobPayload, LogLine, SampleAnswer, SamplesAnswered, Warned
+from tunesmith.events import JobPayload, LogLine, SampleAnswer, SamplesAnswered, TrainingStarted, Warned
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
+from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.data.program import with_environment
 from tunesmith_jobs.document import write_outcome
 from tunesmith_jobs.failures import outcome_of
 from tunesmith_jobs.logs import captured, log_to_output
 from tunesmith_jobs.spool import Spool
+from tunesmith_jobs.train.telemetry.trackers import Run, Tee
 
 NAME = "SOME_API_KEY"
 
@@ -68,6 +71,39 @@ def test_why_it_failed_holds_no_key_that_nobody_named(error: type[Exception]) ->
     )
     assert "abcdef0123456789" not in said
     assert "hunter22" not in said
+
+
+def test_a_token_may_lie_in_a_file_and_what_is_no_token_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text(value := canary("hf"))
+    monkeypatch.setenv("HUB_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("DATA_FOLDER", "/data/of/everybody")
+    given = {"token": "${env.HUB}", "path": "${env.DATA_FOLDER}/rows.jsonl", "name": "${env.HUB}"}
+    found = with_environment(given, ["HUB", "DATA_FOLDER"])
+    assert found == {"token": value, "path": "/data/of/everybody/rows.jsonl"}, (
+        "a file is no parameter's but a token's"
+    )
+    said = outcome_of(ValueError(f"{value} may not read /data/of/everybody/rows.jsonl")).message
+    assert said == "*** may not read /data/of/everybody/rows.jsonl"
+
+
+def test_a_tracker_that_is_refused_leaves_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's own process logs each answer beside the run, and the key goes to it in base64."""
+    (tmp_path / "key").write_text(value := canary("w")[:40].ljust(40, "0"))
+    monkeypatch.setenv("WANDB_API_KEY_FILE", str(tmp_path / "key"))
+    spec = TrainSpec.read({"model": "m", "train_file": "t.jsonl", "report_to": ["wandb"]})
+    outlet, left = KeptOutlet(), tmp_path / "artifacts"
+    with tell_tale() as outside:
+        monkeypatch.setenv("WANDB_BASE_URL", outside.url)
+        tee = Tee(outlet, Run(spec, "task-1", "named", str(left), tmp_path / "scratch"))
+        tee.emit(TrainingStarted(step=0, total_steps=3))
+        tee.close()
+        assert outside.was_told(value)
+    found = files_below(left) | {"said": str(outlet.said).encode()}
+    assert any(place.endswith("debug-internal.log") for place in found)
+    assert "tracker_failed" in str(outlet.said)
+    assert leaks({"the key": value}, found) == []
 
 
 def test_its_log_holds_none(

@@ -28,7 +28,7 @@ from tunesmith.events import (
     Warned,
 )
 from tunesmith.proxies import outside
-from tunesmith.secret_values import hide, named
+from tunesmith.secret_values import hide, known_secrets, named
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path, open_storage
 from tunesmith_jobs.outlet import Outlet, Relay
@@ -128,14 +128,23 @@ class Wandb:
         self._run = run
         self._gpus = Gpus()
         self._wandb: Any = None
+        self._folder = (local_path(run.artifact_uri) or run.scratch) / "wandb"
 
     def start(self, step: int, facts: Mapping[str, Any]) -> None:
         """See `Sink.start`."""
         import wandb
 
-        run = self._run
-        folder = (local_path(run.artifact_uri) or run.scratch) / "wandb"
+        try:
+            self._start(wandb, facts)
+        except BaseException:
+            wandb.teardown()  # the process that writes its logs
+            self._clean_logs()
+            raise
+
+    def _start(self, wandb: Any, facts: Mapping[str, Any]) -> None:
+        run, folder = self._run, self._folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._clean_logs()  # of an attempt that was killed
         proxies = outside()
         key = named("WANDB_API_KEY")
         mode = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
@@ -182,6 +191,15 @@ class Wandb:
         """See `Sink.close`."""
         if self._wandb is not None:
             self._wandb.finish()
+            self._clean_logs()
+
+    def _clean_logs(self) -> None:
+        """Take secrets out of what W&B writes beside its files: its service's answers, which may repeat the key."""
+        for file in self._folder.glob("wandb/*run-*/logs/*.log"):
+            text = file.read_text("utf-8", "replace")
+            hidden = hide(text, known_secrets())
+            if hidden != text:
+                file.write_text(hidden, "utf-8")
 
 
 def _indented(text: str) -> str:
