@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tunesmith.secret_values import has_user, named
 
-_WITH_A_PASSWORD = "database_url"
+_PRIVATE_ADDRESS = "database_url"
 """An address that holds a password, and is shown to nobody."""
 _SHOWN = (
     "api_url",
@@ -28,7 +28,7 @@ _SHOWN = (
 def secrets_of(kind: type[BaseSettings]) -> tuple[str, ...]:
     """The names of a class's settings that are secrets."""
     fields = kind.model_fields.items()
-    return tuple(name for name, field in fields if field.annotation is SecretStr or name == _WITH_A_PASSWORD)
+    return tuple(name for name, field in fields if field.annotation is SecretStr or name == _PRIVATE_ADDRESS)
 
 
 class _Files(PydanticBaseSettingsSource):

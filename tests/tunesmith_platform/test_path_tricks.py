@@ -39,6 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "generate": {"model_name_or_path": MODEL, "file": ROWS},
     "package": {"model_name_or_path": MODEL},
     "prove": {"model": "m"},
+    "pull": {"repo_id": "a/b"},
     "train": {"model_name_or_path": MODEL, "train_file": ROWS},
     "upload": {"task_id": "task-a", "repo_id": "a/b"},
 }

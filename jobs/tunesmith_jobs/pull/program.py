@@ -15,6 +15,7 @@ from tunesmith.lifecycle import Desired, Reason
 from tunesmith.outcome import Outcome
 from tunesmith.proxies import going_outside
 from tunesmith.pull_job import PullDocument
+from tunesmith.secret_values import named
 from tunesmith.spec.pull import PullSpec
 from tunesmith_jobs.activities import Doing
 from tunesmith_jobs.document import is_stop_requested
@@ -77,7 +78,7 @@ class _Pull:
         """The token, from the environment; None where there is none, or none may be read."""
         if self._spec.variable not in self._document.environment:
             return None
-        return os.environ.get(self._spec.variable, "").strip() or None
+        return named(self._spec.variable) or None
 
     def _check(self) -> None:
         if self._outlet.superseded:
