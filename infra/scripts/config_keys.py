@@ -44,7 +44,7 @@ _ASKED = re.compile(r"getattr\(\s*(?:self\.)?config,\s*\"(\w+)\"")
 
 
 def declared() -> set[str]:
-    """Every key that a class declares, or takes under an older name, or that its model asks for."""
+    """Every key that a class declares, writes or takes under another name, or that its model asks for."""
     from transformers import PreTrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -58,6 +58,8 @@ def declared() -> set[str]:
             continue
         seen.add(kind)
         keys |= {field.name for field in dataclasses.fields(kind)} | set(kind.attribute_map)
+        # What is written to the file, where the attribute has another name.
+        keys |= set(kind.attribute_map.values())
         for base in kind.__mro__:
             if base.__module__.startswith("transformers."):
                 source = inspect.getsource(base)
