@@ -1,9 +1,10 @@
 """Whether every causal architecture of transformers is trained as it should be: one table, and a line of totals.
 
-Run: `python tests/bench/architectures.py [TYPE ...]`; without a type, all that a small model can be made of. Of each:
+Run: `python tests/bench/architectures.py [--to FILE] [TYPE ...]`; without a type, each that can be made small,
+some 10 s of processor each. Lines are put behind FILE too, and a type that is there already is not done again. Of each:
 the loss before the first step against transformers' own of each row alone, packed and not; whether documents see each
-other (then each is computed as a row); a LoRA of all linear layers trains and changes the loss; the estimate's trained
-parameters are those that are trained. Ends with 1 where one is wrong.
+other (then each is computed as a row), and the estimate knows it; a LoRA of all linear layers trains and changes the
+loss; the estimate's trained parameters are those that are trained. Ends with 1 where one is wrong.
 """
 
 import json
@@ -11,6 +12,7 @@ import logging
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +42,11 @@ class Found(NamedTuple):
     lora: tuple[float, float] = (0.0, 0.0)
     """The loss of the first step and of the third, on the same rows."""
     idle: tuple[str, ...] = ()
-    """Layers whose LoRA never got a gradient."""
+    """Layers whose LoRA never got a gradient, though their weights have one."""
+    unused: tuple[str, ...] = ()
+    """Layers that get none either way: what the type never calls, or only to choose."""
+    knows_apart: bool = True
+    """Whether the estimate knows that documents are computed apart."""
     trained: tuple[int, int] = (0, 0)
     """Parameters that are trained, and the estimate's."""
     refused: str = ""
@@ -59,7 +65,9 @@ class Found(NamedTuple):
         if self.idle:
             wrong.append(f"untrained: {', '.join(self.idle)}")
         if self.trained[0] != self.trained[1]:
-            wrong.append("estimate")
+            wrong.append(f"estimate: {self.trained[1]}")
+        if not self.knows_apart:
+            wrong.append("the estimate packs")
         return wrong
 
 
@@ -70,6 +78,9 @@ class Refused(Exception):
 def look(kind: str, folder: Path) -> Found:
     """Train one."""
     from test_documents_apart import alone, encoded
+
+    from tunesmith_jobs.models.library_tokenizer import library_tokenizer
+    from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS
 
     model = make(kind, folder / "model")
     rows = tr.write_rows(folder / "rows.jsonl", 12)
@@ -92,26 +103,52 @@ def look(kind: str, folder: Path) -> Found:
     )  # fmt: skip
     of_lora = tr.losses(place)
     trained = tr.facts(place)["trainable_parameters"]
+    still = idle(place / "artifacts" / "model")
+    unused = without_gradient(model) if still else frozenset()
+    ids = library_tokenizer(model, None, folder / "tokenizer").folder or model
     return Found(
-        alone=alone(model, encoded(model, rows)),
+        alone=alone(model, encoded(ids, rows)),
         unpacked=losses["unpacked"],
         packed=losses["packed"],
         is_apart=is_apart,
         lora=(of_lora[1], of_lora[3]),
-        idle=idle(place / "artifacts" / "model"),
+        idle=names(path for path in still if path not in unused),
+        unused=names(path for path in still if path in unused),
+        knows_apart=is_apart == (kind in SEES_NEIGHBOURS),
         trained=(trained, estimated(model, few)),
     )
 
 
-def idle(folder: Path) -> tuple[str, ...]:
-    """The layers whose second matrix is still zero."""
+def idle(folder: Path) -> list[str]:
+    """The layers whose second matrix is still zero, by their paths."""
     from safetensors.torch import load_file
 
     found = load_file(folder / "adapter_model.safetensors")
-    names = {
-        name.split(".")[-3] for name, tensor in found.items() if "lora_B" in name and not bool(tensor.any())
-    }
-    return tuple(sorted(names))
+    return sorted(
+        name.removeprefix("base_model.model.").rsplit(".lora_B", 1)[0]
+        for name, tensor in found.items()
+        if "lora_B" in name and not bool(tensor.any())
+    )
+
+
+def names(paths: Iterable[str]) -> tuple[str, ...]:
+    """The last parts of some paths, each once."""
+    return tuple(sorted({path.rsplit(".", 1)[-1] for path in paths}))
+
+
+def without_gradient(model: Path) -> frozenset[str]:
+    """Layers that get no gradient where all weights are trained, by their paths."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    ids = torch.arange(5, 45)[None]
+    network(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+    return frozenset(
+        path.removesuffix(".weight")
+        for path, weight in network.named_parameters()
+        if weight.grad is None or not bool(weight.grad.any())
+    )
 
 
 def run(folder: Path, model: Path, **more: Any) -> None:
@@ -152,36 +189,45 @@ def is_small(kind: str) -> bool:
         return False
 
 
+def line_of(kind: str, found: Found) -> tuple[str, str]:
+    """What became of a type, in a word, and as a line."""
+    if found.refused:
+        state = "refused" if "bad_" in found.refused else "failed"
+        return state, f"{kind:24} {state}: {found.refused}"
+    wrong = found.faults()
+    said = ", ".join(wrong) + (f" (not used: {', '.join(found.unused)})" if found.unused else "")
+    return (
+        "wrong" if wrong else "right",
+        f"{kind:24} {found.alone:9.5f} {found.unpacked:9.5f} {found.packed:9.5f} {'yes' * found.is_apart:>5} "
+        f"{found.lora[0]:6.3f}>{found.lora[1]:6.3f} {found.trained[0]:9}  {'WRONG ' if wrong else ''}{said}",
+    )
+
+
 def main(kinds: list[str]) -> int:
     """Print the table and the totals."""
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
+    file = Path(kinds[1]) if kinds[:1] == ["--to"] else None
+    kinds = kinds[2:] if file else kinds
+    known = {line.split()[0] for line in file.read_text().splitlines()} if file and file.exists() else set()
     totals: dict[str, int] = {}
-    apart = []
     print(
         f"{'type':24} {'alone':>9} {'unpacked':>9} {'packed':>9} {'apart':>5} {'LoRA':>13} {'trained':>9}  wrong"
     )
-    for kind in kinds or [kind for kind in causal_types() if is_small(kind)]:
+    for kind in kinds or causal_types():
+        if kind in known or not (kinds or is_small(kind)):
+            continue
         with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as name:
             try:
                 found = look(kind, Path(name))
             except Exception as error:  # whatever an architecture does is its line in the table
                 found = Found(refused=f"{type(error).__name__}: {error}"[:200].replace("\n", " "))
-        wrong = found.faults()
-        if found.refused:
-            state = "refused" if "bad_" in found.refused else "failed"
-            print(f"{kind:24} {state}: {found.refused}", flush=True)
-        else:
-            state = "wrong" if wrong else "right"
-            apart += [kind] * found.is_apart
-            print(
-                f"{kind:24} {found.alone:9.5f} {found.unpacked:9.5f} {found.packed:9.5f} {'yes' * found.is_apart:>5} "
-                f"{found.lora[0]:6.3f}>{found.lora[1]:6.3f} {found.trained[0]:9}  {', '.join(wrong)}"
-                + (f" ({found.trained[1]} estimated)" if "estimate" in wrong else ""),
-                flush=True,
-            )
+        state, line = line_of(kind, found)
+        print(line, flush=True)
+        if file is not None:
+            with file.open("a") as table:
+                table.write(f"{line}\n")
         totals[state] = totals.get(state, 0) + 1
-    print("computed apart:", " ".join(apart))
     print("total:", ", ".join(f"{count} {state}" for state, count in sorted(totals.items())))
     return 1 if totals.get("wrong") or totals.get("failed") else 0
 

@@ -19,6 +19,8 @@ KINDS: dict[str, dict[str, Any]] = {
              "embd_pdrop": 0.0},
     "mixtral": BLOCK | EXPERTS,
     "qwen3_moe": BLOCK | {"head_dim": 16, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+    "dots1": BLOCK | {"head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+                      "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
     "gpt_oss": BLOCK | EXPERTS | {"head_dim": 16, "sliding_window": 16},
     "lfm2": BLOCK | {"layer_types": ["conv", "full_attention"]},
     "opt": SMALL | {"ffn_dim": 128, "max_position_embeddings": 512, "word_embed_proj_dim": 64, "dropout": 0.0},

@@ -178,6 +178,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any
     "8 bit": ("llama", {}, None, {"load_in_8bit": True, "target_modules": ["embed_tokens", "q_proj"]}),
     "4 bit, dora": ("llama", {}, None, {"load_in_4bit": True, "use_dora": True}),
     "experts": ("qwen3_moe", {}, {"target_modules": "all-linear", "use_rslora": True}, {}),
+    "layers beside experts": ("dots1", {}, {"target_modules": ["gate_proj", "up_proj", "down_proj"]}, {}),
     "experts' tensors": ("gpt_oss", {}, {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj",
                                                                "mlp.router.weight"]}, {}),
     "all weights": ("llama", {}, None, {"use_lora": False, "learning_rate": 1e-3}),

@@ -21,6 +21,7 @@ from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith_jobs.failures import is_out_of_memory
 from tunesmith_jobs.models import saved_adapter
+from tunesmith_jobs.models.beside_experts import targets_beside_experts
 from tunesmith_jobs.models.fetch import fetch_folder, saved_faults
 from tunesmith_jobs.models.tied_lora import tie
 
@@ -81,7 +82,10 @@ def _begun(model: Any, values: Mapping[str, Any], kind: str) -> Any:
 
     start = values.get("init_lora_weights", True)
     if not saved_adapter.takes_out(start):
-        tuned = get_peft_model(model, LoraConfig(**values, task_type=kind))
+        config = LoraConfig(**values, task_type=kind)
+        if beside := targets_beside_experts(model, config):
+            config.target_parameters = [*(config.target_parameters or ()), *beside]
+        tuned = get_peft_model(model, config)
         tie(tuned)
         return tuned
     plain = {**values, "init_lora_weights": True}

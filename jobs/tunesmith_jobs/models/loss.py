@@ -225,9 +225,14 @@ def _hindrance(causal: Any) -> str | None:
         ids = torch.arange(4, device=head.weight.device)[None] % head.weight.shape[0]
         with torch.no_grad():
             logits = causal(input_ids=ids, use_cache=False).logits
-            # Some (Mamba) hold their stream in fp32 whatever the weights are.
-            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-            own = head(hidden.to(head.weight.dtype))
+            try:
+                # Some (Mamba) hold their stream in fp32 whatever the weights are.
+                hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+                own = head(hidden.to(head.weight.dtype))
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, TypeError, ValueError, AttributeError):  # each has its own between the two
+                return "the head does not read what the decoder gives"
     finally:
         causal.train(was_training)
     # Some scale or cap their logits behind the head.

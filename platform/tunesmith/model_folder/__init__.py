@@ -3,7 +3,7 @@
 Knows file formats and their usual defects. Loads no weights, imports no torch, runs no code from the folder.
 """
 
-from tunesmith.model_folder.abilities import NO_LORA, inabilities
+from tunesmith.model_folder.abilities import EXPERTS_WITH_LORA, NO_LORA, inabilities, untuned_experts
 from tunesmith.model_folder.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -42,6 +42,7 @@ from tunesmith.model_folder.weights_print import weights_print
 __all__ = [
     "ADAPTER_CONFIG",
     "ADAPTER_WEIGHTS",
+    "EXPERTS_WITH_LORA",
     "HUB_ID_FILE",
     "INDEX",
     "MAX_HEADER_BYTES",
@@ -77,6 +78,7 @@ __all__ = [
     "refuse_contents",
     "refuse_weight_file",
     "terms_of",
+    "untuned_experts",
     "weight_files",
     "weights_print",
     "without_folders",

@@ -12,10 +12,24 @@ from tunesmith.model_folder.facts import ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets
 
-NO_LORA = dict.fromkeys(
-    ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"), frozenset({"out_proj", "conv1d"})
-)
-"""Layers that peft gives no LoRA in a type of model: what computes its state reads their weights past them (0.21)."""
+_STATE = frozenset({"out_proj", "conv1d"})
+_ROUTER = frozenset({"router", "gate"})
+NO_LORA = {
+    **dict.fromkeys(("falcon_h1", "mamba2", "nemotron_h"), _STATE),
+    **dict.fromkeys(("falcon_mamba", "mamba"), _STATE | {"dt_proj"}),
+    "jamba": frozenset({"dt_proj"}),
+    **dict.fromkeys(("llama4", "llama4_text", "phimoe"), _ROUTER),
+    "deepseek_v4": frozenset({"o_a_proj", "wo_a"}),
+}
+"""Layers that can have no LoRA in a type of model: what computes its state reads their weights past them (peft 0.21),
+or they compute more than a linear layer does."""
+_EXPERTS_WITH_LORA_WORDS = """
+afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe flex_olmo glm4_moe
+glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum minimax minimax_m2 mixtral olmoe qwen3_moe
+qwen3_next qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker solar_open
+"""
+EXPERTS_WITH_LORA = frozenset(_EXPERTS_WITH_LORA_WORDS.split())
+"""Types whose experts peft gives a LoRA by their names in the files (0.21); those of others are no layers to it."""
 NO_4_BIT = frozenset({"rwkv"})
 """Types whose layers share out their weights in a way that bitsandbytes' 4 bits break (transformers 5.23)."""
 _ATTENTION = {"sdpa": NO_SDPA, "flash_attention_2": NO_FLASH}
@@ -77,6 +91,8 @@ def _of_experts(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
     """The experts of a layer are one tensor once they are loaded, and peft gives that a plain LoRA alone."""
     if not spec.use_lora or spec.attach_lora or spec.peft_config_path is not None:
         return
+    if facts.model_type not in EXPERTS_WITH_LORA:
+        return
     experts = sorted({layer.name for layer in facts.linear_layers if layer.experts})
     targets = chosen_targets(spec.target_modules, facts.linear_modules)
     meant = experts if targets == [ALL_LINEAR] else [name for name in experts if name in targets]
@@ -92,3 +108,20 @@ def _of_experts(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
                 message=f"`{field}` does not work for a LoRA of experts ({names}), which lie in one tensor a layer.",
                 hint=f"Set `target_modules={instead}`, or leave `{field}` out.",
             )
+
+
+def untuned_experts(facts: ModelFacts, spec: TrainSpec) -> str | None:
+    """What is to be said where a LoRA that means a model's experts leaves them out; None where it does not."""
+    names = {layer.name for layer in facts.linear_layers if layer.experts}
+    if not spec.use_lora or spec.attach_lora or spec.peft_config_path is not None:
+        return None
+    if facts.model_type in EXPERTS_WITH_LORA or not (names or facts.has_stacked_experts):
+        return None
+    targets = chosen_targets(spec.target_modules, facts.linear_modules)
+    if targets != [ALL_LINEAR] and names.isdisjoint(name.rpartition(".")[2] for name in targets):
+        return None
+    return (
+        f"The experts of a model of the type `{facts.model_type}` get no LoRA: they lie in one tensor a layer, which "
+        "peft does not know. The other linear layers are trained. `peft_config_path` with `target_parameters` trains "
+        "experts too."
+    )

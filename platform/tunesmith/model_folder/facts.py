@@ -29,6 +29,7 @@ _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 """What configurations call the tokens that a model reads at most."""
 _EXPERT = re.compile(r"\bexperts\.\d+\.")
+_STACKED = re.compile(r"expert|moe|(in|out)put_linear")
 _HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -81,6 +82,9 @@ class ModelFacts(BaseModel):
     )
     bytes: int = Field(description="Bytes of the weight files.")
     weight_files: tuple[str, ...]
+    has_stacked_experts: bool = Field(
+        False, exclude=True, description="Whether the file itself holds experts in one tensor a layer."
+    )
     module_paths: tuple[str, ...] = Field(
         (), exclude=True, repr=False, description="Every module with a matrix, embeddings and head included."
     )
@@ -152,6 +156,9 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
         license=license_name(folder),
         bytes=sum(file.stat().st_size for file in files),
         weight_files=tuple(file.name for file in files),
+        has_stacked_experts=any(
+            len(tensor.shape) == 3 and _STACKED.search(name) for name, tensor in tensors.items()
+        ),
         module_paths=tuple(sorted(modules)),
     )
 

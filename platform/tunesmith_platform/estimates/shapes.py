@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from tunesmith.model_folder import NO_LORA, ModelFacts
+from tunesmith.model_folder import EXPERTS_WITH_LORA, NO_LORA, ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec, chosen_targets
@@ -18,12 +18,21 @@ _HEADS = frozenset({"lm_head", "embed_out", "output"})
 
 _FUSED = frozenset({"gate_proj", "up_proj", "w1", "w3"})
 """Of each expert, transformers holds these two in one tensor; peft gives it a LoRA of twice the rank (0.21)."""
-_NO_LINEAR = frozenset({("gpt_oss", "router")})
+_NO_LINEAR = frozenset({("gpt_oss", "router"), ("ctrl", "w")})
 """Matrices of modules that are no linear layers."""
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""What configurations call how many experts a layer has."""
+_ROUTERS = frozenset({"gate", "router", "layer"})
+"""What chooses a token's experts: no linear layer, but where peft knows the type's experts."""
+_LINEAR_ROUTERS = frozenset({"jetmoe"})
+"""Types whose routers are linear layers."""
 
 _SEES_NEIGHBOURS_WORDS = """
-bamba bert bloom falcon falcon_h1 falcon_mamba gpt_oss granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba mamba2
-minimax mpt nemotron_h openai-gpt opt qwen3_5_text qwen3_next recurrent_gemma rwkv xglm
+afmoe bamba bert bert-generation big_bird biogpt blenderbot-small bloom camembert cpmant data2vec-text electra ernie
+falcon falcon_h1 falcon_mamba gpt_oss granitemoehybrid inkling2_text inkling_text jamba kimi_linear lfm2 lfm2_moe
+lfm3 mamba mamba2 megatron-bert minimax mpt nemotron_h olmo_hybrid openai-gpt opt qwen3_5_moe_text qwen3_5_text
+qwen3_next qwen4_exp_text recurrent_gemma rembert roberta roberta-prelayernorm roformer rwkv trocr xglm xlm
+xlm-roberta xlm-roberta-xl zaya
 """
 SEES_NEIGHBOURS = frozenset(_SEES_NEIGHBOURS_WORDS.split())
 """Types of models in which documents of a full sequence would see each other, so that each is computed as a row."""
@@ -46,6 +55,9 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
     targets = chosen_targets(spec.target_modules, facts.linear_modules)
     targeted = Counter(_last(path) for path in facts.module_paths if _is_target(path, targets))
     named = Counter(_last(path) for path in facts.module_paths)
+    are_experts_tuned = facts.model_type in EXPERTS_WITH_LORA
+    are_routers_tuned = are_experts_tuned or facts.model_type in _LINEAR_ROUTERS
+    routed = {numbers[name] for name in _EXPERTS if name in numbers}
     matrices = []
     for layer in facts.linear_layers:
         outputs, inputs = layer.shape
@@ -56,9 +68,12 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
         is_left_out = layer.name in NO_LORA.get(facts.model_type, ())
         if is_left_out or (facts.model_type, layer.name) in _NO_LINEAR:
             share = 0.0
+        if not are_routers_tuned and outputs in routed and layer.name in _ROUTERS:
+            share = 0.0
         fused = 2 if layer.name in _FUSED else 1
-        for of, rank in ((layer.count - layer.experts, 1), (layer.experts, fused)):
-            chosen = round(of * share)
+        of_experts = share if are_experts_tuned else 0.0
+        for of, rank, part in ((layer.count - layer.experts, 1, share), (layer.experts, fused, of_experts)):
+            chosen = round(of * part)
             for count, is_target in ((chosen, True), (of - chosen, False)):
                 if count:
                     matrices.append(Matrices(layer.name, inputs, outputs, count, is_target, rank))

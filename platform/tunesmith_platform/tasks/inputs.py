@@ -20,6 +20,7 @@ from tunesmith.model_folder import (
     ModelFacts,
     check_targets,
     inabilities,
+    untuned_experts,
 )
 from tunesmith.planning import check_schedule, plan_steps
 from tunesmith.rows.labels import check_classes, check_known
@@ -77,12 +78,19 @@ class TrainInputs(BaseModel):
         description="Rows that each data set gave, where the training file was mixed of several.",
     )
 
+    untuned: str | None = Field(
+        None, description="What of the layers that a LoRA means gets none, in words; null where all do."
+    )
+
     def told(self) -> list[Notice]:
-        """What each data set gave to the rows, where they were mixed of several."""
-        if not self.train_parts:
-            return []
-        words = ", ".join(map(str, self.train_parts))
-        return [Notice(field="train_file", message=f"`{self.train_dataset}` holds {words}.")]
+        """What each data set gave to the rows, where they were mixed of several; which layers get no LoRA."""
+        found = []
+        if self.train_parts:
+            words = ", ".join(map(str, self.train_parts))
+            found.append(Notice(field="train_file", message=f"`{self.train_dataset}` holds {words}."))
+        if self.untuned:
+            found.append(Notice(field="target_modules", message=self.untuned))
+        return found
 
     def pinned(self) -> dict[str, str]:
         """What named a data set, with the version's number: another one may be the newest later."""
@@ -200,6 +208,7 @@ def check_train_inputs(
         output_dir=str(output) if output else None,
         rows=counted,
         train_parts=list(training.parts) if training else [],
+        untuned=untuned_experts(facts, spec),
     )
 
 
