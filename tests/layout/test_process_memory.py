@@ -106,9 +106,9 @@ MEMORY = {
     "sandbox.pool._Ticket": (REQUEST, "called has_left"),
     "sandbox.process.WorkerProcess": (OWN, "_buffer"),
     "sandbox.results.Results": (CACHE, "_kept _lock"),
-    "sandbox.sample_checks": (CACHE, "_counted_samples()"),
+    "sandbox.sample_checks": (CACHE, "_counted_samples() _unknown_benchmarks()"),
     "sandbox.shared_workers._Shared": (OWN, "_lock _options _sandbox"),
-    "sandbox.work": (CACHE, "_encoder() _facts() _shape()"),
+    "sandbox.work": (CACHE, "_encoder() _facts() _known_benchmarks() _shape()"),
     "sandbox.library": (OWN, "_one_at_a_time"),
     "series.reading.Tokens": (REQUEST, "_curves"),
     "settings.Settings": (

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import benchmark_stand_in
 import pytest
 from conftest_platform import LOCAL, Plane
 from ended_tasks import end, error_of, saved
@@ -20,7 +22,7 @@ from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.examples import EVALUATION_RESULT
-from tunesmith_platform.sandbox import results
+from tunesmith_platform.sandbox import results, sample_checks, shared_workers
 from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.tasks.inputs import TrainInputs
 from tunesmith_platform.tasks.kinds import benchmarks
@@ -270,6 +272,28 @@ def test_benchmarks_without_their_package_are_refused_with_the_cure(
     error = error_of(bench.evaluate(task_id=train.id, benchmarks=["hellaswag"]))
     assert [one.field for one in error.problems] == ["spec.benchmarks"]
     assert "tunesmith[benchmarks]" in str(error.hint)
+
+
+@pytest.fixture
+def lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stand-in beside the platform, in workers of its own: those of other tests have looked already."""
+    own = shared_workers._Shared()
+    monkeypatch.setattr(shared_workers, "shared", own)
+    sample_checks._unknown_benchmarks.cache_clear()
+    yield from benchmark_stand_in.installed(tmp_path / "packages", monkeypatch)
+    own.get().close()
+
+
+@pytest.mark.usefixtures("lm_eval")
+def test_a_benchmark_that_nobody_knows_is_refused_at_submit_with_near_names(bench: Trainings) -> None:
+    train = bench.trained("t", 4)
+    error = error_of(bench.evaluate(task_id=train.id, benchmarks=["two_plus", "two_plus_hart"]))
+    assert [one.field for one in error.problems] == ["spec.benchmarks"]
+    assert "no benchmark `two_plus_hart`" in error.message
+    assert "Did you mean `two_plus_hard`, `two_plus`?" in str(error.hint)
+    assert bench.made(task_id=train.id, benchmarks=["two_plus"]).spec["benchmarks"] == ["two_plus"]
+    nothing = error_of(bench.evaluate(task_id=train.id, benchmarks=["quiz"]))
+    assert "lm-eval ls tasks" in str(nothing.hint)
 
 
 def test_the_judge_of_a_job_is_as_the_administrator_lists_it(bench: Trainings) -> None:

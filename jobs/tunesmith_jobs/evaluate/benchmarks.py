@@ -17,6 +17,7 @@ from typing import Any
 
 from tunesmith.availability import BENCHMARKS_CURE, BENCHMARKS_PROBLEM, LM_EVAL
 from tunesmith.errors import InvalidInput
+from tunesmith.evaluation.benchmark_names import refuse
 from tunesmith.evaluation.document import EvaluationDocument
 from tunesmith.evaluation.results import BenchmarkScore
 from tunesmith.removal import discard, remove_own
@@ -86,13 +87,7 @@ class Benchmarks:
         """
         ((_, found),) = spread(self._fan, iter([("look", run, self._order("look"))]), check)
         self.version = found["version"]
-        for name, meant in found["unknown"].items():
-            listed = ", ".join(f"`{one}`" for one in meant)
-            raise InvalidInput(
-                f"lm-eval {self.version} has no benchmark `{name}`.",
-                hint=f"Did you mean {listed}?" if listed else "`lm-eval ls tasks` lists them.",
-                field="benchmarks",
-            )
+        refuse(found["unknown"], self.version)
 
     def take(
         self,

@@ -9,7 +9,6 @@ Knows lm-eval; knows nothing of evaluations.
 """
 
 import ctypes
-import difflib
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.availability import LM_EVAL
+from tunesmith.evaluation.benchmark_names import known_benchmarks, unknown_benchmarks
 from tunesmith.evaluation.results import BenchmarkScore
 from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
@@ -31,8 +31,6 @@ _RESAMPLES = 1000
 _WORDS = 500
 _ERROR = "_stderr"
 _NO_FIGURES = ("alias", "name", "sample_len", "sample_count")
-_AGAIN = 3
-"""Names that are offered for one that is not known."""
 
 
 def version() -> str:
@@ -46,15 +44,9 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         order: `names`.
     """
-    from lm_eval.tasks import TaskManager
-
-    known = TaskManager().all_tasks if order["names"] else []  # to find them all takes seconds
-    there = set(known)
-    unknown = [name for name in order["names"] if name not in there]
-    return {
-        "version": version(),
-        "unknown": {name: difflib.get_close_matches(name, known, _AGAIN) for name in unknown},
-    }
+    names = order["names"]
+    unknown = unknown_benchmarks(names, known_benchmarks()) if names else {}  # to find them all takes seconds
+    return {"version": version(), "unknown": unknown}
 
 
 def take(order: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,24 @@ def own_benchmark(file: Path) -> OwnBenchmark:
     return OwnBenchmark.model_validate_json(ask("own_benchmark", str(file), file=str(file)))
 
 
+def unknown_benchmarks(names: Collection[str], version: str) -> dict[str, list[str]]:
+    """Those names that are no benchmark of lm-eval's, each with those that it may stand for.
+
+    The first time in a worker takes some seconds; what was asked before is known. Where nobody can say, none is unknown.
+
+    Args:
+        names: Which.
+        version: lm-eval's, as it is installed.
+    """
+    return _unknown_benchmarks(tuple(sorted(set(names))), version)
+
+
+@functools.lru_cache(maxsize=64)
+def _unknown_benchmarks(names: tuple[str, ...], version: str) -> dict[str, list[str]]:
+    raw = ask("unknown_benchmarks", f"lm-eval {version}", limits=Limits(seconds=60.0), names=list(names))
+    return json.loads(raw) or {}
+
+
 def count_samples(file: Path, split: str, columns: Mapping[str, str | None]) -> SampleSizes:
     """How many samples a part of a file has, and how long they are; each can be asked and scored.
 

@@ -7,11 +7,13 @@ API would hold the libraries, and whatever they hold.
 import functools
 import importlib
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import InvalidInput, NotConvertible, NotInstalled
+from tunesmith.evaluation import benchmark_names
 from tunesmith.evaluation.benchmark_file import read_benchmark
 from tunesmith.evaluation.sample_edit import edited
 from tunesmith.evaluation.sample_views import SampleCheck
@@ -184,6 +186,21 @@ def own_benchmark(given: Argument) -> bytes:
     return read_benchmark(file.read_text(encoding="utf-8")).at(file.parent).model_dump_json().encode()
 
 
+def unknown_benchmarks(given: Argument) -> bytes:
+    """See `sample_checks.unknown_benchmarks`; null where lm-eval is not here."""
+    try:
+        return _json(benchmark_names.unknown_benchmarks(given["names"], _known_benchmarks()))
+    except ImportError:
+        return _json(None)
+
+
+@functools.lru_cache(maxsize=1)
+def _known_benchmarks() -> Sequence[str]:
+    # A library that it imports looks by writing where temporary files may lie, and a worker writes none.
+    tempfile.tempdir = tempfile.tempdir or "/tmp"
+    return benchmark_names.known_benchmarks()
+
+
 def count_samples(given: Argument) -> bytes:
     """See `sample_checks.count_samples`."""
     found = read_samples(Path(given["file"]), **given["columns"])
@@ -324,6 +341,7 @@ TABLE: dict[str, Callable[[Argument], bytes]] = result_work.TABLE | {
         count_samples,
         scorer_names,
         own_benchmark,
+        unknown_benchmarks,
         rows,
         findings,
         count_sample,

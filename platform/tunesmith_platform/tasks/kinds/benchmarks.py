@@ -1,14 +1,17 @@
 """Whether an evaluation's benchmarks can be taken: the package, and a benchmark of the user's own with its rows.
 
-Which names lm-eval knows, its own process says at the beginning of the job: to ask takes ten seconds.
+Which names lm-eval knows, a worker says where it is installed here; else the job, at its beginning.
 """
 
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tunesmith.availability import BENCHMARKS_CURE, BENCHMARKS_PROBLEM, LM_EVAL, is_installed
-from tunesmith.errors import InvalidInput
+from tunesmith.errors import CheckFailed, InvalidInput
 from tunesmith.evaluation.benchmark_file import Files
+from tunesmith.evaluation.benchmark_names import refuse
 from tunesmith.spec.base import Notice
 from tunesmith.spec.benchmarks import BenchmarksSpec
 from tunesmith_platform.backends.compute import Compute
@@ -38,6 +41,8 @@ def look_at_benchmarks(
     if compute.machine is not None and is_installed("torch") and not is_installed(LM_EVAL):
         with at(field):
             raise InvalidInput(BENCHMARKS_PROBLEM, hint=BENCHMARKS_CURE)
+    if spec.benchmarks and compute.machine is not None and is_installed(LM_EVAL):
+        _look_at_names(spec.benchmarks)
     notices.append(Notice(field=field, message="What benchmarks take is not part of the forecast."))
     if spec.benchmark_file is None:
         return None
@@ -57,6 +62,20 @@ def look_at_benchmarks(
             real[given] if isinstance(given, str) else {split: real[name] for split, name in given.items()}
         )
         return found.model_copy(update={"dataset_kwargs": Files(data_files=whole)}).config()
+
+
+def _look_at_names(names: Sequence[str]) -> None:
+    """Refuse what is no benchmark. That this could not be found out is none of the user's faults: the job asks again.
+
+    Raises:
+        InvalidInput: One is not known; says which may be meant.
+    """
+    try:
+        version = metadata.version(LM_EVAL)
+        unknown = sample_checks.unknown_benchmarks(names, version)
+    except (metadata.PackageNotFoundError, CheckFailed, OSError):
+        return
+    refuse(unknown, version)
 
 
 def _rows(name: str, roots: list[Path]) -> Path:
