@@ -199,13 +199,13 @@ class Settings(SignInSettings):
         300, gt=0, description="A served model that says nothing for so long is taken for lost."
     )
     max_chat_streams: int = Field(
-        32, ge=1, description="Answers that one key's calls may have under way at a time, in each server."
+        32, ge=1, description="Answers that one key's calls may have under way at a time, in all servers."
     )
     max_chat_queue: int = Field(64, ge=0, description="How many more of its calls may wait for that.")
     max_chat_tokens_per_minute: int = Field(
         0,
         ge=0,
-        description="Tokens of prompts and answers that one key's calls may take in a minute, in each server; 0: as "
+        description="Tokens of prompts and answers that one key's calls may take in a minute, in all servers; 0: as "
         "many as they like.",
     )
     conversation_retention_days: float = Field(

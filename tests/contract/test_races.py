@@ -75,6 +75,7 @@ RACES = {
     "pipeline_steps.pipeline_id,position": "made with its pipeline",
     "pipelines.id": _OWN_ID,
     "projects.project": "test_a_project_is_made_once",
+    "server_uses.server": "each server writes its own alone",
     "quota_entries.id": _OWN_ID,
     "quota_entries.project,by,key": "test_a_key_makes_one_grant",
     "quota_entries.task_id,step": _PROJECT,

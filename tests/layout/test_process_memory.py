@@ -14,7 +14,7 @@ ELSEWHERE = ("db/migrations", "db/tables", "embedded", "examples", "testing")
 
 ANSWER = "lives as long as an answer; what it was about is cut off with its server, and is asked again"
 CACHE = "a copy of what is read again when it changes, or after seconds"
-BOUND = "a bound of one server over a minute: two servers have it twice, and a restart begins anew"
+BOUND = "what this server lets run; the others are told, and a restart begins anew"
 COUNTED = "counters of one server, which begin anew with it, as Prometheus expects"
 DECLARED = "made at the start, and the same in every process"
 HINT = "wakes whoever waits a moment earlier; who waits looks into the database by itself"
@@ -39,6 +39,10 @@ MEMORY = {
     "chats.counts.Counts": (COUNTED, "_first answered completion_tokens prompt_tokens seconds"),
     "chats.names.Names": (CACHE, "_finals _known _lock"),
     "chats.replica.Replica": (OWN, "_client _loop"),
+    "bounds.sharing.Sharing": (
+        CACHE,
+        "_beat _is_apart _looked_at _looking _moved _others _said _said_at _task",
+    ),
     "chats.spending.Spending": (BOUND, "_spent"),
     "chats.turns.Turns": (ANSWER, "_lines"),
     "chats.turns._Line": (ANSWER, "waiting"),

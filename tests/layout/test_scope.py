@@ -13,6 +13,7 @@ PLATFORM = Path(__file__).resolve().parents[2] / "platform" / "tunesmith_platfor
 OF_NOBODY = {
     "access/repository.py": "They say who comes in, before there is a scope.",
     "audit/repository.py": "What administrators see of everybody's changes.",
+    "bounds/repository.py": "Every server counts what all others let run, whosever it is.",
     "keys/repository.py": "They say who comes in, before there is a scope.",
     "runners/repository.py": "A warm runner is the cluster's, and takes anybody's task.",
 }

@@ -17,12 +17,14 @@ from tunesmith.chat.proof import ProofView
 from tunesmith.chat.views import NamedModel, ServedView
 from tunesmith.chat.wire import Ask, End, Failed, Line, Loading, Piece, Pin, ServedModel, Unload
 from tunesmith.errors import NotFound, Unavailable
+from tunesmith_platform.bounds.sharing import Sharing, Use
 from tunesmith_platform.chats.counts import Counts
 from tunesmith_platform.chats.names import Named, Names, Weights
 from tunesmith_platform.chats.replica import NotReached, Replica
 from tunesmith_platform.chats.service import ChatService, Place
 from tunesmith_platform.chats.spending import Spending
 from tunesmith_platform.chats.turns import Turns
+from tunesmith_platform.db.engine import Database
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 
@@ -49,19 +51,23 @@ class Asking:
         names: What names stand for.
         chats: Which task serves which base.
         settings: How long one waits, and how many may.
+        database: Where servers tell each other what they let run.
     """
 
-    def __init__(self, names: Names, chats: ChatService, settings: Settings) -> None:
+    def __init__(self, names: Names, chats: ChatService, settings: Settings, database: Database) -> None:
         self._names = names
         self._chats = chats
         self._settings = settings
-        self.turns = Turns(settings.max_chat_streams, settings.max_chat_queue)
-        self.spending = Spending(settings.max_chat_tokens_per_minute)
+        self.sharing = Sharing(database, self._lets_run, self._others_moved)
+        elsewhere, moved = self.sharing.elsewhere, self.sharing.moved
+        self.turns = Turns(settings.max_chat_streams, settings.max_chat_queue, elsewhere, moved)
+        self.spending = Spending(settings.max_chat_tokens_per_minute, elsewhere)
         self.counts = Counts()
         self._replica = Replica(settings.chat_silence_seconds)
 
     async def close(self) -> None:
-        """Close the connections to replicas."""
+        """Close the connections to replicas, and tell other servers that nothing runs here."""
+        await self.sharing.close()
         await self._replica.close()
 
     def numbers(self) -> dict[str, float]:
@@ -77,6 +83,16 @@ class Asking:
             "answer_seconds": counts.seconds,
         } | ({} if first is None else {"first_token_seconds": first})
         return {f"tunesmith_chat_{name}": float(value) for name, value in found.items()}
+
+    def _lets_run(self) -> dict[str, Use]:
+        """What this server lets run now, and what was spent in it, by users."""
+        found = self.turns.now()
+        for owner, spent in self.spending.now().items():
+            found[owner] = found.get(owner, Use())._replace(spent=spent)
+        return found
+
+    def _others_moved(self) -> None:
+        self.turns.wake()
 
     async def names(self, scope: Scope) -> list[Named]:
         """Every name that can be asked."""
@@ -159,6 +175,7 @@ class Asking:
             TunesmithError: The model refuses the question.
         """
         begun = time.monotonic()
+        await self.sharing.look()
         self.spending.require(scope.owner)
         async with self.turns.turn(scope.owner):
             lines = self._asked(scope, ask, begun)

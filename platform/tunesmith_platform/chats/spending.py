@@ -1,7 +1,8 @@
-"""How many tokens each user's calls may take in a minute, in this server.
+"""How many tokens each user's calls may take in a minute, in all servers together.
 
 Counted as they come: those of an answer with its pieces, those of its prompt with its end. A question is taken as long
-as the minute's are not spent, so the last one may go beyond. Lives on the event loop; a restart begins anew.
+as the minute's are not spent, so the last one may go beyond. Lives on the event loop; what a server has
+counted ends with it.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tunesmith.errors import TooManyRequests
+from tunesmith_platform.bounds.sharing import Use
 
 _WINDOW = 60.0
 _GRAIN = 1.0
@@ -19,11 +21,17 @@ class Spending:
 
     Args:
         limit: Tokens of a user in a minute; 0: as many as one likes.
+        elsewhere: What other servers let a user have.
         clock: Seconds that only rise.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._clock = limit, clock
+    def __init__(
+        self,
+        limit: int,
+        elsewhere: Callable[[str], Use] = lambda _: Use(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit, self._elsewhere, self._clock = limit, elsewhere, clock
         self._spent: dict[str, deque[tuple[float, int]]] = {}
 
     def require(self, owner: str) -> None:
@@ -34,7 +42,9 @@ class Spending:
         """
         if not self._limit:
             return
-        spent = self._recent(owner)
+        since = self._clock() - _WINDOW
+        others = [(at, tokens) for at, tokens in self._elsewhere(owner).spent if at >= since]
+        spent = sorted([*self._recent(owner), *others])
         total = sum(tokens for _, tokens in spent)
         if total < self._limit:
             return
@@ -60,6 +70,11 @@ class Spending:
             spent[-1] = (spent[-1][0], spent[-1][1] + tokens)
         else:
             spent.append((moment, tokens))
+
+    def now(self) -> dict[str, tuple[tuple[float, int], ...]]:
+        """What each user has taken in the last minute."""
+        self._recent("")
+        return {owner: tuple(spent) for owner in list(self._spent) if (spent := self._recent(owner))}
 
     def _recent(self, owner: str) -> deque[tuple[float, int]]:
         since = self._clock() - _WINDOW

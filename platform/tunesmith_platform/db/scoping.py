@@ -20,6 +20,7 @@ OF_THE_INSTALLATION = {
     "browsers": "They stand for a key, before there is a scope.",
     "leases": "Which process does what only one may do.",
     "restores": "They are the database's own.",
+    "server_uses": "What each server lets run, which every server counts.",
     "runners": "Processes of the cluster that wait for anybody's task.",
 }
 """Tables that belong to no user, with why."""

@@ -94,7 +94,7 @@ def own_benchmark(file: Path) -> OwnBenchmark:
 def unknown_benchmarks(names: Collection[str], version: str) -> dict[str, list[str]]:
     """Those names that are no benchmark of lm-eval's, each with those that it may stand for.
 
-    The first time in a worker takes some seconds; what was asked before is known. Where nobody can say, none is unknown.
+    The first time in a worker takes some seconds; what was asked before is known. Where nobody can say, none is.
 
     Args:
         names: Which.

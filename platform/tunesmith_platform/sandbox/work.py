@@ -7,6 +7,7 @@ API would hold the libraries, and whatever they hold.
 import functools
 import importlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -197,7 +198,7 @@ def unknown_benchmarks(given: Argument) -> bytes:
 @functools.lru_cache(maxsize=1)
 def _known_benchmarks() -> Sequence[str]:
     # A library that it imports looks by writing where temporary files may lie, and a worker writes none.
-    tempfile.tempdir = tempfile.tempdir or "/tmp"
+    tempfile.tempdir = tempfile.tempdir or os.environ.get("TMPDIR", "/")
     return benchmark_names.known_benchmarks()
 
 

@@ -21,7 +21,7 @@ from tunesmith_platform.db.tables.notifications import DeliveryRow, NoticeCursor
 from tunesmith_platform.db.tables.packages import PackageRow
 from tunesmith_platform.db.tables.pipelines import PipelineRow, PipelineStepRow
 from tunesmith_platform.db.tables.quota import QuotaEntryRow, QuotaProjectRow
-from tunesmith_platform.db.tables.system import LeaseRow, RestoreRow, RunnerRow
+from tunesmith_platform.db.tables.system import LeaseRow, RestoreRow, RunnerRow, ServerUseRow
 from tunesmith_platform.db.tables.tasks import AttemptRow, CheckpointRow, IdempotencyRow, MirrorRow, TaskRow
 from tunesmith_platform.db.tables.templates import TemplateRow
 
@@ -62,6 +62,7 @@ __all__ = [
     "QuotaProjectRow",
     "RestoreRow",
     "RunnerRow",
+    "ServerUseRow",
     "TaskRow",
     "TemplateRow",
     "TurnRow",

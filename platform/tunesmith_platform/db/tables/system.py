@@ -1,11 +1,12 @@
 """The platform's own: leases of its loops, warm runners, restores."""
 
 import datetime as dt
+from typing import Any
 
 from sqlalchemy import Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import Base, UtcDateTime
+from tunesmith_platform.db.tables.base import Base, Big, Json, UtcDateTime
 
 
 class LeaseRow(Base):
@@ -29,6 +30,16 @@ class RunnerRow(Base):
     created_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
     seen_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
     assigned_at: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)
+
+
+class ServerUseRow(Base):
+    """What a server lets run now, by keys: see `bounds.sharing`. `beat` rises with each word of it."""
+
+    __tablename__ = "server_uses"
+    server: Mapped[str] = mapped_column(String(40), primary_key=True)
+    beat: Mapped[int] = mapped_column(Big)
+    uses: Mapped[dict[str, Any]] = mapped_column(Json)
+    said_at: Mapped[dt.datetime] = mapped_column(UtcDateTime)
 
 
 class RestoreRow(Base):
