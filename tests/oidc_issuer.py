@@ -59,7 +59,7 @@ class Issuer:
         asked: The paths that were asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
         self.person: dict[str, Any] = {
             "sub": "subject-canary",
             "email": "ann@example.org",
@@ -88,7 +88,7 @@ class Issuer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/realm"
+        self.url = f"http://{host}:{self.server.server_port}/realm"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def rotate(self, key: Key) -> None:
@@ -170,9 +170,9 @@ def _answer(request: BaseHTTPRequestHandler, status: int, found: Any) -> None:
 
 
 @contextmanager
-def serving_issuer() -> Iterator[Issuer]:
+def serving_issuer(host: str = "127.0.0.1") -> Iterator[Issuer]:
     """An issuer, as long as it is needed."""
-    issuer = Issuer()
+    issuer = Issuer(host)
     try:
         yield issuer
     finally:

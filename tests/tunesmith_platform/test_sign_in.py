@@ -300,6 +300,9 @@ def test_a_provider_that_names_itself_always_does(browser: TestClient, issuer: I
         "/@elsewhere.example",
         "enter/tsc-code-of-somebody-else",
         "enter",
+        "%65nter/tsc-code-of-somebody-else",
+        "/enter/tsc-code-of-somebody-else",
+        "a/../enter",
         "refused/away",
         "a\r\nSet-Cookie: x=y",
         "?next=x",
@@ -309,7 +312,7 @@ def test_a_provider_that_names_itself_always_does(browser: TestClient, issuer: I
 def test_a_sign_in_leads_nowhere_but_to_the_studio(browser: TestClient, onward: str) -> None:
     found = sign_in(browser, onward)
     assert found.startswith(f"{HERE}/studio/#/")
-    assert found.removeprefix(f"{HERE}/studio/#/") in ("", "//elsewhere.example")
+    assert found.removeprefix(f"{HERE}/studio/#/") in ("", "//elsewhere.example", "a/../enter", "?next=x")
     assert is_in(browser)
 
 

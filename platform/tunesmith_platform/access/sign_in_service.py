@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.orm import Session
 
@@ -35,8 +35,9 @@ ATTEMPT_SECONDS = 600
 """How long somebody may be at the provider."""
 BEGINS = "/v1/sign-in/oidc"
 CALLBACK = "/v1/sign-in/oidc/callback"
-ONWARD = re.compile(r"^(?!enter(/|$)|refused(/|$))[A-Za-z0-9_.~%/-]{0,300}$")
-"""Pages of the studio that a sign-in may lead to; none that signs in itself."""
+_ONWARD = re.compile(r"[A-Za-z0-9_.~%?&=/-]{0,300}")
+_ENTRANCES = frozenset({"enter", "refused"})
+"""Pages of the studio that sign somebody in, or say that nobody was."""
 _SALT = b"tunesmith sign-in"
 _SIGNED = "HS256"
 
@@ -106,7 +107,7 @@ class SignInService:
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
-            onward=onward if ONWARD.match(onward) else "",
+            onward=_page(onward),
             exp=int(now().timestamp()) + ATTEMPT_SECONDS,
         )
         kept = jwt.encode(attempt.model_dump(), self._secret(), _SIGNED)
@@ -222,3 +223,11 @@ class SignInService:
         return hmac.new(
             _SALT, read_secret(self._settings.report_secret_file).encode(), hashlib.sha256
         ).digest()
+
+
+def _page(onward: str) -> str:
+    """A page of the studio that a sign-in may lead to; "" where it is none, or one that signs in by itself."""
+    if not _ONWARD.fullmatch(onward):
+        return ""
+    parts = [unquote(part) for part in onward.partition("?")[0].split("/") if part]
+    return "" if parts and parts[0] in _ENTRANCES else onward

@@ -9,6 +9,12 @@ export const useSession = (isAsked = true) =>
     queryFn: ({ signal }) => call<t.SessionView>("GET", "/v1/sessions/current", { signal }),
   });
 
+export const useSignInOptions = () =>
+  useQuery({
+    queryKey: ["sign-in"], retry: false, staleTime: 60_000,
+    queryFn: ({ signal }) => call<t.SignInOptions>("GET", "/v1/sign-in", { signal }),
+  });
+
 export const useSystem = () =>
   useQuery({
     queryKey: ["system"], refetchInterval: 60_000,

@@ -40,6 +40,11 @@ export function App() {
       })
       .finally(() => goOn("enter", ["monitor"]));
   }, [code, queries]);
+  const isIn = session.data !== undefined;
+  useEffect(() => {
+    // Who is signed in all the same need not hear that a further sign-in failed.
+    if (isIn) goOn("refused", ["monitor"]);
+  }, [isIn, route]);
   useEffect(() => {
     // Any panel may be the first to hear that the session has ended.
     return queries.getQueryCache().subscribe((event) => {
