@@ -22,6 +22,10 @@ from tunesmith.home import Home
 # Two threads of torch that wait awake take each other's processor where several workers of pytest compute: see
 # `tunesmith_jobs.models.libraries`. Read when torch is loaded, by this process and those that it starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Tests show many wrong keys; `test_rates.py` asks for the limit.
+os.environ.setdefault("TUNESMITH_MAX_WRONG_KEYS_PER_MINUTE", "0")
+# What starlette's client calls every server; `test_hosts_and_origins.py` asks without it.
+os.environ.setdefault("TUNESMITH_ALLOWED_HOSTS", '["testserver"]')
 
 pytest_plugins = ["groups", "orphans", "processor_time"]
 

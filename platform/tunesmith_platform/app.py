@@ -16,6 +16,7 @@ import anyio.to_thread
 import fastapi_swagger
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
@@ -75,7 +76,7 @@ from tunesmith_platform.hub import Hub
 from tunesmith_platform.keys import endpoints as key_endpoints
 from tunesmith_platform.keys.service import KeyService
 from tunesmith_platform.loops import Loops
-from tunesmith_platform.middleware import BelowPath, BodyLimit, Contained, Numbered
+from tunesmith_platform.middleware import EXPOSED_HEADERS, BelowPath, BodyLimit, Contained, Hosts, Numbered
 from tunesmith_platform.models import endpoints as model_endpoints
 from tunesmith_platform.models.service import ModelService
 from tunesmith_platform.monitoring import endpoints as monitoring_endpoints
@@ -99,6 +100,7 @@ from tunesmith_platform.projects.service import ProjectService
 from tunesmith_platform.quota import endpoints as quota_endpoints
 from tunesmith_platform.quota import ledger
 from tunesmith_platform.quota.service import QuotaService
+from tunesmith_platform.rates import Rate
 from tunesmith_platform.routing import serve
 from tunesmith_platform.runners import endpoints as runner_endpoints
 from tunesmith_platform.runners.dispatch import WarmJobs
@@ -126,6 +128,7 @@ from tunesmith_platform.tasks.rows import RowService
 from tunesmith_platform.tasks.service import TaskService
 from tunesmith_platform.templates import endpoints as template_endpoints
 from tunesmith_platform.templates.service import TemplateService
+from tunesmith_platform.web_settings import names_of
 from tunesmith_ui.pages import Studio
 
 logger = logging.getLogger(__name__)
@@ -185,6 +188,10 @@ def build_services(
         database=database,
         hub=hub,
         keys=keys,
+        changes=Rate(settings.max_changes_per_minute, "changes by one key", "max_changes_per_minute"),
+        wrong_keys=Rate(
+            settings.max_wrong_keys_per_minute, "wrong keys from one address", "max_wrong_keys_per_minute"
+        ),
         access=access,
         sign_in=SignInService(database, settings, keys, access),
         audit=AuditService(database, settings),
@@ -344,6 +351,18 @@ def create_app(
     app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)
+    if settings.allowed_origins:
+        # Without credentials: pages elsewhere show a key, and no browser's session counts there.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+            max_age=600,
+        )
+    names = names_of(settings.public_url, settings.api_url) | {one.lower() for one in settings.allowed_hosts}
+    app.add_middleware(Hosts, names=names)
     app.add_middleware(OpenAIErrors)
     app.add_middleware(Numbered, tells=settings.log_format is logs.LogFormat.JSON)
     app.add_middleware(BelowPath, path=settings.base_path)

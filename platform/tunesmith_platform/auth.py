@@ -125,6 +125,10 @@ class Keys:
         """Whose key this is, where that was looked up a moment ago. Asks no database."""
         return _fresh(self._known.get(digest_of(key)))
 
+    def has_been_right(self, key: str) -> bool:
+        """Whether this key was somebody's when it was last looked up here."""
+        return digest_of(key) in self._known
+
     def identity(self, key: str) -> Identity:
         """Whose key this is.
 
@@ -137,8 +141,9 @@ class Keys:
         digest, moment = digest_of(key), now()
         with self._database.read() as session:
             row = session.get(ApiKeyRow, digest)
-        if row is None:
+        if row is None or not _counts(row, moment):
             self._known.pop(digest, None)
+        if row is None:
             raise Unauthorized("This API key is not known.", hint=WHERE_THE_KEY_IS)
         _expect_counting(row, moment)
         self._note_use(row, moment)

@@ -64,5 +64,7 @@ def described(status: int) -> dict[str, Any]:
     }
 
 
-OF_EVERY_ROUTE: dict[int | str, dict[str, Any]] = {status: described(status) for status in (413, 500, 503)}
-"""Of every route: an address or a body may be too long, the database locked or its disk full, and we may be wrong."""
+OF_EVERY_ROUTE: dict[int | str, dict[str, Any]] = {
+    status: described(status) for status in (413, 429, 500, 503)
+}
+"""Of every route: an address or a body may be too long, calls too many, the database locked, and we may be wrong."""

@@ -1,5 +1,6 @@
 """What every endpoint shares: who asks, how answers and errors are described and sent. Knows HTTP; knows no noun."""
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -37,6 +38,7 @@ from tunesmith_platform.db.engine import AWAY, why_away
 from tunesmith_platform.described import described
 from tunesmith_platform.logs import serving
 from tunesmith_platform.own_page import is_own_page
+from tunesmith_platform.rates import Rate
 from tunesmith_platform.routing import admission
 from tunesmith_platform.scope import Scope
 
@@ -112,6 +114,11 @@ def _name(request: Request, identity: Identity) -> None:
     if request.method in _SAFE:
         name_owner(identity.name)
         return
+    if not request.scope.get(_COUNTED):  # a route asks before it reads, and its endpoint once more
+        changes = cast(Rate, request.app.state.services.changes)
+        changes.require(identity.key)
+        changes.add(identity.key)
+        request.scope[_COUNTED] = True
     made: list[str] = []
     MADE.set(made)
     change = Change(
@@ -144,9 +151,22 @@ async def identity_of(request: Request) -> Identity:
         return await run_in_threadpool(keys.identity_of_session, cookie) if known is None else known
     key = bearer(request)
     known = keys.remembered(key)
-    return await run_in_threadpool(keys.identity, key) if known is None else known
+    if known is None:
+        with counting_wrong(request, is_known=keys.has_been_right(key)):
+            known = await run_in_threadpool(keys.identity, key)
+    return known
 
 
+def counting_wrong(
+    request: Request, kind: str = "key", *, is_known: bool = False
+) -> contextlib.AbstractContextManager[None]:
+    """Count against a caller's address what it shows of a kind and counts for nothing; as `Rate.counting_wrong`."""
+    address = request.client.host if request.client else ""
+    wrong = cast(Rate, request.app.state.services.wrong_keys)
+    return wrong.counting_wrong(f"{kind} {address}", is_known=is_known)
+
+
+_COUNTED = "tunesmith.counted"
 STUDIO_HEADER = "X-Tunesmith-Studio"
 """What the studio's pages send with what they change: no form and no plain request of another page has it."""
 _SAFE = ("GET", "HEAD")

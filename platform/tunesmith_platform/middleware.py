@@ -1,4 +1,4 @@
-"""What stands before every endpoint: a number for each answer, the size limits, a proxy's path. Knows no route."""
+"""What stands before every endpoint: answers' numbers, our names, size limits, a proxy's path. Knows no route."""
 
 import asyncio
 import logging
@@ -12,16 +12,28 @@ from starlette.exceptions import HTTPException
 
 import tunesmith
 from tunesmith import versions
-from tunesmith.errors import TooLarge
+from tunesmith.errors import Forbidden, TooLarge, shortened
 from tunesmith_platform.http import answer_error
 from tunesmith_platform.logs import serving
 from tunesmith_platform.loops import Broken
+from tunesmith_platform.web_settings import ANY_HOST, is_allowed_host
 
 logger = logging.getLogger(__name__)
 REQUEST_ID = b"x-request-id"
 _OURS = (versions.HEADER.lower().encode(), tunesmith.__version__.encode())
 
 
+EXPOSED_HEADERS = (
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Idempotent-Replayed",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    versions.HEADER,
+)
+"""What of an answer's head pages of other origins may read, where any may call."""
 _GIVEN = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 _BUSY = ("/reports", "/next")
 """Ends of routes that jobs call about once a second: a line for each would be all that there is."""
@@ -124,6 +136,35 @@ class BelowPath:
         """Pass a request on."""
         if self._path and scope["type"] == "http":
             scope["root_path"] = self._path
+        await self._app(scope, receive, send)
+
+
+class Hosts:
+    """Takes requests that name us as their host.
+
+    A page elsewhere may have its own name lead to this machine, and would then be of the same origin as we are: its
+    requests still carry its name.
+
+    Args:
+        app: Who answers.
+        names: Our names; with `*` among them nobody is refused.
+    """
+
+    def __init__(self, app: asgi.ASGIApp, names: frozenset[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http" and ANY_HOST not in self._names:
+            asked = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+            # No browser leaves it out: who does is a balancer that looks whether we live.
+            if not all(is_allowed_host(host, self._names) for host in asked):
+                error = Forbidden(
+                    f"This platform is not called `{shortened(asked[0], 100)}`.",
+                    hint="Call it by its own address; or add the name to `TUNESMITH_ALLOWED_HOSTS`.",
+                )
+                await answer_error(error.status, error.body())(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 

@@ -40,6 +40,7 @@ from tunesmith_platform.packaging.service import PackagingService
 from tunesmith_platform.pipelines.service import PipelineService
 from tunesmith_platform.projects.service import ProjectService
 from tunesmith_platform.quota.service import QuotaService
+from tunesmith_platform.rates import Rate
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.series.service import SeriesService
 from tunesmith_platform.settings import Settings
@@ -62,6 +63,10 @@ class Services:
     database: Database
     hub: Hub
     keys: Keys
+    changes: Rate
+    """Calls that change something, by their key."""
+    wrong_keys: Rate
+    """What counts for nothing and is shown all the same, by who shows it."""
     access: AccessService
     sign_in: SignInService
     audit: AuditService

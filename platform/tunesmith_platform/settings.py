@@ -21,6 +21,7 @@ from tunesmith_platform.addresses import AddressKind
 from tunesmith_platform.file_state import FileState, state_of_file
 from tunesmith_platform.logs import LogFormat
 from tunesmith_platform.sign_in_settings import SignInSettings
+from tunesmith_platform.web_settings import WebSettings
 
 JudgeKey = Annotated[str, Field(pattern=rf"^$|{VARIABLE}")]
 _DERIVED = Path()
@@ -50,7 +51,7 @@ ROOM_SETTINGS = {
 """What says how many jobs find place in a room."""
 
 
-class Settings(SignInSettings):
+class Settings(SignInSettings, WebSettings):
     """Where the parts are, and the limits."""
 
     model_config = SettingsConfigDict(env_prefix="TUNESMITH_", hide_input_in_errors=True)

@@ -8,8 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from tunesmith.access import Role
 from tunesmith_platform.secret_settings import SecretSettings
+from tunesmith_platform.web_settings import LOOPBACK
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 EVERYBODY = "*"
 """Stands in `oidc_roles` and `oidc_projects` for whoever the provider lets in; as a project, for all of them."""
 

@@ -93,6 +93,7 @@ MEMORY = {
     "openai.errors._Answering": (ANSWER, "_body _start is_begun"),
     "openai.sending._Source": (ANSWER, "_begun _error _first _ready _room _task _wake is_over"),
     "openai.thinking.Thinking": (ANSWER, "_held _is_blank _is_open _is_over"),
+    "rates.Rate": (BOUND, "_left"),
     "reconciler.last_heard.Listening": (LEASED, "_ears"),
     "reconciler.loop.Reconciler": (LEASED, "_leave_stop_at _listening_since _submit_after"),
     "routing.ApiRoute": (DECLARED, "_is_begun methods"),

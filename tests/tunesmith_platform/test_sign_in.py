@@ -239,6 +239,15 @@ def test_a_state_of_another_sign_in_is_refused(
     assert not is_in(browser)
 
 
+def test_who_is_refused_too_often_waits(home: Home, issuer: Issuer) -> None:
+    plane = Plane(home, **given(issuer, max_wrong_keys_per_minute=2))
+    with TestClient(plane.app, follow_redirects=False) as browser:
+        for _ in range(2):
+            assert sign_in(browser, code="wrong") == refused("refused")
+        reply = browser.get(back_from(browser))
+        assert (reply.status_code, reply.headers["Retry-After"]) == (429, "30")
+
+
 def test_what_another_browser_began_is_not_finished_here(browser: TestClient, plane: Plane) -> None:
     """Else somebody could sign another's browser in as themselves."""
     with TestClient(plane.app, follow_redirects=False) as other:

@@ -7,10 +7,11 @@ and in its path the names of what another project has.
 import asyncio
 import datetime as dt
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from conftest_platform import Plane
+from described_routes import Route, described_routes
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 from two_users import NUMBERS, rows_of
@@ -18,7 +19,6 @@ from two_users import NUMBERS, rows_of
 from tunesmith.access import Role
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.tables import ApiKeyRow, ProjectRow
-from tunesmith_platform.http import STUDIO_HEADER
 from tunesmith_platform.monitoring.following import WorkspaceReader
 
 KEYLESS = {
@@ -68,80 +68,12 @@ FOR_ADMINISTRATORS = {
 FOR_WHO_SEES_ALL = {"GET /metrics"}
 ENDLESS = {"GET /v1/stream"}
 """What answers whoever may until they leave: its first words are read below."""
-_OTHERS = {
-    "attempt": "1",
-    "conversation": "conversation-a",
-    "dataset": "data-a",
-    "estimate_id": "measure-a",
-    "key_id": "key-a",
-    "kind": "train",
-    "model": "model-a",
-    "name": "template-a",
-    "pipeline_id": "pipe-a",
-    "place": "0",
-    "project": "project-a",
-    "receiver": "hook-a",
-    "runner_id": "runner-a",
-    "step": "1",
-    "task_id": "task-a",
-    "token": "token-a",
-    "turn": "1",
-    "upload": "upload-a",
-    "webhook_id": "hook-a",
-    "which": "scores",
-}
-"""What another project's things are called in a path."""
 _SECRET = re.compile(r"\b[a-z]+-a\b(?!-)")
-
-
-class Route(NamedTuple):
-    """A route as it is described."""
-
-    method: str
-    path: str
-    query: dict[str, Any]
-    body: Any
-    """The first example of what is sent; None where nothing is."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.method} {self.path}"
-
-    def ask(self, client: TestClient, key: str | None) -> Any:
-        """Ask it of what another project has."""
-        path = re.sub(r"\{(\w+)\}", lambda found: _OTHERS[found[1]], self.path)
-        headers = {STUDIO_HEADER: "1"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
-        sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict | list) else {}
-        if isinstance(self.body, str | bytes):
-            sent = {"content": self.body}
-        return client.request(self.method, path, params=self.query, headers=headers, **sent)
 
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> list[Route]:
-    from tunesmith_platform.app import create_app
-    from tunesmith_platform.settings import Settings
-
-    document = create_app(Settings(home=tmp_path_factory.mktemp("home"), run_loops=False)).openapi()
-    found = []
-    for path, methods in document["paths"].items():
-        for method, said in methods.items():
-            query = {
-                one["name"]: one.get("example", one["schema"].get("default", "a"))
-                for one in said.get("parameters", ())
-                if one["in"] == "query" and one.get("required")
-            }
-            found.append(Route(method.upper(), path, query, _example(said)))
-    assert len(found) > 100
-    return found
-
-
-def _example(said: dict[str, Any]) -> Any:
-    for content in said.get("requestBody", {}).get("content", {}).values():
-        for one in content.get("examples", {}).values():
-            return one["value"]
-        return content.get("example", {})
-    return None
+    return described_routes(tmp_path_factory.mktemp("home"))
 
 
 class Team:

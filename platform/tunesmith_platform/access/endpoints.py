@@ -16,6 +16,7 @@ from tunesmith_platform.http import (
     OptionalKey,
     answers,
     bearer,
+    counting_wrong,
     of_own_page,
     services_of,
     session_cookie,
@@ -65,9 +66,11 @@ async def sign_in(
     _scheme: OptionalKey,
 ) -> SessionView:
     """Sign this browser in, by a link's code or by a key, shown as a bearer token. The answer sets a cookie."""
-    begun = await run_in_threadpool(services.access.sign_in, credential)
+    keys = request.app.state.services.keys
+    with counting_wrong(request, is_known=keys.has_been_right(credential)):
+        begun = await run_in_threadpool(services.access.sign_in, credential)
     set_session(response, begun, services.settings, is_secure=is_secure(request, services.settings))
-    identity = await run_in_threadpool(request.app.state.services.keys.identity_of_session, begun.cookie)
+    identity = await run_in_threadpool(keys.identity_of_session, begun.cookie)
     return _view(identity)
 
 

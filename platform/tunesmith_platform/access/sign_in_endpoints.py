@@ -17,6 +17,7 @@ from tunesmith_platform.access.endpoints import is_secure, set_session
 from tunesmith_platform.access.provider import SignInRefused
 from tunesmith_platform.access.sign_in_service import ATTEMPT_SECONDS, Brought, Origin, SignInService
 from tunesmith_platform.http import answers, services_of, session_cookie_name
+from tunesmith_platform.rates import Rate
 from tunesmith_platform.routing import ApiRoute
 from tunesmith_platform.settings import Settings
 
@@ -28,6 +29,7 @@ class Services(Protocol):
     """The parts that these endpoints ask."""
 
     sign_in: SignInService
+    wrong_keys: Rate
     settings: Settings
 
 
@@ -91,6 +93,9 @@ async def finish_sign_in(
     origin = Origin(
         request.scope.get("state", {}).get("request_id", ""), request.client.host if request.client else ""
     )
+    # Each asks the provider and is noted as used: who is refused too often waits.
+    who = f"sign-in {origin.address}"
+    services.wrong_keys.require(who)
     try:
         entered = await run_in_threadpool(
             services.sign_in.finish, request.cookies.get(name, ""), Brought(state, code, error, iss), origin
@@ -98,6 +103,7 @@ async def finish_sign_in(
         response = _to(f"{_studio(settings)}#/{entered.onward}")
         set_session(response, entered.session, settings, is_secure=is_secure(request, settings))
     except SignInRefused as refused:
+        services.wrong_keys.add(who)
         response = _refused(settings, refused)
     response.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=is_secure(request, settings))
     return response

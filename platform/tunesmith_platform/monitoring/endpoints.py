@@ -12,7 +12,16 @@ from tunesmith.autopsy import Autopsy
 from tunesmith.limits import MAX_COUNT
 from tunesmith_platform import examples
 from tunesmith_platform.auth import Keys
-from tunesmith_platform.http import Limit, OptionalKey, ScopeDep, TaskId, answers, bearer, services_of
+from tunesmith_platform.http import (
+    Limit,
+    OptionalKey,
+    ScopeDep,
+    TaskId,
+    answers,
+    bearer,
+    counting_wrong,
+    services_of,
+)
 from tunesmith_platform.monitoring.following import WorkspaceFeeds, WorkspaceReader
 from tunesmith_platform.monitoring.gauges import CONTENT_TYPE
 from tunesmith_platform.monitoring.repository import LogQuery
@@ -175,7 +184,10 @@ def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) ->
     is_forwarded = any(name in request.headers for name in _FORWARDED)
     if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
         # The gauges are of everybody's tasks.
-        services.keys.identity(bearer(request)).expect_everything()
+        key = bearer(request)
+        with counting_wrong(request, is_known=services.keys.has_been_right(key)):
+            identity = services.keys.identity(key)
+        identity.expect_everything()
     reconciler = getattr(request.app.state, "reconciler", None)
     text = services.monitoring.exposition(
         reconciler.last_seconds if reconciler else None, services.asking.numbers()

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import APIRouter, Depends, Query, Request, Response, status
 from fastapi import Path as InPath
 
 from tunesmith.limits import MAX_COUNT
@@ -13,7 +13,16 @@ from tunesmith.views import Page
 from tunesmith_platform import examples
 from tunesmith_platform.auth import Identity
 from tunesmith_platform.clock import now
-from tunesmith_platform.http import After, Limit, ScopeDep, TaskId, answers, identity_of, services_of
+from tunesmith_platform.http import (
+    After,
+    Limit,
+    ScopeDep,
+    TaskId,
+    answers,
+    counting_wrong,
+    identity_of,
+    services_of,
+)
 from tunesmith_platform.packaging.choosing import ChoosingService
 from tunesmith_platform.packaging.kept import KeptPackages
 from tunesmith_platform.packaging.links import Links, NewLink
@@ -186,6 +195,7 @@ def prune_packages(
     responses=answers(None, 401, 403, 404, 422, 503) | _FILE,
 )
 def linked_package_file(
+    request: Request,
     token: Annotated[str, InPath(min_length=1, max_length=2000, description="What the address carries.")],
     name: FileName,
     services: ServicesDep,
@@ -193,7 +203,8 @@ def linked_package_file(
     if_range: IfRange = None,
 ) -> Response:
     """Download the file that an address was made of. It needs no key: the address is signed."""
-    named, identity = services.links.read(token, name)
+    with counting_wrong(request, "link"):  # each is held against every key
+        named, identity = services.links.read(token, name)
     file = services.packaging.file(identity.scope(), named.t, named.f, named.s)
     found = answer(file, range, if_range)
     found.headers["Referrer-Policy"] = "no-referrer"
