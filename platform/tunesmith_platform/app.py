@@ -26,6 +26,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith_platform import logs
 from tunesmith_platform.access import endpoints as access_endpoints
 from tunesmith_platform.access import sign_in_endpoints
+from tunesmith_platform.access.open_answers import OpenAnswers
 from tunesmith_platform.access.service import AccessService
 from tunesmith_platform.access.sign_in_service import SignInService
 from tunesmith_platform.audit import endpoints as audit_endpoints
@@ -348,6 +349,7 @@ def create_app(
     for entrance in ("/", "/studio"):
         app.router.routes.append(Route(entrance, _to_studio, include_in_schema=False))
     fastapi_swagger.patch_fastapi(app)  # its pages come from this server: no outside request
+    app.add_middleware(OpenAnswers, keys=app.state.services.keys)
     app.add_middleware(Callers)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Contained)

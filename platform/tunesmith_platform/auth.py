@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ WHERE_THE_KEY_IS = (
 """What to do for who shows none, or a wrong one."""
 HOW_TO_SIGN_IN = "`tunesmith up --open` makes a link for this browser; or show an API key."
 _TRUST = dt.timedelta(seconds=10)
+_AT_ONCE = 500
 _USED_AGAIN = dt.timedelta(hours=1)
 """How long before it is noted again that a key was used."""
 
@@ -85,6 +86,14 @@ class Identity(NamedTuple):
             f"The key of `{self.name}` has the role `{self.role}`: this is for {whom}.",
             hint="Ask an administrator, or use another key.",
         )
+
+
+class Shown(NamedTuple):
+    """With what somebody came in."""
+
+    identity: Identity
+    session: str = ""
+    """The hash of the browser's session that stood for the key; "" where the key itself was shown."""
 
 
 class Keys:
@@ -175,6 +184,35 @@ class Keys:
         until = row.expires_at if key.expires_at is None else min(row.expires_at, key.expires_at)
         known = self._sessions[digest] = _identity(key, moment)._replace(expires_at=until)
         return known
+
+    def ended(self, shown: Collection[Shown]) -> set[Shown]:
+        """Those that would not be let in any more as they were: revoked, over, signed out, with another role or place.
+
+        Each is looked up, whatever was known of it a moment ago.
+        """
+        moment, listed = now(), list(shown)
+        keys: dict[str, ApiKeyRow] = {}
+        sessions: set[str] = set()
+        with self._database.read() as session:
+            for begin in range(0, len(listed), _AT_ONCE):
+                some = listed[begin : begin + _AT_ONCE]
+                rows = select(ApiKeyRow).where(ApiKeyRow.sha256.in_([one.identity.key for one in some]))
+                keys |= {row.sha256: row for row in session.scalars(rows)}
+                open_ones = select(BrowserRow.sha256).where(
+                    BrowserRow.sha256.in_([one.session for one in some if one.session]),
+                    BrowserRow.is_code.is_(False),
+                    BrowserRow.expires_at > moment,
+                )
+                sessions |= set(session.scalars(open_ones))
+
+        def goes_on(one: Shown) -> bool:
+            row = keys.get(one.identity.key)
+            if row is None or not _counts(row, moment) or (one.session and one.session not in sessions):
+                return False
+            as_it_is = _identity(row, moment)
+            return (as_it_is.role, as_it_is.projects) == (one.identity.role, one.identity.projects)
+
+        return {one for one in listed if not goes_on(one)}
 
     def forget_session(self, cookie: str) -> None:
         """Trust a session no more that was looked up a moment ago."""

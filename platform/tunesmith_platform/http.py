@@ -31,7 +31,7 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.secret_values import hide_in_json, known_secrets
 from tunesmith.spec.problems import problems_error
 from tunesmith.versions import HEADER, skew_of_client
-from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys
+from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys, Shown, digest_of
 from tunesmith_platform.caller import Change, name_owner
 from tunesmith_platform.clock import MADE
 from tunesmith_platform.db.engine import AWAY, why_away
@@ -148,12 +148,16 @@ async def identity_of(request: Request) -> Identity:
     if cookie:
         of_own_page(request)
         known = keys.remembered_session(cookie)
-        return await run_in_threadpool(keys.identity_of_session, cookie) if known is None else known
+        if known is None:
+            known = await run_in_threadpool(keys.identity_of_session, cookie)
+        request.scope[SHOWN] = Shown(known, digest_of(cookie))
+        return known
     key = bearer(request)
     known = keys.remembered(key)
     if known is None:
         with counting_wrong(request, is_known=keys.has_been_right(key)):
             known = await run_in_threadpool(keys.identity, key)
+    request.scope[SHOWN] = Shown(known)
     return known
 
 
@@ -166,6 +170,8 @@ def counting_wrong(
     return wrong.counting_wrong(f"{kind} {address}", is_known=is_known)
 
 
+SHOWN = "tunesmith.shown"
+"""Where a request's scope says with what somebody came in: its answer ends with that."""
 _COUNTED = "tunesmith.counted"
 STUDIO_HEADER = "X-Tunesmith-Studio"
 """What the studio's pages send with what they change: no form and no plain request of another page has it."""

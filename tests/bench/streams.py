@@ -58,7 +58,7 @@ class Reader(asyncio.Protocol):
         self.rest = b""
         self.connects += 1
         request = (
-            f"GET /v1/tasks/{self.task_id}/stream HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n"
+            f"GET /v1/tasks/{self.task_id}/stream HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
             f"Authorization: {self.site.key}\r\nLast-Event-ID: {self.last}\r\n\r\n"
         )
         self.transport.write(request.encode())  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ class Writers:
             self.seqs[task_id] += count
             body = json.dumps({"attempt": 1, "events": events}).encode()
             head = (
-                f"POST /v1/tasks/{task_id}/reports HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n"
+                f"POST /v1/tasks/{task_id}/reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
             )
             head += "".join(f"{k}: {v}\r\n" for k, v in self.headers[task_id].items())
             while True:
@@ -220,7 +220,7 @@ def stalled_reader(api: Api, task_id: str) -> socket.socket:
     reader.connect(("127.0.0.1", api.port))
     key = api.headers["Authorization"]
     reader.sendall(
-        f"GET /v1/tasks/{task_id}/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: {key}\r\n\r\n".encode()
+        f"GET /v1/tasks/{task_id}/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n\r\n".encode()
     )
     return reader
 

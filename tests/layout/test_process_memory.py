@@ -28,6 +28,7 @@ RESUMED = "files to read; under a lease each, and a server that starts takes up 
 STREAM = "a live stream's place and copies of the log; its reader connects again and goes on where it was"
 
 MEMORY = {
+    "access.open_answers.OpenAnswers": (STREAM, "_open _timer"),
     "access.provider.Provider": (CACHE, "_keys _known"),
     "admin.archive.Writing": (REQUEST, "_names"),
     "admin.garbage.Collector": (REQUEST, "_folders"),

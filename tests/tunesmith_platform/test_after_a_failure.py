@@ -43,7 +43,7 @@ def said(address: tuple[str, int], request: bytes) -> tuple[int, dict[str, str],
 
 
 def get(plane: Plane, path: str, body: bytes = b"", length: int = 0) -> bytes:
-    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {plane.api_key}\r\n"
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {plane.api_key}\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode() + body
 
 

@@ -11,9 +11,10 @@ from tunesmith.limits import MAX_COUNT
 from tunesmith.package_views import PackageLinkView, PackageSummary, PackageView, PruneView, WhichView
 from tunesmith.views import Page
 from tunesmith_platform import examples
-from tunesmith_platform.auth import Identity
+from tunesmith_platform.auth import Identity, Shown
 from tunesmith_platform.clock import now
 from tunesmith_platform.http import (
+    SHOWN,
     After,
     Limit,
     ScopeDep,
@@ -205,6 +206,7 @@ def linked_package_file(
     """Download the file that an address was made of. It needs no key: the address is signed."""
     with counting_wrong(request, "link"):  # each is held against every key
         named, identity = services.links.read(token, name)
+    request.scope[SHOWN] = Shown(identity)
     file = services.packaging.file(identity.scope(), named.t, named.f, named.s)
     found = answer(file, range, if_range)
     found.headers["Referrer-Policy"] = "no-referrer"
