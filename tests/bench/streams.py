@@ -162,9 +162,7 @@ class Writers:
             events = [self._event(self.seqs[task_id] + i, is_log=i > 1) for i in range(1, count + 1)]
             self.seqs[task_id] += count
             body = json.dumps({"attempt": 1, "events": events}).encode()
-            head = (
-                f"POST /v1/tasks/{task_id}/reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-            )
+            head = f"POST /v1/tasks/{task_id}/reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
             head += "".join(f"{k}: {v}\r\n" for k, v in self.headers[task_id].items())
             while True:
                 try:

@@ -116,9 +116,8 @@ def test_a_reader_that_stands_still_is_cut_off_and_another_misses_nothing(
     with serving(plane, free_port()) as url, socket.socket() as still:
         still.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         still.connect(("127.0.0.1", int(url.rpartition(":")[2])))
-        request = (
-            f"GET /v1/tasks/{task.id}/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {plane.api_key}"
-        )
+        request = f"GET /v1/tasks/{task.id}/stream HTTP/1.1\r\nHost: localhost\r\n"
+        request += f"Authorization: Bearer {plane.api_key}"
         still.sendall(f"{request}\r\n\r\n".encode())
         wait_until(lambda: len(plane.services.streams) == 1, what="the stream")
         lines = [{"kind": "log", "message": "x" * 8000}] * 200
