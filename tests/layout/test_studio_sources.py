@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith.schema import form_schema
+from tunesmith.spec.kinds import kinds
+
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "platform" / "tunesmith_ui" / "web"
 SOURCES = sorted((WEB / "src").rglob("*.ts*"))
@@ -44,6 +47,33 @@ def test_every_word_is_used() -> None:
         and not any(key.startswith(one) for one in begun)
     ]
     assert unused == []
+
+
+def test_every_unit_of_a_parameter_has_a_word() -> None:
+    """A form is drawn from the schema: what a parameter is counted in is said in the page's language."""
+    units = {
+        about["tunesmith"]["unit"]
+        for kind in kinds().values()
+        for about in form_schema(kind.spec)["properties"].values()
+        if about["tunesmith"].get("unit")
+    }
+    assert units >= {"steps", "tokens"}
+    assert {f"unit.{unit}" for unit in units} <= WORDS["zh"].keys()
+
+
+def test_what_stands_between_backticks_is_shown_as_code() -> None:
+    """A sentence of ours or of the server's is written by `Said`, wherever a page shows it."""
+    bare = [
+        f"{file.name}:{number}"
+        for file in SOURCES
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if re.search(
+            r"(?<!<Said)>\{(?!line\.)(?:\w+\??\.)*(?:message|hint|next_step|recommendation|sentence|cure|found)(?:\[\w+\])?\}<",
+            line,
+        )
+        if file.name != "Log.tsx"
+    ]
+    assert bare == []
 
 
 def test_packages_are_exact_and_the_lock_names_no_registry() -> None:

@@ -116,3 +116,36 @@ def test_a_full_folder_is_listed_up_to_a_bound(
 def test_nobody_without_a_key_sees_a_name(client: TestClient, root: Path) -> None:
     reply = client.get("/v1/system/folder", headers={"Authorization": ""})
     assert reply.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "text", ['{"r": 8, "target_modules": ["q_proj"]}', "r: 8\ntarget_modules: [q_proj]\n"]
+)
+def test_what_a_file_of_a_lora_sets_is_read_as_a_task_reads_it(
+    client: TestClient, root: Path, text: str
+) -> None:
+    file = root / ("lora.json" if text.startswith("{") else "lora.yaml")
+    file.write_text(text)
+    reply = client.get("/v1/system/lora-file", params={"path": str(file)})
+    assert reply.status_code == 200, reply.text
+    assert reply.json() == {"path": str(file), "values": {"r": 8, "target_modules": ["q_proj"]}}
+
+
+@pytest.mark.parametrize(
+    "way", ["{root}/secret", "{root}/../outside/secret.txt", "/etc/passwd", "{root}/pipe"]
+)
+def test_a_file_of_a_lora_is_read_nowhere_else_and_tells_nothing(
+    client: TestClient, root: Path, way: str
+) -> None:
+    reply = client.get("/v1/system/lora-file", params={"path": way.format(root=root)})
+    assert reply.status_code in (404, 422), reply.text
+    assert "root:" not in reply.text
+
+
+@pytest.mark.parametrize("text", ["{", "no_such_field: 1", "r: !!python/object/apply:os.system [ls]"])
+def test_what_is_no_file_of_a_lora_says_why(client: TestClient, root: Path, text: str) -> None:
+    file = root / "lora.yaml"
+    file.write_text(text)
+    reply = client.get("/v1/system/lora-file", params={"path": str(file)})
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["error"]["message"]

@@ -96,7 +96,7 @@ from tunesmith_platform.examples.packages import (
 )
 from tunesmith_platform.examples.pipelines import PIPELINE, PIPELINES, new_pipeline_body
 from tunesmith_platform.examples.quota import QUOTA, QUOTA_ENTRIES, QUOTAS, grant_body, quota_change_body
-from tunesmith_platform.examples.system import ENVIRONMENT, FOLDER, MLFLOW_LINK, SYSTEM
+from tunesmith_platform.examples.system import ENVIRONMENT, FOLDER, LORA_FILE, MLFLOW_LINK, SYSTEM
 from tunesmith_platform.examples.tasks import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -151,6 +151,7 @@ __all__ = [
     "KEYS",
     "LOGS",
     "LOG_TEXT",
+    "LORA_FILE",
     "MADE_KEY",
     "MEASURING",
     "METRICS",

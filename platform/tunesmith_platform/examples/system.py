@@ -35,6 +35,10 @@ ENVIRONMENT = Environment(
         ),
     ],
 )
+LORA_FILE = {
+    "path": "/data/lora.json",
+    "values": {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]},
+}
 FOLDER = {
     "path": "/data",
     "parent": None,

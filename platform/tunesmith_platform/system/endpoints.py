@@ -15,7 +15,7 @@ from tunesmith_platform import examples
 from tunesmith_platform.http import AdminScopeDep, ScopeDep, answers, services_of
 from tunesmith_platform.routing import ApiRoute, worded
 from tunesmith_platform.system.environment import EnvironmentService
-from tunesmith_platform.system.folders import FolderView
+from tunesmith_platform.system.folders import FolderView, LoraFileView
 from tunesmith_platform.system.service import SystemService
 from tunesmith_platform.tasks.service import TaskService
 
@@ -154,6 +154,18 @@ def folder(
 ) -> FolderView:
     """List one of the folders that tasks may use: names and sizes of what a parameter may name."""
     return services.system.folder(path)
+
+
+@router.get(
+    "/system/lora-file", response_model=LoraFileView, responses=answers(examples.LORA_FILE, 401, 404, 422)
+)
+def lora_file(
+    services: ServicesDep,
+    scope: ScopeDep,
+    path: Annotated[str, Query(min_length=1, max_length=4096, description="Its absolute path.")],
+) -> LoraFileView:
+    """Read a LoRA's file as a task would: a `LoraConfig` of peft as JSON or YAML, for `peft_config_path`."""
+    return services.system.lora_file(path)
 
 
 @router.get(

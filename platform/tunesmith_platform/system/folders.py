@@ -1,16 +1,19 @@
 """One folder of those that tasks may use, for who chooses a file or a folder in a browser.
 
 Lists names and sizes of what a task could be given, and opens no file. Links that lead out of the allowed roots are
-left out, and so are names that begin with a dot. Knows no task and no user: what may be named may be listed.
+left out, and so are names that begin with a dot. What a LoRA's file sets is read by the sandbox. Knows no task and no
+user: what may be named may be listed.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from tunesmith.errors import Conflict, NotFound, PathNotAllowed
 from tunesmith_platform.paths import allowed_path
+from tunesmith_platform.sandbox import checks
 
 MOST = 1000
 """How many entries of a folder are looked at: more are not chosen from by hand."""
@@ -34,6 +37,28 @@ class FolderView(BaseModel):
     parent: str | None = Field(description="The folder above, where it may be listed too.")
     entries: list[FolderEntry]
     has_more: bool = Field(description="Whether the folder holds more than are listed.")
+
+
+class LoraFileView(BaseModel):
+    """What a file of a LoRA (`peft_config_path`) sets; its values count instead of the form's."""
+
+    path: str
+    values: dict[str, Any]
+
+
+def read_lora(given: str, roots: list[Path]) -> LoraFileView:
+    """A LoRA's file inside the allowed roots, read as a task would read it.
+
+    Args:
+        given: Its absolute path, as a client names it.
+        roots: The allowed roots, their links followed.
+
+    Raises:
+        PathNotAllowed: It is not absolute, or lies outside the roots.
+        InvalidInput: It cannot be read, or sets what no LoRA has.
+    """
+    file = allowed_path(given, roots)
+    return LoraFileView(path=str(file), values=checks.lora_file(file, "path"))
 
 
 def list_folder(given: str | None, roots: list[Path]) -> FolderView:

@@ -19,7 +19,7 @@ from tunesmith_platform.presence import CONTROLLER
 from tunesmith_platform.runners.service import RunnerService
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
-from tunesmith_platform.system.folders import FolderView, list_folder
+from tunesmith_platform.system.folders import FolderView, LoraFileView, list_folder, read_lora
 from tunesmith_platform.tasks import repository as tasks
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,10 @@ class SystemService:
     def folder(self, path: str | None) -> FolderView:
         """One folder of those that tasks may use. See `list_folder`."""
         return list_folder(path, self._settings.roots())
+
+    def lora_file(self, path: str) -> LoraFileView:
+        """What a LoRA's file sets. See `read_lora`."""
+        return read_lora(path, self._settings.roots())
 
     def view(self, scope: Scope) -> views.SystemView:
         """The platform as it stands."""

@@ -11,6 +11,7 @@ import { Found, Section } from "../parts/Panel";
 import { Source } from "../parts/Source";
 import { TaskForm } from "../parts/TaskForm";
 import { TaskPage, TaskSection } from "../parts/Tasks";
+import { Said } from "../parts/Said";
 import { bytesOf, numberOf } from "../parts/words";
 import { Log } from "./monitor/Log";
 import { Choices, DRAWN } from "./package/Choices";
@@ -77,7 +78,7 @@ function One({ id }: { id: string }) {
                           <Table.Td className="figures">{bytesOf(file.bytes)}</Table.Td>
                           <Table.Td className="figures">{numberOf(file.kl_mean)}</Table.Td>
                           <Table.Td><Mark tone={TONES[file.verdict] ?? "plain"}>{words.t(`verdict.${file.verdict}` as Word)}</Mark>
-                            <Text size="xs" c="dimmed" className="wrapped">{file.sentence[words.language] ?? ""}</Text>
+                            <Text size="xs" c="dimmed" className="wrapped"><Said>{file.sentence[words.language] ?? ""}</Said></Text>
                             <Proof file={file} /></Table.Td>
                         </Table.Tr>
                       ))}

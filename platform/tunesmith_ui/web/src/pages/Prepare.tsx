@@ -13,7 +13,7 @@ import { isChanged, sent, valueOf, type Values } from "../parts/form";
 import { Icon } from "../parts/icons";
 import { ErrorNote, Found, Section } from "../parts/Panel";
 import { problemsOf, useStart, type Begun } from "../parts/TaskForm";
-import { differing, given, NEW, places, useDraft, type Draft } from "./prepare/draft";
+import { differing, folderOf, fresh, given, places, useDraft, type Draft } from "./prepare/draft";
 import { Estimate } from "./prepare/Estimate";
 import { FirstRun } from "./prepare/FirstRun";
 import { LENGTHS, Origin } from "./prepare/Origin";
@@ -43,13 +43,13 @@ function Form({ schema }: { schema: FormSchema }) {
     if (!source || source.id !== wanted || (draft.from === wanted && !query.has("way"))) return;
     const step = query.get("step");
     const way = query.get("way") === "stage" ? "stage" : query.get("way") === "continue" ? "continue" : "clone";
-    change(() => ({ ...NEW, from: source.id, way, step: step === null ? null : Number(step), values: given(schema, source.spec) }));
+    change(() => ({ ...fresh(), from: source.id, way, step: step === null ? null : Number(step), values: given(schema, source.spec) }));
     go(["prepare"], { from: source.id }, true);
   }, [source, wanted, draft.from, change, schema, query]);
   const model = query.get("model");
   useEffect(() => {
     if (model === null) return;
-    change((known) => ({ ...(known.from === null ? known : NEW), values: { ...(known.from === null ? known.values : {}), model_name_or_path: model } }));
+    change((known) => ({ ...(known.from === null ? known : fresh()), values: { ...(known.from === null ? known.values : {}), model_name_or_path: model } }));
     go(["prepare"], undefined, true);
   }, [model, change]);
   const set = (name: string, value: unknown) => change((known) => ({ ...known, values: { ...known.values, [name]: value } }));
@@ -58,8 +58,8 @@ function Form({ schema }: { schema: FormSchema }) {
     return { ...known, values: others };
   });
   const body = useMemo(() => ({
-    kind: "train", ...(draft.name.trim() ? { name: draft.name.trim() } : {}), spec: sent(schema, draft.values),
-  }), [draft.name, draft.values, schema]);
+    kind: "train", ...(draft.name.trim() ? { name: draft.name.trim() } : {}), spec: sent(schema, { ...filled(schema, draft), ...draft.values }),
+  }), [draft, schema]);
   const origin = draft.from !== null && source?.id === draft.from ? source : null;
   const isContinued = origin !== null && draft.way === "continue";
   const missing = isContinued ? [] : (schema.required ?? []).filter((name) => !body.spec[name]);
@@ -70,7 +70,7 @@ function Form({ schema }: { schema: FormSchema }) {
   });
   const errors = problemsOf(estimate.error);
   const clear = () => {
-    change(() => NEW);
+    change(fresh);
     go(["prepare"], undefined, true);
   };
   return (
@@ -84,7 +84,7 @@ function Form({ schema }: { schema: FormSchema }) {
       </Grid.Col>
       <Grid.Col span={{ base: 24, lg: 11 }} order={{ base: 2, lg: 2 }}>
         <Stack>
-          {isKnown && !tasks.some((one) => one.kind === "train") && <FirstRun fill={(values) => change(() => ({ ...NEW, values }))} />}
+          {isKnown && !tasks.some((one) => one.kind === "train") && <FirstRun fill={(values) => change(() => ({ ...fresh(), values }))} />}
           <Section title={<Title order={1} size="h4">{t("prepare.title")}</Title>}>
             <Stack gap="sm">
               {draft.from !== null && asked.error && <ErrorNote error={asked.error} onAgain={clear} />}
@@ -100,7 +100,7 @@ function Form({ schema }: { schema: FormSchema }) {
                     ...known, template: found?.name ?? null, values: found ? { ...places(schema, known.values), ...found.parameters } : known.values,
                   }))} />
                   {basics(schema).map((name) => (
-                    <Field key={name} name={name} property={schema.properties[name]!} value={valueOf(schema, draft.values, name)} error={errors[name]}
+                    <Field key={name} name={name} property={schema.properties[name]!} value={valueOf(schema, { ...filled(schema, draft), ...draft.values }, name)} error={errors[name]}
                       isChanged={isChanged(schema, draft.values, name)} onChange={(value) => set(name, value)} onReset={() => reset(name)} />
                   ))}
                 </SimpleGrid>
@@ -119,7 +119,7 @@ function Form({ schema }: { schema: FormSchema }) {
           <Start schema={schema} draft={draft} source={origin} body={body} estimate={estimate.data}
             missing={missing.map((name) => pick(schema.properties[name]!.tunesmith.label_en, schema.properties[name]!.tunesmith.label_zh))}
             onDone={(task) => {
-              change(() => NEW);
+              change(fresh);
               go(["monitor", task.id]);
             }} />
           <Section title={t("estimate.title")}>
@@ -137,8 +137,14 @@ function Form({ schema }: { schema: FormSchema }) {
   );
 }
 
+/** Where it publishes, filled in from the task's name until somebody chooses. */
+const filled = (schema: FormSchema, draft: Draft): Values =>
+  Object.fromEntries(outputs(schema).map((name) => [name, folderOf(draft.name)]).filter(([, folder]) => folder));
+const outputs = (schema: FormSchema) => Object.keys(schema.properties).filter((name) => schema.properties[name]!.tunesmith.path === "output");
+
 /** What stands beside the task's name, outside of the areas. */
-const basics = (schema: FormSchema) => Object.keys(schema.properties).filter((name) => schema.properties[name]!.tunesmith.group === "basic");
+const basics = (schema: FormSchema) =>
+  [...outputs(schema), ...Object.keys(schema.properties).filter((name) => schema.properties[name]!.tunesmith.group === "basic")];
 
 type WrittenProps = {
   schema: FormSchema; draft: Draft; errors: Record<string, string>; offered: { model: string[]; data: string[] }; isFixed: boolean;
@@ -208,7 +214,7 @@ function Start({ schema, draft, source, body, missing, estimate, onDone }: Start
 /** What is sent: a task made from another one says so, with what differs from it. */
 function begun(schema: FormSchema, draft: Draft, source: TaskView | null, body: { spec: Values; name?: string }): Begun {
   if (!source) return { path: "/v1/tasks", body };
-  const spec = differing(schema, draft.values, source.spec);
+  const spec = { ...filled(schema, draft), ...differing(schema, draft.values, source.spec) };
   const named = body.name ? { name: body.name } : {};
   if (draft.way === "clone") return { path: `/v1/tasks/${source.id}:clone`, body: { ...named, spec } };
   return { path: `/v1/tasks/${source.id}:new-stage`, body: { ...named, spec, ...(draft.step === null ? {} : { step: draft.step }) } };

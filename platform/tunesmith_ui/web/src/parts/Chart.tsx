@@ -8,6 +8,10 @@ import { numberOf } from "./words";
 
 export const COLOURS = ["#4263eb", "#e8590c", "#2f9e44", "#ae3ec9", "#1098ad", "#e03131", "#f08c00", "#5c940d"];
 
+const increments = (from: number) => Array.from({ length: 13 - from }, (_, at) => [1, 2, 5].map((one) => one * 10 ** (at + from))).flat();
+const WHOLE = increments(0);
+const ANY = increments(-6);
+
 type Told = { current: ((range: [number, number] | null) => void) | undefined };
 
 /** Move what is shown with the pointer, until it is let go. */
@@ -63,7 +67,8 @@ export function Chart({ title, lines, height = 240, xLabel = "", onZoom }: Props
         },
         legend: { live: true },
         scales: { x: { time: false } },
-        axes: [{ ...axis, label: xLabel, labelSize: 18, labelFont: "12px system-ui, sans-serif" }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((tick) => numberOf(tick)) }],
+        axes: [{ ...axis, label: xLabel, labelSize: 18, labelFont: "12px system-ui, sans-serif", // No half a step.
+          incrs: (u) => (u.data[0].slice(0, 50).every(Number.isInteger) ? WHOLE : ANY) }, { ...axis, size: 64, values: (_u, ticks) => ticks.map((tick) => numberOf(tick)) }],
         series: [
           { label: xLabel || "x" },
           ...labels.map((label, i) => ({

@@ -2,7 +2,7 @@
 import { ActionIcon, Autocomplete, Group, JsonInput, NumberInput, Select, Slider, Stack, Switch, TagsInput, TextInput, Tooltip } from "@mantine/core";
 import { useState } from "react";
 import type { FormProperty } from "../api/queries";
-import { useWords } from "../i18n";
+import { useWords, type Word } from "../i18n";
 import { Icon } from "./icons";
 import { PathPicker } from "./PathPicker";
 import { Said } from "./Said";
@@ -21,7 +21,7 @@ export function Field({ name, property, value, isChanged, error, offered, beside
   const about = property.tunesmith;
   const label = pick(about.label_en, about.label_zh) || name;
   const range = about.ui_min !== null && about.ui_max !== null ? ` (${about.ui_min} – ${about.ui_max})` : "";
-  const unit = about.unit ? ` · ${about.unit}` : "";
+  const unit = about.unit ? ` · ${t(`unit.${about.unit}` as Word)}` : "";
   const help = pick(about.help_en, about.help_zh);
   const choice = typeof value === "string" ? about.choice_help?.[value] : undefined;
   const description = (

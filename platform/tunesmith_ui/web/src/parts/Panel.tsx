@@ -77,7 +77,7 @@ export function Found<T>({ asked, children }: { asked: Asked<T>; children: (data
 export function Empty({ children, action }: { children: ReactNode; action?: ReactNode }) {
   return (
     <Stack align="center" gap="sm" py="xl">
-      <Text c="dimmed" ta="center" maw={520}>{children}</Text>
+      <Text c="dimmed" ta="center" maw={520}>{typeof children === "string" ? <Said>{children}</Said> : children}</Text>
       {action}
     </Stack>
   );

@@ -8,6 +8,7 @@ import { useWords } from "../../i18n";
 import { Icon } from "../../parts/icons";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { numberOf } from "../../parts/words";
 import { Answers } from "./Answers";
 import { Others } from "./Others";
@@ -58,10 +59,10 @@ function Whole({ id, found, known }: { id: string; found: t.EvaluationResult; kn
               data={[...new Set([own, ...answered])].map((name) => ({ value: name, label: label(name) }))} onChange={(value) => value && setScore(value)} />
           )}
           {other.error && score !== own && <ErrorNote error={other.error} onAgain={() => void other.refetch()} />}
-          {compared?.sentence && <Alert icon={<Icon name="star" />} variant="light" className="wrapped">{words.pick(compared.sentence.en, compared.sentence.zh)}</Alert>}
+          {compared?.sentence && <Alert icon={<Icon name="star" />} variant="light" className="wrapped"><Said>{words.pick(compared.sentence.en, compared.sentence.zh)}</Said></Alert>}
           <Scores found={found} compared={compared ?? null} score={score} names={names} label={label} recommended={compared?.recommended ?? null} />
           <Charts found={found} compared={compared ?? null} known={known} label={label} score={score} />
-          {found.warnings.map((one) => <Text key={one.en} size="xs" c="dimmed" className="wrapped">{words.pick(one.en, one.zh)}</Text>)}
+          {found.warnings.map((one) => <Text key={one.en} size="xs" c="dimmed" className="wrapped"><Said>{words.pick(one.en, one.zh)}</Said></Text>)}
         </Stack>
       </Section>
       <Section title={words.t("evaluate.answers")}>

@@ -38,10 +38,10 @@ export function Model({ model }: { model: ModelView }) {
         </Group>
         {problem && <Text size="sm" c="red" className="wrapped"><Said>{`${problem.message} ${problem.hint ?? ""}`}</Said></Text>}
         {facts?.other_ids && <Text size="sm" className="wrapped"><Icon name="warn" size={14} /> <Said>{facts.other_ids}</Said></Text>}
-        <Table verticalSpacing={2} withRowBorders={false} layout="fixed">
+        <Table verticalSpacing={2} horizontalSpacing={0} withRowBorders={false} layout="fixed">
           <Table.Tbody>
             {rows.filter(([, value]) => value).map(([label, value]) => (
-              <Table.Tr key={label}><Table.Th scope="row" w={120} className="label"><Text size="sm" c="dimmed">{label}</Text></Table.Th><Table.Td className="wrapped"><Text size="sm">{value}</Text></Table.Td></Table.Tr>
+              <Table.Tr key={label}><Table.Th scope="row" w={130} className="label"><Text size="sm" c="dimmed">{label}</Text></Table.Th><Table.Td className="wrapped"><Text size="sm">{value}</Text></Table.Td></Table.Tr>
             ))}
           </Table.Tbody>
         </Table>

@@ -9,6 +9,7 @@ import { Field } from "../../parts/Field";
 import { isChanged, isShown, valueOf, type Values } from "../../parts/form";
 import { Mark } from "../../parts/Mark";
 import { Found } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { bytesOf, numberOf } from "../../parts/words";
 
 export const DRAWN = ["preset", "quant_types", "merge_lora", "export_gguf", "quantize", "export_lora_gguf"];
@@ -61,7 +62,7 @@ function Types({ task, step, chosen, onChange }: { task: string; step: string | 
     <Found asked={asked}>
       {(found) => (
         <Stack gap="xs">
-          {found.sentence[language] && <Text size="sm" className="wrapped">{found.sentence[language]}</Text>}
+          {found.sentence[language] && <Text size="sm" className="wrapped"><Said>{found.sentence[language]}</Said></Text>}
           <Table.ScrollContainer minWidth={560} mah={420}>
             <Table verticalSpacing={4}>
               <Table.Thead><Table.Tr>

@@ -1,9 +1,14 @@
 // What stands beside single parameters and is worked out from others: the effective batch, quick picks, checkpoints.
-import { Button, Group, Select, SimpleGrid, Text } from "@mantine/core";
+import { Button, Group, Select, SimpleGrid, Table, Text } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
+import { call } from "../../api/http";
 import { useCheckpoints, useModels, type FormSchema } from "../../api/queries";
+import type { LoraFileView } from "../../api/schema";
 import { useWords } from "../../i18n";
 import { valueOf, type Values } from "../../parts/form";
+import { Found } from "../../parts/Panel";
 import { TaskSelect } from "../../parts/Source";
 import { effectiveBatch } from "./batch";
 
@@ -15,6 +20,7 @@ const PICKS = { qv: ["q_proj", "v_proj"], attention: ["q_proj", "k_proj", "v_pro
 export function Beside({ name, ...given }: Props): ReactNode {
   if ((BATCH as readonly string[]).includes(name)) return <EffectiveBatch {...given} />;
   if (name === "target_modules") return <Targets {...given} />;
+  if (name === "peft_config_path") return <LoraFile {...given} />;
   if (name === "resume_from_checkpoint") return <Recorded {...given} />;
   return null;
 }
@@ -44,6 +50,37 @@ function Targets({ values, set }: Omit<Props, "name">) {
           return <Button key={pick} size="compact-xs" variant="default" disabled={!isThere} onClick={() => set("target_modules", [...modules])}>{t(`beside.pick.${pick}`)}</Button>;
         })}
       </Group>
+  );
+}
+
+/** What the file sets, as a task would read it; these values count, and not the form's. */
+function LoraFile({ schema, values }: Omit<Props, "name">) {
+  const { t, pick } = useWords();
+  const [path] = useDebouncedValue(String(values["peft_config_path"] ?? "").trim(), 500);
+  const asked = useQuery({
+    queryKey: ["lora-file", path], enabled: path.startsWith("/"), retry: false,
+    queryFn: ({ signal }) => call<LoraFileView>("GET", "/v1/system/lora-file", { query: { path }, signal }),
+  });
+  if (!path.startsWith("/")) return null;
+  return (
+    <Found asked={asked}>
+      {({ values: set }) => (
+        <Table mt={6} verticalSpacing={2} withTableBorder>
+          <Table.Caption>{t("beside.fileSets")}</Table.Caption>
+          <Table.Tbody>
+            {Object.entries(set).map(([name, value]) => {
+              const about = schema.properties[name]?.tunesmith;
+              return (
+                <Table.Tr key={name}>
+                  <Table.Th scope="row" className="label"><Text size="xs" title={name}>{about ? pick(about.label_en, about.label_zh) : name}</Text></Table.Th>
+                  <Table.Td className="wrapped"><Text size="xs" className="code">{typeof value === "string" ? value : JSON.stringify(value)}</Text></Table.Td>
+                </Table.Tr>
+              );
+            })}
+          </Table.Tbody>
+        </Table>
+      )}
+    </Found>
   );
 }
 

@@ -15,12 +15,25 @@ export type Draft = {
 };
 export const NEW: Draft = { name: "", template: null, from: null, way: "clone", step: null, values: {} };
 
+/** A new one, named by the moment until somebody names it. */
+export function fresh(): Draft {
+  const now = new Date();
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  return { ...NEW, name: `train_${day}_${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}` };
+}
+
+/** The folder that a task publishes in where nobody has chosen one: named as the task is. */
+export function folderOf(name: string): string {
+  return name.trim().replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|[-.]+$/g, "");
+}
+
 export function useDraft(): [Draft, (change: (known: Draft) => Draft) => void] {
   const [draft, setDraft] = useState<Draft>(() => {
     try {
-      return { ...NEW, ...(JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}") as Partial<Draft>) };
+      return { ...fresh(), ...(JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}") as Partial<Draft>) };
     } catch {
-      return NEW;
+      return fresh();
     }
   });
   useEffect(() => sessionStorage.setItem(DRAFT, JSON.stringify(draft)), [draft]);

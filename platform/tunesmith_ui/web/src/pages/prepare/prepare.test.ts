@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { About, FormProperty, FormSchema } from "../../api/queries";
 import { effectiveBatch } from "./batch";
-import { differing, given, places } from "./draft";
+import { differing, folderOf, given, places } from "./draft";
 import { read } from "./readYaml";
 
 const property = (fallback: unknown, more: Partial<About> = {}): FormProperty => ({
@@ -40,11 +40,25 @@ describe("what a task is made from", () => {
 
 describe("parameters as YAML", () => {
   it("reads names as they may be written, and says which it does not know", () => {
-    expect(read(schema, "lr: 1e-5\nmodel: /m\nrnk: 3")).toEqual({ values: { rate: 1e-5, model: "/m" }, unknown: ["rnk"] });
-    expect(read(schema, "")).toEqual({ values: {}, unknown: [] });
+    expect(read(schema, "lr: 1e-5\nmodel: /m\nrnk: 3")).toEqual({
+      values: { rate: 1e-5, model: "/m" }, unknown: ["rnk"], lines: { rate: 1, model: 2, rnk: 3 },
+    });
+    expect(read(schema, "")).toEqual({ values: {}, unknown: [], lines: {} });
+  });
+  it("says in which line it is no YAML", () => {
+    expect(read(schema, "rate: 1\nmodel: [/m\nr: 2")).toMatchObject({ line: 3 });
+    expect(read(schema, "rate: 1\n# a word\nrate: 2")).toMatchObject({ line: 3 });
   });
   it("says what is no YAML of parameters", () => {
     for (const text of ["- a\n- b", "rate: [1", "just words"]) expect(read(schema, text)).toHaveProperty("error");
+  });
+});
+
+describe("where a task publishes", () => {
+  it("is named as the task, without what a path would take for more", () => {
+    expect(folderOf("from the browser")).toBe("from-the-browser");
+    expect(folderOf(" ../a/b 第二次 ")).toBe("a-b-第二次");
+    expect(folderOf("..")).toBe("");
   });
 });
 
