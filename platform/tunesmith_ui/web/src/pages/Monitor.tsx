@@ -25,7 +25,9 @@ const KINDS = [
   "finished", "samples",
 ] as const;
 const ENDED = new Set(["completed", "failed", "stopped"]);
-const MAX_LIVE = 5000;
+const MAX_LINES = 5000;
+/** Of one series, as they came: five minutes at two a second. What is older the server's curves hold, asked for every ten seconds. */
+const MAX_POINTS = 600;
 
 export type Live = { points: Record<string, Point[]>; lines: LogLine[]; progress: Partial<TaskView["progress"]>; warnings: string[] };
 
@@ -79,7 +81,7 @@ function useLive(task: TaskView): Live {
       case "metrics": {
         const points = { ...known.points };
         for (const [name, value] of Object.entries(payload.values)) {
-          points[name] = [...(points[name] ?? []), { step: payload.step, value }].slice(-MAX_LIVE);
+          points[name] = [...(points[name] ?? []), { step: payload.step, value }].slice(-MAX_POINTS);
         }
         const { loss, tokens_per_second } = payload.values;
         const more = { ...(loss === undefined ? {} : { loss }), ...(tokens_per_second === undefined ? {} : { tokens_per_second }) };
@@ -99,7 +101,7 @@ function useLive(task: TaskView): Live {
       case "log":
         held.current = {
           ...known,
-          lines: [...known.lines, { n, time, level: payload.level, source: payload.source, message: payload.message }].slice(-MAX_LIVE),
+          lines: [...known.lines, { n, time, level: payload.level, source: payload.source, message: payload.message }].slice(-MAX_LINES),
         };
         break;
       case "warning":
