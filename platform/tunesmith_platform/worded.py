@@ -18,6 +18,8 @@ SENTENCES = frozenset(
 """Fields that hold what the platform says to people. What users wrote stands in others: names, notes, rows."""
 _WORDS_TOO = frozenset({"why"})
 """Fields that hold a sentence in one place, and in another a single word that programs read."""
+_SENTENCES_BELOW = frozenset({("time", "source")})
+"""What is a sentence below one field alone; elsewhere the name holds what users or programs wrote."""
 _MOST_BYTES = 2**20
 """A longer answer holds measurements: it goes as it is."""
 
@@ -45,10 +47,12 @@ def in_readers_language(request: Request, answer: Response) -> Response:
     return said
 
 
-def _put(value: Any, name: str = "") -> Any:
+def _put(value: Any, name: str = "", above: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _put(inner, key) for key, inner in value.items()}
+        return {key: _put(inner, key, name) for key, inner in value.items()}
     if isinstance(value, list):
         return [_put(inner) for inner in value]
-    is_sentence = isinstance(value, str) and name in SENTENCES and (name not in _WORDS_TOO or " " in value)
+    if not isinstance(value, str) or (name in _WORDS_TOO and " " not in value):
+        return value
+    is_sentence = name in SENTENCES or (above, name) in _SENTENCES_BELOW
     return tr(value, Language.ZH) if is_sentence else value

@@ -11,6 +11,7 @@ from conftest_platform import Plane
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from tunesmith.language import Language, tr
 from tunesmith_platform import routing, worded
 
 OPENAPI = Path(__file__).resolve().parents[2] / "platform" / "reference" / "openapi.json"
@@ -92,3 +93,15 @@ def test_what_the_checks_find_is_said_in_the_readers_language(client: TestClient
 @pytest.mark.parametrize(("why", "shown"), [("best", "best"), ("Stopped on request.", "按请求停止。")])
 def test_a_word_that_programs_read_stays(why: str, shown: str) -> None:
     assert worded._put({"why": why, "notes": "A backup."}) == {"why": shown, "notes": "A backup."}
+
+
+def test_where_a_time_comes_from_is_said_and_where_rows_come_from_stays() -> None:
+    source = "the past task `ember` with the same model"
+    said = worded._put({"time": {"source": source}, "version": {"source": source}})
+    assert said == {"time": {"source": "使用同一模型的历史任务 `ember`"}, "version": {"source": source}}
+
+
+@pytest.mark.parametrize("place", ["spec.learning_rate", "learning_rate", "rows.jsonl:3"])
+def test_what_stands_behind_a_place_is_translated(place: str) -> None:
+    said = tr(f"{place}: Input should be less than or equal to 0.1 (given: 9).", Language.ZH)
+    assert said == f"{place}：应小于或等于 0.1（给出：9）。"

@@ -135,8 +135,8 @@ def chinese() -> Catalogue:
     return Catalogue(texts)
 
 
-_PLACE = re.compile(r"([^\s`]+:\d+): (.+)", re.DOTALL)
-"""A place in a file before what is said of it: `train.jsonl:17: ...`."""
+_PLACE = re.compile(r"([^\s`]+:\d+|(?:[a-z]\w*[._])+\w+): (.+)", re.DOTALL)
+"""A place in a file before what is said of it, or a parameter: `train.jsonl:17: ...`, `spec.learning_rate: ...`."""
 _SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
 _ENTRY = re.compile(r'^msgid ((?:".*"\s*)+)msgstr ((?:".*"\s*)+)', re.MULTILINE)
 

@@ -66,7 +66,7 @@ function LoraFile({ schema, values }: Omit<Props, "name">) {
     <Found asked={asked}>
       {({ values: set }) => (
         <Table mt={6} verticalSpacing={2} withTableBorder>
-          <Table.Caption>{t("beside.fileSets")}</Table.Caption>
+          <Table.Caption><Text size="xs">{t("beside.fileSets")}</Text></Table.Caption>
           <Table.Tbody>
             {Object.entries(set).map(([name, value]) => {
               const about = schema.properties[name]?.tunesmith;

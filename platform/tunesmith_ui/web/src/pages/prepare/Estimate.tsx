@@ -48,7 +48,7 @@ export function Estimate({ found, apply }: { found: EstimateView; apply: (change
           ))}
         </Table.Tbody>
       </Table>
-      <Text size="xs" c="dimmed" className="wrapped">{time.source}</Text>
+      <Text size="xs" c="dimmed" className="wrapped"><Said>{time.source}</Said></Text>
       {found.notices.map((one) => <Text key={`${one.field}${one.message}`} size="xs" c="dimmed" className="wrapped">{one.field}: <Said>{one.message}</Said></Text>)}
     </Stack>
   );
