@@ -13,10 +13,14 @@ Each side is a process of its own, with as many threads; the sides take turns, a
 Printed are seconds, those of the processor, peak memory, what lies on the disk at the most against the result, and
 whether the tensors are the same, byte by byte. Without a model's folder a small random one is taken, which shows that
 the bench runs.
+
+Our side's memory has a bar: 2.5 times the largest tensor in fp32, and what a process takes that has the same libraries
+loaded and writes nothing. The end is an error where ours takes more.
 """
 
 import argparse
 import json
+import math
 import os
 import shlex
 import shutil
@@ -35,6 +39,14 @@ import debian_llama  # noqa: E402
 TYPES = ("F16", "Q8_0", "Q4_K_M")
 BARS = {"F16": 3.0, "Q8_0": 3.0, "Q4_K_M": 1.5}
 """How many times as fast as the chain each is to be."""
+MEMORY = 2.5
+"""Times the largest tensor in fp32 that our side may take, beside what its libraries do."""
+LOADED = """
+import gguf, json, numpy, sys
+from tunesmith.gguf import FileType, write_gguf
+from tunesmith.gguf.kernels import require_kernels
+require_kernels()
+"""
 OURS = """
 import json, sys
 from pathlib import Path
@@ -134,6 +146,14 @@ def chain(
     return measured(commands, folder, threads)
 
 
+def largest(model: Path) -> int:
+    """Bytes of a model's largest tensor in fp32."""
+    from tunesmith.gguf.tensors import stored_tensors
+    from tunesmith.model_folder import weight_files
+
+    return 4 * max(math.prod(one.shape) for one in stored_tensors(weight_files(model)).values())
+
+
 def same(left: Path, right: Path) -> str:
     """How many tensors of two files are the same bytes."""
     from gguf import GGUFReader
@@ -204,6 +224,14 @@ def main() -> None:
         )
         given = json.loads((folder / "given.json").read_text())
         print(f"load {os.getloadavg()[0]:.1f}, {wish.threads} threads, best of {wish.rounds}")
+        loaded = measured([[sys.executable, "-c", LOADED]], folder / "loaded", wish.threads).memory
+        tensor = largest(Path(given["base"]))
+        bar = MEMORY * tensor + loaded
+        print(
+            f"memory: the libraries take {loaded / 1e6:.0f} MB, the largest tensor is {tensor / 1e6:.0f} MB in fp32; "
+            f"the bar is {bar / 1e6:.0f} MB"
+        )
+        above = []
         for kind in TYPES:
             sides: dict[str, list[Run]] = {}
             has_chain = bool(wish.converter) and (kind != "Q4_K_M" or bool(quantize))
@@ -227,6 +255,12 @@ def main() -> None:
                     f"{kind:7} {side:6} {run.seconds:7.2f} s, {run.computed:.2f} s of processor  "
                     f"memory {run.memory / 1e6:7.0f} MB  disk {run.disk / size:5.2f} x the file"
                 )
+            peak = max(run.memory for run in sides["ours"])
+            above += [kind] if peak > bar else []
+            print(
+                f"{kind:7} with the adapter {(peak - loaded) / tensor:.2f} times the largest tensor, beside the "
+                f"libraries; the bar is {MEMORY}"
+            )
             if "chain" in best:
                 times = best["chain"].seconds / best["ours"].seconds
                 computed = min(run.computed for run in sides["chain"]) / min(
@@ -236,6 +270,8 @@ def main() -> None:
                     f"{kind:7} {times:.2f} times as fast, by the processor's time {computed:.2f}; "
                     f"the bar is {BARS[kind]}"
                 )
+        if above:
+            raise SystemExit(f"More memory than the bar: {', '.join(above)}")
 
 
 if __name__ == "__main__":
