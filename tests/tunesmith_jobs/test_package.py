@@ -23,8 +23,9 @@ from tunesmith.gguf import FileType, split, write_gguf
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
+from tunesmith_jobs.models.gguf_proof import checks
 from tunesmith_jobs.models.gguf_proof import prover as proving
-from tunesmith_jobs.models.gguf_proof.proof import Proof
+from tunesmith_jobs.models.gguf_proof.proof import Difference, Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.package import files, source
 
@@ -163,6 +164,14 @@ def test_what_there_is_no_room_for_is_refused_with_the_numbers(
     outcome, made, _ = packaged(lora, preset="merge_only")
     assert (outcome.reason, made) == (Reason.DISK_FULL, None)
     assert "0.00 GB left" in outcome.message
+
+
+def test_a_file_that_knows_nothing_passes_as_no_type() -> None:
+    """What says the same at every token is 3.8 nats from SmolLM2; rounding leaves more of a model than that."""
+    apart = Difference(kl_mean=3.8, kl_p99=9.0, kl_back_mean=3.8, top1=0.1, tokens=800)
+    for kind in FileType:
+        for has_experts in (False, True):
+            assert not checks.check_difference(kind, apart, has_experts=has_experts).passed, kind
 
 
 def test_memory_that_does_not_hold_the_model_is_said(lora: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
