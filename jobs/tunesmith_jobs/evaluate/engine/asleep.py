@@ -15,6 +15,7 @@ import torch
 
 from tunesmith.errors import InvalidModel
 from tunesmith.model_folder import weight_files
+from tunesmith_jobs.evaluate.engine.mapped import Mapped
 
 _SMALLER = (torch.bfloat16, torch.float16)
 """Formats in which most models are published: what was widened from one is held in it without loss."""
@@ -70,11 +71,13 @@ class Asleep:
     def wake(self) -> bool:
         """Bring every weight back; False where a file does not give what it held any more: the base is lost."""
         sleepers, self._sleepers = list(self._sleepers.values()), {}
+        mapped = Mapped()
         try:
             with _opened() as files:
                 for weight, kind, name, is_turned in sleepers:
                     found = weight.data if name is None else files(self._files[name]).get_tensor(name)
                     data = found.to(kind, copy=True)  # nothing of a file that may change
+                    mapped.let_go(found)
                     weight.data = data.t().contiguous().t() if is_turned and data.is_contiguous() else data
         except Exception:  # whatever a library raises over a file that is another one now
             return False

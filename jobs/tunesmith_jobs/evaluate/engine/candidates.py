@@ -20,6 +20,7 @@ from tunesmith.model_step import ModelDocument
 from tunesmith.spec.training import TrainSpec
 from tunesmith.storage import local_path
 from tunesmith_jobs.evaluate.engine.asleep import Asleep, give_back
+from tunesmith_jobs.evaluate.engine.mapped import Mapped
 from tunesmith_jobs.models import build
 from tunesmith_jobs.models.adapters import check_merging
 from tunesmith_jobs.models.fetch import fetch_model
@@ -93,6 +94,7 @@ class Candidates:
         base = build.load_frozen(folder, spec, key.choice, is_trained=False)
         base = base.to(key.choice.device).requires_grad_(False).eval()
         if key.choice.precision == "fp32" and key.choice.device == "cpu":
+            _take_out(base)
             _lay_columns(base)
         self.key, self._base, self._sum = key, base, _sum_of(base)
         self._asleep = Asleep(base, folder)
@@ -123,6 +125,16 @@ class Candidates:
         found = merged(tuned, ends, done=done).requires_grad_(False).eval()
         give_back()
         return found
+
+
+def _take_out(model: Any) -> None:
+    """Hold all weights in memory of their own: those in a file's mapping would keep what is written over them there."""
+    mapped = Mapped()
+    for weight in model.parameters():
+        data = weight.data
+        if mapped.holds(data):
+            weight.data = data.clone()
+            mapped.let_go(data)
 
 
 def _lay_columns(model: Any) -> None:
