@@ -78,6 +78,11 @@ def hide(text: str, known: frozenset[str] = frozenset()) -> str:
     return hide_known(text, known)
 
 
+def words_without_secrets(error: object) -> str:
+    """What an error says, to be kept or shown: without what this process was given, and what looks like a key."""
+    return hide(str(error), known_secrets())
+
+
 def hide_known(text: str, known: frozenset[str]) -> str:
     """A text without values that are known to be secrets, however they are written in it."""
     for secret in sorted(known | _read, key=len, reverse=True):  # one may hold another

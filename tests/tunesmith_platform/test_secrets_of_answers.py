@@ -6,10 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from canaries import canary, leaks, tell_tale
 from conftest_platform import LOCAL, Plane
 from fastapi.testclient import TestClient
 
+from tunesmith.access import Role
 from tunesmith.errors import TunesmithError, Unavailable
 from tunesmith_platform.app import create_app
 from tunesmith_platform.backends.mlflow import MlflowTracking
@@ -62,6 +64,33 @@ def test_what_ray_says_of_a_job_holds_none(
     monkeypatch.setattr(jobs, "_call", lambda *_, **__: httpx.Response(200, json=said))
     assert jobs.observe("task-1-1").message == "it was ***"
     assert jobs.log_tail("task-1-1", 5) == "a line with ***"
+
+
+def test_why_a_task_waits_is_kept_without_it(
+    plane: Plane, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task's row keeps what a storage or Ray says as long as they do not take the task."""
+    task = plane.submit()
+    monkeypatch.setattr(plane.jobs, "submit", raiser(OSError(f"403: {secret} is wrong")))
+    plane.tick()
+    assert plane.task(task.id).message == "Waiting: 403: *** is wrong"
+    with plane.services.database.read() as session:
+        rows = str([dict(row) for row in session.execute(sa.text("SELECT * FROM tasks")).mappings()])
+    assert leaks({"token": secret}, {"rows": rows.encode()}) == []
+
+
+def test_what_is_looked_at_is_told_without_it(
+    plane: Plane, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody who works here may ask whether all is well."""
+    monkeypatch.setattr(plane.tracking, "version", raiser(ValueError(f"403: {secret}")))
+    monkeypatch.setattr(plane.jobs, "cluster", raiser(Unavailable(f"403: {secret}")))
+    app = create_app(plane.settings, plane.jobs, plane.tracking)
+    with TestClient(app) as client:
+        client.headers["Authorization"] = f"Bearer {plane.key('vera', Role.VIEWER)}"
+        reply = client.get("/v1/system/environment")
+    assert reply.text.count("403: ***") == 2
+    assert leaks({"token": secret}, {"answer": reply.content}) == []
 
 
 @pytest.mark.parametrize(

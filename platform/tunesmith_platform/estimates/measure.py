@@ -15,6 +15,7 @@ from tunesmith.estimate import MeasurementState, MeasurementView
 from tunesmith.job import ray_job_id
 from tunesmith.probe import PROGRAM, RESULT, ProbeDocument, ProbeResult
 from tunesmith.removal import remove_names
+from tunesmith.secret_values import words_without_secrets
 from tunesmith.spec.kinds import Room
 from tunesmith.spec.parameter import names_with
 from tunesmith.spec.roles import Role
@@ -107,7 +108,8 @@ class Measurements:
         try:
             self._submit(row, tokenizer_path)
         except (TunesmithError, OSError) as error:
-            self._end(scope, row.id, MeasurementState.FAILED, f"It could not be started: {error}")
+            words = f"It could not be started: {words_without_secrets(error)}"
+            self._end(scope, row.id, MeasurementState.FAILED, words)
             raise
         return view
 

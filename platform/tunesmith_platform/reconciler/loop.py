@@ -17,6 +17,7 @@ from tunesmith.events import Warned
 from tunesmith.job import AttemptDocument, JobDocument, ray_job_id
 from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.removal import claim_storage
+from tunesmith.secret_values import words_without_secrets
 from tunesmith.spec.kinds import Feature, Room, kind_of
 from tunesmith.storage import open_storage
 from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
@@ -283,7 +284,7 @@ class Reconciler(Loop):
             self._submit_after[task_id] = time.monotonic() + _RESUBMIT_SECONDS
             with self._services.database.write() as session:
                 task = repository.locked(session, INSTALLATION, task_id)
-                task.message = f"Waiting: {error}"
+                task.message = f"Waiting: {words_without_secrets(error)}"
             return False
         self._submit_after.pop(task_id, None)
         return True

@@ -18,6 +18,7 @@ from tunesmith.availability import NO_GPU, NO_GPU_CURE_ZH, OPTIONAL, is_installe
 from tunesmith.environment import CheckStatus, Environment, EnvironmentCheck, Words
 from tunesmith.errors import TunesmithError
 from tunesmith.removal import remove_names
+from tunesmith.secret_values import words_without_secrets
 from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.backends.compute import ComputeService
 from tunesmith_platform.backends.protocols import Jobs, Tracking
@@ -114,9 +115,10 @@ class EnvironmentService:
             try:
                 answer = look()
             except TunesmithError as error:
-                answer = Found(FAILED, error.message, _CURES.get(name, _LOGS))
+                answer = Found(FAILED, words_without_secrets(error.message), _CURES.get(name, _LOGS))
             except BaseException as error:  # whatever breaks in one look is that part's finding
-                answer = Found(FAILED, f"{type(error).__name__}: {error}", _CURES.get(name, _LOGS))
+                words = f"{type(error).__name__}: {words_without_secrets(error)}"
+                answer = Found(FAILED, words, _CURES.get(name, _LOGS))
             answers.put((name, answer))
 
         with self._lock:
