@@ -26,6 +26,7 @@ from tunesmith_platform.notifications.loop import Notifier
 class Posted(NamedTuple):
     headers: dict[str, str]
     body: bytes
+    path: str = ""
 
     @property
     def data(self) -> Any:
@@ -44,7 +45,7 @@ class Hook:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.posts.append(Posted(dict(self.headers), body))
+                hook.posts.append(Posted(dict(self.headers), body, self.path))
                 status = hook.answers.pop(0) if hook.answers else 200
                 self.send_response(status)
                 if status == 302:

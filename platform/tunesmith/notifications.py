@@ -52,7 +52,11 @@ class DeliveryState(StrEnum):
 class NewWebhook(Given):
     """A webhook to add."""
 
-    url: str = Field(min_length=8, max_length=2000, description="Where to post to: http or https.")
+    url: str = Field(
+        min_length=8,
+        max_length=2000,
+        description="Where to post to: http or https. A part of it that is a secret is named: `${env.NAME}`.",
+    )
     project: str | None = Field(None, min_length=1, max_length=120, description="Only this project's tasks.")
     events: list[NoticeEvent] = Field(
         default_factory=lambda: [*EVERYTHING],

@@ -258,6 +258,11 @@ class Settings(SignInSettings, WebSettings):
         description="Where webhooks may go: a JSON list of `public`, `private` (a network of your own) and `loopback` "
         "(this machine).",
     )
+    webhook_environment: list[str] = Field(
+        default_factory=list,
+        description="Variables that a webhook's URL may read as `${env.NAME}`, for a receiver whose address is a "
+        "secret: a JSON list. Their values are stored and shown nowhere.",
+    )
     log_format: LogFormat = Field(
         LogFormat.TEXT,
         description="How the platform's processes log: `text`, or `json`, an object a line, and a line a request.",

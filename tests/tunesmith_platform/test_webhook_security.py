@@ -6,8 +6,10 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from canaries import files_below, leaks
 from conftest_platform import LOCAL, Plane
 from receivers import Authority, Hook, add, end, let_pass, log_of, notifier
 
@@ -105,6 +107,59 @@ def test_a_url_that_leads_inside_is_refused(plane: Plane, url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         plane.services.notifications.add(LOCAL, NewWebhook(url=url))
     assert refused.value.problems[0].field == "url"
+
+
+def test_an_address_that_is_a_secret_is_named_and_stored_nowhere(
+    plane: Plane, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.settings.webhook_environment = ["HOOK_OF_US"]
+    (tmp_path / "hook").write_text("T0/B0/canary-of-the-hook\n")
+    monkeypatch.setenv("HOOK_OF_US_FILE", str(tmp_path / "hook"))
+    url = hook.url.partition("/hook")[0] + "/services/${env.HOOK_OF_US}?x=1"
+    made = plane.services.notifications.add(LOCAL, NewWebhook(url=url))
+    assert made.url == url.replace("?x=1", "?…")
+    end(plane)
+    notifier(plane).tick()
+    assert [post.path for post in hook.posts] == ["/services/T0/B0/canary-of-the-hook?x=1"]
+    left = files_below(plane.home.root) | {"log": str(log_of(plane)).encode()}
+    assert leaks({"the address": "canary-of-the-hook"}, left) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("/services/${env.HF_TOKEN}", "hf", "may not read `${env.HF_TOKEN}` here"),
+        ("/services/${input.x}", "x", "may not read `${input.x}` here"),
+        ("${env.HOOK_OF_US}/services", "x", "host is written out"),
+        (".${env.HOOK_OF_US}/services", "x", "host is written out"),
+        ("@${env.HOOK_OF_US}/services", "x", "holds no user"),
+        ("?${env.HOOK_OF_US}", "x", "host is written out"),
+    ],
+)
+def test_an_address_reads_what_is_listed_for_it_and_no_host(
+    plane: Plane, path: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.settings.webhook_environment = ["HOOK_OF_US"]
+    monkeypatch.setenv("HOOK_OF_US", value)
+    with pytest.raises(InvalidInput) as refused:
+        plane.services.notifications.add(LOCAL, NewWebhook(url=f"https://example.com{path}"))
+    assert said in refused.value.message
+    assert refused.value.problems[0].field == "url"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_address_whose_variable_is_gone_is_told_to_be_that(
+    plane: Plane, hook: Hook, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.settings.webhook_environment = ["HOOK_OF_US"]
+    url = hook.url.partition("/hook")[0] + "/${env.HOOK_OF_US}"
+    plane.services.notifications.add(LOCAL, NewWebhook(url=url))
+    if value is not None:
+        monkeypatch.setenv("HOOK_OF_US", value)
+    end(plane)
+    notifier(plane).tick()
+    assert hook.posts == []
+    assert log_of(plane)[0].message == "`HOOK_OF_US` is not set where the platform runs."
 
 
 def test_a_name_that_leads_inside_later_is_refused_then(plane: Plane, hook: Hook) -> None:

@@ -78,8 +78,9 @@ def passed_to(part: str, shell: Mapping[str, str]) -> dict[str, str]:
             ),
         ]
     if part == "api":
-        named = _named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))
-        names += [*API, *SETTINGS, *_with_files(named)]
+        read = _named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))
+        read += _named(shell, "TUNESMITH_WEBHOOK_ENVIRONMENT", ())
+        names += [*API, *SETTINGS, *_with_files(read)]
     if part in ("ray", "api") and _uses_buckets(shell):
         names.append(_STORAGE)
     found = _chosen(shell, names)

@@ -15,6 +15,9 @@ import httpx
 
 from tunesmith.errors import InvalidInput
 from tunesmith.notifications import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from tunesmith.secret_values import named
+from tunesmith.spec.variables import resolve as fill
+from tunesmith.spec.variables import variables_in
 from tunesmith.tls import trust
 from tunesmith_platform.addresses import Address, AddressKind, refusal
 from tunesmith_platform.notifications import pinned
@@ -72,6 +75,44 @@ def place_of(url: str) -> Place:
             hint="Have the receiver listen on another one.",
         )
     return Place(host, port or (443 if parts.scheme == "https" else 80))
+
+
+def check_variables(url: str, allowed: Collection[str]) -> None:
+    """See that a URL reads no variable but those that the administrator of this machine lists, and no host of one.
+
+    Raises:
+        InvalidInput: It does.
+    """
+    place_of(url)
+    in_host = {variable.text for variable in variables_in(url.partition("://")[2].partition("/")[0])}
+    for variable in variables_in(url):
+        if variable.text in in_host:
+            raise InvalidInput(
+                "A webhook's host is written out.", field="url", hint="Name the rest of its URL."
+            )
+        if variable.source != "env" or variable.path[0] not in allowed:
+            raise InvalidInput(
+                f"A webhook's URL may not read `{variable.text}` here.",
+                field="url",
+                hint="`TUNESMITH_WEBHOOK_ENVIRONMENT` lists the variables that it may read.",
+            )
+
+
+def filled(url: str, allowed: Collection[str]) -> str:
+    """A URL with its variables read, each from the environment or its file.
+
+    Raises:
+        InvalidInput: One may not be read, or is not set; or the URL leads elsewhere with it.
+    """
+    check_variables(url, allowed)
+    values = {variable.path[0]: named(variable.path[0]) for variable in variables_in(url)}
+    for name, value in values.items():
+        if not value:
+            raise InvalidInput(f"`{name}` is not set where the platform runs.", field="url")
+    found = str(fill(url, {"env": values}))
+    if values and place_of(found) != place_of(url):
+        raise InvalidInput("What its variables hold makes another address of it.", field="url")
+    return found
 
 
 def resolve(place: Place) -> list[Address]:

@@ -86,6 +86,7 @@ class NotificationService:
             InvalidInput: Its URL is none that may be posted to.
             TooManyRequests: There are enough.
         """
+        sending.check_variables(new.url, self._settings.webhook_environment)
         place = sending.place_of(new.url)
         try:
             addresses = sending.resolve(place)
@@ -252,8 +253,12 @@ class NotificationService:
             webhook = repository.find(session, INSTALLATION, row.receiver)
         if webhook is None:
             return Answer(False, message="The webhook was removed.")
+        try:
+            url = sending.filled(webhook.url, self._settings.webhook_environment)
+        except InvalidInput as error:
+            return Answer(False, message=error.message)
         return sending.post(
-            webhook.url,
+            url,
             _secret(self._settings.report_secret_file, webhook.id),
             row.event,
             row.id,

@@ -231,10 +231,9 @@ def test_every_setting_that_is_named_anywhere_is_passed_on() -> None:
         for name in re.findall(r"TUNESMITH_[A-Z]+(?:_[A-Z]+)*", file.read_text())
     }
     ours = {"TUNESMITH_INSTANCE", ASIDE, INHERITED, "TUNESMITH_MLFLOW_TOKEN_FILE"}
-    passed = set(passed_to("api", dict.fromkeys(named, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"}))
-    passed |= set(
-        passed_to("ray", dict.fromkeys(named - {PASS}, "x") | {"TUNESMITH_PIPELINE_ENVIRONMENT": "[]"})
-    )
+    lists = dict.fromkeys(("TUNESMITH_PIPELINE_ENVIRONMENT", "TUNESMITH_WEBHOOK_ENVIRONMENT"), "[]")
+    passed = set(passed_to("api", dict.fromkeys(named, "x") | lists))
+    passed |= set(passed_to("ray", dict.fromkeys(named - {PASS}, "x") | lists))
     assert named - passed - of_the_caller - of_servers_apart - ours == set()
 
 
