@@ -20,6 +20,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.row_problem import RowProblem
 from tunesmith.secret_values import hide
+from tunesmith.storage_away import StorageAway
 
 _FULL_BELOW_BYTES = 2**20
 _MOST_CHARACTERS = 2000
@@ -85,6 +86,8 @@ def _is_disk_full(error: BaseException, scratch: Path | None) -> bool:
 def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
     """Why a run that raised `error` ended. `scratch` is where it wrote, to tell a full disk."""
     chain = _chain(error)
+    if any(isinstance(item, StorageAway) for item in chain):
+        return Reason.STORAGE  # whatever could not be read for it: another attempt may
     for item in chain:
         if isinstance(item, InvalidData | RowProblem):
             return Reason.BAD_DATA

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import discard_file, is_free, part_of, remove_empty, remove_own
+from tunesmith.storage_away import telling_away
 
 _PIECE = 8 * 1024**2
 _SENT = 4 * 1024**2
@@ -70,7 +71,10 @@ def _copy(source: Path, target: Path, advance: Advance) -> None:
 
 
 class Storage(Protocol):
-    """Files under one location. Paths are relative, with forward slashes."""
+    """Files under one location. Paths are relative, with forward slashes.
+
+    Where it lies elsewhere and does not answer, each raises `StorageAway`.
+    """
 
     uri: str
 
@@ -229,6 +233,7 @@ class LocalStorage:
         return remove_empty(self.root / path)
 
 
+@telling_away
 class S3Storage:
     """A prefix in an S3 bucket."""
 

@@ -25,11 +25,13 @@ from tunesmith.errors import (
     InvalidInput,
     TunesmithError,
     Unauthorized,
+    Unavailable,
 )
 from tunesmith.language import Language, language_of, tr
 from tunesmith.limits import MAX_COUNT
 from tunesmith.secret_values import hide_in_json, known_secrets
 from tunesmith.spec.problems import problems_error
+from tunesmith.storage_away import StorageAway
 from tunesmith.versions import HEADER, skew_of_client
 from tunesmith_platform.auth import WHERE_THE_KEY_IS, Identity, Keys, Shown, digest_of
 from tunesmith_platform.caller import Change, name_owner
@@ -366,6 +368,12 @@ def _away(request: Request, error: Exception) -> Response:
     return answer_error(known.status, known.body(), request)
 
 
+def _storage_away(request: Request, error: Exception) -> Response:
+    logger.error("storage: %s", error)
+    known = Unavailable("The storage does not answer.", details={"reason": str(error)[:300]})
+    return answer_error(known.status, known.body(), request)
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     number = request.scope.get("state", {}).get("request_id", "")
     with serving(request_id=number):  # what sets that has been left by now
@@ -384,6 +392,7 @@ def install_errors(app: FastAPI) -> None:
     app.add_exception_handler(TunesmithError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(StorageAway, _storage_away)
     app.add_exception_handler(Exception, _unexpected)
     for kind in AWAY:
         app.add_exception_handler(kind, _away)

@@ -21,6 +21,8 @@ class Trained:
     def __init__(self, folder: Path, model: Path, **spec: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.base = folder, model
+        self.packaged = str(folder / "packaged")
+        """Where what is made of it goes."""
         self.held_out = spec.pop("held_out", None) or write_rows(folder / "eval.jsonl", 9, seed=7)
         self.spec: dict[str, Any] = SMALL | {"seed": 3, "precision": "fp32"} | spec
         self.outcome = run(
@@ -57,7 +59,7 @@ class Trained:
             encoder_path=uri if whole else str(self.base),
             data_path=given.get("dataset") or (None if given.get("prompts") else str(self.held_out)),
             rows_dir=str(self.folder / "rows"),
-            artifact_uri=str(self.folder / "packaged"),
+            artifact_uri=self.packaged,
             origin={
                 "base": str(self.base),
                 "task_id": "task-1",

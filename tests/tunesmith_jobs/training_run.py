@@ -103,6 +103,7 @@ def run(
     tokenizer: Path | None = None,
     rank: int = 0,
     parts: tuple[Any, ...] = (),
+    artifacts: str | None = None,
     **more: Any,
 ) -> Any:
     """Train in `folder`; returns the outcome. Keys that are no parameter of a spec go to the outlet."""
@@ -137,7 +138,7 @@ def run(
         model=model,
         train=rows,
         eval=Path(eval_rows) if eval_rows else None,
-        artifact_uri=str(folder / "artifacts"),
+        artifact_uri=artifacts or str(folder / "artifacts"),
         scratch=folder / "scratch",
         output_dir=Path(output_dir) if output_dir else None,
         tokenizer=tokenizer,

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from tunesmith.access import Role
 from tunesmith.errors import TunesmithError, Unavailable
+from tunesmith.storage_away import StorageAway
 from tunesmith_platform.app import create_app
 from tunesmith_platform.backends.mlflow import MlflowTracking
 from tunesmith_platform.backends.ray_jobs import RayJobs
@@ -49,6 +50,19 @@ def test_an_answer_holds_no_secret_of_ours(
     assert reply.json()["error"]["message"] == "The bucket refuses `***`."
     assert reply.headers["retry-after"] == "1"
     assert reply.headers["content-type"].startswith("application/json")
+
+
+def test_a_storage_that_is_away_is_no_fault_of_ours(
+    plane: Plane, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(plane.settings, plane.jobs, plane.tracking)
+    monkeypatch.setattr(app.state.services.templates, "page", raiser(StorageAway(f"403: {secret}")))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {plane.api_key}"
+        reply = client.get("/v1/templates")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.json()["error"]["message"] == "The storage does not answer."
+    assert leaks({"token": secret}, {"answer": reply.content}) == []
 
 
 def test_what_ray_says_of_a_job_holds_none(
