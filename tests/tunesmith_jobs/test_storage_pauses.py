@@ -1,5 +1,6 @@
 """S3 answers nobody for some seconds in the middle of a training, an evaluation and a package: nothing is lost."""
 
+import datetime as dt
 import hashlib
 import os
 import signal
@@ -17,6 +18,7 @@ from real_s3 import S3Server, real_s3
 from trained import Trained
 
 from tunesmith.artifacts import MANIFEST, Manifest
+from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Reason, State
 from tunesmith.storage import open_storage
 
@@ -29,7 +31,8 @@ class Pause:
     """S3 takes connections and answers none, once, when it is called for the first time."""
 
     def __init__(self, server: S3Server) -> None:
-        self._pid, self._timer = server.process.pid, None
+        self._pid = server.process.pid
+        self._timer: threading.Timer | None = None
 
     def __call__(self) -> None:
         if self._timer is None:
@@ -43,6 +46,18 @@ class Pause:
             return False
         self._timer.join()
         return True
+
+
+class Pausing(Ear):
+    """Has S3 go away at the first word of a job."""
+
+    def __init__(self, pause: Pause) -> None:
+        super().__init__()
+        self._pause = pause
+
+    def emit(self, payload: JobPayload, time: dt.datetime | None = None) -> None:
+        super().emit(payload, time)
+        self._pause()
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +121,7 @@ def test_a_package_goes_on(tmp_path: Path, model: Path, server: S3Server, pause:
     open_storage(place).put_folder(Path(str(made.outcome.model_uri)), "model")
     made.outcome = made.outcome.model_copy(update={"model_uri": f"{place}/model"})
     made.packaged = place
-    ear = Ear()
-    real = ear.emit
-    ear.emit = lambda payload, time=None: (real(payload, time), pause())[0]  # type: ignore[method-assign]
+    ear = Pausing(pause)
     outcome = made.use("package", ear, preset="lora_only")[0]
     assert outcome.reason is Reason.COMPLETED, outcome
     assert is_whole(str(outcome.model_uri))
