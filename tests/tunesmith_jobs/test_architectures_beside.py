@@ -15,6 +15,7 @@ from tunesmith.model_folder import (
     check_model_folder,
     inabilities,
     readable_config,
+    unquantised_experts,
     untuned_experts,
 )
 from tunesmith.spec.training import TrainSpec
@@ -31,11 +32,14 @@ def spec_of(base: Path, **given: Any) -> TrainSpec:
     return TrainSpec.read({"model_name_or_path": str(base), "train_file": "/t", "precision": "fp32"} | given)
 
 
+def numbers_of(base: Path) -> dict[str, int]:
+    config = json.loads((base / "config.json").read_text())
+    return {name: value for name, value in config.items() if type(value) is int}
+
+
 def counted(base: Path, spec: TrainSpec) -> int:
     """What the estimate counts from the files."""
-    config = json.loads((base / "config.json").read_text())
-    numbers = {name: value for name, value in config.items() if type(value) is int}
-    shape = model_shape(check_model_folder(base), numbers, spec)
+    shape = model_shape(check_model_folder(base), numbers_of(base), spec)
     return trainable_parameters(shape, setting_of(spec, Compute(), "cpu", 64))
 
 
@@ -82,6 +86,7 @@ def test_a_head_that_reads_something_else_than_the_decoders_states_trains(tmp_pa
         ("phimoe", "gate"),
         pytest.param("llama4_text", "router", marks=long),
         pytest.param("deepseek_v4", "o_a_proj", marks=long),
+        pytest.param("longcat_flash", "classifier", marks=long),
     ],
 )
 def test_a_layer_that_computes_more_than_a_linear_one_has_no_lora(
@@ -166,3 +171,43 @@ def test_no_key_that_the_library_writes_is_lost() -> None:
             continue
         lost |= set(written) - set(readable_config(written))
     assert lost == _LEFT_OUT
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gpt2",
+        "mamba",
+        "mixtral",
+        "deepseek_v3",
+        *(
+            pytest.param(kind, marks=long)
+            for kind in ("llama", "qwen3_moe", "gpt_oss", "jamba", "mamba2", "falcon_mamba", "phimoe", "minicpm3",
+                         "kimi_linear", "glm4_moe_lite", "longcat_flash", "granitemoe", "nemotron_h", "jetmoe")
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_held_in_fewer_bits_is_what_the_estimate_counts(tmp_path: Path, kind: str, bits: int) -> None:
+    """Experts lie in one tensor a layer, a state reads weights past their layers: bitsandbytes leaves them whole."""
+    base = make(kind, tmp_path / "model")
+    spec = spec_of(base, target_modules="all-linear", **{f"load_in_{bits}bit": True})
+    tuned = build.load(base, spec, choose(spec))
+    import bitsandbytes
+
+    kinds = (bitsandbytes.nn.Linear4bit, bitsandbytes.nn.Linear8bitLt)
+    layers = [module for module in tuned.modules() if isinstance(module, kinds)]
+    held = sum(module.in_features * module.out_features for module in layers)
+    assert held
+    facts = check_model_folder(base)
+    shape = model_shape(facts, numbers_of(base), spec)
+    assert shape.quantised_parameters == held
+    said = unquantised_experts(facts, spec)
+    assert (said is not None) == (
+        facts.has_stacked_experts or any(one.experts for one in facts.linear_layers)
+    )
+    assert unquantised_experts(facts, spec_of(base)) is None
+    import torch
+
+    tokens = torch.arange(5, 29).reshape(2, 12)
+    tuned(input_ids=tokens, labels=tokens).loss.backward()

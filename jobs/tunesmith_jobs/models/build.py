@@ -11,8 +11,9 @@ from typing import Any
 
 from tunesmith.errors import InvalidInput, InvalidModel
 from tunesmith.lifecycle import Reason
-from tunesmith.model_folder import TOKENIZER_FILES, check_model_folder, is_plain_file
+from tunesmith.model_folder import TOKENIZER_FILES, bits_of, check_model_folder, is_plain_file, whole_layers
 from tunesmith.rows.chat.template import TEMPLATE_FILE
+from tunesmith.rows.files.json_file import read_object
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.failures import reason_of
 from tunesmith_jobs.models.adapters import add_lora, linear_names
@@ -72,8 +73,11 @@ def load_frozen(
         options["attn_implementation"] = choice.attention
     if spec.load_in_4bit or spec.load_in_8bit:
         options |= _quantized(spec, choice, reduced)
-        if labels is not None:
-            options["quantization_config"].llm_int8_skip_modules = list(_CLASS_HEADS)
+        whole = whole_layers(str(read_object(path / "config.json").get("model_type")), bits_of(spec))
+        if whole or labels is not None:
+            # What is named here takes the place of the head that transformers leaves whole by itself.
+            heads = ("lm_head",) if labels is None else _CLASS_HEADS
+            options["quantization_config"].llm_int8_skip_modules = [*heads, *sorted(whole)]
     return load_base(path, labels, options)
 
 

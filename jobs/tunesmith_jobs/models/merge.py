@@ -16,6 +16,7 @@ from tunesmith.model_folder import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     INDEX,
+    bits_of,
     public_name,
     weight_files,
     without_folders,
@@ -236,7 +237,7 @@ def lay_out_final(
         title,
         is_adapter=is_lora and not is_merged,
         labels=labels,
-        quantized_bits=4 if spec.load_in_4bit else 8 if spec.load_in_8bit else None,
+        quantized_bits=bits_of(spec) or None,
         has_patterns=is_lora and _has_patterns(weights / ADAPTER_CONFIG),
     )
     (target / "README.md").write_text(card, encoding="utf-8")

@@ -35,6 +35,7 @@ from tunesmith.model_folder.origin import (
     without_folders,
 )
 from tunesmith.model_folder.problems import refuse_weight_file
+from tunesmith.model_folder.quantised import bits_of, unquantised_experts, whole_layers
 from tunesmith.model_folder.safetensors import MAX_HEADER_BYTES, read_safetensors_header
 from tunesmith.model_folder.terms import Passing, Terms, terms_of
 from tunesmith.model_folder.weights_print import weights_print
@@ -53,6 +54,7 @@ __all__ = [
     "ModelFacts",
     "Passing",
     "Terms",
+    "bits_of",
     "check_adapter_folder",
     "check_embedder_folder",
     "check_model_folder",
@@ -78,8 +80,10 @@ __all__ = [
     "refuse_contents",
     "refuse_weight_file",
     "terms_of",
+    "unquantised_experts",
     "untuned_experts",
     "weight_files",
     "weights_print",
+    "whole_layers",
     "without_folders",
 ]

@@ -20,9 +20,10 @@ NO_LORA = {
     "jamba": frozenset({"dt_proj"}),
     **dict.fromkeys(("llama4", "llama4_text", "phimoe"), _ROUTER),
     "deepseek_v4": frozenset({"o_a_proj", "wo_a"}),
+    "longcat_flash": frozenset({"classifier"}),
 }
-"""Layers that can have no LoRA in a type of model: what computes its state reads their weights past them (peft 0.21),
-or they compute more than a linear layer does."""
+"""Layers that can have no LoRA in a type of model: what computes its state, or chooses its experts, reads their weights
+past them (peft 0.21, transformers 5.23), or they compute more than a linear layer does."""
 _EXPERTS_WITH_LORA_WORDS = """
 afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe flex_olmo glm4_moe
 glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum minimax minimax_m2 mixtral olmoe qwen3_moe

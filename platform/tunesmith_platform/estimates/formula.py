@@ -76,6 +76,8 @@ class Matrices:
     """Whether each gets a LoRA."""
     fused: int = 1
     """How many matrices lie in one tensor with it: its LoRA has as many times the rank."""
+    is_whole: bool = False
+    """Whether it is held as it is where others are quantised."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class ModelShape:
     def linear_parameters(self) -> int:
         """Numbers in all linear layers, the head left out."""
         return sum(one.inputs * one.outputs * one.count for one in self.matrices)
+
+    @property
+    def quantised_parameters(self) -> int:
+        """Numbers in those linear layers that are held in fewer bits where that is asked for."""
+        return sum(one.inputs * one.outputs * one.count for one in self.matrices if not one.is_whole)
 
 
 @dataclass(frozen=True)
@@ -176,9 +183,9 @@ def memory(shape: ModelShape, setting: Setting) -> Memory:
     width = _BYTES[setting.precision]
     stage, workers = setting.zero_stage, max(1, setting.workers)
     if setting.use_lora:
-        frozen = shape.linear_parameters
+        smaller = shape.quantised_parameters
         held = _QUANTISED.get(setting.bits, width)
-        weights = frozen * held + (shape.parameters - frozen) * width + trained * 4.0
+        weights = smaller * held + (shape.parameters - smaller) * width + trained * 4.0
     else:
         # Autocast keeps a copy of every matrix in the reduced precision until the backward pass is through.
         copy = width if width < 4 else 0.0

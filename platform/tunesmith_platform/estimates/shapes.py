@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from tunesmith.model_folder import EXPERTS_WITH_LORA, NO_LORA, ModelFacts
+from tunesmith.model_folder import EXPERTS_WITH_LORA, NO_LORA, ModelFacts, bits_of, whole_layers
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec, chosen_targets
@@ -57,6 +57,7 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
     named = Counter(_last(path) for path in facts.module_paths)
     are_experts_tuned = facts.model_type in EXPERTS_WITH_LORA
     are_routers_tuned = are_experts_tuned or facts.model_type in _LINEAR_ROUTERS
+    whole = whole_layers(facts.model_type, bits_of(spec))
     routed = {numbers[name] for name in _EXPERTS if name in numbers}
     matrices = []
     for layer in facts.linear_layers:
@@ -65,18 +66,21 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
             continue
         # Where some of a name get a LoRA, by their paths: as large a share of each of its shapes.
         share = targeted[layer.name] / named[layer.name] if spec.use_lora else 0.0
+        is_router = outputs in routed and layer.name in _ROUTERS
+        is_whole = layer.name in whole or (is_router and facts.model_type not in _LINEAR_ROUTERS)
         is_left_out = layer.name in NO_LORA.get(facts.model_type, ())
         if is_left_out or (facts.model_type, layer.name) in _NO_LINEAR:
             share = 0.0
-        if not are_routers_tuned and outputs in routed and layer.name in _ROUTERS:
+        if is_router and not are_routers_tuned:
             share = 0.0
         fused = 2 if layer.name in _FUSED else 1
         of_experts = share if are_experts_tuned else 0.0
-        for of, rank, part in ((layer.count - layer.experts, 1, share), (layer.experts, fused, of_experts)):
+        dense = layer.count - layer.experts
+        for of, rank, part, stays in ((dense, 1, share, is_whole), (layer.experts, fused, of_experts, True)):
             chosen = round(of * part)
             for count, is_target in ((chosen, True), (of - chosen, False)):
                 if count:
-                    matrices.append(Matrices(layer.name, inputs, outputs, count, is_target, rank))
+                    matrices.append(Matrices(layer.name, inputs, outputs, count, is_target, rank, stays))
     return ModelShape(
         parameters=facts.parameters,
         hidden=hidden,
@@ -106,7 +110,7 @@ def setting_of(spec: TrainSpec, compute: Compute, device: str, longest: int) -> 
         lora_dropout=spec.lora_dropout,
         bias=spec.bias,
         use_dora=spec.use_dora,
-        bits=4 if spec.load_in_4bit else 8 if spec.load_in_8bit else 0,
+        bits=bits_of(spec),
         precision=precision_of(spec, compute, kind),
         optim=chosen_optimizer(spec),
         batch=spec.per_device_train_batch_size,

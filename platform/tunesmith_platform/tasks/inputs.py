@@ -20,6 +20,7 @@ from tunesmith.model_folder import (
     ModelFacts,
     check_targets,
     inabilities,
+    unquantised_experts,
     untuned_experts,
 )
 from tunesmith.planning import check_schedule, plan_steps
@@ -81,15 +82,21 @@ class TrainInputs(BaseModel):
     untuned: str | None = Field(
         None, description="What of the layers that a LoRA means gets none, in words; null where all do."
     )
+    unquantised: str | None = Field(
+        None,
+        description="What of the weights is not held in fewer bits as asked, in words; null where all are.",
+    )
 
     def told(self) -> list[Notice]:
-        """What each data set gave to the rows, where they were mixed of several; which layers get no LoRA."""
+        """What each data set gave to rows mixed of several; which layers get no LoRA, or not the fewer bits asked."""
         found = []
         if self.train_parts:
             words = ", ".join(map(str, self.train_parts))
             found.append(Notice(field="train_file", message=f"`{self.train_dataset}` holds {words}."))
         if self.untuned:
             found.append(Notice(field="target_modules", message=self.untuned))
+        if self.unquantised:
+            found.append(Notice(field="model_name_or_path", message=self.unquantised))
         return found
 
     def pinned(self) -> dict[str, str]:
@@ -209,6 +216,7 @@ def check_train_inputs(
         rows=counted,
         train_parts=list(training.parts) if training else [],
         untuned=untuned_experts(facts, spec),
+        unquantised=unquantised_experts(facts, spec),
     )
 
 
