@@ -43,10 +43,10 @@ LIMITS: dict[FileType, float] = {
     FileType.Q2_K_S: 2.6,  # 0.66, with a matrix of 8192 tokens, as all below but IQ3_M and IQ3_S
     FileType.IQ3_M: _MOST,  # 1.85 without a matrix
     FileType.IQ3_S: _MOST,  # 2.10 without a matrix
-    FileType.IQ3_XS: 2.6,
-    FileType.IQ3_XXS: 2.6,
+    FileType.IQ3_XS: 1.4,  # 0.34
+    FileType.IQ3_XXS: 1.7,  # 0.43
     FileType.IQ2_M: 2.6,  # 0.66
-    FileType.IQ2_S: 2.6,
+    FileType.IQ2_S: 2.6,  # 0.68
     FileType.IQ2_XS: 2.6,
     FileType.IQ2_XXS: 2.7,  # 0.91
     FileType.IQ1_M: _MOST,
