@@ -81,7 +81,15 @@ class Scope:
 
     @classmethod
     def acting_for(cls, row: Owned) -> "Scope":
-        """The scope of a loop that goes on with what a row's owner has begun; what it makes is that owner's."""
+        """The scope of a loop that goes on with what a row's owner has begun; what it makes is that owner's.
+
+        It sees the row's project alone: a name that is looked up later than its owner asked reaches into no other.
+        """
+        return cls(owner=row.owner, project=row.project, projects=frozenset([row.project]))
+
+    @classmethod
+    def of_administrator(cls, row: Owned) -> "Scope":
+        """The scope of a loop that goes on with what administrators alone make: they work in every project."""
         return cls(owner=row.owner, project=row.project)
 
 

@@ -57,7 +57,7 @@ ALWAYS_ITS_OWN = {
     "quota.by_key": "Keys are the caller's own.",
 }
 """Functions that answer of the caller's own alone, whatever it sees; why."""
-OF_NOBODY = {"access", "audit", "keys", "runners"}
+OF_NOBODY = {"access", "audit", "bounds", "keys", "runners"}
 
 
 @dataclass(frozen=True)

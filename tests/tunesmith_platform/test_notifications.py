@@ -232,7 +232,7 @@ def test_a_webhook_hears_of_what_its_owner_may_see(
         )
         for who in ("local", "other")
     }
-    monkeypatch.setattr(Scope, "acting_for", classmethod(lambda cls, row: narrow[row.owner]))
+    monkeypatch.setattr(Scope, "of_administrator", classmethod(lambda cls, row: narrow[row.owner]))
     mine = add(plane, hook)
     theirs = plane.services.notifications.add(narrow["other"], NewWebhook(url=hook.url))
     tasks = [end(plane), end(plane)]

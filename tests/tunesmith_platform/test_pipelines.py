@@ -10,11 +10,13 @@ from data_jobs import carry_out
 from fastapi.testclient import TestClient
 from given import MODEL
 from pipeline_bench import FLOW, Bench, bench_of, states
+from sqlalchemy import update
 from waiting import wait_until
 
 from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.caller import LoopCaller, serving_others
+from tunesmith_platform.db.tables import DatasetRow
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.sandbox import checks
@@ -93,6 +95,20 @@ def test_identical_steps_are_taken_again_and_changed_ones_are_not(bench: Bench) 
     assert [step.is_reused for step in changed.steps] == [True, False, False, False, False, False]
     fresh = bench.worked(bench.made(reuse=False))
     assert not any(step.is_reused for step in fresh.steps)
+
+
+def test_a_step_reaches_into_no_other_project(bench: Bench) -> None:
+    """Its name is looked up by a loop, long after somebody was asked who they are."""
+    bench.write("talks.jsonl", range(8))
+    sent = {"source": str(bench.folder / "talks.jsonl"), "name": "talks"}
+    assert bench.client.post("/v1/datasets", json=sent).status_code == 201
+    with bench.plane.services.database.write() as session:
+        session.execute(update(DatasetRow).where(DatasetRow.name == "talks").values(project="other"))
+    made = bench.made("components: [{id: t, type: model-trainer, task: sft, dataset: talks}]")
+    view = bench.worked(made)
+    assert view.state is State.FAILED
+    assert "talks" in view.message
+    assert view.steps[0].task_id is None
 
 
 def test_a_training_is_taken_again_as_long_as_its_data_set_is_the_same(bench: Bench) -> None:

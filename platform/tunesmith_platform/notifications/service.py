@@ -157,7 +157,7 @@ class NotificationService:
             language, whose = self._settings.smtp_language, scope
             if receiver != EMAIL:
                 webhook = repository.require(session, scope, receiver)
-                language, whose = Language(webhook.language), Scope.acting_for(webhook)
+                language, whose = Language(webhook.language), Scope.of_administrator(webhook)
             payload = messages.trial(moment.isoformat(), language)
             row = _row(whose, receiver, NoticeEvent.TEST, payload, moment)
             # From the start: should this process die now, no loop sends later what was asked for now.
@@ -213,7 +213,7 @@ class NotificationService:
         """Who is told of an event: those whose owner may see its task. How that went is its owner's to see."""
         found = []
         for row in repository.every_webhook(session, INSTALLATION):
-            whose = Scope.acting_for(row)
+            whose = Scope.of_administrator(row)
             is_asked = row.only_project in (None, task.project) and event in row.events
             if is_asked and whose.sees(task.owner, task.project):
                 found.append(_Receiver(row.id, Language(row.language), whose))
