@@ -49,6 +49,8 @@ SPEC = {
 }
 
 console = Console()
+if not console.is_terminal:
+    console.width = 10_000  # a file has room for lines of any length: a path that is cut in two is none any more
 
 
 def cli(*words: str) -> None:

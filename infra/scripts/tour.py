@@ -25,6 +25,8 @@ SAMPLES = "12"
 _PROGRAMS = Path(sys.executable).parent
 
 console = Console()
+if not console.is_terminal:
+    console.width = 10_000  # a file has room for lines of any length: a path that is cut in two is none any more
 
 
 class Failed(Exception):

@@ -135,10 +135,11 @@ class Finding(BaseModel):
     rows: int = Field(description="Rows that were looked at.")
     examples: list[Example] = Field(default_factory=list, description="The first three of them.")
 
-    def in_words(self) -> str:
+    def in_words(self, *, with_hint: bool = False) -> str:
         """It with the places of its first rows, in a line."""
         shown = ", ".join(one.in_words() for one in self.examples)
-        return f"{self.message} For example: {shown}" if shown else self.message
+        parts = (self.message, self.hint if with_hint else None, f"For example: {shown}" if shown else None)
+        return " ".join(part for part in parts if part)
 
 
 class Bin(BaseModel):

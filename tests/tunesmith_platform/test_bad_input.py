@@ -151,7 +151,7 @@ TWO = json.dumps(GOOD)
         (rows(TWO, TWO, "{"), "invalid_data", f"{TRAIN}: train.jsonl:3", "Broken JSON", "JSON object"),
         (roles("user", "robot"), "invalid_data", f"{TRAIN}: train.jsonl:2", "robot", "assistant"),
         (roles("user", "user"), "invalid_data", f"{TRAIN}: train.jsonl:2", "assistant", ""),
-        (spec(train_file="relative.jsonl"), "path_not_allowed", TRAIN, "outside", "absolute path"),
+        (spec(train_file="relative.jsonl"), "path_not_allowed", TRAIN, "no data set", "absolute path"),
         (by_link("train_file"), "path_not_allowed", TRAIN, "outside", "--allow"),
         (spec(max_length=8), "invalid_data", TRAIN, "`max_length` 8 cuts off", "at least"),
         # --- parameters against the model and the hardware

@@ -61,6 +61,7 @@ def test_an_upload_becomes_a_version_and_the_same_bytes_no_second_one(
     assert [(row["name"], row["latest"], len(row["versions"])) for row in listed] == [("support", 2, 1)]
     assert client.get("/v1/datasets/support@1").json()["versions"][0]["number"] == 1
     assert client.get("/v1/datasets/support@7").status_code == 404
+    assert "Did you mean `support`?" in client.get("/v1/datasets/suport").text
     assert not list((plane.home.root / "uploads").iterdir()), "nothing is left behind"
 
 

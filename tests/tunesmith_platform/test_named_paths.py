@@ -239,3 +239,16 @@ def test_a_state_of_other_parameters_is_refused_at_submit(
     except InvalidInput as error:
         found = [problem.field or "" for problem in error.problems]
     assert sorted(found) == fields
+
+
+def test_what_is_not_here_names_what_was_meant_and_how_rows_get_in(home: Home, tmp_path: Path) -> None:
+    make_model_folder(home.models / "SmolLM2-135M-Instruct")
+    for given, said in (
+        ({"model": "SmolLM2-135M-Instuct"}, "Did you mean `SmolLM2-135M-Instruct`?"),
+        ({"model": "elsewhere"}, "models pull"),
+        ({"train_file": "/etc/rows.jsonl"}, "tunesmith data add FILE"),
+        ({"train_file": "rows.jsn"}, "tunesmith data list"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            check(home, tmp_path, **given)
+        assert said in (caught.value.problems[0].hint or "")

@@ -78,7 +78,7 @@ def _print_examples(examples: Iterable[Example]) -> None:
 
 
 def _meaning(meaning: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({what})" for name, what in meaning.items())
+    return ", ".join(f"{name} ({tr(what)})" for name, what in meaning.items())
 
 
 def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]:

@@ -76,6 +76,8 @@ def given_training(
     path = file or config
     found = read_file(path) if path else ConfigFile()
     given = {name: read_flag(name, value) for name, value in flags.items() if value not in (None, [])}
+    if "model" in given and "model_name_or_path" not in given:
+        given["model_name_or_path"] = given.pop("model")  # the option's own name: nothing is to be said of it
     return put_together(found, given, str(path) if path else "", template)
 
 

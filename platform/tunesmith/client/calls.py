@@ -13,10 +13,13 @@ from pydantic import BaseModel, ValidationError
 from tunesmith import views
 from tunesmith.client.transport import Transport, not_understood
 from tunesmith.errors import Conflict, InvalidInput, NotFound, TunesmithError
+from tunesmith.spec.problems import did_you_mean
 
 View = TypeVar("View", bound=BaseModel)
 _TASK_ID = re.compile(r"task-[0-9a-hjkmnp-tv-z]{18}")
 _LONGEST_NAME = 120
+_NEWEST = 100
+"""Tasks among whose names one is looked for that was meant."""
 
 
 class Calls:
@@ -50,6 +53,14 @@ class Calls:
         """The id of a task that is given by its id or its unique name; asks nobody where it is an id."""
         return task if _TASK_ID.fullmatch(task) else self._find(task).id
 
+    def _meant(self, task: str) -> str:
+        """What to do about a task that is not there: one of the newest may be called nearly so."""
+        page = self._get(views.Page[Any], "/v1/tasks", {"limit": _NEWEST})
+        names = [item["name"] for item in page.data if isinstance(item, dict) and item.get("name")]
+        meant = did_you_mean(task, names)
+        shows = "`tunesmith tasks list` shows them."
+        return f"Did you mean `{meant}`? {shows}" if meant else shows
+
     def _path(self, task: str) -> str:
         """The path of a task that is given by its id or its unique name."""
         return task_path(self._id(task))
@@ -70,7 +81,7 @@ class Calls:
             page = self._pages(views.TaskView, "/v1/tasks", 200, {"name": task})
             named = [found for found in page if found.name == task]
             if not named:
-                hint = "`tunesmith tasks list` shows them."
+                hint = self._meant(task)
                 raise NotFound(f"There is no task `{task}`.", hint=hint) from error
         if len(named) > 1:
             newest = ", ".join(f"`{found.id}`" for found in named[:3])

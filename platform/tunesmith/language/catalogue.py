@@ -49,14 +49,15 @@ class _Form(NamedTuple):
         if len(text) < self.known or not text.startswith(first) or not text.endswith(last):
             return None
         found: dict[int, str] = {}
-        is_loose = self.known < _TELLING and "!t" not in self.translation
+        is_loose = self.known < _TELLING
         place, end = len(first), len(text) - len(last)
         for number, literal in zip(self.numbers, [*others, None], strict=True):
             stop = end if literal is None else text.find(literal, place, end)
             if stop < place:
                 return None
             found[number] = text[place:stop]
-            if is_loose and not _QUANTITY.match(found[number]):
+            is_text = f"{{{number}!t}}" in self.translation
+            if is_loose and not is_text and not _QUANTITY.match(found[number]):
                 return None
             place = stop + len(literal or "")
         number = self.numbers[-1]
@@ -81,6 +82,10 @@ class Catalogue:
         """A text's translation; the text itself where there is none. White space around it stays."""
         bare = text.strip()
         found = self.texts.get(bare) or self.texts.get(" ".join(bare.split()))
+        if found is None and (label := _LABEL.fullmatch(bare)):
+            # Before any form: what is said behind it may be of one that would take the label in.
+            said = self.translate(label[2], depth)
+            found = self._by_form(f"{label[1]}{said}", depth) if said != label[2] else None
         if found is None and depth == 0:
             # Before any form: the last value of a sentence might take in those behind it.
             found = self._by_sentence(bare, all_known=True)
@@ -137,6 +142,8 @@ def chinese() -> Catalogue:
 
 _PLACE = re.compile(r"([^\s`]+:\d+|(?:[a-z]\w*[._])+\w+): (.+)", re.DOTALL)
 """A place in a file before what is said of it, or a parameter: `train.jsonl:17: ...`, `spec.learning_rate: ...`."""
+_LABEL = re.compile(r"((?:note|hint): )(.+)", re.DOTALL)
+"""What a text is, before the text."""
 _SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
 _ENTRY = re.compile(r'^msgid ((?:".*"\s*)+)msgstr ((?:".*"\s*)+)', re.MULTILINE)
 

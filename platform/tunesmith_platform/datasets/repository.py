@@ -8,10 +8,13 @@ from sqlalchemy.orm import Session
 
 from tunesmith.errors import NotFound
 from tunesmith.lifecycle import State
+from tunesmith.spec.problems import did_you_mean
 from tunesmith_platform.db.scoping import expect, get, within
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow, TaskRow, UploadRow
 from tunesmith_platform.scope import Scope
 
+_MOST_NAMES = 200
+"""Data sets among whose names one is looked for that was meant."""
 _OVER = [state for state in State if state.is_terminal]
 
 
@@ -23,7 +26,12 @@ def require(session: Session, scope: Scope, dataset: str) -> DatasetRow:
     """
     row = get(session, scope, DatasetRow, dataset) or by_name(session, scope, dataset)
     if row is None:
-        raise NotFound(f"There is no data set `{dataset}`.", hint="`tunesmith data list` shows them.")
+        known = session.scalars(within(select(DatasetRow.name), scope, DatasetRow).limit(_MOST_NAMES)).all()
+        meant = did_you_mean(dataset, known)
+        shows = "`tunesmith data list` shows them."
+        raise NotFound(
+            f"There is no data set `{dataset}`.", hint=f"Did you mean `{meant}`? {shows}" if meant else shows
+        )
     return row
 
 

@@ -262,7 +262,7 @@ class EstimateService:
         return [
             Notice(
                 field="tokenizer_name_or_path" if one.code == IDS_BY_FILE else "train_file",
-                message=f"{one.in_words()} {one.hint or ''}".strip(),
+                message=one.in_words(with_hint=True),
             )
             for one in found
         ]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tunesmith.dataset_views import Part
-from tunesmith.errors import InvalidInput, InvalidModel
+from tunesmith.errors import InvalidInput, InvalidModel, PathNotAllowed
 from tunesmith.model_folder import is_from_hub, refuse_weight_file
 from tunesmith.spec.base import Spec
+from tunesmith.spec.problems import did_you_mean
 from tunesmith_platform.dataset_names import is_name
 from tunesmith_platform.paths import allowed_folder, allowed_path
 from tunesmith_platform.scope import Scope
@@ -75,9 +76,30 @@ def find_file(given: str, settings: Settings, datasets: Datasets | None) -> tupl
                 hint="Rows of the Hub are loaded first: `tunesmith train` does it by itself, `tunesmith data run load` "
                 "and `POST /v1/datasets:run` on their own.",
             )
-        return allowed_path(given, settings.row_roots()), None
+        if not Path(given).is_absolute():
+            raise PathNotAllowed(
+                f"There is no file and no data set `{given[:200]}`.",
+                hint="Give a file's absolute path, or a name that `tunesmith data list` shows.",
+            )
+        return _allowed_rows(given, settings.row_roots()), None
     version = datasets.find(given)
     return version.path, version
+
+
+def _allowed_rows(given: str, roots: list[Path]) -> Path:
+    """The real path of a data file.
+
+    Raises:
+        PathNotAllowed: It lies where the platform may not read; says how its rows get in.
+    """
+    try:
+        return allowed_path(given, roots)
+    except PathNotAllowed as error:
+        raise PathNotAllowed(
+            error.message,
+            hint="Add the file with `tunesmith data add FILE`, or allow its folder with `tunesmith up --allow DIR`. "
+            f"Allowed are {', '.join(f'`{root}`' for root in roots)}.",
+        ) from error
 
 
 def find_model(given: str, settings: Settings, models: Models | None) -> Path:
@@ -98,8 +120,17 @@ def find_model(given: str, settings: Settings, models: Models | None) -> Path:
     is_here = name not in ("", "..") and ".." not in owner.split("/") and folder.is_dir()
     if not is_here or (owner and not is_from_hub(folder, given)):
         raise InvalidModel(
-            f"There is no model `{given}` here.",
-            hint=f"Pull it with `tunesmith models pull {given}`, or give an absolute path to its folder; "
-            "`tunesmith models list` shows what is here.",
+            f"There is no model `{given}` here.", hint=_meant_model(given, settings.models_dir)
         )
     return allowed_folder(str(folder.absolute()), roots)
+
+
+def _meant_model(given: str, models: Path) -> str:
+    """What to do about a model that is not here: one of that spelling may be."""
+    try:
+        there = sorted(entry.name for entry in models.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        there = []
+    meant = did_you_mean(given.rpartition("/")[2], there)
+    pull = f"Pull it with `tunesmith models pull {given}`, or give an absolute path to its folder; "
+    return f"Did you mean `{meant}`?" if meant else f"{pull}`tunesmith models list` shows what is here."
