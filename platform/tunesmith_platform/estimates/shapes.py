@@ -28,11 +28,11 @@ _LINEAR_ROUTERS = frozenset({"jetmoe"})
 """Types whose routers are linear layers."""
 
 _SEES_NEIGHBOURS_WORDS = """
-afmoe bamba bert bert-generation big_bird biogpt blenderbot-small bloom camembert cpmant data2vec-text electra ernie
-falcon falcon_h1 falcon_mamba gpt_oss granitemoehybrid inkling2_text inkling_text jamba kimi_linear lfm2 lfm2_moe
-lfm3 mamba mamba2 megatron-bert minimax mpt nemotron_h olmo_hybrid openai-gpt opt qwen3_5_moe_text qwen3_5_text
-qwen3_next qwen4_exp_text recurrent_gemma rembert roberta roberta-prelayernorm roformer rwkv trocr xglm xlm
-xlm-roberta xlm-roberta-xl zaya
+afmoe bailing_hybrid bamba bert bert-generation big_bird biogpt blenderbot-small bloom camembert cpmant
+data2vec-text electra ernie falcon falcon_h1 falcon_mamba gpt_oss granitemoehybrid inkling2_text inkling_text jamba
+kimi_linear lfm2 lfm2_moe lfm3 mamba mamba2 megatron-bert minimax mpt nemotron_h olmo_hybrid openai-gpt opt
+qwen3_5_moe_text qwen3_5_text qwen3_next qwen4_exp_text recurrent_gemma rembert roberta roberta-prelayernorm
+roformer rwkv trocr xglm xlm xlm-roberta xlm-roberta-xl zaya
 """
 SEES_NEIGHBOURS = frozenset(_SEES_NEIGHBOURS_WORDS.split())
 """Types of models in which documents of a full sequence would see each other, so that each is computed as a row."""
