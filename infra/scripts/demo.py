@@ -50,7 +50,7 @@ SPEC = {
 
 console = Console()
 if not console.is_terminal:
-    console.width = 10_000  # a file has room for lines of any length: a path that is cut in two is none any more
+    console.width = 10_000  # in a file a line may be of any length: a path that is cut in two is none
 
 
 def cli(*words: str) -> None:

@@ -26,7 +26,7 @@ _PROGRAMS = Path(sys.executable).parent
 
 console = Console()
 if not console.is_terminal:
-    console.width = 10_000  # a file has room for lines of any length: a path that is cut in two is none any more
+    console.width = 10_000  # in a file a line may be of any length: a path that is cut in two is none
 
 
 class Failed(Exception):
