@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_model import make_tokenizer_folder
 
-from tunesmith.dataset_views import DataReport, Finding
+from tunesmith.dataset_views import DataReport, Finding, TokenKind
 from tunesmith.rows.chat.turns import Message, tools_of
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.findings import Census
+from tunesmith.rows.report.preview import preview
 from tunesmith.rows.report.validation import validate
 from tunesmith.rows.shapes import Shape, shape_of
 from tunesmith.rows.verdicts import may_judge
@@ -227,6 +229,36 @@ def test_a_context_is_read_with_its_question(tmp_path: Path) -> None:
     assert [turn.content for turn in read(tmp_path, row)] == ["Wo?\nRom liegt am Tiber.", "Am Tiber."]
     (reason,) = validate(write(tmp_path, row | {"context": {"a": ["x"]}}), spec()).reasons
     assert "`context` belongs to the question, and is an object" in reason.message
+
+
+# What a tool answers stands in the turn of the answer that called it (Gemma 4's way).
+_IN_ONE_TURN = """\
+{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|im_start|>user\\n' + m.content + '<|im_end|>\\n' }}
+{%- elif m.role == 'tool' %}{{- '<|sep|>response:' + m.content + '<|sep|>' }}
+{%- else %}{%- if loop.index0 == 0 or messages[loop.index0 - 1].role == 'user' %}
+{{- '<|im_start|>model\\n' }}{% endif %}
+{%- for c in m.tool_calls or [] %}
+{{- '<|call|>' + c.function.name + (c.function.arguments | tojson) + '<|end|>' }}{% endfor %}
+{%- if not m.tool_calls %}{{- m.content + '<|im_end|>\\n' }}{% endif %}{% endif %}{% endfor %}
+{%- if add_generation_prompt and messages[-1].role == 'user' %}{{- '<|im_start|>model\\n' }}{% endif %}"""
+
+
+def test_what_a_tool_answered_is_not_trained_where_it_stands_in_the_same_turn(tmp_path: Path) -> None:
+    model = make_tokenizer_folder(
+        tmp_path / "model", template="{%- if tools %}{{- tools | tojson }}{% endif %}" + _IN_ONE_TURN
+    )
+    row = {
+        "messages": [
+            USER, {"role": "assistant", "tool_calls": [OPENAI_CALL]}, {"role": "tool", "content": "20 degrees"},
+            {"role": "assistant", "tool_calls": [OPENAI_CALL]}, {"role": "tool", "content": "30 degrees"}, ANSWER,
+        ],
+        "tools": [TOOL],
+    }  # fmt: skip
+    (shown,) = preview(write(tmp_path, row), spec(), model).rows
+    assert shown.problem is None, shown.problem
+    trained = "".join(token.text for token in shown.tokens if token.kind is TokenKind.TRAINED)
+    assert "degrees" not in trained
+    assert trained.count("look") == 2
 
 
 def test_words_of_parts_add_up(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from tunesmith.rows.chat.turns import Message, like, tools_of
 from tunesmith.rows.json_text import unpacked
 
 _THOUGHT, _END_OF_THOUGHT = "<think>", "</think>"
+_LONGEST_MARK = 40
+"""Characters of the longest control token that may stand where another one does."""
 
 
 class Marked(NamedTuple):
@@ -71,6 +73,8 @@ class SpanFinder:
             if span is None:
                 lost += 1
                 continue
+            if i + 1 < len(messages) and messages[i + 1].role == "tool":
+                span = self._before_tools(text, messages, turns, i, span)
             spans.append(span)
             missing = _missing(messages[i], text[slice(*span)])
             dropped += missing == "reasoning"
@@ -167,6 +171,39 @@ class SpanFinder:
         if start is None or end <= start or not text.endswith(behind):
             return None
         return start, end + self._closing(last, behind)
+
+    def _before_tools(
+        self, text: str, messages: Sequence[Message], turns: list[Turn], i: int, span: Span
+    ) -> Span:
+        """The span of answer i, cut where what a tool answered begins: some write that into the same turn (Gemma 4).
+
+        Raises:
+            RowProblem: It holds what a tool answered, and where the call ends is unknown.
+        """
+        try:
+            through = self._renderer.render(turns[: i + 1], messages)
+        except RowProblem:
+            through = ""
+        same = _alike(text, through)
+        # Where a mark stands of which only the beginning is the same, the answer ends before it.
+        marks = (place for place in range(max(0, same - _LONGEST_MARK), same))
+        end = next((place for place in marks if (self._control.end_at(text, place) or 0) > same), same)
+        called = names_of(messages[i].calls)
+        if called and all(name in text[span[0] : end] for name in called):
+            return span[0], min(span[1], end)
+        said = text[slice(*span)]
+        own = (messages[i].content, messages[i].calls, messages[i].reasoning)
+        for message in messages[i + 1 :]:
+            if message.role != "tool":
+                break
+            heard = message.content.strip()
+            if heard and heard in said and not any(heard in one for one in own):
+                raise RowProblem(
+                    "The model's chat template writes what a tool answered into the answer that called it, so it is "
+                    "unknown where that answer ends.",
+                    "Give each call a row of its own that ends with it, or choose another `chat_template`.",
+                )
+        return span
 
     def _closing(self, last: str, behind: str) -> int:
         """Characters of the end-of-turn mark in `behind`, given what the template writes when the answer is last.
