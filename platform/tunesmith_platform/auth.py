@@ -134,10 +134,6 @@ class Keys:
         """Whose key this is, where that was looked up a moment ago. Asks no database."""
         return _fresh(self._known.get(digest_of(key)))
 
-    def has_been_right(self, key: str) -> bool:
-        """Whether this key was somebody's when it was last looked up here."""
-        return digest_of(key) in self._known
-
     def identity(self, key: str) -> Identity:
         """Whose key this is.
 

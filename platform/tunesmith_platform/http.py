@@ -157,19 +157,19 @@ async def identity_of(request: Request) -> Identity:
     key = bearer(request)
     known = keys.remembered(key)
     if known is None:
-        with counting_wrong(request, is_known=keys.has_been_right(key)):
+        with counting_wrong(request):
             known = await run_in_threadpool(keys.identity, key)
     request.scope[SHOWN] = Shown(known)
     return known
 
 
 def counting_wrong(
-    request: Request, kind: str = "key", *, is_known: bool = False
+    request: Request, kind: str = "key", *, is_costly: bool = False
 ) -> contextlib.AbstractContextManager[None]:
     """Count against a caller's address what it shows of a kind and counts for nothing; as `Rate.counting_wrong`."""
     address = request.client.host if request.client else ""
     wrong = cast(Rate, request.app.state.services.wrong_keys)
-    return wrong.counting_wrong(f"{kind} {address}", is_known=is_known)
+    return wrong.counting_wrong(f"{kind} {address}", is_costly=is_costly)
 
 
 SHOWN = "tunesmith.shown"

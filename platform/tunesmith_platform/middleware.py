@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from starlette import types as asgi
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 import tunesmith
 from tunesmith import versions
@@ -163,7 +164,7 @@ class Hosts:
                     f"This platform is not called `{shortened(asked[0], 100)}`.",
                     hint="Call it by its own address; or add the name to `TUNESMITH_ALLOWED_HOSTS`.",
                 )
-                await answer_error(error.status, error.body())(scope, receive, send)
+                await answer_error(error.status, error.body(), Request(scope))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -202,4 +203,4 @@ class BodyLimit:
 
     async def _refuse(self, words: str, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         error = TooLarge(words)
-        await answer_error(error.status, error.body())(scope, receive, send)
+        await answer_error(error.status, error.body(), Request(scope))(scope, receive, send)

@@ -63,21 +63,24 @@ class Rate:
         self._left[who] = max(0.0, self._now_left(who) - 1), moment
 
     @contextlib.contextmanager
-    def counting_wrong(self, who: str, *, is_known: bool = False) -> Iterator[None]:
-        """Count what is refused here as nobody's, and look at no more of it than is taken.
+    def counting_wrong(self, who: str, *, is_costly: bool = False) -> Iterator[None]:
+        """Count what is refused here as nobody's, and say to wait once it is too much.
+
+        What is right is taken all the same: behind a proxy all have one address, and nobody is kept out for others.
 
         Args:
             who: Who shows it.
-            is_known: Whether this has been right here: nobody is kept out for what others beside them show.
+            is_costly: Whether to look at none of it meanwhile, be it right.
 
         Raises:
             TooManyRequests: They have shown too much of it.
         """
-        if not is_known:
+        if is_costly:
             self.require(who)
         try:
             yield
         except Unauthorized:
+            self.require(who)
             self.add(who)
             raise
 

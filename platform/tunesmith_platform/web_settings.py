@@ -41,8 +41,7 @@ class WebSettings(BaseSettings):
         100,
         ge=0,
         description="Keys, codes and links that count for nothing which one address may show in a minute, in each "
-        "server, before it is told to wait; 0: as many as it likes. Keys that have been right here are taken all the "
-        "while.",
+        "server, before it is told to wait; 0: as many as it likes. Right keys are taken all the while.",
     )
 
 

@@ -67,7 +67,7 @@ async def sign_in(
 ) -> SessionView:
     """Sign this browser in, by a link's code or by a key, shown as a bearer token. The answer sets a cookie."""
     keys = request.app.state.services.keys
-    with counting_wrong(request, is_known=keys.has_been_right(credential)):
+    with counting_wrong(request):
         begun = await run_in_threadpool(services.access.sign_in, credential)
     set_session(response, begun, services.settings, is_secure=is_secure(request, services.settings))
     identity = await run_in_threadpool(keys.identity_of_session, begun.cookie)

@@ -185,7 +185,7 @@ def prometheus(request: Request, services: ServicesDep, _scheme: OptionalKey) ->
     if not services.monitoring.is_open_to(address, is_forwarded=is_forwarded):
         # The gauges are of everybody's tasks.
         key = bearer(request)
-        with counting_wrong(request, is_known=services.keys.has_been_right(key)):
+        with counting_wrong(request):
             identity = services.keys.identity(key)
         identity.expect_everything()
     reconciler = getattr(request.app.state, "reconciler", None)

@@ -204,7 +204,7 @@ def linked_package_file(
     if_range: IfRange = None,
 ) -> Response:
     """Download the file that an address was made of. It needs no key: the address is signed."""
-    with counting_wrong(request, "link"):  # each is held against every key
+    with counting_wrong(request, "link", is_costly=True):  # each is held against every key
         named, identity = services.links.read(token, name)
     request.scope[SHOWN] = Shown(identity)
     file = services.packaging.file(identity.scope(), named.t, named.f, named.s)
