@@ -9,6 +9,7 @@ from tunesmith.chat.document import ChatDocument, ProveDocument
 from tunesmith.data_step import DataDocument
 from tunesmith.job import AttemptDocument, JobDocument
 from tunesmith.model_step import ModelDocument
+from tunesmith.pull_job import PullDocument
 from tunesmith.upload_job import UploadDocument
 
 NOBODY = "http://127.0.0.1:9"
@@ -49,6 +50,11 @@ def upload_document(folder: Path, url: str = NOBODY) -> UploadDocument:
     return UploadDocument.model_validate(make_document(folder, url).model_dump() | more)
 
 
+def pull_document(folder: Path, url: str = NOBODY) -> PullDocument:
+    more = {"kind": "pull", "spec": {"repo_id": "me/model"}, "models_dir": str(folder / "models")}
+    return PullDocument.model_validate(make_document(folder, url).model_dump() | more)
+
+
 def training_document(folder: Path, url: str = NOBODY) -> JobDocument:
     return make_document(folder, url, spec={"model_name_or_path": "/m", "train_file": "/t"})
 
@@ -62,5 +68,6 @@ DOCUMENTS: dict[str, Callable[[Path, str], AttemptDocument]] = {
     "chat": chat_document,
     "prove": prove_document,
     "upload": upload_document,
+    "pull": pull_document,
 }
 """Where it works, and whom it reports to."""

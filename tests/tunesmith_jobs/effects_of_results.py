@@ -98,19 +98,23 @@ def uploaded(spec: UploadSpec, folder: Path) -> dict[str, Any]:
         def ensure(self, *, public: bool) -> None:
             seen["public"] = public
 
+        def check_files(self, files: dict[str, Any]) -> None:
+            assert not files
+
         def commit(self, _: str) -> str:
             return "0" * 40
 
     document: Any = SimpleNamespace(
         spec=spec.model_dump(), environment=["HF_TOKEN", "OTHER_TOKEN"], model_uri="", name="u"
     )
+    storage: Any = SimpleNamespace(get_folder=lambda _prefix, _place: folder)
     manifest = Manifest(task_id="task-1", attempt=1, step=4, kind="package", files=[])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", "one")
         patch.setenv("OTHER_TOKEN", "another")
         patch.setattr(program, "Repository", Hub)
         patch.setattr(program, "is_stop_requested", lambda _: False)
-        patch.setattr(program._Upload, "_fetched", lambda _: (folder, manifest))
+        patch.setattr(program._Upload, "_stored", lambda _: (storage, manifest))
         program._Upload(document, Silent(), folder).run()
     return seen
 

@@ -18,6 +18,7 @@ from tunesmith.model_folder import (
     unquantised_experts,
     untuned_experts,
 )
+from tunesmith.model_folder.architectures import ENCODERS
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models import build
 from tunesmith_jobs.models.precision import choose
@@ -211,3 +212,41 @@ def test_what_is_held_in_fewer_bits_is_what_the_estimate_counts(tmp_path: Path, 
 
     tokens = torch.arange(5, 29).reshape(2, 12)
     tuned(input_ids=tokens, labels=tokens).loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("bert", {"is_decoder": False}),
+        ("bert", {}),
+        ("xlm", {}),
+        ("llama", {}),
+        *(
+            pytest.param(kind, {"is_decoder": is_decoder}, marks=long)
+            for kind in sorted(ENCODERS - {"xmod", "reformer", "roc_bert"})
+            for is_decoder in (False, True)
+        ),
+        pytest.param("xlm", {"causal": True}, marks=long),
+    ],
+)
+def test_a_model_that_sees_what_it_is_to_write_is_refused(
+    tmp_path: Path, kind: str, more: dict[str, Any]
+) -> None:
+    """An encoder's loss falls to nothing, as each place sees the token it is asked for."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = make(kind, tmp_path / "model", **more)
+    facts = check_model_folder(base)
+    fields = [problem.field for problem in inabilities(facts, spec_of(base))]
+    assert ("model_name_or_path" in fields) == facts.sees_later_tokens
+    sorted_out = inabilities(facts, spec_of(base, training_type="classification"))
+    assert "model_name_or_path" not in [problem.field for problem in sorted_out]
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    one = torch.arange(5, 25)[None]
+    other = one.clone()
+    other[0, -1] = 40
+    with torch.no_grad():
+        before, after = (model(input_ids=ids).logits[:, :-1] for ids in (one, other))
+    # XLM can be made to look back alone; its loss is not the next token's all the same.
+    assert (not torch.equal(before, after)) == (facts.sees_later_tokens and "causal" not in more)

@@ -20,6 +20,7 @@ from tunesmith_jobs.data import program as data_program
 from tunesmith_jobs.document import read_outcome
 from tunesmith_jobs.failures import Stopped, StorageFailed, Superseded
 from tunesmith_jobs.program import Attempt
+from tunesmith_jobs.pull import program as pull_program
 from tunesmith_jobs.spool import SpoolLock
 from tunesmith_jobs.train import core
 from tunesmith_jobs.upload import program as upload_program
@@ -42,7 +43,8 @@ def fails(kind: str, folder: Path, error: Exception, patch: pytest.MonkeyPatch) 
     patch.setattr(data_program, "run", raises(error))
     patch.setattr(model_work, "prepare_libraries", raises(error))
     patch.setattr(serve_program, "connected", raises(error))
-    patch.setattr(upload_program._Upload, "_fetched", raises(error))
+    patch.setattr(upload_program._Upload, "_stored", raises(error))
+    patch.setattr(pull_program, "pull", raises(error))
     return do(Attempt.of(DOCUMENTS[kind](folder, NOBODY)), Ear())
 
 

@@ -39,4 +39,5 @@ def test_memory_is_told_within_a_fifth(context: int, tmp_path: Path) -> None:
     said = memory_of(file.stat().st_size, context, forecast(folder)._asdict())
     asked = [sys.executable, "-c", ASK, str(file), str(context)]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=120)
-    assert said == pytest.approx(int(done.stdout), rel=0.2)
+    # Whether the kernel maps programs' files by pages of 2 MB, as it finds them free, is worth some megabytes.
+    assert said == pytest.approx(int(done.stdout), rel=0.2, abs=2e7)

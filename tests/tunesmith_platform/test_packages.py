@@ -119,15 +119,31 @@ def rows(bench: Bench, tmp_path: Path) -> Path:
     return file
 
 
-def test_the_rows_of_an_importance_matrix_are_the_trainings_own(bench: Bench, rows: Path) -> None:
+@pytest.mark.parametrize("kind", ["IQ2_M", "IQ3_M"])
+def test_the_rows_of_an_importance_matrix_are_the_trainings_own(bench: Bench, rows: Path, kind: str) -> None:
     bench.plane.training.look_at = lambda _scope, spec: TrainInputs(
         model_path=str(spec.model_name_or_path), train_path=str(rows)
     )
     training = bench.trained({4: 1.0}, model_name_or_path=str(bench.model))
-    made = bench.made(task_id=training.id, preset="merge_and_quantize", quant_types=["IQ2_M"])
+    made = bench.made(task_id=training.id, preset="merge_and_quantize", quant_types=[kind])
     document = bench.document(made)
     assert document.data_path == str(rows)
     assert document.origin.datasets == ["rows.jsonl"]
+
+
+def test_a_type_that_only_gains_by_a_matrix_is_made_without_where_there_are_no_rows(
+    bench: Bench, rows: Path
+) -> None:
+    """And it is said; who asks for the training's rows is refused."""
+    training = bench.trained({4: 1.0})
+    given = {"task_id": training.id, "preset": "merge_and_quantize", "quant_types": ["IQ3_S"]}
+    made = bench.made(**given)
+    document = bench.document(made)
+    assert (document.spec["importance_matrix"], document.data_path) == ("none", None)
+    assert "importance_matrix" in [notice.field for notice in made.notices]
+    refused = error_of(bench.package(**given, importance_matrix="training"))
+    assert refused.problems[0].field == "spec.importance_matrix"
+    assert bench.made(**given, importance_matrix=str(rows)).spec["importance_matrix"] == str(rows)
 
 
 def test_an_importance_matrix_of_other_rows(bench: Bench, rows: Path) -> None:

@@ -7,7 +7,13 @@ that the library does not list is left to it. Knows parameters and lists; loads 
 from collections.abc import Iterator
 
 from tunesmith.errors import Problem
-from tunesmith.model_folder.architectures import NO_CHECKPOINTING, NO_CLASSIFIER, NO_FLASH, NO_SDPA
+from tunesmith.model_folder.architectures import (
+    NEVER_CAUSAL,
+    NO_CHECKPOINTING,
+    NO_CLASSIFIER,
+    NO_FLASH,
+    NO_SDPA,
+)
 from tunesmith.model_folder.facts import ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets
@@ -48,6 +54,23 @@ def inabilities(facts: ModelFacts, spec: TrainSpec) -> list[Problem]:
 
 def _of_type(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
     kind = facts.model_type
+    if spec.training_type != "classification" and facts.sees_later_tokens:
+        others = "Take a model that writes text, or train classes with `training_type=classification`."
+        switched = (
+            'If it was made to write text, its `config.json` needs `"is_decoder": true`; else take another '
+            "model."
+        )
+        yield Problem(
+            field="model_name_or_path",
+            message=f"Models of the type `{kind}` see the tokens that they are to write, so they would learn nothing.",
+            hint=others if kind in NEVER_CAUSAL else switched,
+        )
+    if kind == "xmod":
+        yield Problem(
+            field="model_name_or_path",
+            message="Models of the type `xmod` compute nothing before a language is chosen, which no parameter does.",
+            hint="Take another model.",
+        )
     if spec.training_type == "classification" and kind in NO_CLASSIFIER:
         yield Problem(
             field="training_type",

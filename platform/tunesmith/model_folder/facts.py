@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.model_folder.architectures import ENCODERS, NEVER_CAUSAL
 from tunesmith.model_folder.files import (
     TOKENIZER,
     check_index,
@@ -85,6 +86,9 @@ class ModelFacts(BaseModel):
     has_stacked_experts: bool = Field(
         False, exclude=True, description="Whether the file itself holds experts in one tensor a layer."
     )
+    sees_later_tokens: bool = Field(
+        False, exclude=True, description="Whether a place in a text sees what comes behind it."
+    )
     module_paths: tuple[str, ...] = Field(
         (), exclude=True, repr=False, description="Every module with a matrix, embeddings and head included."
     )
@@ -159,6 +163,8 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
         has_stacked_experts=any(
             len(tensor.shape) == 3 and _STACKED.search(name) for name, tensor in tensors.items()
         ),
+        sees_later_tokens=config["model_type"] in NEVER_CAUSAL
+        or (config["model_type"] in ENCODERS and config.get("is_decoder") is not True),
         module_paths=tuple(sorted(modules)),
     )
 

@@ -11,7 +11,7 @@ from tunesmith.errors import Problem
 from tunesmith.spec.base import Notice
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
-from tunesmith.spec.package_choices import CUSTOM, FOLDER, NEED_MATRIX, PRESETS, QuantType
+from tunesmith.spec.package_choices import CUSTOM, FOLDER, GAIN_BY_MATRIX, NEED_MATRIX, PRESETS, QuantType
 from tunesmith.spec.package_problems import unfit_parts, without_files, without_matrix
 from tunesmith.spec.parameter import Fold, Group, param, when
 from tunesmith.spec.roles import Role
@@ -141,10 +141,11 @@ class PackageSpec(ModelUseSpec):
         help=(
             "Rows that say which numbers matter: the model computes some thousand tokens of them, and quantised "
             "matrices are rounded accordingly. `auto` takes the training's rows where a type needs one (IQ1, IQ2, "
-            "IQ3_XS, IQ3_XXS, Q2_K_S), `training` takes them for every type, `none` takes nothing; else a file of rows "
-            "or a data set's name (`name@2`): conversations, or texts.",
+            "IQ3_XS, IQ3_XXS, Q2_K_S) or gains much by it (IQ3_M, IQ3_S), `training` takes them for every type, `none` "
+            "takes nothing; else a file of rows or a data set's name (`name@2`): conversations, or texts.",
             "用哪些数据衡量各数值的重要程度：模型对其中数千个词元做前向计算，量化时据此取舍。"
-            "auto：仅当类型需要时（IQ1、IQ2、IQ3_XS、IQ3_XXS、Q2_K_S）使用训练数据；training：所有类型均使用训练数据；"
+            "auto：仅当类型需要（IQ1、IQ2、IQ3_XS、IQ3_XXS、Q2_K_S）或明显受益（IQ3_M、IQ3_S）时使用训练数据；"
+            "training：所有类型均使用训练数据；"
             "none：不使用；也可填写数据文件或数据集名称（name@2），内容为对话或纯文本。",
         ),
         group=Group.GENERAL,
@@ -288,9 +289,22 @@ class PackageSpec(ModelUseSpec):
         is_of_use = self.makes_gguf and any(one not in _UNAFFECTED for one in self.file_types)
         if not is_of_use or self.importance_matrix == _NONE:
             return None
-        if self.importance_matrix == _AUTO and not self.needs_matrix:
-            return None
-        return TRAINING_ROWS if self.importance_matrix == _AUTO else self.importance_matrix
+        if self.importance_matrix != _AUTO:
+            return self.importance_matrix
+        return TRAINING_ROWS if self.needs_matrix or self._gains_by_matrix else None
+
+    @property
+    def can_go_without_matrix(self) -> bool:
+        """Whether its matrix is one that it only gains by, and that nobody asked for."""
+        return self.importance_matrix == _AUTO and self._gains_by_matrix and not self.needs_matrix
+
+    def without_matrix(self) -> "PackageSpec":
+        """The same with no importance matrix."""
+        return self.model_copy(update={"importance_matrix": _NONE})
+
+    @property
+    def _gains_by_matrix(self) -> bool:
+        return any(one in GAIN_BY_MATRIX for one in self.file_types)
 
     @property
     def file_types(self) -> list[str]:

@@ -47,10 +47,10 @@ LIMITS: dict[FileType, float] = {
     FileType.IQ3_XXS: 1.7,  # 0.43
     FileType.IQ2_M: 2.6,  # 0.66
     FileType.IQ2_S: 2.6,  # 0.68
-    FileType.IQ2_XS: 2.6,
-    FileType.IQ2_XXS: 2.7,  # 0.91
-    FileType.IQ1_M: _MOST,
-    FileType.IQ1_S: _MOST,  # 1.33 by llama.cpp's own tools
+    FileType.IQ2_XS: 2.6,  # 0.79
+    FileType.IQ2_XXS: 2.7,  # 1.00
+    FileType.IQ1_M: _MOST,  # 1.35
+    FileType.IQ1_S: _MOST,  # 1.51
 }
 """The mean difference (KL, in nats a token) up to which a file of a type passes.
 

@@ -67,6 +67,8 @@ class Packaging(ModelUse):
             return self.file_of(scope, "importance_matrix", wanted)
         if found.train_path is not None and Path(found.train_path).is_file():
             return Path(found.train_path), None
+        if spec.can_go_without_matrix:
+            return None, None
         why = (
             "nobody here knows what the model was trained on"
             if found.train_path is None
@@ -119,6 +121,9 @@ class Packaging(ModelUse):
         with at_spec():
             chosen = self._with_checkpoint(scope, spec, notices)
             found = self._finder.find(scope, chosen)
+            if chosen.can_go_without_matrix and self.rows_of(scope, chosen, found)[0] is None:
+                spec, chosen = spec.without_matrix(), chosen.without_matrix()
+                notices.append(_NO_ROWS)
             notices[:0] = terms_told(spec, found, new.name)
         made = super().prepare(scope, new.model_copy(update={"spec": chosen}), task_id, rows_dir)
         storage = self.parts.settings.storage_uri.rstrip("/")
@@ -190,6 +195,14 @@ class Packaging(ModelUse):
                         if one.key and one.verdict == "proven" and not one.parts
                     ]
         return found
+
+
+_NO_ROWS = Notice(
+    field="importance_matrix",
+    message="`IQ3_M` and `IQ3_S` say much else than the model without an importance matrix, and the rows that the "
+    "model was trained on are not to be had: name a file of rows or a data set (`importance_matrix`), or take "
+    "`Q3_K_M`.",
+)
 
 
 def _look_at_matrix_rows(data: Path, training: TrainSpec, found: FoundModel) -> None:
