@@ -40,7 +40,7 @@ from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import AuditRow, TaskRow
 from tunesmith_platform.settings import Settings
 
-NOT_KEPT = {"browsers", "leases", "runners"}
+NOT_KEPT = {"browsers", "leases", "runners", "server_uses"}
 CHANGED = {"tasks", "attempts", "events", "deliveries", "notice_cursors", "pipelines", "pipeline_steps"}
 CHANGED |= {"quota_entries", "quota_projects"}
 """Where a restore stops what was under way."""

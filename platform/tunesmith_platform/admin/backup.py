@@ -27,7 +27,7 @@ from tunesmith_platform.db.tables import Base, TaskRow
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.repository import LIVE
 
-NEVER = frozenset({"browsers", "leases", "runners"})
+NEVER = frozenset({"browsers", "leases", "runners", "server_uses"})
 """Tables whose rows are of the running platform alone: who is signed in, who does what, which processes wait."""
 
 

@@ -195,7 +195,8 @@ function Start({ schema, draft, source, body, missing, estimate, onDone }: Start
   const forecast = estimate?.fits === false ? [estimate.recommendation || t("estimate.tooLarge")] : [];
   const begin = () => {
     if (source && draft.way === "continue") return starting.again({ path: `/v1/tasks/${source.id}:continue`, body: longer(draft.values, source.spec) });
-    return starting.start(body, forecast, begun(schema, draft, source, body));
+    const own = Object.keys(filled(schema, draft)).filter((name) => !Object.hasOwn(draft.values, name));
+    return starting.start(body, forecast, begun(schema, draft, source, body), own);
   };
   return (
     <Section>

@@ -52,15 +52,18 @@ export function useSubmit(onDone: (task: TaskView) => void) {
   });
 }
 
-/** Asks what a start would say, and says it before it starts; with further warnings that the page knows. */
+/**
+ * Asks what a start would say, and says it before it starts; with further warnings that the page knows, and without
+ * what is said of parameters that the page filled in itself.
+ */
 export function useStart(onDone: (task: TaskView) => void) {
   const [warnings, setWarnings] = useState<string[]>([]);
   const [asked, setAsked] = useState<Begun | null>(null);
   const submit = useSubmit(onDone);
   const check = useMutation({
-    mutationFn: ({ body }: { body: Record<string, unknown>; more: string[]; begun: Begun }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
-    onSuccess: (found, { more, begun }) => {
-      const all = [...found.notices.map((one) => `${one.field}: ${one.message}`), ...more];
+    mutationFn: ({ body }: { body: Record<string, unknown>; more: string[]; begun: Begun; filled: string[] }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
+    onSuccess: (found, { more, begun, filled }) => {
+      const all = [...found.notices.filter((one) => !filled.includes(one.field)).map((one) => `${one.field}: ${one.message}`), ...more];
       setWarnings(all);
       if (all.length) setAsked(begun);
       else submit.mutate(begun);
@@ -69,7 +72,8 @@ export function useStart(onDone: (task: TaskView) => void) {
   return {
     isBusy: check.isPending || submit.isPending,
     error: check.error ?? submit.error,
-    start: (body: Record<string, unknown>, more: string[] = [], begun: Begun = { path: "/v1/tasks", body }) => check.mutate({ body, more, begun }),
+    start: (body: Record<string, unknown>, more: string[] = [], begun: Begun = { path: "/v1/tasks", body }, filled: string[] = []) =>
+      check.mutate({ body, more, begun, filled }),
     /** Starts what needs no check: a task that is there already. */
     again: (begun: Begun) => submit.mutate(begun),
     dialog: <Warnings warnings={asked ? warnings : []} onCancel={() => setAsked(null)} onStart={() => {
