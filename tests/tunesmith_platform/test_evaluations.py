@@ -193,7 +193,7 @@ def test_of_several_bases_none_is_the_reference(bench: Trainings, tmp_path: Path
         ({"benchmark_file": "LINKED"}, "spec.benchmark_file", "outside"),
         ({"benchmark_file": "PATTERN"}, "spec.benchmark_file", "no file"),
         ({"benchmark_file": "TWICE", "benchmarks": ["mine"]}, "spec.benchmark_file", "too"),
-        ({"benchmarks": ["../mine.yaml"]}, "spec.benchmarks", "pattern"),
+        ({"benchmarks": ["../mine.yaml"]}, "spec.benchmarks", "of the form"),
         ({"checkpoints": ["all"], "benchmark_limit": 5}, "spec.benchmark_limit", "no benchmark"),
         ({"checkpoints": ["all"], "embedder": "/etc"}, "spec.embedder", "outside"),
         ({"checkpoints": ["all"], "composite_weights": {"beauty": 1}}, "spec.composite_weights", "beauty"),

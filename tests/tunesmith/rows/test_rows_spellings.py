@@ -261,6 +261,18 @@ def test_what_a_tool_answered_is_not_trained_where_it_stands_in_the_same_turn(tm
     assert trained.count("look") == 2
 
 
+@pytest.mark.parametrize("heard", ["end", "d", "im_", "\n", "Oslo"])
+def test_a_tool_s_short_answer_is_not_taken_for_a_part_of_the_mark_behind_the_call(
+    tmp_path: Path, heard: str
+) -> None:
+    model = make_tokenizer_folder(tmp_path / "model")
+    turns = [USER, {"role": "assistant", "content": "I look."}, {"role": "tool", "content": heard}, ANSWER]
+    (shown,) = preview(write(tmp_path, {"messages": turns}), spec(), model).rows
+    assert shown.problem is None, shown.problem
+    trained = "".join(token.text for token in shown.tokens if token.kind is TokenKind.TRAINED)
+    assert trained.startswith("I look.")
+
+
 def test_words_of_parts_add_up(tmp_path: Path) -> None:
     rows = [PAIR | {"status": ("approved", "rejected")[i % 2]} for i in range(12)]
     file = RowFile(write(tmp_path, *rows))

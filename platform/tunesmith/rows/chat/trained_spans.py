@@ -193,17 +193,28 @@ class SpanFinder:
             return span[0], min(span[1], end)
         said = text[slice(*span)]
         own = (messages[i].content, messages[i].calls, messages[i].reasoning)
-        for message in messages[i + 1 :]:
+        for place, message in enumerate(messages[i + 1 :], i + 1):
             if message.role != "tool":
                 break
             heard = message.content.strip()
-            if heard and heard in said and not any(heard in one for one in own):
+            may_hold = heard and heard in said and not any(heard in one for one in own)
+            # A short one stands in many words, of a mark of the template's too.
+            if may_hold and self._follows(text[: span[1]], messages, place):
                 raise RowProblem(
                     "The model's chat template writes what a tool answered into the answer that called it, so it is "
                     "unknown where that answer ends.",
                     "Give each call a row of its own that ends with it, or choose another `chat_template`.",
                 )
         return span
+
+    def _follows(self, begin: str, messages: Sequence[Message], place: int) -> bool:
+        """Whether the beginning of a rendered conversation is another where a tool answered otherwise."""
+        other = messages[place]._replace(content=f"{messages[place].content} {messages[place].content}")
+        changed = like(messages, [*messages[:place], other, *messages[place + 1 :]])
+        try:
+            return not self._renderer.written(changed).startswith(begin)
+        except RowProblem:
+            return True
 
     def _closing(self, last: str, behind: str) -> int:
         """Characters of the end-of-turn mark in `behind`, given what the template writes when the answer is last.
