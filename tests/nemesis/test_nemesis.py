@@ -10,14 +10,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_no_promise_breaks(hurt_world: World, left_alone: Reference) -> None:
-    """Four kinds of harm to one task; the first seeds of `make nemesis` do as much to two."""
-    (episode,) = plan.packed(plan.DAILY, first=0)
-    try:
-        result, seen = episodes.run(hurt_world, episode, left_alone)
-    finally:
-        episodes.stop_all(hurt_world)
-    assert result.broken + episodes.clear(hurt_world, seen.task.id, episode.seed) == []
-    assert result.hit == list(episode.cells), result.missed
+    """Four kinds of harm to one task; the first seeds of `make nemesis` do as much to two.
+
+    What one task was through with before anybody saw it, on a busy machine, is met in another.
+    """
+    left = list(plan.DAILY)
+    for seed in range(2):
+        (episode,) = plan.packed(left, first=seed)
+        try:
+            result, seen = episodes.run(hurt_world, episode, left_alone)
+        finally:
+            episodes.stop_all(hurt_world)
+        assert result.broken + episodes.clear(hurt_world, seen.task.id, episode.seed) == []
+        left = [cell for cell in left if cell not in result.hit]
+        if not left:
+            return
+    pytest.fail(f"not seen in two tasks: {result.missed}")
 
 
 def test_packed_episodes_reach_what_they_were_given_once_and_leave_restarts_over() -> None:
