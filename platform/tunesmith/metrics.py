@@ -25,7 +25,7 @@ METRICS: dict[str, Metric] = {
     "useful_token_share": Metric("", "Share of tokens that are not padding", "有效词元占比"),
     "eval_loss": Metric("nats/token", "Evaluation loss", "评估损失"),
     "eval_perplexity": Metric("", "Evaluation perplexity", "评估困惑度"),
-    "eval_token_accuracy": Metric("", "Evaluation, share of tokens foretold", "评估词元准确率"),
+    "eval_token_accuracy": Metric("", "Evaluation, share of tokens predicted right", "评估词元准确率"),
     "eval_tokens": Metric("tokens", "Evaluated tokens", "评估词元数"),
     "eval_rows": Metric("rows", "Evaluated rows", "评估样本数"),
     "eval_accuracy": Metric("", "Evaluation accuracy", "评估准确率"),

@@ -17,8 +17,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from tunesmith_jobs.models.loading import UsedModel
-from tunesmith_serve.drawing import Draw, Token
 from tunesmith_serve.engine import Drawn
+from tunesmith_serve.sampling import Draw, Token
 from tunesmith_serve.turns import Turns
 
 PIECE = 512

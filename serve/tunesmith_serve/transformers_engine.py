@@ -33,9 +33,9 @@ from tunesmith_jobs.models.precision import Choice, choose
 from tunesmith_jobs.models.shared_weights import copy_over_weights
 from tunesmith_serve.batches import Batches, causal_of, is_plain
 from tunesmith_serve.constraint import Constraint, Constraints, Grammar, Stuck
-from tunesmith_serve.drawing import Draw, NoNumber
 from tunesmith_serve.engine import Drawn, EngineSettings, NoRoom, require_room
 from tunesmith_serve.one_by_one import answer_alone, takes_turns
+from tunesmith_serve.sampling import Draw, NoNumber
 from tunesmith_serve.turns import Turns
 
 NAME = "transformers"

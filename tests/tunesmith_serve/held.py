@@ -20,9 +20,9 @@ from tunesmith.chat.settings import Sampling
 from tunesmith.chat.wire import Ask, Refused
 from tunesmith_serve.answering import Prompt, Refusal
 from tunesmith_serve.constraint import Constraints, Grammar
-from tunesmith_serve.drawing import Draw
 from tunesmith_serve.grammar import Rules
 from tunesmith_serve.prompts import Prompts
+from tunesmith_serve.sampling import Draw
 from tunesmith_serve.text import AnswerText
 
 NAMED = {"type": "object", "additionalProperties": False}

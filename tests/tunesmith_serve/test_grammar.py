@@ -18,8 +18,8 @@ from tunesmith.chat.tool_forms import CallReader
 from tunesmith.errors import InvalidInput
 from tunesmith_serve import grammar as grammar_module
 from tunesmith_serve.constraint import Constraints, Grammar
-from tunesmith_serve.drawing import Draw
 from tunesmith_serve.grammar import Rules
+from tunesmith_serve.sampling import Draw
 
 _NOT_HELD = {
     "type": "function",

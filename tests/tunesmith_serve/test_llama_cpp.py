@@ -20,11 +20,11 @@ from asked import PROMPTS, Answer, Live, ask, served
 from tunesmith.errors import InvalidModel, NotConvertible
 from tunesmith.gguf import write_gguf
 from tunesmith_jobs.models import llama_cpp as library
-from tunesmith_serve.drawing import Draw
 from tunesmith_serve.engine import EngineLost
 from tunesmith_serve.llama_cpp import LlamaCpp
 from tunesmith_serve.llama_cpp.child import Child
 from tunesmith_serve.llama_cpp.slots import LEAST_REUSED, Question, Slot, choose_slot
+from tunesmith_serve.sampling import Draw
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from typing import Any
 
 from tunesmith_jobs.models.llama_cpp import CHUNK, Fed, Interrupted, Model, Unsupported
 from tunesmith_serve.constraint import Constraints, Grammar, Stuck
-from tunesmith_serve.drawing import Draw, NoNumber, Token
 from tunesmith_serve.llama_cpp.slots import Question, Slot, choose_slot
+from tunesmith_serve.sampling import Draw, NoNumber, Token
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _TOKENS_A_TURN = 4

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from tunesmith_serve.drawing import Draw
+from tunesmith_serve.sampling import Draw
 
 LEAST_REUSED = 16
 """Tokens that two prompts must begin with alike for the second to go on from the first."""

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from tunesmith.chat.settings import Sampling
-from tunesmith_serve.drawing import Draw, NoNumber, _place, kept_by
+from tunesmith_serve.sampling import Draw, NoNumber, _place, kept_by
 
 WORDS = 500
 SETTINGS = [
