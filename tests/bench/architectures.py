@@ -79,11 +79,15 @@ def look(kind: str, folder: Path) -> Found:
     """Train one."""
     from test_documents_apart import alone, encoded
 
+    from tunesmith.model_folder import check_model_folder, inabilities
     from tunesmith_jobs.models.library_tokenizer import library_tokenizer
     from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS
 
     model = make(kind, folder / "model")
     rows = tr.write_rows(folder / "rows.jsonl", 12)
+    at_submit = inabilities(check_model_folder(model), spec_of(model, rows))
+    if problems := [problem.message for problem in at_submit if problem.field == "model_name_or_path"]:
+        raise Refused(f"bad_parameters: {problems[0]}")
     common: dict[str, Any] = {"rows": rows, "use_lora": False, "max_length": 256}
     evaluated: dict[str, Any] = {"eval_rows": str(rows), "eval_file": str(rows)} | SHORT
     losses = {}
@@ -158,16 +162,22 @@ def run(folder: Path, model: Path, **more: Any) -> None:
         raise Refused(f"{outcome.reason}: {outcome.message}")
 
 
+def spec_of(model: Path, rows: Path) -> Any:
+    """A training with a LoRA of every linear layer."""
+    from tunesmith.spec.training import TrainSpec
+
+    given = {"model_name_or_path": str(model), "train_file": str(rows), "target_modules": ["all-linear"]}
+    return TrainSpec.read(given)
+
+
 def estimated(model: Path, rows: Path) -> int:
     """The trained parameters by the estimate's formula."""
     from tunesmith.model_folder import check_model_folder
-    from tunesmith.spec.training import TrainSpec
     from tunesmith_platform.backends.compute import Compute
     from tunesmith_platform.estimates.formula import trainable_parameters
     from tunesmith_platform.estimates.shapes import model_shape, setting_of
 
-    given = {"model_name_or_path": str(model), "train_file": str(rows), "target_modules": ["all-linear"]}
-    spec = TrainSpec.read(given)
+    spec = spec_of(model, rows)
     config = json.loads((model / "config.json").read_text())
     numbers = {name: value for name, value in config.items() if isinstance(value, int)}
     shape = model_shape(check_model_folder(model), numbers, spec)
