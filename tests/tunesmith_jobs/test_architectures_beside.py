@@ -18,7 +18,7 @@ from tunesmith.model_folder import (
     unquantised_experts,
     untuned_experts,
 )
-from tunesmith.model_folder.architectures import ENCODERS
+from tunesmith.model_folder.encoders import ENCODERS
 from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models import build
 from tunesmith_jobs.models.precision import choose

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from tunesmith.errors import Problem
 from tunesmith.model_folder.architectures import (
-    NEVER_CAUSAL,
     NO_CHECKPOINTING,
     NO_CLASSIFIER,
     NO_FLASH,
     NO_SDPA,
 )
+from tunesmith.model_folder.encoders import NEVER_CAUSAL
 from tunesmith.model_folder.facts import ModelFacts
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets

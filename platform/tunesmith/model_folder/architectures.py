@@ -61,12 +61,3 @@ rembert roformer rwkv trocr xglm xlm xlnet xlstm
 """
 NO_FLASH = frozenset(_NO_FLASH_WORDS.split())
 """Those that flash attention cannot compute."""
-
-_ENCODERS_WORDS = """
-bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert reformer rembert roberta
-roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod
-"""
-ENCODERS = frozenset(_ENCODERS_WORDS.split())
-"""Those that see the tokens behind a place too, unless their configuration says `is_decoder`."""
-NEVER_CAUSAL = frozenset({"xlm", "xlnet"})
-"""Those whose own loss is not the next token's, so that what they answer is not what they were trained on."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, Problem
-from tunesmith.model_folder.architectures import ENCODERS, NEVER_CAUSAL
+from tunesmith.model_folder.encoders import sees_later_tokens
 from tunesmith.model_folder.files import (
     TOKENIZER,
     check_index,
@@ -163,8 +163,7 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
         has_stacked_experts=any(
             len(tensor.shape) == 3 and _STACKED.search(name) for name, tensor in tensors.items()
         ),
-        sees_later_tokens=config["model_type"] in NEVER_CAUSAL
-        or (config["model_type"] in ENCODERS and config.get("is_decoder") is not True),
+        sees_later_tokens=sees_later_tokens(config),
         module_paths=tuple(sorted(modules)),
     )
 
