@@ -12,8 +12,7 @@ from tunesmith.spec import restarts
 from tunesmith.spec.base import Spec
 from tunesmith.spec.kinds import Feature, Kind, Room
 from tunesmith.spec.parameter import Fold, Group, param
-from tunesmith.spec.upload import FROM_ENVIRONMENT, REPOSITORY, require_variable
-from tunesmith.spec.variables import variables_in
+from tunesmith.spec.upload import FROM_ENVIRONMENT, REPOSITORY, require_variable, variable_of
 
 
 class PullSpec(Spec):
@@ -81,7 +80,7 @@ class PullSpec(Spec):
     @property
     def variable(self) -> str:
         """The variable of the environment that holds the token."""
-        return next(iter(variables_in(self.token))).path[0]
+        return variable_of(self.token)
 
 
 PULL = Kind(

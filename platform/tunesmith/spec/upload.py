@@ -48,6 +48,11 @@ def require_variable(token: str) -> None:
         )
 
 
+def variable_of(token: str) -> str:
+    """The variable of the environment that a parameter names, as `require_variable` has seen."""
+    return next(iter(variables_in(token))).path[0]
+
+
 class UploadSpec(Spec):
     """Upload a package, or a trained model, to a repository of the Hugging Face Hub or of a mirror of it."""
 
@@ -147,7 +152,7 @@ class UploadSpec(Spec):
     @property
     def variable(self) -> str:
         """The variable of the environment that holds the token."""
-        return next(iter(variables_in(self.token))).path[0]
+        return variable_of(self.token)
 
 
 UPLOAD = Kind(
