@@ -1,7 +1,10 @@
 """Short training tasks on a running platform: their rows, how they are submitted, who trains, what they measured."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ STEPS = 160
 """Of the tasks that something happens to: enough that there is a middle to be killed in."""
 ENDLESS = 100_000
 """Steps that nobody waits for."""
+_STEP = re.compile(rb'"kind":"metrics","step":(\d+)')
 
 
 def write_dialogues(file: Path, count: int = 40) -> Path:
@@ -119,6 +123,45 @@ def find_trainer(task_id: str) -> psutil.Process | None:
         except psutil.Error:
             continue
     return None
+
+
+@contextlib.contextmanager
+def held(
+    home: Home, task: TaskView, moment: Callable[[bytes], bool], attempt: int = 1
+) -> Iterator[psutil.Process]:
+    """The worker that trains, held still from a moment on until the block ends.
+
+    A hundred of these steps are over in the time that the API and a look at every process take on a busy machine. So
+    the worker is looked for while it loads, and its steps are read where it writes them down itself.
+
+    Args:
+        home: Of the platform.
+        task: Whose worker.
+        moment: Says of what the attempt wrote down whether it is there: `at_step(20)`, `has_saved`.
+        attempt: In which attempt of the task.
+    """
+    spool = home.work / task.id / f"spool-{attempt}.jsonl"
+    wait_until(spool.exists, 240, f"attempt {attempt}", every=0.01)
+    deadline = time.monotonic() + 240
+    while (trainer := find_trainer(task.id)) is None:
+        assert time.monotonic() < deadline, "nobody trains"
+    wait_until(lambda: moment(spool.read_bytes()), 240, "the moment", every=0.002)
+    trainer.suspend()
+    try:
+        yield trainer
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            trainer.resume()
+
+
+def at_step(step: int) -> Callable[[bytes], bool]:
+    """The moment at which a step is over, and at most a few more are."""
+    return lambda spool: any(int(found) >= step for found in _STEP.findall(spool))
+
+
+def has_saved(spool: bytes) -> bool:
+    """The moment at which there is a checkpoint."""
+    return b'"kind":"checkpoint"' in spool
 
 
 def trainer_of(task_id: str) -> psutil.Process:

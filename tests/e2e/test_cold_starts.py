@@ -10,7 +10,17 @@ import psutil
 import pytest
 from live_platform import Platform
 from nemesis.checker import Reference
-from short_tasks import ENDLESS, STEPS, completed, job_processes, starts_of, trainer_of, wait_step
+from short_tasks import (
+    ENDLESS,
+    STEPS,
+    at_step,
+    completed,
+    held,
+    job_processes,
+    starts_of,
+    trainer_of,
+    wait_step,
+)
 from waiting import wait_until
 
 from tunesmith.artifacts import faults_of
@@ -75,13 +85,13 @@ def test_a_worker_that_is_told_to_leave_saves_and_up_after_everything_was_killed
     here: all parts are new after it.
     """
     client, task = cold.client, cold.submit(save_steps=STEPS)
-    wait_step(client, task, 20)
-    trainer_of(task.id).terminate()
+    with held(cold.home, task, at_step(20)) as trainer:
+        trainer.terminate()
     wait_until(lambda: len(starts_of(client, task)) == 2, 240, "another attempt", every=0.2)
     told_at = starts_of(client, task)[1].step
     assert 20 <= told_at < STEPS, "it resumed at the step that it was told at"
-    wait_step(client, task, told_at + 1)
-    wait_until(lambda: kill_all(cold.home), 30, "the death of all")
+    with held(cold.home, task, at_step(told_at + 1), attempt=2):
+        wait_until(lambda: kill_all(cold.home), 30, "the death of all")
     environment = os.environ | shell_environment | {"TUNESMITH_HOME": str(cold.home.root), "COLUMNS": "200"}
     up = subprocess.run(
         [Path(sys.executable).parent / "tunesmith", "up"],

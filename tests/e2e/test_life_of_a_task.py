@@ -18,16 +18,17 @@ from live_platform import Platform
 from short_tasks import (
     ENDLESS,
     STEPS,
+    at_step,
     completed,
     find_trainer,
+    has_saved,
+    held,
     job_processes,
     seconds_of_imports,
     spool_points,
     starts_of,
     submit_short,
-    trainer_of,
     wait_mirrored,
-    wait_saved,
     wait_step,
     wait_warm,
 )
@@ -64,8 +65,8 @@ def test_a_warm_runner_has_done_its_imports_before(warm: Platform) -> None:
 def test_a_killed_worker_is_replaced_by_a_cold_one_and_goes_on_exactly(warm: Platform) -> None:
     """A cold one computes what a warm one computes, too."""
     client, task = warm.client, warm.submit()
-    wait_saved(client, task)
-    trainer_of(task.id).kill()
+    with held(warm.home, task, has_saved) as trainer:
+        trainer.kill()
     done = completed(client, task)
     assert done.attempt == 1, "the driver starts another worker by itself"
     assert warm.losses(task) == warm.expected
@@ -79,13 +80,13 @@ def test_a_killed_worker_is_replaced_by_a_cold_one_and_goes_on_exactly(warm: Pla
 def test_an_api_that_is_away_longer_than_a_job_may_be_silent_loses_nothing(warm: Platform) -> None:
     """The task even ends while nobody listens: its driver waits until every point has arrived."""
     client, task = warm.client, warm.submit()
-    wait_step(client, task, 3)
     supervisor = psutil.Process(read_record(warm.home).supervisor.pid)
-    supervisor.suspend()  # it would bring the API back at once
+    api = read_record(warm.home).parts["api"].pid
+    assert api is not None
     try:
-        api = read_record(warm.home).parts["api"].pid
-        assert api is not None
-        os.kill(api, signal.SIGKILL)
+        with held(warm.home, task, at_step(3)):
+            supervisor.suspend()  # it would bring the API back at once
+            os.kill(api, signal.SIGKILL)
         away_until = time.monotonic() + AWAY_SECONDS
         wait_until(lambda: len(spool_points(warm.home, task)) == STEPS, 120, "training, unmoved")
         time.sleep(max(0.0, away_until - time.monotonic()))
@@ -143,9 +144,8 @@ def test_a_stop_while_it_saves_leaves_no_process(warm: Platform) -> None:
 def test_a_stopped_task_leaves_no_process_and_is_continued_exactly_in_a_new_runner(warm: Platform) -> None:
     """The user stops it, and lets it go on: one task, one log, the losses of a run that nothing happened to."""
     client, task = warm.client, warm.submit(save_steps=STEPS)
-    wait_step(client, task, 20)
-    trainer = trainer_of(task.id)
-    client.stop_task(task.id)
+    with held(warm.home, task, at_step(20)) as trainer:
+        client.stop_task(task.id)
     stopped = client.wait(task.id, timeout=90)
     assert stopped.state is State.STOPPED, stopped.message
     assert not trainer.is_running()

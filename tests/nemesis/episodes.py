@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 from nemesis.checker import Reference, Seen, ended_as_it_may, model_sha256, violations
+from nemesis.phases import EVAL_STEPS, SAVE_STEPS, STEPS
 from nemesis.plan import Cell, Episode, Part, Phase, ends_attempt
-from nemesis.world import EVAL_STEPS, SAVE_STEPS, STEPS, NotThere, World, processes_of
+from nemesis.world import NotThere, World, processes_of
 from waiting import wait_until
 
 from tunesmith.artifacts import CHECKPOINTS
@@ -232,11 +233,12 @@ def _story(
             if is_stop:
                 client.stop_task(task.id)
                 accepted = dt.datetime.now(dt.UTC)
-            time.sleep(episode.delay)
             for cell in due:
-                _hurt(world, cell, task.id, result)
+                _hurt(world, cell, task.id, result, episode.delay)
         except (NotThere, TimeoutError) as error:
             result.missed += [f"{cell}: {error}" for cell in due]
+        finally:
+            world.let_go()
         if not has_notes and phase is not Phase.QUEUED:
             client.update_task(task.id, notes=notes)
             has_notes = True
@@ -253,12 +255,13 @@ def _story(
     return accepted, continued
 
 
-def _hurt(world: World, cell: Cell, task_id: str, result: Result) -> None:
+def _hurt(world: World, cell: Cell, task_id: str, result: Result, delay: float) -> None:
     try:
         if cell.phase is Phase.STARTING:
+            time.sleep(delay)
             world.hurt_starting(cell, task_id)
         else:
-            world.hurt(cell, task_id)
+            world.hurt(cell, task_id, delay)
     except NotThere as error:
         result.missed.append(f"{cell}: {error}")
         return

@@ -20,9 +20,10 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+from nemesis.phases import is_in
 from nemesis.plan import Cell, Harm, Part, Phase
 from real_s3 import S3Server
-from short_tasks import write_dialogues
+from short_tasks import find_trainer, write_dialogues
 from tiny_model import make_tiny_model
 from waiting import wait_until
 
@@ -32,7 +33,6 @@ from tunesmith.home import Home
 from tunesmith_platform.embedded.processes import ours, same_process
 from tunesmith_platform.embedded.record import read_record
 
-STEPS, SAVE_STEPS, EVAL_STEPS = 160, 20, 40
 _DISK_BYTES = 1600 * 2**20
 _HELD_SECONDS = 6.0
 """How long what is suspended, locked or filled stays so."""
@@ -85,7 +85,9 @@ class World:
         """Of each spool, what it held when it was read last, and how many bytes that was."""
         self._healers: list[threading.Thread] = []
         self.suspended: list[tuple[dt.datetime, dt.datetime]] = []
-        """When workers were held still, from and to."""
+        """When workers were held still as a harm, from and to."""
+        self._held: psutil.Process | None = None
+        """The worker that trains, from the moment that its phase was seen until it is hurt."""
 
     @contextlib.contextmanager
     def up(self) -> Iterator["World"]:
@@ -141,7 +143,9 @@ class World:
     def wait_phase(
         self, task_id: str, phase: Phase, after: int = 0, *, must_live: bool = False, seconds: float = 240
     ) -> None:
-        """Wait until a task's job is in a phase, by its spool.
+        """Wait until a task's job is in a phase, by its spool; the worker that trains is held still from then on.
+
+        It is held until `let_go`, as a phase may be over sooner than the part that is to be hurt is found.
 
         Args:
             task_id: Whose.
@@ -153,60 +157,54 @@ class World:
         Raises:
             NotThere: It ended without.
         """
+        is_held = phase not in (Phase.QUEUED, Phase.STARTING, Phase.ENDED)
+        worker: psutil.Process | None = None
         begun = time.monotonic()
-        while not self._is_in(task_id, phase, after) or (must_live and not self._lives(task_id, phase)):
-            if phase is not Phase.ENDED and self._is_in(task_id, Phase.ENDED, after):
+        while True:
+            if is_held and not (worker and _lives(worker)):
+                worker = find_trainer(task_id)
+            if is_in(phase, self.spools(task_id), after) and (worker or not is_held or not must_live):
+                break
+            if phase is not Phase.ENDED and is_in(Phase.ENDED, self.spools(task_id), after):
                 raise NotThere(f"it ended before `{phase}` was seen")
             if time.monotonic() - begun > seconds:
                 raise TimeoutError(f"`{phase}` was not seen within {seconds:.0f} s")
-            time.sleep(0.01)
+            time.sleep(0.002)
+        if worker:
+            self._held = worker
+            with contextlib.suppress(psutil.Error):
+                worker.suspend()
 
-    def _lives(self, task_id: str, phase: Phase) -> bool:
-        return phase in (Phase.QUEUED, Phase.ENDED) or bool(self._find(Part.WORKER, task_id))
-
-    def _is_in(self, task_id: str, phase: Phase, after: int) -> bool:
-        if phase is Phase.QUEUED:
-            return True
-        spools = {number: events for number, events in self.spools(task_id).items() if number > after}
-        if phase is Phase.STARTING:
-            return bool(spools)
-        payloads = [event["payload"] for event in (spools[max(spools)] if spools else [])]
-        if phase is Phase.ENDED:
-            return any(payload["kind"] == "finished" for payload in payloads)
-        steps = [p["step"] for p in payloads if p["kind"] == "metrics" and "loss" in p["values"]]
-        step = max(steps, default=0)
-        saved = {p["step"] for p in payloads if p["kind"] == "checkpoint"}
-        evaluated = {p["step"] for p in payloads if p["kind"] == "metrics" and "eval_loss" in p["values"]}
-        match phase:
-            case Phase.TRAINING:
-                return step >= 5
-            case Phase.EVALUATING:
-                return step > 0 and step % EVAL_STEPS == 0 and step not in evaluated
-            case Phase.SAVING:
-                due = step - step % SAVE_STEPS
-                return due > 0 and due not in saved
-            case Phase.STOPPING:
-                return step >= 30
-            case Phase.FINISHING:
-                return step >= STEPS
+    def let_go(self) -> None:
+        """Let the worker go on that `wait_phase` held."""
+        if self._held:
+            with contextlib.suppress(psutil.Error):
+                self._held.resume()
+        self._held = None
 
     # --- harm
 
-    def hurt(self, cell: Cell, task_id: str) -> None:
+    def hurt(self, cell: Cell, task_id: str, delay: float = 0.0) -> None:
         """Do it; what was suspended, locked or filled heals by itself a moment later.
+
+        Args:
+            cell: What, to whom.
+            task_id: Whose driver and worker are meant.
+            delay: Seconds for which a worker that `wait_phase` held goes on before.
 
         Raises:
             NotThere: There is no such part right now.
         """
+        found = self._processes(cell.part, task_id) if cell.harm in (Harm.KILL, Harm.SUSPEND) else []
+        self.let_go()
+        time.sleep(delay)
         match cell.harm:
             case Harm.KILL:
-                for process in self._processes(cell.part, task_id):
+                for process in found:
                     with contextlib.suppress(psutil.Error):
                         process.kill()
             case Harm.SUSPEND:
-                self._suspend(
-                    self._processes(cell.part, task_id), self.suspended if cell.part is Part.WORKER else []
-                )
+                self._suspend(found, self.suspended if cell.part is Part.WORKER else [])
             case Harm.LOCK:
                 self._lock()
             case Harm.FILL:
@@ -312,9 +310,8 @@ class World:
             case Part.DRIVER:
                 return self._drivers(task_id)
             case Part.WORKER:
-                return [
-                    p for p in processes_of(task_id, by_name=False) if "tunesmith_jobs.entry" not in _words(p)
-                ]
+                trainer = find_trainer(task_id)
+                return [trainer] if trainer else []
             case Part.STORAGE:
                 return [psutil.Process(self._s3.process.pid)] if self._s3 else []
             case Part.DATABASE | Part.DISK:
@@ -371,14 +368,14 @@ def _events_of(spool: Path) -> list[dict[str, Any]]:
     return events
 
 
-def processes_of(task_id: str, *, by_name: bool = True) -> list[psutil.Process]:
+def processes_of(task_id: str) -> list[psutil.Process]:
     """A task's living processes: those that hold its spool open, and those that carry its name."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            is_named = by_name and task_id in _words(process)
+            is_named = task_id in _words(process)
             if is_named or any(
                 task_id in file.path and "spool" in file.path for file in process.open_files()
             ):
@@ -386,6 +383,13 @@ def processes_of(task_id: str, *, by_name: bool = True) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _words(process: psutil.Process) -> str:
