@@ -3,12 +3,13 @@
 import pytest
 from chat_bench import bench, served_bench
 from conftest_platform import Plane, client, home, plane
+from evaluated_trainings import trainings
 from receivers import hook
 from talks import api
 
 from tunesmith_platform.addresses import AddressKind
 
-__all__ = ["api", "bench", "client", "home", "hook", "plane", "served_bench"]
+__all__ = ["api", "bench", "client", "home", "hook", "plane", "served_bench", "trainings"]
 
 
 @pytest.fixture
