@@ -54,6 +54,10 @@ OWN: dict[str, dict[str, Any]] = {
 """What an architecture needs besides, or otherwise; `...` where it must not be named."""
 
 
+LARGE = 5_000_000
+"""A model with more parameters could not be made small by its sizes' usual names."""
+
+
 def causal_types() -> list[str]:
     """Every model type that transformers has a causal language model of."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -71,6 +75,20 @@ def small_config(kind: str, **more: Any) -> Any:
     sizes = {name: value for name, value in sizes.items() if not (value is None and known.get(name) is None)}
     chosen = sizes | more | OWN.get(kind, {})
     return AutoConfig.for_model(kind, **{name: value for name, value in chosen.items() if value is not ...})
+
+
+def is_small(kind: str) -> bool:
+    """Whether a small model can be made of a type."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = small_config(kind, vocab_size=1000, pad_token_id=3, eos_token_id=2)
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(config)
+        return sum(weight.numel() for weight in made.parameters()) <= LARGE
+    except Exception:  # its configuration asks for more than sizes
+        return False
 
 
 def make(kind: str, folder: Path, **more: Any) -> Path:

@@ -19,12 +19,10 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tunesmith_jobs"))
 import training_run as tr
-from architectures import causal_types, make
+from architectures import causal_types, is_small, make
 
 NEAR = 1e-4
 """By how much a mean loss may differ: sums in another order."""
-LARGE = 5_000_000
-"""A model with more parameters could not be made small by its sizes' usual names."""
 SHORT: dict[str, Any] = {
     "max_steps": 1, "save_strategy": "no", "per_device_eval_batch_size": 2, "learning_rate": 1e-4, "eval_steps": 2,
     "eval_strategy": "steps",
@@ -182,21 +180,6 @@ def estimated(model: Path, rows: Path) -> int:
     numbers = {name: value for name, value in config.items() if isinstance(value, int)}
     shape = model_shape(check_model_folder(model), numbers, spec)
     return trainable_parameters(shape, setting_of(spec, Compute(), "cpu", 128))
-
-
-def is_small(kind: str) -> bool:
-    """Whether a small model can be made of a type."""
-    import torch
-    from architectures import small_config
-    from transformers import AutoModelForCausalLM
-
-    try:
-        config = small_config(kind, vocab_size=1000, pad_token_id=3, eos_token_id=2)
-        with torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(config)
-        return sum(weight.numel() for weight in made.parameters()) <= LARGE
-    except Exception:  # its configuration asks for more than sizes
-        return False
 
 
 def line_of(kind: str, found: Found) -> tuple[str, str]:

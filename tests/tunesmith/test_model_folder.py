@@ -79,14 +79,15 @@ def test_facts(folder: Path) -> None:
         license=None,
         bytes=(folder / "model.safetensors").stat().st_size,
         weight_files=("model.safetensors",),
-        module_paths=(
-            "lm_head",
-            "model.embed_tokens",
-            "model.layers.0.mlp.down_proj",
-            "model.layers.0.self_attn.q_proj",
-        ),
+        modules={
+            "lm_head": (4, 2),
+            "model.embed_tokens": (4, 2),
+            "model.layers.0.mlp.down_proj": (2, 3),
+            "model.layers.0.self_attn.q_proj": (2, 2),
+        },
+        biases={"model.layers.0.self_attn.q_proj.bias": 2},
     )
-    assert "module_paths" not in check_model_folder(folder).model_dump()
+    assert "modules" not in check_model_folder(folder).model_dump()
 
 
 def test_a_model_that_transformers_wrote(tmp_path: Path) -> None:
@@ -524,3 +525,17 @@ def test_a_tokenizers_folder_is_looked_at_too(folder: Path) -> None:
     (folder / "tokenization_x.py").touch()
     with pytest.raises(InvalidModel, match="tokenization_x"):
         check_tokenizer_folder(folder)
+
+
+def test_what_is_read_in_another_process_is_all_of_it(folder: Path) -> None:
+    """What the views leave out too: encoders were taken, as nobody told the platform that they see what they write."""
+    from tunesmith_platform.sandbox import checks
+
+    change_config(folder, model_type="bert", architectures=["BertLMHeadModel"])
+    stacked = LAYERS | {"model.layers.0.mlp.experts.gate_up_proj": [2, 4, 2]}
+    (folder / "model.safetensors").write_bytes(safetensors(stacked))
+    facts = checks.model_facts(folder)
+    assert facts == check_model_folder(folder)
+    hidden = {name for name, field in ModelFacts.model_fields.items() if field.exclude}
+    assert hidden
+    assert all(getattr(facts, name) for name in hidden), "each is told"

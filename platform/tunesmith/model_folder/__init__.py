@@ -14,7 +14,13 @@ from tunesmith.model_folder.adapter import (
 from tunesmith.model_folder.configuration import readable_config, readable_generation
 from tunesmith.model_folder.contents import is_plain_file, refuse_contents
 from tunesmith.model_folder.embedder import check_embedder_folder, embedder_pooling
-from tunesmith.model_folder.facts import LinearLayers, ModelFacts, check_model_folder, check_targets
+from tunesmith.model_folder.facts import (
+    IS_EXPERT,
+    LinearLayers,
+    ModelFacts,
+    check_model_folder,
+    check_targets,
+)
 from tunesmith.model_folder.files import (
     INDEX,
     TOKENIZER_FILES,
@@ -46,6 +52,7 @@ __all__ = [
     "EXPERTS_WITH_LORA",
     "HUB_ID_FILE",
     "INDEX",
+    "IS_EXPERT",
     "MAX_HEADER_BYTES",
     "NO_LORA",
     "TOKENIZER_FILES",

@@ -37,6 +37,7 @@ qwen3_next qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker solar_open
 """
 EXPERTS_WITH_LORA = frozenset(_EXPERTS_WITH_LORA_WORDS.split())
 """Types whose experts peft gives a LoRA by their names in the files (0.21); those of others are no layers to it."""
+_OF_EXPERTS = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
 NO_4_BIT = frozenset({"rwkv"})
 """Types whose layers share out their weights in a way that bitsandbytes' 4 bits break (transformers 5.23)."""
 _ATTENTION = {"sdpa": NO_SDPA, "flash_attention_2": NO_FLASH}
@@ -118,6 +119,8 @@ def _of_experts(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
     if facts.model_type not in EXPERTS_WITH_LORA:
         return
     experts = sorted({layer.name for layer in facts.linear_layers if layer.experts})
+    if not experts:  # a model without experts of a type that may have some: peft takes its layers for theirs
+        experts = sorted(_OF_EXPERTS.intersection(facts.linear_modules))
     targets = chosen_targets(spec.target_modules, facts.linear_modules)
     meant = experts if targets == [ALL_LINEAR] else [name for name in experts if name in targets]
     if not meant:

@@ -19,6 +19,7 @@ from tunesmith.model_folder.files import (
     tokenizer_kind,
     weight_files,
 )
+from tunesmith.model_folder.layers import OWN_HEAD, is_buffer, is_head, is_linear, split
 from tunesmith.model_folder.license import license_name
 from tunesmith.model_folder.problems import bad
 from tunesmith.model_folder.safetensors import Tensor, read_safetensors_header
@@ -29,9 +30,9 @@ from tunesmith.spec.problems import did_you_mean
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 """What configurations call the tokens that a model reads at most."""
-_EXPERT = re.compile(r"\bexperts\.\d+\.")
+IS_EXPERT = re.compile(r"\bexperts\.\d+\.")
+"""What the path of an expert's own matrix holds."""
 _STACKED = re.compile(r"expert|moe|(in|out)put_linear")
-_HEADS = ("lm_head", "embed_out", "output")
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -89,9 +90,26 @@ class ModelFacts(BaseModel):
     sees_later_tokens: bool = Field(
         False, exclude=True, description="Whether a place in a text sees what comes behind it."
     )
-    module_paths: tuple[str, ...] = Field(
-        (), exclude=True, repr=False, description="Every module with a matrix, embeddings and head included."
+    modules: dict[str, tuple[int, int]] = Field(
+        {},
+        exclude=True,
+        repr=False,
+        description="Every module with a matrix, embeddings and head included: its path, and the matrix as stored.",
     )
+    biases: dict[str, int] = Field(
+        {}, exclude=True, repr=False, description="Biases: their names in the file, and their numbers."
+    )
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """The linear layers' paths with their matrices as stored; the output head is none."""
+        return {
+            path: shape for path, shape in self.modules.items() if is_linear(path, shape, self.vocab_size)
+        }
+
+    def aside(self) -> dict[str, Any]:
+        """What a dump leaves out, for who needs all of it in another process."""
+        return {name: getattr(self, name) for name, field in type(self).model_fields.items() if field.exclude}
 
 
 def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> ModelFacts:
@@ -121,31 +139,37 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
         raise bad(
             "`config.json` has no `vocab_size`.", "Copy it from the original model folder.", "config.json"
         )
-    sizes: dict[str, int] = {}
-    for tensor in tensors.values():
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + math.prod(tensor.shape)
-    main = max(sizes, key=lambda name: sizes[name])
-    modules = [
-        name.removesuffix(".weight")
+    kind = str(config["model_type"])
+    trained = {
+        name: tensor
         for name, tensor in tensors.items()
+        if not is_buffer(name, tensor.shape, tensor.dtype, kind)
+    }
+    sizes: dict[str, int] = {}
+    for tensor in trained.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + math.prod(tensor.shape)
+    main = max(sizes, key=lambda name: sizes[name], default="F32")
+    modules = {
+        path: shape
+        for name, tensor in trained.items()
         if name.endswith(".weight") and len(tensor.shape) == 2
-    ]
-    linear = collections.Counter(
-        (_last(module), (tensors[f"{module}.weight"].shape[0], tensors[f"{module}.weight"].shape[1]))
-        for module in modules
-        if _is_linear(_last(module))
-    )
+        for path, shape in split(name.removesuffix(".weight"), (tensor.shape[0], tensor.shape[1]), kind)
+    }
+    layers = {path: shape for path, shape in modules.items() if is_linear(path, shape, vocab_size)}
+    linear = collections.Counter((_last(path), shape) for path, shape in layers.items())
     of_experts = collections.Counter(
-        (_last(module), tuple(tensors[f"{module}.weight"].shape))
-        for module in modules
-        if _EXPERT.search(module)
+        (_last(path), shape) for path, shape in layers.items() if IS_EXPERT.search(path)
     )
-    has_head = any(_last(module) in _HEADS for module in modules)
+    heads = [shape for path, shape in modules.items() if is_head(path, shape, vocab_size)]
+    is_asked_tied = merged.get("tie_word_embeddings") is True and kind not in OWN_HEAD
+    is_tied = not heads or is_asked_tied
+    # A head that lies in the file though it is the embedding's own matrix is loaded once.
+    doubled = sum(math.prod(shape) for shape in heads) if is_tied else 0
     return ModelFacts(
         path=str(folder),
         architecture=config["architectures"][0],
-        model_type=str(config["model_type"]),
-        parameters=sum(sizes.values()),
+        model_type=kind,
+        parameters=sum(sizes.values()) - doubled,
         dtype=_DTYPES.get(main, main.lower()),
         context_length=context_length(merged),
         vocab_size=vocab_size,
@@ -154,7 +178,7 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
             LinearLayers(name=name, shape=shape, count=count, experts=of_experts[name, shape])
             for (name, shape), count in sorted(linear.items())
         ),
-        is_head_tied=not has_head or merged.get("tie_word_embeddings") is True,
+        is_head_tied=is_tied,
         tokenizer=tokenizer,
         has_chat_template=find_template(folder) is not None,
         license=license_name(folder),
@@ -164,7 +188,8 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
             len(tensor.shape) == 3 and _STACKED.search(name) for name, tensor in tensors.items()
         ),
         sees_later_tokens=sees_later_tokens(config),
-        module_paths=tuple(sorted(modules)),
+        modules=dict(sorted(modules.items())),
+        biases={name: math.prod(tensor.shape) for name, tensor in trained.items() if name.endswith(".bias")},
     )
 
 
@@ -186,7 +211,7 @@ def check_targets(facts: ModelFacts, target_modules: list[str]) -> None:
         raise InvalidInput(message, hint=f"Use `all-linear`, or some of: {exists}.", field=field)
     ends = {
         ".".join(parts[begin:])
-        for parts in (module.split(".") for module in facts.module_paths)
+        for parts in (module.split(".") for module in facts.modules)
         for begin in range(len(parts))
     }
     missing = [name for name in target_modules if name not in ends]
@@ -213,12 +238,3 @@ def check_targets(facts: ModelFacts, target_modules: list[str]) -> None:
 
 def _last(module: str) -> str:
     return module.rpartition(".")[2]
-
-
-def _is_linear(name: str) -> bool:
-    """Whether a module with a matrix is a linear layer, by its name: no embedding, no norm, not the output head."""
-    return not (
-        "embed" in name
-        or "norm" in name
-        or name in {"wte", "wpe", "lm_head", "embed_out", "shared", "output", "score"}
-    )

@@ -5,20 +5,20 @@ Knows the numbers of `config.json` and the parameters; knows nothing of rows.
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
-from tunesmith.model_folder import EXPERTS_WITH_LORA, NO_LORA, ModelFacts, bits_of, whole_layers
+from tunesmith.model_folder import EXPERTS_WITH_LORA, IS_EXPERT, NO_LORA, ModelFacts, bits_of, whole_layers
+from tunesmith.model_folder.layers import TRANSPOSED
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec, chosen_targets
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
 
-_HEADS = frozenset({"lm_head", "embed_out", "output"})
-
 _FUSED = frozenset({"gate_proj", "up_proj", "w1", "w3"})
 """Of each expert, transformers holds these two in one tensor; peft gives it a LoRA of twice the rank (0.21)."""
-_NO_LINEAR = frozenset({("gpt_oss", "router"), ("ctrl", "w")})
+_NO_LINEAR = frozenset({("gpt_oss", "router"), ("inkling_text", "gate")})
 """Matrices of modules that are no linear layers."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 """What configurations call how many experts a layer has."""
@@ -53,34 +53,29 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
     hidden = number("hidden_size", "n_embd", "d_model", default=1024)
     heads = number("num_attention_heads", "n_head", default=max(1, hidden // 64))
     targets = chosen_targets(spec.target_modules, facts.linear_modules)
-    targeted = Counter(_last(path) for path in facts.module_paths if _is_target(path, targets))
-    named = Counter(_last(path) for path in facts.module_paths)
     are_experts_tuned = facts.model_type in EXPERTS_WITH_LORA
-    are_routers_tuned = are_experts_tuned or facts.model_type in _LINEAR_ROUTERS
     whole = whole_layers(facts.model_type, bits_of(spec))
     routed = {numbers[name] for name in _EXPERTS if name in numbers}
-    matrices = []
-    for layer in facts.linear_layers:
-        outputs, inputs = layer.shape
-        if layer.name in _HEADS:
-            continue
-        # Where some of a name get a LoRA, by their paths: as large a share of each of its shapes.
-        share = targeted[layer.name] / named[layer.name] if spec.use_lora else 0.0
-        is_router = outputs in routed and layer.name in _ROUTERS
-        is_whole = layer.name in whole or (is_router and facts.model_type not in _LINEAR_ROUTERS)
-        is_left_out = layer.name in NO_LORA.get(facts.model_type, ())
-        if is_left_out or (facts.model_type, layer.name) in _NO_LINEAR:
-            share = 0.0
-        if is_router and not are_routers_tuned:
-            share = 0.0
-        fused = 2 if layer.name in _FUSED else 1
-        of_experts = share if are_experts_tuned else 0.0
-        dense = layer.count - layer.experts
-        for of, rank, part, stays in ((dense, 1, share, is_whole), (layer.experts, fused, of_experts, True)):
-            chosen = round(of * part)
-            for count, is_target in ((chosen, True), (of - chosen, False)):
-                if count:
-                    matrices.append(Matrices(layer.name, inputs, outputs, count, is_target, rank, stays))
+    counts: Counter[Matrices] = Counter()
+    biases = 0 if spec.bias == "lora_only" else sum(facts.biases.values())
+    for path, shape in facts.linear.items():
+        name = path.rpartition(".")[2]
+        inputs, outputs = shape if facts.model_type in TRANSPOSED else shape[::-1]
+        is_expert = IS_EXPERT.search(path) is not None
+        is_router = name in _ROUTERS and outputs in routed and facts.model_type not in _LINEAR_ROUTERS
+        is_plain = not is_expert and not is_router
+        is_target = (
+            spec.use_lora
+            and _is_target(path, targets)
+            and name not in NO_LORA.get(facts.model_type, ())
+            and (facts.model_type, name) not in _NO_LINEAR
+            and (is_plain or are_experts_tuned)
+        )
+        fused = 2 if is_expert and name in _FUSED else 1
+        counts[Matrices(name, inputs, outputs, 1, is_target, fused, name in whole or not is_plain)] += 1
+        if is_target and is_plain and spec.bias == "lora_only":
+            biases += facts.biases.get(f"{path}.bias", 0)
+    matrices = [replace(one, count=count) for one, count in counts.items()]
     return ModelShape(
         parameters=facts.parameters,
         hidden=hidden,
@@ -91,6 +86,7 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
         intermediate=number("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
         vocabulary=facts.vocab_size,
         matrices=tuple(matrices),
+        biases=biases,
     )
 
 
@@ -136,11 +132,5 @@ def precision_of(spec: TrainSpec, compute: Compute, device: str) -> str:
 
 
 def _is_target(path: str, targets: list[str]) -> bool:
-    """As peft matches: a name is a module's whole path, or its end at a dot; the output head is never meant by all."""
-    if targets == [ALL_LINEAR]:
-        return _last(path) not in _HEADS
-    return any(path == name or path.endswith(f".{name}") for name in targets)
-
-
-def _last(path: str) -> str:
-    return path.rsplit(".", 1)[-1]
+    """As peft matches: a name is a module's whole path, or its end at a dot."""
+    return targets == [ALL_LINEAR] or any(path == name or path.endswith(f".{name}") for name in targets)

@@ -56,11 +56,9 @@ def model_facts(folder: Path, *, is_fresh: bool = False, needs_tokenizer: bool =
 @functools.lru_cache(maxsize=64)
 def _model_facts(model: FileState, needs_tokenizer: bool) -> ModelFacts:
     limits = Limits(answer_bytes=_LARGE_ANSWER)
-    found = json.loads(
+    return ModelFacts.model_validate_json(
         ask("model_facts", model.path, limits=limits, folder=model.path, needs_tokenizer=needs_tokenizer)
     )
-    facts = ModelFacts.model_validate(found["facts"])
-    return facts.model_copy(update={"module_paths": tuple(found["module_paths"])})
 
 
 def model_numbers(folder: Path) -> Mapping[str, int]:

@@ -69,7 +69,7 @@ def prepare() -> None:
 def model_facts(given: Argument) -> bytes:
     """What a model folder's files say."""
     facts = check_model_folder(given["folder"], needs_tokenizer=given["needs_tokenizer"])
-    return _json({"facts": facts.model_dump(mode="json"), "module_paths": facts.module_paths})
+    return _json(facts.model_dump(mode="json") | facts.aside())
 
 
 def model_numbers(given: Argument) -> bytes:
