@@ -42,8 +42,8 @@ class Bench:
             end(self.plane, task, model_uri=str(folder(self.plane, task, "model")))
         return self.plane.task(task.id)
 
-    def package(self, **spec: Any) -> Any:
-        return self.client.post("/v1/tasks", json={"kind": "package", "spec": spec})
+    def package(self, *, project: str = "default", **spec: Any) -> Any:
+        return self.client.post("/v1/tasks", json={"kind": "package", "project": project, "spec": spec})
 
     def made(self, **spec: Any) -> TaskView:
         answer = self.package(**spec)
@@ -56,9 +56,15 @@ class Bench:
         folder, _, name = uri.rpartition("/")
         return ModelDocument.model_validate_json(open_storage(folder).read(name) or b"")
 
-    def packaged(self, training: TaskView, uri: str | None = None, content: bytes = CONTENT) -> TaskView:
-        """A completed package, its files written by hand; in a storage elsewhere where its folder is given."""
-        task = self.made(task_id=training.id, preset="merge_and_quantize")
+    def packaged(
+        self, training: TaskView | None = None, uri: str | None = None, content: bytes = CONTENT, **spec: Any
+    ) -> TaskView:
+        """A completed package, its files written by hand; in a storage elsewhere where its folder is given.
+
+        Of the model that `spec` names where no training is given.
+        """
+        of = {"task_id": training.id} if training is not None else {}
+        task = self.made(**{"preset": "merge_and_quantize"} | of | spec)
         self.plane.tick()
         self.plane.job(task, JobStatus.RUNNING)
         place = Path(str(task.artifact_uri)) / PACKAGE

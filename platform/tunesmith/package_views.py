@@ -115,7 +115,8 @@ class PackageSummary(_View):
     task_id: str
     name: str
     project: str
-    of_task_id: str | None = Field(description="The training whose model it is.")
+    of: str = Field("", description="What it is of: the training's name, or the model's as it was named.")
+    of_task_id: str | None = Field(description="The training; null of a model that no task here trained.")
     step: int
     uri: str
     bytes: int

@@ -237,7 +237,7 @@ class Settings(SignInSettings, WebSettings):
     )
     metrics_open_to_loopback: bool = Field(False, description="`/metrics` needs no key from this machine.")
     package_keep_last: int = Field(
-        0, ge=0, description="So many packages of each training stay, the newest; 0: that removes none."
+        0, ge=0, description="So many packages of each model stay, the newest; 0: that removes none."
     )
     package_keep_days: float = Field(
         0,

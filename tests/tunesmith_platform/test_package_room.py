@@ -10,10 +10,11 @@ from ended_tasks import error_of
 from fastapi.testclient import TestClient
 from package_bench import FILE, Bench
 
+from tunesmith.language import Language, tr
 from tunesmith_platform.db.tables import ChatRow
 from tunesmith_platform.packaging import loop as removing
 from tunesmith_platform.packaging.kept import KeptPackages
-from tunesmith_platform.packaging.retention import Package, Rule, judged
+from tunesmith_platform.packaging.retention import Model, Package, Rule, judged
 from tunesmith_platform.tasks import files
 
 NOW = dt.datetime(2026, 11, 30, tzinfo=dt.UTC)
@@ -22,6 +23,12 @@ NOW = dt.datetime(2026, 11, 30, tzinfo=dt.UTC)
 @pytest.fixture
 def bench(plane: Plane, client: TestClient, tiny_model: Path) -> Bench:
     return Bench(plane, client, tiny_model)
+
+
+@pytest.fixture
+def another_model(tiny_model: Path, plane: Plane, tmp_path: Path) -> Path:
+    plane.settings.allowed_roots.append(tmp_path)
+    return Path(shutil.copytree(tiny_model, tmp_path / "another"))
 
 
 @pytest.mark.parametrize(
@@ -38,12 +45,43 @@ def bench(plane: Plane, client: TestClient, tiny_model: Path) -> Bench:
 def test_what_a_rule_keeps(rule: Rule, gone: str) -> None:
     """Newest of each training, or young enough; `a3` of 40 days is pinned and stays under every rule."""
     days = {"a1": 50, "a2": 30, "a4": 10, "a5": 1, "b1": 12, "b2": 11}
-    packages = [Package(name, name[0], NOW - dt.timedelta(days=age), None) for name, age in days.items()] + [
-        Package("a3", "a", NOW - dt.timedelta(days=40), "pinned")
-    ]
+    packages = [
+        Package(name, Model("p", name[0]), NOW - dt.timedelta(days=age), None) for name, age in days.items()
+    ] + [Package("a3", Model("p", "a"), NOW - dt.timedelta(days=40), "it is pinned")]
     found = judged(packages, rule, NOW)
     assert {one.task_id for one in found if one.goes} == set(gone.split())
-    assert next(one.why for one in found if one.task_id == "a3") in ("pinned", "nothing is removed")
+    assert next(one.why for one in found if one.task_id == "a3") in ("it is pinned", "nothing is removed")
+    assert all(tr(one.why, Language.ZH) != one.why for one in found), "each is told in Chinese too"
+
+
+def test_packages_of_models_that_no_task_trained_are_kept_by_the_rule(
+    bench: Bench, another_model: Path
+) -> None:
+    """A base by its path or by its name here, and the base of a LoRA alone, are one model; its LoRA is another."""
+    client = bench.client
+    registered = client.post("/v1/models", json={"name": "mine", "source": str(bench.model)})
+    assert registered.status_code == 201, registered.text
+    training = bench.trained({8: 1.0}, use_lora=True)
+    base = {
+        bench.packaged(model_name_or_path=str(bench.model)).id: "by its path",
+        bench.packaged(model_name_or_path="mine").id: "by its name",
+        bench.packaged(training, preset="quantize_base").id: "the base of a LoRA",
+    }
+    *old, _ = base
+    others = [
+        bench.packaged(training).id,
+        bench.packaged(model_name_or_path=str(another_model)).id,
+        bench.packaged(model_name_or_path=str(bench.model), project="theirs").id,
+    ]
+    shown = {one["task_id"]: one["of"] for one in client.get("/v1/packages").json()["data"]}
+    assert [shown[one] for one in (*base, *others)] == [
+        str(bench.model), "mine", "m", "t", str(another_model), str(bench.model),
+    ]  # fmt: skip
+    verdicts = client.post("/v1/packages:prune", json={"keep_last": 1, "dry_run": False}).json()["packages"]
+    assert {one["task_id"]: one["goes"] for one in verdicts} == {
+        one: one in old for one in (*base, *others)
+    }, base
+    assert [uri_of(bench, one).is_dir() for one in others] == [True] * 3
 
 
 def uri_of(bench: Bench, task_id: str) -> Path:

@@ -11,6 +11,7 @@ from tunesmith.cli.arguments import JsonFlag, LanguageOption, TaskArgument, YesF
 from tunesmith.cli.format import local_time, plain
 from tunesmith.cli.output import ask, say, show_json, show_table, table
 from tunesmith.language import choose, tr
+from tunesmith.model_folder import without_folders
 
 if TYPE_CHECKING:
     from tunesmith.package_views import PackageSummary, PruneView
@@ -30,10 +31,11 @@ def list_packages(
     if as_json:
         show_json(found)
         return
-    shown = table("task", "project", "size", "files", "made", "state", numbers=["size", "files"])
+    shown = table("task", "model", "project", "size", "files", "made", "state", numbers=["size", "files"])
     for one in found:
         shown.add_row(
             Text(plain(one.name)),
+            Text(plain(without_folders(one.of))),
             Text(plain(one.project)),
             f"{one.bytes / 1e6:.1f} MB",
             str(one.files),
@@ -73,7 +75,7 @@ def _pin(task: str, as_json: bool, lang: LanguageOption, *, is_pinned: bool) -> 
 
 def prune(
     keep: Annotated[
-        int | None, typer.Option("--keep", min=0, help="So many of each training stay, the newest.")
+        int | None, typer.Option("--keep", min=0, help="So many of each model stay, the newest.")
     ] = None,
     days: Annotated[float | None, typer.Option("--days", min=0, help="Those stay that are no older.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would go.")] = False,

@@ -177,7 +177,7 @@ class Packages(Evaluations):
         """Remove packages that are kept no longer, or only see which these are.
 
         Args:
-            keep_last: So many of each training stay, the newest.
+            keep_last: So many of each model stay, the newest.
             keep_days: Those stay that are no older. What the platform's settings say where neither is given.
             dry_run: Whether nothing is removed.
         """

@@ -279,6 +279,12 @@ class PackageSpec(ModelUseSpec):
         return self.preset != FOLDER
 
     @property
+    def is_of_base(self) -> bool:
+        """Whether an adapter's package would hold its base alone: nothing of what was trained."""
+        has_adapter = self.merge_lora or self.export_lora_gguf or self.export_adapter_zip
+        return self.makes_gguf and not has_adapter
+
+    @property
     def needs_matrix(self) -> bool:
         """Whether a type of it needs an importance matrix."""
         return any(one in NEED_MATRIX for one in self.file_types)

@@ -87,6 +87,7 @@ PACKAGES = Page[PackageSummary](
             task_id="task-0mzk3q8d1c5t7v9xyz",
             name="ember-package",
             project="default",
+            of="ember",
             of_task_id="task-0mzk3q8d1c5t7v9abc",
             step=40,
             uri="/data/artifacts/tasks/task-0mzk3q8d1c5t7v9xyz/artifacts/package",

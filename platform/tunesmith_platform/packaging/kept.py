@@ -11,16 +11,18 @@ from sqlalchemy.orm import Session
 from tunesmith.artifacts import PACKAGE
 from tunesmith.errors import Conflict
 from tunesmith.package_views import PackageSummary, PruneVerdict, PruneView
+from tunesmith.spec.package import PackageSpec
 from tunesmith.views import Page
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
-from tunesmith_platform.db.tables import PackageRow
+from tunesmith_platform.db.tables import PackageRow, TaskRow
 from tunesmith_platform.packaging import repository
-from tunesmith_platform.packaging.retention import Package, Rule, judged
+from tunesmith_platform.packaging.retention import Model, Package, Rule, judged
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks import files
 from tunesmith_platform.tasks import repository as tasks
+from tunesmith_platform.tasks.kinds.model_use import ModelInputs
 from tunesmith_platform.tasks.service import say
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class KeptPackages:
         """Packages, the newest first."""
         with self._database.read() as session:
             rows = repository.page(session, scope, of_task_id, after, limit)
-        shown = [_summary(row, name, project) for row, name, project in rows]
+        shown = [_summary(row, task) for row, task in rows]
         return Page.of(shown, limit, lambda one: one.task_id)
 
     def pin(self, scope: Scope, task_id: str, *, is_pinned: bool) -> PackageSummary:
@@ -60,28 +62,18 @@ class KeptPackages:
             row = repository.require(session, scope, task_id)
             row.is_pinned = is_pinned
             task = tasks.require(session, scope, task_id)
-            return _summary(row, task.name, task.project)
+            return _summary(row, task)
 
     def prune(self, scope: Scope, rule: Rule, *, is_dry: bool) -> PruneView:
         """Remove the packages that a rule does not keep; or only say which these are."""
         with self._database.read() as session:
             rows = repository.kept(session, scope)
             used = repository.in_use(session, scope, [row.uri for row, _ in rows])
-        sizes = {row.task_id: row.bytes for row, _ in rows}
-        names = {row.task_id: name for row, name in rows}
         packages = [
-            Package(
-                row.task_id,
-                row.of_task_id or row.task_id,
-                row.created_at,
-                "pinned"
-                if row.is_pinned
-                else "a task that is not over, or a chat, uses it"
-                if row.uri in used
-                else None,
-            )
-            for row, _ in rows
+            Package(row.task_id, _model_of(row, task), row.created_at, _spared(row, used))
+            for row, task in rows
         ]
+        by_id = {row.task_id: (row, task) for row, task in rows}
         verdicts = []
         for one in judged(packages, rule, now()):
             goes, why = one.goes, one.why
@@ -90,10 +82,9 @@ class KeptPackages:
                     self.remove(scope, one.task_id, why)
                 except Conflict as error:  # somebody took it up meanwhile
                     goes, why = False, error.message
+            row, task = by_id[one.task_id]
             verdicts.append(
-                PruneVerdict(
-                    task_id=one.task_id, name=names[one.task_id], bytes=sizes[one.task_id], goes=goes, why=why
-                )
+                PruneVerdict(task_id=task.id, name=task.name, bytes=row.bytes, goes=goes, why=why)
             )
         freed = sum(one.bytes for one in verdicts if one.goes)
         return PruneView(is_dry=is_dry, bytes=freed, packages=verdicts)
@@ -152,11 +143,33 @@ class KeptPackages:
             row.is_gone = True
 
 
-def _summary(row: PackageRow, name: str, project: str) -> PackageSummary:
+def _model_of(row: PackageRow, task: TaskRow) -> Model:
+    """What a package is of: a training, or a folder that was made elsewhere.
+
+    Only its project's others are counted with it: what one project packages of a base that many share moves nobody
+    else's out.
+    """
+    spec, inputs = PackageSpec.stored(task.spec), ModelInputs.model_validate(task.inputs)
+    base = str(inputs.training.get("model_name_or_path", inputs.model_uri))
+    if spec.is_of_base and base != inputs.model_uri:
+        return Model(task.project, base)
+    return Model(task.project, row.of_task_id or inputs.model_uri)
+
+
+def _spared(row: PackageRow, used: set[str]) -> str | None:
+    if row.is_pinned:
+        return "it is pinned"
+    return "a task that is not over, or a chat, uses it" if row.uri in used else None
+
+
+def _summary(row: PackageRow, task: TaskRow) -> PackageSummary:
+    origin = ModelInputs.model_validate(task.inputs).origin
+    is_of_base = PackageSpec.stored(task.spec).is_of_base
     return PackageSummary(
         task_id=row.task_id,
-        name=name,
-        project=project,
+        name=task.name,
+        project=task.project,
+        of=origin.base if is_of_base else origin.task_name or origin.base,
         of_task_id=row.of_task_id,
         step=row.step,
         uri=row.uri,

@@ -46,22 +46,22 @@ def require(session: Session, scope: Scope, task_id: str) -> PackageRow:
 
 def page(
     session: Session, scope: Scope, of_task_id: str | None, after: str | None, limit: int
-) -> Sequence[tuple[PackageRow, str, str]]:
-    """Packages with their tasks' names and projects, the newest first; one more than the limit."""
-    query = select(PackageRow, TaskRow.name, TaskRow.project).join(TaskRow, TaskRow.id == PackageRow.task_id)
+) -> Sequence[tuple[PackageRow, TaskRow]]:
+    """Packages with their tasks, the newest first; one more than the limit."""
+    query = select(PackageRow, TaskRow).join(TaskRow, TaskRow.id == PackageRow.task_id)
     if of_task_id is not None:
         query = query.where(PackageRow.of_task_id == of_task_id)
     if after is not None:
         query = query.where(PackageRow.task_id < after)
     query = within(query.order_by(PackageRow.task_id.desc()).limit(limit + 1), scope, PackageRow)
-    return [(row, name, project) for row, name, project in session.execute(query).all()]
+    return [(row, task) for row, task in session.execute(query).all()]
 
 
-def kept(session: Session, scope: Scope) -> Sequence[tuple[PackageRow, str]]:
-    """All packages whose files are there, with their tasks' names."""
-    query = select(PackageRow, TaskRow.name).join(TaskRow, TaskRow.id == PackageRow.task_id)
+def kept(session: Session, scope: Scope) -> Sequence[tuple[PackageRow, TaskRow]]:
+    """All packages whose files are there, with their tasks."""
+    query = select(PackageRow, TaskRow).join(TaskRow, TaskRow.id == PackageRow.task_id)
     query = within(query.where(PackageRow.removed_at.is_(None)), scope, PackageRow)
-    return [(row, name) for row, name in session.execute(query).all()]
+    return [(row, task) for row, task in session.execute(query).all()]
 
 
 def unfinished(session: Session, scope: Scope) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Which packages are to go: pure. One stays that is pinned, in use, among its training's newest, or young enough."""
+"""Which packages are to go: pure. One stays that is pinned, in use, among its model's newest, or young enough."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ class PruneWish(BaseModel):
     """What is to stay, where that is not what the settings say, and whether anything is removed at all."""
 
     model_config = ConfigDict(extra="forbid")
-    keep_last: int | None = Field(None, ge=0, le=10**6, description="So many of each training, the newest.")
+    keep_last: int | None = Field(None, ge=0, le=10**6, description="So many of each model, the newest.")
     keep_days: float | None = Field(None, ge=0, le=10**5, description="Those that are no older.")
     dry_run: bool = Field(True, description="Whether it is only said what would go.")
 
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     """What stays.
 
     Attributes:
-        keep_last: So many of each training, the newest; 0 keeps none for that.
+        keep_last: So many of each model, the newest; 0 keeps none for that.
         keep_days: Those that are no older; 0 keeps none for that.
     """
 
@@ -33,12 +33,19 @@ class Rule(NamedTuple):
         return not self.keep_last and not self.keep_days
 
 
+class Model(NamedTuple):
+    """What packages are of: those of the same are counted together."""
+
+    project: str
+    source: str
+    """The training's id, or the folder of a model that no task here trained."""
+
+
 class Package(NamedTuple):
     """What the rule is asked of."""
 
     task_id: str
-    of: str
-    """What its model is of: packages of the same are counted together."""
+    of: Model
     created_at: dt.datetime
     spared: str | None
     """Why it stays whatever its age."""
@@ -60,7 +67,7 @@ def judged(packages: Iterable[Package], rule: Rule, now: dt.datetime) -> list[Ve
         rule: What stays.
         now: To tell their age.
     """
-    found, counted = [], dict[str, int]()
+    found, counted = [], dict[Model, int]()
     for one in sorted(packages, key=lambda one: (one.created_at, one.task_id), reverse=True):
         place = counted[one.of] = counted.get(one.of, 0) + 1
         age = (now - one.created_at).total_seconds() / 86_400
