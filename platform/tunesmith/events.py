@@ -291,28 +291,7 @@ class StateChanged(_Payload):
     message: str = ""
 
 
-JobPayload = Annotated[
-    PhaseDone
-    | PhaseProgress
-    | TrainingStarted
-    | Metrics
-    | SystemMeasured
-    | Progress
-    | LogLine
-    | SamplesAnswered
-    | CheckpointSaved
-    | CheckpointRemoved
-    | DatasetMade
-    | Scored
-    | EvaluationMade
-    | PackageMade
-    | Serving
-    | ModelProven
-    | Warned
-    | Finished,
-    Field(discriminator="kind"),
-]
-AnyPayload = Annotated[
+_OfJobs = (
     PhaseDone
     | PhaseProgress
     | TrainingStarted
@@ -331,9 +310,9 @@ AnyPayload = Annotated[
     | ModelProven
     | Warned
     | Finished
-    | StateChanged,
-    Field(discriminator="kind"),
-]
+)
+JobPayload = Annotated[_OfJobs, Field(discriminator="kind")]
+AnyPayload = Annotated[_OfJobs | StateChanged, Field(discriminator="kind")]
 
 
 class JobEvent(BaseModel):

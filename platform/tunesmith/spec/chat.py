@@ -3,8 +3,7 @@
 Knows parameters; knows nothing of how a model is loaded or how text is made.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -126,11 +125,8 @@ CHAT = Kind(
     room=Room.CHAT,
     next_step="Ask it again: the next question starts it anew.",
 )
-
-
-def new_chat(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to serve a model: its parameters, and whatever else is said of the task."""
-    return {"kind": CHAT.name, "spec": dict(spec), **more}
+new_chat = CHAT.new
+"""What is sent to serve a model."""
 
 
 def is_chat(kind: str) -> bool:

@@ -6,7 +6,6 @@ checkpoint.
 Knows parameters; knows nothing of how anything is measured.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from tunesmith.errors import Problem
@@ -332,11 +331,8 @@ EVALUATE = Kind(
     next_step="Look at what it found: `tunesmith evaluations show TASK`; of a loss alone: `tunesmith tasks metrics "
     "TASK`.",
 )
-
-
-def new_evaluation(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to make an evaluation: its parameters, and whatever else is said of the task."""
-    return {"kind": EVALUATE.name, "spec": dict(spec), **more}
+new_evaluation = EVALUATE.new
+"""What is sent to make an evaluation."""
 
 
 def is_evaluation(kind: str) -> bool:

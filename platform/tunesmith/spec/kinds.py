@@ -93,6 +93,10 @@ class Kind:
         """The name that a task gets when the user gave none."""
         return f"{self.stem(spec) if self.stem else self.name}_{now:%Y%m%d_%H%M%S}"
 
+    def new(self, spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        """What is sent to create such a task: its parameters, and whatever else is said of the task."""
+        return {"kind": self.name, "spec": dict(spec), **more}
+
 
 @functools.cache
 def kinds() -> Mapping[str, Kind]:

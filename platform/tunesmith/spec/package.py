@@ -365,8 +365,5 @@ PACKAGE = Kind(
     saves_left=_saves_left,
     next_step="See the files: `tunesmith packages show TASK`; a folder is loaded with transformers, or served.",
 )
-
-
-def new_package(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to package a model: its parameters, and whatever else is said of the task."""
-    return {"kind": PACKAGE.name, "spec": dict(spec), **more}
+new_package = PACKAGE.new
+"""What is sent to package a model."""

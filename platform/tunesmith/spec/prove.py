@@ -4,9 +4,6 @@ The platform makes such a task for weights that answer in llama.cpp and have no 
 parameters; knows nothing of how it is computed.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from tunesmith.spec.kinds import Kind, Room
 from tunesmith.spec.model_task import ModelUseSpec
 
@@ -27,8 +24,5 @@ PROVE = Kind(
     room=Room.PROOF,
     next_step="`tunesmith chats names` shows what is proven.",
 )
-
-
-def new_proof(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to have a model proven: its parameters, and whatever else is said of the task."""
-    return {"kind": PROVE.name, "spec": dict(spec), **more}
+new_proof = PROVE.new
+"""What is sent to have a model proven."""

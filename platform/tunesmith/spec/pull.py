@@ -3,8 +3,7 @@
 Knows parameters; knows no hub.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -93,8 +92,5 @@ PULL = Kind(
     supports=frozenset({Feature.CLONE}),
     next_step="Train from it: `tunesmith train --model NAME`.",
 )
-
-
-def new_pull(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to pull a model: its parameters, and whatever else is said of the task."""
-    return {"kind": PULL.name, "spec": dict(spec), **more}
+new_pull = PULL.new
+"""What is sent to pull a model."""

@@ -3,8 +3,8 @@
 Knows parameters; knows no hub.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Self
 
 from pydantic import model_validator
 
@@ -165,8 +165,5 @@ UPLOAD = Kind(
     supports=frozenset({Feature.CLONE}),
     next_step="Look at the repository on the Hub.",
 )
-
-
-def new_upload(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What is sent to upload a task's result: its parameters, and whatever else is said of the task."""
-    return {"kind": UPLOAD.name, "spec": dict(spec), **more}
+new_upload = UPLOAD.new
+"""What is sent to upload a task's result."""
