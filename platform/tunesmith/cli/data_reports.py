@@ -74,7 +74,14 @@ def print_findings(findings: Iterable[Finding]) -> None:
 
 def _print_examples(examples: Iterable[Example]) -> None:
     for example in examples:
-        say(f"    {example.place}: {example.excerpt}" if example.excerpt else f"    {example.place}")
+        place = _place(example.place)
+        say(f"    {place}: {example.excerpt}" if example.excerpt else f"    {place}")
+
+
+def _place(place: str) -> str:
+    """Where a row is: its line, or its number in an array, in the user's language."""
+    file, _, row = place.rpartition(":")
+    return f"{file}:{tr(row)}" if file and row.startswith("row ") else place
 
 
 def _meaning(meaning: Mapping[str, str]) -> str:
@@ -89,7 +96,7 @@ def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]
         "rows",
         tr(f"{report.rows}, bad: {report.bad_rows}") + ("" if report.is_complete else tr(" (not all read)")),
     )
-    yield "hold", f"{report.kind}: {', '.join(report.columns)}"
+    yield "hold", f"{tr(report.kind)}: {', '.join(report.columns)}"
     yield "become", _meaning(report.meaning)
     yield "turns", _listed(report.turns, tr(" turns"))
     yield "roles", _listed(report.roles)
@@ -97,7 +104,7 @@ def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]
     letters = sum(script.count for script in report.scripts) or 1
     yield (
         "scripts",
-        ", ".join(f"{script.name} {100 * script.count / letters:.0f}%" for script in report.scripts[:6]),
+        ", ".join(f"{tr(script.name)} {100 * script.count / letters:.0f}%" for script in report.scripts[:6]),
     )
     if report.duplicates:
         yield "duplicates", f"{report.duplicates} ({', '.join(report.duplicate_places[:3])}, ...)"
@@ -146,7 +153,7 @@ def _print_bad(report: DataReport) -> None:
     for reason in report.reasons[:_SHOWN_REASONS]:
         place = reason.examples[0].place if reason.examples else report.file
         rows = tr(f" ({reason.count} rows)") if reason.count > 1 else ""
-        say(f"{place}: {tr(reason.message or reason.name)}{rows}")
+        say(f"{_place(place)}: {tr(reason.message or reason.name)}{rows}")
         if reason.hint:
             say(f"  hint: {reason.hint}")
         _print_examples(reason.examples)
@@ -164,7 +171,7 @@ def print_preview(found: DataPreview) -> None:
     if found.meaning:
         say(f"columns: {_meaning(found.meaning)}")
     for row in found.rows:
-        console.print(Text(row.place, style="bold"))
+        console.print(Text(_place(row.place), style="bold"))
         if row.problem is not None:
             say(row.problem.message)
             if row.problem.hint:

@@ -93,7 +93,9 @@ class Catalogue:
             found = self._by_form(bare, depth)
         if found is None and (place := _PLACE.match(bare)) and depth < _DEPTH:
             behind = self.translate(place[2], depth + 1)
-            found = f"{place[1]}：{behind}" if behind != place[2] else None
+            file, _, at = place[1].rpartition(":")
+            where = f"{file}:{self.translate(at, depth + 1)}" if file else at
+            found = f"{where}：{behind}" if behind != place[2] else None
         if found is None and depth == 0:
             found = self._by_sentence(bare, all_known=False)
         if found is None:
@@ -140,11 +142,11 @@ def chinese() -> Catalogue:
     return Catalogue(texts)
 
 
-_PLACE = re.compile(r"([^\s`]+:\d+|(?:[a-z]\w*[._])+\w+): (.+)", re.DOTALL)
+_PLACE = re.compile(r"([^\s`]+:(?:row )?\d+|(?:[a-z]\w*[._])+\w+): (.+)", re.DOTALL)
 """A place in a file before what is said of it, or a parameter: `train.jsonl:17: ...`, `spec.learning_rate: ...`."""
 _LABEL = re.compile(r"((?:note|hint): )(.+)", re.DOTALL)
 """What a text is, before the text."""
-_SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
+_SENTENCES = re.compile(r"(?<=[.!?]) (?=[A-Z`]|[^\s`]+:(?:row )?\d+: )")
 _ENTRY = re.compile(r'^msgid ((?:".*"\s*)+)msgstr ((?:".*"\s*)+)', re.MULTILINE)
 
 

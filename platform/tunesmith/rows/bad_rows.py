@@ -81,7 +81,8 @@ def _told(cause: _Cause) -> str:
     if cause.count == 1:
         return cause.message
     rows = ", ".join(one.in_words() for one in cause.examples)
-    return f"{cause.message} {cause.count} rows: {rows}{', ...' if cause.count > len(cause.examples) else ''}"
+    more = ", ..." if cause.count > len(cause.examples) else ""
+    return f"{cause.message} In {cause.count} rows: {rows}{more}"
 
 
 class BadRows:
@@ -134,16 +135,17 @@ class BadRows:
         if not self.count or (self.count < rows and 100 * self.count <= self._allowed * rows):
             return
         if rows == 1:
-            subject = "The only row cannot be trained on"
-        else:
-            subject = f"{self.count} of {rows} rows cannot be trained on"
-        if self._allowed:
-            subject += (
-                f", more than the {self._allowed:g} % that `allowed_bad_percent` allows"
-                if self.count < rows
-                else ", so that nothing is left"
+            message = "The only row cannot be trained on."
+        elif not self._allowed:
+            message = f"{self.count} of {rows} rows cannot be trained on."
+        elif self.count < rows:
+            message = (
+                f"{self.count} of {rows} rows cannot be trained on, and `allowed_bad_percent` allows "
+                f"{self._allowed:g} %."
             )
-        raise self._error(f"{subject}.", rows)
+        else:
+            message = f"{self.count} of {rows} rows cannot be trained on, so that nothing is left."
+        raise self._error(message, rows)
 
     def _error(self, subject: str, rows: int) -> InvalidData:
         problems = self.first

@@ -131,9 +131,7 @@ class ColumnCounts:
             )
         if shape.is_chat and (names := [name for name in unread if plain[name] in SCORES]):
             ranges = [
-                f"`{name}` from {low:g} to {high:g}"
-                for name, (low, high) in self._ranges.items()
-                if name in names
+                f"`{name}` [{low:g}, {high:g}]" for name, (low, high) in self._ranges.items() if name in names
             ]
             yield finding(
                 "scores_not_read",

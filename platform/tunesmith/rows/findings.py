@@ -192,7 +192,7 @@ class Census:
             share = 100 * self._cut / max(1, self._kept + self._cut)
             hint = "Raise `max_length` to keep them whole."
             if shape.kind == "text" and training_type == "sft":
-                hint = f"`training_type=pretrain` reads long texts whole, block by block. {hint}"
+                hint = " ".join(("`training_type=pretrain` reads long texts whole, block by block.", hint))
             yield self._finding(
                 "rows_cut",
                 f"{self._of(count)} are longer than {max_length} tokens and are cut: {share_of(share)} of all tokens "

@@ -12,6 +12,9 @@ from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.problems import BadAnswer, EmptyText, bad_file
 from tunesmith.spec.problems import did_you_mean
 
+_NAMED = 6
+"""So many names of a column are said: the usual ones come first."""
+
 
 def bad_answer(column: str) -> BadAnswer:
     """The problem of a row that is marked as a bad answer."""
@@ -57,7 +60,7 @@ def need(file: str, parameter: str, names: Iterable[str], found: Sequence[str]) 
     names = list(dict.fromkeys(names))
     name = named(names, found)
     if name is None and found:
-        expected = " or ".join(f"`{name}`" for name in names)
+        expected = ", ".join(f"`{name}`" for name in names[:_NAMED]) + (", ..." if names[_NAMED:] else "")
         raise bad_file(
             file,
             f"`{file}` has no column {expected}; it has {_listed(found)}.",

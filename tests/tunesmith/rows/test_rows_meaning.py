@@ -286,7 +286,7 @@ def test_reasoning_in_a_column_of_its_own_is_said(tmp_path: Path, column: str) -
 def test_scores_are_said_with_their_range(tmp_path: Path) -> None:
     rows = [ROWS["pair"] | {"score": score} for score in (1, 7.5, 3)]
     said = found(validate(write(tmp_path, *rows), spec()))["scores_not_read"]
-    assert "`score` from 1 to 7.5" in said.message
+    assert "`score` [1, 7.5]" in said.message
 
 
 THOUGHT = "<think>\nI add two.\n</think>\n\nIt is 4."

@@ -38,7 +38,7 @@ def _short(value: Any) -> str:
     # Only its beginning is written out: a row may be megabytes.
     if isinstance(value, list):
         return (
-            f"{_shorter(value[0]) if value else ''}{f', and {len(value) - 1} more' if len(value) > 1 else ''}"
+            f"{_shorter(value[0]) if value else ''}{f', ... (+{len(value) - 1})' if len(value) > 1 else ''}"
         )
     return _shorter(value) if isinstance(value, dict) else str(value)[:_EXCERPT]
 
