@@ -245,7 +245,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, tiny_model: Path) -> N
     ("allowed", "said"),
     [
         (0, "2 of 10 rows cannot be trained on. rows.jsonl:2: "),
-        (10, "2 of 10 rows cannot be trained on, more"),
+        (10, "2 of 10 rows cannot be trained on, and `allowed_bad_percent` allows 10 %."),
     ],
 )
 def test_too_many_bad_rows_end_the_task(tmp_path: Path, tiny_model: Path, allowed: int, said: str) -> None:
