@@ -95,7 +95,7 @@ def show(
     if as_json:
         show_json(found)
         return
-    say(f"`{found.id}`: {plain(found.title)}")
+    say(f"Conversation `{found.id}`: {plain(found.title)}")
     for turn in found.said:
         out().print(f"{turn.number}> {plain(turn.content)}", soft_wrap=True)
         for answer in turn.answers:
