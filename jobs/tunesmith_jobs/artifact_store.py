@@ -18,6 +18,7 @@ from tunesmith.artifacts import (
     MANIFEST,
     RESULTS,
     Manifest,
+    ManifestFile,
     checkpoint_name,
     checkpoint_step,
     faults_of,
@@ -30,16 +31,15 @@ from tunesmith.removal import (
     discard,
     finish_removals,
     lay,
-    remove_names,
     remove_result,
     remove_stored,
     require_place,
-    result_in,
     staged,
     writer_of,
 )
 from tunesmith.storage import open_storage
 from tunesmith_jobs.activities import Activities, bytes_below
+from tunesmith_jobs.remote_folders import RemoteFolders
 
 _PIECE_BYTES = 2**22
 _SETTLE_BYTES = 2**28
@@ -105,6 +105,7 @@ class ArtifactStore:
         self._output_dir = output_dir
         self._warn = warn
         self._is_claimed: bool | None = None
+        self._remote = RemoteFolders(self._storage, owner.task_id, self._is_own)
         self.not_shown: dict[Path, str] = {}
         """Places in the user's folder that others hold, and why nothing was published there."""
 
@@ -182,6 +183,7 @@ class ArtifactStore:
         """
         with self._activities.doing(ActivityKind.SAVING, total=bytes_below(folder)) as doing:
             files = list_files(folder, sums, doing.advance)
+        files = sorted(files + self._remote.copied(path), key=lambda file: file.path)
         owner = self._owner if base is None else self._owner._replace(base_model=base)
         manifest = Manifest.model_validate({**owner._asdict(), "step": step, "kind": kind, "files": files})
         here = self._storage.local(path)
@@ -216,25 +218,16 @@ class ArtifactStore:
             _settle(target.parent)
 
     def _put_there(self, folder: Path, path: str, manifest: Manifest) -> None:
-        """Bring a folder to a storage that is no folder here: its manifest last, what it replaces by name."""
-        before = result_in(self._storage, path)
-        is_ours = before.task_id == self._owner.task_id if before is not None else self._is_own()
-        there = set(self._storage.files(path))
-        if there and not is_ours:
-            raise NotOurs(
-                f"`{self._uri}/{path}` is not what this task made: it is left as it is.",
-                hint="Move it away: the task saves into its own folder.",
-            )
-        # What is replaced must first stop to count as whole.
-        remove_names(self._storage, path, MANIFEST)
+        """Bring a folder to a storage that is no folder here."""
         with self._activities.doing(ActivityKind.UPLOADING, total=manifest.total_bytes) as doing:
-            self._storage.put_folder(folder, path, doing.advance)
-        kept = {file.path for file in manifest.files} | {MANIFEST}
-        # Of an upload that was cut off nobody wrote down what it brought: it lies in this task's own place. An older
-        # file of weights beside newer ones would be the one that is loaded.
-        stale = {file.path for file in before.files} if before is not None else there
-        remove_names(self._storage, path, *(stale - kept))
-        self._storage.write(f"{path}/{MANIFEST}", manifest.encode())
+            doing.advance(sum(file.bytes for file in self._remote.copied(path)))
+            self._remote.put(folder, path, manifest, doing.advance)
+
+    def copy_there(
+        self, uri: str, name: str, path: str, sha256: str, advance: Callable[[int], None]
+    ) -> ManifestFile | None:
+        """See `RemoteFolders.copy`; None too where the file is to be shown in the user's own folder."""
+        return self._remote.copy(uri, name, path, sha256, advance) if self._output_dir is None else None
 
     def _is_own(self) -> bool:
         """Whether the artifact folder is this task's alone, so that what carries no manifest in it is too."""

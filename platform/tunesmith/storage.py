@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
+from tunesmith import storage_copy
 from tunesmith.errors import InvalidInput
 from tunesmith.removal import discard_file, is_free, part_of, remove_empty, remove_own
 from tunesmith.storage_away import telling_away
@@ -304,6 +305,14 @@ class S3Storage:
 
         with ThreadPoolExecutor(_STREAMS, "put") as pool:
             list(pool.map(put, sorted(file for file in source.rglob("*") if file.is_file())))
+
+    def copy_from(self, source: "S3Storage", path: str, target: str) -> bool:
+        """Have the server copy a file of another place on it; False where it is too large for what is installed."""
+        given, place = source._at(path), self._at(target)
+        if (self._fs.get_file_info(given).size or 0) > storage_copy.AT_ONCE:
+            return storage_copy.copied_in_parts(given, place)
+        self._fs.copy_file(given, place)
+        return True
 
     def get_folder(self, path: str, scratch: Path) -> Path:
         """See `Storage.get_folder`."""

@@ -117,7 +117,29 @@ def test_a_package_is_made_in_a_bucket_and_lives_there(
         assert hashlib.sha256((shown / one["name"]).read_bytes()).hexdigest() == one["sha256"]
     assert (shown / "manifest.json").read_bytes() == manifest.encode()
 
-    again = packaged(bench)
+    brought: list[str] = []
+    put_folder = S3Storage.put_folder
+
+    def put(self: S3Storage, source: Path, path: str, *more: Any) -> None:
+        brought.extend(file.name for file in source.rglob("*") if file.is_file())
+        put_folder(self, source, path, *more)
+
+    def by_way_of_here(*_: object) -> None:
+        raise AssertionError("what the server can copy is fetched")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Storage, "put_folder", put)
+        patch.setattr(S3Storage, "get_file", by_way_of_here)
+        again = packaged(bench)
+    assert "README.md" in brought
+    assert not [name for name in brought if name.endswith(".gguf")], "no byte of it is sent"
+    assert bench.client.get(f"/v1/tasks/{again.id}/package").json()["uri"] != view["uri"]
+    copies = open_storage(bench.client.get(f"/v1/tasks/{again.id}/package").json()["uri"])
+    copied = Manifest.decode(copies.read("manifest.json") or b"")
+    assert copied is not None
+    assert copies.sizes("") == {file.path: file.bytes for file in copied.files} | {
+        "manifest.json": len(copied.encode())
+    }
     taken = client.get(f"/v1/tasks/{again.id}/package").json()
     assert {one["taken_from"] for one in taken["files"]} == {first.id}
     assert [one["sha256"] for one in taken["files"]] == [one["sha256"] for one in view["files"]]
@@ -142,3 +164,34 @@ def test_a_package_is_made_in_a_bucket_and_lives_there(
     assert stranger.get(place).status_code == 404
     assert open_storage(taken["uri"]).sizes("").keys() >= {file["name"] for file in taken["files"]}
     assert client.get("/v1/quota/default").json()["packages"] == 1
+
+
+@pytest.mark.slow
+def test_only_a_file_that_is_what_it_was_is_copied_in_a_bucket(
+    in_a_bucket: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One whose bytes changed there is made anew; one that the server does not copy is fetched."""
+    pytest.importorskip("xllamacpp")
+    bench = in_a_bucket
+    first = packaged(bench)
+    view = bench.client.get(f"/v1/tasks/{first.id}/package").json()
+    one, other = view["files"]
+    there = open_storage(view["uri"])
+    data = bytearray(there.read(one["name"]) or b"")
+    data[-5] ^= 1
+    there.write(one["name"], bytes(data))
+    copy_from = S3Storage.copy_from
+
+    def refused(self: S3Storage, source: S3Storage, path: str, target: str) -> bool:
+        if path == other["name"]:
+            raise OSError("AccessDenied")
+        return copy_from(self, source, path, target)
+
+    monkeypatch.setattr(S3Storage, "copy_from", refused)
+    again = bench.client.get(f"/v1/tasks/{packaged(bench).id}/package").json()
+    assert [file["taken_from"] for file in again["files"]] == [None, first.id]
+    assert [file["sha256"] for file in again["files"]] == [one["sha256"], other["sha256"]]
+    place = open_storage(again["uri"])
+    for file in again["files"]:
+        assert hashlib.sha256(place.read(file["name"]) or b"").hexdigest() == file["sha256"]
+    assert "AccessDenied" in caplog.text

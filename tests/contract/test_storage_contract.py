@@ -2,14 +2,16 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from tunesmith import storage_copy
 from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import InvalidInput, NotOurs
 from tunesmith.removal import claim_storage, remove_stored
-from tunesmith.storage import LocalStorage, Storage, local_path, open_storage
+from tunesmith.storage import LocalStorage, S3Storage, Storage, local_path, open_storage
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -106,6 +108,49 @@ def test_a_folder_that_comes_again_takes_nothing_away(storage: Storage, tmp_path
     storage.put_folder(source, "place")
     assert storage.files("place") == ["one", "theirs"]
     assert storage.read("place/one") == b"new"
+
+
+@pytest.mark.parametrize("size", [1000, 17 * 2**20 + 5])
+def test_a_server_copies_a_file_itself(
+    s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """From another prefix and from another bucket; what is over what one request may copy, in parts."""
+    boto3 = pytest.importorskip("boto3")
+    monkeypatch.setattr(storage_copy, "AT_ONCE", 6 * 2**20)
+    monkeypatch.setattr(storage_copy, "PART", 5 * 2**20)
+    content = os.urandom(size)
+    other = f"other-{size}"
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=other)
+    target = open_storage(f"{s3_uri}/{tmp_path.name}/to")
+    assert isinstance(target, S3Storage)
+    for place in (f"{s3_uri}/{tmp_path.name}/from", f"s3://{other}/{tmp_path.name}"):
+        source = open_storage(place)
+        assert isinstance(source, S3Storage)
+        source.write("ü c.gguf", content)
+        assert target.copy_from(source, "ü c.gguf", "a/é d.gguf")
+        assert target.read("a/é d.gguf") == content
+        bucket, _, key = f"{target.uri}/a/é d.gguf".removeprefix("s3://").partition("/")
+        parts = -(-size // storage_copy.PART)
+        assert client.head_object(Bucket=bucket, Key=key)["ETag"].endswith(f'-{parts}"'), (
+            "as the server says it"
+        )
+        target.remove_file("a/é d.gguf")
+    with pytest.raises(OSError, match=r"(?i)not.?found|does not exist|404|no such"):
+        target.copy_from(source, "never-there", "a/none")
+    assert target.sizes() == {}
+
+
+def test_a_large_file_is_not_copied_there_without_boto3(
+    s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_copy, "AT_ONCE", 10)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    place = open_storage(f"{s3_uri}/{tmp_path.name}")
+    assert isinstance(place, S3Storage)
+    place.write("a", b"12345678901")
+    assert not place.copy_from(place, "a", "b")
+    assert place.list() == ["a"]
 
 
 def result(folder: Path, task_id: str, **files: bytes) -> Path:

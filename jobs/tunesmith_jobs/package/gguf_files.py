@@ -89,6 +89,12 @@ class _Packaging:
             )
         self._orders = orders(spec, called(document), document.step, is_adapter=self._adapter is not None)
         self._owner = Owner(document.task_id, document.attempt, without_folders(document.origin.base), None)
+        self._store = ArtifactStore(
+            document.artifact_uri,
+            self._owner,
+            Path(document.output_dir) if document.output_dir else None,
+            activities=work.outlet.activities,
+        )
         self._plans: dict[str, ModelPlan] = {}
         self._split_bytes = size_of(spec.split_size) if spec.split_size else None
         self._merged_adapter = self._adapter if spec.merge_lora else None
@@ -120,7 +126,7 @@ class _Packaging:
             is_adapter=self._adapter is not None,
             matrix=self._matrix.words if self._matrix else None,
         )
-        return self._store(proofs, written, is_ours=source.converter is None)
+        return self._stored(proofs, written, is_ours=source.converter is None)
 
     def _fresh(self, name: str) -> Path:
         """An empty folder of this attempt's: a worker that was lost may have left one."""
@@ -176,10 +182,14 @@ class _Packaging:
         def advance(_: int) -> None:
             self._work.check()
 
+        # An adapter's file is proven over one of these, and so needs it here.
+        store = self._store if len(wholes) == len(self._orders) else None
         told = print_of(Inputs(source.base, source.adapter, source.words, matrix), advance)
         for order in wholes:
             self._keys[order.name] = key = key_of(told, order.type, matrix)
-            found = take(order, key, self._work.document.made_before, self._target / order.name, advance)
+            found = take(
+                order, key, self._work.document.made_before, self._target / order.name, advance, store
+            )
             if found is not None:
                 self._taken[order.name] = found
                 _log.info("`%s` was made before, by package `%s`: it is taken.", order.name, found.task_id)
@@ -197,8 +207,8 @@ class _Packaging:
             for order in self._orders:
                 target = self._target / order.name
                 if order.name in self._taken:
-                    size = target.stat().st_size
-                    found[order.name] = Written(target, size, len(self._plans[order.name].tensors), ())
+                    size, tensors = self._taken[order.name].bytes, self._plans[order.name].tensors
+                    found[order.name] = Written(target, size, len(tensors), ())
                 elif order.is_lora:
                     assert self._adapter is not None
                     found[order.name] = write_lora_gguf(self._adapter, self._base, target, order.type, tell)
@@ -317,15 +327,9 @@ class _Packaging:
                 hint="This is a fault of ours, or of the model's files: report it with the task's log.",
             )
 
-    def _store(self, proofs: dict[str, Proof], written: dict[str, Written], *, is_ours: bool) -> Outcome:
-        work, document = self._work, self._work.document
+    def _stored(self, proofs: dict[str, Proof], written: dict[str, Written], *, is_ours: bool) -> Outcome:
+        work, document, store = self._work, self._work.document, self._store
         work.check()
-        store = ArtifactStore(
-            str(document.artifact_uri),
-            self._owner,
-            Path(document.output_dir) if document.output_dir else None,
-            activities=work.outlet.activities,
-        )
         sums = {
             self._target / name: sha256
             for proof in proofs.values()

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tunesmith
-from tunesmith.artifacts import sha256_of
+from tunesmith.artifacts import PACKAGE, sha256_of
 from tunesmith.gguf import FileType
 from tunesmith.model_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, public_name, weight_files
 from tunesmith.model_step import MadeBefore
 from tunesmith.removal import discard_file
 from tunesmith.storage import open_storage
-from tunesmith_jobs.artifact_store import link_or_copy
+from tunesmith_jobs.artifact_store import ArtifactStore, link_or_copy
 from tunesmith_jobs.models.gguf_proof.proof import PROOF_FILE, Proof, concluded
 from tunesmith_jobs.package.files import Order
 
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
 class Taken(NamedTuple):
     """A file that was made before."""
 
-    path: Path
+    bytes: int
     proof: Proof
     task_id: str
     """The package that it is from."""
@@ -79,7 +79,12 @@ def key_of(inputs_print: str, file_type: FileType, matrix: str | None) -> str:
 
 
 def take(
-    order: Order, key: str, before: Sequence[MadeBefore], target: Path, advance: Callable[[int], None]
+    order: Order,
+    key: str,
+    before: Sequence[MadeBefore],
+    target: Path,
+    advance: Callable[[int], None],
+    store: ArtifactStore | None,
 ) -> Taken | None:
     """Lay a file that was made before in place, by a hard link where that can be; None where there is none.
 
@@ -89,11 +94,12 @@ def take(
         before: What was made.
         target: Where it goes.
         advance: Told how many bytes more were read; what it raises ends it.
+        store: Where the package goes, so that a server that has both copies it; None where the file is needed here.
     """
     for one in before:
         if one.key == key:
             with contextlib.suppress(OSError, ValueError):
-                found = _taken(order, one, target, advance)
+                found = _taken(order, one, target, advance, store)
                 if found is not None:
                     return found
             _log.warning("`%s` of package `%s` is not what it was: it is made anew.", one.name, one.task_id)
@@ -101,11 +107,22 @@ def take(
     return None
 
 
-def _taken(order: Order, one: MadeBefore, target: Path, advance: Callable[[int], None]) -> Taken | None:
+def _taken(
+    order: Order, one: MadeBefore, target: Path, advance: Callable[[int], None], store: ArtifactStore | None
+) -> Taken | None:
     storage = open_storage(one.uri)
     proof = Proof.model_validate_json(storage.read(f"{one.name}.{PROOF_FILE}") or b"")
     if proof.verdict != "proven" or proof.sha256 != one.sha256:
         return None
+    proof = concluded(proof.model_copy(update={"file": order.name}))
+    if store is not None:
+        try:
+            copied = store.copy_there(one.uri, one.name, f"{PACKAGE}/{order.name}", one.sha256, advance)
+        except OSError as error:
+            copied = None
+            _log.warning("`%s` is not copied where it lies, but fetched: %s", one.name, error)
+        if copied is not None:
+            return Taken(copied.bytes, proof, one.task_id)
     here = storage.local(one.name)
     if here is None:
         storage.get_file(one.name, target)
@@ -116,7 +133,7 @@ def _taken(order: Order, one: MadeBefore, target: Path, advance: Callable[[int],
     # What lies in the storage may have been changed: it is taken for what was proven only after it was read.
     if sha256_of(target, advance) != one.sha256:
         return None
-    return Taken(target, concluded(proof.model_copy(update={"file": order.name})), one.task_id)
+    return Taken(target.stat().st_size, proof, one.task_id)
 
 
 def _version(package: str) -> str | None:
