@@ -139,3 +139,21 @@ def test_every_address_is_one_of_the_apis() -> None:
     asked = {re.sub(r"\$\{[^}]*\}", "X", found) for found in re.findall(r"[`\"](/v1/[^`\"?]*)[`\"]", TEXT)}
     assert len(asked) > 50
     assert sorted(one for one in asked if not any(path.fullmatch(one) for path in known)) == []
+
+
+def test_what_belongs_to_a_task_has_its_id_in_its_key() -> None:
+    """Such answers are asked for anew when their task changes (`api/changes.ts`), which finds them by it."""
+    queries = [one for one in TEXT.split("queryKey: ")[1:] if "queryFn" in one.partition("useMutation")[0]]
+    asked = [
+        (one.partition("queryFn")[0], name)
+        for one in queries
+        for name in re.findall(
+            r"`/v1/tasks/\$\{([\w.]+)!?\}", one.partition("useMutation")[0].partition("\n  });")[0]
+        )
+    ]
+    assert len(asked) >= 10
+    assert [(key, name) for key, name in asked if not re.search(rf"\b{re.escape(name)}\b", key)] == []
+    besides = re.search(r"BESIDES = new Set\(\[(.*?)\]\)", TEXT, re.S)
+    assert besides
+    kept = {re.match(r'\["([\w-]+)"|', one)[1] for one in queries}  # type: ignore[index]
+    assert {name.strip(' "') for name in besides[1].split(",")} <= kept

@@ -6,6 +6,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/http";
+import { followChanges } from "./api/changes";
 import { App } from "./app/App";
 import "./i18n";
 
@@ -23,6 +24,8 @@ const queries = new QueryClient({
     },
   },
 });
+
+followChanges(queries);
 
 const theme = createTheme({
   primaryColor: "indigo",

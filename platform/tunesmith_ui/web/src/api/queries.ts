@@ -71,8 +71,7 @@ export type Wish = { x: string; mode: string; ema: number | null; from?: number;
 
 export const useCurves = (id: string | null, names: string[], wish: Wish, isLive: boolean) =>
   useQuery({
-    // Asked once more when the task has ended: its last numbers came behind the last answer.
-    queryKey: ["curves", id, names, wish, isLive], enabled: id !== null && names.length > 0,
+    queryKey: ["curves", id, names, wish], enabled: id !== null && names.length > 0,
     placeholderData: keepPreviousData, refetchInterval: isLive ? 10_000 : false,
     queryFn: ({ signal }) =>
       call<t.Curves>("GET", `/v1/tasks/${id!}/curves`, { query: { name: names, points: 1000, ...wish }, signal }),

@@ -19,11 +19,6 @@ export function useWorkspaceStream(): void {
   const queries = useQueryClient();
   const hear = useCallback(({ kind, data }: { kind: string; data: string }) => {
     const change = JSON.parse(data) as Change;
-    const before = queries.getQueryData<TaskLine[]>(KEY) ?? [];
-    const isSame = kind === "task" && before.some((one) => one.id === change.task?.id && one.state === change.task?.state);
-    // Lists of tasks are asked for anew when there is something new in them, and not by the clock.
-    if (!isSame) void queries.invalidateQueries({ queryKey: ["tasks"] });
-    if (!isSame && change.task) void queries.invalidateQueries({ queryKey: ["task", change.task.id] });
     queries.setQueryData<TaskLine[]>(KEY, (known = []) => {
       if (kind === "tasks") return change.tasks ?? [];
       if (kind === "deleted") return known.filter((task) => task.id !== change.id);

@@ -5,6 +5,7 @@ import type { DatasetView } from "../api/schema";
 import { useWords } from "../i18n";
 import { Empty, Found, Section } from "../parts/Panel";
 import { bytesOf, timeOf } from "../parts/words";
+import { Wide } from "../parts/Wide";
 import { Upload } from "./data/Upload";
 import { Versions } from "./data/Versions";
 
@@ -16,7 +17,7 @@ export function Data() {
     <Section title={<Title order={1} size="h4">{t("tab.data")}</Title>} aside={<Upload />}>
       <Found asked={asked}>
         {({ data }) => data.length === 0 ? <Empty>{t("data.empty")}</Empty> : (
-          <Table.ScrollContainer minWidth={620}>
+          <Wide minWidth={620}>
             <Table highlightOnHover>
               <Table.Thead><Table.Tr>
                 <Table.Th>{t("data.name")}</Table.Th><Table.Th>{t("data.version")}</Table.Th><Table.Th>{t("data.rows")}</Table.Th>
@@ -34,12 +35,12 @@ export function Data() {
                       <Table.Td className="figures">{newest ? bytesOf(newest.bytes) : "–"}</Table.Td>
                       <Table.Td>{timeOf(one.updated_at, language)}</Table.Td>
                     </Table.Tr>,
-                    ...(shown === one.id ? [<Table.Tr key={`${one.id} check`}><Table.Td colSpan={6}><Versions key={one.latest} dataset={one} /></Table.Td></Table.Tr>] : []),
+                    ...(shown === one.id ? [<Table.Tr key={`${one.id} check`}><Table.Td colSpan={6}><div className="opened"><Versions key={one.latest} dataset={one} /></div></Table.Td></Table.Tr>] : []),
                   ];
                 })}
               </Table.Tbody>
             </Table>
-          </Table.ScrollContainer>
+          </Wide>
         )}
       </Found>
     </Section>

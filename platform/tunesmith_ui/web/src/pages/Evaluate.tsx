@@ -1,5 +1,5 @@
 import { Alert, Anchor, Group, Progress, Stack, Switch, TagsInput, Text } from "@mantine/core";
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { call } from "../api/http";
 import { useCheckpoints, useTask } from "../api/queries";
@@ -51,10 +51,8 @@ function New() {
 function One({ id }: { id: string }) {
   const words = useWords();
   const asked = useTask(id, true);
-  const isOver = Boolean(asked.data?.ended_at);
-  // Asked once more when it is over: what came with its end is in no answer of before.
   const view = useQuery({
-    queryKey: ["evaluation", id, isOver], placeholderData: keepPreviousData, refetchInterval: isOver ? false : 3_000,
+    queryKey: ["evaluation", id], enabled: asked.data !== undefined, refetchInterval: asked.data?.ended_at ? false : 3_000,
     queryFn: ({ signal }) => call<t.EvaluationView>("GET", `/v1/tasks/${id}/evaluation`, { signal }),
   });
   return (

@@ -153,14 +153,14 @@ function Shown({ task }: { task: TaskView }) {
             <Tile word="monitor.epoch" value={numberOf(progress.epoch)} more={t("monitor.attempt", { n: task.attempt })} />
           </SimpleGrid>
           {live.warnings.slice(-3).map((message) => (
-            <Text key={message} size="sm" c="orange" className="wrapped"><Icon name="warn" size={14} /> {message}</Text>
+            <Text key={message} size="sm" className="wrapped log-warning"><Icon name="warn" size={14} /> {message}</Text>
           ))}
         </Stack>
       </Section>
       {task.state === "failed" && <Section title={t("autopsy.title")}><Autopsy id={task.id} /></Section>}
       <Section title={t("monitor.curves")}><Curves task={task} live={live.points} isLive={!isOver} /></Section>
       <Section title={t("monitor.checkpoints")}><Checkpoints task={task} /></Section>
-      <Section title={t("monitor.log")}><Log id={task.id} live={live.lines} /></Section>
+      <Section title={t("monitor.log")}><Log id={task.id} live={live.lines} isLive={!isOver} /></Section>
     </Stack>
   );
 }

@@ -13,6 +13,7 @@ import { TaskForm } from "../parts/TaskForm";
 import { TaskPage, TaskSection } from "../parts/Tasks";
 import { Said } from "../parts/Said";
 import { bytesOf, numberOf } from "../parts/words";
+import { Wide } from "../parts/Wide";
 import { Log } from "./monitor/Log";
 import { Choices, DRAWN } from "./package/Choices";
 
@@ -52,7 +53,7 @@ function One({ id }: { id: string }) {
   const asked = useTask(id, true);
   const isDone = asked.data?.state === "completed";
   const files = useQuery({
-    queryKey: ["package", id, isDone], enabled: isDone,
+    queryKey: ["package", id], enabled: isDone,
     queryFn: ({ signal }) => call<t.PackageView>("GET", `/v1/tasks/${id}/package`, { signal }),
   });
   return (
@@ -63,7 +64,7 @@ function One({ id }: { id: string }) {
           {isDone && (
             <Found asked={files}>
               {(found) => (
-                <Table.ScrollContainer minWidth={560}>
+                <Wide minWidth={560}>
                   <Table verticalSpacing="xs">
                     <Table.Thead><Table.Tr>
                       <Table.Th>{words.t("package.file")}</Table.Th><Table.Th>{words.t("package.type")}</Table.Th><Table.Th>{words.t("checkpoints.size")}</Table.Th>
@@ -89,13 +90,13 @@ function One({ id }: { id: string }) {
                       <Anchor key={one.name} size="sm" className="wrapped" download href={addressOf(`/v1/tasks/${id}/package/files/${encodeURIComponent(one.name)}`)}>{one.name} ({bytesOf(one.bytes)})</Anchor>
                     ))}</Group>
                   )}
-                </Table.ScrollContainer>
+                </Wide>
               )}
             </Found>
           )}
           <details className="fold">
             <summary>{words.t("monitor.log")}</summary>
-            <Log id={id} live={[]} key={task.state} />
+            <Log id={id} live={null} isLive={!task.ended_at} />
           </details>
         </TaskSection>
       )}

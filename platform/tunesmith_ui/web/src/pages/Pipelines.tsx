@@ -45,14 +45,14 @@ function One({ pipeline }: { pipeline: PipelineView }) {
           {(pipeline.state === "failed" || pipeline.state === "stopped") && <Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t(pipeline.state === "failed" ? "pipelines.restart" : "monitor.continue")}</Button>}
         </Group>
       </Group>
-      <Text size="xs" c="dimmed">{timeOf(pipeline.created_at, language)} <Said>{pipeline.message ?? ""}</Said></Text>
+      <Text size="xs" c="dimmed" className="wrapped">{timeOf(pipeline.created_at, language)} <Said>{pipeline.message ?? ""}</Said></Text>
       {act.error && <ErrorNote error={act.error} />}
       {pipeline.steps.length > 1 && <Graph steps={pipeline.steps} name={pipeline.name} />}
       <ol className="steps">
         {pipeline.steps.map((step) => (
           <li key={step.id}>
             {step.task_id ? <a href={hrefOf([step.kind === "evaluate" || step.kind === "package" ? step.kind : "monitor", step.task_id])}>{step.id}</a> : <span>{step.id}</span>} <StateBadge state={step.state} /> {step.is_reused && <Mark tone="plain">{t("pipelines.reused")}</Mark>}
-            {step.needs.length > 0 && <Text size="xs" c="dimmed">{t("pipelines.needs", { names: step.needs.join(", ") })}</Text>}
+            {step.needs.length > 0 && <Text size="xs" c="dimmed" className="wrapped">{t("pipelines.needs", { names: step.needs.join(", ") })}</Text>}
             {step.message && <Text size="xs" c="dimmed" className="wrapped"><Said>{step.message}</Said></Text>}
           </li>
         ))}

@@ -9,6 +9,7 @@ import { Mark, type Tone } from "../parts/Mark";
 import { Found, Section } from "../parts/Panel";
 import { Said } from "../parts/Said";
 import { bytesOf, timeOf } from "../parts/words";
+import { Wide } from "../parts/Wide";
 import { Keys } from "./settings/Keys";
 import { Webhooks } from "./settings/Webhooks";
 
@@ -44,7 +45,7 @@ export function Settings() {
             <Stack gap="xs">
               <Text size="sm">Tunesmith {found.version}</Text>
               <Group gap="xs">{found.parts.map((part) => <Mark key={part.name} tone={part.ok ? "good" : "bad"}>{nameOf(part.name)}</Mark>)}</Group>
-              {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="red" className="wrapped">{nameOf(part.name)}: <Said>{part.message}</Said></Text>)}
+              {found.parts.filter((part) => !part.ok).map((part) => <Text key={part.name} size="sm" c="var(--mantine-color-error)" className="wrapped">{nameOf(part.name)}: <Said>{part.message}</Said></Text>)}
               <Text size="sm" className="wrapped">{t("settings.roots")}: {found.allowed_roots.join(", ")}</Text>
             </Stack>
           )}
@@ -53,7 +54,7 @@ export function Settings() {
       <Section title={t("settings.environment")}>
         <Found asked={environment}>
           {(found) => (
-            <Table.ScrollContainer minWidth={480}>
+            <Wide minWidth={480}>
               <Table verticalSpacing="xs"><Table.Tbody>
                 {found.checks.map((one) => (
                   <Table.Tr key={one.name}>
@@ -63,7 +64,7 @@ export function Settings() {
                   </Table.Tr>
                 ))}
               </Table.Tbody></Table>
-            </Table.ScrollContainer>
+            </Wide>
           )}
         </Found>
         <Text size="xs" c="dimmed" mt="xs">{t("settings.noInstall")}</Text>
@@ -71,17 +72,17 @@ export function Settings() {
       <Section title={t("settings.quota")}>
         <Found asked={quota}>
           {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("settings.noQuota")}</Text> : (
-            <Table.ScrollContainer minWidth={520}><Table>
+            <Wide minWidth={520}><Table>
               <Table.Thead><Table.Tr><Table.Th>{t("settings.project")}</Table.Th><Table.Th>{t("settings.left")}</Table.Th><Table.Th>{t("settings.reserved")}</Table.Th><Table.Th>{t("settings.charged")}</Table.Th><Table.Th>{t("settings.packages")}</Table.Th></Table.Tr></Table.Thead>
               <Table.Tbody>{data.map((one) => (
                 <Table.Tr key={one.project}>
                   <Table.Th scope="row" className="named">{one.project}</Table.Th>
-                  <Table.Td>{one.enabled ? t("settings.available", { count: one.available }) : t("settings.unlimited")}</Table.Td>
+                  <Table.Td className="nowrap">{one.enabled ? t("settings.available", { count: one.available }) : t("settings.unlimited")}</Table.Td>
                   <Table.Td className="figures">{one.reserved}</Table.Td><Table.Td className="figures">{one.charged}</Table.Td>
                   <Table.Td className="figures">{one.packages} · {bytesOf(one.package_bytes)}</Table.Td>
                 </Table.Tr>
               ))}</Table.Tbody>
-            </Table></Table.ScrollContainer>
+            </Table></Wide>
           )}
         </Found>
       </Section>

@@ -175,7 +175,7 @@ function Coming({ live }: { live: Live }) {
               <Text size="xs" c="dimmed" className="wrapped" mb={4}>{model}</Text>
               <Thought text={told?.thought ?? ""} />
               <Markdown text={told?.text || "…"} />
-              {told?.why && <Text size="sm" c="red" className="wrapped">{told.why}</Text>}
+              {told?.why && <Text size="sm" c="var(--mantine-color-error)" className="wrapped">{told.why}</Text>}
             </div>
           );
         })}

@@ -35,3 +35,18 @@ export function timeOf(text: string | null | undefined, language: string): strin
   if (!text) return "–";
   return new Date(text).toLocaleString(language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "medium", timeStyle: "short" });
 }
+
+/** Of East Asian scripts, whose letters take the room of two. */
+const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}]|[\u{20000}-\u{3fffd}]/u;
+
+/** A text that takes no more room than so many letters, its end left out where it is longer. */
+export function shortened(text: string, letters: number): string {
+  let room = letters;
+  const shown: string[] = [];
+  for (const letter of text) {
+    room -= WIDE.test(letter) ? 2 : 1;
+    if (room < 0) return `${shown.slice(0, -1).join("")}…`;
+    shown.push(letter);
+  }
+  return text;
+}

@@ -33,7 +33,7 @@ function Facts({ version }: { version: VersionView }) {
   const { lineage } = version;
   const rows: [string, React.ReactNode][] = [
     [t("package.file"), `${version.file_name} · ${bytesOf(version.bytes)} · ${version.format}${version.packing ? ` (${version.packing})` : ""}`],
-    [t("data.columns"), version.columns.join(", ") || "–"],
+    [t("data.columns"), <div key="columns" className="bounded" tabIndex={0} role="region" aria-label={t("data.columns")}>{version.columns.join(", ") || "–"}</div>],
     ["SHA-256", version.sha256],
     [t("data.source"), lineage ? (
       <>

@@ -9,6 +9,7 @@ import { useWords } from "../../i18n";
 import { Mark } from "../../parts/Mark";
 import { Found } from "../../parts/Panel";
 import { timeOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 export function Others({ id, mark }: { id: string; mark: string }) {
   const { t, language } = useWords();
@@ -24,7 +25,7 @@ export function Others({ id, mark }: { id: string; mark: string }) {
         {({ data }) => {
           const others = data.filter((one) => one.task_id !== id);
           return others.length === 0 ? <Text size="sm" c="dimmed">{t("evaluate.noOthers")}</Text> : (
-            <Table.ScrollContainer minWidth={480}>
+            <Wide minWidth={480}>
               <Table verticalSpacing={4}><Table.Tbody>
                 {others.map((one) => (
                   <Table.Tr key={one.task_id}>
@@ -34,7 +35,7 @@ export function Others({ id, mark }: { id: string; mark: string }) {
                   </Table.Tr>
                 ))}
               </Table.Tbody></Table>
-            </Table.ScrollContainer>
+            </Wide>
           );
         }}
       </Found>

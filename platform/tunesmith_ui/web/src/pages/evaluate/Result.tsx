@@ -10,6 +10,7 @@ import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
 import { numberOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 import { Answers } from "./Answers";
 import { Others } from "./Others";
 import { Bars, colourOf, Radar } from "./Plots";
@@ -85,7 +86,7 @@ function Scores({ found, compared, score, names, label, recommended }: Shown & {
   const { t: word } = useWords();
   const rest = names.filter((name) => name !== score);
   return (
-    <Table.ScrollContainer minWidth={640}>
+    <Wide minWidth={640}>
       <Table verticalSpacing="xs">
         <Table.Thead><Table.Tr>
           <Table.Th>{word("evaluate.candidate")}</Table.Th>
@@ -105,7 +106,7 @@ function Scores({ found, compared, score, names, label, recommended }: Shown & {
           })}
         </Table.Tbody>
       </Table>
-    </Table.ScrollContainer>
+    </Wide>
   );
 }
 

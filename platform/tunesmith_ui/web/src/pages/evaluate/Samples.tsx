@@ -8,6 +8,7 @@ import type * as t from "../../api/schema";
 import { useWords } from "../../i18n";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
+import { Wide } from "../../parts/Wide";
 
 const SHOWN = 200;
 const NEW = "";
@@ -91,7 +92,7 @@ function Editor({ name, isNew, version, onSaved }: Given) {
           {(found) => (
             <Stack gap="xs">
               <Text size="sm">{word("evaluate.counts", { validation: found.counts.validation ?? 0, train: found.counts.train ?? 0 })}</Text>
-              {found.problems.map((one) => <Text key={`${one.field} ${one.message}`} size="sm" c="red" className="wrapped">{one.field}: <Said>{`${one.message} ${one.hint ?? ""}`}</Said></Text>)}
+              {found.problems.map((one) => <Text key={`${one.field} ${one.message}`} size="sm" c="var(--mantine-color-error)" className="wrapped">{one.field}: <Said>{`${one.message} ${one.hint ?? ""}`}</Said></Text>)}
               <Rows rows={found.samples.map((one) => ({
                 key: one.id, split: one.split, prompt: one.turns.at(-1)?.content ?? "", reference: one.reference, isOut: removed.includes(one.id),
                 act: () => setRemoved((known) => (known.includes(one.id) ? known.filter((id) => id !== one.id) : [...known, one.id])),
@@ -111,7 +112,7 @@ function Rows({ rows }: { rows: Row[] }) {
   const { t } = useWords();
   if (rows.length === 0) return null;
   return (
-    <Table.ScrollContainer minWidth={620}>
+    <Wide minWidth={620}>
       <Table verticalSpacing={4}>
         <Table.Thead><Table.Tr><Table.Th>{t("evaluate.question")}</Table.Th><Table.Th>{t("evaluate.expected")}</Table.Th><Table.Th>{t("evaluate.split")}</Table.Th><Table.Th /></Table.Tr></Table.Thead>
         <Table.Tbody>
@@ -124,7 +125,7 @@ function Rows({ rows }: { rows: Row[] }) {
           ))}
         </Table.Tbody>
       </Table>
-    </Table.ScrollContainer>
+    </Wide>
   );
 }
 

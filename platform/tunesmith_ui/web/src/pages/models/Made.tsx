@@ -5,6 +5,7 @@ import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
 import { Found, Section } from "../../parts/Panel";
 import { timeOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 export function Made() {
   const { t, language } = useWords();
@@ -15,7 +16,7 @@ export function Made() {
         {({ data }) => {
           const made = data.filter((task) => task.model_uri);
           return made.length === 0 ? <Text size="sm" c="dimmed">{t("models.noneMade")}</Text> : (
-            <Table.ScrollContainer minWidth={640}>
+            <Wide minWidth={640}>
               <Table verticalSpacing="xs">
                 <Table.Thead><Table.Tr>
                   <Table.Th>{t("source.task")}</Table.Th><Table.Th>{t("models.base")}</Table.Th><Table.Th>{t("models.holds")}</Table.Th><Table.Th>{t("models.since")}</Table.Th><Table.Th aria-label={t("models.next")} />
@@ -38,7 +39,7 @@ export function Made() {
                   ))}
                 </Table.Tbody>
               </Table>
-            </Table.ScrollContainer>
+            </Wide>
           );
         }}
       </Found>

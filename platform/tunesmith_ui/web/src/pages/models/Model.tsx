@@ -36,7 +36,7 @@ export function Model({ model }: { model: ModelView }) {
           <Text fw={600} className="wrapped fill">{model.name}</Text>
           <Mark tone={TONES[model.state] ?? "plain"}>{t(`model.${model.state}` as Word)}</Mark>
         </Group>
-        {problem && <Text size="sm" c="red" className="wrapped"><Said>{`${problem.message} ${problem.hint ?? ""}`}</Said></Text>}
+        {problem && <Text size="sm" c="var(--mantine-color-error)" className="wrapped"><Said>{`${problem.message} ${problem.hint ?? ""}`}</Said></Text>}
         {facts?.other_ids && <Text size="sm" className="wrapped"><Icon name="warn" size={14} /> <Said>{facts.other_ids}</Said></Text>}
         <Table verticalSpacing={2} horizontalSpacing={0} withRowBorders={false} layout="fixed">
           <Table.Tbody>

@@ -75,7 +75,7 @@ function One({ task }: { task: TaskLine }) {
             {!hasBegun ? t(task.state === "pending" ? "models.waits" : "models.asking") : total ? t("models.share", { share: Math.floor(percent), size: bytesOf(total) }) : `${Math.floor(percent)} %`}{seconds_left ? ` · ${t("models.left", { time: secondsOf(seconds_left) })}` : ""}
           </Text>
         )}
-        {isFailed && asked.data?.message && <Text size="sm" c="red" className="wrapped"><Said>{asked.data.message}</Said></Text>}
+        {isFailed && asked.data?.message && <Text size="sm" c="var(--mantine-color-error)" className="wrapped"><Said>{asked.data.message}</Said></Text>}
         {(stop.error ?? forget.error) && <ErrorNote error={(stop.error ?? forget.error)!} />}
       </Stack>
     </div>

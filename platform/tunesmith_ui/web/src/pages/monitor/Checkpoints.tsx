@@ -9,6 +9,7 @@ import { Icon } from "../../parts/icons";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found } from "../../parts/Panel";
 import { bytesOf, numberOf, timeOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 export function Checkpoints({ task }: { task: TaskView }) {
   const { t, language } = useWords();
@@ -25,7 +26,7 @@ export function Checkpoints({ task }: { task: TaskView }) {
       {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("checkpoints.empty")}</Text> : (
         <>
           {pin.error && <ErrorNote error={pin.error} />}
-          <Table.ScrollContainer minWidth={720}>
+          <Wide minWidth={720}>
             <Table highlightOnHover verticalSpacing="xs">
               <Table.Thead>
                 <Table.Tr>
@@ -71,7 +72,7 @@ export function Checkpoints({ task }: { task: TaskView }) {
                 ))}
               </Table.Tbody>
             </Table>
-          </Table.ScrollContainer>
+          </Wide>
         </>
       )}
     </Found>

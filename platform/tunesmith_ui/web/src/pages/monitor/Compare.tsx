@@ -21,6 +21,7 @@ export function Compare({ task, axis }: { task: TaskView; axis: string }) {
     .map((one) => ({ value: one.id, label: one.name === one.id ? one.id : `${one.name} (${one.id.slice(-5)})` }));
   const asked = useQuery({
     queryKey: ["compare", task.id, others, metric, axis], enabled: others.length > 0,
+    refetchInterval: tasks.some((one) => one.state === "running" && [task.id, ...others].includes(one.id)) ? 10_000 : false,
     queryFn: ({ signal }) => call<Comparison>("GET", "/v1/metrics:compare", { query: { task: [task.id, ...others], name: [metric], x: axis }, signal }),
   });
   if (!options.length) return null;

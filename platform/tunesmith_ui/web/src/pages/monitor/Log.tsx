@@ -1,6 +1,6 @@
 import { Anchor, Checkbox, Group, MultiSelect, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { addressOf, call } from "../../api/http";
 import type { LogView, Page_LogView_ } from "../../api/schema";
@@ -11,8 +11,13 @@ import { ErrorNote } from "../../parts/Panel";
 export type LogLine = Pick<LogView, "n" | "time" | "level" | "source" | "message">;
 const LEVELS = ["debug", "info", "warning", "error"];
 
-/** A task's log: its last lines and what comes; or what a search finds in all of it. Text, never HTML. */
-export function Log({ id, live }: { id: string; live: LogLine[] }) {
+type Given = { id: string; live: LogLine[] | null; isLive: boolean };
+
+/**
+ * A task's log: its last lines and what comes; or what a search finds in all of it. Text, never HTML.
+ * Where no stream brings what comes (`live` is null), it is asked for while the task is alive.
+ */
+export function Log({ id, live, isLive }: Given) {
   const { t } = useWords();
   const [levels, setLevels] = useState<string[]>([]);
   const [text, setText] = useState("");
@@ -20,14 +25,14 @@ export function Log({ id, live }: { id: string; live: LogLine[] }) {
   const [isFollowed, setFollowed] = useState(true);
   const box = useRef<HTMLDivElement>(null);
   const asked = useQuery({
-    queryKey: ["log", id, levels, wanted],
+    queryKey: ["log", id, levels, wanted], placeholderData: keepPreviousData, refetchInterval: isLive && !live ? 5_000 : false,
     queryFn: ({ signal }) => wanted
       ? call<Page_LogView_>("GET", `/v1/tasks/${id}/logs:search`, { query: { q: wanted, level: levels, limit: 500 }, signal })
       : call<Page_LogView_>("GET", `/v1/tasks/${id}/logs`, { query: { tail: 500, level: levels }, signal }),
   });
   const known = asked.data?.data ?? [];
   const last = known.at(-1)?.n ?? 0;
-  const newer = live.filter((line) => line.n > last
+  const newer = (live ?? []).filter((line) => line.n > last
     && (levels.length === 0 || levels.includes(line.level))
     && (!wanted || line.message.toLowerCase().includes(wanted.toLowerCase())));
   const lines = [...known, ...newer].slice(-1500);

@@ -11,6 +11,7 @@ import { Mark } from "../../parts/Mark";
 import { Found } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
 import { bytesOf, numberOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 export const DRAWN = ["preset", "quant_types", "merge_lora", "export_gguf", "quantize", "export_lora_gguf"];
 
@@ -63,7 +64,7 @@ function Types({ task, step, chosen, onChange }: { task: string; step: string | 
       {(found) => (
         <Stack gap="xs">
           {found.sentence[language] && <Text size="sm" className="wrapped"><Said>{found.sentence[language]}</Said></Text>}
-          <Table.ScrollContainer minWidth={560} mah={420}>
+          <Wide minWidth={560} maxHeight={420}>
             <Table verticalSpacing={4}>
               <Table.Thead><Table.Tr>
                 <Table.Th>{t("package.type")}</Table.Th><Table.Th>{t("checkpoints.size")}</Table.Th><Table.Th>{t("package.memory")}</Table.Th><Table.Th>KL</Table.Th><Table.Th>{t("package.same")}</Table.Th><Table.Th>{t("package.guidance")}</Table.Th>
@@ -83,7 +84,7 @@ function Types({ task, step, chosen, onChange }: { task: string; step: string | 
                 ))}
               </Table.Tbody>
             </Table>
-          </Table.ScrollContainer>
+          </Wide>
         </Stack>
       )}
     </Found>

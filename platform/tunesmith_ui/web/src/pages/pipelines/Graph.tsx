@@ -1,12 +1,15 @@
 // A pipeline's steps and what each waits for, drawn from left to right. The list below it says the same.
 import type { StepView } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
+import { shortened } from "../../parts/words";
 import { levelsOf } from "./levels";
 
 const WIDTH = 170;
 const HEIGHT = 48;
 const GAP_X = 56;
 const GAP_Y = 14;
+/** What a box is wide enough for. */
+const LETTERS = 19;
 
 export function Graph({ steps, name }: { steps: readonly StepView[]; name: string }) {
   const { t } = useWords();
@@ -29,7 +32,8 @@ export function Graph({ steps, name }: { steps: readonly StepView[]; name: strin
           return (
             <g key={step.id} transform={`translate(${at.x} ${at.y})`} className={`graph-node state-${step.state}`}>
               <rect width={WIDTH} height={HEIGHT} rx={8} />
-              <text x={12} y={20}>{step.id.length > 20 ? `${step.id.slice(0, 19)}…` : step.id}</text>
+              <title>{step.id}</title>
+              <text x={12} y={20}>{shortened(step.id, LETTERS)}</text>
               <text x={12} y={37} className="graph-state">{t(`state.${step.state}` as Word)}</text>
             </g>
           );

@@ -47,7 +47,7 @@ export default function Yaml({ schema, values, errors, onChange }: Props) {
       </div>
       <div role="status">
         {wrong.map((one) => (
-          <Text key={`${one.line}${one.message}`} size="sm" c="red" className="wrapped">
+          <Text key={`${one.line}${one.message}`} size="sm" c="var(--mantine-color-error)" className="wrapped">
             {one.line > 0 && <><button type="button" className="line-link" onClick={() => show(one.line)}>{t("yaml.line", { line: one.line })}</button> </>}
             <Said>{one.message}</Said>
           </Text>

@@ -11,6 +11,7 @@ import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Secret } from "../../parts/Secret";
 import { problemsOf } from "../../parts/TaskForm";
 import { timeOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 const ROLES: Role[] = ["viewer", "member", "admin"];
 const DAYS = ["30", "90", "365", ""];
@@ -27,7 +28,7 @@ export function Keys() {
       <Stack gap="sm">
         <Found asked={asked}>
           {({ data }) => (
-            <Table.ScrollContainer minWidth={640}>
+            <Wide minWidth={640}>
               <Table verticalSpacing="xs">
                 <Table.Thead><Table.Tr>
                   <Table.Th>{t("settings.keyOf")}</Table.Th><Table.Th>{t("settings.role")}</Table.Th><Table.Th>{t("settings.worksIn")}</Table.Th>
@@ -35,7 +36,7 @@ export function Keys() {
                 </Table.Tr></Table.Thead>
                 <Table.Tbody>{data.map((one) => <One key={one.id} one={one} />)}</Table.Tbody>
               </Table>
-            </Table.ScrollContainer>
+            </Wide>
           )}
         </Found>
         <Make />
@@ -60,7 +61,7 @@ function One({ one }: { one: KeyView }) {
   return (
     <Table.Tr>
       <Table.Th scope="row" className="named">{one.name}</Table.Th>
-      <Table.Td>{role}</Table.Td>
+      <Table.Td className="nowrap">{role}</Table.Td>
       <Table.Td className="wrapped">{one.projects?.join(", ") ?? t("settings.everywhere")}</Table.Td>
       <Table.Td className="nowrap">{one.used_at ? timeOf(one.used_at, language) : t("settings.never")}</Table.Td>
       <Table.Td className="nowrap">{one.expires_at ? timeOf(one.expires_at, language) : t("settings.never")}</Table.Td>

@@ -10,6 +10,7 @@ import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Secret } from "../../parts/Secret";
 import { problemsOf } from "../../parts/TaskForm";
 import { timeOf } from "../../parts/words";
+import { Wide } from "../../parts/Wide";
 
 const EVENTS: NoticeEvent[] = ["finished", "failed", "stopped", "quota_low", "warning"];
 
@@ -26,9 +27,9 @@ export function Webhooks() {
         <Stack gap="sm">
           <Found asked={asked}>
             {({ data }) => data.length === 0 ? <Text size="sm" c="dimmed">{t("settings.noWebhooks")}</Text> : (
-              <Table.ScrollContainer minWidth={620}>
+              <Wide minWidth={620}>
                 <Table verticalSpacing="xs"><Table.Tbody>{data.map((one) => <One key={one.id} one={one} />)}</Table.Tbody></Table>
-              </Table.ScrollContainer>
+              </Wide>
             )}
           </Found>
           <Add />
