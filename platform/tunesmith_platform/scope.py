@@ -68,6 +68,18 @@ class Scope:
             )
         return {"owner": self.owner, "project": wanted}
 
+    def within(self, project: str | None = None) -> "Scope":
+        """The same caller in one project alone: what `acting_for` sees of what is made there.
+
+        Args:
+            project: The one that was asked for; the scope's own when None.
+
+        Raises:
+            Forbidden: It is none of the scope's.
+        """
+        only = self.stamp(project)["project"]
+        return replace(self, project=only, projects=frozenset([only]))
+
     def own(self) -> "Scope":
         """The same caller, who sees only what is its own."""
         return replace(self, owners=frozenset([self.owner]))

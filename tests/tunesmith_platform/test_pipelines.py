@@ -97,14 +97,63 @@ def test_identical_steps_are_taken_again_and_changed_ones_are_not(bench: Bench) 
     assert not any(step.is_reused for step in fresh.steps)
 
 
+def _register(bench: Bench, name: str, project: str) -> None:
+    bench.write(f"{name}.jsonl", range(8))
+    sent = {"source": str(bench.folder / f"{name}.jsonl"), "name": name}
+    assert bench.client.post("/v1/datasets", json=sent).status_code == 201
+    _belongs(bench, name, project)
+
+
+def _belongs(bench: Bench, name: str, project: str) -> None:
+    with bench.plane.services.database.write() as session:
+        session.execute(update(DatasetRow).where(DatasetRow.name == name).values(project=project))
+
+
+NAMING = {
+    "a training's rows": ("{id: t, type: model-trainer, task: sft, dataset: talks}", "train_file"),
+    "a training's rows to evaluate": (
+        "{id: t, type: model-trainer, task: sft, dataset: mine, eval_dataset: talks}",
+        "eval_file",
+    ),
+    "a training's samples": (
+        "{id: t, type: model-trainer, task: sft, dataset: mine, evaluate_checkpoints: true, "
+        "evaluation_sample_file: talks}",
+        "evaluation_sample_file",
+    ),
+    "a training's model": ("{id: t, type: model-trainer, task: sft, model: theirs, dataset: mine}", "model"),
+    "an operation's rows": ("{id: t, type: datasets, method: shuffle, dataset: talks}", "dataset"),
+    "a model's rows": ("{id: t, type: model-evaluator, model: MODEL, dataset: talks}", "eval_file"),
+}
+
+
+@pytest.mark.parametrize("naming", NAMING)
+def test_a_name_of_another_project_is_refused_when_a_pipeline_is_sent(bench: Bench, naming: str) -> None:
+    """Whoever sends it sees every project; the loop that looks the name up later sees the pipeline's alone."""
+    component, field = NAMING[naming]
+    _register(bench, "talks", "other")
+    _register(bench, "mine", "default")
+    refused = bench.post(f"components: [{component.replace('MODEL', MODEL)}]")
+    assert refused.status_code == 422, refused.text
+    (problem,) = refused.json()["error"]["problems"]
+    assert field in problem["field"].partition("jobs[t]")[2], problem
+    assert bench.client.get("/v1/pipelines").json()["data"] == []
+    if "talks" in problem["message"]:
+        assert "another project" in problem["hint"]
+
+
+def test_a_name_of_its_own_project_is_found_when_a_pipeline_is_sent(bench: Bench) -> None:
+    _register(bench, "talks", "other")
+    assert bench.client.post("/v1/projects", json={"name": "other"}).status_code in (201, 409)
+    text = "components: [{id: t, type: model-trainer, task: sft, dataset: talks}]"
+    view = bench.worked(bench.made(text, project="other"))
+    assert bench.plane.task(str(view.steps[0].task_id)).spec["train_file"] == "talks@1"
+
+
 def test_a_step_reaches_into_no_other_project(bench: Bench) -> None:
     """Its name is looked up by a loop, long after somebody was asked who they are."""
-    bench.write("talks.jsonl", range(8))
-    sent = {"source": str(bench.folder / "talks.jsonl"), "name": "talks"}
-    assert bench.client.post("/v1/datasets", json=sent).status_code == 201
-    with bench.plane.services.database.write() as session:
-        session.execute(update(DatasetRow).where(DatasetRow.name == "talks").values(project="other"))
+    _register(bench, "talks", "default")
     made = bench.made("components: [{id: t, type: model-trainer, task: sft, dataset: talks}]")
+    _belongs(bench, "talks", "other")
     view = bench.worked(made)
     assert view.state is State.FAILED
     assert "talks" in view.message

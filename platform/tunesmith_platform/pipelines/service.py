@@ -27,6 +27,7 @@ from tunesmith_platform.sandbox import checks
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.kinds.registry import Kinds
+from tunesmith_platform.tasks.later import look_as_later
 from tunesmith_platform.tasks.step_paths import located
 
 _STEP_FOLDER = re.compile(r"\d+-\d+|\.\d+-\d+\.[\w-]+\.part")
@@ -69,7 +70,7 @@ class PipelineService:
                     return replayed, False
         workflow, steps = checks.pipeline(new)
         for step in steps:
-            self._check(scope, step, workflow, new.folder)
+            self._check(scope, step, workflow, new)
         pipeline_id, moment, whose = new_id("pipe"), now(), scope.stamp(new.project)
 
         def enter(session: Session) -> tuple[PipelineView, bool]:
@@ -100,7 +101,7 @@ class PipelineService:
             self._hub.notify(pipeline_id)
         return view, is_new
 
-    def _check(self, scope: Scope, step: Step, workflow: str, folder: str | None) -> None:
+    def _check(self, scope: Scope, step: Step, workflow: str, new: NewPipeline) -> None:
         place = f"workflows[{workflow}].jobs[{step.id}]"
         for variable in variables_in(step.parameters):
             if variable.source == "env" and variable.path[0] not in self._settings.pipeline_environment:
@@ -110,11 +111,16 @@ class PipelineService:
                     hint=f"Readable: {listed}. `TUNESMITH_PIPELINE_ENVIRONMENT` sets them.",
                     field=place,
                 )
-        registered = functools.partial(self._registered, scope)
+        kind = self._kinds.of(step.kind)
+
+        def look(scope: Scope) -> dict[str, Any]:
+            registered = functools.partial(self._registered, scope)
+            found = located(step, kind.paths, self._settings, registered, folder=new.folder)
+            kind.look_ahead(scope, step.model_copy(update={"parameters": found}))
+            return found
+
         try:
-            kind = self._kinds.of(step.kind)
-            step.parameters = located(step, kind.paths, self._settings, registered, folder=folder)
-            kind.look_ahead(scope, step)
+            step.parameters = look_as_later(scope, new.project, look)
         except InvalidInput as error:
             error.problems = [problem.under(place) for problem in error.each_problem()]
             raise

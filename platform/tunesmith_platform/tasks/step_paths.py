@@ -19,6 +19,7 @@ from tunesmith.spec.parameter import about
 from tunesmith.spec.pipeline import Step
 from tunesmith.spec.variables import variables_in
 from tunesmith_platform.paths import allowed_folder, allowed_path
+from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.settings import Settings
 
 _ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
@@ -110,8 +111,9 @@ def located(
             )
         if sources or given in looked_at:
             return given
-        elsewhere = paths.elsewhere(name, given, settings, registered)
-        return _located(given, folder, roots) if elsewhere is None else elsewhere
+        with at(name):
+            elsewhere = paths.elsewhere(name, given, settings, registered)
+            return _located(given, folder, roots) if elsewhere is None else elsewhere
 
     for name in paths.of(step):
         if name in found:

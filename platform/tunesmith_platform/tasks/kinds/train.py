@@ -1,7 +1,7 @@
 """Training, as the platform asks it: what it is given, what its attempts are handed, what goes on from it."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,17 +12,22 @@ from tunesmith.lifecycle import Desired, State
 from tunesmith.spec.base import Notice, Spec
 from tunesmith.spec.evaluation import DEFAULT_SAMPLES
 from tunesmith.spec.parameter import names_with
+from tunesmith.spec.pipeline import Step
 from tunesmith.spec.roles import Role
 from tunesmith.spec.task import MoreSteps, NewTask, new_task
 from tunesmith.spec.training import TrainSpec
+from tunesmith.spec.variables import variables_in
 from tunesmith.storage import local_path
 from tunesmith.templates import chosen
 from tunesmith_platform.backends.protocols import RowsUsed
+from tunesmith_platform.dataset_names import is_name
 from tunesmith_platform.db.tables import CheckpointRow, TaskRow
+from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.tasks.find_inputs import find_model
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
 from tunesmith_platform.tasks.kinds.base import KindBehaviour, Pinned, Prepared, rows_of_file
+from tunesmith_platform.tasks.later import look_as_later
 from tunesmith_platform.tasks.outputs import resolved_output
 
 _OF_ONE_TASK = frozenset(names_with(TrainSpec, Role.ONE_TASK))
@@ -50,7 +55,9 @@ class Training(KindBehaviour):
     def prepare(self, scope: Scope, new: NewTask, task_id: str, rows_dir: Path | None = None) -> Prepared:
         """Look at everything that a new training is given."""
         spec = cast(TrainSpec, new.spec)
-        prepared = _prepared(new, self.look_at(scope, spec))
+        inputs = self.look_at(scope, spec)
+        self._look_at_samples(scope, new.project, inputs)
+        prepared = _prepared(new, inputs)
         if spec.evaluate_checkpoints and not self._leaves_room(spec):
             message = (
                 "Scores come when the training has ended, unless another node has room: it takes all processors of a "
@@ -89,7 +96,16 @@ class Training(KindBehaviour):
         spec = cast(TrainSpec, new.spec)
         # Its files may have gone meanwhile; what it once went on from may: it has a state of its own.
         gone = {"resume_from_checkpoint": None} if has_state else {}
-        return _prepared(new, self.look_at(scope, spec.model_copy(update=gone)))
+        inputs = self.look_at(scope, spec.model_copy(update=gone))
+        self._look_at_samples(scope, task.project, inputs)
+        return _prepared(new, inputs)
+
+    def _look_at_samples(self, scope: Scope, project: str | None, inputs: TrainInputs) -> None:
+        """See that its checkpoints' evaluations, which a loop submits, will find the samples that it names."""
+        samples = inputs.samples_dataset
+        if samples is not None:
+            with at("spec.evaluation_sample_file"):
+                look_as_later(scope, project, lambda own: self.parts.datasets.seen_by(own).find(samples))
 
     def stage(
         self, task: TaskRow, checkpoint: CheckpointRow, over: Mapping[str, Any], *, is_newest: bool
@@ -110,6 +126,18 @@ class Training(KindBehaviour):
         """The training itself."""
         return cast(TrainSpec, new.spec)
 
+    def look_ahead(self, scope: Scope, step: Step) -> None:
+        """See that there is what it names by a registry's name; a path may be made by another step."""
+        models, datasets = self.parts.models.seen_by(scope), self.parts.datasets.seen_by(scope)
+        for field, given in _written(step, ("model_name_or_path", "tokenizer_name_or_path")):
+            if not Path(given).is_absolute():
+                with at(field):
+                    find_model(given, self.parts.settings, models)
+        for field, given in _written(step, ("train_file", "eval_file", "evaluation_sample_file")):
+            if is_name(given) and given != DEFAULT_SAMPLES:
+                with at(field):
+                    datasets.find(given)
+
     def pinned(self, scope: Scope, spec: Spec, given: Mapping[str, Any]) -> Pinned:
         """A training with the versions of its data sets, told by its model's files too."""
         assert isinstance(spec, TrainSpec)
@@ -122,6 +150,14 @@ class Training(KindBehaviour):
             found = find_model(spec.model_name_or_path, self.parts.settings, self.parts.models.seen_by(scope))
             told_by["model_name_or_path"] = str(found)
         return Pinned(spec.model_copy(update=versions).model_dump(exclude_unset=True), told_by)
+
+
+def _written(step: Step, fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those parameters of a step that are written out, and come from no other step."""
+    for field in fields:
+        given = step.parameters.get(field)
+        if isinstance(given, str) and given and not any(variables_in(given)):
+            yield field, given
 
 
 def _prepared(new: NewTask, inputs: TrainInputs) -> Prepared:

@@ -1,0 +1,93 @@
+"""A second node of a platform's Ray on this machine: a raylet of its own, which may be lost. No test itself."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from waiting import free_port, wait_until
+
+from tunesmith.errors import TunesmithError
+from tunesmith.home import Home
+from tunesmith_platform.backends.ray_jobs import RayJobs
+from tunesmith_platform.embedded.parts import environment, parts
+from tunesmith_platform.embedded.processes import MARK
+from tunesmith_platform.embedded.record import read_record
+
+HOST = "127.0.0.1"
+
+
+class SecondNode:
+    """A node that has joined.
+
+    Args:
+        process: Its `ray start`, whose children all that runs there are.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def processes(self) -> list[psutil.Process]:
+        """The node's own, and those of jobs on it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            own = psutil.Process(self._process.pid)
+            return [own, *own.children(recursive=True)]
+        return []
+
+    def works(self) -> set[str]:
+        """What Ray calls those that work for jobs there, as `ray::RayTrainWorker`."""
+        found = set()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                words = " ".join(process.cmdline()).split()
+                if words and words[0].startswith("ray::") and words[0] != "ray::IDLE":
+                    found.add(words[0])
+        return found
+
+    def kill(self) -> None:
+        """The node is lost: SIGKILL to all that runs there."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self._process.wait(20)
+
+
+def nodes_of(home: Home) -> int:
+    """How many nodes Ray counts; 0 while it does not answer."""
+    jobs = RayJobs(home.connection().ray_url or "", home.ray_token_file)
+    try:
+        return jobs.cluster().nodes
+    except TunesmithError:
+        return 0
+
+
+@contextlib.contextmanager
+def second_node(home: Home, log: Path) -> Iterator[SecondNode]:
+    """A node of one CPU that joins the platform's Ray with its token; lost with the block at the latest.
+
+    Args:
+        home: The platform's state folder.
+        log: Where the node writes.
+    """
+    ports = read_record(home).ports
+    given = environment(home, parts(home, ports, 1)[0])
+    del given[MARK]  # another machine's: the supervisor sees to its own
+    named = (
+        "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export", "node-manager",
+        "object-manager",
+    )  # fmt: skip
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={HOST}:{ports['ray_gcs']}", "--block",
+        f"--node-ip-address={HOST}", "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats",
+        *(f"--{name}-port={free_port()}" for name in named),
+    ]  # fmt: skip
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT)
+    node = SecondNode(process)
+    try:
+        wait_until(lambda: nodes_of(home) == 2, 120, "the second node", every=0.5)
+        yield node
+    finally:
+        node.kill()
