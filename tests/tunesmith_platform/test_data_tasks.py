@@ -15,11 +15,12 @@ from data_jobs import carry_out, waiting
 from fastapi.testclient import TestClient
 from model_files import make_model_folder
 from served import served
+from sqlalchemy import update
 
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import NewDataTask
 from tunesmith_platform.backends.protocols import ATTEMPT, JobStatus
-from tunesmith_platform.db.tables import TaskRow
+from tunesmith_platform.db.tables import DatasetRow, TaskRow
 
 
 @pytest.fixture
@@ -167,6 +168,34 @@ def test_the_jobs_own_process_reports_over_http(
         assert (ended.state, ended.datasets) == (State.COMPLETED, ["mixed@1"])
         assert len(plane.services.datasets.find(LOCAL, "mixed").path.read_text().splitlines()) == 8
         assert not (plane.settings.work_dir / task.id).exists(), "nothing is left of its scratch"
+
+
+def _belongs(plane: Plane, name: str, project: str) -> None:
+    with plane.services.database.write() as session:
+        session.execute(update(DatasetRow).where(DatasetRow.name == name).values(project=project))
+
+
+def test_rows_go_into_no_data_set_of_another_project(plane: Plane, client: TestClient, rows: Path) -> None:
+    """Whoever asks sees every project; what is made is entered later, in the task's own."""
+    client.post("/v1/datasets", json={"source": str(rows), "name": "taken"})
+    _belongs(plane, "taken", "other")
+    refused = run(client, "dedup", 422, parameters={"dataset": str(rows)}, into="taken")["error"]
+    assert [one["field"] for one in refused["problems"]] == ["into"]
+    assert "taken" in refused["message"]
+    assert client.get("/v1/tasks").json()["data"] == []
+
+
+def test_rows_whose_name_was_taken_meanwhile_are_kept_under_another(
+    plane: Plane, client: TestClient, rows: Path
+) -> None:
+    made = run(client, "dedup", parameters={"dataset": str(rows)}, into="taken")
+    client.post("/v1/datasets", json={"source": str(rows), "name": "taken"})
+    _belongs(plane, "taken", "other")
+    ended = done(plane, client, made)
+    other = f"taken-{made['id'][-6:]}"
+    assert (ended["state"], ended["datasets"]) == ("completed", [f"{other}@1"])
+    assert other in ended["notices"][-1]["message"]
+    assert len(plane.services.datasets.find(LOCAL, other).path.read_text().splitlines()) == 8
 
 
 def test_rows_are_worked_on_while_a_model_trains(plane: Plane, client: TestClient, rows: Path) -> None:

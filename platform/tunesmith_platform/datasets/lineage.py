@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from tunesmith.errors import Conflict
 from tunesmith.events import DatasetMade, JobEvent
+from tunesmith.spec.base import Notice
 from tunesmith.spec.dataset import INTO
 from tunesmith_platform.datasets.versions import Kept, enter
 from tunesmith_platform.db.tables import AttemptRow, TaskRow
@@ -46,8 +48,15 @@ def enter_made(session: Session, task: TaskRow, made: DatasetMade) -> str | None
     kept = Kept(
         made.path, made.sha256, [made.bytes, 0], True, f"task {task.id}", made.file_name, facts, lineage
     )
-    view, _ = enter(session, Scope.acting_for(task), name, kept)
-    return f"{name}@{view.latest}"
+    own = Scope.acting_for(task)
+    try:
+        view, _ = enter(session, own, name, kept)
+    except Conflict as error:  # somebody took the name while it was made: the rows are not lost for that
+        own_name = f"{name[:80]}-{task.id[-6:]}"
+        view, _ = enter(session, own, own_name, kept)
+        told = Notice(field=INTO, message=f"{error.message} The rows are in `{own_name}`.")
+        task.notices = [*task.notices, told.model_dump()]
+    return f"{view.name}@{view.latest}"
 
 
 def hear(

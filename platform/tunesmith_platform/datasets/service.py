@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from tunesmith import views
 from tunesmith.data_step import FOLDER, place_of
 from tunesmith.dataset_views import DatasetView, Part
-from tunesmith.errors import Conflict, InvalidData, NotFound, TooLarge
+from tunesmith.errors import Conflict, InvalidData, InvalidInput, NotFound, TooLarge
 from tunesmith.removal import claim, discard, discard_file, part_of, remove_empty, remove_names
 from tunesmith.spec.base import Spec
 from tunesmith.spec.dataset import DATASET_NAME
@@ -27,7 +27,7 @@ from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.dataset_names import file_name_of, is_name, name_of, split
 from tunesmith_platform.datasets import repository
-from tunesmith_platform.datasets.versions import Kept, dataset_view, enter
+from tunesmith_platform.datasets.versions import Kept, dataset_view, enter, refuse_others
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
 from tunesmith_platform.leases import held
@@ -67,6 +67,10 @@ class SeenDatasets(NamedTuple):
     def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
         """See `DatasetService.pinned`."""
         return self.registry.pinned(self.scope, spec, fields)
+
+    def expect_free(self, name: str) -> None:
+        """See `DatasetService.expect_free`."""
+        self.registry.expect_free(self.scope, name)
 
 
 class DatasetService:
@@ -230,6 +234,18 @@ class DatasetService:
         return {
             name: self.find(scope, value).version for name, value in given.items() if value and is_name(value)
         }
+
+    def expect_free(self, scope: Scope, name: str) -> None:
+        """See that rows which are made later can be entered under a name.
+
+        Raises:
+            InvalidInput: The name is that of a data set which the scope does not see.
+        """
+        with self._database.read() as session:
+            try:
+                refuse_others(session, scope, name)
+            except Conflict as error:
+                raise InvalidInput(error.message, hint="Choose another name.") from error
 
     def find(self, scope: Scope, dataset: str) -> StoredFile:
         """The file of `name`, `name@number` or an id, on this machine and with its own bytes.

@@ -29,6 +29,21 @@ class Kept(NamedTuple):
     lineage: dict[str, Any] | None = None
 
 
+def refuse_others(session: Session, scope: Scope, name: str) -> DatasetRow | None:
+    """The data set of a name, which is one of the scope's; None where nobody has one.
+
+    Raises:
+        Conflict: It is of another user or project: a name means one data set for all.
+    """
+    row = repository.by_name(session, scope.everything(), name)
+    if row is not None and not sees(session, scope, row):
+        raise Conflict(
+            f"Another user or project has a data set named `{name}`.",
+            hint="Choose another name: `--name NAME`.",
+        )
+    return row
+
+
 def enter(session: Session, scope: Scope, name: str, kept: Kept) -> tuple[DatasetView, bool]:
     """Make a file the newest version of a data set; one with the same bytes as the newest is found, not made.
 
@@ -39,11 +54,7 @@ def enter(session: Session, scope: Scope, name: str, kept: Kept) -> tuple[Datase
         Conflict: The name is another user's.
     """
     moment = now()
-    row = repository.by_name(session, scope.everything(), name)
-    if row is not None and not sees(session, scope, row):
-        raise Conflict(
-            f"Another user has a data set named `{name}`.", hint="Choose another name: `--name NAME`."
-        )
+    row = refuse_others(session, scope, name)
     if row is None:
         row = DatasetRow(
             **scope.stamp(),

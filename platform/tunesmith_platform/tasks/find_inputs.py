@@ -48,6 +48,9 @@ class Datasets(Protocol):
     def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
         """Of those parameters that name a data set: the version that they mean now."""
 
+    def expect_free(self, name: str) -> None:
+        """See that rows can be entered under a name."""
+
 
 class AllModels(Protocol):
     """The registry of base models."""

@@ -14,7 +14,7 @@ from tunesmith.data_step import FOLDER, DataDocument, DataOutput
 from tunesmith.errors import InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.spec.base import Spec
-from tunesmith.spec.dataset import DatasetSpec, read_operation
+from tunesmith.spec.dataset import INTO, DatasetSpec, read_operation
 from tunesmith.spec.loading import refuse_bare_token
 from tunesmith.spec.pipeline import Step, check_environment
 from tunesmith.spec.task import NewTask
@@ -24,6 +24,7 @@ from tunesmith_platform.dataset_names import name_of, split
 from tunesmith_platform.db.tables import TaskRow
 from tunesmith_platform.event_log import repository as events
 from tunesmith_platform.paths import allowed_uri
+from tunesmith_platform.sandbox.error_fields import at
 from tunesmith_platform.scope import Scope
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import DataInputs
@@ -101,6 +102,9 @@ class DataWork(KindBehaviour):
         given = cast(DatasetSpec, new.spec)
         if rows_dir is None:
             spec, inputs = self._look_at(scope, given, str(self.parts.settings.work_dir / task_id / "rows"))
+            if inputs.into is not None and given.operation != "split":  # whose parts have names of their own
+                with at(INTO):
+                    self.parts.datasets.seen_by(scope.within(new.project)).expect_free(inputs.into)
         else:
             read = read_operation(given.operation, given.parameters)
             spec = read.model_dump(mode="json", exclude_unset=True)
