@@ -13,6 +13,7 @@ from pipeline_bench import FLOW, Bench, bench_of, states
 from sqlalchemy import update
 from waiting import wait_until
 
+from tunesmith.errors import InvalidInput
 from tunesmith.lifecycle import Desired, State
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.caller import LoopCaller, serving_others
@@ -20,6 +21,7 @@ from tunesmith_platform.db.tables import DatasetRow
 from tunesmith_platform.pipelines.decisions import StepFacts, decide
 from tunesmith_platform.pipelines.runner import PipelineRunner
 from tunesmith_platform.sandbox import checks
+from tunesmith_platform.tasks.inputs import TrainInputs
 
 
 @pytest.fixture
@@ -158,6 +160,19 @@ def test_a_step_reaches_into_no_other_project(bench: Bench) -> None:
     assert view.state is State.FAILED
     assert "talks" in view.message
     assert view.steps[0].task_id is None
+
+
+def test_samples_of_another_project_are_refused_where_checkpoints_are_scored(bench: Bench) -> None:
+    """A loop submits the evaluations, in the training's project."""
+    _register(bench, "talks", "other")
+    bench.plane.training.look_at = lambda _scope, _spec: TrainInputs(
+        model_path=MODEL, train_path=str(bench.folder / "a.jsonl"), samples_dataset="talks@1"
+    )
+    with pytest.raises(InvalidInput, match="no data set `talks") as refused:
+        bench.plane.submit()
+    (problem,) = refused.value.problems
+    assert problem.field == "spec.evaluation_sample_file"
+    assert "another project" in str(problem.hint)
 
 
 def test_a_training_is_taken_again_as_long_as_its_data_set_is_the_same(bench: Bench) -> None:
