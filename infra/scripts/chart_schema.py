@@ -27,7 +27,7 @@ CHOSEN = frozenset(
 )  # fmt: skip
 """Settings that the chart chooses."""
 SECRET = frozenset({"oidc_client_secret", "smtp_password"})
-"""Settings that come by `secretEnvironment`, for values are no place for secrets."""
+"""Settings that come by `secretEnvironment` or `secretFiles`, for values are no place for secrets."""
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
@@ -89,6 +89,12 @@ def _text(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern}
 
 
+_SECRETS = _items(
+    ["name", "secret", "key"],
+    name=_text("^[A-Z_][A-Z0-9_]*$"),
+    secret=_text(_NAME),
+    key=_text(r"^[-._a-zA-Z0-9]+$"),
+)
 SAID: dict[str, Any] = {
     "images.registry": _text(r"^[^\s@]*[^\s@/:]/?$|^$"),
     "images.digests": {"type": "object", "additionalProperties": _text("^sha256:[0-9a-f]{64}$")},
@@ -98,12 +104,8 @@ SAID: dict[str, Any] = {
     "platform.publicUrl": _text(_URL),
     "platform.apiUrl": _text(_URL),
     "loops.replicas": _ONE,
-    "secretEnvironment": _items(
-        ["name", "secret", "key"],
-        name=_text("^[A-Z_][A-Z0-9_]*$"),
-        secret=_text(_NAME),
-        key={"type": "string", "minLength": 1},
-    ),
+    "secretEnvironment": _SECRETS,
+    "secretFiles": _SECRETS,
     "mlflow.publicUrl": _text(_URL),
     "mlflow.allowedHosts": {"type": "array", "items": {"type": "string", "minLength": 1}},
     "state.size": _text(_QUANTITY),

@@ -30,6 +30,7 @@ from chart_tools import (
 from pod_rules import faults, pods
 
 import tunesmith
+from tunesmith_platform.secret_settings import secrets_of
 from tunesmith_platform.settings import Settings
 
 GOLDEN = HERE / "golden"
@@ -167,6 +168,7 @@ def test_only_the_autoscaler_sees_a_token_of_kubernetes(name: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_every_variable_that_is_set_is_a_setting_of_ours(name: str) -> None:
     known = {f"TUNESMITH_{field.upper()}" for field in Settings.model_fields}
+    known |= {f"TUNESMITH_{field.upper()}_FILE" for field in secrets_of(Settings)}
     seen: set[str] = set()
     for place, pod in pods(objects(rendered(name))):
         for container in pod["containers"]:
@@ -178,8 +180,13 @@ def test_every_variable_that_is_set_is_a_setting_of_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_is_set_is_taken_by_the_settings_themselves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very values, read as a pod reads them."""
+def test_what_is_set_is_taken_by_the_settings_themselves(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The very values, read as a pod reads them; a mounted file of a Secret is one of ours."""
+    (tmp_path / "TUNESMITH_DATABASE_URL").write_text("postgresql+psycopg://u@h/tunesmith\n")
+    for secret in ("TUNESMITH_OIDC_CLIENT_SECRET", "TUNESMITH_SMTP_PASSWORD"):
+        (tmp_path / secret).write_text(f"of {secret}\n")
     for place, pod in pods(objects(rendered(name))):
         for container in pod["containers"]:
             given = {each["name"]: each.get("value", "secret") for each in container.get("env", [])}
@@ -190,10 +197,12 @@ def test_what_is_set_is_taken_by_the_settings_themselves(name: str, monkeypatch:
                     patched.delenv(variable)
                 for variable, value in given.items():
                     if variable.startswith("TUNESMITH_"):
-                        patched.setenv(variable, value)
+                        patched.setenv(variable, value.replace("/etc/tunesmith/given", str(tmp_path)))
                 settings = Settings()
             assert settings.database_url.startswith("postgresql+psycopg://"), place
             assert "secret" not in settings.database_url
+            if "TUNESMITH_OIDC_CLIENT_SECRET_FILE" in given:
+                assert settings.oidc_client_secret.get_secret_value() == "of TUNESMITH_OIDC_CLIENT_SECRET"
             if "TUNESMITH_API_URL" in given:
                 assert not settings.run_loops
                 assert settings.serve_bind == "0.0.0.0"
@@ -234,6 +243,43 @@ def test_the_alert_rules_are_the_ones_that_there_are() -> None:
     assert 'job="tunesmith"' in str(rule)
 
 
+def test_secrets_as_files_stand_in_no_environment_and_reach_whom_they_are_for() -> None:
+    """Each variable names a file that its container has mounted of the Secret, and no variable holds a value of one."""
+    reached: dict[str, set[str]] = {}
+    for place, pod in pods(objects(rendered("secret-files"))):
+        mounted = {
+            f"/etc/tunesmith/given/{item['path']}": source["secret"]["name"]
+            for volume in pod["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            if "secret" in source
+            for item in source["secret"]["items"]
+        }
+        for container in pod["containers"]:
+            named = {each["name"]: each for each in container.get("env", [])}
+            assert not [each for each in named if "valueFrom" in named[each]], place
+            assert not {"PGPASSWORD", "TUNESMITH_DATABASE_URL", "AWS_SECRET_ACCESS_KEY"} & set(named), place
+            files = {value["value"] for value in named.values() if "/given/" in value.get("value", "")}
+            if container["name"] == "autoscaler":  # KubeRay's own, beside the head's
+                continue
+            assert files == set(mounted), place
+            assert bool(files) == any(
+                each["mountPath"] == "/etc/tunesmith/given" and each["readOnly"]
+                for each in container["volumeMounts"]
+            )
+            reached[place.removesuffix(", head")] = {file.rpartition("/")[2] for file in files}
+    jobs = {"AWS_SHARED_CREDENTIALS", "HF_TOKEN"}
+    settings = {"TUNESMITH_DATABASE_URL", "TUNESMITH_OIDC_CLIENT_SECRET", "TUNESMITH_SMTP_PASSWORD"}
+    expected = {
+        "Deployment": {"tunesmith": jobs | settings, "tunesmith-loops": jobs | settings,
+                       "tunesmith-mlflow": {"AWS_SHARED_CREDENTIALS", "MLFLOW_DATABASE_URL"}},
+        "Job": {"tunesmith-migrate": {"TUNESMITH_DATABASE_URL"}},
+        "RayCluster": {"tunesmith-ray": jobs, "tunesmith-ray, cpu": jobs},
+    }  # fmt: skip
+    assert reached == {
+        f"{kind} {one}": names for kind, ones in expected.items() for one, names in ones.items()
+    }
+
+
 def test_no_job_gets_a_secret_setting_of_the_platform() -> None:
     """Jobs run their users' code: of `secretEnvironment` they get what is theirs."""
     given = {0: "TUNESMITH_OIDC_CLIENT_SECRET", 1: "HF_TOKEN"}
@@ -270,6 +316,10 @@ def test_no_job_gets_a_secret_setting_of_the_platform() -> None:
         (["ray.workers.gpu.image=x"], "/ray/workers/gpu"),
         (["networkPolicy.kubernetesApi.cidr=api"], "/networkPolicy/kubernetesApi/cidr"),
         (["secretEnvironment[0].name=lower"], "/secretEnvironment/0"),
+        (
+            ["secretFiles[0].name=A", "secretFiles[0].secret=s", "secretFiles[0].key=../k"],
+            "/secretFiles/0/key",
+        ),
         (["platform.resources.limits.memory=much"], "/platform/resources/limits/memory"),
     ],
 )
@@ -287,6 +337,15 @@ def test_wrong_values_are_refused_by_their_place(wrong: list[str], says: str) ->
         ("postgresql.bundled=false,postgresql.external.secret=s", "postgresql.external.host"),
         ("postgresql.bundled=false,postgresql.external.host=h", "postgresql.external.secret"),
         ("storage.kind=external", "storage.external.secret"),
+        (
+            "secretFiles[0].name=TUNESMITH_DATABASE_URL,secretFiles[0].secret=s,secretFiles[0].key=k",
+            "postgresql.bundled",
+        ),
+        (
+            "postgresql.bundled=false,secretFiles[0].name=TUNESMITH_DATABASE_URL,secretFiles[0].secret=s,"
+            "secretFiles[0].key=k",
+            "postgresql.external.host",
+        ),
         ("ingress.enabled=true", "ingress.host"),
         ("ray.create=false,ray.external.serveHost=h", "ray.external.dashboardUrl"),
         ("ray.create=false,ray.external.dashboardUrl=http://h", "ray.external.serveHost"),

@@ -87,8 +87,62 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- end }}
 {{- end }}
 
+{{/* Whether a pod gets a file of `secretFiles`: jobs run their users' code, and get what is theirs. */}}
+{{- define "tunesmith.isGiven" -}}
+{{- $settings := hasPrefix "TUNESMITH_" .name -}}
+{{- $mlflow := hasPrefix "MLFLOW_" .name -}}
+{{- if eq .part "mlflow" }}{{ if or $mlflow (hasPrefix "AWS_" .name) }}true{{ end }}
+{{- else if eq .part "migrate" }}{{ if eq .name "TUNESMITH_DATABASE_URL" }}true{{ end }}
+{{- else if eq .part "jobs" }}{{ if not (or $settings $mlflow) }}true{{ end }}
+{{- else if not $mlflow }}true{{ end }}
+{{- end }}
+
+{{/* Whether a name is among `secretFiles`. */}}
+{{- define "tunesmith.hasFile" -}}
+{{- $name := .name -}}
+{{- range .root.Values.secretFiles }}{{ if eq .name $name }}true{{ end }}{{ end }}
+{{- end }}
+
+{{- define "tunesmith.fileEnvironment" -}}
+{{- $part := .part -}}
+{{- range .root.Values.secretFiles }}
+{{- if include "tunesmith.isGiven" (dict "name" .name "part" $part) }}
+- {name: {{ .name }}_FILE, value: /etc/tunesmith/given/{{ .name }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "tunesmith.fileMount" -}}
+{{- if include "tunesmith.fileEnvironment" . }}
+- {name: given, mountPath: /etc/tunesmith/given, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "tunesmith.fileVolume" -}}
+{{- $part := .part -}}
+{{- if include "tunesmith.fileEnvironment" . }}
+- name: given
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range .root.Values.secretFiles }}
+      {{- if include "tunesmith.isGiven" (dict "name" .name "part" $part) }}
+      - secret: {name: {{ .secret }}, items: [{key: {{ .key }}, path: {{ .name }}}]}
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How a database is reached: by what a file says, or by an address in which no password stands. */}}
+{{- define "tunesmith.databaseSettings" -}}
+{{- if not (include "tunesmith.hasFile" (dict "root" . "name" "TUNESMITH_DATABASE_URL")) }}
+- {name: TUNESMITH_DATABASE_URL, value: {{ include "tunesmith.databaseUrl" (dict "root" . "database" "tunesmith") | quote }}}
+{{- include "tunesmith.databaseEnvironment" . }}
+{{- end }}
+{{- end }}
+
 {{/* The password is the library's own variable, and stands in no address. */}}
-{{- define "tunesmith.databaseEnvironment" -}}
+{{- define "tunesmith.databaseEnvironment" }}
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
@@ -108,10 +162,12 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- if ne .Values.storage.kind "volume" }}
 {{- $secret := ternary (include "tunesmith.secret" .) .Values.storage.external.secret (eq .Values.storage.kind "bundled") }}
 {{- $s3 := ternary "s3-" "" (eq .Values.storage.kind "bundled") }}
+{{- if not (include "tunesmith.hasFile" (dict "root" . "name" "AWS_SHARED_CREDENTIALS")) }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $s3 }}access-key}}
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $s3 }}secret-key}}
+{{- end }}
 {{- if eq .Values.storage.kind "bundled" }}
 - {name: AWS_ENDPOINT_URL, value: "http://{{ include "tunesmith.name" . }}-s3.{{ .Release.Namespace }}.svc:8333"}
 - {name: AWS_REGION, value: us-east-1}
@@ -151,7 +207,6 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- with include "tunesmith.publicUrl" . }}
 - {name: TUNESMITH_PUBLIC_URL, value: {{ . | quote }}}
 {{- end }}
-- {name: TUNESMITH_DATABASE_URL, value: {{ include "tunesmith.databaseUrl" (dict "root" . "database" "tunesmith") | quote }}}
 - {name: TUNESMITH_MIGRATE_AT_START, value: {{ .Values.postgresql.bundled | quote }}}
 - {name: TUNESMITH_STORAGE_URI, value: {{ include "tunesmith.storageUri" . | quote }}}
 - {name: TUNESMITH_API_KEY_FILE, value: /etc/tunesmith/secrets/api-key}
@@ -177,9 +232,10 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 {{- range $key, $value := .Values.settings }}
 - {name: TUNESMITH_{{ $key | upper }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
 {{- end }}
-{{ include "tunesmith.databaseEnvironment" . }}
+{{- include "tunesmith.databaseSettings" . }}
 {{- include "tunesmith.storageEnvironment" . }}
 {{- include "tunesmith.secretEnvironment" (dict "root" . "settings" true) }}
+{{- include "tunesmith.fileEnvironment" (dict "root" . "part" "platform") }}
 - {name: HOME, value: /tmp}
 {{- end }}
 
@@ -188,6 +244,7 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
 - {name: state, mountPath: /var/lib/tunesmith}
 - {name: secrets, mountPath: /etc/tunesmith/secrets, readOnly: true}
 - {name: tmp, mountPath: /tmp}
+{{- include "tunesmith.fileMount" (dict "root" . "part" "platform") }}
 {{- if .Values.caBundle }}
 - {name: ca, mountPath: /etc/tunesmith/ca, readOnly: true}
 {{- end }}
@@ -219,6 +276,7 @@ postgresql+psycopg://{{ $outside.user }}@{{ $outside.host }}:{{ $outside.port }}
       - {key: mlflow-token, path: mlflow-token}
 - name: tmp
   emptyDir: {sizeLimit: 2Gi}
+{{- include "tunesmith.fileVolume" (dict "root" . "part" "platform") }}
 {{- include "tunesmith.caVolume" . }}
 {{- end }}
 

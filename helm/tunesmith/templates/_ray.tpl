@@ -28,6 +28,7 @@ spec:
         {{- end }}
         {{- include "tunesmith.storageEnvironment" $root | nindent 8 }}
         {{- include "tunesmith.secretEnvironment" (dict "root" $root "settings" false) | nindent 8 }}
+        {{- with include "tunesmith.fileEnvironment" (dict "root" $root "part" "jobs") }}{{ . | trim | nindent 8 }}{{ end }}
       {{- if eq .part "ray-head" }}
       ports:
         - {name: gcs-server, containerPort: 6379}
@@ -42,6 +43,7 @@ spec:
         - {name: state, mountPath: /var/lib/tunesmith}
         - {name: tmp, mountPath: /tmp}
         - {name: shared-memory, mountPath: /dev/shm}
+        {{- with include "tunesmith.fileMount" (dict "root" $root "part" "jobs") }}{{ . | trim | nindent 8 }}{{ end }}
         {{- if $root.Values.caBundle }}
         - {name: ca, mountPath: /etc/tunesmith/ca, readOnly: true}
         {{- end }}
@@ -51,6 +53,7 @@ spec:
       emptyDir: {sizeLimit: {{ $root.Values.ray.scratch }}}
     - name: shared-memory
       emptyDir: {medium: Memory, sizeLimit: {{ $root.Values.ray.sharedMemory }}}
+    {{- with include "tunesmith.fileVolume" (dict "root" $root "part" "jobs") }}{{ . | trim | nindent 4 }}{{ end }}
     {{- include "tunesmith.caVolume" $root | nindent 4 }}
     {{- if and (eq .part "ray-head") $root.Values.ray.autoscaler.enabled }}
     - name: kubernetes

@@ -7,13 +7,18 @@ job execution; that command takes no application around its own, and imports MLf
 import argparse
 import contextlib
 import os
+import sys
 import uuid
 from urllib.parse import urlsplit
 
 from tunesmith.job import read_secret
+from tunesmith.secret_values import named
 from tunesmith_platform.embedded.mlflow_guard import Guard
 from tunesmith_platform.logs import LogFormat, configure
 from tunesmith_platform.mlflow_link import Admissions
+
+DATABASE = "MLFLOW_DATABASE_URL"
+"""Holds the database's address where no argument does, which all of a machine's users see."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -21,7 +26,11 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--database", required=True, help="A SQLAlchemy URL.")
+    parser.add_argument(
+        "--database",
+        default="",
+        help=f"A SQLAlchemy URL; where it holds a password, {DATABASE} or the file that {DATABASE}_FILE names does.",
+    )
     parser.add_argument(
         "--artifacts", required=True, help="The folder or `s3://` place in which runs get theirs."
     )
@@ -50,6 +59,9 @@ def main() -> None:
     """Serve MLflow."""
     given = arguments().parse_args()
     configure(LogFormat(os.environ.get("TUNESMITH_LOG_FORMAT") or LogFormat.TEXT))
+    database = given.database or named(DATABASE)
+    if not database:
+        sys.exit(f"Which database MLflow has is not given: `--database`, {DATABASE} or {DATABASE}_FILE.")
     admissions = Admissions(read_secret(given.token_file))
     public = urlsplit(given.public_url)
     hosts = hosts_of(given)
@@ -62,8 +74,8 @@ def main() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_WORKSPACES": "false",
         "DO_NOT_TRACK": "true",
-        "_MLFLOW_SERVER_FILE_STORE": given.database,
-        "_MLFLOW_SERVER_REGISTRY_STORE": given.database,
+        "_MLFLOW_SERVER_FILE_STORE": database,
+        "_MLFLOW_SERVER_REGISTRY_STORE": database,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": given.artifacts,
         "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
         "_MLFLOW_IN_JOB_EXECUTOR": "false",
@@ -73,7 +85,7 @@ def main() -> None:
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
-    initialize_backend_stores(given.database, given.database, given.artifacts)
+    initialize_backend_stores(database, database, given.artifacts)
     guarded = Guard(app, admissions, hosts, f"tunesmith_mlflow_{given.port}")
     with contextlib.suppress(KeyboardInterrupt):
         # No access log: the mirror calls every second, and the address of a link is nobody's to read.
