@@ -38,7 +38,7 @@ export type Begun = {
 export function useSubmit(onDone: (task: TaskView) => void) {
   const queries = useQueryClient();
   const key = useRef({ of: "", key: "" });
-  return useMutation({
+  const submit = useMutation({
     mutationFn: (begun: Begun) => {
       const of = JSON.stringify(begun);
       if (key.current.of !== of) key.current = { of, key: randomKey() };
@@ -50,11 +50,13 @@ export function useSubmit(onDone: (task: TaskView) => void) {
       onDone(task);
     },
   });
+  return { ...submit, wasSent: (begun: Begun) => key.current.of === JSON.stringify(begun) };
 }
 
 /**
  * Asks what a start would say, and says it before it starts; with further warnings that the page knows, and without
- * what is said of parameters that the page filled in itself.
+ * what is said of parameters that the page filled in itself. What was sent before is sent again as it is: its answer may
+ * have been lost, and then it finds its task, of which a check would say that it stands in the way.
  */
 export function useStart(onDone: (task: TaskView) => void) {
   const [warnings, setWarnings] = useState<string[]>([]);
@@ -73,7 +75,7 @@ export function useStart(onDone: (task: TaskView) => void) {
     isBusy: check.isPending || submit.isPending,
     error: check.error ?? submit.error,
     start: (body: Record<string, unknown>, more: string[] = [], begun: Begun = { path: "/v1/tasks", body }, filled: string[] = []) =>
-      check.mutate({ body, more, begun, filled }),
+      submit.wasSent(begun) ? submit.mutate(begun) : check.mutate({ body, more, begun, filled }),
     /** Starts what needs no check: a task that is there already. */
     again: (begun: Begun) => submit.mutate(begun),
     dialog: <Warnings warnings={asked ? warnings : []} onCancel={() => setAsked(null)} onStart={() => {
