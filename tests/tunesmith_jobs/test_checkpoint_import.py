@@ -25,7 +25,7 @@ SAME = {"r": 4, "lora_alpha": 4, "target_modules": TARGETS, "save_steps": 4, "lo
         "num_train_epochs": 1, "max_steps": 4}  # fmt: skip
 
 
-def train_there(folder: Path, model: Path, *, lora: bool) -> Path:
+def train_there(folder: Path, model: Path, *, lora: bool, **given: Any) -> Path:
     """Two steps of the library's own Trainer; its checkpoint."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
@@ -39,9 +39,9 @@ def train_there(folder: Path, model: Path, *, lora: bool) -> Path:
     rows = [{"input_ids": torch.arange(8) + n, "labels": torch.arange(8) + n} for n in range(8)]
     arguments = TrainingArguments(
         str(folder), max_steps=2, save_steps=2, per_device_train_batch_size=2, report_to=[], use_cpu=True,
-        learning_rate=1e-3, weight_decay=0.01, disable_tqdm=True,
+        learning_rate=1e-3, weight_decay=0.01, disable_tqdm=True, **given,
     )  # fmt: skip
-    Trainer(found, arguments, train_dataset=rows).train()
+    Trainer(found, arguments, train_dataset=rows, eval_dataset=rows[:2]).train()
     return folder / "checkpoint-2"
 
 
@@ -91,6 +91,40 @@ def test_a_run_goes_on_from_it(tmp_path: Path, model: Path, theirs: Path, lora: 
     outcome = tr.run(tmp_path, model, resume_from_checkpoint=str(tmp_path / "ours"), **other)
     assert outcome.outcome is State.COMPLETED, outcome
     assert [one["step"] for one in tr.kinds(tmp_path, "metrics") if "loss" in one["values"]] == [3, 4]
+
+
+PLATEAU = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "words"),
+    [
+        ({}, {"optim": "sgd"}, "`optim` is sgd; the checkpoint was trained with adamw_torch"),
+        *(
+            pytest.param(*one, marks=pytest.mark.long)
+            for one in (
+                (
+                    {},
+                    {"optim": "adafactor"},
+                    "`optim` is adafactor; the checkpoint was trained with adamw_torch",
+                ),
+                ({}, {"optim": "adamw_8bit"}, "`optim` is adamw_8bit"),
+                ({"optim": "sgd"}, {}, "`optim` is adamw_torch; the checkpoint was trained with sgd"),
+                ({"optim": "adafactor"}, {}, "the checkpoint was trained with adafactor"),
+            )
+        ),
+        (PLATEAU, {}, "a schedule of another kind than `lr_scheduler_type="),
+    ],
+)
+def test_a_state_of_another_kind_is_refused_with_the_parameter(
+    tmp_path: Path, model: Path, there: dict[str, Any], here: dict[str, Any], words: str
+) -> None:
+    """It ended in the first step, with a key of the library's."""
+    take_up(train_there(tmp_path / "hf", model, lora=True, **there), tmp_path / "ours")
+    outcome = tr.run(tmp_path, model, resume_from_checkpoint=str(tmp_path / "ours"), **(SAME | here))
+    assert outcome.outcome is State.FAILED
+    assert outcome.reason == "bad_parameters"
+    assert words in outcome.message
 
 
 def test_weights_that_torch_wrote_become_safetensors(source: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tunesmith.model_folder import (
 )
 from tunesmith.removal import lay, staged
 from tunesmith.rows.files.json_file import read_object
+from tunesmith.state_of import STATE_OF_FILE, StateOf
 from tunesmith_jobs.models.reading import read_torch
 from tunesmith_jobs.train.checkpoint import states
 from tunesmith_jobs.train.checkpoint.restore import STATE_FILE, WINDOW_FILE
@@ -159,8 +160,12 @@ class _Import:
     def _optimizer(self) -> None:
         if not _is_file(self._source / _OPTIMIZER):
             raise _refused(f"`{self._source}` has no `{_OPTIMIZER}`: its run saved the model alone.")
+        found = self._read(_OPTIMIZER)
+        if kind := _optimizer_of(found):
+            # So that going on under another one is refused, and not in the middle of a step.
+            (self._target / STATE_OF_FILE).write_bytes(StateOf(parameters={"optim": kind}).encode())
         try:
-            states.write_tensors(self._target / OPTIMIZER_FILE, self._read(_OPTIMIZER))
+            states.write_tensors(self._target / OPTIMIZER_FILE, found)
         except states.Unfit as error:
             raise _refused(f"The optimizer's state holds {error}, which no checkpoint here holds.") from error
 
@@ -238,6 +243,18 @@ def take_up(source: Path, target: Path) -> tuple[int, list[str]]:
         step = work.all()
         lay(part, target, OWNER)
     return step, work.lost
+
+
+def _optimizer_of(found: Any) -> str | None:
+    """Which optimizer a state is of, by the numbers that only its kind keeps; None where several keep the same."""
+    groups = found.get("param_groups") if isinstance(found, dict) else None
+    group = groups[0] if groups and isinstance(groups[0], dict) else {}
+    kept = next(iter(found["state"].values()), {}) if group and found.get("state") else {}
+    if "amsgrad" in group and "exp_avg" in kept:
+        return "adamw_torch"
+    return next(
+        (name for key, name in (("dampening", "sgd"), ("scale_parameter", "adafactor")) if key in group), None
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -153,7 +153,13 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]
                     _ask_again(self.optimizer.param_groups, asked)
             if not restore.is_deepspeeds(scheduler):
                 rates = getattr(scheduler, "base_lrs", None)
-                scheduler.load_state_dict(restore.schedule_state(Path(checkpoint), self.run.is_own))
+                schedule = restore.schedule_state(Path(checkpoint), self.run.is_own)
+                if ("lr_lambdas" in schedule) != ("lr_lambdas" in scheduler.state_dict()):
+                    raise ValueError(
+                        "its learning rate followed a schedule of another kind than "
+                        f"`lr_scheduler_type={self.args.lr_scheduler_type.value}`"
+                    )
+                scheduler.load_state_dict(schedule)
                 if not self.run.is_own and rates is not None:
                     scheduler.base_lrs = rates
         if self.is_deepspeed_enabled or not hasattr(scheduler, "lr_lambdas"):
