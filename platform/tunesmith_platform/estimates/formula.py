@@ -78,6 +78,8 @@ class Matrices:
     """How many matrices lie in one tensor with it: its LoRA has as many times the rank."""
     is_whole: bool = False
     """Whether it is held as it is where others are quantised."""
+    rank: int = 0
+    """Of its LoRA, where that is another than the others'."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class ModelShape:
     vocabulary: int
     matrices: tuple[Matrices, ...]
     biases: int = 0
+    besides: int = 0
+    """Numbers that are trained besides a LoRA of the linear layers: whole modules, rows of tokens."""
 
     @property
     def linear_parameters(self) -> int:
@@ -164,11 +168,13 @@ def trainable_parameters(shape: ModelShape, setting: Setting) -> int:
     """How many numbers are trained. A LoRA of rank r adds r x (inputs + outputs) to a matrix."""
     if not setting.use_lora:
         return shape.parameters
-    added = 0
+    added = shape.besides
     for one in shape.matrices:
         if one.is_target:
             magnitude = one.outputs if setting.use_dora else 0
-            added += one.count * (setting.r * (one.inputs + one.fused * one.outputs) + magnitude)
+            added += one.count * (
+                (one.rank or setting.r) * (one.inputs + one.fused * one.outputs) + magnitude
+            )
     return added + (shape.biases if setting.bias != "none" else 0)
 
 

@@ -1,15 +1,17 @@
 """What is known of a run before memory and time are estimated, and what is said of it alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidInput
 from tunesmith.estimate import MemoryView
-from tunesmith.model_folder import inabilities
+from tunesmith.model_folder import ADAPTER_CONFIG, inabilities
 from tunesmith.planning import StepPlan
 from tunesmith.spec.base import Notice
 from tunesmith.spec.training import TrainSpec
+from tunesmith.storage import local_path
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.estimates import formula
 from tunesmith_platform.estimates.shapes import model_shape
@@ -48,7 +50,24 @@ def can_run(spec: TrainSpec, run: Run) -> bool:
 def shape_of(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
     """The numbers of a run's model, by what its files say."""
     model = Path(inputs.model_path)
-    return model_shape(facts_of(model, spec.tokenizer_name_or_path), checks.model_numbers(model), spec)
+    facts = facts_of(model, spec.tokenizer_name_or_path)
+    return model_shape(facts, checks.model_numbers(model), spec, lora_fields(spec))
+
+
+def lora_fields(spec: TrainSpec) -> Mapping[str, Any] | None:
+    """The fields of the LoRA that a file or an adapter brings; None where the parameters say it, or it lies elsewhere.
+
+    Raises:
+        InvalidInput: It cannot be read.
+    """
+    if not spec.use_lora:
+        return None
+    if spec.attach_lora and spec.attach_lora_path:
+        folder = local_path(spec.attach_lora_path)
+        return None if folder is None else checks.lora_file(folder / ADAPTER_CONFIG, "attach_lora_path")
+    return (
+        checks.lora_file(Path(spec.peft_config_path), "peft_config_path") if spec.peft_config_path else None
+    )
 
 
 def fits(needed: int, there_is: int | None) -> bool | None:

@@ -33,9 +33,19 @@ from tunesmith_platform.backends.protocols import Jobs
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.estimates import formula, repository, speed
 from tunesmith_platform.estimates.fitting import device_of, memory_of
+from tunesmith_platform.estimates.lora_shape import as_the_file_says
 from tunesmith_platform.estimates.measure import Measurements
 from tunesmith_platform.estimates.recommend import cheaper, option, sentence, size_of
-from tunesmith_platform.estimates.run import Run, can_run, fits, memory_view, name_of, shape_of, unknown
+from tunesmith_platform.estimates.run import (
+    Run,
+    can_run,
+    fits,
+    lora_fields,
+    memory_view,
+    name_of,
+    shape_of,
+    unknown,
+)
 from tunesmith_platform.estimates.shapes import SEES_NEIGHBOURS, setting_of
 from tunesmith_platform.file_state import state_of_file, state_of_folder
 from tunesmith_platform.paths import allowed_folder
@@ -132,7 +142,7 @@ class EstimateService:
         # It ran out whatever the estimate said: what comes close to it would run out too.
         bound = min(_CLEARLY_LESS * needed, run.there_is or needed)
         found = []
-        for name, change, changed in cheaper(spec, on_gpu=run.setting.device == "gpu"):
+        for name, change, changed in cheaper(run.spec, on_gpu=run.setting.device == "gpu"):
             if not can_run(changed, run):
                 continue
             longest = min(run.rows.longest, changed.max_length)
@@ -152,6 +162,7 @@ class EstimateService:
     # --- the parts
 
     def _run(self, spec: TrainSpec, inputs: TrainInputs) -> Run:
+        spec = as_the_file_says(spec, lora_fields(spec))
         shape = shape_of(spec, inputs)
         rows = self._rows(spec, inputs)
         compute = self._compute.look()

@@ -6,15 +6,15 @@ Knows the numbers of `config.json` and the parameters; knows nothing of rows.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from tunesmith.model_folder import EXPERTS_WITH_LORA, IS_EXPERT, NO_LORA, ModelFacts, bits_of, whole_layers
 from tunesmith.model_folder.layers import TRANSPOSED
-from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.optimizers import chosen_optimizer
-from tunesmith.spec.training import TrainSpec, chosen_targets
+from tunesmith.spec.training import TrainSpec
 from tunesmith_platform.backends.compute import Compute
 from tunesmith_platform.estimates.formula import Matrices, ModelShape, Setting
+from tunesmith_platform.estimates.lora_shape import LoraShape
 
 _FUSED = frozenset({"gate_proj", "up_proj", "w1", "w3"})
 """Of each expert, transformers holds these two in one tensor; peft gives it a LoRA of twice the rank (0.21)."""
@@ -38,13 +38,16 @@ SEES_NEIGHBOURS = frozenset(_SEES_NEIGHBOURS_WORDS.split())
 """Types of models in which documents of a full sequence would see each other, so that each is computed as a row."""
 
 
-def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) -> ModelShape:
+def model_shape(
+    facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec, lora: Mapping[str, Any] | None = None
+) -> ModelShape:
     """A model's sizes, with the linear layers that the spec gives a LoRA.
 
     Args:
         facts: What its files say.
         numbers: Those of its `config.json`.
         spec: The parameters.
+        lora: The fields of a LoRA that a file or an adapter brings, where one does.
     """
 
     def number(*names: str, default: int) -> int:
@@ -52,7 +55,7 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
 
     hidden = number("hidden_size", "n_embd", "d_model", default=1024)
     heads = number("num_attention_heads", "n_head", default=max(1, hidden // 64))
-    targets = chosen_targets(spec.target_modules, facts.linear_modules)
+    shape_of_lora = LoraShape(facts, spec, lora)
     are_experts_tuned = facts.model_type in EXPERTS_WITH_LORA
     whole = whole_layers(facts.model_type, bits_of(spec))
     routed = {numbers[name] for name in _EXPERTS if name in numbers}
@@ -66,13 +69,14 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
         is_plain = not is_expert and not is_router
         is_target = (
             spec.use_lora
-            and _is_target(path, targets)
+            and shape_of_lora.has(path)
             and name not in NO_LORA.get(facts.model_type, ())
             and (facts.model_type, name) not in _NO_LINEAR
             and (is_plain or are_experts_tuned)
         )
         fused = 2 if is_expert and name in _FUSED else 1
-        counts[Matrices(name, inputs, outputs, 1, is_target, fused, name in whole or not is_plain)] += 1
+        rank = shape_of_lora.rank_of(path) if is_target else 0
+        counts[Matrices(name, inputs, outputs, 1, is_target, fused, name in whole or not is_plain, rank)] += 1
         if is_target and is_plain and spec.bias == "lora_only":
             biases += facts.biases.get(f"{path}.bias", 0)
     matrices = [replace(one, count=count) for one, count in counts.items()]
@@ -87,6 +91,7 @@ def model_shape(facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec) 
         vocabulary=facts.vocab_size,
         matrices=tuple(matrices),
         biases=biases,
+        besides=shape_of_lora.besides(spec.r),
     )
 
 
@@ -129,8 +134,3 @@ def precision_of(spec: TrainSpec, compute: Compute, device: str) -> str:
     if device == "gpu":
         return "bf16" if all(gpu.compute_capability >= 8.0 for gpu in compute.gpus) else "fp16"
     return "bf16" if compute.machine is not None and compute.machine.cpu_supports_bf16 else "fp32"
-
-
-def _is_target(path: str, targets: list[str]) -> bool:
-    """As peft matches: a name is a module's whole path, or its end at a dot."""
-    return targets == [ALL_LINEAR] or any(path == name or path.endswith(f".{name}") for name in targets)
