@@ -5,6 +5,7 @@ Counts of parts add up to those of the whole. Knows names and values of columns,
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from tunesmith.dataset_views import Finding
@@ -17,6 +18,7 @@ _MOST_NAMES = 200
 NAMED = 12
 """Columns that are named of one cause."""
 _TURNS_SEEN = 6
+_KEYS_SEEN = 20
 _WORD = 20
 """Characters of the longest word that is looked up."""
 _BETWEEN = "\t"
@@ -57,9 +59,21 @@ class ColumnCounts:
                     self._range(name, value)
                 elif value.__class__ is bool or (value.__class__ is str and len(value) < _WORD):
                     self._word(name, plain_name(str(value)))
+                elif value.__class__ is dict:
+                    self._look_into(name, value)
+
+    def _look_into(self, column: str, value: dict[str, Any]) -> None:
+        """Words that judge may stand in an object too: `meta: {"label": false}`."""
+        for key, said in islice(value.items(), _KEYS_SEEN):
+            if said.__class__ not in (bool, int, str) or (said.__class__ is str and len(said) >= _WORD):
+                continue
+            name, word = f"{column}.{str(key)[:40]}", plain_name(str(said))
+            if _may_judge(name, word) is not None and len(self._filled) < _MOST_NAMES:
+                self._filled[name] += 1
+                self._word(name, word)
 
     def _word(self, name: str, word: str) -> None:
-        if word in PLACEHOLDERS or may_judge(name, word) is not None:
+        if word in PLACEHOLDERS or _may_judge(name, word) is not None:
             key = f"{name}{_BETWEEN}{word}"
             if key in self._words or len(self._words) < _MOST_NAMES:
                 self._words[key] += 1
@@ -101,11 +115,14 @@ class ColumnCounts:
     def findings(self, shape: Shape, training_type: str) -> Iterable[Finding]:
         """What is to be said of the columns, the most serious first."""
         read = shape.meaning(self._filled)
+        columns = {
+            name for name in self._filled if name.partition(".")[0] not in self._filled or "." not in name
+        }
         unread = {name: count for name, count in self._filled.items() if name not in read and self._rows}
         shares = {
             name: f"`{name[:80]}` ({share_of(100 * count / self._rows)})" for name, count in unread.items()
         }
-        plain = {name: plain_name(name.rpartition("].")[2]) for name in unread}
+        plain = {name: plain_name(name.rpartition(".")[2]) for name in unread}
 
         def finding(code: str, names: list[str], message: str, hint: str) -> Finding:
             return Finding(
@@ -129,7 +146,9 @@ class ColumnCounts:
                 f"`<think>\\n{{{names[0]}}}\\n</think>\\n\\n{{{answer}}}`, or `reasoning_content` in each answer of "
                 "`messages`.",
             )
-        if shape.is_chat and (names := [name for name in unread if plain[name] in SCORES]):
+        if shape.is_chat and (
+            names := [name for name in unread if plain[name] in SCORES and name in columns]
+        ):
             ranges = [
                 f"`{name}` [{low:g}, {high:g}]" for name, (low, high) in self._ranges.items() if name in names
             ]
@@ -141,7 +160,9 @@ class ColumnCounts:
                 f"A `filter` keeps the good ones, such as `{names[0]} >= ...`.",
             )
         judging = [
-            name for name in unread if shape.is_chat and plain[name] not in SCORES and self._judges(name)
+            name
+            for name in unread
+            if shape.is_chat and (plain[name] not in SCORES or name not in columns) and self._judges(name)
         ]
         if judging:
             said = "; ".join(
@@ -153,7 +174,10 @@ class ColumnCounts:
                 f"Columns may say which answers are bad ones, and are not read: {said}. Bad answers would be trained "
                 "like the good ones.",
                 f"If they do, leave the bad ones out: a `filter`, such as `{judging[0]} != ...`. Else nothing is to be "
-                "done.",
+                "done."
+                if judging[0] in columns
+                else "If they do, leave the bad ones out before: no `filter` looks into an object. Else nothing is to "
+                "be done.",
             )
         yield from self._of_placeholders(read)
         if names := [
@@ -167,7 +191,7 @@ class ColumnCounts:
                 "columns_not_read",
                 names,
                 f"Columns that nobody reads, with the share of rows that fill them: {_listed(shares, names[:NAMED])}"
-                f"{f' and {more} more' if more > 0 else ''}.",
+                f"{f', ... (+{more})' if more > 0 else ''}.",
                 "Nothing is to be done where they are not to be learned. Else name what is: `prompt_column`, "
                 "`response_column`, `system_column`, `text_column`."
                 if training_type == "sft"
@@ -200,7 +224,7 @@ class ColumnCounts:
 
     def _judges(self, name: str) -> bool:
         """Whether nearly all that a column holds are words that judge, some of them good and some bad."""
-        found = {word: may_judge(name, word) for word in self._said_by(name)}
+        found = {word: _may_judge(name, word) for word in self._said_by(name)}
         judged = sum(count for word, count in self._said_by(name).items() if found[word] is not None)
         return {True, False} <= set(found.values()) and 10 * judged >= 9 * self._filled[name]
 
@@ -208,10 +232,15 @@ class ColumnCounts:
         words = [
             (word, count)
             for word, count in self._said_by(name).items()
-            if (may_judge(name, word) is not None if judges else word in PLACEHOLDERS)
+            if (_may_judge(name, word) is not None if judges else word in PLACEHOLDERS)
         ]
         words.sort(key=lambda one: -one[1])
         return ", ".join(f"`{word}` {share_of(100 * count / self._rows)}" for word, count in words[:NAMED])
+
+
+def _may_judge(name: str, word: str) -> bool | None:
+    """What a word says of an answer in a column, or under a key of an object."""
+    return may_judge(name.rpartition(".")[2], word)
 
 
 def _listed(shares: Mapping[str, str], names: Iterable[str]) -> str:

@@ -551,3 +551,18 @@ def test_a_class_is_one_class_in_either_unicode_form(tmp_path: Path) -> None:
     said = validate(alike, asked).findings
     assert [one.code for one in said] == ["classes_alike"]
     assert "`A` and `Ａ`" in said[0].message
+
+
+@pytest.mark.parametrize("key", ["label", "is_correct", "赞踩", "quality"])
+def test_words_that_judge_are_found_in_an_object_too(tmp_path: Path, key: str) -> None:
+    """They were told as one column more that nobody reads: half of the answers were bad ones."""
+    good, bad = ("赞", "踩") if key == "赞踩" else ("good", "bad") if key == "quality" else (True, False)
+    file = tmp_path / "train.jsonl"
+    rows = [
+        {"prompt": "q", "completion": "a", "meta": {key: good if n % 2 else bad, "n": n}} for n in range(6)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {one.code: one for one in validate(file, spec()).findings}
+    assert f"`meta.{key}`" in found["verdicts_not_read"].message
+    assert "looks into an object" in (found["verdicts_not_read"].hint or "")
+    assert f"meta.{key}" not in found["columns_not_read"].message
