@@ -4,6 +4,7 @@ It keeps the rules of its side: a code counts once, for the client, the address 
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
@@ -56,6 +57,9 @@ class Issuer:
         keys: Those that are listed.
         is_away: Whether it answers 500 to everything.
         document: What its discovery document says besides, or instead.
+        userinfo: What its userinfo endpoint says; None: it has none.
+        drips: Seconds between two bytes of its discovery document.
+        held: While it is clear, no discovery document is sent.
         asked: The paths that were asked.
     """
 
@@ -71,6 +75,10 @@ class Issuer:
         self.signs: Signer = FIRST.sign
         self.is_away = False
         self.document: dict[str, Any] = {}
+        self.userinfo: dict[str, Any] | None = None
+        self.drips = 0.0
+        self.held = threading.Event()
+        self.held.set()
         self.asked: list[str] = []
         self.secret = SECRET
         self._codes: dict[str, dict[str, str]] = {}
@@ -102,7 +110,11 @@ class Issuer:
         if self.is_away:
             _answer(request, 500, {})
         elif path == "/.well-known/openid-configuration":
-            _answer(request, 200, self._described())
+            self.held.wait(30)
+            _answer(request, 200, self._described(), self.drips)
+        elif path == "/userinfo" and self.userinfo is not None:
+            is_right = request.headers.get("Authorization") == "Bearer a"
+            _answer(request, 200 if is_right else 401, self.userinfo)
         elif path == "/keys":
             _answer(request, 200, {"keys": [key.public for key in self.keys]})
         elif path == "/authorize":
@@ -116,6 +128,7 @@ class Issuer:
             "authorization_endpoint": f"{self.url}/authorize",
             "token_endpoint": f"{self.url}/token",
             "jwks_uri": f"{self.url}/keys",
+            **({"userinfo_endpoint": f"{self.url}/userinfo"} if self.userinfo is not None else {}),
         } | self.document
 
     def _authorize(self, request: BaseHTTPRequestHandler, asked: dict[str, str]) -> None:
@@ -160,13 +173,19 @@ class Issuer:
         return form.get("client_id", ""), form.get("client_secret", "")
 
 
-def _answer(request: BaseHTTPRequestHandler, status: int, found: Any) -> None:
+def _answer(request: BaseHTTPRequestHandler, status: int, found: Any, drips: float = 0.0) -> None:
     body = json.dumps(found).encode()
     request.send_response(status)
     request.send_header("Content-Type", "application/json")
     request.send_header("Content-Length", str(len(body)))
     request.end_headers()
-    request.wfile.write(body)
+    if not drips:
+        request.wfile.write(body)
+        return
+    with contextlib.suppress(OSError):  # whom it takes too long has left
+        for byte in body:
+            request.wfile.write(bytes([byte]))
+            time.sleep(drips)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from tunesmith.access import PersonName, Role, SignInFailure
-from tunesmith_platform.access.provider import SignInRefused
+from tunesmith_platform.access.provider import SignInRefused, claim_of
 from tunesmith_platform.scope import PLATFORM
 from tunesmith_platform.sign_in_settings import EVERYBODY, SignInSettings
 
@@ -46,7 +46,7 @@ def person_of(claims: Mapping[str, Any], settings: SignInSettings) -> Person:
 
 
 def _name(claims: Mapping[str, Any], claim: str) -> str:
-    found = _claim(claims, claim)
+    found = claim_of(claims, claim)
     try:
         name = _NAME.validate_python(found, strict=True)
     except ValidationError:
@@ -59,17 +59,7 @@ def _name(claims: Mapping[str, Any], claim: str) -> str:
 
 
 def _groups(claims: Mapping[str, Any], claim: str) -> set[str]:
-    found = _claim(claims, claim)
+    found = claim_of(claims, claim)
     listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
     # Nobody is everybody because a group is called so.
     return {one for one in listed if isinstance(one, str) and one != EVERYBODY}
-
-
-def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, or by its place; a name may hold dots itself."""
-    if name in claims:
-        return claims[name]
-    found: Any = claims
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found

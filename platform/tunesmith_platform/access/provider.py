@@ -7,7 +7,9 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -29,6 +31,8 @@ _KEPT_SECONDS = 3600.0
 _AGAIN_SECONDS = 10.0
 """A key that is not known is looked for anew, but not more often."""
 _TIMEOUT_SECONDS = 10
+_AT_ONCE = 8
+"""Calls that wait for the provider at once: each holds a thread, of which the rest of the API has need too."""
 _MAX_BYTES = 2**20
 
 
@@ -65,6 +69,7 @@ class _Discovered(BaseModel):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str | None = None
     token_endpoint_auth_methods_supported: list[str] = Field(default_factory=lambda: ["client_secret_basic"])
     authorization_response_iss_parameter_supported: bool = False
 
@@ -87,6 +92,7 @@ class Provider:
         self._callback = callback
         self._known: tuple[_Discovered, float] | None = None
         self._keys: _Keys | None = None
+        self._calls = threading.BoundedSemaphore(_AT_ONCE)
 
     def authorization_url(self, attempt: Attempt) -> str:
         """Where a browser goes to sign in.
@@ -145,7 +151,24 @@ class Provider:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise SignInRefused(SignInFailure.REFUSED, "the provider sent no ID token")
-        return self._checked(token, attempt.nonce)
+        return self._completed(self._checked(token, attempt.nonce), answer.get("access_token"))
+
+    def _completed(self, claims: dict[str, Any], access_token: object) -> dict[str, Any]:
+        """Claims with what the provider's userinfo endpoint says of the same person, where the token says too little.
+
+        Some put a name and groups there alone. What the signed token says counts.
+        """
+        name, groups = self._settings.oidc_name_claim, self._settings.oidc_groups_claim
+        asked = (name, groups, *(("email_verified",) if name == "email" else ()))
+        address = self._discovered().userinfo_endpoint
+        if address is None or not isinstance(access_token, str):
+            return claims
+        if all(claim_of(claims, name) is not None for name in asked):
+            return claims
+        more = self._call("GET", address, headers={"Authorization": f"Bearer {access_token}"})
+        if more.get("sub") != claims["sub"]:
+            raise SignInRefused(SignInFailure.REFUSED, "the userinfo endpoint tells of somebody else")
+        return more | claims
 
     def _checked(self, token: str, nonce: str) -> dict[str, Any]:
         import jwt
@@ -212,8 +235,10 @@ class Provider:
             raise SignInRefused(
                 SignInFailure.AWAY, f"the provider calls itself {found.issuer!r}, not as `oidc_issuer` says"
             )
-        for address in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
-            if not is_safe_address(address):
+        for address in (
+            found.authorization_endpoint, found.token_endpoint, found.jwks_uri, found.userinfo_endpoint,
+        ):  # fmt: skip
+            if address is not None and not is_safe_address(address):
                 raise SignInRefused(SignInFailure.AWAY, f"an address of the provider is not https: {address}")
         self._known = found, moment
         return found
@@ -224,6 +249,9 @@ class Provider:
         Raises:
             SignInRefused: It answers none, or an error.
         """
+        if not self._calls.acquire(blocking=False):
+            raise SignInRefused(SignInFailure.AWAY, f"{_AT_ONCE} sign-ins wait for the provider already")
+        until = time.monotonic() + _TIMEOUT_SECONDS
         try:
             with (
                 httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=trust()) as client,
@@ -234,8 +262,14 @@ class Provider:
                     body += piece
                     if len(body) > _MAX_BYTES:
                         raise SignInRefused(SignInFailure.AWAY, f"{url} answers more than {_MAX_BYTES} bytes")
+                    if time.monotonic() > until:
+                        raise SignInRefused(
+                            SignInFailure.AWAY, f"{url} takes longer than {_TIMEOUT_SECONDS} s"
+                        )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SignInRefused(SignInFailure.AWAY, f"{url}: {type(error).__name__}") from None
+        finally:
+            self._calls.release()
         if answer.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             # Its words may repeat what was sent, so only OAuth's own error is told.
             raise SignInRefused(
@@ -263,6 +297,16 @@ def _signing(keys: list[dict[str, Any]], kid: str | None, algorithm: str) -> dic
 
 
 _KINDS = {"RS": ("RSA",), "PS": ("RSA",), "ES": ("EC",), "Ed": ("OKP",)}
+
+
+def claim_of(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by its name, or by its place; a name may hold dots itself. None where there is none."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
