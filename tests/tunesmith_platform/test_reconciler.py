@@ -219,6 +219,27 @@ def test_reports_are_stored_exactly_once(plane: Plane) -> None:
     assert [point.step for point in loss] == [2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("storage", "runs", "is_with_the_run"),
+    [
+        ("/files", "/files/mlflow", True),
+        ("s3://ours/files", "s3://ours/files/mlflow", True),
+        ("s3://ours/files", "s3://mlflows/own", True),
+        ("s3://ours/files", "/home/files/mlflow", False),
+    ],
+)
+def test_files_lie_with_their_run_unless_that_is_on_this_machine_and_the_storage_is_not(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, storage: str, runs: str, is_with_the_run: bool
+) -> None:
+    task = plane.submit()
+    monkeypatch.setattr(plane.settings, "storage_uri", storage)
+    assert plane.reconciler.mirror is not None
+    monkeypatch.setattr(plane.reconciler.mirror, "artifact_uri", lambda _task: f"{runs}/1/artifacts")
+    plane.reconciler._document(task.id, 1)
+    own = f"{storage}/tasks/{task.id}/artifacts"
+    assert plane.task(task.id).artifact_uri == (f"{runs}/1/artifacts" if is_with_the_run else own)
+
+
 def test_a_dead_mlflow_delays_the_mirror_and_nothing_else(plane: Plane) -> None:
     plane.tracking.is_away = True
     task = plane.running()

@@ -19,7 +19,7 @@ from tunesmith.lifecycle import Desired, Reason, State
 from tunesmith.removal import claim_storage
 from tunesmith.secret_values import words_without_secrets
 from tunesmith.spec.kinds import Feature, Room, kind_of
-from tunesmith.storage import open_storage
+from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.backends.protocols import Jobs, JobStatus, Observation
 from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
@@ -294,9 +294,12 @@ class Reconciler(Loop):
             task = repository.require(session, INSTALLATION, task_id)
         if task.artifact_uri is None and Feature.CHECKPOINTS in kind_of(task.kind).supports:
             # The run's own artifact folder, so that MLflow shows the same files. An MLflow that is away delays
-            # nothing: the files then lie in the task's own folder, and the mirror says where.
+            # nothing: the files then lie in the task's own folder, and the mirror says where. So they do where MLflow
+            # has a folder of this machine and the storage is a bucket: that was chosen for them.
             storage = self._services.settings.storage_uri.rstrip("/")
             place = self.mirror.artifact_uri(task) if self.mirror else None
+            if place is not None and local_path(place) is not None and local_path(storage) is None:
+                place = None
             task.artifact_uri = place or f"{storage}/tasks/{task_id}/artifacts"
             with self._services.database.write() as session:
                 repository.locked(session, INSTALLATION, task_id).artifact_uri = task.artifact_uri
