@@ -46,6 +46,10 @@ class NoRoom(Exception):
     """A disk does not hold what is to be written; known before a byte is."""
 
 
+class PeerLost(Exception):
+    """Another worker of the group is gone, and this one cannot go on without it."""
+
+
 class StorageFailed(Exception):
     """The storage did not take a checkpoint or the model."""
 
@@ -69,6 +73,19 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "can't allocate memory" in text
         or "CUDA out of memory" in text
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    )
+
+
+def is_peer_lost(error: BaseException) -> bool:
+    """Whether an exception says that another worker's end of a connection is gone, as gloo and NCCL do.
+
+    Whoever is left hears of it before Ray does, which looks at nodes now and then.
+    """
+    text = str(error)
+    return (
+        ("gloo/transport" in text and ("onnection" in text or "imed out" in text or "closure" in text))
+        or "ncclRemoteError" in text
+        or "remote process exited" in text
     )
 
 
@@ -97,6 +114,8 @@ def reason_of(error: BaseException, scratch: Path | None = None) -> Reason:
             return Reason.BAD_PARAMETERS
         if isinstance(item, NonFinite):
             return Reason.NUMERIC
+        if is_peer_lost(item):
+            return Reason.WORKER_LOST
         if is_out_of_memory(item):
             return Reason.OUT_OF_MEMORY
         if isinstance(item, NoRoom) or _is_disk_full(item, scratch):

@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tunesmith.lifecycle import State
+from tunesmith.lifecycle import Reason, State
 from tunesmith.outcome import Outcome
 from tunesmith.plain_text import as_json
 from tunesmith.removal import claim, discard
 from tunesmith_jobs.alive import alive
 from tunesmith_jobs.attempt import guarded, report_work
 from tunesmith_jobs.document import count_restart, read_outcome, write_outcome
+from tunesmith_jobs.failures import PeerLost
 from tunesmith_jobs.outlet import Outlet, Silent
 from tunesmith_jobs.program import Attempt, WorkerContext
 
@@ -56,6 +57,7 @@ def work(uri: str, rank: int = 0, world: int = 1, is_drained: Callable[[], bool]
 
     Raises:
         RuntimeError: It failed, and others wait for it.
+        PeerLost: Another one is gone: Ray starts all of them again, as where it is this one's process that is lost.
     """
     attempt = Attempt.read(uri)
     needs = attempt.needs
@@ -77,7 +79,7 @@ def work(uri: str, rank: int = 0, world: int = 1, is_drained: Callable[[], bool]
 
 def _follow(attempt: Attempt, rank: int, is_drained: Callable[[], bool]) -> Outcome:
     """Work as one that says nothing: what the first worker is told, the others follow."""
-    outcome = do(attempt, Silent(), WorkerContext(attempt.scratch, rank, 0, is_drained))
+    outcome = _with_peers(do(attempt, Silent(), WorkerContext(attempt.scratch, rank, 0, is_drained)))
     if outcome.outcome is State.FAILED:
         write_outcome(attempt.document, outcome)
     return outcome
@@ -86,7 +88,14 @@ def _follow(attempt: Attempt, rank: int, is_drained: Callable[[], bool]) -> Outc
 def speak(attempt: Attempt, is_drained: Callable[[], bool] = lambda: False) -> Outcome:
     """Work as the one that speaks for the attempt. It lies where the driver does: they share a spool."""
     context = WorkerContext(attempt.scratch, 0, count_restart(attempt.document), is_drained, attempt.uri)
-    return report_work(attempt.document, lambda reporter: do(attempt, reporter, context))
+    return report_work(attempt.document, lambda reporter: _with_peers(do(attempt, reporter, context)))
+
+
+def _with_peers(outcome: Outcome) -> Outcome:
+    """An outcome that is the attempt's own: of one that only lost its peer none is left, for then it would be over."""
+    if outcome.reason is Reason.WORKER_LOST:
+        raise PeerLost(outcome.message)
+    return outcome
 
 
 def do(attempt: Attempt, outlet: Outlet, context: WorkerContext | None = None) -> Outcome:

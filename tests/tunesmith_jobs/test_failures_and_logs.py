@@ -15,6 +15,8 @@ from tunesmith_jobs.failures import NonFinite, StorageFailed, reason_of
 from tunesmith_jobs.logs import captured
 from tunesmith_jobs.models.precision import choose, cpu_bf16_flags
 
+GONE = "Connection closed by peer"
+
 
 class OutOfMemoryError(RuntimeError):
     """As torch calls its own."""
@@ -39,6 +41,14 @@ def _caused(outer: Exception, cause: Exception) -> Exception:
         (_caused(StorageFailed("x"), OSError(errno.ENOSPC, "full")), Reason.DISK_FULL),
         (_caused(StorageFailed("x"), PermissionError("no")), Reason.STORAGE),
         (RuntimeError("I/O error: No space left on device (os error 28)"), Reason.DISK_FULL),
+        (RuntimeError(f"[/src/gloo/transport/tcp/pair.cc:553] {GONE} [127.0.0.1]:34689"), Reason.WORKER_LOST),
+        (
+            RuntimeError("[/src/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms"),
+            Reason.WORKER_LOST,
+        ),
+        (RuntimeError("NCCL error: remote process exited or there was a network error"), Reason.WORKER_LOST),
+        (RuntimeError("gloo/transport is a word in a user's text"), Reason.USER_CODE),
+        (ConnectionError(f"{GONE} of a service that the code called"), Reason.USER_CODE),
         (ValueError("a bug"), Reason.USER_CODE),
     ],
 )

@@ -10,6 +10,7 @@ from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith_jobs import attempt, worker
 from tunesmith_jobs.document import read_outcome, write_outcome
+from tunesmith_jobs.failures import PeerLost
 from tunesmith_jobs.train.program import Training
 
 FULL = Outcome.because(Reason.DISK_FULL, "the disk is full")
@@ -60,3 +61,27 @@ def test_of_several_workers_one_that_failed_has_ray_end_the_others(
         worker.work(uri, rank, world)
     assert read_outcome(document) == FULL
     worker.work(uri, rank, world)  # started again: it is over
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_worker_whose_peer_is_gone_leaves_no_end_of_the_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """It hears of the loss of a node before Ray does: Ray starts the workers again, which go on from a checkpoint."""
+    document = make_document(
+        tmp_path,
+        "http://127.0.0.1:9",
+        spec={"model_name_or_path": str(tmp_path), "train_file": str(tmp_path)},
+    )
+    (tmp_path / "job.json").write_text(document.model_dump_json())
+    monkeypatch.setattr(attempt, "_DRAIN_SECONDS", 0.0)
+
+    def lose(*_: Any) -> Outcome:
+        raise RuntimeError(
+            "[/src/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:34689"
+        )
+
+    monkeypatch.setattr(Training, "work", lose)
+    with pytest.raises(PeerLost, match="closed by peer"):
+        worker.work(str(tmp_path / "job.json"), rank, 2)
+    assert read_outcome(document) is None
