@@ -1,13 +1,9 @@
 """A thousand submits to three servers on one PostgreSQL, one of them killed in the middle: each is one task."""
 
 import concurrent.futures
-import contextlib
 import itertools
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,39 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from api_process import Server
 from conftest_platform import Plane
-from given import FOLDER, SPEC
+from given import SPEC
 from real_postgres import own_database
-from waiting import free_port, wait_until
+from waiting import wait_until
 
 from tunesmith.home import Home
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 SUBMITS, TWICE, CLIENTS = 1000, 100, 24
-
-
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, home: Home, database_url: str, log: Path) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        given = {
-            **os.environ,
-            "TUNESMITH_HOME": str(home.root),
-            "TUNESMITH_DATABASE_URL": database_url,
-            "TUNESMITH_PORT": str(port),
-            "TUNESMITH_RAY_URL": "http://127.0.0.1:9",
-            "TUNESMITH_ALLOWED_ROOTS": f'["{FOLDER}"]',
-            "TUNESMITH_CHECK_PROCESSES": "1",
-        }
-        with log.open("ab") as file:
-            command = [sys.executable, "-m", "tunesmith_platform.app"]
-            self.process = subprocess.Popen(command, env=given, stdout=file, stderr=file)
-
-    def answers(self) -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
-        return False
 
 
 @pytest.fixture
