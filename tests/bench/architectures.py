@@ -83,8 +83,9 @@ def look(kind: str, folder: Path) -> Found:
 
     model = make(kind, folder / "model")
     rows = tr.write_rows(folder / "rows.jsonl", 12)
-    at_submit = inabilities(check_model_folder(model), spec_of(model, rows))
-    if problems := [problem.message for problem in at_submit if problem.field == "model_name_or_path"]:
+    asked = spec_of(model, rows).model_copy(update={"packing": True})
+    at_submit = inabilities(check_model_folder(model), asked)
+    if problems := [one.message for one in at_submit if one.field in ("model_name_or_path", "packing")]:
         raise Refused(f"bad_parameters: {problems[0]}")
     common: dict[str, Any] = {"rows": rows, "use_lora": False, "max_length": 256}
     evaluated: dict[str, Any] = {"eval_rows": str(rows), "eval_file": str(rows)} | SHORT

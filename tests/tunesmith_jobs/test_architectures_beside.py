@@ -250,3 +250,24 @@ def test_a_model_that_sees_what_it_is_to_write_is_refused(
         before, after = (model(input_ids=ids).logits[:, :-1] for ids in (one, other))
     # XLM can be made to look back alone; its loss is not the next token's all the same.
     assert (not torch.equal(before, after)) == (facts.sees_later_tokens and "causal" not in more)
+
+
+def test_a_model_that_reads_padding_is_trained_a_row_at_a_time(tmp_path: Path) -> None:
+    """CPM-Ant looks for padding at the left, by the token 0: the rows of a batch of two had other losses."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = make("cpmant", tmp_path / "model")
+    network = AutoModelForCausalLM.from_pretrained(base).eval()
+    row, padded = torch.arange(5, 25)[None], torch.arange(5, 25)[None]
+    mask = torch.cat([torch.ones_like(row), torch.zeros_like(row)], 1)
+    with torch.no_grad():
+        alone = network(input_ids=row).logits[0]
+        filled = network(input_ids=torch.cat([padded, torch.zeros_like(row)], 1), attention_mask=mask).logits
+    assert (filled[0, : row.shape[1]] - alone).abs().max() > 1, "else nothing need be refused"
+    facts = check_model_folder(base)
+    one: dict[str, Any] = {"per_device_train_batch_size": 1, "gradient_checkpointing": False}
+    assert [problem.field for problem in inabilities(facts, spec_of(base, **one))] == []
+    for field, value in (("per_device_train_batch_size", 2), ("packing", True)):
+        asked = spec_of(base, **(one | {field: value}))
+        assert [problem.field for problem in inabilities(facts, asked)] == [field]

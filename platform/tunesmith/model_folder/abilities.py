@@ -40,6 +40,9 @@ EXPERTS_WITH_LORA = frozenset(_EXPERTS_WITH_LORA_WORDS.split())
 _OF_EXPERTS = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
 NO_4_BIT = frozenset({"rwkv"})
 """Types whose layers share out their weights in a way that bitsandbytes' 4 bits break (transformers 5.23)."""
+READS_PADDING = frozenset({"cpmant"})
+"""Types that read what fills a row up as if it were text, and take the row's beginning for it instead."""
+_ROWS_OF_A_BATCH = ("per_device_train_batch_size", "per_device_eval_batch_size")
 _ATTENTION = {"sdpa": NO_SDPA, "flash_attention_2": NO_FLASH}
 
 
@@ -72,6 +75,8 @@ def _of_type(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
             message="Models of the type `xmod` compute nothing before a language is chosen, which no parameter does.",
             hint="Take another model.",
         )
+    if kind in READS_PADDING:
+        yield from _of_padding(kind, spec)
     if spec.training_type == "classification" and kind in NO_CLASSIFIER:
         yield Problem(
             field="training_type",
@@ -95,6 +100,23 @@ def _of_type(facts: ModelFacts, spec: TrainSpec) -> Iterator[Problem]:
             field="attn_implementation",
             message=f"Models of the type `{kind}` do not compute `{spec.attn_implementation}`.",
             hint="Use `attn_implementation=auto`.",
+        )
+
+
+def _of_padding(kind: str, spec: TrainSpec) -> Iterator[Problem]:
+    evaluates = spec.eval_strategy != "no"
+    for field in _ROWS_OF_A_BATCH:
+        if (getattr(spec, field) or 1) > 1 and (evaluates or field != "per_device_eval_batch_size"):
+            yield Problem(
+                field=field,
+                message=f"Models of the type `{kind}` read padding as text: rows of one batch would change each other.",
+                hint=f"Set `{field}=1`; `gradient_accumulation_steps` makes steps of more rows.",
+            )
+    if spec.packing:
+        yield Problem(
+            field="packing",
+            message=f"Models of the type `{kind}` read padding as text: rows of one batch would change each other.",
+            hint="Set `packing=false`.",
         )
 
 
