@@ -100,12 +100,12 @@ class Tab:
         """Wait until nothing is asked for and no wheel turns."""
         expect(self.page.locator(".mantine-Loader-root")).to_have_count(0)
 
-    def findings(self) -> list[str]:
-        """What axe finds on the page that is serious."""
+    def findings(self, within: str = "html") -> list[str]:
+        """What axe finds that is serious on the page, or within what a selector finds."""
         # By the debugger: the policy lets no script in that is not the page's own.
         tool = self.page.context.new_cdp_session(self.page)
         tool.send("Runtime.evaluate", {"expression": AXE.read_text("utf-8") + ";0"})
-        asked = "axe.run(document, {resultTypes: ['violations']}).then(JSON.stringify)"
+        asked = f"axe.run({json.dumps(within)}, {{resultTypes: ['violations']}}).then(JSON.stringify)"
         answer = tool.send(
             "Runtime.evaluate", {"expression": asked, "awaitPromise": True, "returnByValue": True}
         )

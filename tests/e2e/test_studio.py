@@ -113,6 +113,7 @@ def test_the_first_load_is_small() -> None:
     assert sum((BUILT / f"{name}.gz").stat().st_size for name in first) < 300_000
 
 
+@pytest.mark.long  # `make test` has the filled pages
 def test_each_page_is_clean_and_open_to_everybody(tab: Tab, warm: Platform) -> None:
     """No serious finding of axe, no word to the console, nothing from outside; filled and in Chinese elsewhere."""
     assert warm.undisturbed
@@ -218,6 +219,7 @@ def evaluated(url: str, text: str) -> Any:
     return hostile(examples.TASK.model_dump(mode="json"), text) | {"kind": "evaluate", "state": "completed"}
 
 
+@pytest.mark.long
 def test_what_starts_from_a_task_says_what_it_is(tab: Tab, warm: Platform) -> None:
     """A new stage begins at a checkpoint and knows its task; deleting it names what goes and what stays."""
     page, done = tab.page, warm.undisturbed

@@ -1,4 +1,5 @@
-"""Pages of a team's platform, full of long names in two languages; and what a page shows of a task that ends.
+"""Pages of a team's platform, full of long names in two languages; what a page shows of a task that ends;
+and what is pressed twice.
 
 No Ray runs here: the server and the browser are the real ones, the answers that fill the pages are written here.
 """
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from conftest_platform import Plane
 from filled_pages import CUT, fill
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 from served import served
 from studio_browser import Tab
 
@@ -20,7 +21,7 @@ from tunesmith_platform import examples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
-PAGES = ("data", "pipelines", "models", "settings", "prepare", "evaluate", "package", "test")
+PAGES = ("data", "pipelines", "models", "settings", "prepare", "evaluate", "package", "test", "monitor")
 LOOKS = (
     pytest.param("en-GB", "light", 1440, marks=pytest.mark.long),
     pytest.param("zh-CN", "dark", 1440, marks=pytest.mark.long),
@@ -135,4 +136,39 @@ def test_what_comes_with_a_tasks_end_is_shown_without_a_reload(
         expect(page.get_by_role("figure", name=re.compile(r"Training loss\. .*: \d"))).to_be_visible()
     else:
         expect(page.get_by_role("row", name=re.compile("checkpoint-50 recommended"))).to_be_visible()
+    page.context.close()
+
+
+def test_what_is_pressed_twice_is_sent_once(browser: Browser, address: tuple[str, str]) -> None:
+    tab = opened(browser, address, viewport={"width": 1440, "height": 900}, locale="en-GB")
+    page = tab.page
+    sent: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.method != "GET" and "/v1/" in request.url:
+            sent.append(f"{request.method} {request.url.rpartition('/v1/')[2]}")
+
+    page.on("request", note)
+    twice = "button => { button.click(); button.click(); }"
+    tab.go("settings")
+    keys = page.locator("section").filter(has=page.get_by_role("heading", name="Keys", exact=True))
+    keys.get_by_label("Whose").fill("twice")
+    keys.get_by_role("button", name="Make a key").evaluate(twice)
+    expect(keys.get_by_role("status")).to_be_visible()
+    row = keys.get_by_role("row", name=re.compile("^twice"))
+    expect(row).to_have_count(1)
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").evaluate(twice)
+    expect(row).to_contain_text("revoked")
+    page.get_by_label("Address").fill("https://hooks.example.com/here")
+    page.get_by_role("button", name="Add a webhook").evaluate(twice)
+    hook = page.get_by_role("row", name=re.compile("hooks.example.com"))
+    expect(hook).to_have_count(1)
+    hook.get_by_role("button", name="Send a test").evaluate(twice)
+    expect(hook.get_by_role("status")).to_be_visible()
+    hook.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").evaluate(twice)
+    expect(hook).to_have_count(0)
+    assert len(sent) == len(set(sent)) == 5, sent
+    tab.expect_clean()
     page.context.close()

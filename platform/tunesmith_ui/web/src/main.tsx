@@ -1,7 +1,7 @@
 import "@mantine/core/styles.css";
 import "uplot/dist/uPlot.min.css";
 import "./app.css";
-import { Badge, createTheme, Input, MantineProvider } from "@mantine/core";
+import { Badge, createTheme, Input, MantineProvider, Menu } from "@mantine/core";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
@@ -35,6 +35,8 @@ const theme = createTheme({
   fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif",
   autoContrast: true,
   components: {
+    // What it would put first is no entry of a menu: readers of screens lose count. The first entry is gone to instead.
+    Menu: Menu.extend({ defaultProps: { withInitialFocusPlaceholder: false } }),
     Badge: Badge.extend({ styles: { root: { textTransform: "none", flex: "none" } } }),
     // Help of different length below the inputs: those of a row stand at one height.
     InputWrapper: Input.Wrapper.extend({ defaultProps: { inputWrapperOrder: ["label", "input", "error", "description"] } }),

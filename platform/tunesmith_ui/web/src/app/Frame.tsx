@@ -105,7 +105,7 @@ function Activity() {
               <Text size="xs" c="dimmed">{t(`state.${task.state}` as Word)} {Math.round(task.progress.percent)} %</Text>
             </Menu.Item>
           ))}
-          {running.length + waiting.length === 0 && <Menu.Label>{t("frame.nothing")}</Menu.Label>}
+          {running.length + waiting.length === 0 && <Menu.Item component="a" href={hrefOf(["monitor"])}>{t("frame.nothing")}</Menu.Item>}
           {system.data && (
             <Menu.Label>{t("frame.places", { count: system.data.max_concurrent_jobs })}</Menu.Label>
           )}
@@ -135,6 +135,7 @@ function Account({ session }: { session: SessionView }) {
         <Menu.Item onClick={() => {
           void call<undefined>("DELETE", "/v1/sessions/current").finally(() => {
             queries.clear();
+            sessionStorage.clear(); // what one has typed is not the next one's to see
             window.location.reload();
           });
         }}>{t("frame.signOut")}</Menu.Item>

@@ -60,7 +60,7 @@ export function SignIn({ failure, onDone }: { failure: ApiError | null; onDone: 
               <Button type="submit" variant={providers.length ? "default" : "filled"} loading={isBusy} disabled={!key.trim()}>{t("signin.enter")}</Button>
             </Stack>
           </form>
-          <Alert variant="light" color="gray" p="xs"><Text size="sm">{t("signin.safe")}</Text></Alert>
+          <Alert role="note" variant="light" color="gray" p="xs"><Text size="sm">{t("signin.safe")}</Text></Alert>
         </Stack>
       </Card>
     </Center>

@@ -28,8 +28,9 @@ export function Evaluate({ id }: { id: string | null }) {
 function New() {
   const words = useWords();
   const { query } = useRoute();
-  const [task, setTask] = useState<string | null>(query.get("task"));
-  const [steps, setSteps] = useState<string[]>(query.get("step") ? [query.get("step")!] : ["all"]);
+  const task = query.get("task");
+  const steps = (query.get("step") ?? "all").split(",").filter(Boolean);
+  const choose = (id: string | null, chosen: string[]) => go(["evaluate"], { ...(id ? { task: id } : {}), step: chosen.join(",") }, true);
   const [hasBase, setBase] = useState(true);
   const checkpoints = useCheckpoints(task);
   const known = (checkpoints.data?.data ?? []).map((one) => String(one.step));
@@ -39,8 +40,8 @@ function New() {
   return (
     <Section title={words.t("evaluate.new")} aside={<Anchor size="sm" href={hrefOf(["evaluate", SAMPLES])}>{words.t("evaluate.editSamples")}</Anchor>}>
       <Stack gap="sm">
-        <TaskSelect value={task} onChange={setTask} />
-        <TagsInput label={words.t("evaluate.checkpoints")} description={words.t("evaluate.checkpointsHelp")} data={["all", "final", ...known]} value={steps} onChange={setSteps} />
+        <TaskSelect value={task} onChange={(id) => choose(id, ["all"])} />
+        <TagsInput label={words.t("evaluate.checkpoints")} description={words.t("evaluate.checkpointsHelp")} data={["all", "final", ...known]} value={steps} onChange={(chosen) => choose(task, chosen)} />
         <Switch label={words.t("evaluate.base")} checked={hasBase} onChange={(event) => setBase(event.currentTarget.checked)} />
         <TaskForm kind="evaluate" fixed={fixed} isReady={task !== null && steps.length > 0} onDone={(made) => go(["evaluate", made.id])} />
       </Stack>

@@ -27,7 +27,7 @@ export function Models() {
         <Stack gap="sm">
           <OnTheirWay />
           <Pull key={wanted} wanted={wanted} />
-          <Alert variant="light" color="gray" p="xs"><Text size="sm"><Said>{t("models.everybody")}</Said></Text></Alert>
+          <Alert role="note" variant="light" color="gray" p="xs"><Text size="sm"><Said>{t("models.everybody")}</Said></Text></Alert>
         </Stack>
       </Section>
       <Made />

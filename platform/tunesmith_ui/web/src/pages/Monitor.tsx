@@ -1,7 +1,8 @@
 import { Badge, Button, Group, Menu, Modal, Progress, Select, SimpleGrid, Stack, Text, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useRef, useState } from "react";
+import { useAct } from "../api/act";
 import { call } from "../api/http";
 import { useStream, type Streamed } from "../api/live";
 import { useTask } from "../api/queries";
@@ -180,7 +181,7 @@ function Actions({ task }: { task: TaskView }) {
   const { t } = useWords();
   const queries = useQueryClient();
   const [isAsking, asking] = useDisclosure();
-  const act = useMutation({
+  const act = useAct({
     mutationFn: async (verb: "stop" | "save" | "continue") => {
       if (verb === "stop") await call("POST", `/v1/tasks/${task.id}:stop`);
       else if (verb === "save") await call("POST", `/v1/tasks/${task.id}/checkpoints:save`);

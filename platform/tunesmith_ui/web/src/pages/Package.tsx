@@ -1,6 +1,5 @@
 import { Anchor, Group, Progress, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 import { addressOf, call } from "../api/http";
 import { useTask } from "../api/queries";
 import type * as t from "../api/schema";
@@ -31,16 +30,13 @@ export function Package({ id }: { id: string | null }) {
 function New() {
   const words = useWords();
   const { query } = useRoute();
-  const [task, setTask] = useState<string | null>(query.get("task"));
-  const [step, setStep] = useState<string | null>(query.get("step"));
+  const [task, step] = [query.get("task"), query.get("step")];
   const fixed = { task_id: task, checkpoint: step === null ? null : Number(step), model_name_or_path: null } satisfies Partial<t.PackageTaskRequest["spec"]>;
   return (
     <Section title={words.t("package.new")}>
       <Stack gap="sm">
-        <Source task={task} step={step} onTask={(id) => {
-          setTask(id);
-          setStep(null);
-        }} onStep={setStep} />
+        <Source task={task} step={step} onTask={(id) => go(["package"], id ? { task: id } : {}, true)}
+          onStep={(chosen) => go(["package"], { ...(task ? { task } : {}), ...(chosen ? { step: chosen } : {}) }, true)} />
         <TaskForm kind="package" fixed={fixed} first={{ preset: "merge_and_quantize" }} isReady={task !== null} drawn={DRAWN}
           draw={(given) => <Choices {...given} task={task} step={step} />} onDone={(made) => go(["package", made.id])} />
       </Stack>

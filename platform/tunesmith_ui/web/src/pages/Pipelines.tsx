@@ -1,5 +1,6 @@
 import { Button, Group, Stack, Text, Title } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useAct } from "../api/act";
 import { call } from "../api/http";
 import type { Page_PipelineView_, PipelineView } from "../api/schema";
 import { hrefOf } from "../app/router";
@@ -30,7 +31,7 @@ export function Pipelines() {
 function One({ pipeline }: { pipeline: PipelineView }) {
   const { t, language } = useWords();
   const queries = useQueryClient();
-  const act = useMutation({
+  const act = useAct({
     mutationFn: (verb: "stop" | "continue") => verb === "stop"
       ? call<PipelineView>("POST", `/v1/pipelines/${pipeline.id}:stop`) : call<PipelineView>("POST", `/v1/pipelines/${pipeline.id}:continue`),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["pipelines"] }),

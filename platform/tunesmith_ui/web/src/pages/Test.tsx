@@ -11,6 +11,7 @@ import { useWords } from "../i18n";
 import { Field } from "../parts/Field";
 import { isChanged, isShown, valueOf, type Values } from "../parts/form";
 import { Icon } from "../parts/icons";
+import { useKept } from "../parts/kept";
 import { Markdown } from "../parts/Markdown";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
 import { useAsking, type Asked, type Live } from "./test/asking";
@@ -58,7 +59,7 @@ type Given = { names: string[]; first: string; id: string | null; asked: string[
 
 function One({ names, first, id, asked, schema }: Given) {
   const { t } = useWords();
-  const [text, setText] = useState("");
+  const [text, setText] = useKept(`test/${id ?? ""}`, "");
   const [instead, setInstead] = useState<number | null>(null);
   const [values, setValues] = useState<Values>({});
   const { live, rates, send, stop } = useAsking((made) => show(made, columns));
@@ -180,7 +181,7 @@ function Coming({ live }: { live: Live }) {
           );
         })}
       </SimpleGrid>
-      {live.waited > 2 && <Alert variant="light" p="xs">{t("test.starting", { seconds: Math.round(live.waited) })}</Alert>}
+      {live.waited > 2 && <Alert role="status" variant="light" p="xs">{t("test.starting", { seconds: Math.round(live.waited) })}</Alert>}
     </>
   );
 }

@@ -1,8 +1,9 @@
 // A task of any kind, drawn from its kind's schema: what the page fixes is given, the rest stands in the form.
 import { Button, Group, Modal, Stack, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useRef, useState, type ReactNode } from "react";
+import { useAct } from "../api/act";
 import { ApiError, call } from "../api/http";
 import { useDatasets, useModels, useSchema, type FormSchema } from "../api/queries";
 import type { TaskCheck, TaskView } from "../api/schema";
@@ -10,6 +11,7 @@ import { useWords } from "../i18n";
 import { Parameters } from "../pages/prepare/Parameters";
 import { sent, type Values } from "./form";
 import { Icon, type IconName } from "./icons";
+import { useKept } from "./kept";
 import { ErrorNote, Found } from "./Panel";
 import { Said } from "./Said";
 
@@ -38,7 +40,7 @@ export type Begun = {
 export function useSubmit(onDone: (task: TaskView) => void) {
   const queries = useQueryClient();
   const key = useRef({ of: "", key: "" });
-  const submit = useMutation({
+  const submit = useAct({
     mutationFn: (begun: Begun) => {
       const of = JSON.stringify(begun);
       if (key.current.of !== of) key.current = { of, key: randomKey() };
@@ -62,7 +64,7 @@ export function useStart(onDone: (task: TaskView) => void) {
   const [warnings, setWarnings] = useState<string[]>([]);
   const [asked, setAsked] = useState<Begun | null>(null);
   const submit = useSubmit(onDone);
-  const check = useMutation({
+  const check = useAct({
     mutationFn: ({ body }: { body: Record<string, unknown>; more: string[]; begun: Begun; filled: string[] }) => call<TaskCheck>("POST", "/v1/tasks:check", { body }),
     onSuccess: (found, { more, begun, filled }) => {
       const all = [...found.notices.filter((one) => !filled.includes(one.field)).map((one) => `${one.field}: ${one.message}`), ...more];
@@ -114,9 +116,12 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [],
   const asked = useSchema(kind);
   const models = useModels();
   const datasets = useDatasets();
-  const [values, setValues] = useState<Values>(first);
-  const [isOpen, fold] = useDisclosure();
-  const starting = useStart(onDone);
+  const [values, setValues] = useKept<Values>(`form/${kind}/${JSON.stringify(first)}`, first);
+  const [isOpen, fold] = useDisclosure(Object.keys(values).some((name) => !drawn.includes(name)));
+  const starting = useStart((task) => {
+    setValues(first);
+    onDone(task);
+  });
   return (
     <Found asked={asked}>
       {(schema) => {

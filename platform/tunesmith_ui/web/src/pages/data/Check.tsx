@@ -1,7 +1,8 @@
 // What the platform says of a file of rows, and which tokens of its first rows a training would learn.
 import { Alert, Button, Group, Select, Stack, Text } from "@mantine/core";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useModels } from "../../api/queries";
 import type { DataPreview, DataReport } from "../../api/schema";
@@ -49,7 +50,7 @@ function Preview({ file }: { file: string }) {
   const models = useModels();
   const [model, setModel] = useState<string | null>(null);
   const names = (models.data?.data ?? []).filter((one) => one.state === "ready").map((one) => one.name);
-  const show = useMutation({
+  const show = useAct({
     mutationFn: () => call<DataPreview>("POST", "/v1/datasets:preview", { body: { file, model: model ?? names[0], first: 3 } }),
   });
   if (!names.length) return null;

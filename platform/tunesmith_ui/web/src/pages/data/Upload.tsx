@@ -1,7 +1,8 @@
 // Sends a file in pieces; what was sent before the network or the page went is not sent again.
 import { Button, FileButton, Group, Progress, Stack, Text } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
+import { useAct } from "../../api/act";
 import { ApiError, call } from "../../api/http";
 import type { DatasetView, UploadView } from "../../api/schema";
 import { useWords } from "../../i18n";
@@ -27,7 +28,7 @@ export function Upload() {
     queryKey: ["uploads"],
     queryFn: ({ signal }) => call<Listed>("GET", "/v1/uploads", { query: { limit: 50 }, signal }),
   });
-  const send = useMutation({
+  const send = useAct({
     mutationFn: async ({ chosen, before }: Sending) => {
       const { signal } = (stop.current = new AbortController());
       let upload = before
@@ -50,7 +51,7 @@ export function Upload() {
     },
     onSettled: () => queries.invalidateQueries({ queryKey: ["uploads"] }),
   });
-  const drop = useMutation({
+  const drop = useAct({
     mutationFn: (id: string) => call("DELETE", `/v1/uploads/${id}`),
     onSettled: () => queries.invalidateQueries({ queryKey: ["uploads"] }),
   });

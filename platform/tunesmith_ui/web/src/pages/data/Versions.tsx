@@ -1,7 +1,8 @@
 // A data set's versions: what each holds, where it comes from, and what the platform says of its rows.
 import { Button, Group, Modal, Select, Stack, Table, Text } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import type { DatasetView, VersionView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
@@ -56,7 +57,7 @@ function Remove({ name }: { name: string }) {
   const { t } = useWords();
   const queries = useQueryClient();
   const [isAsked, setAsked] = useState(false);
-  const remove = useMutation({
+  const remove = useAct({
     mutationFn: () => call("DELETE", `/v1/datasets/${encodeURIComponent(name)}`),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["datasets"] }),
   });

@@ -1,11 +1,13 @@
 // The samples of a data set, to add to and take from. An edit is one request, and makes the data set's next version.
 import { Button, Group, Select, SimpleGrid, Stack, Table, TagsInput, Text, Textarea, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useDatasets } from "../../api/queries";
 import type * as t from "../../api/schema";
 import { useWords } from "../../i18n";
+import { useKept } from "../../parts/kept";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
 import { Wide } from "../../parts/Wide";
@@ -18,8 +20,8 @@ const EMPTY: Draft = { prompt: "", completion: "", split: "validation", keywords
 export function Samples() {
   const { t } = useWords();
   const datasets = useDatasets();
-  const [chosen, setChosen] = useState<string>(NEW);
-  const [fresh, setFresh] = useState("");
+  const [chosen, setChosen] = useKept<string>("samples/set", NEW);
+  const [fresh, setFresh] = useKept("samples", "");
   const [saved, setSaved] = useState("");
   const known = datasets.data?.data ?? [];
   const name = chosen || fresh.trim();
@@ -49,20 +51,20 @@ type Given = { name: string; isNew: boolean; version: number; onSaved: (made: t.
 function Editor({ name, isNew, version, onSaved }: Given) {
   const { t: word, language } = useWords();
   const queries = useQueryClient();
-  const [added, setAdded] = useState<t.NewSample[]>([]);
-  const [removed, setRemoved] = useState<string[]>([]);
+  const [added, setAdded] = useKept<t.NewSample[]>(`samples/${isNew ? "" : name}/added`, []);
+  const [removed, setRemoved] = useKept<string[]>(`samples/${isNew ? "" : name}/removed`, []);
   const asked = useQuery({
     queryKey: ["samples", name, version], enabled: !isNew, retry: false,
     queryFn: ({ signal }) => call<t.SampleCheck>("POST", "/v1/evaluations/samples:check", { body: { file: `${name}@${version}`, first: SHOWN }, signal }),
   });
-  const ours = useMutation({
+  const ours = useAct({
     mutationFn: () => call<Record<"train" | "validation", t.NewSample[]>>("GET", "/v1/evaluations/samples", { query: { language } }),
     onSuccess: (found) => setAdded([
       ...found.validation.map((one) => ({ ...one, split: "validation" as const })), ...found.train.map((one) => ({ ...one, split: "train" as const })),
     ]),
   });
   // The version that was looked at goes with the edit: what somebody else saved meanwhile is not overwritten.
-  const save = useMutation({
+  const save = useAct({
     mutationFn: () => call<t.SamplesEdited>("POST", "/v1/evaluations/samples:edit", { body: { dataset: name, add: added, remove: removed, if_version: version } }),
     onSuccess: async (made) => {
       setAdded([]);
@@ -131,7 +133,7 @@ function Rows({ rows }: { rows: Row[] }) {
 
 function Add({ onAdd }: { onAdd: (sample: t.NewSample) => void }) {
   const { t: word } = useWords();
-  const [draft, setDraft] = useState<Draft>(EMPTY);
+  const [draft, setDraft] = useKept<Draft>("samples/draft", EMPTY);
   const isWhole = Boolean(draft.prompt?.trim() && draft.completion?.trim());
   return (
     <form onSubmit={(event) => {

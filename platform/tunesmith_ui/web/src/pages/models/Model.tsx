@@ -1,7 +1,8 @@
 // One base model: what its files say, which tasks start from it, and what may be done with it.
 import { Button, Group, List, Modal, Stack, Table, Text } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import type { ModelView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
@@ -60,7 +61,7 @@ function Remove({ model }: { model: ModelView }) {
   const { t } = useWords();
   const queries = useQueryClient();
   const [isAsked, setAsked] = useState(false);
-  const remove = useMutation({
+  const remove = useAct({
     mutationFn: () => call<undefined>("DELETE", `/v1/models/${model.id}`),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["models"] }),
   });

@@ -1,7 +1,8 @@
 // Models on their way from a hub: tasks of the platform, so a page that leaves changes nothing.
 import { ActionIcon, Button, Group, Progress, SimpleGrid, Stack, Text } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useTask } from "../../api/queries";
 import { hrefOf } from "../../app/router";
@@ -52,8 +53,8 @@ function One({ task }: { task: TaskLine }) {
   const { t } = useWords();
   const asked = useTask(task.id, task.state !== "failed");
   const { percent, seconds_left } = task.progress;
-  const stop = useMutation({ mutationFn: () => call("POST", `/v1/tasks/${task.id}:stop`) });
-  const forget = useMutation({ mutationFn: () => call("DELETE", `/v1/tasks/${task.id}`) });
+  const stop = useAct({ mutationFn: () => call("POST", `/v1/tasks/${task.id}:stop`) });
+  const forget = useAct({ mutationFn: () => call("DELETE", `/v1/tasks/${task.id}`) });
   const isFailed = task.state === "failed";
   const hasBegun = percent > 0;
   const spec = asked.data?.spec;

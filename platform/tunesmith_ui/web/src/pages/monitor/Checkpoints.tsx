@@ -1,5 +1,6 @@
 import { ActionIcon, Anchor, Group, Table, Text, Tooltip } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useCheckpoints } from "../../api/queries";
 import type { CheckpointView, TaskView } from "../../api/schema";
@@ -15,7 +16,7 @@ export function Checkpoints({ task }: { task: TaskView }) {
   const { t, language } = useWords();
   const queries = useQueryClient();
   const asked = useCheckpoints(task.id);
-  const pin = useMutation({
+  const pin = useAct({
     mutationFn: (one: CheckpointView) => one.is_pinned
       ? call<CheckpointView>("POST", `/v1/tasks/${task.id}/checkpoints/${one.step}:unpin`)
       : call<CheckpointView>("POST", `/v1/tasks/${task.id}/checkpoints/${one.step}:pin`),

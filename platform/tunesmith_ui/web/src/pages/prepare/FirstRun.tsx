@@ -1,7 +1,8 @@
 // In a workspace without trainings: the way to the first one, the demo's, in three steps.
 import { Button, Group, Stack, Text } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { useAct } from "../../api/act";
 import { useDatasets, useModels } from "../../api/queries";
 import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
@@ -20,7 +21,7 @@ export function FirstRun({ fill }: { fill: (values: Values) => void }) {
   const ready = models.filter((one) => one.state === "ready");
   const model = ready.find((one) => one.name.startsWith("SmolLM2")) ?? ready[0];
   const data = datasets.find((one) => one.name === EXAMPLE);
-  const take = useMutation({
+  const take = useAct({
     mutationFn: async () => {
       const { sendExample, SETTINGS } = await import("./example"); // with its rows, for who wants them
       if (!data) await sendExample();

@@ -1,7 +1,8 @@
 // The trainings that are there, newest first: each may be taken as the beginning of the next, or deleted once it is over.
 import { ActionIcon, Button, Checkbox, Group, List, Modal, Stack, Text, TextInput } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useCheckpoints } from "../../api/queries";
 import { hrefOf } from "../../app/router";
@@ -64,7 +65,7 @@ function Delete({ task, onClose, onDeleted }: { task: TaskLine; onClose: () => v
   const checkpoints = useCheckpoints(task.id);
   const saved = checkpoints.data?.data ?? [];
   const files = t("tasks.files", { count: saved.length, size: bytesOf(saved.reduce((sum, one) => sum + one.bytes, 0)) });
-  const remove = useMutation({
+  const remove = useAct({
     mutationFn: () => call<undefined>("DELETE", `/v1/tasks/${task.id}`, { query: { files: isAll } }),
     onSuccess: () => {
       void queries.invalidateQueries({ queryKey: ["tasks"] });

@@ -1,8 +1,9 @@
 // Templates: parameters that go together, taken, saved under a name, and deleted where they are the user's own.
 import { ActionIcon, Button, Group, Modal, Select, Stack, Text, TextInput, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useTemplates } from "../../api/queries";
 import type { TemplateView } from "../../api/schema";
@@ -19,7 +20,7 @@ export function TemplateSelect({ value, onChange }: { value: string | null; onCh
   const all = (asked.data?.data ?? []).filter((one) => one.kind === "train");
   const chosen = all.find((one) => one.name === value);
   const said = chosen && pick(chosen.description, chosen.description_zh || chosen.description);
-  const remove = useMutation({
+  const remove = useAct({
     mutationFn: (name: string) => call<undefined>("DELETE", `/v1/templates/${encodeURIComponent(name)}`),
     onSuccess: () => {
       void queries.invalidateQueries({ queryKey: ["templates"] });
@@ -59,7 +60,7 @@ export function SaveTemplate({ values, onSaved }: { values: Values; onSaved: (na
   const [isOpen, open] = useDisclosure();
   const [name, setName] = useState("");
   const known = useTemplates().data?.data.find((one) => one.name === name.trim());
-  const save = useMutation({
+  const save = useAct({
     mutationFn: () => known
       ? call<TemplateView>("PATCH", `/v1/templates/${encodeURIComponent(known.name)}`, { body: { parameters: values } })
       : call<TemplateView>("POST", "/v1/templates", { body: { name: name.trim(), kind: "train", parameters: values } }),

@@ -1,7 +1,8 @@
 // Keys of people and programs: who has which, a new one, whose secret is shown once, and one that counts no more.
 import { Button, Group, Modal, MultiSelect, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import { useSession } from "../../api/queries";
 import type { KeyView, MadeKey, NewKey, Page_KeyView_, Page_ProjectView_, Role } from "../../api/schema";
@@ -49,7 +50,7 @@ function One({ one }: { one: KeyView }) {
   const { t, language } = useWords();
   const queries = useQueryClient();
   const [isAsked, setAsked] = useState(false);
-  const revoke = useMutation({
+  const revoke = useAct({
     mutationFn: () => call<KeyView>("DELETE", `/v1/keys/${one.id}`),
     onSuccess: () => {
       setAsked(false);
@@ -99,7 +100,7 @@ function Make() {
   const isAdmin = session.data?.role === "admin";
   const most = ROLES.indexOf((session.data?.role ?? "viewer") as Role);
   const worksEverywhere = role === "admin";
-  const make = useMutation({
+  const make = useAct({
     mutationFn: () => {
       const body: NewKey = { role, all_projects: false };
       if (isAdmin && name.trim()) body.name = name.trim();

@@ -1,7 +1,8 @@
 // Who is told over HTTP of what happens to tasks. A webhook's secret is shown once, when it is made.
 import { Button, Group, Modal, MultiSelect, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { ApiError, call } from "../../api/http";
 import type { AddedWebhook, DeliveryView, NoticeEvent, Page_WebhookView_, WebhookView } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
@@ -43,8 +44,8 @@ function One({ one }: { one: WebhookView }) {
   const { t, language } = useWords();
   const queries = useQueryClient();
   const [isAsked, setAsked] = useState(false);
-  const attempt = useMutation({ mutationFn: () => call<DeliveryView>("POST", `/v1/webhooks/${one.id}:test`) });
-  const remove = useMutation({
+  const attempt = useAct({ mutationFn: () => call<DeliveryView>("POST", `/v1/webhooks/${one.id}:test`) });
+  const remove = useAct({
     mutationFn: () => call("DELETE", `/v1/webhooks/${one.id}`),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["webhooks"] }),
   });
@@ -82,7 +83,7 @@ function Add() {
   const [url, setUrl] = useState("");
   const [events, setEvents] = useState<string[]>(EVENTS);
   const [spoken, setSpoken] = useState<string>(language);
-  const add = useMutation({
+  const add = useAct({
     mutationFn: () => call<AddedWebhook>("POST", "/v1/webhooks", { body: { url: url.trim(), events, language: spoken } }),
     onSuccess: () => {
       setUrl("");

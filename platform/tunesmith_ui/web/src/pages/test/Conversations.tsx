@@ -1,7 +1,8 @@
 // The conversations that are kept: open, rename, export, delete; and a data set of what was rated in them.
 import { ActionIcon, Anchor, Button, Group, Menu, Modal, Stack, Text, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { addressOf, call } from "../../api/http";
 import type { ConversationView, Page_ConversationView_, RatedDataset } from "../../api/schema";
 import { go, hrefOf } from "../../app/router";
@@ -57,7 +58,7 @@ function Act({ acted, chosen, onDone }: { acted: Acted; chosen: string | null; o
   const queries = useQueryClient();
   const [title, setTitle] = useState(acted.one.title);
   const { id } = acted.one;
-  const act = useMutation({
+  const act = useAct({
     mutationFn: () => acted.kind === "rename"
       ? call("PATCH", `/v1/conversations/${id}`, { body: { title } }) : call("DELETE", `/v1/conversations/${id}`),
     onSuccess: () => {
@@ -91,7 +92,7 @@ function Rated() {
   const { t } = useWords();
   const queries = useQueryClient();
   const [name, setName] = useState("");
-  const make = useMutation({
+  const make = useAct({
     mutationFn: () => call<RatedDataset>("POST", "/v1/conversations:dataset", { body: { name } }),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["datasets"] }),
   });

@@ -1,11 +1,12 @@
 // What is said: each question with its answers side by side, which are rated, corrected and asked for anew.
 import { Alert, Button, Group, SimpleGrid, Stack, Text, Textarea } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useQueryClient } from "@tanstack/react-query";
+import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import type { AnswerView, TurnView } from "../../api/schema";
 import { useWords } from "../../i18n";
 import { Icon } from "../../parts/icons";
+import { useKept } from "../../parts/kept";
 import { Markdown } from "../../parts/Markdown";
 import { ErrorNote } from "../../parts/Panel";
 import { besides, tipOf } from "./tree";
@@ -18,7 +19,7 @@ type Given = {
 export function Thread({ conversation, turns, path, isBusy, rates, onAgain, onEdit }: Given) {
   const { t } = useWords();
   const queries = useQueryClient();
-  const turnTo = useMutation({
+  const turnTo = useAct({
     mutationFn: (number: number) => call("PATCH", `/v1/conversations/${conversation}`, { body: { head: tipOf(turns, number) } }),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["conversation", conversation] }),
   });
@@ -69,8 +70,8 @@ export function Thought({ text }: { text: string }) {
 function Answer({ conversation, turn, answer, rate }: { conversation: string; turn: TurnView; answer: AnswerView; rate: number | null }) {
   const { t } = useWords();
   const queries = useQueryClient();
-  const [draft, setDraft] = useState<string | null>(null);
-  const save = useMutation({
+  const [draft, setDraft] = useKept<string | null>(`correct/${conversation}/${turn.number}/${answer.place}`, null);
+  const save = useAct({
     mutationFn: (body: { rating: AnswerView["rating"]; corrected: string | null | undefined }) =>
       call("PUT", `/v1/conversations/${conversation}/turns/${turn.number}/answers/${answer.place}/rating`, { body }),
     onSuccess: () => {

@@ -1,6 +1,7 @@
 // One question on its way: what there is of its answers, and how it ends. Lives as long as the page does.
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
+import { useAct } from "../../api/act";
 import { ask } from "../../api/chat";
 import { call } from "../../api/http";
 import type { Told } from "../../api/pieces";
@@ -17,7 +18,7 @@ export function useAsking(onMade: (conversation: string) => void) {
   const [rates, setRates] = useState<Record<string, number>>({});
   const stop = useRef<AbortController | null>(null);
   useEffect(() => () => stop.current?.abort(), []);
-  const send = useMutation({
+  const send = useAct({
     mutationFn: async ({ conversation, asked, shown, parent, models, settings }: Wanted) => {
       const halt = (stop.current = new AbortController());
       const key = randomKey();

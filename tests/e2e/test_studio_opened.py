@@ -1,0 +1,154 @@
+"""What is opened on pages: dialogs and menus, by the keyboard and for axe; reloaded; a viewer's.
+
+No Ray runs here: the server and the browser are the real ones, the answers that fill the pages are `filled_pages`'.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest_platform import Plane
+from filled_pages import fill
+from playwright.sync_api import Browser, expect
+from served import served
+from studio_browser import Tab
+
+from tunesmith.access import Role
+from tunesmith.client import Client
+from tunesmith.home import Home
+
+# Not in `make test`: the studio has two minutes there.
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
+_WORDS = Path(__file__).parents[2] / "platform" / "tunesmith_ui" / "web" / "src" / "i18n"
+OPENERS = (
+    ("data", "main .opened button.mantine-Button-root >> nth=0", "dialog"),
+    ("models", "article button >> nth=0", "dialog"),
+    ("settings", "td button[class*=Button] >> nth=0", "dialog"),
+    ("settings", "section:last-of-type td button >> nth=1", "dialog"),
+    ("models", "header button[aria-haspopup=menu] >> nth=0", "menu"),
+    ("models", "header button[aria-haspopup=menu] >> nth=1", "menu"),
+    ("prepare", "main button[aria-label*=':'] >> nth=0", "dialog"),
+)
+"""A page, what on it opens something, and what that is."""
+_HOLDS = {"dialog": "section[role=dialog]", "menu": "[role=menu]"}
+"""What axe looks at: what lies behind it is nobody's until it is left."""
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    home = Home(tmp_path_factory.mktemp("opened") / "home")
+    home.create()
+    made = Plane(home)
+    yield made
+    made.services.database.close()
+
+
+@pytest.fixture(scope="module")
+def url(plane: Plane) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, served(plane.app, plane.api_key, patch) as found:
+        yield found
+
+
+def signed_in(browser: Browser, url: str, key: str, language: str = "en-GB", theme: str = "light") -> Tab:
+    """A tab of a user's, in a browser of their own."""
+    with Client(url=url, api_key=key) as client:
+        link = client.sign_in_link()
+    scheme = "dark" if theme == "dark" else "light"
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900},
+        locale=language,
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    tab = Tab(context, url)
+    tab.page.goto(f"{url}/studio/{link.url.partition('/studio/')[2]}")
+    tab.page.get_by_role("navigation").wait_for()
+    return tab
+
+
+@pytest.mark.parametrize(("language", "theme"), [("zh-CN", "dark"), ("en-GB", "light")])
+def test_dialogs_and_menus_are_reached_read_and_left_by_the_keyboard(
+    browser: Browser, url: str, plane: Plane, language: str, theme: str
+) -> None:
+    tab = signed_in(browser, url, plane.api_key, language, theme)
+    page = tab.page
+    fill(page)
+    found: list[str] = []
+    for name, opener, role in OPENERS:
+        tab.go(name)
+        if name == "data":
+            first = page.locator("td button").first
+            first.focus()
+            page.keyboard.press("Enter")
+            tab.settle()
+        page.locator(opener).focus()
+        page.keyboard.press("Enter")
+        opened = page.get_by_role(role).last  # type: ignore[arg-type]
+        expect(opened).to_be_visible()
+        page.wait_for_function(
+            "role => document.activeElement.closest(`[role=${role}]`) !== null",
+            arg=role,
+        )
+        page.wait_for_timeout(300)  # until it has moved in: what is half there has no contrast
+        found += [f"{name}, {opener}: {one}" for one in tab.findings(_HOLDS[role])]
+        page.keyboard.press("Escape")
+        expect(opened).to_be_hidden()
+        page.wait_for_function("() => document.activeElement !== document.body")
+        if page.evaluate("document.activeElement.closest('[role=dialog], [role=menu]') !== null"):
+            found.append(f"{name}, {opener}: the keyboard does not come back to what opened it")
+    assert "\n".join(found) == ""
+    tab.expect_clean()
+    page.context.close()
+
+
+def test_what_is_typed_outlives_a_reload_and_a_look_elsewhere(
+    browser: Browser, url: str, plane: Plane
+) -> None:
+    tab = signed_in(browser, url, plane.api_key)
+    page = tab.page
+    tab.go("evaluate/samples")
+    page.get_by_label("Its name when it is new").fill("kept")
+    page.get_by_label("Question").fill("What is 2 plus 2?")
+    page.get_by_label("Expected").fill("Four.")
+    page.reload()
+    expect(page.get_by_label("Expected")).to_have_value("Four.")
+    page.get_by_role("button", name="Add the sample").click()
+    tab.go("data")
+    page.go_back()
+    expect(page.get_by_role("cell", name="Four.")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="Save").dblclick()
+    expect(page.get_by_text("kept@1").first).to_be_visible()
+    with Client(url=url, api_key=plane.api_key) as client:
+        assert [(one.name, one.latest) for one in client.datasets.list() if one.name == "kept"] == [
+            ("kept", 1)
+        ]
+    tab.go("evaluate")
+    page.get_by_role("button", name="Parameters").click()
+    page.get_by_label("Find a parameter").fill("max_samples")
+    field = page.locator("[data-field=max_samples] input").first
+    field.fill("7")
+    page.reload()
+    page.get_by_label("Find a parameter").fill("max_samples")
+    expect(field).to_have_value("7")
+    assert page.evaluate("JSON.stringify({...sessionStorage})").count("ts-") == 0
+    tab.expect_clean()
+    page.context.close()
+
+
+def test_a_viewer_sees_and_changes_nothing(browser: Browser, url: str, plane: Plane) -> None:
+    """What is refused says so, once; nothing of another's project is shown."""
+    admin = signed_in(browser, url, plane.api_key)
+    viewer = signed_in(browser, url, plane.key("vera", Role.VIEWER, projects=["default"]))
+    words = json.loads((_WORDS / "en.json").read_text())
+    viewer.go("settings")
+    expect(viewer.page.get_by_text("vera", exact=False).first).to_be_visible()
+    expect(viewer.page.get_by_text(words["settings.adminOnly"])).to_be_visible()
+    viewer.page.get_by_role("button", name="Make a key").click()
+    expect(viewer.page.get_by_role("alert")).to_have_count(1)
+    for name in ("data", "models", "pipelines", "evaluate", "package", "test", "prepare", "monitor"):
+        viewer.go(name)
+        assert viewer.page.get_by_role("alert").all_inner_texts() == [], name
+    assert viewer.errors == admin.errors == []
+    admin.page.context.close()
+    viewer.page.context.close()
