@@ -1,6 +1,6 @@
 // All parameters, in the areas and folds that the schema names; a search shows what it finds, wherever it is.
 import { Accordion, Badge, Button, Group, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import type { FormSchema } from "../../api/queries";
 import { useWords } from "../../i18n";
 import { Field } from "../../parts/Field";
@@ -74,10 +74,7 @@ export function Parameters({ schema, values, errors, offered, set, reset, hidden
                         if (fold.name === "none") return <div key={fold.name}>{grid(inner)}</div>;
                         const isOpen = inner.some((name) => errors[name]);
                         return (
-                          <details key={fold.name} className="fold" open={isOpen || undefined}>
-                            <summary>{pick(fold.label_en, fold.label_zh)} ({inner.length})</summary>
-                            {grid(inner)}
-                          </details>
+                          <Fold key={fold.name} title={`${pick(fold.label_en, fold.label_zh)} (${inner.length})`} isOpen={isOpen}>{() => grid(inner)}</Fold>
                         );
                       })}
                     </Stack>
@@ -89,5 +86,16 @@ export function Parameters({ schema, values, errors, offered, set, reset, hidden
         </Accordion>
       )}
     </Stack>
+  );
+}
+
+/** What is folded is made when it is first opened: most of it never is, and all of it would keep the page waiting. */
+function Fold({ title, isOpen, children }: { title: string; isOpen: boolean; children: () => ReactNode }) {
+  const [isMade, setMade] = useState(isOpen);
+  return (
+    <details className="fold" open={isOpen || undefined} onToggle={(event) => event.currentTarget.open && setMade(true)}>
+      <summary>{title}</summary>
+      {(isMade || isOpen) && children()}
+    </details>
   );
 }
