@@ -116,3 +116,97 @@ CHANGES: dict[str, Callable[[Fields, Tensors], None]] = {
     "tied head written twice and different": two_heads,
     "dropped added token": without_added_word,
 }
+
+
+# --- what no text that is tried shows
+
+
+def norms_of_layers(fields: Fields, tensors: Tensors) -> None:
+    """The norms of two layers."""
+    one, other = (f"blk.{layer}.attn_norm.weight" for layer in (0, 1))
+    tensors[one], tensors[other] = tensors[other], tensors[one]
+
+
+def other_order(fields: Fields, tensors: Tensors) -> None:
+    """Two rare merges in the other order."""
+    merges = fields.get("tokenizer.ggml.merges")
+    if merges is not None:
+        merges[-9], merges[-2] = merges[-2], merges[-9]
+        return
+    scores, words = fields["tokenizer.ggml.scores"], fields["tokenizer.ggml.tokens"]
+    kinds = fields["tokenizer.ggml.token_type"]
+    merged = [place for place, word in enumerate(words) if kinds[place] == 1 and len(word) > 2]
+    one, other = sorted(merged, key=lambda place: scores[place])[2:30:27]
+    scores[one], scores[other] = scores[other], scores[one]
+
+
+def other_kind(fields: Fields, tensors: Tensors) -> None:
+    """A mark that is shown as a word is: llama.cpp knows this one by heart, others not."""
+    fields["tokenizer.ggml.token_type"][fields["tokenizer.ggml.tokens"].index("<|im_end|>")] = 4
+
+
+def turned_more(fields: Fields, tensors: Tensors) -> None:
+    """Positions turned from another base by a hundredth."""
+    fields[next(name for name in fields if name.endswith("rope.freq_base"))] *= 1.01
+
+
+def other_branch(fields: Fields, tensors: Tensors) -> None:
+    """A template that is another one where tools are given."""
+    fields["tokenizer.chat_template"] = "{% if tools %}# Tools{% endif %}" + fields["tokenizer.chat_template"]
+
+
+def ends_lost(fields: Fields, tensors: Tensors) -> None:
+    """The first of the tokens that end an answer, and no other."""
+    for name in ("eot", "eom"):
+        del fields[f"tokenizer.ggml.{name}_token_id"]
+
+
+def sign_of_a_block(fields: Fields, tensors: Tensors) -> None:
+    """One block of a matrix whose scale lost its sign."""
+    data, _ = tensors["blk.1.ffn_down.weight"]
+    data.view(np.uint8).reshape(len(data), -1)[24, 1] ^= 0x80
+
+
+def rows_of_rare_words(fields: Fields, tensors: Tensors) -> None:
+    """Two rows of the embedding."""
+    data, _ = tensors["token_embd.weight"]
+    data[[200, 300]] = data[[300, 200]]
+
+
+def rare_words(fields: Fields, tensors: Tensors) -> None:
+    """Two words of the vocabulary."""
+    words, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    *_, one, _, _, other = (place for place, kind in enumerate(kinds) if kind == 1)
+    words[one], words[other] = words[other], words[one]
+
+
+def other_epsilon(fields: Fields, tensors: Tensors) -> None:
+    """What a norm adds before it divides, ten times."""
+    fields[next(name for name in fields if name.endswith("rms_epsilon"))] *= 10
+
+
+def other_begin(fields: Fields, tensors: Tensors) -> None:
+    """A begin mark where texts have none, and none where they have one."""
+    fields["tokenizer.ggml.add_bos_token"] = not fields["tokenizer.ggml.add_bos_token"]
+
+
+def shorter(fields: Fields, tensors: Tensors) -> None:
+    """Half the context."""
+    fields[next(name for name in fields if name.endswith("context_length"))] //= 2
+
+
+UNSEEN: dict[str, Callable[[Fields, Tensors], None]] = {
+    "merges in another order": other_order,
+    "the sign of a block": sign_of_a_block,
+    "ends lost": ends_lost,
+    "half the context": shorter,
+    "norms of two layers": norms_of_layers,
+    "a mark of another kind": other_kind,
+    "turned by a hundredth more": turned_more,
+    "another branch of the template": other_branch,
+    "rows of rare words": rows_of_rare_words,
+    "rare words": rare_words,
+    "another epsilon": other_epsilon,
+    "another begin": other_begin,
+}
+"""Faults that no text of a proof asks for, or hardly; the first four stand for the rest."""

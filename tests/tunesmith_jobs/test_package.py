@@ -19,7 +19,7 @@ from trained import Trained
 from transformers import AutoModelForCausalLM
 
 from tunesmith.artifacts import faults_of, sha256_of
-from tunesmith.gguf import FileType, split, write_gguf
+from tunesmith.gguf import FileType, split, write_gguf, write_lora_gguf
 from tunesmith.lifecycle import Reason
 from tunesmith.outcome import Outcome
 from tunesmith.spec.training import TrainSpec
@@ -70,7 +70,8 @@ def test_an_adapter_becomes_files_that_are_proven(lora: Trained, tmp_path: Path)
         proof = Proof.model_validate_json((folder / f"{one.name}.proof.json").read_bytes())
         assert proof.sentence == one.sentence
         assert {check.name for check in proof.checks} == {
-            "reads", "ids", "conversations", "ends", "context", "finite", "weights", "turning", "kl", "top1", "greedy",
+            "reads", "ids", "conversations", "ends", "context", "finite", "sizes", "words", "weights", "turning", "kl",
+            "top1", "greedy",
         }  # fmt: skip
         assert f"FROM ./{one.name}" in (folder / f"{one.name}.Modelfile").read_text()
         assert one.name in (folder / "README.md").read_text()
@@ -309,6 +310,9 @@ class Proven:
                 if "norm" in name:
                     parameter.add_(torch.randn_like(parameter), alpha=0.3)
         model.save_pretrained(self.base)
+        settings = self.base / "generation_config.json"
+        said = json.loads(settings.read_text())
+        settings.write_text(json.dumps(said | {"eos_token_id": [model.config.eos_token_id, 50, 51]}))
         self.adapter = test_gguf.make_adapter(
             self.base,
             folder / "adapter",
@@ -350,6 +354,50 @@ def test_a_planted_fault_is_caught(proven: Proven, fault: str, tmp_path: Path) -
     for check in found.failed():
         assert check.words_zh in found.sentence["zh"]
         assert check.words not in found.sentence["zh"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=() if place < 4 else pytest.mark.long)
+        for place, fault in enumerate(gguf_faults.UNSEEN)
+    ],
+)
+def test_a_fault_that_no_text_shows_is_caught(proven: Proven, fault: str, tmp_path: Path) -> None:
+    change = gguf_faults.UNSEEN[fault]
+    broken = gguf_faults.rewritten(proven.files[FileType.Q8_0], tmp_path / "broken.gguf", change)
+    found = proven.prover.prove(broken, FileType.Q8_0)
+    assert found.verdict == "failed", found
+    for check in found.failed():
+        assert re.search(r"[\u4e00-\u9fff]", check.words_zh), check
+
+
+def test_an_adapters_file_that_adds_something_else_is_caught(proven: Proven, tmp_path: Path) -> None:
+    """Of a training of few steps, where the next token hardly shows it."""
+    from safetensors.numpy import load_file, save_file
+
+    weak = Path(shutil.copytree(proven.adapter, tmp_path / "weak"))
+    weights = weak / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * np.float32(0.02) for name, tensor in tensors.items()}, weights)
+    base = write_gguf(proven.base, tmp_path / "base.gguf", FileType.F16).path
+    file = write_lora_gguf(weak, proven.base, tmp_path / "lora.gguf", FileType.F32).path
+    spec = TrainSpec.read({"model_name_or_path": str(proven.base), "train_file": "-"})
+    prover = Prover(Subject(proven.base, weak, proven.base, None, spec, is_chat=True), tmp_path)
+
+    def twice(fields: gguf_faults.Fields, tensors: gguf_faults.Tensors) -> None:
+        fields["adapter.lora.alpha"] *= 2
+
+    def swapped(fields: gguf_faults.Fields, tensors: gguf_faults.Tensors) -> None:
+        one, other = (f"blk.{layer}.attn_q.weight.lora_b" for layer in (0, 1))
+        tensors[one], tensors[other] = tensors[other], tensors[one]
+
+    for change in (None, twice, swapped):
+        made = file if change is None else gguf_faults.rewritten(file, tmp_path / "broken.gguf", change)
+        found = prover.prove(base, FileType.F16, made)
+        assert found.difference is not None
+        assert found.difference.kl_mean < 1e-3, "the next token does not show it"
+        assert [check.name for check in found.failed()] == ([] if change is None else ["adapter"]), change
 
 
 @pytest.mark.parametrize("fault", ["truncated", "another checkpoint", "wrong scale", "merged in 4 bits"])

@@ -16,10 +16,14 @@ from tunesmith.errors import InvalidInput
 from tunesmith.gguf import FileType, Importance
 from tunesmith.gguf.split import parts_beside
 from tunesmith.gguf.text_rules import has_marks
+from tunesmith.model_folder.configuration import GENERATION
+from tunesmith.model_folder.files import MAX_CONFIG_BYTES
 from tunesmith.removal import discard_file
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.prompts import PromptEncoder
+from tunesmith.rows.chat.template import template_of
 from tunesmith.rows.chat.turns import Message
+from tunesmith.rows.files.json_file import read_object
 from tunesmith.rows.tokens.same_ids import sample_texts
 from tunesmith.rows.tokens.tokenizer_file import load_tokenizer
 from tunesmith.spec.training import TrainSpec
@@ -29,6 +33,7 @@ from tunesmith_jobs.models.gguf_proof.checks import Expected, Heard
 from tunesmith_jobs.models.gguf_proof.known import Known, known_of
 from tunesmith_jobs.models.gguf_proof.proof import Check, Proof, concluded
 from tunesmith_jobs.models.gguf_proof.reference import Reference, needed_bytes
+from tunesmith_jobs.models.gguf_proof.said_check import check_adapter, check_sizes, check_words, probed
 from tunesmith_jobs.models.gguf_proof.sentences import CONVERSATIONS, HOSTILE, SENTENCES
 from tunesmith_jobs.models.gguf_proof.weights_check import FileTensors, look
 
@@ -93,7 +98,12 @@ class Prover:
         self._busy = busy
         self._subject, self._scratch, self._check, self._threads = subject, scratch, check, threads
         self._known = known = known_of(subject.written_from or subject.base)
-        tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
+        self._tokenizer = tokenizer = load_tokenizer(subject.tokenizer or subject.encoder)
+        self._template = None
+        if subject.is_chat:
+            own = str(subject.tokenizer) if subject.tokenizer else None
+            asked_for = subject.training.chat_template
+            self._template = template_of(subject.encoder, tokenizer=own, chat_template=asked_for).source
         marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
         self._texts = [text for text in _texts(marks) if not (subject.cuts_at_marks and has_marks(text))]
         self._asked = [_spaced(text, marks) if subject.space_before else text for text in self._texts]
@@ -103,6 +113,8 @@ class Prover:
         self._heard: Heard | None = None
         self._weights: dict[str, Callable[[], NDArray[np.float32] | None]] = {}
         """What each tensor of the file must be, put together as it is looked at."""
+        self._changes: dict[str, NDArray[np.float64]] = {}
+        """What the adapter adds to each matrix, as `probed` tells it."""
         self.missing: str | None = None
         """Why files are not proven whole."""
         self._missing_zh: str | None = None
@@ -127,6 +139,11 @@ class Prover:
             return
         expected = architecture.tensors()
         names = architecture.names_in_file(expected)
+        for of, change in reference.changes():
+            for name, tensor in expected.items():
+                added = tensor.numbers({of: change})
+                if added is not None:
+                    self._changes[names[name]] = probed(added)
         weights = dict(reference.weights())
         self._weights = {
             names[name]: functools.partial(tensor.numbers, weights) for name, tensor in expected.items()
@@ -199,7 +216,7 @@ class Prover:
             if answer.written and answer.write_seconds:
                 found.tokens_per_second = len(answer.written) / answer.write_seconds
                 found.measured_on = f"{self._threads} threads of {processor_name()}"
-            found.checks += self._tensors(file, is_base=lora is not None)
+            found.checks += self._tensors(file, lora)
             if self._heard is not None and answer.facts.words == self._expected.words:
                 made = asked.logits_of(logits, self._sequences, answer.facts.words)
                 found.difference = checks.difference(self._heard.logits, made)
@@ -215,12 +232,18 @@ class Prover:
             discard_file(logits)
         return concluded(found)
 
-    def _tensors(self, file: Path, *, is_base: bool) -> list[Check]:
+    def _tensors(self, file: Path, lora: Path | None) -> list[Check]:
         tensors = FileTensors(file)
         done = [checks.check_numbers(tensors.broken(self._check))]
         architecture = self._known.architecture
-        if self._heard is None or is_base or architecture is None:
+        if architecture is not None and self._subject.written_by is None:
+            done.append(check_sizes(tensors, architecture.metadata))
+            if not self._subject.takes_tokens:
+                done.append(check_words(tensors, self._tokenizer, self._template))
+        if self._heard is None or architecture is None:
             return done
+        if lora is not None:
+            return [*done, check_adapter(FileTensors(lora), self._changes)]
         done.append(checks.check_weights(look(tensors, self._weights, self._check, self._subject.matrix)))
         kind = architecture.word
         scaling = tensors.field(f"{kind}.rope.scaling.type")
@@ -247,7 +270,7 @@ def _spaced(text: str, marks: tuple[str, ...]) -> str:
 
 def _expected(subject: Subject, known: Known, tokenizer: Any, texts: Sequence[str]) -> Expected:
     conversations: list[list[int] | None] = []
-    end = None
+    ends: list[int] = []
     if subject.is_chat:
         encoder = PromptEncoder.from_folder(
             subject.encoder,
@@ -256,6 +279,7 @@ def _expected(subject: Subject, known: Known, tokenizer: Any, texts: Sequence[st
             chat_template=subject.training.chat_template,
         )
         end = encoder.end_of_answer()
+        ends += [] if end is None else [end]
         for turns in CONVERSATIONS:
             try:
                 conversations.append(encoder.prompt([Message(one["role"], one["content"]) for one in turns]))
@@ -266,11 +290,18 @@ def _expected(subject: Subject, known: Known, tokenizer: Any, texts: Sequence[st
     return Expected(
         ids=[tokenizer.encode(text, add_special_tokens=False).ids for text in texts],
         conversations=conversations,
-        end=end,
+        ends=[*ends, *_ends_said(subject.encoder)],
         bos=around[0] if around[:1] != alone[:1] else None,
         words=known.words,
         context=known.context,
     )
+
+
+def _ends_said(folder: Path) -> list[int]:
+    """The tokens that a folder's generation settings name as ends."""
+    file = folder / GENERATION
+    said = read_object(file, MAX_CONFIG_BYTES).get("eos_token_id") if file.is_file() else None
+    return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, int)]
 
 
 def _sequences(expected: Expected) -> list[list[int]]:

@@ -78,6 +78,16 @@ class Reference:
                 return np.asarray(buffer.double())
         return None
 
+    def changes(self) -> "Iterator[tuple[str, NDArray[np.float32]]]":
+        """What the adapter adds to each linear layer, by the weight's name in the folder, as peft says it."""
+        for name, layer in self._model.named_modules():
+            if self._is_tuned and hasattr(layer, "get_delta_weight") and hasattr(layer, "lora_A"):
+                self._check()
+                for adapter in layer.active_adapters:
+                    if adapter in layer.lora_A:
+                        change = layer.get_delta_weight(adapter).float().numpy()
+                        yield f"{name.removeprefix('base_model.model.')}.weight", change
+
     def weights(self) -> "Iterator[tuple[str, NDArray[np.float32]]]":
         """Every weight by its name in the folder, the adapter merged by peft. Uses the model up."""
         whole = self._model
