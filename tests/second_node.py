@@ -1,13 +1,17 @@
-"""A second node of a platform's Ray on this machine: a raylet of its own, which may be lost. No test itself."""
+"""A second node of a platform's Ray on this machine: a raylet of its own, which may be lost. No test itself.
+
+It is a program too, which is the node: `ray start` joins no cluster that listens on loopback alone.
+"""
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-from waiting import free_port, wait_until
+from waiting import wait_until
 
 from tunesmith.errors import TunesmithError
 from tunesmith.home import Home
@@ -23,7 +27,7 @@ class SecondNode:
     """A node that has joined.
 
     Args:
-        process: Its `ray start`, whose children all that runs there are.
+        process: The program below, whose children all that runs there are.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -37,12 +41,12 @@ class SecondNode:
         return []
 
     def works(self) -> set[str]:
-        """What Ray calls those that work for jobs there, as `ray::RayTrainWorker`."""
+        """What Ray calls those that work for jobs there, as `ray::RayTrainWorker`; not its own agents."""
         found = set()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 words = " ".join(process.cmdline()).split()
-                if words and words[0].startswith("ray::") and words[0] != "ray::IDLE":
+                if words and words[0].startswith("ray::") and not words[0].endswith(("IDLE", "Agent")):
                     found.add(words[0])
         return found
 
@@ -71,18 +75,11 @@ def second_node(home: Home, log: Path) -> Iterator[SecondNode]:
         home: The platform's state folder.
         log: Where the node writes.
     """
+    wait_until(lambda: nodes_of(home) == 1, 120, "that Ray has noticed the loss of the one before", every=0.5)
     ports = read_record(home).ports
     given = environment(home, parts(home, ports, 1)[0])
     del given[MARK]  # another machine's: the supervisor sees to its own
-    named = (
-        "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export", "node-manager",
-        "object-manager",
-    )  # fmt: skip
-    command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={HOST}:{ports['ray_gcs']}", "--block",
-        f"--node-ip-address={HOST}", "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats",
-        *(f"--{name}-port={free_port()}" for name in named),
-    ]  # fmt: skip
+    command = [sys.executable, __file__, f"{HOST}:{ports['ray_gcs']}"]
     with log.open("ab") as out:
         process = subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT)
     node = SecondNode(process)
@@ -91,3 +88,28 @@ def second_node(home: Home, log: Path) -> Iterator[SecondNode]:
         yield node
     finally:
         node.kill()
+
+
+def _join(address: str) -> None:
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    Node(
+        RayParams(
+            gcs_address=address,
+            node_ip_address=HOST,
+            num_cpus=1,
+            object_store_memory=80_000_000,
+            node_manager_port=0,
+            include_log_monitor=False,
+            dashboard_agent_listen_port=None,
+        ),
+        head=False,
+        shutdown_at_exit=True,
+        spawn_reaper=False,
+    )
+    signal.pause()
+
+
+if __name__ == "__main__":
+    _join(sys.argv[1])

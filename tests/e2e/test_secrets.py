@@ -137,7 +137,7 @@ def test_nothing_that_is_asked_of_it_says_a_secret(given: Given, tmp_path: Path)
         said[path] = httpx.get(f"{ray}{path}", headers=headers, timeout=60, trust_env=False).content
         assert said[path]
     said |= files_below(tmp_path)
-    assert len(said) > 20
+    assert len(said) > 17, "thirteen commands, four of Ray's tables, and the backup"
     assert leaks(given.canaries, said) == []
 
 
