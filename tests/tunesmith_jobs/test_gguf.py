@@ -14,6 +14,7 @@ import torch
 from tiny_model import TEXTS
 from transformers import AutoModelForCausalLM
 
+from tunesmith.errors import NotConvertible
 from tunesmith.gguf import FileType, convert, lora, plan_gguf, write_gguf, write_lora_gguf
 from tunesmith.gguf.tensors import Planned
 
@@ -266,6 +267,22 @@ def test_an_adapter_is_added_as_the_file_is_written(kind: str, tmp_path: Path) -
     assert difference(logits(made.folder, made.ids, adapter=adapter), found) < 1e-4
     assert difference(logits(made.folder, made.ids), found) > 1e-4 * FAULT, "the adapter does nothing"
     assert {path.name for path in tmp_path.iterdir()} == {"model", "adapter", "merged.gguf"}
+
+
+def test_an_adapter_that_holds_no_number_is_named(tmp_path: Path) -> None:
+    """It, and not the matrix of the base that it would be added to."""
+    from safetensors.numpy import load_file, save_file
+
+    made = make("llama", tmp_path / "model")
+    adapter = make_adapter(made.folder, tmp_path / "adapter", target_modules=["down_proj"])
+    weights = adapter / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if "lora_B" in name)
+    tensors[name][0, 0] = np.inf
+    save_file(tensors, weights)
+    with pytest.raises(NotConvertible, match=f"`{name}` in `adapter_model.safetensors`"):
+        write_gguf(made.folder, tmp_path / "merged.gguf", FileType.F16, adapter=adapter)
+    assert not list(tmp_path.glob("*gguf*"))
 
 
 def test_the_comparison_sees_a_fault_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

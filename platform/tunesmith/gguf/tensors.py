@@ -126,6 +126,9 @@ class _Update:
 
     def __init__(self, added: Added) -> None:
         self._down, self._up = _whole(added.down), _whole(added.up)
+        # Else the base's matrix would be said to hold what the adapter does.
+        for source, numbers in ((added.down, self._down), (added.up, self._up)):
+            _require_numbers(numbers, source.name, source.file.name)
         self._scaling, self._row = added.scaling, 0
 
     def added_to(self, numbers: "NDArray[np.float32]") -> "NDArray[np.float32]":
@@ -198,15 +201,21 @@ def _arranged(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[np.fl
     return numbers + np.float32(tensor.plus) if tensor.plus else numbers
 
 
+def _require_numbers(numbers: "NDArray[np.float32]", name: str, file: str) -> None:
+    import numpy as np
+
+    if not np.isfinite(numbers).all():
+        raise cannot(
+            name, "holds numbers that are none (NaN) or infinite", file=file, hint="Take other weights."
+        )
+
+
 def _encoded(numbers: "NDArray[np.float32]", tensor: Planned) -> "NDArray[Any]":
     import numpy as np
 
     name = tensor.source.name if tensor.source else tensor.name
     file = tensor.source.file.name if tensor.source else "config.json"
-    if not np.isfinite(numbers).all():
-        raise cannot(
-            name, "holds numbers that are none (NaN) or infinite", file=file, hint="Take other weights."
-        )
+    _require_numbers(numbers, name, file)
     if not tensor.type.is_cast:
         return quantised(numbers, tensor.shape[-1], tensor.type, tensor.importance)
     if tensor.type is TensorType.F32:
