@@ -136,7 +136,9 @@ def test_what_is_typed_outlives_a_reload_and_a_look_elsewhere(
     page.context.close()
 
 
-def test_a_viewer_is_refused_once_and_sees_no_error_elsewhere(browser: Browser, url: str, plane: Plane) -> None:
+def test_a_viewer_is_refused_once_and_sees_no_error_elsewhere(
+    browser: Browser, url: str, plane: Plane
+) -> None:
     """That a key sees nothing of other projects is held by the API's own tests: pages show what it answers."""
     admin = signed_in(browser, url, plane.api_key)
     viewer = signed_in(browser, url, plane.key("vera", Role.VIEWER, projects=["default"]))

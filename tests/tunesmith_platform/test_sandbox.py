@@ -383,10 +383,11 @@ def test_a_worker_is_bound(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_at_most_one_a_processor_and_none_before_there_is_work() -> None:
+    before = threading.active_count()
     sandbox = Sandbox()
     assert len(sandbox._slots) == len(os.sched_getaffinity(0))
     assert sandbox.workers() == []
-    assert threading.active_count() < 50
+    assert threading.active_count() <= before
     sandbox.close()
     with pytest.raises(Unavailable):
         sandbox.run("template", YAML, about="a")

@@ -56,6 +56,9 @@ class Role(StrEnum):
     NAME = "name"
     """Names a path, or what is pulled, stored or built in by its name: what is no path is not looked at as one."""
 
+    DATASET = "dataset"
+    """Names rows: a file, or a data set."""
+
 
 ASSUMED = frozenset({Role.TEXT})
 """What is assumed of a parameter that says nothing of its roles. So it is part of every key, a measurement's too, its

@@ -30,7 +30,7 @@ class DataParameters(Spec):
             "可填路径，或数据集名称（name@2 表示第 2 个版本）。",
         ),
         group=Group.DATA,
-        roles={Role.PLACE, Role.RESOLVED, Role.NAME},
+        roles={Role.PLACE, Role.RESOLVED, Role.NAME, Role.DATASET},
         aliases=("training_file", "dataset", "train_data"),
         path="unless_name",
         min_length=1,
@@ -41,7 +41,7 @@ class DataParameters(Spec):
         help=("Held-out rows of the same shape.", "同格式的评估数据。"),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
-        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME},
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME, Role.DATASET},
         aliases=("validation_file", "eval_dataset"),
         path="unless_name",
     )

@@ -138,7 +138,7 @@ class SavingParameters(Spec):
         ),
         group=Group.TRAINING,
         fold=Fold.EVAL,
-        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME},
+        roles={Role.NO_STEP_COST, Role.PLACE, Role.RESOLVED, Role.NAME, Role.DATASET},
         path="unless_name",
         visible_when=_SCORED,
         min_length=1,

@@ -133,7 +133,7 @@ class Training(KindBehaviour):
             if not Path(given).is_absolute():
                 with at(field):
                     find_model(given, self.parts.settings, models)
-        for field, given in _written(step, ("train_file", "eval_file", "evaluation_sample_file")):
+        for field, given in _written(step, names_with(TrainSpec, Role.DATASET)):
             if is_name(given) and given != DEFAULT_SAMPLES:
                 with at(field):
                     datasets.find(given)
