@@ -136,14 +136,15 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     assert served.state == "ready"
 
     answering = list(replicas(warm.home))  # looking for them takes longer than a small model's whole answer
-    stream = client.chat.completions.create(
-        model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400
-    )
-    next(iter(stream))
-    for pid in answering:
-        os.kill(pid, signal.SIGKILL)
-    with pytest.raises(openai.APIError):
-        list(stream)
+    with slowed(warm.home):
+        stream = client.chat.completions.create(
+            model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400
+        )
+        next(iter(stream))
+        for pid in answering:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(openai.APIError):
+            list(stream)
     assert said(f"{trained.id}:5") == checkpoint, "the next question is answered"
 
     assert served.task_id is not None

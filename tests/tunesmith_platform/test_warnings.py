@@ -123,9 +123,31 @@ def test_warnings_come_once_over_restarts_and_side_by_side(plane: Plane) -> None
     assert codes(plane, task) == ["loss_spike", "restart"]
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"kind": "training_started", "step": 0, "total_steps": 10},
+        {"kind": "progress", "step": 0, "total_steps": 10},
+    ],
+)
+def test_after_the_last_step_none_is_missed(plane: Plane, told: dict[str, Any]) -> None:
+    """A model is merged and sent then, or the files of a package are proven: that may take long."""
+    task = plane.running()
+    loop = monitor(plane)
+    plane.report(task, told, *(measured(step, loss=2.0) for step in range(1, 10)))
+    loop.look(0)
+    plane.report(task, measured(10, loss=2.0))
+    loop.look(500)
+    assert codes(plane, task) == []
+    plane.report(task, told | {"total_steps": 20})
+    loop.look(500)
+    assert codes(plane, task) == ([] if told["kind"] == "training_started" else ["stall"])
+
+
 def test_a_stall_is_said_once_until_it_goes_on(plane: Plane) -> None:
     task = plane.running()
     loop = monitor(plane)
+    plane.report(task, {"kind": "progress", "step": 0, "total_steps": 100})
     plane.report(task, *(measured(step, loss=2.0) for step in range(10)))
     for silence in (0, 100, 130, 140, 500):
         loop.look(silence)

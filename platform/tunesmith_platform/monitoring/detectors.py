@@ -108,6 +108,7 @@ class Stalls:
     pauses: deque[float] = field(default_factory=lambda: deque(maxlen=64))
     longest: float = 0.0
     step: int | None = None
+    total: int | None = None
     heard_at: dt.datetime | None = None
 
     def restart(self, moment: dt.datetime) -> None:
@@ -126,10 +127,13 @@ class Stalls:
     def look(self, silence: float) -> Warned | None:
         """What there is to warn of after so many seconds without a word.
 
+        After the last step none is due, however long a model is then merged, sent or proven.
         The pauses are on the job's clock and the silence on ours, so that the two need not agree on the time. The
         caller sees to it that one stall is warned of once.
         """
         if self.step is None or len(self.pauses) < 3:
+            return None
+        if self.total is not None and self.step >= self.total:
             return None
         usual = statistics.median(self.pauses)
         # An evaluation or a save may take long; the longest pause so far tells how long.
@@ -159,6 +163,8 @@ class Watch:
             payload: What happened.
             moment: When, on the job's clock.
         """
+        if isinstance(payload, TrainingStarted | Progress):
+            self.stalls.total = payload.total_steps
         match payload:
             case TrainingStarted():
                 self.stalls.restart(moment)
