@@ -1,6 +1,5 @@
 """A whole task on PostgreSQL with its files on S3: trained, evaluated, packaged, S3 away in the middle of each."""
 
-import hashlib
 import os
 import signal
 import time
@@ -15,12 +14,12 @@ from real_postgres import own_database, real_postgres
 from real_s3 import S3Server, real_s3
 from short_tasks import STEPS, wait_mirrored, wait_saved
 from sqlalchemy import NullPool, create_engine, make_url, text
+from stored_results import is_whole
 from waiting import wait_until
 
-from tunesmith.artifacts import MANIFEST, Manifest, checkpoint_name
+from tunesmith.artifacts import checkpoint_name
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import new_task
-from tunesmith.storage import open_storage
 from tunesmith.views import TaskView
 from tunesmith_platform.embedded.parts import ray_folder
 
@@ -131,12 +130,3 @@ def test_no_key_of_the_servers_is_left_anywhere(bench: Bench, trained: TaskView)
     keys = {"the database's": bench.password, "the bucket's": bench.s3.environment["AWS_SECRET_ACCESS_KEY"]}
     assert trained.state is State.COMPLETED
     assert leaks(keys, left) == []
-
-
-def is_whole(uri: str) -> bool:
-    """Whether all files of a result are in the storage as its manifest says."""
-    storage = open_storage(uri)
-    manifest = Manifest.decode(storage.read(MANIFEST) or b"")
-    assert manifest is not None, uri
-    found = {one.path: hashlib.sha256(storage.read(one.path) or b"").hexdigest() for one in manifest.files}
-    return found == {one.path: one.sha256 for one in manifest.files}

@@ -5,8 +5,12 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from compared import Asked, Trained
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -42,3 +46,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert tr.run(folder, model).outcome is State.COMPLETED
     return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, model: Path) -> "Trained":
+    """A training whose checkpoints are evaluated."""
+    from compared import Trained
+
+    return Trained(tmp_path_factory.mktemp("trained"), model)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, trained: "Trained", monkeypatch: pytest.MonkeyPatch) -> "Asked":
+    """Evaluations of it."""
+    from compared import Asked
+
+    return Asked(tmp_path, trained, monkeypatch)

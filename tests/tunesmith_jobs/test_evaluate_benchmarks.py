@@ -39,11 +39,6 @@ ROLLING = (
 )
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Trained:
-    return Trained(tmp_path_factory.mktemp("trained"), model)
-
-
 @pytest.fixture
 def asked(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Asked:
     return Asked(tmp_path / "asked", trained, monkeypatch)

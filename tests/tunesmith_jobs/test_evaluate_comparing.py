@@ -16,16 +16,6 @@ from tunesmith_jobs.evaluate import comparing, likeness, shard
 from tunesmith_jobs.failures import Stopped
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Trained:
-    return Trained(tmp_path_factory.mktemp("trained"), model)
-
-
-@pytest.fixture
-def asked(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    return Asked(tmp_path, trained, monkeypatch)
-
-
 def test_every_candidate_answers_every_sample_and_they_are_compared(asked: Asked) -> None:
     outcome = asked.run()
     assert outcome.outcome is State.COMPLETED, outcome

@@ -3,11 +3,10 @@
 import csv
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from compared import SAMPLES, Asked, Trained
+from compared import SAMPLES, Asked
 from judge_endpoint import JudgeEndpoint, first_place, judging, prefers
 
 from tunesmith.evaluation.comparison import compare
@@ -17,16 +16,6 @@ from tunesmith.lifecycle import State
 from tunesmith.outcome import Outcome
 
 CANARY = "sk-canary-0123456789"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Trained:
-    return Trained(tmp_path_factory.mktemp("trained"), model)
-
-
-@pytest.fixture
-def asked(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    return Asked(tmp_path, trained, monkeypatch)
 
 
 @pytest.fixture

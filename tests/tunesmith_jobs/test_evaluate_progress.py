@@ -4,20 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compared import SAMPLES, TASK, Asked, Trained, without_effect
+from compared import SAMPLES, TASK, Asked, without_effect
 
 from tunesmith.events import Progress, Scored
 from tunesmith_jobs.evaluate import progress
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Trained:
-    return Trained(tmp_path_factory.mktemp("trained"), model)
-
-
-@pytest.fixture
-def asked(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    return Asked(tmp_path, trained, monkeypatch)
 
 
 def _told(asked: Asked, run: Callable[[], object]) -> list[Progress]:

@@ -1,7 +1,6 @@
 """S3 answers nobody for some seconds in the middle of a training, an evaluation and a package: nothing is lost."""
 
 import datetime as dt
-import hashlib
 import os
 import signal
 import threading
@@ -15,9 +14,9 @@ from compared import Asked
 from compared import Trained as Compared
 from data_jobs import Ear
 from real_s3 import S3Server, real_s3
+from stored_results import is_whole
 from trained import Trained
 
-from tunesmith.artifacts import MANIFEST, Manifest
 from tunesmith.events import JobPayload
 from tunesmith.lifecycle import Reason, State
 from tunesmith.storage import open_storage
@@ -71,15 +70,6 @@ def pause(server: S3Server) -> Iterator[Pause]:
     made = Pause(server)
     yield made
     assert made.was(), "it was away in the middle"
-
-
-def is_whole(uri: str) -> bool:
-    """Whether all files of a result are in the storage as its manifest says."""
-    storage = open_storage(uri)
-    manifest = Manifest.decode(storage.read(MANIFEST) or b"")
-    assert manifest is not None, uri
-    found = {one.path: hashlib.sha256(storage.read(one.path) or b"").hexdigest() for one in manifest.files}
-    return found == {one.path: one.sha256 for one in manifest.files}
 
 
 def test_a_training_goes_on(

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -27,6 +27,7 @@ from tunesmith.storage import local_path, open_storage
 from tunesmith_platform.clock import new_id
 from tunesmith_platform.dataset_names import file_name_of, is_name, name_of, split
 from tunesmith_platform.datasets import repository
+from tunesmith_platform.datasets.seen import SeenDatasets
 from tunesmith_platform.datasets.versions import Kept, dataset_view, enter, refuse_others
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import DatasetRow, DatasetVersionRow
@@ -52,25 +53,6 @@ class NewDataset(Given):
         description="An absolute path, or `s3://bucket/key`, as the server sees it.",
     )
     name: str | None = Field(None, pattern=DATASET_NAME, description="The file's own name when left out.")
-
-
-class SeenDatasets(NamedTuple):
-    """The registry as a scope sees it."""
-
-    registry: "DatasetService"
-    scope: Scope
-
-    def find(self, dataset: str) -> StoredFile:
-        """See `DatasetService.find`."""
-        return self.registry.find(self.scope, dataset)
-
-    def pinned(self, spec: Spec, fields: Iterable[str]) -> dict[str, str]:
-        """See `DatasetService.pinned`."""
-        return self.registry.pinned(self.scope, spec, fields)
-
-    def expect_free(self, name: str) -> None:
-        """See `DatasetService.expect_free`."""
-        self.registry.expect_free(self.scope, name)
 
 
 class DatasetService:
@@ -220,7 +202,7 @@ class DatasetService:
 
     # --- what tasks ask
 
-    def seen_by(self, scope: Scope) -> "SeenDatasets":
+    def seen_by(self, scope: Scope) -> SeenDatasets:
         """The registry as a scope sees it, for those who look for files and know nothing of scopes."""
         return SeenDatasets(self, scope)
 
