@@ -21,7 +21,11 @@ export function kept<T>(name: string, initial: T): T {
 export function keep<T>(name: string, value: T, initial: T): void {
   const { [name]: _, ...others } = all();
   const isNew = JSON.stringify(value) !== JSON.stringify(initial);
-  sessionStorage.setItem(TYPED, JSON.stringify(isNew ? { ...others, [name]: value } : others));
+  try {
+    sessionStorage.setItem(TYPED, JSON.stringify(isNew ? { ...others, [name]: value } : others));
+  } catch {
+    // A tab keeps some megabytes, and none where a browser forbids it: what is typed then lives as long as its page.
+  }
 }
 
 /**
