@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from backed_up import other_home, other_url
 from conftest_platform import Plane, home
 from real_postgres import own_database
 from receivers import hook
@@ -10,7 +11,7 @@ from receivers import hook
 from tunesmith.home import Home
 from tunesmith_platform.db import engine
 
-__all__ = ["home", "hook"]
+__all__ = ["home", "hook", "other_home", "other_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

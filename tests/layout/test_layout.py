@@ -141,3 +141,13 @@ def test_a_page_names_places_that_are_there(page: str) -> None:
     )
     assert len(named) > 3
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_no_source_is_longer_than_400_lines() -> None:
+    """Nobody reads a longer one to its end before changing it, and then says in it again what it says already."""
+    sources = [ROOT / path for path in TRACKED if path.endswith((".py", ".ts", ".tsx", ".sh"))]
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources if path.exists()
+    }
+    assert len(lengths) > 500, "the test finds nothing any more"
+    assert {path: length for path, length in lengths.items() if length > 400} == {}

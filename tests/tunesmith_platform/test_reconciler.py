@@ -1,27 +1,18 @@
 """The reconciler with real rows and fake jobs, one round at a time."""
 
-import datetime as dt
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest_platform import LOCAL, TIME, Plane
+from conftest_platform import LOCAL, Plane
 from given import MODEL
-from sqlalchemy import text
 
 from tunesmith.errors import Conflict, SequenceGap, StaleAttempt
 from tunesmith.events import JobEvent, Report
-from tunesmith.job import JobDocument
 from tunesmith.lifecycle import Reason, State, WaitsFor
-from tunesmith.spec.task import MoreSteps
-from tunesmith.views import TaskView
-from tunesmith_jobs.stopping import StopFiles
 from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.db.tables import AttemptRow, Base, UtcDateTime
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.scope import INSTALLATION
-from tunesmith_platform.tasks import repository
 
 FINISHED = {"kind": "finished", "outcome": "completed", "reason": "completed", "model_uri": "/x/model"}
 
@@ -294,185 +285,3 @@ def test_a_step_done_again_is_mirrored_and_drawn_once(plane: Plane) -> None:
         3,
         4,
     ]
-
-
-def stops_of(plane: Plane, task: TaskView) -> list[str]:
-    """Where a task's stops lie: in its work folder, and beside its documents."""
-    places = (plane.settings.work_dir / task.id, Path(plane.settings.storage_uri) / "tasks" / task.id)
-    return [str(file) for place in places for file in sorted(place.glob("stop-*"))]
-
-
-def test_an_accepted_stop_lies_where_its_job_finds_it_while_the_api_is_away(plane: Plane) -> None:
-    task = plane.running()
-    document = JobDocument.model_validate_json(Path(plane.jobs.documents[f"{task.id}-1"]).read_text())
-    files = StopFiles(document)
-    assert (files.is_near(), files.is_far()) == (False, False)
-    plane.services.tasks.stop(LOCAL, task.id)
-    assert (files.is_near(), files.is_far()) == (True, True), "before its user is answered"
-
-
-def test_a_stop_that_could_not_be_left_is_left_by_the_reconciler(
-    plane: Plane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = plane.running()
-    with monkeypatch.context() as patch:
-        patch.setattr("tunesmith.storage.LocalStorage.write", fail)  # the disk is full
-        assert plane.services.tasks.stop(LOCAL, task.id).state is State.STOPPING
-        assert stops_of(plane, task) == []
-        plane.tick()
-    plane.reconciler._leave_stop_at.clear()  # ten seconds later
-    plane.tick()
-    assert len(stops_of(plane, task)) == 2
-
-
-def fail(*_: object) -> None:
-    raise OSError(28, "No space left on device")
-
-
-def test_a_stop_that_its_quota_asks_for_is_left_too(plane: Plane) -> None:
-    task = plane.running()
-    with plane.services.database.write() as session:
-        plane.services.moves.request_stop(
-            session, INSTALLATION, repository.locked(session, INSTALLATION, task.id), Reason.QUOTA
-        )
-    plane.tick()
-    assert len(stops_of(plane, task)) == 2
-
-
-def test_a_stop_that_was_left_stops_no_later_attempt(plane: Plane) -> None:
-    task = plane.running()
-    plane.services.tasks.stop(LOCAL, task.id)
-    plane.report(task, {"kind": "finished", "outcome": "stopped", "reason": "stopped_by_user"})
-    plane.job(task, JobStatus.SUCCEEDED)
-    plane.tick()
-    with plane.services.database.write() as session:  # a database restored from before its first attempt
-        repository.locked(session, INSTALLATION, task.id).attempt = 0
-        session.delete(session.get_one(AttemptRow, (task.id, 1)))
-    plane.jobs.jobs.clear()
-    plane.services.verbs.carry_on(LOCAL, task.id, MoreSteps())
-    plane.tick()
-    assert plane.jobs.submits == [f"{task.id}-1", f"{task.id}-1"]
-    assert stops_of(plane, task) == []
-
-
-def saving(done: int) -> dict[str, Any]:
-    return {"kind": "saving", "done": done, "total": 3_400_000_000, "unit": "bytes"}
-
-
-def test_a_task_that_runs_says_what_it_does(plane: Plane) -> None:
-    task = plane.running()
-    assert plane.task(task.id).message == "Starting."
-    plane.report(task, {"kind": "progress", "step": 1, "total_steps": 10})
-    assert plane.task(task.id).message == "Under way."
-    plane.report(task, {"kind": "metrics", "step": 3, "values": {"loss": 1.0}}, activity=saving(0))
-    assert plane.task(task.id).message == "Saving."
-    plane.services.tasks.stop(LOCAL, task.id)
-    assert plane.task(task.id).message != "Saving.", "what a stop says stands"
-
-
-def test_a_save_that_gets_on_is_waited_for_and_shown_and_one_that_stands_still_is_ended(plane: Plane) -> None:
-    task = plane.running()
-    plane.services.settings.stop_grace_seconds = 1e-6
-    plane.report(task, {"kind": "metrics", "step": 3, "values": {"loss": 1.0}}, activity=saving(0))
-    plane.services.tasks.stop(LOCAL, task.id)
-    for done in (1_200_000_000, 2_000_000_000):
-        plane.report(task, activity=saving(done))
-        plane.tick()
-        assert plane.jobs.kills == []
-    shown = plane.task(task.id)
-    assert shown.state is State.STOPPING
-    assert shown.activity is not None
-    assert (shown.activity.text_en, shown.activity.text_zh) == (
-        "Saving: 2.0 of 3.4 GB", "正在保存：2.0 / 3.4 GB",
-    )  # fmt: skip
-    plane.services.settings.stop_stall_seconds = 1e-6
-    plane.report(task, activity=saving(2_000_000_000))  # a heartbeat alone is no progress
-    plane.tick()
-    assert plane.jobs.kills == [f"{task.id}-1"]
-    plane.tick()
-    ended = plane.task(task.id)
-    assert (ended.state, ended.activity) == (State.STOPPED, None)
-    warnings = [e.payload for e in plane.services.events.page(LOCAL, task.id, 0, 100, ["warning"]).data]
-    assert any("Saving: 2.0 of 3.4 GB" in getattr(warning, "message", "") for warning in warnings)
-
-
-def test_every_time_is_stored_in_one_form(plane: Plane) -> None:
-    """Past the unit of work too; texts in two forms would not sort."""
-    task = plane.running()
-    plane.report(task, activity=saving(1))
-    places = [
-        (table.name, column.name)
-        for table in Base.metadata.sorted_tables
-        for column in table.columns
-        if isinstance(column.type, UtcDateTime)
-    ]
-    with plane.services.database.read() as session:
-        stored = {
-            place: session.scalars(
-                text(f"SELECT {place[1]} FROM {place[0]} WHERE {place[1]} IS NOT NULL")
-            ).all()
-            for place in places
-        }
-    assert stored["attempts", "advanced_at"]
-    assert {place for place, times in stored.items() for time in times if "+" in time} == set()
-
-
-def test_only_what_gets_on_is_noted_as_such(plane: Plane) -> None:
-    task = plane.running()
-
-    def advanced() -> dt.datetime | None:
-        with plane.services.database.read() as session:
-            return session.get_one(AttemptRow, (task.id, 1)).advanced_at
-
-    plane.report(task)
-    assert advanced() is None
-    plane.report(task, activity=saving(1))
-    first = advanced()
-    assert first is not None
-    plane.report(task, {"kind": "progress", "step": 1, "total_steps": 10}, activity=saving(1))
-    assert advanced() == first
-    plane.report(task, activity=saving(2))
-    second = advanced()
-    assert second is not None
-    assert second > first
-    plane.report(task)
-    third = advanced()
-    assert third is not None
-    assert third > second, "that it is over is news too: the job leaves now"
-    assert plane.task(task.id).activity is None
-    assert plane.task(task.id).progress.step == 1
-
-
-def test_steps_are_no_activity_that_is_shown(plane: Plane) -> None:
-    task = plane.running()
-    plane.report(task, activity={"kind": "training", "done": 12, "unit": "batches"})
-    assert plane.task(task.id).activity is None
-
-
-def test_a_platform_that_was_away_hears_a_job_out_before_it_ends_it(plane: Plane) -> None:
-    """The stop was asked for long ago, and what the job said since was heard by nobody."""
-    task = plane.running()
-    plane.report(task, activity=saving(1))
-    plane.services.tasks.stop(LOCAL, task.id)
-    with plane.services.database.write() as session:
-        long_ago = TIME.replace(year=2020)
-        repository.locked(session, INSTALLATION, task.id).stop_requested_at = long_ago
-        session.get_one(AttemptRow, (task.id, 1)).advanced_at = long_ago
-    plane.tick()
-    assert plane.jobs.kills == []
-    plane.report(task, activity=saving(2))
-    plane.tick()
-    assert plane.jobs.kills == []
-
-
-def test_a_new_attempt_is_not_busy_with_what_the_last_one_was(plane: Plane) -> None:
-    task = plane.running()
-    plane.report(task, activity=saving(1))
-    plane.job(task, JobStatus.FAILED)
-    plane.tick()
-    with plane.services.database.write() as session:
-        row = repository.locked(session, INSTALLATION, task.id)
-        assert repository.activity_of(row) is None
-        row.retry_at = None
-    plane.tick()
-    assert plane.jobs.submits[-1] == f"{task.id}-2"

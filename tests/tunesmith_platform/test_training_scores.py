@@ -1,127 +1,25 @@
-"""Checkpoints that are scored while their training goes on: which, in which order, what comes of it, what may fail."""
+"""Checkpoints that are scored while their training goes on: which, in which order, what comes of it."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_platform import LOCAL, Plane
-from ended_tasks import end, saved
-from fastapi.testclient import TestClient
+from ended_tasks import end
 from model_files import make_model_folder
+from scored_trainings import Scored
 
-from tunesmith.artifacts import checkpoint_name
 from tunesmith.errors import InvalidInput
 from tunesmith.events import ReportReceipt
 from tunesmith.home import Home
-from tunesmith.lifecycle import Reason, State
+from tunesmith.lifecycle import State
 from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.training import TrainSpec
 from tunesmith.views import TaskView
-from tunesmith_platform.backends.protocols import JobStatus
-from tunesmith_platform.evaluations import repository
 from tunesmith_platform.evaluations.judging import judge
 from tunesmith_platform.evaluations.loop import CheckpointScoring
-from tunesmith_platform.scope import INSTALLATION
 from tunesmith_platform.settings import Settings
 from tunesmith_platform.tasks.inputs import TrainInputs, check_train_inputs
-
-BASE = {"composite": 0.4, "rouge_l": 0.1}
-
-
-class Scored:
-    """A plane with a training whose checkpoints are scored, and the loop that has them scored."""
-
-    def __init__(self, plane: Plane, client: TestClient, folder: Path, model: Path) -> None:
-        self.plane, self.client, self.folder = plane, client, folder
-        plane.settings.allowed_roots += [folder, model]
-        rows = folder / "rows.jsonl"
-        rows.write_text('{"prompt": "Name a colour.", "completion": "Blue."}\n')
-
-        def look(_scope: Any, _spec: Any) -> TrainInputs:
-            return TrainInputs(model_path=str(model), train_path=str(rows))
-
-        plane.training.look_at = look
-        self.loop = CheckpointScoring(plane.services)
-
-    def training(self, **spec: Any) -> TaskView:
-        given = {"model_name_or_path": "m", "train_file": "/t", "evaluate_checkpoints": True} | spec
-        answer = self.client.post(
-            "/v1/tasks", json={"name": "t", "project": "p", "priority": 5, "spec": given}
-        )
-        assert answer.status_code == 201, answer.text
-        task = self.plane.task(answer.json()["id"])
-        self.plane.tick()
-        if not self.plane.task(task.id).attempt:
-            return self.plane.task(task.id)  # another one trains
-        self.plane.job(task, JobStatus.RUNNING)
-        self.plane.tick()
-        self.plane.report(task, {"kind": "training_started", "step": 0, "total_steps": 100})
-        return self.plane.task(task.id)
-
-    def save(self, task: TaskView, *steps: int) -> ReportReceipt:
-        for step in steps:
-            saved(self.plane, task, step)
-        return self.plane.report(task)
-
-    @property
-    def evaluations(self) -> list[TaskView]:
-        """All that were made, oldest first."""
-        page = self.client.get("/v1/tasks", params={"kind": "evaluate"}).json()["data"]
-        return [TaskView.model_validate(one) for one in reversed(page)]
-
-    @property
-    def newest(self) -> TaskView:
-        return self.evaluations[-1]
-
-    def answer(
-        self, task: TaskView, score: float | None, *, reason: Reason = Reason.COMPLETED, **more: float
-    ) -> None:
-        """The newest evaluation ends: with a score, or because of a reason."""
-        evaluation = self.newest
-        self.plane.tick()
-        self.plane.job(evaluation, JobStatus.RUNNING)
-        self.plane.tick()
-        if score is not None:
-            key = f"{task.id}/{checkpoint_name(evaluation.parent_step or 0)}"
-            means = {"base": BASE, key: {"composite": score} | more}
-            made = {
-                "uri": "/e",
-                "sha256": "0" * 64,
-                "comparable_by": "c",
-                "recommended": key,
-                "task_id": task.id,
-            }
-            made |= {"step": evaluation.parent_step, "means": means, "sentence": {"en": "s"}}
-            self.plane.report(evaluation, {"kind": "evaluation_made"} | made)
-        end(self.plane, evaluation, reason)
-        self.loop.tick()
-
-    def through(self, task: TaskView, *scores: tuple[int, float]) -> None:
-        """Checkpoints that are saved and scored, one after the other."""
-        for step, score in scores:
-            self.save(task, step)
-            self.loop.tick()
-            self.answer(task, score)
-
-    def curve(self, task: TaskView, name: str = "evaluation/composite") -> list[tuple[int, float]]:
-        found = self.client.get(f"/v1/tasks/{task.id}/metrics", params={"name": name}).json()["series"]
-        return [(point["step"], point["value"]) for point in found.get(name, [])]
-
-    def best(self, task: TaskView) -> list[int]:
-        listed = self.client.get(f"/v1/tasks/{task.id}/checkpoints").json()["data"]
-        return [one["step"] for one in listed if one["is_best"]]
-
-    def warnings(self, task: TaskView) -> list[str]:
-        page = self.plane.services.events.page(LOCAL, task.id, 0, 1000, ["warning"])
-        return [f"{one.payload.message} {one.payload.hint}" for one in page.data]  # type: ignore[union-attr]
-
-
-@pytest.fixture
-def scored(plane: Plane, client: TestClient, tmp_path: Path, tiny_model: Path) -> Scored:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return Scored(plane, client, folder, tiny_model)
 
 
 def test_each_saved_checkpoint_gets_one_evaluation_in_the_order_of_steps(scored: Scored) -> None:
@@ -268,74 +166,6 @@ def test_late_points_fit_into_curves_that_are_long_already_and_into_mlflow_once(
     assert found == [(0, 0.4), (20, 0.5), (1500, 0.6)], "each once, though its model is told of it too"
 
 
-@pytest.mark.parametrize("reason", [Reason.OUT_OF_MEMORY, Reason.BAD_DATA])
-def test_an_evaluation_that_fails_is_a_warning_and_the_next_checkpoint_is_scored(
-    scored: Scored, reason: Reason
-) -> None:
-    task = scored.training()
-    scored.save(task, 20, 40)
-    scored.loop.tick()
-    scored.answer(task, None, reason=reason)
-    assert scored.plane.task(task.id).state is State.RUNNING
-    (warning,) = scored.warnings(task)
-    assert "checkpoint-20" in warning
-    assert scored.evaluations[0].id in warning
-    scored.answer(task, 0.6)
-    assert scored.curve(task) == [(0, 0.4), (40, 0.6)]
-
-
-def test_after_three_failures_in_a_row_no_further_one_is_tried(scored: Scored) -> None:
-    task = scored.training()
-    scored.save(task, 20, 40, 60, 80)
-    scored.loop.tick()
-    for _ in range(3):
-        scored.answer(task, None, reason=Reason.OUT_OF_MEMORY)
-    scored.save(task, 100)
-    scored.loop.tick()
-    assert len(scored.evaluations) == 3
-    warnings = scored.warnings(task)
-    assert len(warnings) == 3, "of those that are not tried nothing more is said"
-    assert "no further one is tried" in warnings[-1]
-    assert scored.plane.report(task).pinned == []
-
-
-def test_what_cannot_be_submitted_is_a_warning(scored: Scored) -> None:
-    task = scored.training(evaluation_sample_file=str(scored.folder / "gone.json"))
-    scored.save(task, 20)
-    scored.loop.tick()
-    assert scored.evaluations == []
-    assert "checkpoint-20" in scored.warnings(task)[0]
-
-
-def test_a_stop_of_the_training_stops_its_evaluation_which_goes_on_when_it_does(scored: Scored) -> None:
-    task = scored.training()
-    scored.save(task, 20, 40)
-    scored.loop.tick()
-    scored.plane.services.tasks.stop(LOCAL, task.id)
-    scored.loop.tick()
-    assert [one.state for one in scored.evaluations] == [State.STOPPED]
-    end(scored.plane, task, Reason.STOPPED_BY_USER)
-    scored.loop.tick()
-    assert scored.warnings(task) == []
-    answer = scored.client.post(f"/v1/tasks/{task.id}:continue", json={"max_steps": 200})
-    assert answer.status_code in (200, 202), answer.text
-    scored.loop.tick()
-    assert [(one.parent_step, one.state) for one in scored.evaluations] == [(20, State.PENDING)]
-
-
-def test_an_evaluation_that_its_user_stops_or_deletes_is_passed_over(scored: Scored) -> None:
-    task = scored.training()
-    scored.save(task, 20, 40)
-    scored.loop.tick()
-    scored.plane.services.tasks.stop(LOCAL, scored.newest.id)
-    scored.loop.tick()
-    assert [one.parent_step for one in scored.evaluations] == [20, 40]
-    scored.plane.services.tasks.stop(LOCAL, scored.newest.id)
-    scored.plane.services.tasks.delete(LOCAL, scored.newest.id, False)
-    scored.loop.tick()
-    assert len(scored.warnings(task)) == 2
-
-
 def test_of_one_checkpoint_beside_its_base_none_is_recommended(scored: Scored) -> None:
     task = scored.training()
     scored.through(task, (20, 0.9), (40, 0.8))
@@ -355,72 +185,6 @@ def test_the_best_by_another_score_and_by_losses(scored: Scored) -> None:
     other = scored.training(eval_file="/e")
     scored.through(other, (20, 0.9))
     assert scored.best(other) == [], "its job says, by `eval_loss`"
-
-
-def test_patience_ends_the_training_once_and_says_why(scored: Scored) -> None:
-    task = scored.training(early_stopping_patience=2, early_stopping_threshold=0.01)
-    scored.through(task, (20, 0.5), (40, 0.505))
-    assert scored.plane.report(task).early_stop is None
-    scored.through(task, (60, 0.5))
-    assert "Early stopping by composite" in (scored.plane.report(task).early_stop or "")
-    logs = scored.plane.services.events.logs(LOCAL, task.id, 10, None, None).data
-    (line,) = [one.message for one in logs if "Early stopping by composite" in one.message]
-    assert "checkpoint-40" in line
-    assert "since then: 2" in line
-    scored.through(task, (80, 0.4))
-    logs = scored.plane.services.events.logs(LOCAL, task.id, 10, None, None).data
-    assert len([one for one in logs if "Early stopping" in one.message]) == 1
-    end(scored.plane, task)
-    assert scored.client.post(f"/v1/tasks/{task.id}:continue", json={"max_steps": 200}).status_code in (
-        200,
-        202,
-    )
-    scored.plane.tick()
-    assert scored.plane.report(task, attempt=2).early_stop is None, "who continues it wants it to go on"
-
-
-@pytest.mark.parametrize("with_files", [False, True])
-def test_a_training_that_is_deleted_takes_its_evaluations_along_and_nobody_elses(
-    scored: Scored, with_files: bool
-) -> None:
-    task = scored.training()
-    scored.through(task, (20, 0.5))
-    scored.save(task, 40)
-    scored.loop.tick()
-    body = {"kind": "evaluate", "spec": {"task_id": task.id, "checkpoints": ["20"]}}
-    own = scored.client.post("/v1/tasks", json=body).json()["id"]
-    answer = scored.client.delete(f"/v1/tasks/{task.id}")
-    assert (answer.status_code, len(scored.evaluations)) == (409, 3), "it is not over"
-    assert [one.state for one in scored.evaluations] == [State.COMPLETED, State.PENDING, State.PENDING]
-    scored.plane.services.tasks.stop(LOCAL, own)
-    end(scored.plane, task)
-    under_way = scored.evaluations[1]
-    answer = scored.client.delete(f"/v1/tasks/{task.id}", params={"files": with_files})
-    assert (answer.status_code, "checkpoint-40" in answer.text) == (409, True), answer.text
-    assert scored.plane.task(under_way.id).state in (State.STOPPING, State.PENDING), "it was stopped"
-    scored.plane.job(under_way, JobStatus.STOPPED)
-    scored.plane.tick()
-    answer = scored.client.delete(f"/v1/tasks/{task.id}", params={"files": with_files})
-    assert answer.status_code == 204, answer.text
-    assert [one.id for one in scored.evaluations] == [own], "none stays listed of a training that is gone"
-    scored.loop.tick()
-    with scored.plane.services.database.read() as session:
-        assert not repository.to_score(session, INSTALLATION)
-
-
-def test_the_evaluation_of_a_checkpoint_that_was_saved_anew_goes_too(scored: Scored) -> None:
-    """It is no checkpoint's any more; its tag and its parent tell it."""
-    task = scored.training()
-    scored.through(task, (20, 0.5))
-    listed = scored.client.get(f"/v1/tasks/{task.id}/checkpoints").json()["data"][0]
-    anew = {"kind": "checkpoint", "step": 20, "uri": listed["uri"], "bytes": 1, "files": 1}
-    scored.plane.report(task, anew | {"manifest_sha256": "1" * 64})
-    scored.loop.tick()
-    scored.answer(task, 0.6)
-    assert len(scored.evaluations) == 2
-    end(scored.plane, task)
-    assert scored.client.delete(f"/v1/tasks/{task.id}").status_code == 204
-    assert scored.evaluations == []
 
 
 def test_lists_can_leave_out_what_trainings_have_made(scored: Scored) -> None:

@@ -27,7 +27,7 @@ KEYLESS = {
     "GET /readyz": "Says whether the database answers, and nothing else.",
     "GET /v1/sign-in": "Says how one may sign in, and nothing else.",
     "GET /v1/sign-in/oidc": "Sends a browser to the identity provider.",
-    "GET /v1/sign-in/oidc/callback": "A browser shows what the provider gave it (test_sign_in.py).",
+    "GET /v1/sign-in/oidc/callback": "A browser shows what the provider gave it (sign_in/test_sign_in.py).",
     "GET /v1/package-links/{token}/{name}": "The address itself is signed.",
     "GET /v1/tasks/{task_id}/reports/{attempt}": "Jobs show the token of their attempt.",
     "POST /v1/runners/{runner_id}/next": "Runners show a token of their own.",
