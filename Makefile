@@ -55,7 +55,9 @@ test: lint unit
 # Three workers on two cores, as the live platforms mostly wait; a test says which stay together (tests/groups.py), the end says what was slow (tests/processor_time.py).
 # Ray puts its workers behind all else: beside tests of the common priority they would have next to no time.
 PYTEST := nice -n 19 $(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
-NEEDS_TORCH := tests/tunesmith_jobs tests/e2e tests/nemesis tests/contract
+NEEDS_TORCH := tests/tunesmith_jobs tests/e2e tests/nemesis tests/contract $(addprefix tests/tunesmith_serve/test_, \
+	ahead.py choosing.py engines.py files_made_once.py llama_cpp.py on_ray.py packaged_files.py proving.py \
+	token_sampling.py transformers_engine.py)
 
 check: lint
 	@$(PYTEST) -m "not slow and not long" $(addprefix --ignore=,$(NEEDS_TORCH))

@@ -1,5 +1,6 @@
 """The real parts, each started once a run: the whole platform, MLflow, PostgreSQL, an S3 server, a tiny model."""
 
+import fcntl
 import gc
 import os
 from collections.abc import Iterator
@@ -45,10 +46,19 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of hidden 64 and two layers with a tokenizer and a chat template of its own."""
+    """A random Llama of hidden 64 and two layers with a tokenizer and a chat template of its own.
+
+    Made by the first of several workers: to load the libraries takes seconds, and most tests read its files alone.
+    """
     from tiny_model import make_tiny_model
 
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    folder = tmp_path_factory.getbasetemp().parent / "models"
+    folder.mkdir(exist_ok=True)
+    with (folder.parent / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder / "tiny" if (folder / "tiny").exists() else make_tiny_model(folder / "tiny")
 
 
 @pytest.fixture(scope="session")

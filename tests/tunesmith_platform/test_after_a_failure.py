@@ -34,11 +34,9 @@ def said(address: tuple[str, int], request: bytes) -> tuple[int, dict[str, str],
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         body = stream.read(int(headers["content-length"]))
-        sock.settimeout(2)
-        try:
-            is_closed = not stream.read(1)
-        except TimeoutError:
-            is_closed = False
+        if headers.get("connection") != "close":
+            sock.sendall(request)  # an open connection answers again
+        is_closed = not stream.read(1)
     return status, headers, body, is_closed
 
 

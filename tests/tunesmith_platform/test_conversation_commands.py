@@ -184,6 +184,7 @@ def test_a_full_context_is_said_and_leaving_turns_out_is_offered_once(
         assert (code, "`drop_oldest`" in err or "512" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_conversations_are_listed_shown_exported_renamed_and_deleted(
     bench: ChatBench, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ class Things:
         }
 
 
+@pytest.mark.slow
 def test_every_call_that_writes_says_at_once_that_the_database_is_locked(
     impatient: Plane, client: TestClient, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ from tunesmith_platform.runners.dispatch import code_stamp
 from tunesmith_platform.runners.pool import RunnerPool
 from tunesmith_platform.scope import Scope
 
-
 _NOW = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
 
 

@@ -98,16 +98,21 @@ ENDS: dict[str, Callable[[Plane, str], None]] = {
 }
 
 
-@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("what", ["workspace", "task"])
-def test_a_live_stream_ends_with_its_key(plane: Plane, url: str, how: str, what: str) -> None:
+def test_a_live_stream_ends_with_its_key(plane: Plane, url: str, what: str) -> None:
     task = plane.running()
     path = "/v1/stream" if what == "workspace" else f"/v1/tasks/{task.id}/stream"
-    key, other = (plane.key(name, Role.MEMBER, projects=["default"]) for name in ("ann", "bob"))
-    ending, staying = Reading(url + path, **shown(key)), Reading(url + path, **shown(other))
-    assert ending.goes_on()
-    ENDS[how](plane, key)
-    assert ending.ends()
+    keys = {
+        how: plane.key(f"ann-{number}", Role.MEMBER, projects=["default"]) for number, how in enumerate(ENDS)
+    }
+    other = plane.key("bob", Role.MEMBER, projects=["default"])
+    ending = {how: Reading(url + path, **shown(key)) for how, key in keys.items()}
+    staying = Reading(url + path, **shown(other))
+    assert staying.goes_on()
+    assert [how for how, one in ending.items() if one.is_over.is_set()] == []
+    for how, key in keys.items():
+        ENDS[how](plane, key)
+    assert [how for how, one in ending.items() if not one.ends()] == []
     assert staying.goes_on()
 
 

@@ -48,7 +48,10 @@ HOSTILE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.slow if one == "patterns that meet" else ()) for one in HOSTILE],
+)
 def test_a_hostile_schema_takes_no_long(name: str, plain: Path, write: Written) -> None:
     """It is refused with its field, or held to within bounds; the next question is answered."""
     write(plain)
