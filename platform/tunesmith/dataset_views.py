@@ -205,6 +205,11 @@ class DataReport(BaseModel):
     meaning: dict[str, str] = Field(
         default_factory=dict, description="What each column becomes; one that is not here is not read."
     )
+    written_as: list[str] = Field(
+        default_factory=list,
+        description="What the ways are called in which the file and its conversations are written: `ShareGPT`, "
+        "`Gemini contents`, ...",
+    )
     verdict: Verdict
     rows: int
     bad_rows: int

@@ -1,8 +1,8 @@
 """Rows of several data sets as one: drawn by weights, each row at most once, in a shape that one file may hold.
 
 Conversations are read row by row, whatever they are written as; a file of prompts and responses is read by its columns,
-which another file may not have. So prompts and responses become conversations where both are mixed. Knows rows; knows
-nothing of jobs.
+which another file may not have. So prompts and responses, and other tools' forms, become conversations where several
+are mixed. Knows rows; knows nothing of jobs.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy as np
 
 from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS
+from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, as_row
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import Shape, shape_of
@@ -26,6 +26,8 @@ _DRAWS = 32
 """How many sources are drawn at once: in each such stretch the weights are kept to the row, in an order that the seed
 draws. So a small data set is not off by chance when it ends in the middle of one."""
 _FIRST_ROWS = 20
+_WRITTEN_ANEW = ("pair", "form")
+"""Kinds of rows that are read by the columns of their file."""
 
 
 def mixed(spec: MixSpec) -> Iterator[tuple[int, Row]]:
@@ -72,15 +74,19 @@ def _shapes(files: list[str]) -> list[Shape | None]:
     """How the rows of each file become conversations; None for one whose rows stay as they are."""
     found = [_kind(Path(file)) for file in files]
     kinds = {kind for kind, _ in found}
-    if "text" in kinds and kinds & {"conversation", "pair"}:
+    if "text" in kinds and kinds & {"conversation", *_WRITTEN_ANEW}:
         text = files[[kind for kind, _ in found].index("text")]
         raise InvalidData(
             f"`{Path(text).name}` holds plain texts, and the others conversations: one training learns one of them.",
             hint="Train on them one after the other: texts with `training_type=pretrain`, then a new stage.",
         )
-    columns = {(shape.prompt, shape.response, shape.system) for kind, shape in found if kind == "pair"}
-    is_one = len(columns) <= 1 and kinds != {"conversation", "pair"} and "conversation" not in kinds
-    return [None if is_one or kind != "pair" else shape for kind, shape in found]
+    columns = {
+        (shape.prompt, shape.response, shape.system, shape.form)
+        for kind, shape in found
+        if kind in _WRITTEN_ANEW
+    }
+    is_one = len(columns) <= 1 and "conversation" not in kinds
+    return [None if is_one or kind not in _WRITTEN_ANEW else shape for kind, shape in found]
 
 
 def _kind(file: Path) -> tuple[str, Shape]:
@@ -88,6 +94,8 @@ def _kind(file: Path) -> tuple[str, Shape]:
     opened = RowFile(file)
     rows = [row for _, row in islice(opened.scan(), _FIRST_ROWS) if not isinstance(row, RowProblem)]
     shape = shape_of(opened, TrainSpec(model_name_or_path="-", train_file="-"))
+    if shape.form is not None:
+        return "form", shape
     is_talk = any(column in row for row in rows for column in CONVERSATION_COLUMNS)
     return ("conversation" if is_talk else shape.kind if shape.kind != "conversation" else "other"), shape
 
@@ -98,10 +106,10 @@ def _rows(file: str, shape: Shape | None) -> Iterator[Row]:
 
 
 def _as_conversation(row: Row, shape: Shape) -> Row:
-    """A row of prompt and response as messages; one that cannot be read stays, for the training to say so."""
+    """A row of another shape as messages; one that cannot be read stays, for the training to say so."""
     try:
         turns = shape.read(row)
     except RowProblem:
         return row
     assert isinstance(turns, list)
-    return {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
+    return as_row(turns)

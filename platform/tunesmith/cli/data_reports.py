@@ -97,6 +97,7 @@ def _report_facts(report: DataReport) -> Iterator[tuple[str, str | Text | None]]
         tr(f"{report.rows}, bad: {report.bad_rows}") + ("" if report.is_complete else tr(" (not all read)")),
     )
     yield "hold", f"{tr(report.kind)}: {', '.join(report.columns)}"
+    yield "written as", ", ".join(map(tr, report.written_as))
     yield "become", _meaning(report.meaning)
     yield "turns", _listed(report.turns, tr(" turns"))
     yield "roles", _listed(report.roles)

@@ -186,7 +186,8 @@ def _shape_of(rows: _Entries, columns: dict[str, str]) -> tuple[Shape, str]:
     spec = TrainSpec.read({"model_name_or_path": "-", "train_file": "-", **columns})
     shape = shape_of(rows, spec)
     text, label = named(TEXTS, found), named(LABELS, found)
-    if shape.kind == "text" or (shape.kind == "conversation" and not set(shape.talks) and not shape.response):
+    is_empty = not shape.talks and not shape.response and shape.form is None
+    if shape.kind == "text" or (shape.kind == "conversation" and is_empty):
         if text and label and not columns:
             return Shape("labelled", text=text, label=label), ""
         if found and not shape.is_preference and not _holds_talk(found):

@@ -23,9 +23,9 @@ _WORD = 20
 """Characters of the longest word that is looked up."""
 _BETWEEN = "\t"
 _TURN = frozenset(
-    ("role", "content", "from", "value", "weight", "name", "tool_calls", "tool_call_id", "function_call", "reasoning",
-     "reasoning_content", "thinking", "train", "loss", "trainable", "loss_weight", "tool_call", "function_calls",
-     "tools")
+    ("role", "content", "from", "value", "text", "weight", "name", "tool_calls", "tool_call_id", "function_call",
+     "reasoning", "reasoning_content", "thinking", "train", "loss", "trainable", "loss_weight", "tool_call",
+     "function_calls", "tools")
 )  # fmt: skip
 """The keys of a turn that are read."""
 

@@ -2,7 +2,7 @@
 
 | shape | columns | training types |
 |---|---|---|
-| conversation | `messages`, `conversations` (ShareGPT), or `instruction`/`input`/`output` (alpaca) | sft |
+| conversation | `messages`, `conversations` (ShareGPT), `instruction`/`output` (alpaca), another tool's form | sft |
 | pair | a prompt, a response, perhaps a system column | sft |
 | text | one column of text, trained whole | sft, pretrain |
 | labelled | a text and its class | classification |
@@ -22,6 +22,7 @@ from tunesmith.rows.chat.conversation import (
     TURNS_COLUMNS,
     answered,
     preference,
+    system_of,
     to_messages,
     with_history,
 )
@@ -43,6 +44,9 @@ from tunesmith.rows.columns import (
     says_nothing,
 )
 from tunesmith.rows.files.decoding import Row
+from tunesmith.rows.forms.form import Form
+from tunesmith.rows.forms.found import form_of
+from tunesmith.rows.forms.turn_forms import form_of_turns
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.labels import label_name
 from tunesmith.rows.shape_problems import bad_answer, filled, need, no_column, no_text, not_text
@@ -101,6 +105,10 @@ class Shape:
     """The columns that conversations are read from, by the names that they are read by: rows may differ."""
     media: tuple[str, ...] = ()
     """Columns of pictures, sound or films that answers are about."""
+    form: Form | None = None
+    """How another tool writes conversations, where rows are written so."""
+    written_as: tuple[str, ...] = ()
+    """What the ways are called in which the conversations of the first rows are written."""
     is_preference: bool = False
     """Whether rows hold a chosen and a rejected answer, and none that is to be trained."""
 
@@ -131,6 +139,8 @@ class Shape:
         return Text(text, label_name(row.get(self.label), self.label) if self.kind == "labelled" else None)
 
     def _conversation(self, row: Row) -> list[Message]:
+        if self.form is not None and self.form.holds(row):
+            return self.form.read(row)
         for actual, canonical in self.names:
             if actual in row and canonical not in row:
                 row = {**row, canonical: row[actual]}
@@ -152,9 +162,7 @@ class Shape:
         return answered([*_only_read(rest), *answer], tools)
 
     def _pair(self, row: Row) -> list[Message]:
-        system = row.get(self.system) if self.system else None
-        if system is not None and not isinstance(system, str):
-            raise RowProblem(f"`{self.system}` is {kind_of(system)}, not a string.", "Write it as text.")
+        system = system_of(row.get(self.system), self.system) if self.system else ""
         tools = tools_in(row.get(self.tools), self.tools) if self.tools else ""
         question, answer = unpacked(row.get(self.prompt)), unpacked(row.get(self.response))
         if isinstance(row.get(self.response), dict):
@@ -171,7 +179,7 @@ class Shape:
                 Message("user", self._question(row)),
                 Message("assistant", filled(row, self.response)),
             ]
-        if system and not says_nothing(system) and messages[0].role != "system":
+        if system and messages[0].role != "system":
             messages.insert(0, Message("system", system))
         if self.history:
             messages = with_history(messages, row.get(self.history), self.history)
@@ -217,6 +225,7 @@ class Shape:
                 own |= _INSTRUCTION if talk == "instruction" else {talk: "turns"} | _BESIDE
             means = {as_read[name]: meaning for name, meaning in own.items() if name in as_read}
             means.pop(self.response, None)
+            means |= self.form.meaning if self.form is not None else {}
         means |= {
             column: meaning
             for column, meaning in (
@@ -271,6 +280,9 @@ def shape_of(file: Rows, spec: TrainSpec) -> Shape:
     # Tables put together have the columns of all of them: turns that no row holds are no conversation.
     usable = [name for name in found if any(_may_hold(name, row) for row in rows if name in row)]
     shape = _chat_shape(file, usable if usable and not asked["response_column"] else found, asked)
+    if shape.kind == "conversation" and not shape.is_preference and not shape.response:
+        # Tables put together: rows of our own columns beside those of another form.
+        shape = replace(shape, form=form_of([row for row in rows if not _is_talk(row)], found))
     if not shape.is_chat:
         return shape
     shape = replace(shape, media=tuple(name for name in found if plain_name(name) in MEDIA))
@@ -279,9 +291,27 @@ def shape_of(file: Rows, spec: TrainSpec) -> Shape:
         own = [{renamed.get(name, name) for name in row if _may_hold(name, row)} for row in rows]
         read = (next((name for name in CONVERSATION_COLUMNS if name in names), "") for names in own)
         shape = replace(shape, talks=tuple(name for name in dict.fromkeys(read) if name))
-        if not shape.talks and not shape.response:
+        shape = replace(shape, written_as=_written_as(shape, rows))
+        if not shape.talks and not shape.response and shape.form is None:
             return shape  # nothing in it is an answer that could be judged
     return replace(shape, verdict=verdict_column(rows, shape.meaning(found)) or "")
+
+
+def _is_talk(row: Row) -> bool:
+    return any(plain_name(name) in CONVERSATION_COLUMNS and is_filled(row[name]) for name in row)
+
+
+def _written_as(shape: Shape, rows: Iterable[Row]) -> tuple[str, ...]:
+    """What the ways are called in which conversations are written."""
+    renamed = {canonical: actual for actual, canonical in shape.names}
+    found = [shape.form.name] if shape.form is not None else []
+    for talk in shape.talks:
+        column = renamed.get(talk, talk)
+        if talk == "instruction":
+            found.append("Alpaca")
+        else:
+            found += [form_of_turns(row[column]) for row in rows if is_filled(row.get(column))]
+    return tuple(name for name in dict.fromkeys(found) if name)
 
 
 def _may_hold(name: str, row: Row) -> bool:

@@ -97,7 +97,7 @@ def test_sharegpt_rows() -> None:
         ({"conversations": [{"from": "human", "value": "q"}]}, "No turn has the role", "Accepted"),
         ({"conversations": [{"from": "alien", "value": "q"}]}, "`conversations[0].from` is `alien`", "`gpt`"),
         ({"conversations": [{"from": "gpt", "value": 1}]}, "`conversations[0].value` is a number", "value"),
-        ({"conversations": [{"from": "gpt", "value": " "}]}, "`conversations[0].content` is empty", "answer"),
+        ({"conversations": [{"from": "gpt", "value": " "}]}, "`conversations[0].value` is empty", "answer"),
         ({"prompt": "a", "completion": "b"}, "`prompt`, `completion`", "Accepted"),
         ({}, "it has nothing", "Accepted"),
         ({"instruction": "a", "response": "b"}, "no `output`", "`response`"),

@@ -18,6 +18,7 @@ from tunesmith.errors import InvalidData, InvalidInput
 from tunesmith.events import DatasetMade
 from tunesmith.lifecycle import Reason, State
 from tunesmith.outcome import Outcome
+from tunesmith.rows.chat.turns import tools_of
 from tunesmith.rows.files.reading import RowFile
 from tunesmith.rows.shapes import shape_of
 from tunesmith.spec.dataset import read_operation
@@ -122,10 +123,29 @@ ALPACA = {"instruction": "a", "input": "", "output": "b"}
 PAIR, ASKED = {"prompt": "a", "response": "b"}, {"question": "a", "answer": "b", "system": "s"}
 
 
+CALLED = {
+    "prompt": "How warm?",
+    "response": [
+        {"role": "assistant", "content": None, "reasoning_content": "Look.",
+         "tool_calls": [{"name": "weather", "arguments": {"city": "Kyiv"}}]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "Three."},
+    ],
+    "tools": [{"name": "weather", "parameters": {}}],
+}  # fmt: skip
+CONTENTS = {
+    "contents": [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
+}
+ITEMS = {"items": [{"from": "human", "value": "c"}, {"from": "gpt", "value": "d"}]}
+
+
 @pytest.mark.parametrize(
     "rows",
-    [[TALK, PAIR], [PAIR, SHAREGPT], [ALPACA, ASKED], [PAIR, ASKED], [TALK, ALPACA, SHAREGPT, PAIR, ASKED]],
-)
+    [
+        [TALK, PAIR], [PAIR, SHAREGPT], [ALPACA, ASKED], [PAIR, ASKED], [TALK, ALPACA, SHAREGPT, PAIR, ASKED],
+        [CALLED, TALK], [PAIR, CONTENTS], [CONTENTS, ITEMS], [ITEMS, ITEMS | {"id": 1}],
+    ],
+)  # fmt: skip
 def test_conversations_of_other_shapes_can_be_mixed(
     another: Callable[..., str], work: Callable[..., Any], rows: list[dict[str, Any]]
 ) -> None:
@@ -136,6 +156,7 @@ def test_conversations_of_other_shapes_can_be_mixed(
     found = [shape.read(row) for row in rows_of(mixed)]
     alone = [shape_of(RowFile(another([row])), spec).read(row) for row in rows for _ in range(3)]
     assert sorted(found) == sorted(alone)
+    assert sorted(map(tools_of, found)) == sorted(map(tools_of, alone))
 
 
 def test_rows_of_one_shape_stay_as_they_are(another: Callable[..., str], work: Callable[..., Any]) -> None:

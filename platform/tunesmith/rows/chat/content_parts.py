@@ -11,6 +11,8 @@ from tunesmith.rows.json_text import packed, unpacked
 
 _CALL_PARTS = ("tool_call", "tool_calls", "tool_use", "function_call")
 """Parts of an answer that are calls of tools."""
+RESULT = "tool_result"
+"""A part of a user's turn that is what a tool answered."""
 _TEXT_KEYS = ("text", "content", "value")
 """Where a part keeps its text."""
 
@@ -60,6 +62,11 @@ def content_of(value: Any, where: str, role: str) -> Parts:
             text = next((part[key] for key in _TEXT_KEYS if isinstance(part.get(key), str)), None)
         if text is None:
             raise RowProblem(f"`{place}` has no text.", 'Write `{"type": "text", "text": "..."}`.')
+        if calls and text.strip():
+            raise RowProblem(
+                f"`{place}` is text behind a call of a tool: chat templates write an answer's calls last.",
+                "Write it before the call, or into an answer of its own.",
+            )
         texts.append(text)
     found = [call for one in map(unpacked, calls) for call in (one if isinstance(one, list) else [one])]
     return Parts(

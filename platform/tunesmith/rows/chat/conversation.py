@@ -7,9 +7,17 @@ templates or tokens.
 from typing import Any
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.content_parts import kind_of
+from tunesmith.rows.chat.content_parts import content_of, kind_of
 from tunesmith.rows.chat.tool_calls import names_of, tools_in
-from tunesmith.rows.chat.turns import ACCEPTED, Conversation, Message, is_turns, tools_of_turns, turns_of
+from tunesmith.rows.chat.turns import (
+    ACCEPTED,
+    Conversation,
+    Message,
+    is_turns,
+    tools_of,
+    tools_of_turns,
+    turns_of,
+)
 from tunesmith.rows.columns import TOOLS, is_filled, says_nothing
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.problems import EmptyText, no_answer
@@ -43,6 +51,25 @@ def to_messages(row: dict[str, Any]) -> list[Message]:
         f"The row has neither `messages`, `conversations` nor `instruction`; it has {columns_of(row)}.",
         ACCEPTED,
     )
+
+
+def as_row(messages: list[Message]) -> dict[str, Any]:
+    """The row of `messages` that is read as this conversation."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.role == "assistant" and not message.weight:
+            turn["weight"] = 0
+        if message.calls:
+            turn["tool_calls"] = unpacked(message.calls)
+        beside = {
+            "reasoning_content": message.reasoning,
+            "name": message.name,
+            "tool_call_id": message.call_id,
+        }
+        turns.append(turn | {key: value for key, value in beside.items() if value})
+    tools = tools_of(messages)
+    return {"messages": turns} | ({"tools": unpacked(tools)} if tools else {})
 
 
 def columns_of(row: dict[str, Any]) -> str:
@@ -114,12 +141,49 @@ def history_of(value: Any, name: str) -> list[Message]:
 def _chat(row: dict[str, Any], name: str) -> list[Message]:
     if "chosen" in row and "rejected" in row:
         raise preference(name)
-    messages = turns_of(row[name], name)
-    system = row.get("system")
-    if isinstance(system, str) and not says_nothing(system) and messages[0].role != "system":
-        messages.insert(0, Message("system", system))
-    tools = next((tools_in(row[key], key) for key in TOOLS if row.get(key) is not None), "")
-    return answered(messages, tools or tools_of_turns(row[name], name))
+    tools = next((key for key in TOOLS if row.get(key) is not None), None)
+    return with_beside(turns_of(row[name], name), row, name, "system", tools)
+
+
+def with_beside(
+    messages: list[Message], row: dict[str, Any], name: str, system: str | None, tools: str | None
+) -> list[Message]:
+    """A conversation with the system text and the tools that stand in columns beside it.
+
+    Args:
+        messages: Its turns.
+        row: The row.
+        name: The column of the turns, which may hold tools too.
+        system: The column of the system text, where there is one.
+        tools: The column of tools, where there is one.
+
+    Raises:
+        RowProblem: The system text is none, or another than the first turn's; or nothing in it is trained.
+    """
+    said = system_of(row.get(system), system) if system else ""
+    if said and messages[0].role != "system":
+        messages.insert(0, Message("system", said))
+    elif said and messages[0].content.strip() != said.strip():
+        raise RowProblem(
+            f"`{system}` and the first turn of `{name}` are two system texts that differ: one of them would be lost.",
+            "Keep one of them: leave that column out (`select`), or that turn.",
+        )
+    offered = tools_in(row[tools], tools) if tools and row.get(tools) is not None else ""
+    return answered(messages, offered or tools_of_turns(row[name], name))
+
+
+def system_of(value: Any, name: str) -> str:
+    """A system text, also as a list of parts of text (Anthropic's way); empty where there is none.
+
+    Raises:
+        RowProblem: It is no text.
+    """
+    found = unpacked(value) if isinstance(value, list | dict) else value
+    if not is_filled(found):
+        return ""
+    parts = content_of([found] if isinstance(found, dict) else found, name, "system")
+    text = parts.text or ""
+    return "" if says_nothing(text) else text
 
 
 def preference(name: str) -> RowProblem:

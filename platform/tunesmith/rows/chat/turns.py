@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tunesmith.row_problem import RowProblem
-from tunesmith.rows.chat.content_parts import Parts, content_of, kind_of, no_text
+from tunesmith.rows.chat.content_parts import RESULT, Parts, content_of, kind_of, no_text
 from tunesmith.rows.chat.tool_calls import calls_in, tools_in
 from tunesmith.rows.columns import plain_name, says_nothing
 from tunesmith.rows.json_text import unpacked
@@ -63,6 +63,8 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 """What an answer's own reasoning is called."""
 _CALLS = ("tool_calls", "function_call", "tool_call", "function_calls")
 """What an answer's calls of tools are called."""
+_CONTENTS = ("content", "value", "text")
+"""What a turn's text is called."""
 _NOT_TEXT = ("images", "image", "audio", "audios", "videos", "video")
 """What would change the trained text if it were passed over in silence."""
 _NOT_TRAINED = ("train", "loss", "trainable")
@@ -139,8 +141,8 @@ def is_turns(value: Any) -> bool:
 
 def _is_turn(turn: dict[str, Any]) -> bool:
     if "from" in turn:
-        return "value" in turn
-    return "role" in turn and any(name in turn for name in ("content", "tool_calls", "function_call"))
+        return any(name in turn for name in ("value", "text"))
+    return "role" in turn and any(name in turn for name in (*_CONTENTS, *_CALLS))
 
 
 def turns_of(value: Any, name: str) -> list[Message]:
@@ -160,10 +162,7 @@ def turns_of(value: Any, name: str) -> list[Message]:
     if not turns:
         raise RowProblem(f"`{name}` is empty.", ACCEPTED)
     if len(turns) > MAX_MESSAGES:
-        raise RowProblem(
-            f"`{name}` holds {len(turns)} turns; at most {MAX_MESSAGES} are read.",
-            "Split the conversation.",
-        )
+        raise too_many(name, len(turns))
     read = _turn if name == "messages" else _sharegpt_turn
     messages: list[Message] = []
     for index, given in enumerate(turns):
@@ -172,8 +171,45 @@ def turns_of(value: Any, name: str) -> list[Message]:
             messages.append(plain)
             continue
         turn = unpacked(given)
-        messages += _round(turn, first=not index) or [read(turn, f"{name}[{index}]")]
+        place = f"{name}[{index}]"
+        messages += _round(turn, first=not index) or _results(turn, place) or [read(turn, place)]
     return messages
+
+
+def too_many(name: str, count: int) -> RowProblem:
+    """The problem of a conversation with too many turns."""
+    return RowProblem(
+        f"`{name}` holds {count} turns; at most {MAX_MESSAGES} are read.", "Split the conversation."
+    )
+
+
+def _results(turn: Any, where: str) -> list[Message]:
+    """What tools answered in a user's turn (Anthropic's way), and its texts; empty where there is no such part."""
+    if not isinstance(turn, dict) or not isinstance(turn.get("content"), list):
+        return []
+    parts = [unpacked(part) for part in turn["content"]]
+    if not any(isinstance(part, dict) and part.get("type") == RESULT for part in parts):
+        return []
+    if _ROLES.get(plain_name(str(turn.get("role")))) not in ("user", "tool"):
+        raise RowProblem(
+            f"`{where}.content` holds a part of the type `{RESULT}`, and its role is "
+            f"`{str(turn.get('role'))[:40]}`.",
+            "What a tool answered stands in a turn of the role `user` or `tool`.",
+        )
+    messages: list[Message] = []
+    texts: list[str] = []
+    for index, part in enumerate(parts):
+        place = f"{where}.content[{index}]"
+        if not isinstance(part, dict) or part.get("type") != RESULT:
+            texts.append(content_of([part], place, "user").text or "")
+            continue
+        if texts:
+            messages.append(Message("user", "\n".join(texts)))
+            texts = []
+        said = content_of(part.get("content"), f"{place}.content", "user").text
+        call_id = part.get("tool_use_id")
+        messages.append(Message("tool", said or "", call_id=call_id if isinstance(call_id, str) else ""))
+    return [*messages, Message("user", "\n".join(texts))] if texts else messages
 
 
 def _round(turn: Any, *, first: bool) -> list[Message]:
@@ -199,10 +235,27 @@ def _sharegpt_turn(turn: Any, where: str) -> Message:
             f"`{where}.from` is `{str(role)[:40]}`, which is no known role.",
             "Use `system`, `human`, `gpt`, `function_call`, `observation` or `tool`.",
         )
-    value = turn.get("value")
+    value, place = _said(turn, where)
     if not isinstance(value, str | list) and not (value is None and any(turn.get(key) for key in _CALLS)):
-        raise RowProblem(f"`{where}.value` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
-    return _turn({**turn, "role": _SHAREGPT_ROLES[plain_name(role)], "content": value}, where)
+        place = place if value is not None else f"{where}.value"
+        raise RowProblem(f"`{place}` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
+    return _turn({**turn, "role": _SHAREGPT_ROLES[plain_name(role)]}, where)
+
+
+def _said(turn: dict[str, Any], where: str) -> tuple[Any, str]:
+    """What a turn says, and the place of it.
+
+    Raises:
+        RowProblem: It says two things under two names.
+    """
+    there = [name for name in _CONTENTS if turn.get(name) is not None]
+    if len(there) > 1 and any(turn[name] != turn[there[0]] for name in there):
+        raise RowProblem(
+            f"`{where}` holds `{there[0]}` and `{there[1]}`, which differ: which of them the turn says cannot be told.",
+            "Keep one of them.",
+        )
+    name = there[0] if there else "content"
+    return turn.get(name), f"{where}.{name}"
 
 
 def _turn(turn: Any, where: str) -> Message:
@@ -221,15 +274,16 @@ def _turn(turn: Any, where: str) -> Message:
                 f"`{where}.{name}` is not supported: models of text are trained.",
                 f"Write what should be trained into `content` and remove `{name}`.",
             )
-    parts = content_of(turn.get("content"), f"{where}.content", role)
+    said, place = _said(turn, where)
+    parts = content_of(said, place, role)
     content = parts.text
     if role in ("assistant", _CALL):
-        return _answer(turn, where, role, parts)
+        return _answer(turn, where, role, parts, place)
     for name in _REASONING:
         if turn.get(name):
             raise RowProblem(f"`{where}.{name}`: only an answer has reasoning.", f"Remove `{name}`.")
     if content is None:
-        raise no_text(turn.get("content"), f"{where}.content")
+        raise no_text(said, place)
     if role != "tool":
         return Message(role, content)
     own, call_id = turn.get("name"), turn.get("tool_call_id")
@@ -241,7 +295,7 @@ def _turn(turn: Any, where: str) -> Message:
     )
 
 
-def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts) -> Message:
+def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts, place: str) -> Message:
     """The turn of an assistant: its words, its calls of tools, its reasoning."""
     content, thought, calls = parts
     weight = _weight(turn, where)
@@ -253,11 +307,9 @@ def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts) -> Messag
             "`allowed_bad_percent=100`.",
         )
     if role == _CALL:
-        calls = calls_in(content, f"{where}.content")
+        calls = calls_in(content, place)
         if not calls:
-            raise EmptyText(
-                f"`{where}.content` is empty: it calls no tool.", "Write the call or remove the row."
-            )
+            raise EmptyText(f"`{place}` is empty: it calls no tool.", "Write the call or remove the row.")
         return Message("assistant", "", weight, calls=calls)
     calls = next((found for key in _CALLS if (found := calls_in(turn.get(key), f"{where}.{key}"))), calls)
     for name in _REASONING:
@@ -267,9 +319,9 @@ def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts) -> Messag
         elif value and not isinstance(value, str):
             raise RowProblem(f"`{where}.{name}` is {kind_of(value)}, not a string.", "Write it as text.")
     if content is None and not calls:
-        raise no_text(turn.get("content"), f"{where}.content")
+        raise no_text(content, place)
     if not calls and says_nothing(content or ""):
-        raise no_answer(f"{where}.content", content or "")
+        raise no_answer(place, content or "")
     return Message("assistant", content or "", weight, thought, calls)
 
 

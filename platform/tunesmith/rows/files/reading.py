@@ -1,4 +1,4 @@
-"""Rows out of a data file: JSONL (one JSON object a line), one JSON array of objects, a table, or plain text.
+"""Rows out of a data file: JSONL (one JSON object a line), one JSON array or table of objects, a table, or plain text.
 
 Tables are Parquet and CSV (`tunesmith.rows.files.tabular`). Plain text is a file called `*.txt` that does not begin
 as JSON: every line that is not blank is a document of its own, the row `{"text": line}`. All but Parquet may be
@@ -15,6 +15,7 @@ from tunesmith.row_problem import RowProblem
 from tunesmith.rows.files.decoding import Row, as_row, parse_line, parse_text, unusable_text
 from tunesmith.rows.files.decompress import bare_name, open_plain, packing_of
 from tunesmith.rows.files.json_array import JsonArray
+from tunesmith.rows.files.json_table import HEAD, is_one_object, may_be_table, rows_of
 from tunesmith.rows.files.tabular import CSV_ENDINGS, PARQUET_MAGIC, ParquetTable, read_csv
 from tunesmith.rows.problems import bad_file
 
@@ -63,6 +64,8 @@ class RowFile:
         head = self._read_head()
         self.packing = packing_of(head)
         self.bytes = self.path.stat().st_size
+        self.is_table_in_json = False
+        """Whether its JSON is one object that holds a table (`tunesmith.rows.files.json_table`)."""
         self.format: Format = "parquet" if head == PARQUET_MAGIC else self._recognise(head)
         if self.format == "parquet":
             ParquetTable(self.path)
@@ -83,7 +86,12 @@ class RowFile:
                 return "csv"
             if name.endswith(".txt"):
                 return "text"
-        return "json" if first[:1] == b"[" else "jsonl"
+        if first[:1] == b"[":
+            return "json"
+        if may_be_table(first):
+            with self._open() as file:
+                self.is_table_in_json = is_one_object(file)
+        return "json" if self.is_table_in_json else "jsonl"
 
     def _open(self) -> BinaryIO:
         return open_plain(self.path, self.packing)
@@ -113,7 +121,7 @@ class RowFile:
             chunk = file.read(1 << 16).removeprefix(_UTF8_BOM)
             while chunk:
                 if kept := chunk.lstrip(_BLANK):
-                    return kept[:64]
+                    return kept[:HEAD]
                 chunk = file.read(1 << 16)
         raise bad_file(self.name, f"`{self.path}` is empty.", "It must hold at least one row.")
 
@@ -182,7 +190,21 @@ class RowFile:
                     yield number, row
                 offset += length
 
+    @property
+    def layout(self) -> str:
+        """How a table in its JSON is laid out; empty where there is none."""
+        return self._table()[0] if self.is_table_in_json else ""
+
+    def _table(self) -> tuple[str, list[Row]]:
+        with self._open() as file:
+            file.read(len(_UTF8_BOM) if _begins_with_mark(file) else 0)
+            return rows_of(self.name, file)
+
     def _elements(self) -> Iterator[tuple[int, Row | RowProblem]]:
+        if self.is_table_in_json:
+            for number, row in enumerate(self._table()[1], 1):
+                yield number, unusable_text(row) or row
+            return
         with self._open() as file:
             offset = len(_UTF8_BOM) if _begins_with_mark(file) else 0
             file.read(offset)

@@ -190,6 +190,7 @@ class FileReader:
             kind=self.shape.kind,
             columns=list(self._columns)[:_NAMES],
             meaning=self.shape.meaning(self._columns),
+            written_as=[name for name in (self.file.layout, *self.shape.written_as) if name],
             verdict=Verdict.FINE,
             rows=self.rows,
             bad_rows=self.bad,
