@@ -14,9 +14,11 @@ with every adapter, greedily, in fp32:
 - `lm_eval N`: `lm_eval --model hf`, where `--lm-eval PYTHON` names the Python of an environment that has it; it is
   asked in text of about as many tokens, so its answers are others.
 
-Prompts are of random tokens, so that nothing of their beginnings is shared. The adapters are made: the same direction
-at growing strength, so that neighbours agree as checkpoints of a run do. A table at the end holds the figures to the
-bars. Processor time is what counts, and ratios of one run: a busy machine makes all sides slower, not one.
+Prompts are random tokens within what the model's chat template writes around a user's text, as every prompt of an
+evaluation is; `--bare` leaves the template out, so that nothing of their beginnings is shared. The ceiling counts every
+token of every prompt, shared or not. The adapters are those of a run (`--checkpoints`), or made: the same direction at
+growing strength, so that neighbours agree as checkpoints do. A table at the end holds the figures to the bars.
+Processor time is what counts, and ratios of one run: a busy machine makes all sides slower, not one.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import copy
 import itertools
 import json
 import multiprocessing
+import re
 import resource
 import subprocess
 import sys
@@ -39,7 +42,7 @@ import torch  # noqa: E402
 from engine_cases import document, prompts  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from small_models import model_of  # noqa: E402
-from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig  # noqa: E402
 
 from tunesmith_jobs.evaluate.engine import Engine, Sampling  # noqa: E402
 
@@ -64,6 +67,20 @@ for adapter in given["adapters"]:
     side.generate_until([Instance("generate_until", {}, (text, how), n) for n, text in enumerate(texts)])
 """
 SMALL = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+
+
+def framed(model: Path, asked: list[list[int]]) -> list[list[int]]:
+    """Prompts of the same lengths, of which the template's tokens are a part."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if tokenizer.chat_template is None:
+        return asked
+    mark = "\u2022 mark \u2022"
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True
+    )
+    before, after = (tokenizer.encode(part, add_special_tokens=False) for part in text.split(mark))
+    print(f"of each prompt {len(before)} + {len(after)} tokens are the template's")
+    return [before + one[len(before) : len(one) - len(after)] + after for one in asked]
 
 
 def make_adapters(model: Path, folder: Path, count: int) -> list[Path]:
@@ -194,8 +211,11 @@ def apart(threads: int, *given: Any) -> tuple[Any, float, int]:
     held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     begin = time.process_time()
     found = ours(*given, with_drafts=True)
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held
-    return found, time.process_time() - begin, taken
+    seconds = time.process_time() - begin
+    # Not `ru_maxrss`: a process has its parent's from before it became itself.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    return found, seconds, int(peak[1]) * 1024 - held
 
 
 def judge(name: str, found: float, bar: float, unit: str = "", *, most: bool = False) -> None:
@@ -212,6 +232,8 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, help="A model's folder; a small one of its own when not given.")
     parser.add_argument("--adapters", type=int, default=8)
+    parser.add_argument("--checkpoints", type=Path, nargs="*", default=[], metavar="FOLDER", help="Of a run.")
+    parser.add_argument("--bare", action="store_true", help="Prompts without the model's chat template.")
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--alone", type=int, nargs="*", default=[1, 8, 32], metavar="N")
@@ -225,7 +247,9 @@ def main() -> None:
         model = options.model or model_of("llama", Path(folder) / "model", **SMALL)
         words = json.loads((model / "config.json").read_text())["vocab_size"]
         asked = prompts(options.prompts, low=60, high=121, words=min(WORDS, words))
-        adapters = make_adapters(model, Path(folder), options.adapters)
+        if not options.bare:
+            asked = framed(model, asked)
+        adapters = options.checkpoints or make_adapters(model, Path(folder), options.adapters)
         base = Engine.of(document(model), Path(folder))
         ends, weights = base.stops, sum(one.nbytes for one in base.used.model.parameters())
         del base

@@ -118,6 +118,33 @@ def test_a_draft_changes_no_answer(engine_of: Any, how: Sampling, monkeypatch: p
         assert engine.answer(asked, how, drafts) == plain
 
 
+def test_larger_tiles_are_taken_where_drafts_hold_and_where_they_break_none_are(
+    engine_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, asked = engine_of("llama"), prompts(6, high=40)
+    how = replace(GREEDY, max_new_tokens=40)
+    sizes: list[int] = []
+    compute = tiles.Tiles.compute
+
+    def counted(self: Any, segments: Any, *more: Any) -> Any:
+        sizes.append(self.size_for(sum(len(segment.tokens) for segment in segments)))
+        return compute(self, segments, *more)
+
+    def computed(drafts: Any) -> list[int]:
+        sizes.clear()
+        assert engine.answer(asked, how, drafts) == plain
+        return list(sizes)
+
+    monkeypatch.setattr(tiles.Tiles, "compute", counted)
+    plain = engine.answer(asked, how)
+    right = [one.tokens for one in plain]
+    assert all(len(one) == 40 for one in right)
+    without, held = computed(None), computed(right)
+    assert len(held) <= len(without) / 5, "several tokens of each answer a pass"
+    broken = computed([[token if place % 2 else 3 for place, token in enumerate(one)] for one in right])
+    assert sum(broken) <= 1.1 * sum(without)
+
+
 def test_little_room_for_keys_changes_no_result(engine_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Places are freed and taken anew, with what others left in them."""
     engine, asked = engine_of("qwen2"), prompts(9, high=90)

@@ -1,9 +1,9 @@
 """Which tokens of which sequences the next pass computes, until every sequence is finished.
 
 First the next token of each answer that is being generated; then prompts, as far as the tile has room; what room is
-left is given to drafts. Finished sequences leave at once. What is begun alike is computed once: a sequence takes the
-keys and values of the longest beginning that another one has in the pool. Knows tiles and the pool; knows nothing of
-models.
+left is given to drafts, and a larger tile is taken where so many of them hold that it pays. Finished sequences leave at
+once. What is begun alike is computed once: a sequence takes the keys and values of the longest beginning that another
+one has in the pool. Knows tiles and the pool; knows nothing of models.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,9 @@ _POOL_BYTES = 2**28
 """Of keys and values, where the longest sequence needs no more."""
 _LEAST_SHARED = 8
 """Tokens that must be alike to be copied."""
+_READING = 40
+"""How many tokens' computing a pass costs however few it has: all weights are read once. Seen on processors of two
+makes; where it is more, larger tiles would pay even more."""
 
 
 class Row:
@@ -154,6 +157,23 @@ class PairRow(Row):
         self.is_finished = self.done == len(self.tokens)
 
 
+class Drafting:
+    """How well drafts hold: of those that were looked at, how many."""
+
+    def __init__(self) -> None:
+        self._held, self._broke = 4.0, 1.0  # until something was seen
+
+    def saw(self, guesses: int, held: int) -> None:
+        """Count the guesses of one sequence, of which the first so many held; what comes after a wrong one is void."""
+        self._held += held
+        self._broke += held < guesses
+
+    def expected(self, guesses: int) -> float:
+        """How many of so many guesses of one sequence will hold."""
+        rate = self._held / (self._held + self._broke)
+        return rate * (1 - rate**guesses) / (1 - rate)
+
+
 def run(tiles: Tiles, given: Sequence[Row], most: int) -> None:
     """Compute sequences until each is finished.
 
@@ -170,16 +190,20 @@ def run(tiles: Tiles, given: Sequence[Row], most: int) -> None:
     places = max(longest, _POOL_BYTES // max(tiles.shapes.bytes_per_token, 1) // longest * longest)
     pool = Pool(min(places, sum(rounded(one.length) for one in waiting)))
     live: list[Row] = []
+    drafting = Drafting()
     with tiles.ready():
         while waiting or live:
-            chosen = _choose(tiles, live, waiting, pool, most)
+            chosen = _with_guesses(_choose(tiles, live, waiting, pool, most), tiles.shapes.sizes, drafting)
             segments = []
             for one, tokens in chosen:
                 end = one.done + len(tokens)
                 wanted = max(0, end - one.wanted_from)
                 segments.append(Segment(one.begin, one.done, tokens, wanted))
             for (one, tokens), logits in zip(chosen, tiles.compute(segments, pool), strict=True):
+                begin, guesses = one.done, max(0, one.done + len(tokens) - len(one.tokens))
                 one.take(tokens, logits)
+                if guesses:
+                    drafting.saw(guesses, one.done - begin - (len(tokens) - guesses))
             for one in live:
                 if one.is_finished:
                     pool.give_back(one.begin, one.length)
@@ -207,7 +231,7 @@ def _choose(
         live.append(one)
         chosen.append((one, one.next()[:room]))
         room -= len(chosen[-1][1])
-    return _with_guesses(chosen, tiles.size_for(tiles.room - room) - (tiles.room - room))
+    return chosen
 
 
 def _share(one: Row, live: list[Row], pool: Pool) -> None:
@@ -225,16 +249,33 @@ def _share(one: Row, live: list[Row], pool: Pool) -> None:
         one.done = longest
 
 
-def _with_guesses(chosen: list[tuple[Row, list[int]]], room: int) -> list[tuple[Row, list[int]]]:
-    """Give the room that is left to drafts, to each the same."""
+def _with_guesses(
+    chosen: list[tuple[Row, list[int]]], sizes: Sequence[int], drafting: Drafting
+) -> list[tuple[Row, list[int]]]:
+    """Add drafts: those that fill the tile, or one of a size that computes most tokens of use for what it costs."""
     guesses = [one.guesses() if one.done + len(tokens) == len(one.tokens) else [] for one, tokens in chosen]
-    taken = [0] * len(chosen)
-    while room > 0 and any(len(guess) > count for guess, count in zip(guesses, taken, strict=True)):
-        for number, guess in enumerate(guesses):
-            if room and len(guess) > taken[number]:
-                taken[number] += 1
-                room -= 1
+    known = sum(len(tokens) for _, tokens in chosen)
+    best, most = [0] * len(chosen), 0.0
+    for size in sizes:
+        if size < known:
+            continue
+        taken = _shared_out(size - known, [len(guess) for guess in guesses])
+        use = (known + sum(map(drafting.expected, taken))) / (size + _READING)
+        if use > most:
+            best, most = taken, use
+        if known + sum(taken) < size:
+            break  # there are no more
     return [
         (one, tokens + guess[:count])
-        for (one, tokens), guess, count in zip(chosen, guesses, taken, strict=True)
+        for (one, tokens), guess, count in zip(chosen, guesses, best, strict=True)
     ]
+
+
+def _shared_out(room: int, wanted: Sequence[int]) -> list[int]:
+    """Give each the same of a room, as far as it wants it."""
+    taken = [0] * len(wanted)
+    while room and (left := [place for place, count in enumerate(wanted) if taken[place] < count]):
+        for place in left[:room]:
+            taken[place] += 1
+        room -= min(room, len(left))
+    return taken

@@ -20,9 +20,9 @@ from tunesmith_jobs.failures import is_out_of_memory
 from tunesmith_jobs.models.loading import UsedModel
 
 _log = logging.getLogger(__name__)
-_SMALLER = (16, 32, 64, 128)
+_SMALLER = (16, 32, 48, 64, 96, 128, 192)
 """Tiles that are taken where fewer tokens are left, if they were seen to give the same bits."""
-_HEADS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128)
+_HEADS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192)
 """The same of places that are turned to logits: a vocabulary makes each that is too many dear."""
 _QUERIES = (4, 16, STEP)
 """Fewest queries that attend in one call; the last is what every call can be filled up to."""
