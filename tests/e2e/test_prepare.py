@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from short_tasks import wait_warm
+from short_tasks import at_step, held, wait_warm
 
 import tunesmith
 from tunesmith.client import Client
@@ -159,20 +159,19 @@ def test_a_new_stage_starts_from_the_weights_at_step_0(
 
 
 def test_a_quota_that_runs_out_saves_then_stops_and_goes_on_after_a_grant(
-    client: Client, tiny_model: Path, files: dict[str, str]
+    client: Client, warm_home: Home, tiny_model: Path, files: dict[str, str]
 ) -> None:
     client.quota.change("small", enabled=True)
     client.quota.grant(3, "small", note="three checkpoints")
-    wanted = spec(tiny_model, files["chat"], save_steps=5, max_steps=40)
+    wanted = spec(tiny_model, files["chat"], save_steps=15, max_steps=120)
     with pytest.raises(QuotaExceeded) as refused:
         client.create_task(NewTrainTask.model_validate({"spec": wanted, "project": "small"}))
     assert "8" in refused.value.message
     client.quota.grant(5, "small")
     wait_warm(client)
-    task = client.create_task(
-        NewTrainTask.model_validate({"spec": wanted | {"max_steps": 40}, "project": "small"})
-    )
-    client.quota.grant(-5, "small", note="taken away again")
+    task = client.create_task(NewTrainTask.model_validate({"spec": wanted, "project": "small"}))
+    with held(warm_home, task, at_step(1)):
+        client.quota.grant(-5, "small", note="taken away again")
     stopped = client.wait(task.id, timeout=180)
     assert (stopped.state, stopped.reason) == (State.STOPPED, Reason.QUOTA), stopped.message
     saved = len(client.checkpoints(task.id))
@@ -181,4 +180,4 @@ def test_a_quota_that_runs_out_saves_then_stops_and_goes_on_after_a_grant(
     wait_warm(client)
     done = client.wait(client.continue_task(task.id).id, timeout=180)
     assert done.state is State.COMPLETED, done.message
-    assert {point.step for point in client.metrics(task.id).series["loss"]} == set(range(1, 41))
+    assert {point.step for point in client.metrics(task.id).series["loss"]} == set(range(1, 121))
