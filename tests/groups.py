@@ -44,9 +44,8 @@ TOGETHER = {
     ),
     "postgres": (
         "contract/test_database_contract.py", "contract/test_monitoring_contract.py",
-        "contract/test_backup.py", "contract/test_backup_files.py",
-        "contract/test_connections.py", "contract/test_garbage.py",
-        "contract/test_many_submits.py",
+        "contract/test_backup.py", "contract/test_backup_files.py", "contract/test_connections.py",
+        "contract/test_garbage.py", "contract/test_many_submits.py", "contract/test_many_tasks.py",
         "contract/test_controller.py", "contract/test_leases.py", "contract/test_races.py",
         "contract/test_replicas.py", "contract/test_replicas_files.py", "contract/test_schema.py",
         "contract/test_quota_contract.py", "contract/test_rolling_replacement.py",

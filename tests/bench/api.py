@@ -1,8 +1,9 @@
-"""Control plane speeds on SQLite and one API process: durable submits per second, and lists of 10 000 tasks.
+"""Control plane speeds with one API process: durable submits per second, lists, single tasks.
 
-Run: `python tests/bench/api.py`. Real uvicorn, real SQLite (WAL, synchronous=FULL), clients in processes of their own.
-Submits are also held against the least that a durable POST costs with this stack (`bare_post.py`), in turns: machines
-differ and are shared, the ratio stays.
+Run: `python tests/bench/api.py [sqlite] [postgresql]`. Real uvicorn, clients in processes of their own. On SQLite (WAL,
+synchronous=FULL) submits are also held against the least that a durable POST costs with this stack (`bare_post.py`), in
+turns: machines differ and are shared, the ratio stays. On PostgreSQL 100 000 tasks with 10 million measurements are
+listed and shown.
 """
 
 import http.client
@@ -13,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,18 @@ from urllib.parse import urlsplit
 import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from serving import WITH_LOOPS, make_api, serving
+from many_tasks import LIST, fill, ones_own, task_number
+from real_postgres import real_postgres
+from serving import WITH_LOOPS, Api, make_api, serving
 from tiny_model import make_tiny_model
 from waiting import free_port
 
+from tunesmith_platform.db.engine import Database
+
 TURNS = 3
 POSTS = 600
+TASKS, POINTS = 100_000, 10_000_000
+READS = 100
 
 
 def post_many(url: str, path: str, headers: dict[str, str], body: dict[str, Any], count: int) -> list[float]:
@@ -99,47 +107,76 @@ def compare(submit: Target, root: Path) -> None:
             print(f"submits / bare posts, {clients} clients: median {statistics.median(ratios):.2f}")
 
 
-def main() -> None:
+def given(root: Path) -> dict[str, Any]:
+    """The body of a submit, of what is laid into a folder."""
+    data = root / "rows.jsonl"
+    data.write_text('{"instruction": "a", "output": "b"}\n' * 100)
+    return {"spec": {"model_name_or_path": str(make_tiny_model(root / "tiny")), "train_file": str(data)}}
+
+
+def timed_reads(client: httpx.Client, path: str, params: dict[str, str], count: int) -> str:
+    """Read one thing again and again; how long that takes, in words."""
+    seconds = []
+    for _ in range(count):
+        started = time.perf_counter()
+        assert client.get(path, params=params).status_code == 200
+        seconds.append(time.perf_counter() - started)
+    return f"median {statistics.median(seconds) * 1000:.1f} ms, p99 {percentile(seconds, 0.99):.1f} ms"
+
+
+def on_sqlite(root: Path, api: Api) -> None:
+    """Submits, and lists of 10 000 tasks."""
+    body = given(root)
+    with api.serve(**WITH_LOOPS, TUNESMITH_ALLOWED_ROOTS=f'["{root}"]'):
+        submit = Target(api.url, "/v1/tasks", api.headers, body)
+        submit.timed(1, 20)
+        compare(submit, root)
+        submit.timed(4, 10_000 - 20 - 2 * TURNS * POSTS)
+        with httpx.Client(base_url=api.url, headers=api.headers) as client:
+            for name, params in {
+                "first page": {},
+                "filtered": {"state": "pending", "name": "sft", "tag": "none"},
+            }.items():
+                print(f"list of 10 000, {name}: {timed_reads(client, '/v1/tasks', params, 300)}")
+            seconds, after, seen = [], None, 0
+            while True:
+                started = time.perf_counter()
+                page = client.get(
+                    "/v1/tasks", params={"limit": 500} | ({"after": after} if after else {})
+                ).json()
+                seconds.append(time.perf_counter() - started)
+                seen, after = seen + len(page["data"]), page["next"]
+                if not page["has_more"]:
+                    break
+            print(f"all {seen} in pages of 500: p99 {percentile(seconds, 0.99):.1f} ms a page")
+
+
+def on_postgresql(root: Path, api: Api) -> None:
+    """Lists of 100 000 tasks, and what is asked of one of them."""
+    body = given(root)
+    with (
+        api.serve(TUNESMITH_ALLOWED_ROOTS=f'["{root}"]'),
+        httpx.Client(base_url=api.url, headers=api.headers, timeout=60) as client,
+    ):
+        database, started = Database(api.database_url), time.perf_counter()
+        fill(database, client.post("/v1/tasks", json=body).json()["id"], TASKS, POINTS)
+        print(f"{TASKS} tasks with {POINTS} measurements, made in {time.perf_counter() - started:.0f} s")
+        for name, params in LIST.items():
+            print(f"list, {name}: {timed_reads(client, '/v1/tasks', params, READS)}", flush=True)
+        for path in ones_own(task_number(TASKS // 2)):
+            print(f"{path}: {timed_reads(client, path, {}, READS)}", flush=True)
+        database.close()
+
+
+def main(wanted: Sequence[str]) -> None:
     """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        model = make_tiny_model(root / "tiny")
-        data = root / "rows.jsonl"
-        data.write_text('{"instruction": "a", "output": "b"}\n' * 100)
-        body = {"spec": {"model_name_or_path": str(model), "train_file": str(data)}}
-        api = make_api(root)
-        with api.serve(**WITH_LOOPS, TUNESMITH_ALLOWED_ROOTS=f'["{root}"]'):
-            url, headers = api.url, api.headers
-            submit = Target(url, "/v1/tasks", headers, body)
-            submit.timed(1, 20)
-            compare(submit, root)
-            submit.timed(4, 10_000 - 20 - 2 * TURNS * POSTS)
-            with httpx.Client(base_url=url, headers=headers) as client:
-                for name, params in {
-                    "first page": {},
-                    "filtered": {"state": "pending", "name": "sft", "tag": "none"},
-                }.items():
-                    seconds = []
-                    for _ in range(300):
-                        started = time.perf_counter()
-                        assert client.get("/v1/tasks", params=params).status_code == 200
-                        seconds.append(time.perf_counter() - started)
-                    print(
-                        f"list of 10 000, {name}: median {statistics.median(seconds) * 1000:.1f} ms, "
-                        f"p99 {percentile(seconds, 0.99):.1f} ms"
-                    )
-                seconds, after, seen = [], None, 0
-                while True:
-                    started = time.perf_counter()
-                    page = client.get(
-                        "/v1/tasks", params={"limit": 500} | ({"after": after} if after else {})
-                    ).json()
-                    seconds.append(time.perf_counter() - started)
-                    seen, after = seen + len(page["data"]), page["next"]
-                    if not page["has_more"]:
-                        break
-                print(f"all {seen} in pages of 500: p99 {percentile(seconds, 0.99):.1f} ms a page")
+    if "sqlite" in wanted:
+        with tempfile.TemporaryDirectory() as folder:
+            on_sqlite(Path(folder), make_api(Path(folder)))
+    if "postgresql" in wanted:
+        with tempfile.TemporaryDirectory() as folder, real_postgres() as url:
+            on_postgresql(Path(folder), make_api(Path(folder), url))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ["sqlite", "postgresql"])

@@ -135,7 +135,7 @@ class Database:
                 pool_size=16,
                 max_overflow=32,
                 pool_timeout=PATIENCE_SECONDS,
-                json_serializer=_json,
+                json_serializer=json_text,
                 hide_parameters=True,  # an error goes into the log, and a webhook's URL may hold a key
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -148,7 +148,7 @@ class Database:
                 max_overflow=CONNECTIONS - _KEPT,
                 pool_timeout=PATIENCE_SECONDS,
                 pool_pre_ping=True,
-                json_serializer=_json,
+                json_serializer=json_text,
                 hide_parameters=True,  # an error goes into the log, and a webhook's URL may hold a key
             )
             event.listen(self.engine, "connect", _prepare_postgres)
@@ -357,7 +357,7 @@ def storable(text: str) -> str:
     return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
     """Text as it is, so that a search finds a Chinese tag."""
     return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, String, Table, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, String, Table, and_, func, insert, or_, select, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.orm.interfaces import ORMOption
 
@@ -18,7 +19,7 @@ from tunesmith.packaged import FilePart
 from tunesmith.spec.checkpoint_scores import SCORE_TAG
 from tunesmith.spec.kinds import Feature, in_room, kind_of, kinds
 from tunesmith.spec.kinds import supporting as of_feature
-from tunesmith_platform.db.engine import advisory_lock
+from tunesmith_platform.db.engine import advisory_lock, json_text
 from tunesmith_platform.db.scoping import expect, get, within
 from tunesmith_platform.db.tables import (
     AttemptRow,
@@ -45,6 +46,7 @@ _WITHOUT = {
 }
 _TASKS = cast(Table, TaskRow.__table__)
 _COLUMNS = tuple(_TASKS.columns.keys())
+_ADD = insert(_TASKS)
 _WHOSE = (TaskRow.owner, TaskRow.project)
 LIVE = (State.PENDING, State.RUNNING, State.STOPPING)
 
@@ -160,9 +162,9 @@ def find(session: Session, scope: Scope, wanted: Filter) -> Sequence[TaskRow]:
     if wanted.project:
         ids = ids.where(TaskRow.project == wanted.project)
     if wanted.tag:
-        ids = ids.where(_has_tag(wanted.tag))
+        ids = ids.where(_has_tag(session, wanted.tag))
     for tag in wanted.without_tags:
-        ids = ids.where(~_has_tag(tag))
+        ids = ids.where(~_has_tag(session, tag))
     if wanted.name:
         is_plain = wanted.name.isascii() and session.get_bind().dialect.name == "sqlite"
         # SQLite's own `LIKE` passes over the case of ASCII letters; `lower` is Python for each row.
@@ -211,7 +213,7 @@ def add(session: Session, scope: Scope, task: TaskRow) -> None:
     Past the unit of work, which takes several times as long for one row.
     """
     expect(session, scope, task)
-    session.connection().execute(insert(_TASKS), {name: getattr(task, name) for name in _COLUMNS})
+    session.connection().execute(_ADD, {name: getattr(task, name) for name in _COLUMNS})
     make_transient_to_detached(task)
     session.add(task)
 
@@ -233,15 +235,16 @@ def scoring(session: Session, scope: Scope, task_id: str) -> Sequence[str]:
     Those of checkpoints that were saved anew since are known by their tag alone.
     """
     now = select(CheckpointScoreRow.evaluation_id).where(CheckpointScoreRow.task_id == task_id)
-    made = and_(TaskRow.parent_id == task_id, _has_tag(SCORE_TAG))
+    made = and_(TaskRow.parent_id == task_id, _has_tag(session, SCORE_TAG))
     query = select(TaskRow.id).where(or_(TaskRow.id.in_(within(now, scope, CheckpointScoreRow)), made))
     return session.scalars(within(query.order_by(TaskRow.id), scope, TaskRow)).all()
 
 
-def _has_tag(tag: str) -> ColumnElement[bool]:
-    # Tags are a JSON list of strings: the quoted word is there, or it is not.
-    found: ColumnElement[bool] = TaskRow.tags.cast(String).contains(f'"{tag}"', autoescape=True)
-    return found
+def _has_tag(session: Session, tag: str) -> ColumnElement[bool]:
+    if session.get_bind().dialect.name == "postgresql":
+        return type_coerce(TaskRow.tags, JSONB).contains([tag])  # found by its index
+    # Tags are a JSON list of strings: the tag as JSON is there, or it is not. `LIKE` would pass over its case.
+    return func.instr(TaskRow.tags.cast(String), json_text([tag])[1:-1]) > 0
 
 
 def refuse_shared_output(

@@ -11,8 +11,8 @@ from sqlalchemy.types import TypeDecorator
 
 Json = JSON().with_variant(JSONB(), "postgresql")
 Big = BigInteger().with_variant(Integer(), "sqlite")
-SQLITE_ONLY = {"dialect": "sqlite"}
-"""Marks an index that other databases do not have."""
+SQLITE_ONLY, POSTGRESQL_ONLY = {"dialect": "sqlite"}, {"dialect": "postgresql"}
+"""Mark an index that other databases do not have."""
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):

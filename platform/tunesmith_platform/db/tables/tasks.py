@@ -6,7 +6,15 @@ from typing import Any
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Integer, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunesmith_platform.db.tables.base import SQLITE_ONLY, Base, Big, Json, OwnedRow, UtcDateTime
+from tunesmith_platform.db.tables.base import (
+    POSTGRESQL_ONLY,
+    SQLITE_ONLY,
+    Base,
+    Big,
+    Json,
+    OwnedRow,
+    UtcDateTime,
+)
 
 
 class TaskRow(OwnedRow, Base):
@@ -61,9 +69,22 @@ class TaskRow(OwnedRow, Base):
         Index("ix_tasks_project", "project", "id"),
         Index("ix_tasks_owner", "owner", "id"),
         # All that a list is filtered by, so that it does not read whole rows. Tags may be longer than PostgreSQL
-        # takes into an index.
+        # takes into such an index.
         Index("ix_tasks_find", "id", "name", "tags", "state", "kind", "project", info=SQLITE_ONLY),
         Index("ix_tasks_state", "state", "id", "name", "tags", "kind", "project", info=SQLITE_ONLY),
+        Index(
+            "ix_tasks_list",
+            "id",
+            postgresql_include=["name", "state", "kind", "project", "owner"],
+            info=POSTGRESQL_ONLY,
+        ),
+        Index(
+            "ix_tasks_tags",
+            "tags",
+            postgresql_using="gin",
+            postgresql_ops={"tags": "jsonb_path_ops"},
+            info=POSTGRESQL_ONLY,
+        ),
     )
 
 
