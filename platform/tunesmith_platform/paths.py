@@ -67,7 +67,9 @@ def allowed_uri(given: str, beginnings: list[str]) -> str:
 
 
 def _is_inside(path: Path, roots: list[Path]) -> bool:
-    return any(path.is_relative_to(root) for root in roots)
+    # As `is_relative_to`, which takes ten times as long: each submit asks for every path that it names.
+    inner = f"{path}/"
+    return any(inner.startswith(f"{str(root).rstrip('/')}/") for root in roots)
 
 
 def _cure(roots: list[Path]) -> str:

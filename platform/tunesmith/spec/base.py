@@ -4,11 +4,13 @@ It refuses unknown keys, maps other spellings once with a notice of each, fills 
 parameters, and says what has no effect. Knows nothing of any single parameter.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidatorFunctionWrapHandler
 from pydantic import model_validator as _model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from tunesmith.errors import InvalidInput, Problem
@@ -34,10 +36,11 @@ class Spec(Given):
     @property
     def notices(self) -> list[Notice]:
         """What was mapped on reading, and what has no effect."""
+        given = self.model_fields_set
         return self._notices + [
             Notice(field=name, message=f"`{name}` has no effect: it needs {_unmet(about(info), self)}.")
             for name, info in type(self).model_fields.items()
-            if name in self.model_fields_set
+            if name in given
             and not about(info).visible(self.__dict__)
             and getattr(self, name) != default_of(info, self.__dict__)
         ]
@@ -61,8 +64,9 @@ class Spec(Given):
     @classmethod
     def _canonical(cls, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Notice]]:
         found, notices, problems = dict(data), list[Notice](), list[Problem]()
-        for name, info in cls.model_fields.items():
-            for alias in about(info).aliases:
+        spellings = _spellings(cls)
+        if not found.keys().isdisjoint(spellings):
+            for alias, name in spellings.items():
                 if alias not in found:
                     continue
                 if name in found:
@@ -128,8 +132,9 @@ class Spec(Given):
 
     @_model_validator(mode="after")
     def _fill_in_what_depends(self) -> Self:
-        for name, info in type(self).model_fields.items():
-            if name not in self.model_fields_set and about(info).default_when:
+        given = self.model_fields_set
+        for name, info in _depending(type(self)).items():
+            if name not in given:
                 self.__dict__[name] = default_of(info, self.__dict__)
         return self
 
@@ -150,6 +155,21 @@ class Spec(Given):
     def stored(cls, data: Mapping[str, Any]) -> Self:
         """Read what we stored ourselves: keys of another version are passed over."""
         return cls.model_validate(data, extra="ignore")
+
+
+# Both are asked at each reading, which each submit does: of a hundred parameters few have them.
+
+
+@functools.cache
+def _spellings(spec: type[Spec]) -> dict[str, str]:
+    """What others call parameters, and what we do; in the order of the parameters."""
+    return {alias: name for name, info in spec.model_fields.items() for alias in about(info).aliases}
+
+
+@functools.cache
+def _depending(spec: type[Spec]) -> dict[str, FieldInfo]:
+    """The parameters whose defaults depend on others."""
+    return {name: info for name, info in spec.model_fields.items() if about(info).default_when}
 
 
 def _given_twice(spelling: str, name: str) -> Problem:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import Table, delete, insert, select
 from sqlalchemy.orm import Session
@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from tunesmith_platform.caller import Change
 from tunesmith_platform.db.tables import AuditRow
 
-_AUDIT = AuditRow.__table__
+_AUDIT = cast(Table, AuditRow.__table__)
+_APPEND = insert(_AUDIT)
 _BATCH = 5000
 
 
@@ -26,10 +27,9 @@ class Wanted(NamedTuple):
 
 def append(session: Session, change: Change, moment: dt.datetime) -> None:
     """Note a change, in the transaction that makes it."""
-    assert isinstance(_AUDIT, Table)
     # Past the unit of work: each change pays for it.
     session.connection().execute(
-        insert(_AUDIT),
+        _APPEND,
         {
             "time": moment,
             "who": change.who,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from tunesmith_platform.db.tables import PackageRow, QuotaEntryRow, QuotaProject
 from tunesmith_platform.scope import Scope
 
 _PROJECTS = cast(Table, QuotaProjectRow.__table__)
+_IS_ON = text(f"SELECT enabled FROM {_PROJECTS.name} WHERE project = :of")  # noqa: S608  (the name is ours)
 PLATFORM = "platform"
 """Whose entries those are that no key asked for."""
 
@@ -24,9 +25,10 @@ def find(session: Session, scope: Scope, project: str) -> QuotaProjectRow | None
 
 
 def is_on(session: Session, scope: Scope, project: str) -> bool:
-    """Whether a project's quota is on: asked at each submit, so without making an object of the row."""
-    query = select(_PROJECTS.c.enabled).where(_PROJECTS.c.project == project)
-    return bool(session.connection().execute(within(query, scope, QuotaProjectRow)).scalar())
+    """Whether a project's quota is on: asked at each submit, so by a statement that is made once."""
+    if not scope.sees_project(project):
+        return False
+    return bool(session.connection().execute(_IS_ON, {"of": project}).scalar())
 
 
 def held(session: Session, scope: Scope, project: str) -> QuotaProjectRow | None:
