@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from canaries import canary, files_below, leaks
 from live_platform import Platform, platform_up
@@ -18,6 +19,7 @@ from stored_results import is_whole
 from waiting import wait_until
 
 from tunesmith.artifacts import checkpoint_name
+from tunesmith.job import read_secret
 from tunesmith.lifecycle import State
 from tunesmith.spec.task import new_task
 from tunesmith.views import TaskView
@@ -105,6 +107,19 @@ def test_a_training_loses_nothing(bench: Bench, trained: TaskView) -> None:
     for checkpoint in bench.platform.client.checkpoints(trained.id):
         assert is_whole(checkpoint.uri), checkpoint_name(checkpoint.step)
     assert count(bench, f"SELECT state FROM tasks WHERE id = '{trained.id}'") == "completed"
+
+
+def test_mlflow_lists_the_files_in_the_bucket(bench: Bench, trained: TaskView) -> None:
+    reply = httpx.get(
+        f"{bench.platform.client.system().mlflow_url}/api/2.0/mlflow/artifacts/list",
+        params={"run_id": bench.platform.client.task(trained.id).mlflow_run_id, "path": "checkpoints"},
+        headers={"Authorization": f"Bearer {read_secret(bench.platform.home.mlflow_token_file)}"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert reply.status_code == 200, reply.text
+    names = [file["path"] for file in reply.json()["files"]]
+    assert f"checkpoints/{checkpoint_name(STEPS)}" in names
 
 
 def test_an_evaluation_loses_nothing(bench: Bench, trained: TaskView) -> None:

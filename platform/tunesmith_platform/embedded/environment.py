@@ -81,7 +81,8 @@ def passed_to(part: str, shell: Mapping[str, str]) -> dict[str, str]:
         read = _named(shell, "TUNESMITH_PIPELINE_ENVIRONMENT", ("HF_TOKEN",))
         read += _named(shell, "TUNESMITH_WEBHOOK_ENVIRONMENT", ())
         names += [*API, *SETTINGS, *_with_files(read)]
-    if part in ("ray", "api") and _uses_buckets(shell):
+    # MLflow's pages list what tasks save; what they read elsewhere it does not.
+    if _uses_buckets(shell) if part in ("ray", "api") else _saves_in_a_bucket(shell):
         names.append(_STORAGE)
     found = _chosen(shell, names)
     return found | proxies.put_aside(shell) if part == "ray" else found
@@ -143,10 +144,12 @@ def _keys_of_judges(shell: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _saves_in_a_bucket(shell: Mapping[str, str]) -> bool:
+    return shell.get("TUNESMITH_STORAGE_URI", "").startswith("s3://")
+
+
 def _uses_buckets(shell: Mapping[str, str]) -> bool:
-    return shell.get("TUNESMITH_STORAGE_URI", "").startswith("s3://") or "s3://" in shell.get(
-        "TUNESMITH_ALLOWED_URIS", ""
-    )
+    return _saves_in_a_bucket(shell) or "s3://" in shell.get("TUNESMITH_ALLOWED_URIS", "")
 
 
 def _chosen(shell: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
