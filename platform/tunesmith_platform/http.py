@@ -145,6 +145,8 @@ async def identity_of(request: Request) -> Identity:
         Unauthorized: It is nobody's.
         Forbidden: A page of another origin asks with this browser's session.
     """
+    if (shown := request.scope.get(SHOWN)) is not None:  # its route has asked before
+        return cast(Shown, shown).identity
     keys = cast(Keys, request.app.state.services.keys)
     cookie = "" if "Authorization" in request.headers else session_cookie(request)
     if cookie:
