@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from many_tasks import LIST, fill, ones_own, task_number
 from real_postgres import real_postgres
