@@ -4,11 +4,13 @@ It is a program too, which is the node: `ray start` joins no cluster that listen
 """
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from waiting import wait_until
@@ -50,6 +52,11 @@ class SecondNode:
                     found.add(words[0])
         return found
 
+    def cut_off(self) -> None:
+        """Nothing of the cluster reaches the node's workers any more: SIGSTOP to its raylet, and they live on."""
+        (raylet,) = (one for one in self.processes() if one.name() == "raylet")
+        raylet.suspend()
+
     def kill(self) -> None:
         """The node is lost: SIGKILL to all that runs there."""
         for process in self.processes():
@@ -68,18 +75,22 @@ def nodes_of(home: Home) -> int:
 
 
 @contextlib.contextmanager
-def second_node(home: Home, log: Path) -> Iterator[SecondNode]:
+def second_node(
+    home: Home, log: Path, resources: Mapping[str, float] = MappingProxyType({})
+) -> Iterator[SecondNode]:
     """A node of one CPU that joins the platform's Ray with its token; lost with the block at the latest.
 
     Args:
         home: The platform's state folder.
         log: Where the node writes.
+        resources: What it has besides, as `{"far": 1}`: a task that asks for it works there.
     """
     wait_until(lambda: nodes_of(home) == 1, 120, "that Ray has noticed the loss of the one before", every=0.5)
     ports = read_record(home).ports
     given = environment(home, parts(home, ports, 1)[0])
     del given[MARK]  # another machine's: the supervisor sees to its own
-    command = [sys.executable, __file__, f"{HOST}:{ports['ray_gcs']}"]
+    # Not by `HOST`: Ray starts no head where a process of this machine names its address, as a node's that outlived it.
+    command = [sys.executable, __file__, f"localhost:{ports['ray_gcs']}", json.dumps(dict(resources))]
     with log.open("ab") as out:
         process = subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT)
     node = SecondNode(process)
@@ -90,7 +101,7 @@ def second_node(home: Home, log: Path) -> Iterator[SecondNode]:
         node.kill()
 
 
-def _join(address: str) -> None:
+def _join(address: str, resources: dict[str, float]) -> None:
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
@@ -99,6 +110,7 @@ def _join(address: str) -> None:
             gcs_address=address,
             node_ip_address=HOST,
             num_cpus=1,
+            resources=resources,
             object_store_memory=80_000_000,
             node_manager_port=0,
             include_log_monitor=False,
@@ -112,4 +124,4 @@ def _join(address: str) -> None:
 
 
 if __name__ == "__main__":
-    _join(sys.argv[1])
+    _join(sys.argv[1], json.loads(sys.argv[2]))

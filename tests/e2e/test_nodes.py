@@ -1,19 +1,37 @@
-"""Two nodes of Ray under one platform: a task over both, and one of them lost. The results are those of one node."""
+"""Two nodes of Ray under one platform: a task over both, one of them lost, and the head lost."""
 
+import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 from live_platform import Platform, platform_up
 from second_node import SecondNode, nodes_of, second_node
-from short_tasks import STEPS, completed, starts_of, wait_saved, wait_step
+from short_tasks import (
+    ENDLESS,
+    STEPS,
+    completed,
+    job_processes,
+    starts_of,
+    stop_all,
+    submit_short,
+    trainer_of,
+    wait_saved,
+    wait_step,
+)
 from waiting import wait_until
 
+from tunesmith.job import AttemptDocument
 from tunesmith.lifecycle import State
+from tunesmith.processes import DONE, ProcessRecord
 from tunesmith.spec.task import new_task
 from tunesmith.views import TaskView
+from tunesmith_platform.embedded.record import read_record
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.long]
 
@@ -93,3 +111,80 @@ def test_a_task_over_both_nodes_goes_on_when_one_is_lost(
     starts = starts_of(platform.client, task)
     assert [start.step == 0 for start in starts] == [True, False], "it resumed, it did not begin again"
     same_curve(platform, task, alone)
+
+
+FAR = {"far": 1.0}
+"""What only the second node has: a task that asks for it works there, and not where its driver is."""
+
+
+def test_the_head_lost_is_a_new_cluster_and_a_new_attempt(platform: Platform) -> None:
+    client, log = platform.client, platform.folder / "far-node.log"
+    with second_node(platform.home, log, FAR) as far:
+        task = submit_short(
+            client,
+            platform.model,
+            platform.rows,
+            ENDLESS,
+            num_workers=1,
+            resources_per_worker={"CPU": 1} | FAR,
+        )
+        wait_saved(client, task)
+        lost = trainer_of(task.id)
+        assert lost in far.processes()
+        document = _document(platform, task, 1)
+        _as_on_another_machine(platform, task)
+        far.cut_off()  # else it ends its workers once it hears of the head's end
+        head = psutil.Process(read_record(platform.home).parts["ray"].pid)
+        for process in [head, *head.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        wait_until(lambda: client.task(task.id).attempt == 2, 240, "another attempt", every=0.05)
+        assert lost.is_running(), "the worker of the attempt before outlived its head"
+        assert _report(document, "said by the attempt that was lost").status_code == 409
+        # The same answer tells the worker, which leaves by itself; its process is Ray's to end.
+        wait_until(lambda: any(_records(platform, task, DONE)), 120, "the end of its work")
+        with second_node(platform.home, log, FAR):
+            wait_until(lambda: len(starts_of(client, task)) == 2, 240, "its training on the new cluster")
+            again = starts_of(client, task)[-1]
+            assert again.step >= 25, "it resumed, it did not begin again"
+            wait_step(client, task, again.step + 30)
+            stop_all(client)
+    done = client.task(task.id)
+    assert (done.state, done.attempt) == (State.STOPPED, 2)
+    steps = [point.step for point in client.metrics(task.id).series["loss"]]
+    assert steps == list(range(1, done.progress.step + 1)), "each step once"
+    attempts = [event.attempt for event in client.events(task.id)]
+    assert attempts == sorted(attempts), "nothing of the first one came after the second had begun"
+    assert not any("said by the attempt" in line.message for line in client.logs(task.id))
+    assert job_processes(task.id) == [], "also of the attempt that lost its head"
+    late = _report(document, "later still")
+    assert late.status_code == 409
+    assert late.json()["error"]["code"] == "stale_attempt"
+
+
+def _as_on_another_machine(platform: Platform, task: TaskView) -> None:
+    """Have the worker's record say so: the platform ends what an attempt leaves on the machine that both are on."""
+    (file,) = _records(platform, task, ".json")
+    record = ProcessRecord.model_validate_json(file.read_bytes())
+    file.write_text(record.model_copy(update={"boot": "of another machine"}).model_dump_json())
+
+
+def _records(platform: Platform, task: TaskView, suffix: str) -> list[Path]:
+    return list((platform.home.work / task.id).glob(f"process-1-worker-0-*{suffix}"))
+
+
+def _document(platform: Platform, task: TaskView, attempt: int) -> AttemptDocument:
+    file = platform.home.files / "tasks" / task.id / f"attempt-{attempt}.json"
+    return AttemptDocument.model_validate_json(file.read_bytes())
+
+
+def _report(document: AttemptDocument, message: str) -> httpx.Response:
+    """What a worker would say that outlived the end of its attempt."""
+    payload = {"kind": "log", "source": "worker-0", "message": message}
+    event = {"seq": 10_000, "time": "2026-11-30T00:00:00Z", "payload": payload}
+    return httpx.post(
+        f"{document.api_url}/v1/tasks/{document.task_id}/reports",
+        content=json.dumps({"attempt": document.attempt, "events": [event]}),
+        headers={"Authorization": f"Bearer {document.token}", "Content-Type": "application/json"},
+        trust_env=False,
+    )
