@@ -57,6 +57,7 @@ class Issuer:
         keys: Those that are listed.
         is_away: Whether it answers 500 to everything.
         document: What its discovery document says besides, or instead.
+        ends_sessions: Whether it has a place where browsers end their session; those that did are in `left`.
         userinfo: What its userinfo endpoint says; None: it has none.
         drips: Seconds between two bytes of its discovery document.
         held: While it is clear, no discovery document is sent.
@@ -76,6 +77,8 @@ class Issuer:
         self.is_away = False
         self.document: dict[str, Any] = {}
         self.userinfo: dict[str, Any] | None = None
+        self.ends_sessions = True
+        self.left: list[dict[str, str]] = []
         self.drips = 0.0
         self.held = threading.Event()
         self.held.set()
@@ -119,6 +122,8 @@ class Issuer:
             _answer(request, 200, {"keys": [key.public for key in self.keys]})
         elif path == "/authorize":
             self._authorize(request, {name: values[0] for name, values in parse_qs(found.query).items()})
+        elif path == "/logout" and self.ends_sessions:
+            self._end(request, {name: values[0] for name, values in parse_qs(found.query).items()})
         else:
             _answer(request, 404, {})
 
@@ -128,6 +133,7 @@ class Issuer:
             "authorization_endpoint": f"{self.url}/authorize",
             "token_endpoint": f"{self.url}/token",
             "jwks_uri": f"{self.url}/keys",
+            **({"end_session_endpoint": f"{self.url}/logout"} if self.ends_sessions else {}),
             **({"userinfo_endpoint": f"{self.url}/userinfo"} if self.userinfo is not None else {}),
         } | self.document
 
@@ -140,6 +146,17 @@ class Issuer:
         back = {"code": code, "state": asked["state"], "iss": self.url}
         request.send_response(302)
         request.send_header("Location", f"{asked['redirect_uri']}?{urlencode(back)}")
+        request.end_headers()
+
+    def _end(self, request: BaseHTTPRequestHandler, asked: dict[str, str]) -> None:
+        assert asked["client_id"] == CLIENT
+        if hint := asked.get("id_token_hint"):
+            key = jwt.PyJWK(self.keys[0].public, self.keys[0].algorithm)
+            jwt.decode(hint, key, algorithms=[self.keys[0].algorithm], audience=CLIENT, issuer=self.url)
+        self.left.append(asked)
+        request.send_response(302)
+        back = f"{asked['post_logout_redirect_uri']}?{urlencode({'state': asked['state']})}"
+        request.send_header("Location", back)
         request.end_headers()
 
     def _post(self, request: BaseHTTPRequestHandler) -> None:

@@ -58,6 +58,10 @@ class SignInProvider(_View):
     path: str = Field(
         description="Where a browser begins, below the platform's address; `?next=` names a page of the studio."
     )
+    sign_out: str = Field(
+        description="Where a browser goes whose session here has ended, below the platform's address: the provider "
+        "ends its own where it can, and the studio comes after."
+    )
 
 
 class SignInOptions(_View):

@@ -57,8 +57,9 @@ def test_a_browser_comes_in_by_a_provider_and_hears_why_it_does_not(
     page.get_by_role("link", name="Sign in with Example").click()
     page.get_by_role("navigation").wait_for()
     page.wait_for_url(f"{tab.base}#/data")
-    (cookie,) = context.cookies()
-    assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
+    cookies = context.cookies()
+    assert len(cookies) == 2, "the session's, and the token's for the sign-out"
+    assert all((one.get("httpOnly"), one.get("sameSite")) == (True, "Strict") for one in cookies)
     page.reload()
     page.get_by_role("navigation").wait_for()
     page.get_by_role("button", name="Account").click()
@@ -66,6 +67,9 @@ def test_a_browser_comes_in_by_a_provider_and_hears_why_it_does_not(
 
     issuer.person["groups"] = ["sales"]
     page.get_by_role("menuitem", name="Sign out").click()
+    page.get_by_role("link", name="Sign in with Example").wait_for()
+    assert [bool(asked.get("id_token_hint")) for asked in issuer.left] == [True], "it left the provider too"
+    assert context.cookies() == []
     page.get_by_role("link", name="Sign in with Example").click()
     told = page.get_by_role("alert").filter(has_text="none of your groups may work here")
     expect(told).to_be_visible()

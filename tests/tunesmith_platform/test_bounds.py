@@ -20,7 +20,9 @@ from tunesmith_platform.routing import MAX_JSON_BYTES, MAX_NAMES, ApiRoute, admi
 MANY = {f"learning_rat{number}": number for number in range(20_000)}
 LINES = "".join(f"  learning_rat{number}: 1\n" for number in range(5_000))
 LINKED = "/v1/package-links/{token}/{name}"
-SIGN_IN = {"/v1/sign-in", "/v1/sign-in/oidc", "/v1/sign-in/oidc/callback"}
+SIGN_IN = {"/v1/sign-in"} | {
+    f"/v1/sign-in/oidc{end}" for end in ("", "/callback", "/sign-out", "/signed-out")
+}
 NEEDS_NO_KEY = {"/healthz", "/livez", "/readyz", "/metrics", LINKED} | SIGN_IN
 """What needs no key: a link because its address is signed by who has one, a sign-in because it leads to one."""
 

@@ -28,6 +28,8 @@ KEYLESS = {
     "GET /v1/sign-in": "Says how one may sign in, and nothing else.",
     "GET /v1/sign-in/oidc": "Sends a browser to the identity provider.",
     "GET /v1/sign-in/oidc/callback": "A browser shows what the provider gave it (sign_in/test_sign_in.py).",
+    "GET /v1/sign-in/oidc/sign-out": "Sends a browser to the identity provider, with what itself kept.",
+    "GET /v1/sign-in/oidc/signed-out": "Sends a browser on to the studio.",
     "GET /v1/package-links/{token}/{name}": "The address itself is signed.",
     "GET /v1/tasks/{task_id}/reports/{attempt}": "Jobs show the token of their attempt.",
     "POST /v1/runners/{runner_id}/next": "Runners show a token of their own.",
@@ -42,6 +44,8 @@ OPEN = {
     "/v1/sign-in",
     "/v1/sign-in/oidc",
     "/v1/sign-in/oidc/callback",
+    "/v1/sign-in/oidc/sign-out",
+    "/v1/sign-in/oidc/signed-out",
 }
 """What answers everybody."""
 ABOUT_ONESELF = {

@@ -70,8 +70,17 @@ class _Discovered(BaseModel):
     token_endpoint: str
     jwks_uri: str
     userinfo_endpoint: str | None = None
+    end_session_endpoint: str | None = None
     token_endpoint_auth_methods_supported: list[str] = Field(default_factory=lambda: ["client_secret_basic"])
     authorization_response_iss_parameter_supported: bool = False
+
+
+class Told(NamedTuple):
+    """What a provider says of whoever signed in."""
+
+    claims: dict[str, Any]
+    id_token: str
+    """The token that says so, by which the provider knows the session that it is to end."""
 
 
 class _Keys(NamedTuple):
@@ -112,7 +121,24 @@ class Provider:
             "code_challenge": base64.urlsafe_b64encode(challenge).decode().rstrip("="),
             "code_challenge_method": "S256",
         }
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
+        return _with_query(endpoint, asked)
+
+    def end_session_url(self, id_token: str, back: str, state: str) -> str | None:
+        """Where a browser ends its session at the provider (RP-initiated logout); None where there is no such place.
+
+        Args:
+            id_token: Of the sign-in; empty where it was too long to be kept.
+            back: Where the provider sends the browser to afterwards.
+            state: What it says there.
+
+        Raises:
+            SignInRefused: The provider does not answer, or not as one.
+        """
+        endpoint = self._discovered().end_session_endpoint
+        if endpoint is None or not is_safe_address(endpoint):
+            return None
+        asked = {"client_id": self._settings.oidc_client_id, "post_logout_redirect_uri": back, "state": state}
+        return _with_query(endpoint, asked | ({"id_token_hint": id_token} if id_token else {}))
 
     def expect_issuer(self, issuer: str | None) -> None:
         """See that an answer that names its issuer (RFC 9207) is this provider's.
@@ -125,7 +151,7 @@ class Provider:
         if issuer != self._settings.oidc_issuer:
             raise SignInRefused(SignInFailure.REFUSED, "the answer names another issuer")
 
-    def claims(self, code: str, attempt: Attempt) -> dict[str, Any]:
+    def told(self, code: str, attempt: Attempt) -> Told:
         """What the provider says of whom a code stands for, its signature and every claim of it checked.
 
         Raises:
@@ -151,7 +177,8 @@ class Provider:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise SignInRefused(SignInFailure.REFUSED, "the provider sent no ID token")
-        return self._completed(self._checked(token, attempt.nonce), answer.get("access_token"))
+        claims = self._completed(self._checked(token, attempt.nonce), answer.get("access_token"))
+        return Told(claims, token)
 
     def _completed(self, claims: dict[str, Any], access_token: object) -> dict[str, Any]:
         """Claims with what the provider's userinfo endpoint says of the same person, where the token says too little.
@@ -281,6 +308,10 @@ class Provider:
         if found is None:
             raise SignInRefused(SignInFailure.AWAY, f"{url} answers no JSON object")
         return found
+
+
+def _with_query(endpoint: str, asked: dict[str, str]) -> str:
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
 
 
 def _signing(keys: list[dict[str, Any]], kid: str | None, algorithm: str) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ A browser comes by itself, so what fails leads to the studio, which says why; th
 import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -15,7 +16,15 @@ from tunesmith.access import SignInOptions
 from tunesmith_platform import examples
 from tunesmith_platform.access.endpoints import is_secure, set_session
 from tunesmith_platform.access.provider import SignInRefused
-from tunesmith_platform.access.sign_in_service import ATTEMPT_SECONDS, Brought, Origin, SignInService
+from tunesmith_platform.access.sign_in_service import (
+    ATTEMPT_SECONDS,
+    LEAVES,
+    Brought,
+    Entered,
+    Origin,
+    SignInService,
+)
+from tunesmith_platform.clock import now
 from tunesmith_platform.http import answers, services_of, session_cookie_name
 from tunesmith_platform.rates import Rate
 from tunesmith_platform.routing import ApiRoute
@@ -36,6 +45,9 @@ class Services(Protocol):
 ServicesDep = Annotated[Services, Depends(services_of)]
 Brief = Annotated[str, Query(max_length=200)]
 Long = Annotated[str, Query(max_length=4096)]
+_TOKEN_CHARACTERS = 3500
+"""Of an ID token that a browser keeps, at most: it takes a cookie of 4096 with its name and where it counts."""
+_TOO_LONG = "-"
 _ON: dict[int | str, dict[str, Any]] = {303: {"description": "The browser goes on."}}
 
 
@@ -102,11 +114,61 @@ async def finish_sign_in(
         )
         response = _to(f"{_studio(settings)}#/{entered.onward}")
         set_session(response, entered.session, settings, is_secure=is_secure(request, settings))
+        _keep_token(response, entered, request, settings)
     except SignInRefused as refused:
         services.wrong_keys.add(who)
         response = _refused(settings, refused)
     response.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=is_secure(request, settings))
     return response
+
+
+@router.get(
+    "/sign-in/oidc/sign-out",
+    response_class=Response,
+    status_code=303,
+    responses=answers(None, 404, 422) | _ON,
+)
+async def leave_provider(request: Request, services: ServicesDep) -> Response:
+    """Send a browser that came in by the identity provider there to end its session, where the provider can.
+
+    Its session here is ended before, by `DELETE /v1/sessions/current`. Any other goes on to the studio. Needs no key.
+    """
+    settings, name = services.settings, _token_name(services.settings)
+    kept = request.cookies.get(name, "")
+    left = await run_in_threadpool(services.sign_in.leave, kept.removeprefix(_TOO_LONG))
+    response = _to(left if kept and left else _studio(settings))
+    response.delete_cookie(name, **_of_token(request, settings))
+    return response
+
+
+@router.get(
+    "/sign-in/oidc/signed-out",
+    response_class=Response,
+    status_code=303,
+    responses=answers(None, 404, 422) | _ON,
+)
+async def back_from_leaving(services: ServicesDep, state: Long = "") -> Response:
+    """Take a browser back that has ended its session at the identity provider. Needs no key."""
+    if not services.sign_in.is_left(state):
+        logger.warning("a browser comes back from a sign-out that was not begun here, or long ago")
+    return _to(_studio(services.settings))
+
+
+def _keep_token(response: Response, entered: Entered, request: Request, settings: Settings) -> None:
+    """Let a browser keep the ID token, which only its sign-out reads, and no other site's page sends along."""
+    token = entered.id_token if len(entered.id_token) <= _TOKEN_CHARACTERS else _TOO_LONG
+    seconds = max(0, int((entered.session.expires_at - now()).total_seconds()))
+    response.set_cookie(_token_name(settings), token, max_age=seconds, **_of_token(request, settings))
+
+
+def _token_name(settings: Settings) -> str:
+    return f"{session_cookie_name(settings)}_id_token"
+
+
+def _of_token(request: Request, settings: Settings) -> dict[str, Any]:
+    path = urlsplit(settings.public_url).path.rstrip("/") + LEAVES
+    secure = is_secure(request, settings)
+    return {"path": path, "httponly": True, "samesite": "strict", "secure": secure}
 
 
 def _cookie_name(request: Request, settings: Settings) -> str:

@@ -35,6 +35,7 @@ ATTEMPT_SECONDS = 600
 """How long somebody may be at the provider."""
 BEGINS = "/v1/sign-in/oidc"
 CALLBACK = "/v1/sign-in/oidc/callback"
+LEAVES, LEFT = "/v1/sign-in/oidc/sign-out", "/v1/sign-in/oidc/signed-out"
 _ONWARD = re.compile(r"[A-Za-z0-9_.~%?&=/-]{0,300}")
 _ENTRANCES = frozenset({"enter", "refused"})
 """Pages of the studio that sign somebody in, or say that nobody was."""
@@ -63,6 +64,7 @@ class Entered(NamedTuple):
 
     session: SignedIn
     onward: str
+    id_token: str
 
 
 class SignInService:
@@ -87,7 +89,7 @@ class SignInService:
         if not self._settings.oidc_issuer:
             return SignInOptions(providers=[])
         host = urlsplit(self._settings.oidc_issuer).hostname or ""
-        named = SignInProvider(name=self._settings.oidc_name or host, path=BEGINS)
+        named = SignInProvider(name=self._settings.oidc_name or host, path=BEGINS, sign_out=LEAVES)
         return SignInOptions(providers=[named])
 
     def begin(self, onward: str) -> tuple[str, str]:
@@ -133,10 +135,47 @@ class SignInService:
             is_own_wish = brought.error == "access_denied"
             failure = SignInFailure.CANCELLED if is_own_wish else SignInFailure.REFUSED
             raise SignInRefused(failure, f"the provider says `{brought.error[:60]}`")
-        person = person_of(self._provider.claims(brought.code, attempt), self._settings)
+        told = self._provider.told(brought.code, attempt)
+        person = person_of(told.claims, self._settings)
         until = now() + dt.timedelta(hours=self._settings.oidc_session_hours)
         sha256 = self.key_of(person, until, origin)
-        return Entered(self._access.begin(sha256, until), attempt.onward)
+        return Entered(self._access.begin(sha256, until), attempt.onward, told.id_token)
+
+    def leave(self, id_token: str) -> str | None:
+        """Where a browser ends its session at the provider; None where the provider has no such place, or is away.
+
+        Args:
+            id_token: Of its sign-in; empty where it was too long to be kept.
+
+        Raises:
+            NotFound: No provider is set.
+        """
+        import jwt
+
+        self._expect_provider()
+        until = int(now().timestamp()) + ATTEMPT_SECONDS
+        state = jwt.encode({"left": secrets.token_urlsafe(8), "exp": until}, self._secret(), _SIGNED)
+        try:
+            back = self._settings.public_url.rstrip("/") + LEFT
+            return self._provider.end_session_url(id_token, back, state)
+        except SignInRefused as refused:
+            logger.warning("the session at the provider stays: %s", refused)
+            return None
+
+    def is_left(self, state: str) -> bool:
+        """Whether a browser that comes back was sent to the provider to leave it, a moment ago.
+
+        Raises:
+            NotFound: No provider is set.
+        """
+        import jwt
+
+        self._expect_provider()
+        try:
+            jwt.decode(state, self._secret(), algorithms=[_SIGNED], options={"require": ["exp", "left"]})
+        except jwt.PyJWTError:
+            return False
+        return True
 
     def _expect_provider(self) -> None:
         if not self._settings.oidc_issuer:

@@ -25,7 +25,9 @@ SIGN_IN_LINK = SignInLink(
     studio_url="http://127.0.0.1:8265/studio/",
     valid_seconds=CODE_SECONDS,
 )
-SIGN_IN_OPTIONS = SignInOptions(providers=[SignInProvider(name="Example", path="/v1/sign-in/oidc")])
+SIGN_IN_OPTIONS = SignInOptions(
+    providers=[SignInProvider(name="Example", path="/v1/sign-in/oidc", sign_out="/v1/sign-in/oidc/sign-out")]
+)
 SESSION = SessionView(name="local", role="admin", expires_at=dt.datetime(2026, 12, 7, 9, tzinfo=dt.UTC))
 KEYS = views.Page[KeyView](
     data=[

@@ -4,7 +4,7 @@ import { useDisclosure } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useEffect, type ReactNode } from "react";
 import { addressOf, call } from "../api/http";
-import { useSystem } from "../api/queries";
+import { useSignInOptions, useSystem } from "../api/queries";
 import type { SessionView } from "../api/schema";
 import { useWords, type Word } from "../i18n";
 import { Icon, type IconName } from "../parts/icons";
@@ -125,6 +125,7 @@ function Activity() {
 function Account({ session }: { session: SessionView }) {
   const { t } = useWords();
   const queries = useQueryClient();
+  const provider = useSignInOptions().data?.providers[0];
   return (
     <Menu position="bottom-end">
       <Menu.Target>
@@ -136,7 +137,9 @@ function Account({ session }: { session: SessionView }) {
           void call<undefined>("DELETE", "/v1/sessions/current").finally(() => {
             queries.clear();
             sessionStorage.clear(); // what one has typed is not the next one's to see
-            window.location.reload();
+            // Who came in by a provider leaves it too; the studio comes after.
+            if (provider) window.location.assign(addressOf(provider.sign_out));
+            else window.location.reload();
           });
         }}>{t("frame.signOut")}</Menu.Item>
       </Menu.Dropdown>
