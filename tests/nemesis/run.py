@@ -2,7 +2,8 @@
 
 Each episode is one line in `.nemesis/results.jsonl`, with the commit that it ran on, so that runs of several days may
 be added up: what ran on this commit, or on one that it descends from, counts in the table. `.nemesis/seed-N` keeps
-what a broken promise left behind: log files, work folders, the database. Exit code 1: something was broken.
+what a broken promise left behind: log files, work folders, SQLite's file. With `NEMESIS='--s3 --postgresql'` the storage and the database are
+servers. Exit code 1: something was broken.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import itertools
 import json
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nemesis import episodes, plan
 from nemesis.checker import Reference, table
 from nemesis.world import World
+from real_postgres import real_postgres
 from real_s3 import real_s3
 
 _RESULTS = Path(".nemesis/results.jsonl")
@@ -44,16 +45,18 @@ def main() -> int:
         "--missing", action="store_true", help="Only the cells that were not reached yet, several a seed."
     )
     arguments.add_argument("--s3", action="store_true", help="The storage is a server, and is what is hurt.")
+    arguments.add_argument("--postgresql", action="store_true", help="The database is a server.")
     given = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the platform is ended on the way out
     commit = _git("rev-parse", "HEAD")
     chosen = _episodes(given.first, given.seeds, missing=given.missing, s3=given.s3)
+    on = [name for name, wanted in (("s3", given.s3), ("postgresql", given.postgresql)) if wanted]
     begun, broken = time.monotonic(), 0
     _RESULTS.parent.mkdir(exist_ok=True)
-    for done, result in enumerate(results(chosen, s3=given.s3), start=1):
+    for done, result in enumerate(results(chosen, s3=given.s3, postgresql=given.postgresql), start=1):
         broken += bool(result["broken"])
         with _RESULTS.open("a") as file:
-            file.write(json.dumps(result | {"commit": commit}) + "\n")
+            file.write(json.dumps(result | {"commit": commit, "on": on}) + "\n")
         left = (time.monotonic() - begun) / done * (len(chosen) - done)
         print(f"   {done} of {len(chosen)}, about {left / 60:.0f} min left", flush=True)
         if broken and not given.keep_going:
@@ -70,13 +73,16 @@ def _episodes(first: int, count: int, *, missing: bool, s3: bool) -> list[plan.E
     return plan.packed([cell for cell in plan.every_cell(s3=s3) if tuple(cell) not in hit], first)[:count]
 
 
-def results(chosen: Sequence[plan.Episode], *, s3: bool) -> Iterator[dict[str, Any]]:
+def results(
+    chosen: Sequence[plan.Episode], *, s3: bool, postgresql: bool = False
+) -> Iterator[dict[str, Any]]:
     """What came of each episode, as it ends; some share a platform."""
     for block, here in itertools.groupby(chosen, lambda episode: episode.seed // _SHARE):
         with contextlib.ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nemesis-")))
             server = stack.enter_context(real_s3(_folder(root / "s3"))) if s3 else None
-            world = World(_folder(root / "world"), warm=block % 2 == 1, s3=server)
+            database_url = stack.enter_context(real_postgres()) if postgresql else ""
+            world = World(_folder(root / "world"), warm=block % 2 == 1, s3=server, database_url=database_url)
             stack.enter_context(world.up())
             reference = undisturbed(world)
             for episode in here:
@@ -120,12 +126,7 @@ def _keep(world: World, seed: int) -> None:
     for folder in (world.home.root / "logs", world.home.work):
         with contextlib.suppress(OSError, shutil.Error):
             shutil.copytree(folder, kept / folder.name, ignore=shutil.ignore_patterns("*.safetensors"))
-    with (
-        contextlib.suppress(OSError, sqlite3.Error),
-        contextlib.closing(sqlite3.connect(world.home.database)) as source,
-        contextlib.closing(sqlite3.connect(kept / "tunesmith.db")) as copy,
-    ):
-        source.backup(copy)
+    world.database.keep(kept)
 
 
 def counted() -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+from nemesis.database import HurtDatabase, Locked
 from nemesis.phases import is_in
 from nemesis.plan import Cell, Harm, Part, Phase
 from real_s3 import S3Server
@@ -52,6 +52,7 @@ class World:
         root: An empty folder; the state folder is a file system of its own below it, where that may be mounted.
         warm: Whether a warm runner waits.
         s3: The server that is the storage; a folder when not given.
+        database_url: PostgreSQL's; SQLite's file when not given.
         home: Of a platform that somebody else started, and ends; its disk cannot be filled.
         shell: What the shell that starts the platform has besides.
         model: What its tasks start from; one is made when not given.
@@ -63,6 +64,7 @@ class World:
         *,
         warm: bool = False,
         s3: S3Server | None = None,
+        database_url: str = "",
         home: Home | None = None,
         shell: Mapping[str, str] = MappingProxyType({}),
         model: Path | None = None,
@@ -78,6 +80,9 @@ class World:
             "TUNESMITH_HOME": str(self.home.root),
             "TUNESMITH_WARM_RUNNERS": "1" if warm else "0",
         }
+        self.database = HurtDatabase(self.home, database_url)
+        if database_url:
+            self._environment["TUNESMITH_DATABASE_URL"] = database_url
         self._s3 = s3
         if s3 is not None:
             self._environment |= s3.environment | {"TUNESMITH_STORAGE_URI": f"{s3.uri}/{root.name}"}
@@ -258,15 +263,11 @@ class World:
         self._later("suspended", go_on)
 
     def _lock(self) -> None:
-        database = sqlite3.connect(
-            self.home.database, timeout=5, isolation_level=None, check_same_thread=False
-        )
         try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            database.close()
+            release = self.database.lock()
+        except Locked as error:
             raise NotThere(str(error)) from error
-        self._later("locked", database.close)
+        self._later("locked", release)
 
     def _fill(self) -> None:
         if not self.is_mounted:
@@ -319,9 +320,8 @@ class World:
 
     def _drivers(self, task_id: str) -> list[psutil.Process]:
         """A job on Ray names its task; a warm runner names itself, and the database says which task it was given."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT id, job_id FROM runners WHERE job_id IS NOT NULL")
-            names = [task_id, *(runner for runner, given in rows if given.rpartition("-")[0] == task_id)]
+        given = self.database.runners()
+        names = [task_id, *(runner for runner, job in given if job.rpartition("-")[0] == task_id)]
         candidates = (p for p in psutil.process_iter() if "tunesmith_jobs" in _words(p))
         return [p for p in candidates if any(name in _words(p) for name in names)]
 
