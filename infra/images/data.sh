@@ -2,6 +2,11 @@
 # data postgres | s3 | redis: start one, with its data in /data. data healthy [PART]: whether it does its work.
 set -eu
 part=${1:-}
+# Each key is a variable's, or lies in the file that NAME_FILE names: then no process's environment holds it.
+for name in POSTGRES_PASSWORD AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY REDIS_PASSWORD; do
+  eval "file=\${${name}_FILE:-}"
+  if [ -n "$file" ]; then eval "$name=\$(cat \"\$file\")"; fi
+done
 case "$part" in
 postgres)
   if [ ! -s /data/pg/PG_VERSION ]; then

@@ -22,6 +22,7 @@ from tunesmith_platform.db.schema import MIGRATIONS
 from tunesmith_platform.db.tables import Base, PipelineRow, PipelineStepRow, RunnerRow
 from tunesmith_platform.reconciler.loop import Reconciler
 from tunesmith_platform.runners.dispatch import code_stamp
+from tunesmith_platform.tasks.repository import Filter
 
 
 def test_the_migrations_make_what_the_tables_say(plane: Plane) -> None:
@@ -179,3 +180,18 @@ def test_creates_side_by_side_are_all_there(plane: Plane) -> None:
     from tunesmith_platform.tasks.repository import Filter
 
     assert {task.id for task in plane.services.tasks.page(LOCAL, Filter(limit=100)).data} == set(made)
+
+
+def test_a_tag_is_found_by_its_own_letters(plane: Plane) -> None:
+    """Also one that a pattern, or JSON, would take for something else."""
+    tags = ["night", "Night", 'a "word"', "50%_", "50 xx", "标签", "a\\b", "a", "b", "a,b"]
+    ids = {one: plane.submit(tags=[one, "all"]).id for one in tags}
+
+    def found(**wanted: Any) -> set[str]:
+        return {task.id for task in plane.services.tasks.page(LOCAL, Filter(**wanted)).data}
+
+    for tag in tags:
+        assert found(tag=tag) == {ids[tag]}
+        assert found(without_tags=[tag]) == set(ids.values()) - {ids[tag]}
+    assert found(tag="all") == set(ids.values())
+    assert found(tag="al") == set()

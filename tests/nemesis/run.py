@@ -2,8 +2,8 @@
 
 Each episode is one line in `.nemesis/results.jsonl`, with the commit that it ran on, so that runs of several days may
 be added up: what ran on this commit, or on one that it descends from, counts in the table. `.nemesis/seed-N` keeps
-what a broken promise left behind: log files, work folders, SQLite's file. With `NEMESIS='--s3 --postgresql'` the storage and the database are
-servers. Exit code 1: something was broken.
+what a broken promise left behind: log files, work folders, SQLite's file. With `NEMESIS='--s3 --postgresql'`
+the storage and the database are servers. Exit code 1: something was broken.
 """
 
 import argparse
