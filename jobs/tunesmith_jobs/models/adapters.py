@@ -25,6 +25,8 @@ from tunesmith_jobs.models.beside_experts import targets_beside_experts
 from tunesmith_jobs.models.fetch import fetch_folder, saved_faults
 from tunesmith_jobs.models.tied_lora import tie
 
+_BY_PEFT = ("classifier", "score")
+"""The heads of classifiers that peft trains and saves without being told."""
 _TASK_TYPES = {"classification": "SEQ_CLS"}
 
 
@@ -53,6 +55,7 @@ def add_lora(model: Any, spec: TrainSpec, layers: Sequence[str]) -> Any:
     if spec.peft_config_path:
         values = read_lora_file(Path(spec.peft_config_path))
         refuse_lora(values, spec, len(model.get_input_embeddings().weight))
+    values = {**values, **_with_class_head(model, values)}
     try:
         tuned = _begun(model, values, task_type(spec))
         _check_rows(tuned, field)
@@ -70,6 +73,17 @@ def add_lora(model: Any, spec: TrainSpec, layers: Sequence[str]) -> Any:
             hint=f"The linear layers of this model are {names}; `all-linear` takes every one.",
             field=field,
         ) from error
+
+
+def _with_class_head(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The modules to train whole, with every one that chance made for a classifier.
+
+    peft names `classifier` and `score` itself. Of a pooler, or a layer before them, it would freeze what nobody
+    trained and save nothing of it: over another draw the adapter classifies otherwise.
+    """
+    made = [path for path in getattr(model, "made_anew", ()) if path.partition(".")[0] not in _BY_PEFT]
+    saved = values.get("modules_to_save") or []
+    return {"modules_to_save": [*([saved] if isinstance(saved, str) else saved), *made]} if made else {}
 
 
 def _begun(model: Any, values: Mapping[str, Any], kind: str) -> Any:

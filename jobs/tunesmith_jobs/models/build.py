@@ -18,10 +18,7 @@ from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.failures import reason_of
 from tunesmith_jobs.models.adapters import add_lora, linear_names
 from tunesmith_jobs.models.precision import Choice
-from tunesmith_jobs.models.reading import load_model
-
-_CLASS_HEADS = ("classifier", "score", "pooler.dense", "pre_classifier", "sequence_summary.summary")
-"""What transformers calls the layers that a classifier has and its base has not: made anew, they are not quantised."""
+from tunesmith_jobs.models.reading import CLASS_HEADS, load_model
 
 
 def load(path: Path, spec: TrainSpec, choice: Choice, labels: Sequence[str] | None = None) -> Any:
@@ -76,7 +73,7 @@ def load_frozen(
         whole = whole_layers(str(read_object(path / "config.json").get("model_type")), bits_of(spec))
         if whole or labels is not None:
             # What is named here takes the place of the head that transformers leaves whole by itself.
-            heads = ("lm_head",) if labels is None else _CLASS_HEADS
+            heads = ("lm_head",) if labels is None else CLASS_HEADS
             options["quantization_config"].llm_int8_skip_modules = [*heads, *sorted(whole)]
     return load_base(path, labels, options)
 

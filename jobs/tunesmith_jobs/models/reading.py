@@ -29,6 +29,17 @@ from tunesmith.rows.chat.template import TOKENIZER_CONFIG
 from tunesmith.rows.files.json_file import read_object
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
+CLASS_HEADS = (
+    "classifier",
+    "score",
+    "pooler",
+    "pooler.dense",
+    "pre_classifier",
+    "sequence_summary.summary",
+    "head.dense",
+    "head.norm",
+)
+"""What transformers calls the layers that a classifier has and its base has not: made anew, they are not quantised."""
 _CLOSED = {
     "trust_remote_code": False,
     "local_files_only": True,
@@ -102,7 +113,8 @@ def load_model(folder: Path, labels: Sequence[str] | None = None, **options: Any
 
     Args:
         folder: The model.
-        labels: The classes' names in the order of their numbers, where it is to classify.
+        labels: The classes' names in the order of their numbers, where it is to classify. Which modules its file has
+            not, and chance made, is then in the model's `made_anew`.
         options: Of the library's `from_pretrained`: the precision, the attention, a quantisation.
 
     Raises:
@@ -117,10 +129,28 @@ def load_model(folder: Path, labels: Sequence[str] | None = None, **options: Any
             "label2id": {name: i for i, name in enumerate(labels)},
         }
     with _laid_out(folder) as place:
-        model = kind.from_pretrained(str(place), **(_CLOSED | options))
+        model, report = kind.from_pretrained(str(place), **(_CLOSED | options), output_loading_info=True)
+    if labels is not None:
+        model.made_anew = sorted({key.rpartition(".")[0] for key in report["missing_keys"]})
+        _refuse_gaps(folder, model.made_anew)
     # What is saved names the model, not the place that was made for it.
     model.name_or_path = model.config.name_or_path = str(folder)
     return model
+
+
+def _refuse_gaps(folder: Path, made_anew: Sequence[str]) -> None:
+    """See that a file lacks nothing of a classifier but its head, which is trained.
+
+    Raises:
+        InvalidModel: It does: what is made of chance would be kept.
+    """
+    for path in made_anew:
+        if not any(f".{head}." in f".{path}." for head in CLASS_HEADS):
+            raise InvalidModel(
+                f"`{folder}` lacks weights of its model: `{path}`.",
+                hint="Copy its files from the original folder.",
+                field=CONFIG,
+            )
 
 
 def load_encoder(folder: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import InvalidInput, Problem
+from tunesmith.model_folder.class_heads import is_left_out
 from tunesmith.model_folder.encoders import sees_later_tokens
 from tunesmith.model_folder.files import (
     TOKENIZER,
@@ -98,6 +99,16 @@ class ModelFacts(BaseModel):
     )
     biases: dict[str, int] = Field(
         {}, exclude=True, repr=False, description="Biases: their names in the file, and their numbers."
+    )
+
+    stacked: dict[str, tuple[int, int, int]] = Field(
+        {},
+        exclude=True,
+        repr=False,
+        description="Tensors of a matrix of every expert: their names in the file.",
+    )
+    left_out: int = Field(
+        0, exclude=True, description="Of `parameters`, those that a classifier made of the model has not."
     )
 
     @property
@@ -189,6 +200,13 @@ def check_model_folder(path: str | Path, *, needs_tokenizer: bool = True) -> Mod
         ),
         sees_later_tokens=sees_later_tokens(config),
         modules=dict(sorted(modules.items())),
+        stacked={
+            name: (tensor.shape[0], tensor.shape[1], tensor.shape[2])
+            for name, tensor in trained.items()
+            if len(tensor.shape) == 3
+        },
+        left_out=sum(math.prod(tensor.shape) for name, tensor in trained.items() if is_left_out(name))
+        - doubled,
         biases={name: math.prod(tensor.shape) for name, tensor in trained.items() if name.endswith(".bias")},
     )
 

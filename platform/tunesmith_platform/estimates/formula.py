@@ -78,6 +78,8 @@ class Matrices:
     """How many matrices lie in one tensor with it: its LoRA has as many times the rank."""
     is_whole: bool = False
     """Whether it is held as it is where others are quantised."""
+    has_bias: bool = False
+    """Whether its LoRA has a bias."""
     rank: int = 0
     """Of its LoRA, where that is another than the others'."""
 
@@ -98,6 +100,8 @@ class ModelShape:
     biases: int = 0
     besides: int = 0
     """Numbers that are trained besides a LoRA of the linear layers: whole modules, rows of tokens."""
+    uncounted: tuple[str, ...] = ()
+    """What is trained besides, by the names in the LoRA's file, and is not counted: the files do not show it."""
 
     @property
     def linear_parameters(self) -> int:
@@ -171,7 +175,7 @@ def trainable_parameters(shape: ModelShape, setting: Setting) -> int:
     added = shape.besides
     for one in shape.matrices:
         if one.is_target:
-            magnitude = one.outputs if setting.use_dora else 0
+            magnitude = one.outputs * (setting.use_dora + one.has_bias)
             added += one.count * (
                 (one.rank or setting.r) * (one.inputs + one.fused * one.outputs) + magnitude
             )

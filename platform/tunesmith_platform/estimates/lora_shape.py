@@ -8,12 +8,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunesmith.model_folder import ModelFacts
+from tunesmith.model_folder import IS_EXPERT, ModelFacts
+from tunesmith.model_folder.layers import TRANSPOSED
 from tunesmith.spec.groups.lora import ALL_LINEAR
 from tunesmith.spec.training import TrainSpec, chosen_targets
 
 _RANK = 8
 """peft's, where a file names none."""
+_TENSORS = {
+    "gate_proj": "gate_up_proj",
+    "up_proj": "gate_up_proj",
+    "w1": "gate_up_proj",
+    "w3": "gate_up_proj",
+} | {
+    "down_proj": "down_proj",
+    "w2": "down_proj",
+}
+"""What transformers calls the tensor that holds such a matrix of every expert."""
 _BLOCK = re.compile(r"\.(\d+)\.")
 
 
@@ -54,19 +65,26 @@ class LoraShape:
                 return int(rank)
         return 0
 
+    @property
+    def has_biases(self) -> bool:
+        """Whether each LoRA adds a bias (`lora_bias`)."""
+        return bool(self._values.get("lora_bias"))
+
     def besides(self, rank: int) -> int:
-        """How many numbers are trained besides the linear layers': whole modules, tokens' rows, a named head's LoRA.
+        """How many numbers are trained besides the linear layers': whole modules, tokens' rows, a named head's LoRA,
+        and those of experts in one tensor (`target_parameters`).
 
         Args:
             rank: Of a LoRA that has no other.
         """
-        facts, found = self._facts, 0
+        facts, found = self._facts, sum(size for size, _ in self._stacked(rank).values())
         linear = facts.linear
         for path, shape in facts.modules.items():
             if _ends(path, self._saved):
                 found += math.prod(shape) + facts.biases.get(f"{path}.bias", 0)
             elif path not in linear and self.has(path):
                 found += (self.rank_of(path) or rank) * sum(shape)
+                found += shape[0] if self.has_biases else 0
         rows = next((shape for path, shape in facts.modules.items() if "embed" in path), (0, 0))
         if facts.is_head_tied and "lm_head" in self._saved:
             found += math.prod(rows)  # a copy of the embedding
@@ -74,6 +92,39 @@ class LoraShape:
         for one in tokens.values() if isinstance(tokens, dict) else [tokens]:
             found += len(one) * rows[1]
         return found
+
+    def uncounted(self) -> list[str]:
+        """The `target_parameters` that match nothing of the files, so that what they train is not known."""
+        wanted = _listed(self._values.get("target_parameters"))
+        matched = {name for _, names in self._stacked(1).values() for name in names}
+        return [name for name in wanted if name not in matched]
+
+    def _stacked(self, rank: int) -> dict[str, tuple[int, list[str]]]:
+        """Tensors of several experts by their paths: what the LoRA of each trains, and the names that mean it.
+
+        peft adds to each expert's matrix a LoRA of rank r: r x (inputs + outputs); transformers holds what is named
+        `gate_up_proj` side by side.
+        """
+        wanted = _listed(self._values.get("target_parameters"))
+        parts: dict[str, list[tuple[int, int]]] = {}
+        for path, shape in self._facts.linear.items() if wanted else ():
+            found = IS_EXPERT.search(path)
+            tensor = _TENSORS.get(path.rpartition(".")[2])
+            if found and tensor and self._facts.model_type not in TRANSPOSED:
+                place = f"{path[: found.start()]}.experts.{tensor}".replace(".block_sparse_moe.", ".mlp.")
+                parts.setdefault(place.replace("..", "."), []).append(shape)
+        stacked = {}
+        for name, (experts, *sizes) in self._facts.stacked.items():
+            if names := [one for one in wanted if _ends(name, [one])]:
+                stacked[name] = (self.rank_of(name) or rank) * experts * sum(sizes), names
+        for place, shapes in parts.items():
+            if names := [name for name in wanted if _ends(place, [name])]:
+                inputs = sum(shape[1] for shape in shapes)
+                if place.endswith("gate_up_proj"):
+                    inputs //= 2  # both read the same
+                own = self.rank_of(place) or rank
+                stacked[place] = own * (inputs + sum(shape[0] for shape in shapes)), names
+        return stacked
 
 
 def as_the_file_says(spec: TrainSpec, values: Mapping[str, Any] | None) -> TrainSpec:

@@ -51,7 +51,7 @@ def shape_of(spec: TrainSpec, inputs: TrainInputs) -> formula.ModelShape:
     """The numbers of a run's model, by what its files say."""
     model = Path(inputs.model_path)
     facts = facts_of(model, spec.tokenizer_name_or_path)
-    return model_shape(facts, checks.model_numbers(model), spec, lora_fields(spec))
+    return model_shape(facts, checks.model_numbers(model), spec, lora_fields(spec), inputs.classes)
 
 
 def lora_fields(spec: TrainSpec) -> Mapping[str, Any] | None:
@@ -83,14 +83,33 @@ def name_of(compute: Compute, device: str) -> str:
 
 
 def unknown(run: Run) -> list[Notice]:
-    """What is said of an estimate for machines that the platform does not see."""
+    """What is said of an estimate that cannot see all: the machines, or a tensor that a LoRA's file names."""
+    found = []
+    if run.shape.uncounted:
+        names = ", ".join(f"`{name[:80]}`" for name in run.shape.uncounted[:6])
+        found.append(
+            Notice(
+                field="peft_config_path",
+                message=f"What is trained of {names} is not counted: no tensor of the model's files is called so, and "
+                "memory and the adapter's size may be larger.",
+            )
+        )
+    adapter = run.spec.attach_lora_path if run.spec.use_lora and run.spec.attach_lora else None
+    if adapter and local_path(adapter) is None:
+        found.append(
+            Notice(
+                field="attach_lora_path",
+                message="The adapter lies in a bucket and is not read here: what is trained is counted as the task's "
+                "own parameters would have it, and the adapter's may be another rank or other layers.",
+            )
+        )
     if run.there_is is not None:
-        return []
+        return found
     message = (
         "What the cluster's machines have is not known here: whether memory suffices is not said, and the speed is a "
         "guess until a task with this model has trained there, or it was measured."
     )
-    return [Notice(field="device", message=message)]
+    return [*found, Notice(field="device", message=message)]
 
 
 def memory_view(memory: formula.Memory) -> MemoryView:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from tunesmith.model_folder import EXPERTS_WITH_LORA, IS_EXPERT, NO_LORA, ModelFacts, bits_of, whole_layers
+from tunesmith.model_folder.class_heads import class_head, hidden_size, is_left_out
 from tunesmith.model_folder.layers import TRANSPOSED
 from tunesmith.spec.optimizers import chosen_optimizer
 from tunesmith.spec.training import TrainSpec
@@ -39,7 +40,11 @@ SEES_NEIGHBOURS = frozenset(_SEES_NEIGHBOURS_WORDS.split())
 
 
 def model_shape(
-    facts: ModelFacts, numbers: Mapping[str, int], spec: TrainSpec, lora: Mapping[str, Any] | None = None
+    facts: ModelFacts,
+    numbers: Mapping[str, int],
+    spec: TrainSpec,
+    lora: Mapping[str, Any] | None = None,
+    classes: int = 0,
 ) -> ModelShape:
     """A model's sizes, with the linear layers that the spec gives a LoRA.
 
@@ -48,7 +53,12 @@ def model_shape(
         numbers: Those of its `config.json`.
         spec: The parameters.
         lora: The fields of a LoRA that a file or an adapter brings, where one does.
+        classes: How many there are, where it is to classify.
     """
+    is_classifier = spec.training_type == "classification"
+    if is_classifier:
+        facts = _without_words_head(facts)
+    head = class_head(facts.model_type, hidden_size(numbers), classes, facts.modules) if is_classifier else 0
 
     def number(*names: str, default: int) -> int:
         return next((int(numbers[name]) for name in names if name in numbers), default)
@@ -76,12 +86,14 @@ def model_shape(
         )
         fused = 2 if is_expert and name in _FUSED else 1
         rank = shape_of_lora.rank_of(path) if is_target else 0
-        counts[Matrices(name, inputs, outputs, 1, is_target, fused, name in whole or not is_plain, rank)] += 1
+        has_bias = is_target and shape_of_lora.has_biases
+        is_whole = name in whole or not is_plain
+        counts[Matrices(name, inputs, outputs, 1, is_target, fused, is_whole, has_bias, rank)] += 1
         if is_target and is_plain and spec.bias == "lora_only":
             biases += facts.biases.get(f"{path}.bias", 0)
     matrices = [replace(one, count=count) for one, count in counts.items()]
     return ModelShape(
-        parameters=facts.parameters,
+        parameters=facts.parameters + head,
         hidden=hidden,
         layers=number("num_hidden_layers", "n_layer", "num_layers", default=12),
         heads=heads,
@@ -91,7 +103,21 @@ def model_shape(
         vocabulary=facts.vocab_size,
         matrices=tuple(matrices),
         biases=biases,
-        besides=shape_of_lora.besides(spec.r),
+        besides=shape_of_lora.besides(spec.r) + head,
+        uncounted=tuple(shape_of_lora.uncounted()) if spec.use_lora else (),
+    )
+
+
+def _without_words_head(facts: ModelFacts) -> ModelFacts:
+    """The facts of what a classifier keeps of a model."""
+    return facts.model_copy(
+        update={
+            "parameters": facts.parameters - facts.left_out,
+            "modules": {
+                path: shape for path, shape in facts.modules.items() if not is_left_out(f"{path}.weight")
+            },
+            "biases": {name: count for name, count in facts.biases.items() if not is_left_out(name)},
+        }
     )
 
 

@@ -73,6 +73,7 @@ class TrainInputs(BaseModel):
     train_path: str
     eval_path: str | None = None
     output_dir: str | None = None
+    classes: int = Field(0, description="Classes of the training file, where they are counted.")
     rows: int | None = Field(None, description="Rows of the training file; None where they were not counted.")
     train_parts: list[Part] = Field(
         default_factory=list,
@@ -213,6 +214,7 @@ def check_train_inputs(
         train_path=str(train),
         eval_path=str(evaluation) if evaluation else None,
         output_dir=str(output) if output else None,
+        classes=len(found["train_file"].classes) if with_rows else 0,
         rows=counted,
         train_parts=list(training.parts) if training else [],
         untuned=untuned_experts(facts, spec),
