@@ -18,6 +18,7 @@ PAIRS = (
     ("input", "output"),
     ("input", "target"),
     ("inputs", "targets"),
+    ("input_text", "output_text"),
     ("query", "response"),
     ("query", "answer"),
     ("query", "answers"),

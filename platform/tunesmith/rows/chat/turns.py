@@ -37,7 +37,6 @@ _OTHER_NAMES = {
     "prompt": "user",
     "gpt": "assistant",
     "bot": "assistant",
-    "chatbot": "assistant",
     "model": "assistant",
     "ai": "assistant",
 }
@@ -45,6 +44,8 @@ _ROLES = {name: name for name in ROLES} | {
     "developer": "system",
     "function": "tool",
     "observation": "tool",
+    "prompter": "user",
+    "chatbot": "assistant",
     "tool_response": "tool",
     "tool_result": "tool",
     "function_response": "tool",
@@ -210,6 +211,11 @@ def _results(turn: Any, where: str) -> list[Message]:
         call_id = part.get("tool_use_id")
         messages.append(Message("tool", said or "", call_id=call_id if isinstance(call_id, str) else ""))
     return [*messages, Message("user", "\n".join(texts))] if texts else messages
+
+
+def is_round(turn: dict[str, Any]) -> bool:
+    """Whether an object holds a question and its answer."""
+    return any(question in turn and answer in turn for question, answer in _ROUNDS)
 
 
 def _round(turn: Any, *, first: bool) -> list[Message]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tunesmith.rows.chat.content_parts import RESULT
+from tunesmith.rows.chat.turns import is_round
 from tunesmith.rows.json_text import unpacked
 
 _ANTHROPIC = ("tool_use", RESULT)
@@ -17,7 +18,7 @@ def form_of_turns(value: Any) -> str:
     if "from" in first:
         return "ShareGPT"
     if "role" not in first:
-        return "rounds of question and answer"
+        return "rounds of question and answer" if is_round(first) else ""
     return "Anthropic messages" if any(map(_has_its_parts, turns)) else "OpenAI messages"
 
 
