@@ -49,10 +49,17 @@ class StateOf(BaseModel):
         description="`model_folder.weights_print` of the base under an adapter; None where all weights are saved.",
     )
     classes: list[str] | None = Field(None, description="The classes in the order of their numbers.")
+    rows: int | None = Field(
+        None, description="Tokens that the saved embedding has rows for, where one is saved."
+    )
 
     @classmethod
     def of(
-        cls, spec: TrainSpec, base_model: str | None = None, classes: list[str] | None = None
+        cls,
+        spec: TrainSpec,
+        base_model: str | None = None,
+        classes: list[str] | None = None,
+        rows: int | None = None,
     ) -> "StateOf":
         """What a run with these parameters is."""
         form = type(spec)
@@ -62,7 +69,9 @@ class StateOf(BaseModel):
             if about(form.model_fields[name]).visible(spec.__dict__)
         }
         optimizer = chosen_optimizer(spec).removesuffix("_fused")  # the same state, computed in one go
-        return cls(parameters=seen | {"optim": optimizer}, base_model=base_model, classes=classes or None)
+        return cls(
+            parameters=seen | {"optim": optimizer}, base_model=base_model, classes=classes or None, rows=rows
+        )
 
     def encode(self) -> bytes:
         """As a checkpoint holds it."""
@@ -86,6 +95,13 @@ class StateOf(BaseModel):
                 field="model_name_or_path",
                 message="The checkpoint is an adapter of another base model: the weights of this one differ.",
                 hint="Give the base that it was trained on, or start from the adapter with `attach_lora_path`.",
+            )
+        if self.rows and saved.rows and self.rows != saved.rows:
+            yield Problem(
+                field="model_name_or_path",
+                message=f"The checkpoint's vocabulary was resized: its embedding has {saved.rows} rows, and the "
+                f"model's {self.rows}.",
+                hint="Give the base with its embedding resized so, saved as a folder, as the checkpoint's run had it.",
             )
         if self.classes and saved.classes and self.classes != saved.classes:
             yield Problem(

@@ -16,32 +16,37 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import faults_of
 from tunesmith.errors import InvalidInput, NotOurs
 from tunesmith.lifecycle import State
+from tunesmith.model_folder import check_model_folder
+from tunesmith.spec.training import TrainSpec
 from tunesmith_jobs.models import commands
 from tunesmith_jobs.train.checkpoint import states
 from tunesmith_jobs.train.checkpoint.importing import take_up
+from tunesmith_platform.tasks.inputs import check_starts
 
 TARGETS = ["q_proj", "v_proj"]
 SAME = {"r": 4, "lora_alpha": 4, "target_modules": TARGETS, "save_steps": 4, "lora_dropout": 0.0, "weight_decay": 0.01,
         "num_train_epochs": 1, "max_steps": 4}  # fmt: skip
 
 
-def train_there(folder: Path, model: Path, *, lora: bool, **given: Any) -> Path:
+def train_there(folder: Path, model: Path, *, lora: bool, rows: int = 0, **given: Any) -> Path:
     """Two steps of the library's own Trainer; its checkpoint."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
     torch.manual_seed(1)
     found = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    if rows:
+        found.resize_token_embeddings(found.config.vocab_size + rows)
     if lora:
         found = get_peft_model(
             found, LoraConfig(r=4, lora_alpha=4, target_modules=TARGETS, task_type="CAUSAL_LM")
         )
-    rows = [{"input_ids": torch.arange(8) + n, "labels": torch.arange(8) + n} for n in range(8)]
+    data = [{"input_ids": torch.arange(8) + n, "labels": torch.arange(8) + n} for n in range(8)]
     arguments = TrainingArguments(
         str(folder), max_steps=2, save_steps=2, per_device_train_batch_size=2, report_to=[], use_cpu=True,
         learning_rate=1e-3, weight_decay=0.01, disable_tqdm=True, **given,
     )  # fmt: skip
-    Trainer(found, arguments, train_dataset=rows, eval_dataset=rows[:2]).train()
+    Trainer(found, arguments, train_dataset=data, eval_dataset=data[:2]).train()
     return folder / "checkpoint-2"
 
 
@@ -133,6 +138,25 @@ def test_weights_that_torch_wrote_become_safetensors(source: Path, tmp_path: Pat
     torch.save(weights, source / "adapter_model.bin")
     take_up(source, tmp_path / "ours")
     assert load_file(tmp_path / "ours" / "adapter_model.safetensors").keys() == weights.keys()
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_resized_vocabulary_is_refused_at_submit(tmp_path: Path, model: Path, lora: bool) -> None:
+    """It was refused only as the run began, by the name of a tensor."""
+    take_up(train_there(tmp_path / "hf", model, lora=lora, rows=8), tmp_path / "ours")
+    given = {"model_name_or_path": str(model), "train_file": "/t", "use_lora": lora, "r": 4, "lora_alpha": 4}
+    spec = TrainSpec.read(
+        given | {"target_modules": TARGETS, "resume_from_checkpoint": str(tmp_path / "ours")}
+    )
+    with pytest.raises(InvalidInput) as caught:
+        check_starts(spec, check_model_folder(model))
+    assert [problem.field for problem in caught.value.problems] == ["spec.model_name_or_path"]
+    assert "resized" in caught.value.message
+    take_up(train_there(tmp_path / "same", model, lora=lora), tmp_path / "unchanged")
+    check_starts(
+        spec.model_copy(update={"resume_from_checkpoint": str(tmp_path / "unchanged")}),
+        check_model_folder(model),
+    )
 
 
 class Trap:

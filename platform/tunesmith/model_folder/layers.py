@@ -5,9 +5,13 @@ names; opens no file.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 _HEADS = frozenset({"lm_head", "embed_out", "output", "generator_lm_head"})
+_WORDS = re.compile(
+    r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|tokens_embed)\.weight$"
+)
+"""What embeddings of tokens are called in files."""
 _NUMBER = re.compile(r"\.\d+\.")
 _EMBEDDINGS = frozenset({"wte", "wpe", "w", "shared", "relative_attention_bias"})
 _INTO_HIDDEN = re.compile(r"embed\w*_(project|projection|mapping|hidden)")
@@ -84,6 +88,15 @@ def split(path: str, shape: tuple[int, int], model_type: str) -> Iterator[tuple[
         return
     for part in parts:
         yield f"{before}.{part}", (shape[0] // len(parts), shape[1])
+
+
+def embedding_rows(shapes: Mapping[str, Sequence[int]]) -> int | None:
+    """How many tokens' rows an embedding has; None where none is there.
+
+    Args:
+        shapes: Those of tensors, by their names in a file.
+    """
+    return next((shape[0] for name, shape in shapes.items() if _WORDS.search(name) and len(shape) == 2), None)
 
 
 def _is_embedding(name: str) -> bool:

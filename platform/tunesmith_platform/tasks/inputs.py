@@ -23,6 +23,7 @@ from tunesmith.model_folder import (
     unquantised_experts,
     untuned_experts,
 )
+from tunesmith.model_folder.layers import embedding_rows
 from tunesmith.planning import check_schedule, plan_steps
 from tunesmith.rows.labels import check_classes, check_known
 from tunesmith.rows.report.checking import FileFacts
@@ -337,7 +338,8 @@ def check_starts(spec: TrainSpec, facts: ModelFacts | None = None) -> None:
         with _at("resume_from_checkpoint"):
             check_checkpoint(spec.resume_from_checkpoint, spec)
         with at_spec():
-            check_same_parameters(spec.resume_from_checkpoint, spec)
+            there = {f"{path}.weight": shape for path, shape in facts.modules.items()} if facts else {}
+            check_same_parameters(spec.resume_from_checkpoint, spec, embedding_rows(there))
     if spec.use_lora and spec.attach_lora and spec.attach_lora_path:
         with _at("attach_lora_path"):
             check_adapter(spec.attach_lora_path)

@@ -75,8 +75,13 @@ def check_checkpoint(given: str, spec: TrainSpec) -> None:
         )
 
 
-def check_same_parameters(given: str, spec: TrainSpec) -> None:
+def check_same_parameters(given: str, spec: TrainSpec, rows: int | None = None) -> None:
     """See that a checkpoint was saved under the parameters under which it is gone on from, as far as it says.
+
+    Args:
+        given: Where it lies.
+        spec: The task's parameters.
+        rows: Tokens that the model has rows for, where that is known.
 
     Raises:
         InvalidInput: It was not; names each parameter.
@@ -84,7 +89,7 @@ def check_same_parameters(given: str, spec: TrainSpec) -> None:
     """
     storage = open_storage(given)
     saved = StateOf.decode(_read(storage, STATE_OF_FILE, _MANIFEST_BYTES))
-    problems = list(StateOf.of(spec).differences(saved)) if saved else []
+    problems = list(StateOf.of(spec, rows=rows).differences(saved)) if saved else []
     wanted = wanted_shape(spec)
     shape = _read(storage, ADAPTER_CONFIG, _MANIFEST_BYTES) if wanted else None
     if wanted and shape is not None:

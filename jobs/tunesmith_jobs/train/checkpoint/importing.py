@@ -24,8 +24,10 @@ from tunesmith.model_folder import (
     INDEX,
     TOKENIZER_FILES,
     WEIGHTS,
+    read_safetensors_header,
     without_folders,
 )
+from tunesmith.model_folder.layers import embedding_rows
 from tunesmith.removal import lay, staged
 from tunesmith.rows.files.json_file import read_object
 from tunesmith.state_of import STATE_OF_FILE, StateOf
@@ -157,13 +159,25 @@ class _Import:
             seen.add(tensor.data_ptr())
         save_file(tensors, self._target / name, {"format": "pt"})
 
+    def _rows(self) -> int | None:
+        """The rows of the embedding, where the weights hold one: peft saves it where the vocabulary was resized."""
+        return embedding_rows(
+            {
+                name: tensor.shape
+                for file in sorted(self._target.glob("*.safetensors"))
+                for name, tensor in read_safetensors_header(file).items()
+                if ".lora_" not in name
+            }
+        )
+
     def _optimizer(self) -> None:
         if not _is_file(self._source / _OPTIMIZER):
             raise _refused(f"`{self._source}` has no `{_OPTIMIZER}`: its run saved the model alone.")
         found = self._read(_OPTIMIZER)
-        if kind := _optimizer_of(found):
-            # So that going on under another one is refused, and not in the middle of a step.
-            (self._target / STATE_OF_FILE).write_bytes(StateOf(parameters={"optim": kind}).encode())
+        # So that going on under another one, or over another vocabulary, is refused, and not in the middle of a step.
+        kind = _optimizer_of(found)
+        state = StateOf(parameters={"optim": kind} if kind else {}, rows=self._rows())
+        (self._target / STATE_OF_FILE).write_bytes(state.encode())
         try:
             states.write_tensors(self._target / OPTIMIZER_FILE, found)
         except states.Unfit as error:
