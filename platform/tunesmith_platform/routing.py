@@ -170,7 +170,7 @@ class ApiRoute(APIRoute):
         async def checked(request: Request) -> Response:
             _refuse_nul(request.path_params.values())
             if has_query:
-                _refuse_nul(request.query_params.values())
+                _refuse_nul(value for _name, value in request.query_params.multi_items())
             for admit in admissions:
                 await admit(request)
             read = kind(request.scope, request.receive)
