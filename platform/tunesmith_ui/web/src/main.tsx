@@ -16,7 +16,11 @@ const nonce = document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.c
 
 const queries = new QueryClient({
   defaultOptions: {
+    // A browser without a network may be on the platform's own machine: only an answer says whether it is there. And what
+    // was pressed without one is not sent minutes later, when nobody looks any more: it fails at once, and is there to be pressed again.
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always",
       staleTime: 3_000,
       refetchIntervalInBackground: false,
       // What the user can change is no passing trouble; a server that starts again is.

@@ -1,10 +1,14 @@
 // Live streams of the server (SSE). A hidden tab holds none, so that many tabs never use up a browser's connections;
 // a stream that breaks off begins again where it was.
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { addressOf } from "./http";
 
 export type Streamed = { kind: string; data: string; id: string };
-export type StreamState = "connecting" | "open" | "closed";
+/** A stream that the server does not answer: since when, and when it is tried again, in milliseconds of the clock. */
+export type Away = { since: number; next: number };
+
+const FIRST_MS = 1000;
+const LONGEST_MS = 8000;
 
 /**
  * Follow a stream while the page is looked at.
@@ -13,13 +17,19 @@ export type StreamState = "connecting" | "open" | "closed";
  * @param kinds The kinds of event that are listened to.
  * @param start What is read already: the first connection goes on after it.
  * @param hear Called with each event.
+ * @param back Called when it is open again after it was away.
+ * @returns Whether the server is away, and what tries it at once.
  */
 export function useStream(
   path: string | null, kinds: readonly string[], start: string | number | null, hear: (event: Streamed) => void,
-): StreamState {
-  const [state, setState] = useState<StreamState>("connecting");
+  back?: () => void,
+): { away: Away | null; retry: () => void } {
+  const [away, setAway] = useState<Away | null>(null);
   const heard = useRef(hear);
   heard.current = hear;
+  const isBack = useRef(back);
+  isBack.current = back;
+  const begin = useRef<() => void>(() => undefined);
   const names = kinds.join(" ");
   useEffect(() => {
     if (path === null) return undefined;
@@ -27,6 +37,8 @@ export function useStream(
     let last = start;
     let again: ReturnType<typeof setTimeout> | undefined;
     let isOver = false;
+    let since = 0;
+    let wait = FIRST_MS;
     const close = () => {
       source?.close();
       source = null;
@@ -36,17 +48,23 @@ export function useStream(
       close();
       if (document.hidden || isOver) return;
       source = new EventSource(addressOf(path, { after: last }), { withCredentials: true });
-      source.onopen = () => setState("open");
+      source.onopen = () => {
+        if (since) isBack.current?.();
+        since = 0;
+        wait = FIRST_MS;
+        setAway(null);
+      };
       source.onerror = () => {
-        setState("connecting");
-        if (source?.readyState === EventSource.CLOSED) {
-          close(); // refused, or the server is away: the browser does not try again by itself
-          again = setTimeout(open, 2000 + Math.random() * 2000);
-        }
+        close(); // a browser tries again by itself only where it feels like it, and does not say when
+        since ||= Date.now();
+        const next = wait * (1 + Math.random() / 4); // not every tab at once
+        wait = Math.min(wait * 2, LONGEST_MS);
+        setAway({ since, next: Date.now() + next });
+        again = setTimeout(open, next);
       };
       source.addEventListener("end", () => {
         isOver = true;
-        setState("closed");
+        setAway(null);
         close();
       });
       for (const kind of names.split(" ")) {
@@ -58,14 +76,17 @@ export function useStream(
       }
     };
     const look = () => (document.hidden ? close() : open());
+    begin.current = open;
     open();
     document.addEventListener("visibilitychange", look);
+    window.addEventListener("online", look);
     return () => {
+      window.removeEventListener("online", look);
       document.removeEventListener("visibilitychange", look);
       close();
     };
     // The start counts once: what is heard later moves it.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [path, names]);
-  return state;
+  return { away, retry: useCallback(() => begin.current(), []) };
 }

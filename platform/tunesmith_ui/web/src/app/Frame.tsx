@@ -11,6 +11,7 @@ import { Icon, type IconName } from "../parts/icons";
 import { Panel } from "../parts/Panel";
 import { Monitor } from "../pages/Monitor";
 import { Choices } from "./Choices";
+import { CutOff } from "./CutOff";
 import { hrefOf, useRoute } from "./router";
 import { useWorkspace, useWorkspaceStream } from "./workspace";
 
@@ -42,7 +43,7 @@ export function Frame({ session }: { session: SessionView }) {
   const { t } = useWords();
   const route = useRoute();
   const [isOpen, { toggle, close }] = useDisclosure();
-  useWorkspaceStream();
+  const link = useWorkspaceStream();
   const page = PAGES.find((one) => one.name === route.parts[0]) ?? PAGES[1]!;
   useEffect(() => {
     document.title = `${t(page.word)} · Tunesmith`;
@@ -75,6 +76,7 @@ export function Frame({ session }: { session: SessionView }) {
         <div className="narrow-only"><Choices /></div>
       </AppShell.Navbar>
       <AppShell.Main>
+        {link.away && <CutOff away={link.away} onAgain={link.retry} />}
         <Panel key={page.name}><Suspense fallback={<Loader size="sm" />}>{page.show(route.parts.slice(1))}</Suspense></Panel>
       </AppShell.Main>
     </AppShell>

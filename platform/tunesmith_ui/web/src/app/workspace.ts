@@ -1,6 +1,6 @@
 // The list of tasks as it changes, from one stream for the whole page.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useCallback } from "react";
+import { useCallback, useEffect } from "react";
 import { useStream } from "../api/live";
 import type { TaskView } from "../api/schema";
 
@@ -14,8 +14,8 @@ export type TaskLine = Pick<
 >;
 type Change = { tasks?: TaskLine[]; task?: TaskLine; id?: string };
 
-/** Follow the list; once, in the frame. */
-export function useWorkspaceStream(): void {
+/** Follow the list; once, in the frame. What pages know is asked for again when the server was away and is back. */
+export function useWorkspaceStream(): ReturnType<typeof useStream> {
   const queries = useQueryClient();
   const hear = useCallback(({ kind, data }: { kind: string; data: string }) => {
     const change = JSON.parse(data) as Change;
@@ -28,7 +28,16 @@ export function useWorkspaceStream(): void {
       return isKnown ? known.map((one) => (one.id === task.id ? task : one)) : [task, ...known];
     });
   }, [queries]);
-  useStream("/v1/stream", KINDS, null, hear);
+  const back = useCallback(() => {
+    void queries.invalidateQueries({ predicate: (query) => query.queryKey[0] !== KEY[0] });
+  }, [queries]);
+  const link = useStream("/v1/stream", KINDS, null, hear, back);
+  const { away } = link;
+  useEffect(() => {
+    // A stream does not say why it was refused: where the session has ended, this does.
+    if (away) void queries.invalidateQueries({ queryKey: ["session"] });
+  }, [away, queries]);
+  return link;
 }
 
 export function useWorkspace(): { tasks: TaskLine[]; isKnown: boolean } {

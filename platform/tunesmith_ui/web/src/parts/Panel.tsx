@@ -65,9 +65,11 @@ export type Asked<T> = { data: T | undefined; error: Error | null; isPending: bo
 /** What a query found; a wheel while it asks, and what went wrong where it did. */
 export function Found<T>({ asked, children }: { asked: Asked<T>; children: (data: T) => ReactNode }) {
   const { t } = useWords();
+  // The frame says once for all panels that the platform is away: what they show stays.
+  const isOld = asked.data !== undefined && asked.error instanceof ApiError && asked.error.status === 0;
   return (
     <>
-      {asked.error && <ErrorNote error={asked.error} onAgain={() => void asked.refetch()} />}
+      {asked.error && !isOld && <ErrorNote error={asked.error} onAgain={() => void asked.refetch()} />}
       {asked.data === undefined && !asked.error && asked.isPending && <Loader size="sm" aria-label={t("error.loading")} />}
       {asked.data !== undefined && children(asked.data)}
     </>

@@ -13,3 +13,19 @@ test("what was typed is there after a reload, by its place, until it is sent", (
   stored.set("tunesmith-typed", "{ not JSON");
   expect(kept("samples/a", [])).toEqual([]);
 });
+
+test.each([
+  ["full", { getItem: () => "{}", setItem: () => { throw new DOMException("", "QuotaExceededError"); } }],
+  ["of a browser that forbids to write", { getItem: () => null, setItem: () => { throw new DOMException("", "SecurityError"); } }],
+  ["of a browser that forbids to look", { getItem: () => { throw new DOMException("", "SecurityError"); }, setItem: () => { throw new DOMException("", "SecurityError"); } }],
+])("a storage that is %s ends no page", (_, storage) => {
+  vi.stubGlobal("sessionStorage", storage);
+  expect(() => keep("test/1", "half a question", "")).not.toThrow();
+  expect(kept("test/1", "first")).toBe("first");
+});
+
+test("a browser without any storage ends no page", () => {
+  vi.stubGlobal("sessionStorage", undefined);
+  expect(() => keep("test/1", "half a question", "")).not.toThrow();
+  expect(kept("test/1", "first")).toBe("first");
+});
