@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest_platform import Plane
 from filled_pages import fill
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
 from served import served
 from studio_browser import Tab
 
@@ -154,3 +154,33 @@ def test_a_viewer_is_refused_once_and_sees_no_error_elsewhere(
     assert viewer.errors == admin.errors == []
     admin.page.context.close()
     viewer.page.context.close()
+
+
+def test_a_member_of_another_project_sees_nothing_of_a_shared_address(
+    browser: Browser, url: str, plane: Plane
+) -> None:
+    """The page says what may be the matter; neither it nor any answer has a word of what is hidden."""
+    with Client(url=url, api_key=plane.api_key) as client:
+        client.projects.make("search")
+    task = plane.running(name="secret-plan", project="search")
+    tab = signed_in(browser, url, plane.key("bob", projects=["default"]))
+    page = tab.page
+    said: list[str] = []
+    page.on(
+        "response", lambda one: said.append(one.url) if "/stream" not in one.url and _holds(one) else None
+    )
+    why = json.loads((_WORDS / "en.json").read_text())["error.hidden"]
+    for name in ("monitor", "evaluate", "package"):
+        tab.go(f"{name}/{task.id}")
+        expect(page.get_by_role("alert").filter(has_text=why).first).to_be_visible()
+        assert "secret-plan" not in page.content(), name
+    for name in ("prepare", "data", "models", "pipelines", "test", "settings"):
+        tab.go(name)
+        assert "secret-plan" not in page.content(), name
+    assert said == []
+    assert tab.errors == []
+    page.context.close()
+
+
+def _holds(reply: Response) -> bool:
+    return "secret-plan" in reply.text() if reply.request.resource_type == "fetch" else False

@@ -79,9 +79,12 @@ export function useStream(
     begin.current = open;
     open();
     document.addEventListener("visibilitychange", look);
+    // A connection that stands says nothing of a network that has gone: it is opened anew, which shows it.
     window.addEventListener("online", look);
+    window.addEventListener("offline", look);
     return () => {
       window.removeEventListener("online", look);
+      window.removeEventListener("offline", look);
       document.removeEventListener("visibilitychange", look);
       close();
     };

@@ -30,7 +30,7 @@ export const useTask = (id: string | null, isLive = false) =>
 
 export const useTasks = (kind: string, states: string[] = []) =>
   useQuery({
-    queryKey: ["tasks", kind, states], refetchInterval: 120_000,
+    queryKey: ["tasks", kind, states], // asked again when the stream tells of a change (`changes.ts`), not by the clock
     queryFn: ({ signal }) =>
       call<t.Page_TaskView_>("GET", "/v1/tasks", { query: { kind, state: states, limit: 200 }, signal }),
   });

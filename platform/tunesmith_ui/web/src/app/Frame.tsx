@@ -76,6 +76,7 @@ export function Frame({ session }: { session: SessionView }) {
         <div className="narrow-only"><Choices /></div>
       </AppShell.Navbar>
       <AppShell.Main>
+        {session.role === "viewer" && <Text size="sm" c="dimmed" mb="sm" role="note">{t("frame.viewer")}</Text>}
         {link.away && <CutOff away={link.away} onAgain={link.retry} />}
         <Panel key={page.name}><Suspense fallback={<Loader size="sm" />}>{page.show(route.parts.slice(1))}</Suspense></Panel>
       </AppShell.Main>

@@ -15,7 +15,9 @@ import { Graph } from "./pipelines/Graph";
 export function Pipelines() {
   const { t } = useWords();
   const asked = useQuery({
-    queryKey: ["pipelines"], refetchInterval: 5_000,
+    queryKey: ["pipelines"],
+    // One that another begins is told of by its first task; this is for one whose first step waits.
+    refetchInterval: (known) => (known.state.data?.data.some((one) => !one.ended_at) ? 5_000 : 300_000),
     queryFn: ({ signal }) => call<Page_PipelineView_>("GET", "/v1/pipelines", { query: { limit: 50 }, signal }),
   });
   return (

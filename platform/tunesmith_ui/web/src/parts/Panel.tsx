@@ -53,6 +53,7 @@ export function ErrorNote({ error, onAgain }: { error: Error; onAgain?: () => vo
           <Text key={`${one.field}${one.message}`} size="sm" className="wrapped">{one.field}: <Said>{one.message}</Said></Text>
         ))}
         {known?.hint && <Text size="sm" className="wrapped"><Said>{known.hint}</Said></Text>}
+        {known?.status === 404 && <Text size="sm">{t("error.hidden")}</Text>}
         {known?.requestId && <Text size="xs">{t("error.request")} <Code className="wrapped">{known.requestId}</Code></Text>}
         {onAgain && <Group><Button size="compact-sm" variant="light" color="red" onClick={onAgain}>{t("error.again")}</Button></Group>}
       </Stack>
