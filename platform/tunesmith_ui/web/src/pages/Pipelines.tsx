@@ -14,7 +14,7 @@ import { Graph } from "./pipelines/Graph";
 
 export function Pipelines() {
   const { t } = useWords();
-  const asked = useQuery({
+  const asked = useQuery<Page_PipelineView_>({
     queryKey: ["pipelines"],
     // One that another begins is told of by its first task; this is for one whose first step waits.
     refetchInterval: (known) => (known.state.data?.data.some((one) => !one.ended_at) ? 5_000 : 300_000),
