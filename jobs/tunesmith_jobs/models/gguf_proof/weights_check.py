@@ -24,11 +24,18 @@ _LEAST_SAME = 0.9
 then a few numbers are rounded to another side; of another checkpoint hardly any block is the same."""
 _CLOSE = 2e-5
 """Of a tensor in fp32, whose last bits differ: the largest difference as a part of its largest number."""
-_FAR = 2.0
-"""Times a block's square that what it stands for may be from it: 1 where it is all zeros, 4 where its sign is lost."""
+_WORST = 8
+"""Rows of a tensor that are encoded again because their blocks are the furthest from the model's: what a type blurs at
+most is there, and what is wrong is further off. A block of zeros is off by its own square, one of another place by
+twice that, one whose sign is lost by four times."""
+_FURTHER = 1.5
+"""Times what a row is off that is encoded again: by the last bit of a sum a block may be rounded otherwise."""
+_SPARE_SHARE = 0.02
+"""Of a block's square, besides: where hardly anything is off."""
 _NOTHING = 1e-12
 """A square that is none: of rows without any weight."""
-_SCAN_BYTES = 2**24
+_SCAN_NUMBERS = 2**22
+"""That are looked at at once: some copies of them, in fp32, are all the memory that takes."""
 _FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """What positions' turning is divided by: no weights of the model, and compared as that."""
 
@@ -85,7 +92,7 @@ class FileTensors:
         found = []
         for name, tensor in self._tensors.items():
             rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-            step = max(1, _SCAN_BYTES // max(1, rows[0].nbytes))
+            step = max(1, _SCAN_NUMBERS // max(1, int(tensor.shape[0])))
             for begin in range(0, len(rows), step):
                 check()
                 if not np.isfinite(quants.dequantize(rows[begin : begin + step], tensor.tensor_type)).all():
@@ -133,19 +140,26 @@ class FileTensors:
                 f"is not the model's: {share:.0%} of its blocks are",
                 f"与模型不符：仅 {share:.0%} 的数据块相同",
             )
-        # A matrix lets a block be far off at numbers that hardly count: 1.6 was seen of IQ2_XXS.
-        row = None if importance is not None else _far_row(tensor, rows, stored, max(32, kind.block.numbers))
-        if row is not None:
+        off, square = _off_by(tensor, rows, stored, max(32, kind.block.numbers))
+        worst = np.sort(np.argsort((off / (square + _NOTHING)).max(-1))[-_WORST:])
+        there = np.ascontiguousarray(stored[worst])
+        again = _encoded(np.ascontiguousarray(rows[worst]), width, kind, importance).reshape(there.shape)
+        made = np.square(_numbers(again, tensor) - rows[worst]).reshape(*off[worst].shape, -1).sum(-1)
+        is_far = off[worst] > _FURTHER * made + _SPARE_SHARE * square[worst] + _NOTHING
+        if is_far.any():
+            row = int(worst[np.argwhere(is_far.any(-1))[0, 0]])
             return share, Fault(
                 name,
-                f"holds in row {row} numbers that are further from the model's than nothing would be",
-                f"第 {row} 行的数值与模型相差过大，比全为零更远",
+                f"holds in row {row} numbers that are further from the model's than this type has to be",
+                f"第 {row} 行的数值与模型相差过大，超出此类型应有的误差",
             )
         return share, None
 
 
-def _far_row(tensor: Any, rows: "NDArray[np.float32]", stored: "NDArray[np.uint8]", block: int) -> int | None:
-    """The first row of which a block stands for something else: every row is read, for a type blurs and turns no sign.
+def _off_by(
+    tensor: Any, rows: "NDArray[np.float32]", stored: "NDArray[np.uint8]", block: int
+) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
+    """How far each block of every row is from the model's, and how large it is there: squares (rows x blocks).
 
     Args:
         tensor: The file's.
@@ -154,19 +168,26 @@ def _far_row(tensor: Any, rows: "NDArray[np.float32]", stored: "NDArray[np.uint8
         block: Numbers of one.
     """
     import numpy as np
-    from gguf import quants
 
     width = rows.shape[-1]
     block = block if width % block == 0 else width
-    step = max(1, _SCAN_BYTES // max(1, stored.shape[-1]))
+    step = max(1, _SCAN_NUMBERS // width)
+    found = []
     for begin in range(0, len(rows), step):
-        right = rows[begin : begin + step].reshape(-1, width // block, block)
-        some = np.ascontiguousarray(tensor.data.reshape(len(rows), -1)[begin : begin + step])
-        apart = quants.dequantize(some, tensor.tensor_type).reshape(right.shape) - right
-        is_far = np.square(apart).sum(-1) > _FAR * np.square(right).sum(-1) + _NOTHING
-        if is_far.any():
-            return begin + int(np.argwhere(is_far.any(-1))[0, 0])
-    return None
+        right = rows[begin : begin + step]
+        apart = _numbers(np.ascontiguousarray(stored[begin : begin + step]), tensor) - right
+        found.append(
+            [np.square(one).reshape(len(right), width // block, block).sum(-1) for one in (apart, right)]
+        )
+    off, square = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return off, square
+
+
+def _numbers(raw: "NDArray[np.uint8]", tensor: Any) -> "NDArray[np.float32]":
+    """What rows of a tensor's bytes stand for (rows x width)."""
+    from gguf import quants
+
+    return quants.dequantize(raw.view(tensor.data.dtype), tensor.tensor_type)
 
 
 def _part(width: int) -> int:
