@@ -11,6 +11,7 @@ from chat_bench import ChatBench, chatting, checkpoint
 from conftest_platform import LOCAL
 from ended_tasks import end as ended_by
 
+from tunesmith.access import NewProject
 from tunesmith.chat.proof import ProofState
 from tunesmith.cli.main import run
 from tunesmith.client import Client
@@ -21,6 +22,7 @@ from tunesmith.views import TaskView
 from tunesmith_platform.backends.protocols import JobStatus
 from tunesmith_platform.chats import proving
 from tunesmith_platform.chats.proving import ProofLoop
+from tunesmith_platform.scope import Scope
 
 ASKED: Any = [{"role": "user", "content": "?"}]
 FOUND = {"kl_mean": 3e-6, "kl_p99": 1e-5, "top1": 1.0, "tokens": 1423, "conversations": 32}
@@ -106,6 +108,49 @@ def test_what_was_loaded_is_proven_once_and_every_answer_says_so(
     assert "computes what the model does" in capsys.readouterr().out
     bench.loaded(version="2027.01")
     assert bench.state() is ProofState.PENDING, "another engine is another proof"
+
+
+@pytest.mark.parametrize("projects", [None, ["default", "search"]])
+def test_what_was_asked_from_another_project_is_proven_in_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, projects: list[str] | None
+) -> None:
+    """By who works everywhere, and by who works in both. What serves a base is in one project, whoever's it is."""
+    plane = bench.plane
+    plane.services.projects.make(LOCAL, NewProject(name="search"))
+    training = plane.running(name="sft", project="search")
+    checkpoint(plane, training, 20)
+    key = plane.key("ann", **({} if projects is None else {"projects": projects}))
+    monkeypatch.setenv("TUNESMITH_API_KEY", key)
+    scope = Scope(owner="ann", projects=None if projects is None else frozenset(projects))
+    serving = plane.services.asking._chats.place(scope, bench.chats.base)
+    bench.serving = plane.task(serving.task_id)
+    assert bench.serving.project == "default"
+    bench.chats.ready(bench.serving)
+    weights = plane.services.asking.look_up(scope, "sft:20").weights
+    said = {"kind": "serving", "state": "loaded", "model": "sft:20", "weights": weights}
+    said |= {"engine": "llama_cpp", "version": "2026.10", "file_type": "F16"}
+    plane.report(bench.serving, said)
+    task = bench.find("proven")
+    assert (task.project, task.name) == ("search", "proof sft:20")
+    plane.report(bench.serving, said)
+    bench.loop.tick()
+    assert len(bench.proofs()) == 1
+    assert bench.state("sft:20") is ProofState.PROVEN
+
+
+def test_who_lost_a_project_has_nothing_proven_in_it(bench: Bench) -> None:
+    plane = bench.plane
+    plane.services.projects.make(LOCAL, NewProject(name="search"))
+    training = plane.running(name="sft", project="search")
+    checkpoint(plane, training, 20)
+    plane.key("ann", projects=["default"])
+    scope = Scope(owner="ann")
+    bench.serving = plane.task(plane.services.asking._chats.place(scope, bench.chats.base).task_id)
+    bench.chats.ready(bench.serving)
+    said = {"kind": "serving", "state": "loaded", "model": "sft:20", "weights": f"{20:064x}"}
+    plane.report(bench.serving, said | {"engine": "llama_cpp", "version": "2026.10", "file_type": "F16"})
+    bench.loop.tick()
+    assert not bench.proofs()
 
 
 def test_a_failure_withdraws_the_name_and_no_other(bench: Bench) -> None:

@@ -5,6 +5,7 @@ submitted once, however often the platform or a task is killed. One that ends wi
 and later each time. A task is its owner's, in a room of its own, at the lowest priority.
 """
 
+import contextlib
 import datetime as dt
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from tunesmith_platform.clock import now
 from tunesmith_platform.db.engine import Database
 from tunesmith_platform.db.tables import ProofRow
 from tunesmith_platform.hub import Hub
+from tunesmith_platform.keys import repository as keys
 from tunesmith_platform.leases import Lease
 from tunesmith_platform.loops import Loop
 from tunesmith_platform.scope import INSTALLATION, Scope
@@ -91,18 +93,39 @@ class ProofLoop(Loop):
         except TunesmithError as error:
             self._ended(scope, row, error.message, is_last=isinstance(error, InvalidInput))
             return
-        self._change(scope, row, task_id=made.id)
+        self._change(scope, row, task_id=made.id, project=made.project)
 
-    def _submit(self, scope: Scope, row: ProofRow) -> views.TaskView:
+    def _find(self, scope: Scope, row: ProofRow) -> tuple[Scope, Weights]:
+        """The weights, and the project they are of: its owner's, who asked them from another, may work there today.
+
+        Raises:
+            TunesmithError: They are in none; what is said is of the row's own.
+        """
+        try:
+            return scope, self._named(scope, row)
+        except TunesmithError as error:
+            with self._services.database.read() as session:
+                projects = keys.projects_of(session, row.owner, now())
+            for project in projects:
+                there = Scope(owner=row.owner, project=project, projects=frozenset([project]))
+                with contextlib.suppress(TunesmithError):
+                    return there, self._named(there, row)
+            raise error from None
+
+    def _named(self, scope: Scope, row: ProofRow) -> Weights:
         found = self._services.asking.look_up(scope, row.model)
-        if found.file is not None:
-            raise InvalidInput("The package's proof is of another llama.cpp: package it again.")
         if found.weights != row.weights:
             raise NotFound(f"`{row.model}` stands for other weights now.")
+        if found.file is not None:
+            raise InvalidInput("The package's proof is of another llama.cpp: package it again.")
+        return found
+
+    def _submit(self, scope: Scope, row: ProofRow) -> views.TaskView:
+        scope, found = self._find(scope, row)
         body = new_proof(
             _model_of(found),
             name=f"proof {row.model}"[:120],
-            project=row.project,
+            project=scope.project,
             priority=_PRIORITY,
             tags=[PROOF_TAG],
             notes=f"Holds what answers for `{row.model}` against the model itself.",

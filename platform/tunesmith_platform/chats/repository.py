@@ -138,12 +138,15 @@ def proofs_in(session: Session, scope: Scope, state: str, limit: int) -> Sequenc
 
 
 def want_proof(session: Session, scope: Scope, row: ProofRow) -> ProofRow:
-    """Enter weights of which nothing is known yet; of two who come at once the second finds the first one's row."""
+    """Enter weights of which nothing is known yet; of two who come at once the second finds the first one's row.
+
+    The same user may have them in several projects: there is one row, in the project where they were looked at.
+    """
     expect(session, scope, row)
     values = {column.key: getattr(row, column.key) for column in ProofRow.__table__.columns}
     is_postgres = session.get_bind().dialect.name == "postgresql"
     insert: Any = postgresql.insert if is_postgres else sqlite.insert
     session.execute(insert(ProofRow).values(**values).on_conflict_do_nothing())
-    found = get(session, scope, ProofRow, (row.owner, row.key), with_for_update=True)
+    found = get(session, scope.everything().own(), ProofRow, (row.owner, row.key), with_for_update=True)
     assert found is not None, "it was just entered"
     return found

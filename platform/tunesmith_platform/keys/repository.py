@@ -54,6 +54,19 @@ def counting(session: Session, moment: dt.datetime, name: str | None = None) -> 
     return session.scalars(query.order_by(ApiKeyRow.id).with_for_update()).all()
 
 
+def projects_of(session: Session, name: str, moment: dt.datetime) -> Sequence[str]:
+    """The projects that somebody's keys that count at a moment work in, by name."""
+    query = select(ApiKeyRow.projects).where(
+        ApiKeyRow.name == name,
+        ApiKeyRow.revoked_at.is_(None),
+        or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > moment),
+    )
+    given = session.scalars(query).all()
+    if any(projects is None for projects in given):
+        return session.scalars(select(ProjectRow.project).order_by(ProjectRow.project)).all()
+    return sorted({project for projects in given for project in projects or ()})
+
+
 def other_administrators(session: Session, key_id: str) -> int:
     """How many administrators' keys count and have no end, besides one."""
     query = select(func.count()).where(
