@@ -107,7 +107,7 @@ class ProofLoop(Loop):
             with self._services.database.read() as session:
                 projects = keys.projects_of(session, row.owner, now())
             for project in projects:
-                there = Scope(owner=row.owner, project=project, projects=frozenset([project]))
+                there = scope.everything().within(project)
                 with contextlib.suppress(TunesmithError):
                     return there, self._named(there, row)
             raise error from None
