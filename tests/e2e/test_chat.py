@@ -136,9 +136,10 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     assert served.state == "ready"
 
     answering = list(replicas(warm.home))  # looking for them takes longer than a small model's whole answer
+    ends = {str(token): -100 for token in special_tokens(warm.model)}  # chance ends no answer before the kill
     with slowed(warm.home):
         stream = client.chat.completions.create(
-            model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400
+            model=base.name, messages=ASKED, stream=True, temperature=1.5, max_tokens=400, logit_bias=ends
         )
         next(iter(stream))
         for pid in answering:
@@ -153,11 +154,17 @@ def test_a_checkpoint_is_talked_to_until_its_base_is_stopped(
     wait_until(lambda: not list(replicas(warm.home)), 30, "the end of the replica")
 
 
+def special_tokens(model: Path) -> list[int]:
+    """The ids of the tokens that are no text, those that end an answer among them."""
+    added = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
+    return [one["id"] for one in added if one["special"]]
+
+
 @contextlib.contextmanager
 def slowed(home: Home) -> Iterator[None]:
     """The engines compute a tenth of the time: a small model's answer lasts some seconds."""
     engines = [
-        child
+        child.pid
         for pid in replicas(home)
         for child in psutil.Process(pid).children(recursive=True)
         if "tunesmith_serve.llama_cpp.process" in child.cmdline()
@@ -167,11 +174,11 @@ def slowed(home: Home) -> Iterator[None]:
 
     def hold() -> None:
         while not is_over.wait(0.01):
-            for verb in ("suspend", "resume"):
+            for what in (signal.SIGSTOP, signal.SIGCONT):
                 for engine in engines:
-                    with contextlib.suppress(psutil.Error):
-                        getattr(engine, verb)()
-                if verb == "suspend":
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(engine, what)  # psutil looks at the process first, and lets it run meanwhile
+                if what == signal.SIGSTOP:
                     is_over.wait(0.1)
 
     holding = threading.Thread(target=hold)

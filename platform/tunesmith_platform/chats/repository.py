@@ -147,6 +147,6 @@ def want_proof(session: Session, scope: Scope, row: ProofRow) -> ProofRow:
     is_postgres = session.get_bind().dialect.name == "postgresql"
     insert: Any = postgresql.insert if is_postgres else sqlite.insert
     session.execute(insert(ProofRow).values(**values).on_conflict_do_nothing())
-    found = get(session, scope.everything().own(), ProofRow, (row.owner, row.key), with_for_update=True)
+    found = get(session, scope.everything(), ProofRow, (row.owner, row.key), with_for_update=True)
     assert found is not None, "it was just entered"
     return found

@@ -146,5 +146,5 @@ def _broken(name: str, message: str, text: str, at: int) -> InvalidData:
     return bad_file(
         place,
         f"{place}: Broken JSON: {message} near `{excerpt(text, at)}`.",
-        f"A file that begins so is read as one table. {_CURE}",
+        "A file that begins so is read as one table: where it is none, write the rows one by one.",
     )

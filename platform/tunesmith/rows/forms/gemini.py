@@ -24,7 +24,10 @@ _ANSWERS = ("functionResponse", "function_response")
 _DECLARED = ("functionDeclarations", "function_declarations")
 _SCHEMAS = ("parametersJsonSchema", "parameters_json_schema")
 _BESIDE = ("thought", "thoughtSignature", "thought_signature", *_CALLS, *_ANSWERS)
-_WRITE = '`{"role": "user", "parts": [{"text": "..."}]}`, with the role `user` or `model`'
+_WRITE = 'Write `{"role": "user", "parts": [{"text": "..."}]}`, with the role `user` or `model`.'
+_WRITE_LIST = (
+    'Write a list of `{"role": "user", "parts": [{"text": "..."}]}`, with the role `user` or `model`.'
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,7 @@ class Gemini:
         """The conversation in a row."""
         turns = unpacked(row[self.contents])
         if not isinstance(turns, list):
-            raise RowProblem(
-                f"`{self.contents}` is {kind_of(turns)}, not a list.", f"Write a list of {_WRITE}."
-            )
+            raise RowProblem(f"`{self.contents}` is {kind_of(turns)}, not a list.", _WRITE_LIST)
         system = _text_of(row.get(self.system), self.system) if self.system else ""
         messages = [Message("system", system)] if not says_nothing(system) else []
         for index, turn in enumerate(turns):
@@ -75,9 +76,10 @@ def _is_contents(value: Any) -> bool:
 
 def _turn(turn: Any, where: str) -> list[Message]:
     role = turn.get("role") if isinstance(turn, dict) else None
-    if not isinstance(role, str) or role.strip().casefold() not in _ROLES:
-        state = f"has no role that is known: `{role[:40]}`" if isinstance(role, str) else "has no `role`"
-        raise RowProblem(f"`{where}` {state}.", f"Write {_WRITE}.")
+    if not isinstance(role, str):
+        raise RowProblem(f"`{where}` has no `role`.", _WRITE)
+    if role.strip().casefold() not in _ROLES:
+        raise RowProblem(f"`{where}` has no role that is known: `{role[:40]}`.", _WRITE)
     parts = _parts(turn.get("parts"), f"{where}.parts")
     if _ROLES[role.strip().casefold()] == "assistant":
         return [_answer(parts, f"{where}.parts")]
@@ -142,7 +144,7 @@ def _answer(parts: list[dict[str, Any]], where: str) -> Message:
 def _parts(value: Any, where: str) -> list[dict[str, Any]]:
     parts = unpacked(value)
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in map(unpacked, parts)):
-        raise RowProblem(f"`{where}` is {kind_of(parts)}, not a list of objects.", f"Write {_WRITE}.")
+        raise RowProblem(f"`{where}` is {kind_of(parts)}, not a list of objects.", _WRITE)
     return [without_nulls(unpacked(part)) for part in parts]
 
 

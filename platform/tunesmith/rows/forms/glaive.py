@@ -22,7 +22,7 @@ from tunesmith.rows.problems import no_answer
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE)[ \t]*:[ \t]*", re.MULTILINE)
 _END = "<|endoftext|>"
 _CALL = "<functioncall>"
-_OFFER = re.compile(
+_OFFER_WORDS = re.compile(
     r"\s*,?\s+with access to the following (?:functions|tools)\b.*\Z", re.IGNORECASE | re.DOTALL
 )
 """The sentence that leads to the functions, which a template writes in its own words."""
@@ -132,7 +132,7 @@ def _offered(system: str) -> tuple[str, str]:
     except RowProblem:
         return system, ""
     head = system[:begin].strip()
-    return _OFFER.sub(".", head), tools
+    return _OFFER_WORDS.sub(".", head), tools
 
 
 def _answer(text: str, name: str) -> Message:
