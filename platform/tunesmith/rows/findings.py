@@ -23,6 +23,8 @@ SHOWN = 3
 """Rows that are shown of one cause."""
 FIRST_ROWS = 1000
 """Rows that are looked at where not all are read."""
+_LEAST_RENDERED = 0.05
+"""Of rows: fewer may speak of templates."""
 
 
 class Census:
@@ -37,6 +39,8 @@ class Census:
         self._examples: dict[str, list[tuple[int, str]]] = {}
         self._kept = self._cut = 0
         self._classes: Counter[str] = Counter()
+        self._templates: Counter[str] = Counter()
+        """Rows that a template wrote already, by what it is called."""
 
     def take(self, number: int, row: Row, one: Encoded | None = None) -> None:
         """Count a row that can be trained on.
@@ -73,6 +77,9 @@ class Census:
             self._note("calls_not_offered", number, row, one.not_offered)
         if one.marks:
             self._note("marks_in_answers", number, row, one.marks)
+        if one.rendered:
+            self._note("rendered_already", number, row)
+            self._templates[one.rendered] += 1
 
     def _note(self, code: str, number: int, row: Row, answers: int = 0) -> None:
         self._said[code] += 1
@@ -86,7 +93,7 @@ class Census:
         return {
             "rows": self._rows, "encoded": self._encoded, "kept": self._kept, "cut": self._cut,
             "said": dict(self._said), "answers": dict(self._answers), "examples": self._examples,
-            "classes": dict(self._classes), "columns": self._columns.as_json(),
+            "classes": dict(self._classes), "templates": dict(self._templates), "columns": self._columns.as_json(),
         }  # fmt: skip
 
     def add(self, other: Mapping[str, Any]) -> None:
@@ -99,7 +106,9 @@ class Census:
             if name in self._classes or len(self._classes) <= MAX_CLASSES:
                 self._classes[name] += count
         self._columns.add(other["columns"])
-        for counter, name in ((self._said, "said"), (self._answers, "answers")):
+        for counter, name in (
+            (self._said, "said"), (self._answers, "answers"), (self._templates, "templates"),
+        ):  # fmt: skip
             counter.update(other[name])
         for code, shown in other["examples"].items():
             mine = self._examples.setdefault(code, [])
@@ -118,6 +127,7 @@ class Census:
         """
         return [
             *self._of_classes(),
+            *self._of_rendered(shape, place, training_type),
             *self._of_answers(place),
             *self._of_tokens(shape, place, max_length, training_type),
             *self._columns.findings(shape, training_type),
@@ -138,6 +148,31 @@ class Census:
                 hint="Write each in one way, where the same is meant.",
                 count=sum(self._classes[other] for _, other in pairs),
                 rows=self._rows,
+            )
+
+    def _of_rendered(
+        self, shape: Shape, place: Callable[[int], str], training_type: str
+    ) -> Iterable[Finding]:
+        count = self._said["rendered_already"]
+        if training_type != "sft" or not count or count < self._encoded * _LEAST_RENDERED:
+            return
+        named = ", ".join(name for name, _ in self._templates.most_common(NAMED))
+        if shape.is_chat:
+            yield self._finding(
+                "rendered_already",
+                f"The questions in {self._of(count)} end with another template's marks ({named}): the model's own "
+                "template writes its marks around them, which no user's question will have.",
+                "Give the question alone, and the model's template does the rest.",
+                place,
+            )
+        else:
+            yield self._finding(
+                "rendered_already",
+                f"{self._of(count)} hold dialogues that a template wrote into the text ({named}): the questions in "
+                "them are trained as the answers are.",
+                "Give each dialogue as `messages`, with the `role` and `content` of each turn: then answers alone are "
+                "trained.",
+                place,
             )
 
     def _of_answers(self, place: Callable[[int], str]) -> Iterable[Finding]:

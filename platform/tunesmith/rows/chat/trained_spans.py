@@ -41,6 +41,8 @@ class Marked(NamedTuple):
     """Answers that are trained and call a tool that the conversation offers nowhere."""
     marks: int = 0
     """Answers that are trained and hold lookalikes of control tokens."""
+    rendered: str = ""
+    """The template that wrote the last question before."""
 
 
 class SpanFinder:

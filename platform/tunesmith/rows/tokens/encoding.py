@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.builtin_templates import taking_tools
 from tunesmith.rows.chat.control_tokens import ControlTokens, Span
+from tunesmith.rows.chat.rendered import rendered_as
 from tunesmith.rows.chat.rendering import Renderer
 from tunesmith.rows.chat.template import ChatTemplate, template_of
 from tunesmith.rows.chat.trained_spans import Marked, SpanFinder
@@ -56,6 +57,8 @@ class Encoded(NamedTuple):
     """Answers that call a tool that the row offers nowhere."""
     marks: int = 0
     """Answers whose own text holds lookalikes of control tokens, which are trained as plain text."""
+    rendered: str = ""
+    """The template that wrote the text, or the question, before it was given to this one."""
 
     @property
     def labels(self) -> list[int]:
@@ -230,6 +233,7 @@ class Encoder:
             if hidden:
                 learned = [one.content for one in hidden_messages if one.role == "assistant" and one.weight]
                 marked = marked._replace(marks=sum(any(map(text.__contains__, hidden)) for text in learned))
+            marked = marked._replace(rendered=rendered_as(messages) or "")
         except RowProblem as problem:
             return problem
         except UnicodeEncodeError:
@@ -262,7 +266,7 @@ class Encoder:
             )
         kept = self.max_length
         cut = max(0, len(ids) - kept)
-        said = (marked.dropped, marked.lost, marked.not_offered, marked.marks)
+        said = (marked.dropped, marked.lost, marked.not_offered, marked.marks, marked.rendered)
         return Encoded(ids[:kept], trained, cut, needed, None, *said)
 
     def _encode_around(self, text: str, hidden: Mapping[str, str]) -> tuple[list[int], list[Span]]:

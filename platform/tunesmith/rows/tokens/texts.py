@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import InvalidModel
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.rendered import rendered_as
 from tunesmith.rows.chat.template import find_special_tokens
 from tunesmith.rows.files.json_file import read_object
 from tunesmith.rows.shapes import Text
@@ -111,7 +112,14 @@ class TextEncoder:
         if ids[-1] != self._end and not _ends_with(text.text, self._end_text):
             ids = [*ids, self._end]
         kept = len(ids) if self.max_length is None else self.max_length
-        return Encoded(ids[:kept], [(1, len(ids))], max(0, len(ids) - kept), 2, text.label)
+        return Encoded(
+            ids[:kept],
+            [(1, len(ids))],
+            max(0, len(ids) - kept),
+            needed=2,
+            label=text.label,
+            rendered=rendered_as(text.text) or "",
+        )
 
     def _once(self, ids: list[int], text: str) -> list[int]:
         """The same without the marks that the tokenizer put around a text that has them itself.
