@@ -4,11 +4,13 @@ No Ray runs here: the server and the browser are the real ones.
 """
 
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from api_process import Server
 from conftest_platform import Plane
 from playwright.sync_api import BrowserContext, Request, expect
 from studio_browser import Tab
@@ -125,6 +127,52 @@ def test_half_a_minute_without_a_network_is_said_and_leaves_every_page_as_it_was
             expect(page.locator("main")).to_have_text(text, use_inner_text=True)
     assert tab.errors == []
     assert tab.outside == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_server_that_hangs_is_noticed_and_a_key_that_was_asked_for_meanwhile_is_made_once(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    """It takes connections and answers nothing, as a process does that is stopped or swapped out."""
+    home = Home(tmp_path / "home")
+    home.create()
+    plane = Plane(home)
+    key = plane.api_key
+    plane.services.database.close()
+    server = Server(home, f"sqlite:///{home.database}", tmp_path / "log")
+    try:
+        wait_until(lambda: server.answers("/readyz"), 60)
+        with Client(url=server.url, api_key=key) as client:
+            link = client.sign_in_link().url
+        tab = Tab(context, server.url)
+        page = tab.page
+        sent: list[str] = []
+        page.on("request", lambda one: sent.append(one.url) if _is_change(one) else None)
+        page.goto(f"{server.url}/studio/{link.partition('/studio/')[2]}")
+        page.get_by_role("navigation").wait_for()
+        tab.go("settings")
+        page.get_by_label("Whose", exact=True).fill("ann of the night")
+        told = page.get_by_role("alert").filter(has_text=CUT_OFF)
+        page.wait_for_timeout(25_000)  # an idle stream that lives is not taken for one that does not
+        expect(told).to_have_count(0)
+        server.process.send_signal(signal.SIGSTOP)
+        page.get_by_role("button", name="Make a key", exact=True).dblclick()
+        expect(told).to_be_visible(timeout=35_000)
+        page.wait_for_timeout(30_000)
+        expect(told).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(1)
+        server.process.send_signal(signal.SIGCONT)
+        expect(told).to_have_count(0, timeout=30_000)
+        expect(page.get_by_text("ann of the night").first).to_be_visible()
+        with Client(url=server.url, api_key=key) as client:
+            made = [one for one in client.keys.list() if one.name == "ann of the night"]
+        assert (len(made), len(sent)) == (1, 1)
+        assert tab.errors == []
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        server.process.terminate()
+        server.process.wait(30)
 
 
 def _is_change(request: Request) -> bool:

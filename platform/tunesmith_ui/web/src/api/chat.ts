@@ -1,4 +1,5 @@
 // Answers within a conversation, as they come: OpenAI's stream, each piece with the place of its answer.
+import { SILENT_MS, watch } from "./events";
 import { ApiError, request } from "./http";
 import { take, type Chunk, type Told } from "./pieces";
 
@@ -18,23 +19,30 @@ export async function ask(
   const told: Told[] = [];
   let isOver = false;
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  // The server says that the stream lives while the model has nothing to say: one that hangs does not.
+  const alive = watch(SILENT_MS, () => void reader.cancel());
   let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) {
-      if (!line.startsWith("data:")) continue;
-      const data = line.slice(5).trim();
-      if (data === "[DONE]") isOver = true;
-      else {
-        const chunk = JSON.parse(data) as Chunk;
-        if (chunk.error) throw new ApiError(500, chunk.error.code, chunk.error.message, null, [], "");
-        take(told, chunk);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      alive.heard();
+      const lines = (rest + value).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        if (!line.startsWith("data:")) continue;
+        const data = line.slice(5).trim();
+        if (data === "[DONE]") isOver = true;
+        else {
+          const chunk = JSON.parse(data) as Chunk;
+          if (chunk.error) throw new ApiError(500, chunk.error.code, chunk.error.message, null, [], "");
+          take(told, chunk);
+        }
       }
+      tell([...told]);
     }
-    tell([...told]);
+  } finally {
+    alive.stop();
   }
   if (!isOver) throw new ApiError(502, "cut_off", "", null, [], answer.headers.get("x-request-id") ?? "");
 }
@@ -44,7 +52,7 @@ async function opened(conversation: string, body: Record<string, unknown>, key: 
   for (;;) {
     try {
       return await request("POST", `/v1/conversations/${conversation}/messages`, {
-        body: { ...body, stream: true }, headers: { "Idempotency-Key": key }, signal,
+        body: { ...body, stream: true }, headers: { "Idempotency-Key": key }, signal, ms: AWAY_SECONDS * 1000,
       });
     } catch (error) {
       const seconds = (Date.now() - begun) / 1000;

@@ -1,9 +1,9 @@
 // Live streams of the server (SSE). A hidden tab holds none, so that many tabs never use up a browser's connections;
-// a stream that breaks off begins again where it was.
+// a stream that breaks off, or falls silent, begins again where it was.
 import { useCallback, useEffect, useRef, useState } from "react";
+import { listen, type Streamed } from "./events";
 import { addressOf } from "./http";
 
-export type Streamed = { kind: string; data: string; id: string };
 /** A stream that the server does not answer: since when, and when it is tried again, in milliseconds of the clock. */
 export type Away = { since: number; next: number };
 
@@ -33,47 +33,45 @@ export function useStream(
   const names = kinds.join(" ");
   useEffect(() => {
     if (path === null) return undefined;
-    let source: EventSource | null = null;
+    let leave: (() => void) | null = null;
     let last = start;
     let again: ReturnType<typeof setTimeout> | undefined;
     let isOver = false;
     let since = 0;
     let wait = FIRST_MS;
+    const known = new Set(names.split(" "));
     const close = () => {
-      source?.close();
-      source = null;
+      leave?.();
+      leave = null;
       clearTimeout(again);
     };
     const open = () => {
       close();
       if (document.hidden || isOver) return;
-      source = new EventSource(addressOf(path, { after: last }), { withCredentials: true });
-      source.onopen = () => {
-        if (since) isBack.current?.();
-        since = 0;
-        wait = FIRST_MS;
-        setAway(null);
-      };
-      source.onerror = () => {
-        close(); // a browser tries again by itself only where it feels like it, and does not say when
-        since ||= Date.now();
-        const next = wait * (1 + Math.random() / 4); // not every tab at once
-        wait = Math.min(wait * 2, LONGEST_MS);
-        setAway({ since, next: Date.now() + next });
-        again = setTimeout(open, next);
-      };
-      source.addEventListener("end", () => {
-        isOver = true;
-        setAway(null);
-        close();
+      leave = listen(addressOf(path, { after: last }), document.documentElement.lang || "en", {
+        open: () => {
+          if (since) isBack.current?.();
+          since = 0;
+          wait = FIRST_MS;
+          setAway(null);
+        },
+        lost: () => {
+          close();
+          since ||= Date.now();
+          const next = wait * (1 + Math.random() / 4); // not every tab at once
+          wait = Math.min(wait * 2, LONGEST_MS);
+          setAway({ since, next: Date.now() + next });
+          again = setTimeout(open, next);
+        },
+        event: (event) => {
+          if (event.id) last = event.id;
+          if (event.kind === "end") {
+            isOver = true;
+            setAway(null);
+            close();
+          } else if (known.has(event.kind)) heard.current(event);
+        },
       });
-      for (const kind of names.split(" ")) {
-        source.addEventListener(kind, (event) => {
-          const message = event as MessageEvent<string>;
-          if (message.lastEventId) last = message.lastEventId;
-          heard.current({ kind, data: message.data, id: message.lastEventId });
-        });
-      }
     };
     const look = () => (document.hidden ? close() : open());
     begin.current = open;

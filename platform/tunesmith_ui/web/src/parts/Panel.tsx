@@ -1,7 +1,7 @@
 // A part of a page that may fail alone: the page lives on, and says which request it was.
 import { Alert, Button, Card, Code, Group, Loader, Stack, Text, Title } from "@mantine/core";
 import { Component, type ReactNode } from "react";
-import { ApiError } from "../api/http";
+import { ApiError, NO_ANSWER } from "../api/http";
 import { useWords } from "../i18n";
 import { Icon } from "./icons";
 import { Said } from "./Said";
@@ -44,7 +44,7 @@ export function Section({ title, aside, children }: { title?: ReactNode; aside?:
 export function ErrorNote({ error, onAgain }: { error: Error; onAgain?: () => void }) {
   const { t } = useWords();
   const known = error instanceof ApiError ? error : null;
-  const message = known?.status === 0 ? t("error.away") : error.message || t("error.unknown");
+  const message = known?.code === NO_ANSWER ? t("error.noAnswer") : known?.status === 0 ? t("error.away") : error.message || t("error.unknown");
   return (
     <Alert color="red" icon={<Icon name="warn" />} role="alert">
       <Stack gap={4}>
