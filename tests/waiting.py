@@ -1,12 +1,16 @@
 """Small helpers that many tests need."""
 
 import contextlib
+import os
 import random
 import socket
 import time
 from collections.abc import Callable
 
 import pytest
+
+_WORKERS = 4
+"""Of pytest, at most: each draws ports of its own."""
 
 
 def wait_until(
@@ -28,10 +32,13 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nobody listens on, and that no other worker of pytest draws."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % _WORKERS * (10_000 // _WORKERS)
     while True:
         # Below the kernel's own range, so that nothing takes it in between; + 10000 (weed's gRPC) is a port too.
-        port = random.randint(20_000, 30_000)
+        # From the system: a training seeds `random`, in every worker alike.
+        port = random.SystemRandom().randrange(first, first + 10_000 // _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

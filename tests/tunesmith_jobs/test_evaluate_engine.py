@@ -271,3 +271,24 @@ def test_the_model_before_is_let_go(candidates: dict[str, ModelDocument], tmp_pa
         engine.use(candidates[name])
         gc.collect()
         assert before() is None, name
+
+
+def test_the_candidate_before_is_gone_before_the_bases_weights_come_back(
+    candidates: dict[str, ModelDocument], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both at once would take the touched weights twice: a library's modules hold each other."""
+    engine = Engine.of(candidates["lora"], tmp_path)
+    before = weakref.ref(engine.used.model)
+    wake, gone = asleep.Asleep.wake, []
+
+    def watched(sleeping: asleep.Asleep) -> bool:
+        gone.append(before() is None)
+        return wake(sleeping)
+
+    monkeypatch.setattr(asleep.Asleep, "wake", watched)
+    gc.disable()
+    try:
+        engine.use(candidates["dora"])
+    finally:
+        gc.enable()
+    assert gone == [True]

@@ -61,7 +61,8 @@ def choose_ports(remembered: dict[str, int], keep: frozenset[str] = frozenset())
             chosen[name] = port
             continue
         while True:
-            port = random.randint(20_000, 31_000)  # noqa: S311  (below the range the kernel hands out itself)
+            # Below the range the kernel hands out itself; from the system, as a caller may have seeded `random`.
+            port = random.SystemRandom().randint(20_000, 31_000)
             if port not in chosen.values() and _is_free(port):
                 chosen[name] = port
                 break

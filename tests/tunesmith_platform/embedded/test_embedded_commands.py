@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+from waiting import free_port
 
 from tunesmith.errors import InvalidInput, Unavailable
 from tunesmith.home import Home
@@ -121,6 +123,16 @@ def test_ports_differ_and_a_remembered_one_stays() -> None:
     assert set(first) == set(PORT_NAMES)
     assert len(set(first.values())) == len(PORT_NAMES)
     assert choose_ports(first) == first
+
+
+def test_who_seeds_chance_alike_gets_other_ports() -> None:
+    """A training seeds `random`: two that draw at one time would draw the same, and one of them fail to listen."""
+    for draw in (free_port, lambda: tuple(choose_ports({}).values())):
+        found = set()
+        for _ in range(3):
+            random.seed(42)
+            found.add(draw())
+        assert len(found) > 1
 
 
 def test_a_long_state_folder_does_not_lengthen_rays_sockets(tmp_path: Path) -> None:

@@ -76,9 +76,8 @@ class Asleep:
             with _opened() as files:
                 for weight, kind, name, is_turned in sleepers:
                     found = weight.data if name is None else files(self._files[name]).get_tensor(name)
-                    data = found.to(kind, copy=True)  # nothing of a file that may change
+                    weight.data = _copied(found, kind, is_turned=is_turned)
                     mapped.let_go(found)
-                    weight.data = data.t().contiguous().t() if is_turned and data.is_contiguous() else data
         except Exception:  # whatever a library raises over a file that is another one now
             return False
         return True
@@ -96,6 +95,13 @@ class Asleep:
                 return True
         del self._files[name]
         return False
+
+
+def _copied(found: torch.Tensor, kind: torch.dtype, *, is_turned: bool) -> torch.Tensor:
+    """A copy, so that nothing of it is a file's that may change; with nothing else beside it, which would leave holes."""
+    shape = found.shape[::-1] if is_turned else found.shape
+    taken = torch.empty(shape, dtype=kind, device=found.device)
+    return (taken.t() if is_turned else taken).copy_(found)
 
 
 def _smaller(data: torch.Tensor) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ Knows how models are loaded; knows nothing of what they are asked.
 
 import collections
 import dataclasses
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class Candidates:
             InvalidInput: The adapter does not fit its base, or a package is missing.
         """
         spec = TrainSpec.stored(document.training)
+        # Its modules hold each other, and what it answered with lies in pieces: the base would wake beside both.
+        gc.collect()
+        give_back()
         if spec.load_in_4bit or spec.load_in_8bit:
             self._forget()
             self.loads += 1
