@@ -98,7 +98,7 @@ class Asleep:
 
 
 def _copied(found: torch.Tensor, kind: torch.dtype, *, is_turned: bool) -> torch.Tensor:
-    """A copy, so that nothing of it is a file's that may change; with nothing else beside it, which would leave holes."""
+    """A copy: nothing of it is a file's that may change. Nothing else is taken beside it, which would leave holes."""
     shape = found.shape[::-1] if is_turned else found.shape
     taken = torch.empty(shape, dtype=kind, device=found.device)
     return (taken.t() if is_turned else taken).copy_(found)
