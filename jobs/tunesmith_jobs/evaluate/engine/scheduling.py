@@ -16,7 +16,7 @@ from tunesmith_jobs.evaluate.engine.pool import Pool, rounded
 from tunesmith_jobs.evaluate.engine.sampling import Draw, Made
 from tunesmith_jobs.evaluate.engine.tiles import Tiles
 
-_POOL_BYTES = 2**28
+_POOL_BYTES = 3 * 2**26
 """Of keys and values, where the longest sequence needs no more."""
 _LEAST_SHARED = 8
 """Tokens that must be alike to be copied."""
