@@ -12,6 +12,7 @@ from tunesmith.artifacts import MANIFEST, Manifest, ManifestFile
 from tunesmith.errors import NotOurs
 from tunesmith.removal import remove_names, result_in
 from tunesmith.storage import S3Storage, Storage, open_storage
+from tunesmith.storage_copy import give_up_uploads
 
 
 class RemoteFolders:
@@ -106,6 +107,7 @@ class RemoteFolders:
             )
         # What is replaced must first stop to count as whole.
         remove_names(self._storage, path, MANIFEST)
+        give_up_uploads(f"{self._storage.uri}/{path}")
         # Of an upload that was cut off nobody wrote down what it brought: it lies in this task's own place.
         self._opened[path] = {file.path for file in before.files} if before is not None else there
         return self._opened[path]

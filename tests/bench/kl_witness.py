@@ -7,6 +7,8 @@ transformers' model, by another build of llama.cpp. Over the same tokens both ar
 What could lie between them is measured besides, for each type:
 
 - `kept in 16 bits`: the proof's logits against the base as `llama-perplexity` keeps it, in 16 bits a word;
+- `by one build`: Debian's logits of the file against Debian's of the model, summed as the proof does: what its sum
+  adds, which is to be nothing;
 - `weights alone`: the file's weights written out as F32, so that what they are multiplied with is not rounded;
 - `build from build`: how far the two builds are from each other on the very same file.
 
@@ -51,6 +53,8 @@ CHUNK = 256
 SEEN = slice(CHUNK // 2, CHUNK - 1)
 """The first half gives what is looked at its context; behind the last token nothing comes."""
 APART = 0.05
+SUMMED = 0.01
+"""Of the same logits both sum the same, but for what 16 bits a word lose."""
 LEAST = -16.0
 """Words that are less likely, as a logarithm, `llama-perplexity` leaves out."""
 _SAID = re.compile(r"Mean\s+KLD:\s+([0-9.]+) ±\s+([0-9.]+)")
@@ -176,7 +180,7 @@ def main() -> None:
 
         debian = Debian(root, text, wish.chunks, wish.threads)
         base = debian.keep(write_gguf(model, folder / "base-F32.gguf", FileType.F32).path)
-        far = []
+        far: list[str] = []
         for kind in map(FileType, wish.types.split(",")):
             file = write_gguf(model, folder / f"{kind}.gguf", kind).path
             made = computed(file)
@@ -194,13 +198,18 @@ def main() -> None:
             in_16 = [apart(one.astype("f8"), q) for one, q in zip(kept(base, pieces), of_made, strict=True)]
             other = debian.keep(file)
             builds = [apart(q, one.astype("f8")) for one, q in zip(kept(other, pieces), of_made, strict=True)]
+            one_build = sum(
+                apart(one.astype("f8"), q.astype("f8"))
+                for one, q in zip(kept(base, pieces), kept(other, pieces), strict=True)
+            ) / len(pieces)
+            far += [f"{kind} by one build"] if abs(one_build / theirs - 1) > SUMMED else []
             discard_file(other)
             del made, of_made
             alone = computed(gguf_faults.rewritten(file, folder / f"{kind}-out.gguf", written_out))
             weights = difference(right, alone).kl_mean
             print(
-                f"        kept in 16 bits {sum(in_16) / len(in_16):.5f}, weights alone {weights:.5f}, "
-                f"build from build {sum(builds) / len(builds):.5f}",
+                f"        kept in 16 bits {sum(in_16) / len(in_16):.5f}, by one build {one_build:.5f}, "
+                f"weights alone {weights:.5f}, build from build {sum(builds) / len(builds):.5f}",
                 flush=True,
             )
             for one in (file, folder / f"{kind}-out.gguf"):

@@ -1,9 +1,14 @@
 """The same behaviour from a local folder and from a real S3 server."""
 
 import gc
+import hashlib
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +17,8 @@ from tunesmith.artifacts import Manifest, list_files
 from tunesmith.errors import InvalidInput, NotOurs
 from tunesmith.removal import claim_storage, remove_stored
 from tunesmith.storage import LocalStorage, S3Storage, Storage, local_path, open_storage
+from tunesmith_jobs.remote_folders import RemoteFolders
+from tunesmith_platform.tasks.files import TaskFiles, remove
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -139,6 +146,126 @@ def test_a_server_copies_a_file_itself(
     with pytest.raises(OSError, match=r"(?i)not.?found|does not exist|404|no such"):
         target.copy_from(source, "never-there", "a/none")
     assert target.sizes() == {}
+
+
+@pytest.mark.parametrize("size", [5 * 2**30 - 1, 5 * 2**30, 5 * 2**30 + 1, 50 * 10**9, 5 * 10**12, 5 * 2**40])
+def test_parts_of_a_copy_keep_to_the_rules_of_s3(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """At most 10 000 of them, of 5 MiB to 5 GiB but for the last, each byte once; up to 5 GiB one request."""
+    client = pytest.importorskip("botocore.client")
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def answered(self: object, operation: str, given: dict[str, Any]) -> dict[str, Any]:
+        asked.append((operation, given))
+        part = {"CopyPartResult": {"ETag": "part"}}
+        return {"ContentLength": size, "ETag": "whole", "UploadId": "1", **part}
+
+    class Server:
+        def get_file_info(self, place: str) -> SimpleNamespace:
+            return SimpleNamespace(size=size)
+
+        def copy_file(self, source: str, target: str) -> None:
+            asked.append(("CopyObject", {}))
+
+    monkeypatch.setattr(client.BaseClient, "_make_api_call", answered)
+    place = S3Storage.__new__(S3Storage)
+    place._fs, place._root = Server(), "bucket/place"
+    assert place.copy_from(place, "a", "b")
+    if size <= 5 * 2**30:
+        assert [operation for operation, _ in asked] == ["CopyObject"]
+        return
+    assert [operation for operation, _ in asked].count("CompleteMultipartUpload") == 1
+    parts = [given for operation, given in asked if operation == "UploadPartCopy"]
+    assert {part["CopySourceIfMatch"] for part in parts} == {"whole"}, "of one and the same file"
+    bounds = sorted(
+        [int(end) for end in part["CopySourceRange"].removeprefix("bytes=").split("-")] for part in parts
+    )
+    assert [begin for begin, _ in bounds] == [0, *(end + 1 for _, end in bounds[:-1])]
+    assert bounds[-1][1] == size - 1
+    assert len(parts) <= 10_000
+    sizes = [end - begin + 1 for begin, end in bounds]
+    assert max(sizes) <= 5 * 2**30
+    assert min(sizes[:-1]) >= 5 * 2**20
+
+
+KILLED = """
+import os, signal, sys
+from botocore.client import BaseClient
+from tunesmith import storage_copy
+from tunesmith.storage import open_storage
+
+storage_copy.AT_ONCE, storage_copy.PART = 6 * 2**20, 5 * 2**20
+ask = BaseClient._make_api_call
+def asked(self, operation, given):
+    answer = ask(self, operation, given)
+    if operation == "UploadPartCopy" and given["PartNumber"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+BaseClient._make_api_call = asked
+open_storage(sys.argv[1]).copy_from(open_storage(sys.argv[2]), "a.gguf", "package/a.gguf")
+"""
+
+
+def uploads(folder: str) -> list[str]:
+    """The keys of what was begun below a folder of the bucket and not ended."""
+    boto3 = pytest.importorskip("boto3")
+    bucket, _, key = folder.removeprefix("s3://").partition("/")
+    found = boto3.client("s3").list_multipart_uploads(Bucket=bucket, Prefix=f"{key}/")
+    return [one["Key"] for one in found.get("Uploads", ())]
+
+
+def test_of_a_copy_that_was_killed_nothing_stays(
+    s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No half file under its name, and its parts are given up by whoever saves there next, or removes the task."""
+    pytest.importorskip("boto3")
+    source, target = (open_storage(f"{s3_uri}/{tmp_path.name}/{name}") for name in ("from", "to"))
+    content = os.urandom(17 * 2**20)
+    source.write("a.gguf", content)
+    left = [f"{tmp_path.name}/to/package/a.gguf"]
+
+    def killed() -> None:
+        command = [sys.executable, "-c", KILLED, target.uri, source.uri]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert target.sizes() == {}
+        assert uploads(target.uri) == left
+
+    killed()
+    assert storage_copy.give_up_uploads(f"{target.uri}/pack") == 0
+    assert uploads(target.uri) == left, "of another folder"
+    folders = RemoteFolders(target, "mine", lambda: True)
+    monkeypatch.setattr(storage_copy, "AT_ONCE", 6 * 2**20)
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert folders.copy(source.uri, "a.gguf", "package/a.gguf", sha256, lambda count: None)
+    assert uploads(target.uri) == []
+    assert target.read("package/a.gguf") == content
+    target.remove_file("package/a.gguf")
+    killed()
+    remove(TaskFiles("mine", tmp_path / "work", str(tmp_path), target.uri, None, None))
+    assert uploads(target.uri) == []
+
+
+def test_a_copy_of_what_changes_meanwhile_fails_and_leaves_nothing(
+    s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = pytest.importorskip("botocore.client")
+    monkeypatch.setattr(storage_copy, "AT_ONCE", 6 * 2**20)
+    monkeypatch.setattr(storage_copy, "PART", 5 * 2**20)
+    place = open_storage(f"{s3_uri}/{tmp_path.name}")
+    assert isinstance(place, S3Storage)
+    place.write("a", bytes(17 * 2**20))
+    ask = client.BaseClient._make_api_call
+
+    def asked(self: object, operation: str, given: dict[str, Any]) -> Any:
+        answer = ask(self, operation, given)
+        if operation == "CreateMultipartUpload":
+            place.write("a", bytes(17 * 2**20 - 1))
+        return answer
+
+    monkeypatch.setattr(client.BaseClient, "_make_api_call", asked)
+    with pytest.raises(OSError, match=r"(?i)etag|precondition|range"):
+        place.copy_from(place, "a", "b")
+    assert list(place.sizes()) == ["a"]
+    assert uploads(place.uri) == []
 
 
 def test_a_large_file_is_not_copied_there_without_boto3(

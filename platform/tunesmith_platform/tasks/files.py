@@ -24,6 +24,7 @@ from tunesmith.removal import (
 )
 from tunesmith.rows.order import ORDER_FILE
 from tunesmith.storage import Storage, local_path, open_storage
+from tunesmith.storage_copy import give_up_uploads
 from tunesmith_platform.db.tables import MirrorRow, TaskRow
 from tunesmith_platform.settings import Settings
 
@@ -154,6 +155,8 @@ def _remove_artifacts(storage: Storage, task_id: str) -> None:
             remove_stored(storage, path, task_id, unfinished=True)
         except (NotOurs, OSError) as error:
             logger.warning("%s: `%s/%s` could not be removed: %s", task_id, storage.uri, path, error)
+    for path in (CHECKPOINTS, *RESULTS):
+        give_up_uploads(f"{storage.uri}/{path}")
     try:
         trackers = [
             f"{folder}/{name}"
