@@ -74,6 +74,7 @@ _UNITS_ZH = {
     Unit.ROWS: "行",
     Unit.TOKENS: "个词元",
     Unit.EVENTS: "条记录",
+    Unit.FILES: "个文件",
     Unit.BENCHMARKS: "项基准",
 }
 

@@ -30,3 +30,4 @@ def test_every_kind_and_unit_has_words(kind: ActivityKind, unit: Unit) -> None:
     activity = Activity(kind=kind, done=2_000_000, total=3_000_000, unit=unit)
     assert activity.text_en.startswith(f"{facts.words_en}: 2")
     assert activity.text_zh.startswith(f"{facts.words_zh}：2")
+    assert unit is Unit.BYTES or str(unit) not in activity.text_zh

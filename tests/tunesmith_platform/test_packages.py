@@ -40,7 +40,12 @@ def said(task: TaskView) -> str:
             8,
             "`checkpoint-8` is packaged: it has the lowest evaluation loss, 1.5.",
         ),
-        ({4: None, 8: None}, None, 8, "The final model is packaged: it is the task's final model."),
+        (
+            {4: None, 8: None},
+            None,
+            8,
+            "The final model is packaged: the training ended with it, and no evaluation tells its checkpoints apart.",
+        ),
     ],
 )
 def test_the_best_checkpoint_is_packaged_and_it_is_said_which(

@@ -6,7 +6,7 @@ knows nothing of who asks.
 
 import contextlib
 import logging
-import time
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from tunesmith_jobs.models.gguf_proof.proof import PROOF_FILE, Proof
 from tunesmith_jobs.models.gguf_proof.prover import Prover, Subject
 from tunesmith_jobs.package.adapter_zip import packed_adapter
 from tunesmith_jobs.package.beside import proof_text, write_beside
+from tunesmith_jobs.package.course import Course, forecast
 from tunesmith_jobs.package.files import FAILED, Order, matrix_name, orders, require_room, zip_name
 from tunesmith_jobs.package.held import held_by, with_weights
 from tunesmith_jobs.package.importance import Matrix, matrix_for
@@ -49,7 +50,6 @@ from tunesmith_jobs.package.made_before import Inputs, Taken, key_of, print_of, 
 from tunesmith_jobs.package.source import Source, source_of
 from tunesmith_jobs.package.texts import called, lay_texts
 
-_PARTS = 1000
 _SPACE_BEFORE = "pre_tokenizer.prepend_scheme"
 _BASE_TO_PROVE = ".base-to-prove.gguf"
 _log = logging.getLogger("tunesmith_jobs.package")
@@ -151,7 +151,7 @@ class _Packaging:
             self._plans[order.name] = plan
             needed[order.name] = plan.bytes
             if plan.fallbacks:
-                listed = ", ".join(f"{count} of {words}" for words, count in plan.fallbacks.items())
+                listed = ", ".join(f"{words} ({count})" for words, count in plan.fallbacks.items())
                 self._work.outlet.emit(
                     Warned(
                         code="fallback_types",
@@ -196,13 +196,14 @@ class _Packaging:
 
     def _write(self, source: Source) -> dict[str, Written]:
         total = sum(size for name, size in self._sizes.items())
-        before, began, found = 0, time.monotonic(), dict[str, Written]()
+        before, found = 0, dict[str, Written]()
+        course = self._course = self._forecast(total, source)
         with self._work.outlet.activities.doing(ActivityKind.WRITING, Unit.BYTES, total) as doing:
 
             def tell(tensor: str, done: int, of: int) -> None:
                 self._work.check()
                 doing.done = before + done
-                self._tell(doing.done, total, time.monotonic() - began)
+                course.wrote(doing.done)
 
             for order in self._orders:
                 target = self._target / order.name
@@ -223,10 +224,16 @@ class _Packaging:
                 packed_adapter(self._work, self._adapter, source.words, target, self._owner.base_model)
         return found
 
-    def _tell(self, done: int, total: int, seconds: float) -> None:
-        left = seconds * (total - done) / done if done else None
-        # Of each thousandth of it: a count of bytes is no step that anybody reads.
-        self._work.report(done * _PARTS // total, _PARTS, left)
+    def _forecast(self, total: int, source: Source) -> Course:
+        """How far it is, from here on; what the proofs will take is said, for they take longer than the writing."""
+        plan = next(iter(self._plans.values()), None) or plan_gguf(self._base, tokenizer=source.words)
+        parameters = sum(math.prod(tensor.shape) for tensor in plan.tensors)
+        files = len(self._orders) - len(self._taken)
+        seconds = forecast(parameters, files)
+        _log.info(
+            "Proving takes about %.0f s: %d files of %.0f M parameters.", seconds, files, parameters / 1e6
+        )
+        return Course(self._work.report, total, files, seconds)
 
     # --- what is proven
 
@@ -235,6 +242,7 @@ class _Packaging:
         with self._work.outlet.activities.doing(ActivityKind.PROVING, Unit.FILES, len(written)) as doing:
             found |= {name: taken.proof for name, taken in self._taken.items()}
             doing.advance(len(found))
+            self._course.prove()
             wholes = [order for order in self._orders if not order.is_lora and order.name not in found]
             if wholes:
                 plan = self._plans[wholes[0].name]
@@ -243,12 +251,14 @@ class _Packaging:
                     found[order.name] = prover.prove(written[order.name].path, order.type)
                     self._say(found[order.name])
                     doing.advance()
+                    self._course.proved()
                 del prover
             for order in self._orders:
                 if order.is_lora:
                     found[order.name] = self._prove_lora(order, source, written)
                     self._say(found[order.name])
                     doing.advance()
+                    self._course.proved()
         return {order.name: found[order.name] for order in self._orders}
 
     def _prove_lora(self, order: Order, source: Source, written: dict[str, Written]) -> Proof:
@@ -292,7 +302,7 @@ class _Packaging:
             matrix=self._matrix.importance if self._matrix else None,
             cuts_at_marks=any(notice.field == CUTS_AT_MARKS for notice in plan.notices),
         )
-        return Prover(subject, self._work.scratch, self._work.check, threads=self._threads())
+        return Prover(subject, self._work.scratch, self._course.look, threads=self._threads())
 
     def _threads(self) -> int:
         import torch

@@ -136,7 +136,7 @@ class Finder:
             best = min(measured, key=lambda row: (row.metrics[_LOSS], row.step))
             return best.step, f"it has the lowest evaluation loss, {best.metrics[_LOSS]:.4g}"
         if task.state == State.COMPLETED and task.model_uri:
-            return None, "it is the task's final model"
+            return None, "the training ended with it, and no evaluation tells its checkpoints apart"
         if not saved:
             raise _no_checkpoint(task, None, [])
         return max(row.step for row in saved), "it is the last"
