@@ -1,5 +1,6 @@
 """The studio's sources: words in both languages, exact packages, nothing from outside, no way from a text to HTML."""
 
+import ast
 import json
 import re
 import subprocess
@@ -68,7 +69,8 @@ def test_what_stands_between_backticks_is_shown_as_code() -> None:
         for file in SOURCES
         for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
         if re.search(
-            r"(?<!<Said)>\{(?!line\.)(?:\w+\??\.)*(?:message|hint|next_step|recommendation|sentence|cure|found)(?:\[\w+\])?\}<",
+            r"(?<!<Said)(?<!<Said ofTerminal)"
+            r">\{(?!line\.)(?:\w+\??\.)*(?:message|hint|next_step|recommendation|sentence|cure|found)(?:\[\w+\])?\}<",
             line,
         )
         if file.name != "Log.tsx"
@@ -162,6 +164,71 @@ def test_what_belongs_to_a_task_has_its_id_in_its_key() -> None:
 def test_what_changes_something_is_begun_once() -> None:
     """A button that is pressed twice before it is drawn anew sends once, where `useAct` sends."""
     assert [file.name for file in SOURCES if "useMutation(" in file.read_text("utf-8")] == []
+
+
+OPEN_TO_ALL = {
+    ("Keys.tsx", "setAsked"): "A key of one's own may be revoked by everybody.",
+    ("Keys.tsx", "revoke.mutate"): "A key of one's own may be revoked by everybody.",
+    ("Rows.tsx", "submit"): "Asks which rows a step saw.",
+    ("Samples.tsx", "ours.mutate"): "Reads our samples into the page.",
+    ("SignIn.tsx", "submit"): "Who signs in has no role yet.",
+}
+"""Buttons that a viewer may press, with why."""
+_BUTTON = re.compile(r"(<Changing>)?<(Button|ActionIcon|Menu\.Item)\b(.*?)(?:</\2>|/>\n)", re.S)
+_CHANGES = re.compile(
+    r"type=\"(submit)\"|\b(\w+\.mutate)\(|onClick=\{(begin|onStart|asking\.open)\}|(starting\.start)\("
+    r"|\b(setAsked)\(true|\b(setActed|setGoing|onAgain|onEdit)\((?!null)|=> (go)\(file"
+)
+
+
+def test_what_changes_something_is_not_offered_to_who_only_looks() -> None:
+    """Each button whose press sends a change, or opens what does, stands in `Changing`, where the one rule is."""
+    held, bare, excused = 0, [], set()
+    for file in SOURCES:
+        for button in _BUTTON.finditer(file.read_text("utf-8")):
+            found = _CHANGES.search(button[3])
+            if not found:
+                continue
+            name = next(one for one in found.groups() if one)
+            if button[1]:
+                held += 1
+            elif (file.name, name) in OPEN_TO_ALL:
+                excused.add((file.name, name))
+            else:
+                bare.append(f"{file.name}: {name}")
+    assert bare == []
+    assert held >= 40
+    assert excused == OPEN_TO_ALL.keys()
+
+
+def test_every_command_that_the_platform_names_has_its_place_in_the_studio() -> None:
+    """Who reads an error in a browser is not sent to a terminal: `parts/hints.ts` knows each command's first word."""
+    named = set()
+    for file in sorted((ROOT / "platform" / "tunesmith_platform").rglob("*.py")):
+        if "embedded" in file.parts:  # runs in a terminal
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in ("hint", "message"):
+                named |= set(re.findall(r"`tunesmith ([a-z]+)", ast.unparse(node.value)))
+    places = re.search(r"PLACES: .*? = \{(.*?)\};", TEXT, re.S)
+    assert places
+    known = set(re.findall(r"(\w+): \"hint\.", places[1]))
+    assert len(named) > 10
+    assert named - known == set()
+
+
+def test_what_the_server_says_at_a_field_is_said_as_elsewhere() -> None:
+    assert (
+        re.findall(r"error=\{(?:problems|errors)[.\[][^}&]*\}", TEXT.replace("error={errors[name]}", ""))
+        == []
+    )
+
+
+def test_no_word_of_the_studio_sends_to_a_terminal() -> None:
+    told = [
+        key for words in WORDS.values() for key, text in words.items() if re.search(r"tunesmith [a-z]", text)
+    ]
+    assert told == []
 
 
 def test_no_text_is_of_a_colour_too_faint_for_its_page() -> None:

@@ -11,6 +11,7 @@ import type { EventView, TaskView } from "../api/schema";
 import { go, goOn, hrefOf } from "../app/router";
 import { useWorkspace } from "../app/workspace";
 import { useWords, type Word } from "../i18n";
+import { Changing } from "../parts/Changing";
 import { Icon } from "../parts/icons";
 import type { Point } from "../parts/lines";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
@@ -195,15 +196,15 @@ function Actions({ task }: { task: TaskView }) {
     <Stack gap="xs" align="end">
       <Group gap="xs">
         {isRunning && (
-          <Button size="compact-sm" variant="default" leftSection={<Icon name="save" size={14} />} loading={act.isPending && act.variables === "save"}
-            onClick={() => act.mutate("save")}>{t("monitor.save")}</Button>
+          <Changing><Button size="compact-sm" variant="default" leftSection={<Icon name="save" size={14} />} loading={act.isPending && act.variables === "save"}
+            onClick={() => act.mutate("save")}>{t("monitor.save")}</Button></Changing>
         )}
         {(isRunning || task.state === "pending") && (
-          <Button size="compact-sm" color="red" variant="light" leftSection={<Icon name="stop" size={14} />} onClick={asking.open}>{t("monitor.stop")}</Button>
+          <Changing><Button size="compact-sm" color="red" variant="light" leftSection={<Icon name="stop" size={14} />} onClick={asking.open}>{t("monitor.stop")}</Button></Changing>
         )}
         {(task.state === "stopped" || task.state === "failed") && (
-          <Button size="compact-sm" variant="light" leftSection={<Icon name="again" size={14} />} loading={act.isPending}
-            onClick={() => act.mutate("continue")}>{t("monitor.continue")}</Button>
+          <Changing><Button size="compact-sm" variant="light" leftSection={<Icon name="again" size={14} />} loading={act.isPending}
+            onClick={() => act.mutate("continue")}>{t("monitor.continue")}</Button></Changing>
         )}
         <Menu>
           <Menu.Target><Button size="compact-sm" variant="default">{t("monitor.more")}</Button></Menu.Target>
@@ -223,10 +224,10 @@ function Actions({ task }: { task: TaskView }) {
           <Text>{t("monitor.stopWhat")}</Text>
           <Group justify="end">
             <Button variant="default" onClick={asking.close}>{t("cancel")}</Button>
-            <Button color="red" onClick={() => {
+            <Changing><Button color="red" onClick={() => {
               act.mutate("stop");
               asking.close();
-            }}>{t("monitor.stop")}</Button>
+            }}>{t("monitor.stop")}</Button></Changing>
           </Group>
         </Stack>
       </Modal>

@@ -5,6 +5,7 @@ import { call } from "../api/http";
 import type { Page_PipelineView_, PipelineView } from "../api/schema";
 import { hrefOf } from "../app/router";
 import { useWords } from "../i18n";
+import { Changing } from "../parts/Changing";
 import { Mark } from "../parts/Mark";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
 import { Said } from "../parts/Said";
@@ -44,8 +45,8 @@ function One({ pipeline }: { pipeline: PipelineView }) {
         <Text fw={600} className="wrapped">{pipeline.name}</Text>
         <Group gap="xs">
           <StateBadge state={pipeline.state} />
-          {pipeline.state === "running" && <Button size="compact-sm" color="red" variant="light" loading={act.isPending} onClick={() => act.mutate("stop")}>{t("monitor.stop")}</Button>}
-          {(pipeline.state === "failed" || pipeline.state === "stopped") && <Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t(pipeline.state === "failed" ? "pipelines.restart" : "monitor.continue")}</Button>}
+          {pipeline.state === "running" && <Changing><Button size="compact-sm" color="red" variant="light" loading={act.isPending} onClick={() => act.mutate("stop")}>{t("monitor.stop")}</Button></Changing>}
+          {(pipeline.state === "failed" || pipeline.state === "stopped") && <Changing><Button size="compact-sm" variant="light" loading={act.isPending} onClick={() => act.mutate("continue")}>{t(pipeline.state === "failed" ? "pipelines.restart" : "monitor.continue")}</Button></Changing>}
         </Group>
       </Group>
       <Text size="xs" c="dimmed" className="wrapped">{timeOf(pipeline.created_at, language)} <Said>{pipeline.message ?? ""}</Said></Text>

@@ -8,10 +8,12 @@ import type { EstimateView, TaskView } from "../api/schema";
 import { go, useRoute } from "../app/router";
 import { useWorkspace } from "../app/workspace";
 import { useWords } from "../i18n";
+import { Changing, useMay } from "../parts/Changing";
 import { Field } from "../parts/Field";
 import { isChanged, sent, valueOf, type Values } from "../parts/form";
 import { Icon } from "../parts/icons";
 import { ErrorNote, Found, Section } from "../parts/Panel";
+import { Said } from "../parts/Said";
 import { problemsOf, useStart, type Begun } from "../parts/TaskForm";
 import { differing, folderOf, fresh, given, places, useDraft, type Draft } from "./prepare/draft";
 import { Estimate } from "./prepare/Estimate";
@@ -63,9 +65,10 @@ function Form({ schema }: { schema: FormSchema }) {
   const origin = draft.from !== null && source?.id === draft.from ? source : null;
   const isContinued = origin !== null && draft.way === "continue";
   const missing = isContinued ? [] : (schema.required ?? []).filter((name) => !body.spec[name]);
+  const may = useMay(); // to ask what it would cost is refused with the start
   const [settled] = useDebouncedValue(body, 700);
   const estimate = useQuery({
-    queryKey: ["estimate", settled], enabled: (schema.required ?? []).every((name) => settled.spec[name]), retry: false, staleTime: 60_000,
+    queryKey: ["estimate", settled], enabled: may && (schema.required ?? []).every((name) => settled.spec[name]), retry: false, staleTime: 60_000,
     queryFn: ({ signal }) => call<EstimateView>("POST", "/v1/tasks:estimate", { body: settled, signal }),
   });
   const errors = problemsOf(estimate.error);
@@ -92,7 +95,7 @@ function Form({ schema }: { schema: FormSchema }) {
               {!isContinued && (
                 <SimpleGrid cols={{ base: 1, sm: 2 }}>
                   <TextInput label={t("prepare.name")} description={t("prepare.nameHelp")} value={draft.name} maxLength={120}
-                    placeholder={t("prepare.nameMade")} error={errors["name"]} onChange={(event) => {
+                    placeholder={t("prepare.nameMade")} error={errors["name"] && <Said>{errors["name"]}</Said>} onChange={(event) => {
                       const name = event.currentTarget.value;
                       change((known) => ({ ...known, name }));
                     }} />
@@ -123,8 +126,8 @@ function Form({ schema }: { schema: FormSchema }) {
               go(["monitor", task.id]);
             }} />
           <Section title={t("estimate.title")}>
-            {missing.length > 0
-              ? <Text size="sm" c="dimmed">{t("estimate.missing")}</Text>
+            {missing.length > 0 || !may
+              ? <Text size="sm" c="dimmed">{t(may ? "estimate.missing" : "may.not")}</Text>
               : <>
                   {estimate.error && <ErrorNote error={estimate.error} onAgain={() => void estimate.refetch()} />}
                   {estimate.isFetching && <Text size="sm" c="dimmed" aria-live="polite">{t("estimate.asking")}</Text>}
@@ -201,9 +204,9 @@ function Start({ schema, draft, source, body, missing, estimate, onDone }: Start
   return (
     <Section>
       <Stack gap="sm">
-        <Button size="md" leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={missing.length > 0} onClick={begin}>
+        <Changing><Button size="md" leftSection={<Icon name="play" size={16} />} loading={starting.isBusy} disabled={missing.length > 0} onClick={begin}>
           {t(source ? `origin.start.${draft.way}` : "prepare.start")}
-        </Button>
+        </Button></Changing>
         {missing.length > 0 && <Text size="sm" c="dimmed">{t("prepare.missing", { names: missing.join(", ") })}</Text>}
         {starting.error && <ErrorNote error={starting.error} />}
       </Stack>

@@ -60,7 +60,7 @@ export function Settings() {
                   <Table.Tr key={one.name}>
                     <Table.Th scope="row">{pick(one.label.en, one.label.zh)}</Table.Th>
                     <Table.Td className="nowrap"><Mark tone={TONES[one.status] ?? "plain"}>{t(`check.${one.status}` as Word)}</Mark></Table.Td>
-                    <Table.Td className="wrapped"><Text size="sm"><Said>{one.found}</Said></Text>{one.cure && <Text size="xs" c="dimmed"><Said>{pick(one.cure.en, one.cure.zh)}</Said></Text>}</Table.Td>
+                    <Table.Td className="wrapped"><Text size="sm"><Said ofTerminal>{one.found}</Said></Text>{one.cure && <Text size="xs" c="dimmed"><Said ofTerminal>{pick(one.cure.en, one.cure.zh)}</Said></Text>}</Table.Td>
                   </Table.Tr>
                 ))}
               </Table.Tbody></Table>

@@ -8,6 +8,7 @@ import type { FormSchema } from "../api/queries";
 import type { ConversationDetail } from "../api/schema";
 import { go, hrefOf, useRoute } from "../app/router";
 import { useWords } from "../i18n";
+import { Changing, useMay } from "../parts/Changing";
 import { Field } from "../parts/Field";
 import { isChanged, isShown, valueOf, type Values } from "../parts/form";
 import { Icon } from "../parts/icons";
@@ -89,8 +90,9 @@ function One({ names, first, id, asked, schema }: Given) {
     settings: Object.fromEntries(Object.keys(schema.properties).map((name) => [name, valueOf(schema, settings, name)])),
   });
   const isBusy = send.isPending;
+  const may = useMay();
   const submit = () => {
-    if (!text.trim() || isBusy) return;
+    if (!text.trim() || isBusy || !may) return;
     const turn = turns.find((one) => one.number === instead);
     ask(turn ? { content: text.trim(), instead_of: turn.number } : { content: text.trim() }, text.trim(), turn ? (turn.parent ?? null) : (found.data?.head ?? null));
     setText("");
@@ -131,7 +133,7 @@ function One({ names, first, id, asked, schema }: Given) {
                   }
                 }} />
               {isBusy ? <Button color="red" variant="light" leftSection={<Icon name="stop" size={14} />} onClick={stop}>{t("test.stop")}</Button>
-                : <Button type="submit" disabled={!text.trim()} leftSection={<Icon name="send" size={16} />}>{t("test.send")}</Button>}
+                : <Changing><Button type="submit" disabled={!text.trim()} leftSection={<Icon name="send" size={16} />}>{t("test.send")}</Button></Changing>}
             </Group>
           </form>
         </Stack>

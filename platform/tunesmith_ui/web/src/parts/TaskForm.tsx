@@ -9,6 +9,7 @@ import { useDatasets, useModels, useSchema, type FormSchema } from "../api/queri
 import type { TaskCheck, TaskView } from "../api/schema";
 import { useWords } from "../i18n";
 import { Parameters } from "../pages/prepare/Parameters";
+import { Changing } from "./Changing";
 import { sent, type Values } from "./form";
 import { Icon, type IconName } from "./icons";
 import { useKept } from "./kept";
@@ -95,7 +96,7 @@ function Warnings({ warnings, onCancel, onStart }: { warnings: string[]; onCance
         {warnings.map((text) => <Text key={text} size="sm" className="wrapped"><Icon name="warn" size={14} /> <Said>{text}</Said></Text>)}
         <Group justify="end">
           <Button variant="default" onClick={onCancel}>{t("cancel")}</Button>
-          <Button onClick={onStart} data-autofocus>{t("prepare.anyway")}</Button>
+          <Changing><Button onClick={onStart} data-autofocus>{t("prepare.anyway")}</Button></Changing>
         </Group>
       </Stack>
     </Modal>
@@ -133,8 +134,8 @@ export function TaskForm({ kind, fixed, first = {}, isReady, onDone, drawn = [],
           <Stack gap="sm">
             {draw?.({ schema: rest, values, errors, set, reset })}
             <Group>
-              <Button leftSection={<Icon name={icon} size={16} />} loading={starting.isBusy} disabled={!isReady}
-                onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{label ?? t("prepare.start")}</Button>
+              <Changing><Button leftSection={<Icon name={icon} size={16} />} loading={starting.isBusy} disabled={!isReady}
+                onClick={() => starting.start({ kind, spec: { ...fixedOf(fixed), ...sent(rest, values) } })}>{label ?? t("prepare.start")}</Button></Changing>
               <Button variant="subtle" onClick={fold.toggle} aria-expanded={isOpen}>{t("prepare.parameters")}</Button>
             </Group>
             {starting.error && <ErrorNote error={starting.error} />}

@@ -7,6 +7,7 @@ import { call } from "../../api/http";
 import { useModels } from "../../api/queries";
 import type { DataPreview, DataReport } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
+import { Changing, useMay } from "../../parts/Changing";
 import { Mark, type Tone } from "../../parts/Mark";
 import { ErrorNote, Found } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
@@ -15,10 +16,12 @@ const TONES: Record<string, Tone> = { fine: "good", skips: "warn", refused: "bad
 
 export function Check({ file }: { file: string }) {
   const { t } = useWords();
+  const may = useMay();
   const asked = useQuery({
-    queryKey: ["data-report", file], staleTime: 60_000, retry: false,
+    queryKey: ["data-report", file], enabled: may, staleTime: 60_000, retry: false,
     queryFn: ({ signal }) => call<DataReport>("POST", "/v1/datasets:validate", { body: { file }, signal }),
   });
+  if (!may) return <Text size="sm" c="dimmed">{t("check.notMay")}</Text>;
   return (
     <Stack gap="sm">
       <Found asked={asked}>
@@ -58,7 +61,7 @@ function Preview({ file }: { file: string }) {
     <Stack gap="xs">
       <Group align="end">
         <Select label={t("check.model")} data={names} value={model ?? names[0] ?? null} onChange={setModel} />
-        <Button variant="default" loading={show.isPending} onClick={() => show.mutate()}>{t("check.preview")}</Button>
+        <Changing><Button variant="default" loading={show.isPending} onClick={() => show.mutate()}>{t("check.preview")}</Button></Changing>
         {show.data && <Text size="xs"><span className="token-trained">{t("check.trained")}</span> <span className="token-context">{t("check.context")}</span> <span className="token-cut">{t("check.cut")}</span></Text>}
       </Group>
       {show.error && <ErrorNote error={show.error} />}

@@ -6,6 +6,7 @@ import { useAct } from "../../api/act";
 import { ApiError, call } from "../../api/http";
 import type { DatasetView, UploadView } from "../../api/schema";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { ErrorNote } from "../../parts/Panel";
 import { bytesOf } from "../../parts/words";
@@ -75,26 +76,26 @@ export function Upload() {
     <Stack gap={4} maw={460}>
       <Group gap="sm" justify="end">
         <FileButton onChange={start} inputProps={{ "aria-label": t("data.upload") }}>
-          {(props) => <Button {...props} leftSection={<Icon name="plus" size={14} />} loading={send.isPending}>{t("data.upload")}</Button>}
+          {(props) => <Changing><Button {...props} leftSection={<Icon name="plus" size={14} />} loading={send.isPending}>{t("data.upload")}</Button></Changing>}
         </FileButton>
-        {send.error && file && canGoOn && <Button variant="default" onClick={() => go(file, own)}>{t("data.resume")}</Button>}
+        {send.error && file && canGoOn && <Changing><Button variant="default" onClick={() => go(file, own)}>{t("data.resume")}</Button></Changing>}
       </Group>
       {file && <><Text size="xs" className="wrapped">{file.name} · {t("data.sent", { share: share.toFixed(0), size: bytesOf(file.size) })}</Text><Progress value={share} aria-label={file.name} /></>}
       {file && found && (
         <Group gap="xs" justify="end">
           <Text size="sm">{t("data.isSame")}</Text>
-          <Button size="compact-sm" onClick={() => go(file, found.id)}>{t("data.resume")}</Button>
-          <Button size="compact-sm" variant="default" onClick={() => {
+          <Changing><Button size="compact-sm" onClick={() => go(file, found.id)}>{t("data.resume")}</Button></Changing>
+          <Changing><Button size="compact-sm" variant="default" onClick={() => {
             drop.mutate(found.id);
             go(file, null);
-          }}>{t("data.anew")}</Button>
+          }}>{t("data.anew")}</Button></Changing>
         </Group>
       )}
       {send.error && <ErrorNote error={send.error} />}
       {left.map((one) => (
         <Group key={one.id} gap="xs" justify="end" wrap="nowrap">
           <Text size="xs" c="dimmed" className="wrapped">{t("data.unfinished", { name: one.file_name, share: one.bytes ? Math.floor((100 * one.offset) / one.bytes) : 0 })}</Text>
-          <Button size="compact-xs" variant="default" loading={drop.isPending} onClick={() => drop.mutate(one.id)}>{t("data.drop")}</Button>
+          <Changing><Button size="compact-xs" variant="default" loading={drop.isPending} onClick={() => drop.mutate(one.id)}>{t("data.drop")}</Button></Changing>
         </Group>
       ))}
     </Stack>

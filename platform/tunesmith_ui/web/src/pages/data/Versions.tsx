@@ -7,6 +7,7 @@ import { call } from "../../api/http";
 import type { DatasetView, VersionView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { ErrorNote } from "../../parts/Panel";
 import { bytesOf, timeOf } from "../../parts/words";
 import { Check } from "./Check";
@@ -63,14 +64,14 @@ function Remove({ name }: { name: string }) {
   });
   return (
     <>
-      <Button size="compact-sm" color="red" variant="light" onClick={() => setAsked(true)}>{t("test.delete")}</Button>
+      <Changing><Button size="compact-sm" color="red" variant="light" onClick={() => setAsked(true)}>{t("test.delete")}</Button></Changing>
       <Modal opened={isAsked} onClose={() => setAsked(false)} title={t("data.deleteTitle", { name })} closeButtonProps={{ "aria-label": t("close") }}>
         <Stack>
           <Text size="sm" c="dimmed">{t("data.deleteWhat")}</Text>
           {remove.error && <ErrorNote error={remove.error} />}
           <Group justify="end">
             <Button variant="default" onClick={() => setAsked(false)}>{t("cancel")}</Button>
-            <Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("test.delete")}</Button>
+            <Changing><Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("test.delete")}</Button></Changing>
           </Group>
         </Stack>
       </Modal>

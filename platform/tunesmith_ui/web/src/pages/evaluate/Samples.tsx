@@ -7,6 +7,7 @@ import { call } from "../../api/http";
 import { useDatasets } from "../../api/queries";
 import type * as t from "../../api/schema";
 import { useWords } from "../../i18n";
+import { Changing, useMay } from "../../parts/Changing";
 import { useKept } from "../../parts/kept";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
 import { Said } from "../../parts/Said";
@@ -53,8 +54,9 @@ function Editor({ name, isNew, version, onSaved }: Given) {
   const queries = useQueryClient();
   const [added, setAdded] = useKept<t.NewSample[]>(`samples/${isNew ? "" : name}/added`, []);
   const [removed, setRemoved] = useKept<string[]>(`samples/${isNew ? "" : name}/removed`, []);
+  const may = useMay(); // a file's rows are read for who may use them
   const asked = useQuery({
-    queryKey: ["samples", name, version], enabled: !isNew, retry: false,
+    queryKey: ["samples", name, version], enabled: !isNew && may, retry: false,
     queryFn: ({ signal }) => call<t.SampleCheck>("POST", "/v1/evaluations/samples:check", { body: { file: `${name}@${version}`, first: SHOWN }, signal }),
   });
   const ours = useAct({
@@ -80,7 +82,7 @@ function Editor({ name, isNew, version, onSaved }: Given) {
       {isNew && added.length === 0 && <Group><Button variant="default" size="compact-sm" loading={ours.isPending} onClick={() => ours.mutate()}>{word("evaluate.ours")}</Button></Group>}
       {(added.length > 0 || removed.length > 0) && (
         <Group gap="sm">
-          <Button disabled={!name} loading={save.isPending} onClick={() => save.mutate()}>{word("save")}</Button>
+          <Changing><Button disabled={!name} loading={save.isPending} onClick={() => save.mutate()}>{word("save")}</Button></Changing>
           <Text size="sm">{word("evaluate.edits", { added: added.length, removed: removed.length })}</Text>
         </Group>
       )}
@@ -89,7 +91,8 @@ function Editor({ name, isNew, version, onSaved }: Given) {
         key: `new ${i}`, split: one.split ?? "validation", prompt: one.prompt ?? one.messages?.at(-2)?.content ?? "", reference: one.completion ?? one.messages?.at(-1)?.content ?? "",
         isOut: false, act: () => setAdded((known) => known.filter((_, at) => at !== i)),
       }))} />
-      {!isNew && (
+      {!isNew && !may && <Text size="sm" c="dimmed">{word("check.notMay")}</Text>}
+      {!isNew && may && (
         <Found asked={asked}>
           {(found) => (
             <Stack gap="xs">
@@ -148,7 +151,7 @@ function Add({ onAdd }: { onAdd: (sample: t.NewSample) => void }) {
         <Select label={word("evaluate.split")} allowDeselect={false} value={draft.split} onChange={(split) => setDraft({ ...draft, split: split === "train" ? "train" : "validation" })}
           data={[{ value: "validation", label: word("evaluate.validation") }, { value: "train", label: word("evaluate.train") }]} />
       </SimpleGrid>
-      <Button mt="sm" type="submit" variant="default" disabled={!isWhole}>{word("evaluate.add")}</Button>
+      <Changing><Button mt="sm" type="submit" variant="default" disabled={!isWhole}>{word("evaluate.add")}</Button></Changing>
     </form>
   );
 }

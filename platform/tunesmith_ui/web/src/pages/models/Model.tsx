@@ -7,6 +7,7 @@ import { call } from "../../api/http";
 import type { ModelView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
 import { useWords, type Word } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { Mark, type Tone } from "../../parts/Mark";
 import { ErrorNote } from "../../parts/Panel";
@@ -69,7 +70,7 @@ function Remove({ model }: { model: ModelView }) {
   const isFoundAgain = model.is_found && model.state !== "missing";
   return (
     <>
-      <Button size="compact-sm" variant="subtle" color="red" aria-label={`${t("models.remove")}: ${model.name}`} onClick={() => setAsked(true)}>{t("models.remove")}</Button>
+      <Changing><Button size="compact-sm" variant="subtle" color="red" aria-label={`${t("models.remove")}: ${model.name}`} onClick={() => setAsked(true)}>{t("models.remove")}</Button></Changing>
       <Modal opened={isAsked} onClose={() => setAsked(false)} title={t("models.removeTitle")} closeButtonProps={{ "aria-label": t("close") }}>
         <Stack gap="sm">
           <Text fw={600} className="wrapped">{model.name}</Text>
@@ -93,7 +94,7 @@ function Remove({ model }: { model: ModelView }) {
           {remove.error && <ErrorNote error={remove.error} />}
           <Group justify="end">
             <Button variant="default" onClick={() => setAsked(false)} data-autofocus>{t(isFoundAgain ? "close" : "cancel")}</Button>
-            {!isFoundAgain && <Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("models.remove")}</Button>}
+            {!isFoundAgain && <Changing><Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("models.remove")}</Button></Changing>}
           </Group>
         </Stack>
       </Modal>

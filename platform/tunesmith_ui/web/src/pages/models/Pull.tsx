@@ -8,6 +8,7 @@ import { useTask } from "../../api/queries";
 import { hrefOf } from "../../app/router";
 import { useWorkspace, type TaskLine } from "../../app/workspace";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Field } from "../../parts/Field";
 import { isChanged, valueOf } from "../../parts/form";
 import { Icon } from "../../parts/icons";
@@ -67,8 +68,8 @@ function One({ task }: { task: TaskLine }) {
           <a className="row-link fill wrapped" href={hrefOf(["monitor", task.id])}>{name}</a>
           <StateBadge state={task.state} />
           {isFailed
-            ? <ActionIcon variant="subtle" color="gray" aria-label={`${t("models.noted")}: ${name}`} loading={forget.isPending} onClick={() => forget.mutate()}><Icon name="cross" size={15} /></ActionIcon>
-            : <Button size="compact-sm" variant="default" aria-label={`${t("cancel")}: ${name}`} loading={stop.isPending} disabled={task.state === "stopping"} onClick={() => stop.mutate()}>{t("cancel")}</Button>}
+            ? <Changing><ActionIcon variant="subtle" color="gray" aria-label={`${t("models.noted")}: ${name}`} loading={forget.isPending} onClick={() => forget.mutate()}><Icon name="cross" size={15} /></ActionIcon></Changing>
+            : <Changing><Button size="compact-sm" variant="default" aria-label={`${t("cancel")}: ${name}`} loading={stop.isPending} disabled={task.state === "stopping"} onClick={() => stop.mutate()}>{t("cancel")}</Button></Changing>}
         </Group>
         {!isFailed && <Progress value={hasBegun ? percent : 100} color={hasBegun ? "indigo" : "gray"} animated={task.state === "running"} aria-label={name} />}
         {!isFailed && (

@@ -6,6 +6,7 @@ import { useCheckpoints } from "../../api/queries";
 import type { CheckpointView, TaskView } from "../../api/schema";
 import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found } from "../../parts/Panel";
@@ -62,10 +63,10 @@ export function Checkpoints({ task }: { task: TaskView }) {
                         <Anchor size="sm" href={hrefOf(["package"], { task: task.id, step: String(one.step) })}>{t("tab.package")}</Anchor>
                         <Anchor size="sm" href={hrefOf(["prepare"], { from: task.id, way: "stage", step: String(one.step) })}>{t("origin.stage")}</Anchor>
                         <Tooltip label={t(one.is_pinned ? "checkpoints.unpin" : "checkpoints.pin")}>
-                          <ActionIcon variant={one.is_pinned ? "filled" : "default"} size="sm" loading={pin.isPending && pin.variables?.step === one.step}
+                          <Changing><ActionIcon variant={one.is_pinned ? "filled" : "default"} size="sm" loading={pin.isPending && pin.variables?.step === one.step}
                             aria-label={`${t(one.is_pinned ? "checkpoints.unpin" : "checkpoints.pin")} ${one.step}`} onClick={() => pin.mutate(one)}>
                             <Icon name="pin" size={14} />
-                          </ActionIcon>
+                          </ActionIcon></Changing>
                         </Tooltip>
                       </Group>
                     </Table.Td>

@@ -6,6 +6,7 @@ import { useAct } from "../../api/act";
 import { useDatasets, useModels } from "../../api/queries";
 import { hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import type { Values } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { ErrorNote, Section } from "../../parts/Panel";
@@ -39,7 +40,7 @@ export function FirstRun({ fill }: { fill: (values: Values) => void }) {
           {!model && <Group><Button size="compact-sm" component="a" href={hrefOf(["models"], { pull: SMALL })}>{t("first.pull")}</Button></Group>}
         </Step>
         <Step isDone={data !== undefined} said={t("first.example")}>
-          <Group><Button size="compact-sm" disabled={!model} loading={take.isPending} onClick={() => take.mutate()}>{t("first.take")}</Button></Group>
+          <Group><Changing><Button size="compact-sm" disabled={!model} loading={take.isPending} onClick={() => take.mutate()}>{t("first.take")}</Button></Changing></Group>
         </Step>
         <Step isDone={false} said={t("first.start")} />
         {take.error && <ErrorNote error={take.error} />}

@@ -8,6 +8,7 @@ import { useCheckpoints } from "../../api/queries";
 import { hrefOf } from "../../app/router";
 import { useWorkspace, type TaskLine } from "../../app/workspace";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { ErrorNote } from "../../parts/Panel";
 import { StateBadge } from "../../parts/State";
@@ -42,9 +43,9 @@ export function TaskList({ chosen, onDeleted }: { chosen: string | null; onDelet
               </Group>
             </a>
             {OVER.has(task.state) && (
-              <ActionIcon variant="subtle" color="gray" size="sm" aria-label={`${t("tasks.delete")}: ${task.name}`} onClick={() => setGoing(task)}>
+              <Changing><ActionIcon variant="subtle" color="gray" size="sm" aria-label={`${t("tasks.delete")}: ${task.name}`} onClick={() => setGoing(task)}>
                 <Icon name="bin" size={15} />
-              </ActionIcon>
+              </ActionIcon></Changing>
             )}
           </div>
         ))}
@@ -94,7 +95,7 @@ function Delete({ task, onClose, onDeleted }: { task: TaskLine; onClose: () => v
         {remove.error && <ErrorNote error={remove.error} />}
         <Group justify="end">
           <Button variant="default" onClick={onClose} data-autofocus>{t("cancel")}</Button>
-          <Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("tasks.delete")}</Button>
+          <Changing><Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("tasks.delete")}</Button></Changing>
         </Group>
       </Stack>
     </Modal>

@@ -8,6 +8,7 @@ import { call } from "../../api/http";
 import { useTemplates } from "../../api/queries";
 import type { TemplateView } from "../../api/schema";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import type { Values } from "../../parts/form";
 import { Icon } from "../../parts/icons";
 import { ErrorNote } from "../../parts/Panel";
@@ -35,7 +36,7 @@ export function TemplateSelect({ value, onChange }: { value: string | null; onCh
           data={all.map((one) => one.name)} onChange={(name) => onChange(all.find((one) => one.name === name) ?? null)} />
         {chosen && !chosen.builtin && (
           <Tooltip label={t("template.delete")}>
-            <ActionIcon mt={28} variant="subtle" color="gray" aria-label={t("template.delete")} onClick={asking.open}><Icon name="bin" size={15} /></ActionIcon>
+            <Changing><ActionIcon mt={28} variant="subtle" color="gray" aria-label={t("template.delete")} onClick={asking.open}><Icon name="bin" size={15} /></ActionIcon></Changing>
           </Tooltip>
         )}
       </Group>
@@ -45,7 +46,7 @@ export function TemplateSelect({ value, onChange }: { value: string | null; onCh
           {remove.error && <ErrorNote error={remove.error} />}
           <Group justify="end">
             <Button variant="default" onClick={asking.close}>{t("cancel")}</Button>
-            <Button color="red" loading={remove.isPending} onClick={() => value && remove.mutate(value)}>{t("template.delete")}</Button>
+            <Changing><Button color="red" loading={remove.isPending} onClick={() => value && remove.mutate(value)}>{t("template.delete")}</Button></Changing>
           </Group>
         </Stack>
       </Modal>
@@ -72,7 +73,7 @@ export function SaveTemplate({ values, onSaved }: { values: Values; onSaved: (na
   });
   return (
     <>
-      <Button size="compact-sm" variant="default" disabled={Object.keys(values).length === 0} onClick={open.open}>{t("prepare.saveTemplate")}</Button>
+      <Changing><Button size="compact-sm" variant="default" disabled={Object.keys(values).length === 0} onClick={open.open}>{t("prepare.saveTemplate")}</Button></Changing>
       <Modal opened={isOpen} onClose={open.close} title={t("prepare.saveTemplate")} closeButtonProps={{ "aria-label": t("close") }}>
         <form onSubmit={(event) => {
           event.preventDefault();
@@ -83,7 +84,7 @@ export function SaveTemplate({ values, onSaved }: { values: Values; onSaved: (na
               description={known ? t(known.builtin ? "template.builtin" : "template.replaces") : undefined} />
             <Text size="sm" c="dimmed">{t("prepare.templateWhat")}</Text>
             {save.error && <ErrorNote error={save.error} />}
-            <Button type="submit" disabled={!name.trim() || known?.builtin} loading={save.isPending}>{t("save")}</Button>
+            <Changing><Button type="submit" disabled={!name.trim() || known?.builtin} loading={save.isPending}>{t("save")}</Button></Changing>
           </Stack>
         </form>
       </Modal>

@@ -7,8 +7,10 @@ import { call } from "../../api/http";
 import { useSession } from "../../api/queries";
 import type { KeyView, MadeKey, NewKey, Page_KeyView_, Page_ProjectView_, Role } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { Secret } from "../../parts/Secret";
 import { problemsOf } from "../../parts/TaskForm";
 import { timeOf } from "../../parts/words";
@@ -121,12 +123,12 @@ function Make() {
     }}>
       <Stack gap="sm">
         <SimpleGrid cols={{ base: 1, sm: 2, md: 4 }}>
-          <TextInput label={t("settings.keyOf")} value={isAdmin ? name : session.data?.name ?? ""} disabled={!isAdmin} placeholder={session.data?.name} error={problems.name} onChange={(event) => setName(event.currentTarget.value)} />
-          <Select label={t("settings.role")} value={role} allowDeselect={false} error={problems.role} onChange={(value) => setRole(value as Role)} data={ROLES.slice(0, Math.max(1, most + 1)).map((value) => ({ value, label: t(`role.${value}`) }))} />
-          <MultiSelect label={t("settings.worksIn")} value={worksEverywhere ? [] : where} disabled={worksEverywhere} placeholder={worksEverywhere ? t("settings.everywhere") : where.length ? "" : t("settings.defaultProject")} error={problems.projects} onChange={setWhere} data={projects.data?.data.map((one) => one.name) ?? []} />
-          <Select label={t("settings.endsAfter")} value={days} allowDeselect={false} error={problems.expires_at} onChange={(value) => setDays(value ?? "")} data={DAYS.map((value) => ({ value, label: value ? t("settings.days", { count: Number(value) }) : t("settings.never") }))} />
+          <TextInput label={t("settings.keyOf")} value={isAdmin ? name : session.data?.name ?? ""} disabled={!isAdmin} placeholder={session.data?.name} error={problems.name && <Said>{problems.name}</Said>} onChange={(event) => setName(event.currentTarget.value)} />
+          <Select label={t("settings.role")} value={role} allowDeselect={false} error={problems.role && <Said>{problems.role}</Said>} onChange={(value) => setRole(value as Role)} data={ROLES.slice(0, Math.max(1, most + 1)).map((value) => ({ value, label: t(`role.${value}`) }))} />
+          <MultiSelect label={t("settings.worksIn")} value={worksEverywhere ? [] : where} disabled={worksEverywhere} placeholder={worksEverywhere ? t("settings.everywhere") : where.length ? "" : t("settings.defaultProject")} error={problems.projects && <Said>{problems.projects}</Said>} onChange={setWhere} data={projects.data?.data.map((one) => one.name) ?? []} />
+          <Select label={t("settings.endsAfter")} value={days} allowDeselect={false} error={problems.expires_at && <Said>{problems.expires_at}</Said>} onChange={(value) => setDays(value ?? "")} data={DAYS.map((value) => ({ value, label: value ? t("settings.days", { count: Number(value) }) : t("settings.never") }))} />
         </SimpleGrid>
-        <Group><Button type="submit" variant="default" loading={make.isPending}>{t("settings.makeKey")}</Button></Group>
+        <Group><Changing><Button type="submit" variant="default" loading={make.isPending}>{t("settings.makeKey")}</Button></Changing></Group>
         {make.error && Object.keys(problems).length === 0 && <ErrorNote error={make.error} />}
         {make.data && <Secret title={t("settings.keyMade", { name: make.data.key.name })} note={t("settings.keyOnce")} secret={make.data.secret} onClose={() => make.reset()} />}
       </Stack>

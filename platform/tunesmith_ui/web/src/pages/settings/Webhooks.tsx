@@ -6,8 +6,10 @@ import { useAct } from "../../api/act";
 import { ApiError, call } from "../../api/http";
 import type { AddedWebhook, DeliveryView, NoticeEvent, Page_WebhookView_, WebhookView } from "../../api/schema";
 import { useWords, type Word } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Mark } from "../../parts/Mark";
 import { ErrorNote, Found, Section } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { Secret } from "../../parts/Secret";
 import { problemsOf } from "../../parts/TaskForm";
 import { timeOf } from "../../parts/words";
@@ -60,15 +62,15 @@ function One({ one }: { one: WebhookView }) {
       </Table.Td>
       <Table.Td className="nowrap">
         <Group gap="xs" wrap="nowrap">
-          <Button size="compact-sm" variant="default" loading={attempt.isPending} onClick={() => attempt.mutate()}>{t("settings.test")}</Button>
-          <Button size="compact-sm" variant="light" color="red" onClick={() => setAsked(true)}>{t("test.delete")}</Button>
+          <Changing><Button size="compact-sm" variant="default" loading={attempt.isPending} onClick={() => attempt.mutate()}>{t("settings.test")}</Button></Changing>
+          <Changing><Button size="compact-sm" variant="light" color="red" onClick={() => setAsked(true)}>{t("test.delete")}</Button></Changing>
         </Group>
         <Modal opened={isAsked} onClose={() => setAsked(false)} title={t("settings.removeWebhook")} closeButtonProps={{ "aria-label": t("close") }}>
           <Stack>
             <Text size="sm" className="wrapped">{one.url}</Text>
             <Group justify="end">
               <Button variant="default" onClick={() => setAsked(false)}>{t("cancel")}</Button>
-              <Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("test.delete")}</Button>
+              <Changing><Button color="red" loading={remove.isPending} onClick={() => remove.mutate()}>{t("test.delete")}</Button></Changing>
             </Group>
           </Stack>
         </Modal>
@@ -98,11 +100,11 @@ function Add() {
     }}>
       <Stack gap="sm">
         <SimpleGrid cols={{ base: 1, md: 3 }}>
-          <TextInput label={t("settings.url")} placeholder="https://" value={url} error={problems.url} onChange={(event) => setUrl(event.currentTarget.value)} />
-          <MultiSelect label={t("settings.events")} value={events} error={problems.events} onChange={setEvents} data={EVENTS.map((value) => ({ value, label: t(`event.${value}` as Word) }))} />
+          <TextInput label={t("settings.url")} placeholder="https://" value={url} error={problems.url && <Said>{problems.url}</Said>} onChange={(event) => setUrl(event.currentTarget.value)} />
+          <MultiSelect label={t("settings.events")} value={events} error={problems.events && <Said>{problems.events}</Said>} onChange={setEvents} data={EVENTS.map((value) => ({ value, label: t(`event.${value}` as Word) }))} />
           <Select label={t("choice.language")} value={spoken} allowDeselect={false} onChange={(value) => setSpoken(value ?? "en")} data={[{ value: "en", label: "English" }, { value: "zh", label: "中文" }]} />
         </SimpleGrid>
-        <Group><Button type="submit" variant="default" loading={add.isPending} disabled={!url.trim() || events.length === 0}>{t("settings.addWebhook")}</Button></Group>
+        <Group><Changing><Button type="submit" variant="default" loading={add.isPending} disabled={!url.trim() || events.length === 0}>{t("settings.addWebhook")}</Button></Changing></Group>
         {add.error && Object.keys(problems).length === 0 && <ErrorNote error={add.error} />}
         {add.data && <Secret title={t("settings.secret")} note={t("settings.secretOnce")} secret={add.data.secret} onClose={() => add.reset()} />}
       </Stack>

@@ -7,6 +7,7 @@ import { addressOf, call } from "../../api/http";
 import type { ConversationView, Page_ConversationView_, RatedDataset } from "../../api/schema";
 import { go, hrefOf } from "../../app/router";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { ErrorNote, Found } from "../../parts/Panel";
 import { timeOf } from "../../parts/words";
@@ -35,10 +36,10 @@ export function Conversations({ chosen }: { chosen: string | null }) {
                 <Menu position="bottom-end" withinPortal>
                   <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={`${t("monitor.more")}: ${one.title || t("test.untitled")}`}><Icon name="more" /></ActionIcon></Menu.Target>
                   <Menu.Dropdown>
-                    <Menu.Item onClick={() => setActed({ kind: "rename", one })}>{t("test.rename")}</Menu.Item>
+                    <Changing><Menu.Item onClick={() => setActed({ kind: "rename", one })}>{t("test.rename")}</Menu.Item></Changing>
                     <Menu.Item component="a" download href={addressOf(`/v1/conversations/${one.id}/export`, { form: "json" })}>{t("test.exportAll")}</Menu.Item>
                     <Menu.Item component="a" download href={addressOf(`/v1/conversations/${one.id}/export`, { form: "jsonl" })}>{t("test.exportRow")}</Menu.Item>
-                    <Menu.Item color="red" onClick={() => setActed({ kind: "delete", one })}>{t("test.delete")}</Menu.Item>
+                    <Changing><Menu.Item color="red" onClick={() => setActed({ kind: "delete", one })}>{t("test.delete")}</Menu.Item></Changing>
                   </Menu.Dropdown>
                 </Menu>
               </Group>
@@ -79,7 +80,7 @@ function Act({ acted, chosen, onDone }: { acted: Acted; chosen: string | null; o
           {act.error && <ErrorNote error={act.error} />}
           <Group justify="end">
             <Button variant="default" onClick={onDone}>{t("cancel")}</Button>
-            <Button type="submit" loading={act.isPending} color={acted.kind === "delete" ? "red" : ""} disabled={acted.kind === "rename" && !title.trim()}>{t(acted.kind === "rename" ? "save" : "test.delete")}</Button>
+            <Changing><Button type="submit" loading={act.isPending} color={acted.kind === "delete" ? "red" : ""} disabled={acted.kind === "rename" && !title.trim()}>{t(acted.kind === "rename" ? "save" : "test.delete")}</Button></Changing>
           </Group>
         </Stack>
       </form>
@@ -105,7 +106,7 @@ function Rated() {
       }}>
         <Stack gap="xs">
           <TextInput size="xs" label={t("evaluate.set")} description={t("test.ratedWhat")} value={name} onChange={(event) => setName(event.currentTarget.value)} />
-          <Button size="compact-sm" type="submit" variant="default" disabled={!name.trim()} loading={make.isPending}>{t("test.ratedMake")}</Button>
+          <Changing><Button size="compact-sm" type="submit" variant="default" disabled={!name.trim()} loading={make.isPending}>{t("test.ratedMake")}</Button></Changing>
           {make.data && <Text size="sm" role="status" className="wrapped">{t("test.ratedMade", { version: make.data.version, count: make.data.rows })}</Text>}
           {make.error && <ErrorNote error={make.error} />}
         </Stack>

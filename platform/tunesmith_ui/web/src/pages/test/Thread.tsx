@@ -5,6 +5,7 @@ import { useAct } from "../../api/act";
 import { call } from "../../api/http";
 import type { AnswerView, TurnView } from "../../api/schema";
 import { useWords } from "../../i18n";
+import { Changing } from "../../parts/Changing";
 import { Icon } from "../../parts/icons";
 import { useKept } from "../../parts/kept";
 import { Markdown } from "../../parts/Markdown";
@@ -35,12 +36,12 @@ export function Thread({ conversation, turns, path, isBusy, rates, onAgain, onEd
             <Group gap="xs" justify="end">
               {branches.length > 1 && (
                 <Group gap={4}>
-                  <Button size="compact-xs" variant="subtle" color="gray" aria-label={t("test.before")} disabled={at === 0 || isBusy} onClick={() => turnTo.mutate(branches[at - 1]!.number)}>‹</Button>
+                  <Changing><Button size="compact-xs" variant="subtle" color="gray" aria-label={t("test.before")} disabled={at === 0 || isBusy} onClick={() => turnTo.mutate(branches[at - 1]!.number)}>‹</Button></Changing>
                   <Text size="xs">{at + 1} / {branches.length}</Text>
-                  <Button size="compact-xs" variant="subtle" color="gray" aria-label={t("test.after")} disabled={at === branches.length - 1 || isBusy} onClick={() => turnTo.mutate(branches[at + 1]!.number)}>›</Button>
+                  <Changing><Button size="compact-xs" variant="subtle" color="gray" aria-label={t("test.after")} disabled={at === branches.length - 1 || isBusy} onClick={() => turnTo.mutate(branches[at + 1]!.number)}>›</Button></Changing>
                 </Group>
               )}
-              <Button size="compact-xs" variant="subtle" color="gray" disabled={isBusy} onClick={() => onEdit(turn)}>{t("test.edit")}</Button>
+              <Changing><Button size="compact-xs" variant="subtle" color="gray" disabled={isBusy} onClick={() => onEdit(turn)}>{t("test.edit")}</Button></Changing>
             </Group>
             <SimpleGrid cols={{ base: 1, sm: Math.min(2, turn.answers.length), lg: turn.answers.length }} spacing="sm">
               {turn.answers.map((answer) => (
@@ -48,7 +49,7 @@ export function Thread({ conversation, turns, path, isBusy, rates, onAgain, onEd
               ))}
             </SimpleGrid>
             {i === path.length - 1 && !isBusy && (
-              <Group><Button size="compact-sm" variant="default" leftSection={<Icon name="again" size={14} />} onClick={() => onAgain(turn)}>{t("test.again")}</Button></Group>
+              <Group><Changing><Button size="compact-sm" variant="default" leftSection={<Icon name="again" size={14} />} onClick={() => onAgain(turn)}>{t("test.again")}</Button></Changing></Group>
             )}
           </Stack>
         );
@@ -80,8 +81,8 @@ function Answer({ conversation, turn, answer, rate }: { conversation: string; tu
     },
   });
   const word = (rating: "better" | "worse") => (
-    <Button size="compact-xs" variant={answer.rating === rating ? "filled" : "default"} aria-pressed={answer.rating === rating} loading={save.isPending}
-      onClick={() => save.mutate({ rating: answer.rating === rating ? null : rating, corrected: answer.corrected })}>{t(rating === "better" ? "test.better" : "test.worse")}</Button>
+    <Changing><Button size="compact-xs" variant={answer.rating === rating ? "filled" : "default"} aria-pressed={answer.rating === rating} loading={save.isPending}
+      onClick={() => save.mutate({ rating: answer.rating === rating ? null : rating, corrected: answer.corrected })}>{t(rating === "better" ? "test.better" : "test.worse")}</Button></Changing>
   );
   const isMany = turn.answers.length > 1;
   return (
@@ -97,7 +98,7 @@ function Answer({ conversation, turn, answer, rate }: { conversation: string; tu
       {answer.state !== "answering" && (
         <Group gap={6} mt="xs">
           {word("better")}{word("worse")}
-          <Button size="compact-xs" variant="default" aria-expanded={draft !== null} onClick={() => setDraft(draft === null ? (answer.corrected ?? answer.text) : null)}>{t("test.correct")}</Button>
+          <Changing><Button size="compact-xs" variant="default" aria-expanded={draft !== null} onClick={() => setDraft(draft === null ? (answer.corrected ?? answer.text) : null)}>{t("test.correct")}</Button></Changing>
           <Text size="xs" c="dimmed">{t("test.tokens", { count: answer.completion_tokens })}{rate ? ` · ${t("test.rate", { rate: rate.toFixed(1) })}` : ""}</Text>
         </Group>
       )}
@@ -105,8 +106,8 @@ function Answer({ conversation, turn, answer, rate }: { conversation: string; tu
         <Stack gap="xs" mt="xs">
           <Textarea aria-label={t("test.correct")} description={t("test.correctWhat")} autosize minRows={2} maxRows={12} value={draft} onChange={(event) => setDraft(event.currentTarget.value)} />
           <Group gap="xs">
-            <Button size="compact-sm" loading={save.isPending} disabled={!draft.trim()} onClick={() => save.mutate({ rating: answer.rating, corrected: draft })}>{t("save")}</Button>
-            {answer.corrected && <Button size="compact-sm" variant="default" onClick={() => save.mutate({ rating: answer.rating, corrected: null })}>{t("test.uncorrect")}</Button>}
+            <Changing><Button size="compact-sm" loading={save.isPending} disabled={!draft.trim()} onClick={() => save.mutate({ rating: answer.rating, corrected: draft })}>{t("save")}</Button></Changing>
+            {answer.corrected && <Changing><Button size="compact-sm" variant="default" onClick={() => save.mutate({ rating: answer.rating, corrected: null })}>{t("test.uncorrect")}</Button></Changing>}
             <Button size="compact-sm" variant="default" onClick={() => setDraft(null)}>{t("cancel")}</Button>
           </Group>
         </Stack>
