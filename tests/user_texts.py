@@ -44,6 +44,8 @@ _TABLES = ("PHASE_WORDS", "_FAULTS", "_WORDS", "_FITS", "_BY")
 _ERRORS_MORE = (
     *("Problem", "Notice", "NotUnderstood", "_Refused", "Finding", "finding", "cannot"),
     *("RowProblem", "bad", "bad_file", "Warned"),
+    # What ends an attempt in words of its own: a task shows them.
+    *("BadCheckpoint", "NonFinite", "NoRoom", "PeerLost", "Stopped", "StorageFailed"),
 )
 
 

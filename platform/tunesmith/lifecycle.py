@@ -149,7 +149,7 @@ REASONS: dict[Reason, ReasonFacts] = {
         Fault.INFRASTRUCTURE,
         True,
         "The disk is full.",
-        "Free space or lower `save_total_limit`, then continue the task.",
+        "Free space, or lower a training's `save_total_limit`, then continue the task.",
     ),
     Reason.NUMERIC: ReasonFacts(
         State.FAILED,
