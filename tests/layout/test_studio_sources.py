@@ -224,6 +224,11 @@ def test_what_the_server_says_at_a_field_is_said_as_elsewhere() -> None:
     )
 
 
+def test_what_the_server_says_in_a_tooltip_is_said_as_elsewhere() -> None:
+    assert re.findall(r"label=\{(?!inStudio)[\w.]*message\}|\$\{(?:\w+\.)+message\}`\)\.join", TEXT) == []
+    assert re.findall(r"(?<!<Said)> ?\{(?!line\.)(?:\w+\.)*(?:message|why)\}<", TEXT) == []
+
+
 def test_no_word_of_the_studio_sends_to_a_terminal() -> None:
     told = [
         key for words in WORDS.values() for key, text in words.items() if re.search(r"tunesmith [a-z]", text)

@@ -7,6 +7,7 @@ import { addressOf, call } from "../api/http";
 import { useSignInOptions, useSystem } from "../api/queries";
 import type { SessionView } from "../api/schema";
 import { useWords, type Word } from "../i18n";
+import { inStudio } from "../parts/hints";
 import { Icon, type IconName } from "../parts/icons";
 import { Panel } from "../parts/Panel";
 import { Monitor } from "../pages/Monitor";
@@ -115,7 +116,7 @@ function Activity() {
         </Menu.Dropdown>
       </Menu>
       {unwell.length > 0 && (
-        <Tooltip multiline w={280} label={unwell.map((part) => `${part.name}: ${part.message}`).join("\n")}>
+        <Tooltip multiline w={280} label={unwell.map((part) => `${part.name}: ${inStudio(part.message, t)}`).join("\n")}>
           <Badge color="red" size="lg" component="a" href={hrefOf(["settings"])} leftSection={<Icon name="warn" size={14} />}>
             {unwell.length}
           </Badge>

@@ -12,6 +12,7 @@ import { go, goOn, hrefOf } from "../app/router";
 import { useWorkspace } from "../app/workspace";
 import { useWords, type Word } from "../i18n";
 import { Changing } from "../parts/Changing";
+import { inStudio } from "../parts/hints";
 import { Icon } from "../parts/icons";
 import type { Point } from "../parts/lines";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
@@ -156,7 +157,7 @@ function Shown({ task }: { task: TaskView }) {
             <Tile word="monitor.epoch" value={numberOf(progress.epoch)} more={t("monitor.attempt", { n: task.attempt })} />
           </SimpleGrid>
           {live.warnings.slice(-3).map((message) => (
-            <Text key={message} size="sm" className="wrapped log-warning"><Icon name="warn" size={14} /> {message}</Text>
+            <Text key={message} size="sm" className="wrapped log-warning"><Icon name="warn" size={14} /> <Said>{message}</Said></Text>
           ))}
         </Stack>
       </Section>
@@ -231,7 +232,7 @@ function Actions({ task }: { task: TaskView }) {
           </Group>
         </Stack>
       </Modal>
-      {task.queue_place && <Tooltip label={task.message}><Badge>{t("monitor.place", { n: task.queue_place })}</Badge></Tooltip>}
+      {task.queue_place && <Tooltip label={inStudio(task.message, t)}><Badge>{t("monitor.place", { n: task.queue_place })}</Badge></Tooltip>}
     </Stack>
   );
 }

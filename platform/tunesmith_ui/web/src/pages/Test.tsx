@@ -15,6 +15,7 @@ import { Icon } from "../parts/icons";
 import { useKept } from "../parts/kept";
 import { Markdown } from "../parts/Markdown";
 import { Empty, ErrorNote, Found, Section } from "../parts/Panel";
+import { Said } from "../parts/Said";
 import { useAsking, type Asked, type Live } from "./test/asking";
 import { Conversations } from "./test/Conversations";
 import { Question, Thought, Thread } from "./test/Thread";
@@ -178,7 +179,7 @@ function Coming({ live }: { live: Live }) {
               <Text size="xs" c="dimmed" className="wrapped" mb={4}>{model}</Text>
               <Thought text={told?.thought ?? ""} />
               <Markdown text={told?.text || "…"} />
-              {told?.why && <Text size="sm" c="var(--mantine-color-error)" className="wrapped">{told.why}</Text>}
+              {told?.why && <Text size="sm" c="var(--mantine-color-error)" className="wrapped"><Said>{told.why}</Said></Text>}
             </div>
           );
         })}

@@ -10,6 +10,7 @@ import { Icon } from "../../parts/icons";
 import { useKept } from "../../parts/kept";
 import { Markdown } from "../../parts/Markdown";
 import { ErrorNote } from "../../parts/Panel";
+import { Said } from "../../parts/Said";
 import { besides, tipOf } from "./tree";
 
 type Given = {
@@ -91,7 +92,7 @@ function Answer({ conversation, turn, answer, rate }: { conversation: string; tu
       <Thought text={answer.reasoning_content} />
       <Markdown text={answer.text || (answer.state === "answering" ? "…" : "")} />
       {answer.state !== "answering" && !answer.text && <Text size="sm" c="dimmed">{t("evaluate.blank")}</Text>}
-      {answer.state === "cut" && <Alert color="orange" p="xs" mt="xs" className="wrapped">{t("test.cut")} {answer.why}</Alert>}
+      {answer.state === "cut" && <Alert color="orange" p="xs" mt="xs" className="wrapped">{t("test.cut")} <Said>{answer.why}</Said></Alert>}
       {answer.finish_reason === "length" && <Text size="xs" c="dimmed">{t("evaluate.cut")}</Text>}
       {answer.dropped_turns > 0 && <Text size="xs" c="dimmed">{t("test.dropped", { count: answer.dropped_turns })}</Text>}
       {answer.corrected && <div className="tile corrected"><Text size="xs" c="dimmed">{t("test.corrected")}</Text><Text size="sm" className="wrapped">{answer.corrected}</Text></div>}
