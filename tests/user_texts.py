@@ -5,6 +5,7 @@ A text with values in it is written as the catalogues do: `{0}`, `{1}` ... in th
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -75,8 +76,6 @@ def variants(node: ast.AST | None) -> list[str]:
 
 
 def _renumbered(text: str) -> str:
-    import re
-
     numbers = itertools.count()
     return re.sub(r"\{(\d+|\?)\}", lambda _: f"{{{next(numbers)}}}", text)
 
@@ -94,8 +93,6 @@ def _name(call: ast.Call) -> str:
 
 def is_text(text: str) -> bool:
     """Whether there is anything in it to translate."""
-    import re
-
     bare = re.sub(r"\{\d+\}|`[^`]*`", "", text)
     return bool(re.search(r"[A-Za-z]{2}", bare))
 
@@ -174,6 +171,71 @@ def errors(file: Path) -> Iterator[str]:
             for value in given:
                 yield from variants(value)
                 yield from _inner(value)
+
+
+_SHOWN_TO_NOBODY = (
+    *("debug", "info", "warning", "error", "exception", "critical", "log", "getLogger", "filterwarnings"),
+    *("RuntimeError", "AssertionError", "ValueError", "TypeError", "KeyError", "NotImplementedError"),
+    *("Field", "param", "Query", "Path", "Header", "Body", "Option", "Argument", "Annotated", "answers"),
+    *("APIRouter", "FastAPI", "APIKeyHeader", "HTTPBearer", "compile", "add_argument"),
+)
+"""What is given to these is shown to no user, or is a program's description, which is English."""
+_NO_SENTENCES = (
+    *("described.py", "endpoints.py", "sign_in_endpoints.py", "samples_endpoints.py", "gauges.py", "card.py"),
+    *("narration.py", "sentences.py", "same_ids.py", "scoping.py", "terms.py", "app.py"),
+)
+"""Modules whose sentences are descriptions, reasons for tests, logs, texts to try tokenizers with, or licences."""
+
+
+_FOR_PROGRAMS = {
+    "Check python-core-worker-*.log files for more information.",  # Ray's own, looked for in what it says
+    "Something in the request is wrong or cannot be done.",
+    "There is no such model.",
+    "Too many answers of this key are under way.",
+    "Any other refusal.",
+    "The model is not served yet.",
+}
+"""What stands in the API's description, or is compared with."""
+
+
+def sentences(file: Path) -> Iterator[str]:
+    """Every whole sentence in the code of a module that a user may come to read, wherever it goes from there."""
+    if file.name not in _NO_SENTENCES and "examples" not in file.parts:
+        for text in _written(ast.parse(file.read_text())):
+            # What is put before a sentence is a sentence of its own.
+            bare = _renumbered(re.sub(r"^(\{\d+\} )+(?=[A-Z][a-z]* |`)", "", text.strip()))
+            if _is_sentence(bare) and bare not in _FOR_PROGRAMS:
+                yield bare
+
+
+def _is_sentence(text: str) -> bool:
+    is_whole = len(text.split()) > 2 and re.fullmatch(r"[A-Z`{].*[.?!]", text, re.DOTALL) is not None
+    return is_whole and is_text(text)
+
+
+def _written(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Assert) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        return
+    if isinstance(node, ast.Call) and (
+        _name(node) in _SHOWN_TO_NOBODY or any(item.arg == "zh" for item in node.keywords)
+    ):
+        return
+    below = list(ast.iter_child_nodes(node))
+    if any(_is_chinese(part) for part in below):
+        return  # both languages beside each other
+    if found := variants(node) if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp) else []:
+        yield from found
+        return
+    for part in below:
+        yield from _written(part)
+
+
+def _is_chinese(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and any("\u4e00" <= letter <= "\u9fff" for letter in node.value)
+    )
 
 
 def told_by_tasks() -> Iterator[str]:

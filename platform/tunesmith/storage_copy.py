@@ -32,6 +32,7 @@ def copied_in_parts(source: str, target: str) -> bool:
         OSError: The server refuses, or does not answer, or the file is another one before it is copied whole.
     """
     try:
+        import boto3  # noqa: F401  (`_client` takes it)
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3CopyFailedError
     except ImportError:

@@ -113,11 +113,10 @@ class SystemService:
         """Whether somebody runs the background loops, where this process does not."""
         if self._settings.run_loops:
             return []
-        ok = is_taken(self._database, CONTROLLER)
-        message = (
-            "" if ok else "No process runs the background loops: nothing starts. Run `tunesmith controller`."
-        )
-        return [views.PartHealth(name=CONTROLLER, ok=ok, message=message)]
+        if is_taken(self._database, CONTROLLER):
+            return [views.PartHealth(name=CONTROLLER, ok=True)]
+        message = "No process runs the background loops: nothing starts. Run `tunesmith controller`."
+        return [views.PartHealth(name=CONTROLLER, ok=False, message=message)]
 
     def _storage(self) -> views.PartHealth:
         folder = local_path(self._settings.storage_uri)

@@ -81,6 +81,13 @@ def test_every_help_text_is_in_both_languages() -> None:
     assert missing(found) == []
 
 
+def test_every_sentence_in_the_code_is_in_both_languages() -> None:
+    """Wherever it goes from there: many are put together from parts, or handed on before they are shown."""
+    found = [(file.name, text) for file in user_texts.modules() for text in user_texts.sentences(file)]
+    assert len(found) > 2000
+    assert [(name, text) for name, text in found if tr(text, Language.ZH) == text] == []
+
+
 @pytest.mark.parametrize("command", ["train", "estimate"])
 def test_the_help_of_parameters_is_in_the_language_it_is_made_in(zh: None, command: str) -> None:
     from tunesmith.cli.usage import prepare

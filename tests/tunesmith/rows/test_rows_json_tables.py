@@ -47,6 +47,9 @@ LAID_OUT = {
         },
     ),
     "records": ("", TABLE),
+    "values": ("a list of values for each column", {name: [row[name] for row in TABLE] for name in TABLE[0]}),
+    "data": ("rows under one name", {"data": TABLE, "version": "1.0"}),
+    "train": ("rows under one name", {"train": TABLE}),
 }
 
 
@@ -82,6 +85,10 @@ def test_pandas_itself_writes_what_is_read(tmp_path: Path) -> None:
         {"prompt": {"0": "x"}, "messages": [{"role": "user", "content": "a"}]},
         {"prompt": {"role": "user"}, "answer": {"role": "assistant"}},
         {"meta": {"0": 1}, "b": 2},
+        {"tags": ["a", "b"], "text": "x"},
+        {"tags": ["a", "b"], "more": ["c"]},
+        {"data": [{"role": "user", "content": "a"}], "n": 1},
+        {"train": [{"a": 1}], "validation": [{"a": 2}]},
     ],
 )
 def test_rows_that_begin_like_a_table_stay_rows(row: dict[str, Any], tmp_path: Path) -> None:

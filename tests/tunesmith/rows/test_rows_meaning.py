@@ -117,12 +117,32 @@ def test_an_answer_that_its_own_turn_calls_bad_is_not_trained(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("value", [False, 0, "false", "False", "no"])
-@pytest.mark.parametrize("name", ["train", "loss", "trainable"])
+@pytest.mark.parametrize("name", ["train", "training", "loss", "need_loss", "trainable"])
 def test_a_turn_that_is_not_to_be_learned_says_so_in_any_spelling(
     tmp_path: Path, name: str, value: Any
 ) -> None:
     row = {"messages": [USER, ANSWER | {name: value}, USER, ANSWER | {name: True}]}
     assert [turn.weight for turn in shape(write(tmp_path, row)).read(row)] == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "keys", [("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer")]
+)
+@pytest.mark.parametrize("name", ["weight", "train", "training", "loss", "need_loss", "trainable"])
+def test_a_round_says_of_its_answer_what_a_turn_says(
+    tmp_path: Path, keys: tuple[str, str], name: str
+) -> None:
+    said = dict(zip(keys, ("q", "a"), strict=True))
+    row = {"conversation": [said | {name: 0}, said | {name: 1, "thinking": "t"}, said]}
+    read = shape(write(tmp_path, row)).read(row)
+    assert [turn.weight for turn in read] == [1, 0, 1, 1, 1, 1]
+    assert [turn.reasoning for turn in read] == ["", "", "", "t", "", ""]
+
+
+def test_a_round_that_calls_its_answer_a_bad_one_is_not_trained(tmp_path: Path) -> None:
+    row = {"conversation": [{"human": "q", "assistant": "a", "is_correct": False}]}
+    with pytest.raises(BadAnswer, match="is_correct"):
+        shape(write(tmp_path, row)).read(row)
 
 
 @pytest.mark.parametrize(

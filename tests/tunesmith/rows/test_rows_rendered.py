@@ -36,6 +36,23 @@ QUESTIONS = {
     "Human/Assistant": "\n\nHuman: q\n\nAssistant:",
     "User/Assistant": "User: q\n\nAssistant:",
     "用户/助手": "用户：问题\n助手：",
+    "Kimi": "<|im_user|>user<|im_middle|>q<|im_end|><|im_assistant|>",
+    "EXAONE": "[|user|]q\n[|assistant|]",
+    "Seed-OSS": "<seed:bos>user\nq<seed:eos><seed:bos>assistant\n",
+    "Baichuan": "<reserved_106>q<reserved_107>",
+    "Apertus": "<|user_start|>q<|user_end|><|assistant_start|>",
+    "InternLM": "<|User|>:q\n<|Bot|>:",
+    "MOSS": "<|Human|>: q<eoh>\n<|MOSS|>:",
+    "MiniCPM": "<用户>q<AI>",
+    "OpenChat": "GPT4 Correct User: q<|end_of_turn|>GPT4 Correct Assistant:",
+    "Phi-2": "Instruct: q\nOutput:",
+    "ChatGLM": "[Round 1]\n\n问：q\n\n答：",
+    "### Instruction": "### Instruction:\nq\n\n### Output:\n",
+}
+SPELLINGS = {
+    "### INSTRUCTION:\nq\n\n### RESPONSE:\n": "Alpaca",
+    "### Instruction\nq\n\n### Response\n": "Alpaca",
+    "### human: q\n### assistant: ": "Guanaco",
 }
 PROSE = [
     "Templates differ: ChatML begins a turn with `<|im_start|>`, Llama 2 wraps a question in `[INST]`.",
@@ -46,6 +63,8 @@ PROSE = [
     "What does `### Instruction:` mean in front of `### Response:`?",
     "用户：张三。住址：北京。",
     "Q: what is it?\nA: nothing.",
+    "# crop(image)\n\n### Input\n\nAn image.\n\n### Output\n\nAnother one.",
+    "### Instruction\n\nMove the stack pointer.\n\n### Opcode\n\n0x44",
     "",
 ]
 
@@ -62,6 +81,12 @@ def test_each_templates_dialogues_are_known(name: str) -> None:
     assert rendered_as([Message("user", question), Message("assistant", "an answer.")]) == name
     whole = [Message("user", question + "an answer."), Message("assistant", "shorter.")]
     assert rendered_as(whole) is None, "a question about a dialogue is one"
+
+
+@pytest.mark.parametrize("question", SPELLINGS)
+def test_headings_are_known_in_any_case_and_without_a_colon(question: str) -> None:
+    assert rendered_as(question + "a") == SPELLINGS[question]
+    assert rendered_as([Message("user", question), Message("assistant", "a")]) == SPELLINGS[question]
 
 
 @pytest.mark.parametrize("text", PROSE)

@@ -33,28 +33,40 @@ _MARKS = (
     _Form("Command R", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"),
     _Form("Granite", "<|start_of_role|>user", "<|start_of_role|>assistant"),
     _Form("gpt-oss", "<|start|>user", "<|start|>assistant"),
+    _Form("Kimi", "<|im_user|>", "<|im_assistant|>"),
+    _Form("EXAONE", "[|user|]", "[|assistant|]"),
+    _Form("Seed-OSS", "<seed:bos>user", "<seed:bos>assistant"),
+    _Form("Baichuan", "<reserved_106>", "<reserved_107>"),
+    _Form("Apertus", "<|user_start|>", "<|assistant_start|>"),
+    _Form("InternLM", "<|User|>:", "<|Bot|>:"),
+    _Form("MOSS", "<|Human|>:", "<|MOSS|>:"),
+    _Form("MiniCPM", "<用户>", "<AI>"),
+    _Form("OpenChat", "GPT4 Correct User:", "GPT4 Correct Assistant:"),
 )
 """Marks that nothing but a template writes: wherever they stand."""
 _HEADINGS = (
-    _Form("Alpaca", "### Instruction:", "### Response:"),
+    _Form("Alpaca", "### Instruction", "### Response"),
     _Form("Guanaco", "### Human:", "### Assistant:"),
+    _Form("### Instruction", "### Instruction:", "### Output:"),
     _Form("### User", "### User:", "### Assistant:"),
     _Form("### Question", "### Question:", "### Answer:"),
     _Form("Alpaca", "### 指令", "### 回答"),
     _Form("Alpaca", "### 问题", "### 回答"),
 )
-"""Headings, which other texts may have: where a line begins; the answer's also behind a blank, as Guanaco's does."""
+"""Headings, which other texts may have: where a line begins, in any case; the answer's also behind a blank."""
 _NAMES = (
     _Form("Vicuna", "USER:", "ASSISTANT:"),
     _Form("Human/Assistant", "Human:", "Assistant:"),
     _Form("User/Assistant", "User:", "Assistant:"),
     _Form("用户/助手", "用户：", "助手："),
     _Form("用户/助手", "用户:", "助手:"),
+    _Form("Phi-2", "Instruct:", "Output:"),
+    _Form("ChatGLM", "问：", "答："),
 )
 """Names before what is said, as plays have them too: the question's where the text begins."""
 _BEHIND = ("", ":", "：", "<|end_header_id|>", "<|header_end|>", "<|end_of_role|>", "<|message|>")
 """What templates write between an answer's mark and the answer."""
-_BEGINS = re.compile(r"\s*(?:<s>|<\|begin_of_text\|>|<bos>)?\s*")
+_BEGINS = re.compile(r"\s*(?:<s>|<\|begin_of_text\|>|<bos>|\[Round \d+\])?\s*")
 
 
 def rendered_as(sample: Sequence[Message] | str) -> str | None:
@@ -71,9 +83,9 @@ def rendered_as(sample: Sequence[Message] | str) -> str | None:
     asked = next((turn.content for turn in reversed(sample) if turn.role == "user"), "")
     end = asked[-_AT_END:].rstrip()
     for form in (*_MARKS, *_HEADINGS, *_NAMES):
-        if form.answer in end and _dialogue(asked) == form.name:
-            behind = end[end.rindex(form.answer) + len(form.answer) :]
-            return form.name if behind in _BEHIND else None
+        at = end.casefold().rfind(form.answer.casefold())
+        if at >= 0 and end[at + len(form.answer) :] in _BEHIND and _dialogue(asked) == form.name:
+            return form.name
     return None
 
 
@@ -81,15 +93,20 @@ def _dialogue(text: str) -> str | None:
     for form in _MARKS:
         if form.answer in text and form.question in text[: text.index(form.answer)]:
             return form.name
-    for form in _HEADINGS:
-        if form.answer in text and re.search(
-            rf"^{re.escape(form.question)}.*?\s{re.escape(form.answer)}", text, re.MULTILINE | re.DOTALL
-        ):
+    for form in _HEADINGS if "### " in text else ():
+        if _headed(form, text):
             return form.name
+    begin = _BEGINS.match(text)
+    bare = text[begin.end() :] if begin else text
     for form in _NAMES:
-        if form.answer in text:
-            begin = _BEGINS.match(text)
-            at = begin.end() if begin else 0
-            if text.startswith(form.question, at) and re.search(rf"\s{re.escape(form.answer)}", text[at:]):
-                return form.name
+        if bare.startswith(form.question) and re.search(rf"\s{re.escape(form.answer)}", bare):
+            return form.name
     return None
+
+
+def _headed(form: _Form, text: str) -> bool:
+    how = re.MULTILINE | re.IGNORECASE
+    asked = re.search(rf"^{re.escape(form.question)}", text, how)
+    return asked is not None and bool(
+        re.compile(rf"\s{re.escape(form.answer)}", how).search(text, asked.end())
+    )

@@ -68,7 +68,7 @@ _CONTENTS = ("content", "value", "text")
 """What a turn's text is called."""
 _NOT_TEXT = ("images", "image", "audio", "audios", "videos", "video")
 """What would change the trained text if it were passed over in silence."""
-_NOT_TRAINED = ("train", "loss", "trainable")
+_NOT_TRAINED = ("train", "training", "loss", "need_loss", "trainable")
 """An answer that says `false`, nought or "no" under one of these is read and not learned, as with `weight` 0."""
 
 
@@ -173,7 +173,7 @@ def turns_of(value: Any, name: str) -> list[Message]:
             continue
         turn = unpacked(given)
         place = f"{name}[{index}]"
-        messages += _round(turn, first=not index) or _results(turn, place) or [read(turn, place)]
+        messages += _round(turn, place, first=not index) or _results(turn, place) or [read(turn, place)]
     return messages
 
 
@@ -218,8 +218,11 @@ def is_round(turn: dict[str, Any]) -> bool:
     return any(question in turn and answer in turn for question, answer in _ROUNDS)
 
 
-def _round(turn: Any, *, first: bool) -> list[Message]:
-    """A question and its answer in one object (Firefly's and XTuner's way); empty where it is something else."""
+def _round(turn: Any, where: str, *, first: bool) -> list[Message]:
+    """A question and its answer in one object (Firefly's and XTuner's way); empty where it is something else.
+
+    What stands beside an answer (a weight, a verdict, its reasoning) says of it what it says in a turn of its own.
+    """
     if not isinstance(turn, dict) or "role" in turn or "from" in turn:
         return []
     for question, answer in _ROUNDS:
@@ -227,7 +230,13 @@ def _round(turn: Any, *, first: bool) -> list[Message]:
         if isinstance(asked, str) and isinstance(said, str) and said.strip():
             system = turn.get("system")
             head = [Message("system", system)] if first and isinstance(system, str) and system.strip() else []
-            return [*head, Message("user", asked), Message("assistant", said)]
+            beside = {
+                name: value
+                for name, value in turn.items()
+                if name not in (question, answer, "system", *_CONTENTS)
+            }
+            read = _turn({**beside, "role": "assistant", "content": said}, where) if beside else None
+            return [*head, Message("user", asked), read or Message("assistant", said)]
     return []
 
 

@@ -1,4 +1,5 @@
-"""A table as one JSON object, as pandas' `to_json` writes it: by columns (its default), `split`, `index`, `table`.
+"""A table as one JSON object: as pandas' `to_json` writes it (by columns, its default, `split`, `index`, `table`), a
+list of values for each column, or rows under a name such as `data`.
 
 Such an object is read whole, so its size is bounded; the other ways to write rows are streamed. Knows JSON; knows
 nothing of what a row means.
@@ -27,12 +28,15 @@ HEAD = 512
 _NAME = rb'"(?:[^"\\]|\\.)*"'
 _BEGINS = re.compile(
     rb"\{\s*(?:"
-    rb'"(?:columns|index|data)"\s*:\s*\['  # split
+    rb'"(?:columns|index|data|rows|train|examples|samples|instances|records)"\s*:\s*\['  # split, or rows
+    rb"|" + _NAME + rb'\s*:\s*\[\s*(?:"|[-\dntf])'  # values of a column
     rb'|"schema"\s*:\s*\{\s*"fields"'  # table
     rb'|"\d+"\s*:\s*\{'  # index
     rb"|" + _NAME + rb'\s*:\s*\{\s*"\d+"\s*:'  # columns
     rb")"
 )
+_LISTS = ("data", "rows", "train", "examples", "samples", "instances", "records")
+"""Names under which all rows are put."""
 _CURE = "Write the rows one by one: in pandas, `df.to_json(path, orient='records', lines=True, force_ascii=False)`."
 
 
@@ -91,7 +95,26 @@ def rows_of(name: str, file: BinaryIO) -> tuple[str, list[Row]]:
             return "pandas: column by column", _columns(found)
         if _are_numbers(found):
             return "pandas: row by row under its number", inner
+        return "", [found]
+    if inner and all(_are_values(one) and len(one) == len(inner[0]) for one in inner):
+        return "a list of values for each column", [
+            dict(zip(found, values, strict=True)) for values in zip(*inner, strict=True)
+        ]
+    lists = [name for name, value in found.items() if isinstance(value, list)]
+    if len(lists) == 1 and lists[0] in _LISTS and _are_rows(found[lists[0]]):
+        return "rows under one name", found[lists[0]]
     return "", [found]
+
+
+def _are_values(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and not any(isinstance(one, list | dict) for one in value)
+
+
+def _are_rows(value: list[Any]) -> bool:
+    """Whether it lists rows: not the turns of one."""
+    return bool(value) and all(
+        isinstance(row, dict) and "role" not in row and "from" not in row for row in value
+    )
 
 
 def _are_numbers(value: dict[str, Any]) -> bool:
