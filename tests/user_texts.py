@@ -181,7 +181,15 @@ _SHOWN_TO_NOBODY = (
 )
 """What is given to these is shown to no user, or is a program's description, which is English."""
 _NO_SENTENCES = (
-    *("described.py", "endpoints.py", "sign_in_endpoints.py", "samples_endpoints.py", "gauges.py", "card.py"),
+    *(
+        "described.py",
+        "endpoints.py",
+        "sign_in_endpoints.py",
+        "samples_endpoints.py",
+        "gauges.py",
+        "card.py",
+        "adapter_zip.py",
+    ),
     *("narration.py", "sentences.py", "same_ids.py", "scoping.py", "terms.py", "app.py"),
 )
 """Modules whose sentences are descriptions, reasons for tests, logs, texts to try tokenizers with, or licences."""
@@ -206,6 +214,16 @@ def sentences(file: Path) -> Iterator[str]:
             bare = _renumbered(re.sub(r"^(\{\d+\} )+(?=[A-Z][a-z]* |`)", "", text.strip()))
             if _is_sentence(bare) and bare not in _FOR_PROGRAMS:
                 yield bare
+
+
+def english_left(text: str) -> str | None:
+    """What of a text is English once it was translated, but names and what is quoted; None where nothing is."""
+    from tunesmith.language import Language, tr
+
+    said = tr(text, Language.ZH)
+    bare = re.sub(r"`[^`]*`|\{\"[^}]*\}\]?\}?|Hugging Face Trainer", " ", said)
+    found = re.search(r"[A-Za-z]{2,}(?:[ ,;:'.-]+[A-Za-z]{2,}){2,}", bare)
+    return text if said == text else found and found[0]
 
 
 def _is_sentence(text: str) -> bool:
