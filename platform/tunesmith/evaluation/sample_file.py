@@ -66,7 +66,8 @@ def entries_of(path: Path, default_split: Split) -> list[Entry]:
     file = RowFile(path)
     if file.bytes > MAX_BYTES:
         raise _too_large(file.name, f"has {file.bytes} bytes; a sample file has {MAX_BYTES} at most")
-    splits = _splits_in(file) if file.format == "jsonl" else None
+    may_be_splits = file.format == "jsonl" or file.is_table_in_json
+    splits = _splits_in(file) if may_be_splits else None
     found = _of_rows(file, default_split) if splits is None else _of_splits(file.name, splits)
     entries: list[Entry] = []
     size = 0
