@@ -195,6 +195,8 @@ _NO_SENTENCES = (
 """Modules whose sentences are descriptions, reasons for tests, logs, texts to try tokenizers with, or licences."""
 
 
+_ENGLISH = re.compile(r"[A-Za-z]{2,}(?:[ ,;:'.-]+[A-Za-z]{2,}){2,}")
+"""Three words behind each other."""
 _FOR_PROGRAMS = {
     "Check python-core-worker-*.log files for more information.",  # Ray's own, looked for in what it says
     "Something in the request is wrong or cannot be done.",
@@ -216,14 +218,13 @@ def sentences(file: Path) -> Iterator[str]:
                 yield bare
 
 
-def english_left(text: str) -> str | None:
+def english_in(text: str) -> str | None:
     """What of a text is English once it was translated, but names and what is quoted; None where nothing is."""
     from tunesmith.language import Language, tr
 
-    said = tr(text, Language.ZH)
-    bare = re.sub(r"`[^`]*`|\{\"[^}]*\}\]?\}?|Hugging Face Trainer", " ", said)
-    found = re.search(r"[A-Za-z]{2,}(?:[ ,;:'.-]+[A-Za-z]{2,}){2,}", bare)
-    return text if said == text else found and found[0]
+    bare = re.sub(r"`[^`]*`|\{\"[^}]*\}\]?\}?|Hugging Face Trainer", " ", tr(text, Language.ZH))
+    found = _ENGLISH.search(bare)
+    return found[0] if found else None
 
 
 def _is_sentence(text: str) -> bool:

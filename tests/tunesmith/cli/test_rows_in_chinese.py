@@ -11,23 +11,12 @@ from typing import Any
 import pytest
 import user_texts
 
-from tunesmith.language import Language, tr
-
 ROWS = user_texts.ROOT / "platform/tunesmith/rows"
-ENGLISH = re.compile(r"[A-Za-z]{2,}(?:[ ,;:'.-]+[A-Za-z]{2,}){2,}")
-"""Three words behind each other."""
 _NO_TEXTS = {"words", "Field", "getLogger", "debug", "info"}
 """What is given to these is shown to no user."""
 _NO_MODULES = {"same_ids.py", "builtin_templates.py", "library_ids.py"}
 """These hold texts to try tokenizers with, templates and lists of types."""
 _SHOWN_TO_NOBODY = {"probe text", "The library encodes every text: %s."}
-
-
-def english_in(text: str) -> str | None:
-    """What of a text is English once it was translated, but what is quoted; None where nothing is."""
-    bare = re.sub(r"`[^`]*`|\{\"[^}]*\}\]?\}?", " ", tr(text, Language.ZH))
-    found = ENGLISH.search(bare)
-    return found[0] if found else None
 
 
 def texts_of(node: ast.AST) -> Iterator[str]:
@@ -60,7 +49,7 @@ def test_every_sentence_in_the_code_of_rows_is_translated() -> None:
             continue
         for text in texts_of(ast.parse(file.read_text())):
             looked += " " in text
-            if text not in _SHOWN_TO_NOBODY and english_in(text):
+            if text not in _SHOWN_TO_NOBODY and user_texts.english_in(text):
                 left.append(f"{file.name}: {text}")
     assert looked > 200
     assert left == []
@@ -120,5 +109,5 @@ def test_what_a_report_says_of_a_file_is_chinese(
     shown = [line.partition(" 对话: ")[0] for line in [*said.out.splitlines(), *said.err.splitlines()]]
     shown = [line for line in shown if not line.startswith("    ")]  # where a row's own words stand
     assert shown
-    assert [line for line in shown if english_in(line)] == []
+    assert [line for line in shown if user_texts.english_in(line)] == []
     assert not re.search(r"\brow \d", said.out + said.err)
