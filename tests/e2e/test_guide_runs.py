@@ -62,7 +62,7 @@ PROMISED = {
     "evaluations list": r"task-\w+",
     "evaluations show": r"composite",
     "evaluations export": r"sample_id",
-    "chats names": rf"{MODEL}\n(.*\n)*.*:300",
+    "chats names": rf"{MODEL}(\t.*)?\n(.*\n)*.*:300",
     "chats list": r"ready|可用",
     "chats proof": r"`task-\w+:(\d+|final)`(.*\n)*(proof|证明) ",
     "chat": r"\S",
@@ -184,6 +184,8 @@ class Reader:
             names["EVALUATION"] = self.client.evaluations()[0].task_id
         if "PACKAGE" in words:
             names["PACKAGE"] = next(one.id for one in self.client.tasks() if one.kind == "package")
+        if words[0] in ("projects", "keys"):
+            names["search"] = f"search-{language}"  # a project stays: the other language's page made one
         found = [names.get(word, word) for word in words]
         found = [word.replace("task_id=TASK", f"task_id={task}") for word in found]
         return [

@@ -30,6 +30,20 @@ PAIRS = (
     ("problem", "solution"),
     ("user", "assistant"),
     ("human", "assistant"),
+    ("human", "bot"),
+    ("human", "ai"),
+    ("user", "bot"),
+    ("user", "chatbot"),
+    ("user", "ai"),
+    ("ask", "reply"),
+    ("q", "a"),
+    ("problem", "answer"),
+    ("context", "response"),
+    ("dialogue", "summary"),
+    ("article", "highlights"),
+    ("article", "summary"),
+    ("document", "summary"),
+    ("content", "summary"),
     ("问题", "回答"),
     ("问题", "答案"),
     ("提问", "回答"),
@@ -99,7 +113,15 @@ MORE = {
 }
 """What goes with a question, by the question's column."""
 SYSTEMS = ("system", "system_prompt", "systemprompt", "system_message", "系统", "系统提示", "系统提示词")
-TOOLS = ("tools", "functions", "available_tools", "tool_definitions", "function_definitions", "工具")
+TOOLS = (
+    "tools",
+    "functions",
+    "available_tools",
+    "tool_definitions",
+    "function_definitions",
+    "toolconfig",
+    "工具",
+)
 """Columns of the tools that may be called."""
 TEXTS = (
     "text", "content", "sentence", "document", "文本", "正文", "内容", "テキスト", "本文", "텍스트", "текст", "texte",

@@ -7,7 +7,8 @@ from tunesmith.errors import InvalidData
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.content_parts import kind_of
 from tunesmith.rows.chat.conversation import CONVERSATION_COLUMNS, columns_of
-from tunesmith.rows.columns import named, says_nothing
+from tunesmith.rows.chat.roles import SPEAKERS, role_of
+from tunesmith.rows.columns import is_filled, named, says_nothing
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.problems import BadAnswer, EmptyText, bad_file
 from tunesmith.spec.problems import did_you_mean
@@ -88,6 +89,27 @@ def no_text(file: str, found: Sequence[str]) -> InvalidData:
         "Train conversations with `training_type=sft`."
         if is_chat
         else "Name the column that holds the text with `text_column`.",
+    )
+
+
+def refuse_single_turns(file: str, rows: Sequence[Row], found: Sequence[str]) -> None:
+    """Say that each row is one turn of a conversation, where that is so: alone, no answer would have its question.
+
+    Raises:
+        InvalidData: It is so.
+    """
+    speaker = named(SPEAKERS, found)
+    told = [row[speaker] for row in rows if is_filled(row.get(speaker))] if speaker else []
+    if not told or any(role_of(name) is None for name in told):
+        return
+    text = named(("content", "value", "text"), found)
+    said = ", ".join(f"`{name[:40]}`" for name in list(dict.fromkeys(told))[:2])
+    raise bad_file(
+        file,
+        f"`{file}` has one turn of a conversation in each row (`{speaker}` is {said}): no answer stands with its "
+        "question.",
+        'Put the turns of each conversation into one row: `{"messages": [{"role": "user", "content": "..."}, ...]}`.'
+        + (f" `text_column={text}` trains each text alone." if text else ""),
     )
 
 

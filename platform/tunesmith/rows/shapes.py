@@ -21,6 +21,8 @@ from tunesmith.rows.chat.conversation import (
     CONVERSATION_COLUMNS,
     TURNS_COLUMNS,
     answered,
+    last_text,
+    only_read,
     preference,
     system_of,
     to_messages,
@@ -49,7 +51,15 @@ from tunesmith.rows.forms.found import form_of
 from tunesmith.rows.forms.turn_forms import form_of_turns
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.labels import label_name
-from tunesmith.rows.shape_problems import bad_answer, filled, need, no_column, no_text, not_text
+from tunesmith.rows.shape_problems import (
+    bad_answer,
+    filled,
+    need,
+    no_column,
+    no_text,
+    not_text,
+    refuse_single_turns,
+)
 from tunesmith.rows.verdicts import judged, verdict_column
 from tunesmith.spec.training import TrainSpec
 
@@ -150,7 +160,7 @@ class Shape:
         name = next((name for name in CONVERSATION_COLUMNS if name in row), self.prompt)
         given = unpacked(row.get(self.response))
         if name == "instruction":
-            return to_messages({**row, "output": given if isinstance(given, str) else _last_text(given)})
+            return to_messages({**row, "output": given if isinstance(given, str) else last_text(given)})
         if isinstance(given, str) and name not in row:
             raise RowProblem(
                 f"`{self.response}` is a text, and no column holds the question that it answers.",
@@ -159,7 +169,7 @@ class Shape:
         answer = turns_of(given if isinstance(given, list) else [given], self.response)
         rest = turns_of(row[name], name) if name in row and answer[0].role == "assistant" else []
         tools = tools_in(row.get(self.tools), self.tools) if self.tools else ""
-        return answered([*_only_read(rest), *answer], tools)
+        return answered([*only_read(rest), *answer], tools)
 
     def _pair(self, row: Row) -> list[Message]:
         system = system_of(row.get(self.system), self.system) if self.system else ""
@@ -204,7 +214,7 @@ class Shape:
             return answered(turns)  # the whole conversation
         # What is asked, earlier answers in it too, is read; the answer is learned.
         if is_turns(question):
-            asked = _only_read(turns_of(question, self.prompt))
+            asked = only_read(turns_of(question, self.prompt))
         else:
             asked = [Message("user", self._question(row))]
         return answered([*asked, *(turns or [Message("assistant", filled(row, self.response))])])
@@ -283,6 +293,8 @@ def shape_of(file: Rows, spec: TrainSpec) -> Shape:
     if shape.kind == "conversation" and not shape.is_preference and not shape.response:
         # Tables put together: rows of our own columns beside those of another form.
         shape = replace(shape, form=form_of([row for row in rows if not _is_talk(row)], found))
+    if shape.kind == "text" or (shape.kind == "conversation" and not any(map(_is_talk, rows))):
+        refuse_single_turns(file.name, rows, found)
     if not shape.is_chat:
         return shape
     shape = replace(shape, media=tuple(name for name in found if plain_name(name) in MEDIA))
@@ -383,14 +395,3 @@ def _renamed(
         }
     pairs = ((named(names, found), canonical) for canonical, names in wanted.items())
     return tuple((actual, canonical) for actual, canonical in pairs if actual and actual != canonical)
-
-
-def _only_read(turns: list[Message]) -> list[Message]:
-    """Turns whose answers are not learned."""
-    return [turn._replace(weight=0) if turn.role == "assistant" else turn for turn in turns]
-
-
-def _last_text(turns: Any) -> Any:
-    """The text of the last of some turns, where that is what they are."""
-    last = turns[-1] if isinstance(turns, list) and turns else turns
-    return last.get("content", last.get("value")) if isinstance(last, dict) else last

@@ -70,8 +70,6 @@ def test_sharegpt_rows() -> None:
         ({"messages": [USER, {**ANSWER, "weight": 0}]}, "Every answer has `weight` 0", "weight"),
         ({"messages": [USER, {**ANSWER, "weight": 0.5}]}, "`messages[1].weight` is 0.5", "Use 1"),
         ({"messages": [USER, {**ANSWER, "weight": "1"}]}, "weight", "Use 1"),
-        ({"messages": [{"role": "human", "content": "q"}, ANSWER]}, "`human`", "`user`"),
-        ({"messages": [USER, {"role": "gpt", "content": "q"}]}, "`gpt`", "`assistant`"),
         ({"messages": [USER, {"role": "asistant", "content": "q"}]}, "`asistant`", "`assistant`"),
         ({"messages": [USER, {"role": "xyzzy", "content": "q"}]}, "`xyzzy`", "Use `system`"),
         ({"messages": [USER, {"role": None, "content": "q"}]}, "`messages[1].role`", "Use `system`"),

@@ -83,6 +83,23 @@ GEMINI_SNAKE = {
     ],
     "tools": {"function_declarations": [FUNCTION]},
 }  # fmt: skip
+BEDROCK = {
+    "schemaVersion": None,
+    "system": [{"text": SYSTEM}, {"cachePoint": {"type": "default"}}],
+    "messages": [
+        {"role": "user", "content": [{"text": ASK}]},
+        {"role": "assistant", "content": [
+            {"reasoningContent": {"reasoningText": {"text": THOUGHT, "signature": "x"}}},
+            {"text": BEFORE},
+            {"toolUse": {"toolUseId": "toolu_01", "name": "wetter", "input": ARGUMENTS}}]},
+        {"role": "user", "content": [
+            {"toolResult": {"toolUseId": "toolu_01", "content": [{"json": {"grad": 3}}], "status": "success"}},
+            {"text": MORE}]},
+        {"role": "assistant", "content": [{"text": ANSWER}]},
+    ],
+    "toolConfig": {"tools": [{"toolSpec": {
+        "name": "wetter", "description": "Das Wetter", "inputSchema": {"json": SCHEMA}}}]},
+}  # fmt: skip
 OFFER = "with access to the following functions. Use them if required -"
 GLAIVE = {
     "system": f"SYSTEM: Sei höflich {OFFER}\n{json.dumps(FUNCTION, indent=4)}\n",
@@ -114,6 +131,10 @@ WITH_IDS = [
 FORMS: dict[str, tuple[str, dict[str, Any], list[Message], bool]] = {
     "anthropic": ("Anthropic messages", ANTHROPIC, WITH_IDS, True),
     "anthropic, system text": ("Anthropic messages", ANTHROPIC | {"system": SYSTEM}, WITH_IDS, True),
+    "bedrock": ("Bedrock messages", BEDROCK, WITH_IDS, True),
+    "bedrock, tools as text": (
+        "Bedrock messages", BEDROCK | {"toolConfig": text(BEDROCK["toolConfig"])}, WITH_IDS, True,
+    ),
     "gemini": ("Gemini contents", GEMINI, CALLED, True),
     "gemini, snake case": ("Gemini contents", GEMINI_SNAKE, CALLED, True),
     "gemini as text": ("Gemini contents", {key: text(value) for key, value in GEMINI.items()}, CALLED, True),
@@ -168,6 +189,43 @@ FORMS: dict[str, tuple[str, dict[str, Any], list[Message], bool]] = {
         False,
     ),
     "rounds": ("rounds of question and answer", {"conversation": [{"human": ASK, "assistant": ANSWER}]}, SIMPLE, False),
+    "rounds under another name": (
+        "rounds of question and answer", {"turns": [{"user": ASK, "assistant": ANSWER}]}, SIMPLE, False,
+    ),
+    "rounds, each with the system text": (
+        "rounds of question and answer",
+        {"conversation": [
+            {"system": SYSTEM, "input": ASK, "output": ANSWER},
+            {"system": SYSTEM, "input": MORE, "output": "4."}]},
+        [CALLED[0], *SIMPLE, Message("user", MORE), Message("assistant", "4.")],
+        False,
+    ),
+    "rounds, another system text": (
+        "rounds of question and answer",
+        {"conversation": [{"input": ASK, "output": ANSWER}, {"system": SYSTEM, "input": MORE, "output": "4."}]},
+        [*SIMPLE, CALLED[0], Message("user", MORE), Message("assistant", "4.")],
+        False,
+    ),
+    "lima": ("questions and answers in turn", {"conversations": [ASK, ANSWER]}, SIMPLE, False),
+    "dailydialog": ("UltraChat", {"dialog": [ASK, ANSWER]}, SIMPLE, False),
+    "palm": (
+        "PaLM messages",
+        {"messages": [{"author": "user", "content": ASK}, {"author": "bot", "content": ANSWER}]},
+        SIMPLE,
+        False,
+    ),
+    "speakers": (
+        "turns with a speaker",
+        {"dialogue": [{"speaker": "Customer", "utterance": ASK}, {"speaker": "Agent", "utterance": ANSWER}]},
+        SIMPLE,
+        False,
+    ),
+    "cohere's api": (
+        "OpenAI messages",
+        {"messages": [{"role": "User", "message": ASK}, {"role": "Chatbot", "message": ANSWER}]},
+        SIMPLE,
+        False,
+    ),
     "oasst": (
         "OpenAI messages",
         {"messages": [{"role": "prompter", "text": ASK}, {"role": "assistant", "text": ANSWER}]},
@@ -287,6 +345,21 @@ REFUSED = {
         "messages[1].content[3]",
     ),
     "anthropic: a system that is a number": (ANTHROPIC, ANTHROPIC | {"system": 7}, "system"),
+    "bedrock: a picture": (
+        BEDROCK,
+        bad(BEDROCK, "messages", 0, "content", value=[{"image": {"format": "png", "source": {}}}]),
+        "messages[0].content[0]",
+    ),
+    "bedrock: a result of the assistant": (
+        BEDROCK, bad(BEDROCK, "messages", 2, "role", value="assistant"), "messages[2].content",
+    ),
+    "bedrock: a call of no function": (
+        BEDROCK, bad(BEDROCK, "messages", 1, "content", 2, "toolUse", value={"input": {}}), "messages[1].content",
+    ),
+    "palm: an author that is an object": (
+        FORMS["palm"][1], {"messages": [{"author": {"name": "x"}, "content": "a"}]}, "messages[0].author",
+    ),
+    "lima: an empty answer": (FORMS["lima"][1], {"conversations": ["a", " "]}, "conversations[1]"),
     "two system texts": (
         ANTHROPIC,
         ANTHROPIC | {"messages": [{"role": "system", "content": "Anders."}, *ANTHROPIC["messages"]]},

@@ -50,6 +50,17 @@ LAID_OUT = {
     "values": ("a list of values for each column", {name: [row[name] for row in TABLE] for name in TABLE[0]}),
     "data": ("rows under one name", {"data": TABLE, "version": "1.0"}),
     "train": ("rows under one name", {"train": TABLE}),
+    "the hub's viewer": (
+        "rows under one name",
+        {
+            "features": [
+                {"feature_idx": 0, "name": "instruction", "type": {"dtype": "string", "_type": "Value"}}
+            ],
+            "rows": [{"row_idx": at, "row": row, "truncated_cells": []} for at, row in enumerate(TABLE)],
+            "num_rows_total": 2,
+            "partial": False,
+        },
+    ),
 }
 
 
@@ -67,6 +78,15 @@ def test_a_table_that_pandas_wrote_as_json_is_read_row_by_row(
     report = validate(path, SPEC)
     assert (report.verdict, report.rows) == ("fine", 2)
     assert report.written_as == [*filter(None, [called]), "Alpaca"]
+
+
+def test_rows_that_the_hubs_viewer_cut_are_refused_by_name(tmp_path: Path) -> None:
+    rows = [{"row_idx": at, "row": row, "truncated_cells": ["output"] * at} for at, row in enumerate(TABLE)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"features": [], "rows": rows}))
+    with pytest.raises(InvalidData, match=r"row 1: .*truncated_cells") as refused:
+        list(RowFile(path).scan())
+    assert "own file" in (refused.value.hint or "")
 
 
 def test_pandas_itself_writes_what_is_read(tmp_path: Path) -> None:

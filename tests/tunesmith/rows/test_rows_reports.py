@@ -44,7 +44,7 @@ def counts(report: DataReport, field: str) -> dict[str, int]:
 
 
 def test_every_bad_row_has_place_reason_and_beginning(tmp_path: Path) -> None:
-    rows = [chat("q", "a"), "broken {", chat("q", ""), {"messages": [{"role": "bot", "content": "x"}]}]
+    rows = [chat("q", "a"), "broken {", chat("q", ""), {"messages": [{"role": "nobody", "content": "x"}]}]
     path = write(tmp_path, *rows, *[chat(f"q{i}", " ") for i in range(100)])
     report = validate(path, spec())
     assert (report.rows, report.bad_rows, report.empty_texts) == (104, 103, 101)

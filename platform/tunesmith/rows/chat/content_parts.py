@@ -1,11 +1,12 @@
 """What the content of a turn holds: text, or parts of text, of reasoning, and of calls of tools.
 
-Knows OpenAI's, Anthropic's and LLaMA-Factory's parts; knows nothing of turns.
+Knows OpenAI's, Anthropic's, Bedrock's and LLaMA-Factory's parts; knows nothing of turns.
 """
 
 from typing import Any, NamedTuple
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.bedrock import NOTHING, typed
 from tunesmith.rows.chat.tool_calls import calls_in
 from tunesmith.rows.json_text import packed, unpacked
 
@@ -42,7 +43,9 @@ def content_of(value: Any, where: str, role: str) -> Parts:
     thoughts: list[str] = []
     calls: list[Any] = []
     for index, given in enumerate(value):
-        part, place = unpacked(given), f"{where}[{index}]"
+        part, place = typed(unpacked(given)), f"{where}[{index}]"
+        if isinstance(part, dict) and set(part) <= set(NOTHING):
+            continue
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in ("thinking", "reasoning"):
             thought = next((part[key] for key in (kind, *_TEXT_KEYS) if isinstance(part.get(key), str)), None)

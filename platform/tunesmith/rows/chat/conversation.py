@@ -4,6 +4,7 @@ Knows these columns and what stands beside them: a system prompt, tools, earlier
 templates or tokens.
 """
 
+import re
 from typing import Any
 
 from tunesmith.row_problem import RowProblem
@@ -18,7 +19,7 @@ from tunesmith.rows.chat.turns import (
     tools_of_turns,
     turns_of,
 )
-from tunesmith.rows.columns import TOOLS, is_filled, says_nothing
+from tunesmith.rows.columns import TOOLS, is_filled, plain_name, says_nothing
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.problems import EmptyText, no_answer
 from tunesmith.spec.problems import did_you_mean
@@ -28,6 +29,20 @@ TURNS_COLUMNS = ("messages", "conversations", "conversation")
 CONVERSATION_COLUMNS = (*TURNS_COLUMNS, "instruction")
 """A row with one of these holds a conversation."""
 _INSTRUCTION = ("instruction", "input", "output")
+_ONE_OF_SEVERAL = re.compile(
+    r"(response|answer|completion|output|reply|conversation|human_ref)_?[ab012]|(non_|dis)?preferred(_output)?"
+)
+"""Columns of answers of which one is the better one, as comparisons of two models have them."""
+_LISTS_OF_ANSWERS = (
+    "completions",
+    "responses",
+    "answers",
+    "generations",
+    "candidates",
+    "human_answers",
+    "correct_answers",
+)
+"""Columns of a list of answers."""
 
 
 def to_messages(row: dict[str, Any]) -> list[Message]:
@@ -47,6 +62,7 @@ def to_messages(row: dict[str, Any]) -> list[Message]:
         return _instruction(row)
     if there:
         return _chat(row, there[0])
+    _refuse_several_answers(row)
     raise RowProblem(
         f"The row has neither `messages`, `conversations` nor `instruction`; it has {columns_of(row)}.",
         ACCEPTED,
@@ -186,6 +202,25 @@ def system_of(value: Any, name: str) -> str:
     return "" if says_nothing(text) else text
 
 
+def _refuse_several_answers(row: dict[str, Any]) -> None:
+    """Say that a row holds several answers of which one is to be chosen, where it does.
+
+    Raises:
+        RowProblem: It does.
+    """
+    rivals = [
+        name for name in row if _ONE_OF_SEVERAL.fullmatch(plain_name(str(name))) and is_filled(row[name])
+    ]
+    lists = [name for name in row if plain_name(str(name)) in _LISTS_OF_ANSWERS and is_filled(row[name])]
+    if len(rivals) < 2 and not lists:
+        return
+    names = " and ".join(f"`{str(name)[:40]}`" for name in (rivals[:2] if len(rivals) > 1 else lists[:1]))
+    raise RowProblem(
+        f"The row holds several answers to one question ({names}), of which fine-tuning takes one.",
+        "Write the one that is to be learned as `response`. Preference training (DPO) is not offered.",
+    )
+
+
 def preference(name: str) -> RowProblem:
     """What is wrong with a row of a chosen and a rejected answer; `name` is the column of the question."""
     return RowProblem(
@@ -204,6 +239,7 @@ def _instruction(row: dict[str, Any]) -> list[Message]:
     if "output" not in row:
         if "chosen" in row and "rejected" in row:
             raise preference("instruction")
+        _refuse_several_answers(row)
         meant = did_you_mean("output", [str(key) for key in row])
         meant = meant or next((name for name in ("response", "answer", "completion") if name in row), None)
         raise RowProblem(
@@ -222,3 +258,14 @@ def with_history(messages: list[Message], history: Any, name: str) -> list[Messa
     rounds = history_of(history, name) if history is not None else []
     head = 1 if messages[0].role == "system" else 0
     return [*messages[:head], *rounds, *messages[head:]] if rounds else messages
+
+
+def only_read(turns: list[Message]) -> list[Message]:
+    """Turns whose answers are not learned."""
+    return [turn._replace(weight=0) if turn.role == "assistant" else turn for turn in turns]
+
+
+def last_text(turns: Any) -> Any:
+    """The text of the last of some turns, where that is what they are."""
+    last = turns[-1] if isinstance(turns, list) and turns else turns
+    return last.get("content", last.get("value")) if isinstance(last, dict) else last

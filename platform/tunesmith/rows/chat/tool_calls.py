@@ -1,12 +1,13 @@
 """What a row says of tools: those that may be called, and the calls in an answer, in the one form templates take.
 
-Takes OpenAI's form, ShareGPT's, the bare `{"name", "arguments"}`, each also as JSON text, and "none" in any spelling.
-Knows these forms; knows nothing of templates.
+Takes OpenAI's form, ShareGPT's, Bedrock's, the bare `{"name", "arguments"}`, each also as JSON text, and "none" in any
+spelling. Knows these forms; knows nothing of templates.
 """
 
 from typing import Any
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.bedrock import declared, tools_of_config
 from tunesmith.rows.files.decoding import DECODER
 from tunesmith.rows.json_text import packed, unpacked, without_nulls
 
@@ -26,11 +27,11 @@ def tools_in(value: Any, where: str) -> str:
     """
     tools = []
     for index, item in enumerate(
-        _listed(value, f"`{where}` is no list of tools, nor the JSON text of one.", _TOOLS)
+        _listed(tools_of_config(value), f"`{where}` is no list of tools, nor the JSON text of one.", _TOOLS)
     ):
         if not item:
             continue  # a table without tools in a row may still hold a place for one
-        tool = without_nulls(unpacked(item))
+        tool = declared(without_nulls(unpacked(item)))
         if isinstance(tool, dict) and isinstance(tool.get("function"), str):
             tool = tool | {"function": unpacked(tool["function"])}
         if isinstance(tool, dict) and isinstance(tool.get("name"), str) and "function" not in tool:

@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tunesmith.row_problem import RowProblem
+from tunesmith.rows.chat.bedrock import typed
 from tunesmith.rows.chat.content_parts import RESULT, Parts, content_of, kind_of, no_text
+from tunesmith.rows.chat.roles import CALL, ROLES, role_of, speaker_key
 from tunesmith.rows.chat.tool_calls import calls_in, tools_in
-from tunesmith.rows.columns import plain_name, says_nothing
+from tunesmith.rows.columns import is_filled, says_nothing
 from tunesmith.rows.json_text import unpacked
 from tunesmith.rows.problems import BadAnswer, EmptyText, no_answer
 from tunesmith.rows.verdicts import is_good_answer, said_of_turn
 from tunesmith.spec.problems import did_you_mean
 
-ROLES = ("system", "user", "assistant", "tool")
 MAX_MESSAGES = 1000
 """A template is rendered about twice an answer, so the work grows with the square of the turns."""
 
@@ -29,43 +30,16 @@ _SHAREGPT = (
     "These are turns in the ShareGPT shape: call the list `conversations`, or rename `from` to `role` and `value` to "
     "`content`."
 )
-_CALL = "function_call"
-"""The role of a turn whose text is a call of a tool."""
-_OTHER_NAMES = {
-    "human": "user",
-    "question": "user",
-    "prompt": "user",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "ai": "assistant",
-}
-_ROLES = {name: name for name in ROLES} | {
-    "developer": "system",
-    "function": "tool",
-    "observation": "tool",
-    "prompter": "user",
-    "chatbot": "assistant",
-    "tool_response": "tool",
-    "tool_result": "tool",
-    "function_response": "tool",
-    _CALL: _CALL,
-    "tool_call": _CALL,
-    "tool_calls": _CALL,
-    "用户": "user",
-    "助手": "assistant",
-    "系统": "system",
-}
-"""What a role is called that is taken as it is meant, wherever it stands."""
 _ROUNDS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer"))
 """The keys of a round that is one object."""
-_SHAREGPT_ROLES = _ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """What an answer's own reasoning is called."""
 _CALLS = ("tool_calls", "function_call", "tool_call", "function_calls")
 """What an answer's calls of tools are called."""
 _CONTENTS = ("content", "value", "text")
 """What a turn's text is called."""
+_OTHER_CONTENTS = ("message", "utterance")
+"""What it is called in a turn that has none of those: beside them these may be anything."""
 _NOT_TEXT = ("images", "image", "audio", "audios", "videos", "video")
 """What would change the trained text if it were passed over in silence."""
 _NOT_TRAINED = ("train", "training", "loss", "need_loss", "trainable")
@@ -143,7 +117,13 @@ def is_turns(value: Any) -> bool:
 def _is_turn(turn: dict[str, Any]) -> bool:
     if "from" in turn:
         return any(name in turn for name in ("value", "text"))
-    return "role" in turn and any(name in turn for name in (*_CONTENTS, *_CALLS))
+    key = speaker_key(turn)
+    # Under other names than `role` a list may be of posts, or of books: its speakers tell it.
+    return (
+        key is not None
+        and (key == "role" or role_of(turn[key]) is not None)
+        and any(name in turn for name in (*_CONTENTS, *_OTHER_CONTENTS, *_CALLS))
+    )
 
 
 def turns_of(value: Any, name: str) -> list[Message]:
@@ -164,6 +144,8 @@ def turns_of(value: Any, name: str) -> list[Message]:
         raise RowProblem(f"`{name}` is empty.", ACCEPTED)
     if len(turns) > MAX_MESSAGES:
         raise too_many(name, len(turns))
+    if len(turns) > 1 and all(isinstance(unpacked(turn), str) for turn in turns):
+        return alternating(turns, name)
     read = _turn if name == "messages" else _sharegpt_turn
     messages: list[Message] = []
     for index, given in enumerate(turns):
@@ -173,7 +155,27 @@ def turns_of(value: Any, name: str) -> list[Message]:
             continue
         turn = unpacked(given)
         place = f"{name}[{index}]"
-        messages += _round(turn, place, first=not index) or _results(turn, place) or [read(turn, place)]
+        found = _round(turn, place)
+        if found and messages and found[0].role == "system":
+            before = next((said for said in reversed(messages) if said.role == "system"), None)
+            found = found[1:] if found[0] == before else found  # said with each round, meant once
+        messages += found or _results(turn, place) or [read(turn, place)]
+    return messages
+
+
+def alternating(texts: list[str], name: str) -> list[Message]:
+    """A conversation of texts alone: a question, its answer, the next question (LIMA's and UltraChat's way).
+
+    Raises:
+        RowProblem: One of them is empty.
+    """
+    messages: list[Message] = []
+    for index, text in enumerate(texts):
+        if index % 2 and says_nothing(text):
+            raise no_answer(f"{name}[{index}]", text)
+        if says_nothing(text):
+            raise EmptyText(f"`{name}[{index}]` is empty.", "Write the question or remove the row.")
+        messages.append(Message("assistant" if index % 2 else "user", text))
     return messages
 
 
@@ -188,10 +190,10 @@ def _results(turn: Any, where: str) -> list[Message]:
     """What tools answered in a user's turn (Anthropic's way), and its texts; empty where there is no such part."""
     if not isinstance(turn, dict) or not isinstance(turn.get("content"), list):
         return []
-    parts = [unpacked(part) for part in turn["content"]]
+    parts = [typed(unpacked(part)) for part in turn["content"]]
     if not any(isinstance(part, dict) and part.get("type") == RESULT for part in parts):
         return []
-    if _ROLES.get(plain_name(str(turn.get("role")))) not in ("user", "tool"):
+    if role_of(turn.get("role")) not in ("user", "tool"):
         raise RowProblem(
             f"`{where}.content` holds a part of the type `{RESULT}`, and its role is "
             f"`{str(turn.get('role'))[:40]}`.",
@@ -218,18 +220,18 @@ def is_round(turn: dict[str, Any]) -> bool:
     return any(question in turn and answer in turn for question, answer in _ROUNDS)
 
 
-def _round(turn: Any, where: str, *, first: bool) -> list[Message]:
+def _round(turn: Any, where: str) -> list[Message]:
     """A question and its answer in one object (Firefly's and XTuner's way); empty where it is something else.
 
     What stands beside an answer (a weight, a verdict, its reasoning) says of it what it says in a turn of its own.
     """
-    if not isinstance(turn, dict) or "role" in turn or "from" in turn:
+    if not isinstance(turn, dict) or speaker_key(turn) is not None:
         return []
     for question, answer in _ROUNDS:
         asked, said = turn.get(question), turn.get(answer)
         if isinstance(asked, str) and isinstance(said, str) and said.strip():
             system = turn.get("system")
-            head = [Message("system", system)] if first and isinstance(system, str) and system.strip() else []
+            head = [Message("system", system)] if isinstance(system, str) and is_filled(system) else []
             beside = {
                 name: value
                 for name, value in turn.items()
@@ -244,17 +246,17 @@ def _sharegpt_turn(turn: Any, where: str) -> Message:
     """A turn of `from` and `value`; one of `role` and `content` is read as it is."""
     if not isinstance(turn, dict) or turn.get("from") is None:
         return _turn(turn, where)
-    role = turn["from"]
-    if not isinstance(role, str) or plain_name(role) not in _SHAREGPT_ROLES:
+    role = role_of(turn["from"])
+    if role is None:
         raise RowProblem(
-            f"`{where}.from` is `{str(role)[:40]}`, which is no known role.",
+            f"`{where}.from` is `{str(turn['from'])[:40]}`, which is no known role.",
             "Use `system`, `human`, `gpt`, `function_call`, `observation` or `tool`.",
         )
     value, place = _said(turn, where)
     if not isinstance(value, str | list) and not (value is None and any(turn.get(key) for key in _CALLS)):
         place = place if value is not None else f"{where}.value"
         raise RowProblem(f"`{place}` is {kind_of(value)}, not a string.", 'Write `"value": "..."`.')
-    return _turn({**turn, "role": _SHAREGPT_ROLES[plain_name(role)]}, where)
+    return _turn({**turn, "role": role}, where)
 
 
 def _said(turn: dict[str, Any], where: str) -> tuple[Any, str]:
@@ -269,20 +271,20 @@ def _said(turn: dict[str, Any], where: str) -> tuple[Any, str]:
             f"`{where}` holds `{there[0]}` and `{there[1]}`, which differ: which of them the turn says cannot be told.",
             "Keep one of them.",
         )
-    name = there[0] if there else "content"
+    name = next((name for name in (*there, *_OTHER_CONTENTS) if turn.get(name) is not None), "content")
     return turn.get(name), f"{where}.{name}"
 
 
 def _turn(turn: Any, where: str) -> Message:
     if not isinstance(turn, dict):
         raise RowProblem(f"`{where}` is {kind_of(turn)}, not an object.", ACCEPTED)
-    if "role" not in turn:
+    key = speaker_key(turn) or ("role" if "role" in turn else None)
+    if key is None or key == "from":
         hint = _SHAREGPT if "from" in turn else 'Write `{"role": "user", "content": "..."}`.'
         raise RowProblem(f"`{where}` has no `role`.", hint)
-    given = turn["role"]
-    role = _ROLES.get(plain_name(given)) if isinstance(given, str) else None
+    role = role_of(turn[key])
     if role is None:
-        raise _unknown_role(given, where)
+        raise _unknown_role(turn[key], f"{where}.{key}")
     for name in _NOT_TEXT:
         if turn.get(name):
             raise RowProblem(
@@ -292,7 +294,7 @@ def _turn(turn: Any, where: str) -> Message:
     said, place = _said(turn, where)
     parts = content_of(said, place, role)
     content = parts.text
-    if role in ("assistant", _CALL):
+    if role in ("assistant", CALL):
         return _answer(turn, where, role, parts, place)
     for name in _REASONING:
         if turn.get(name):
@@ -321,7 +323,7 @@ def _answer(turn: dict[str, Any], where: str, role: str, parts: Parts, place: st
             "Give the turn `weight` 0 to read it without learning it, or leave such rows out with "
             "`allowed_bad_percent=100`.",
         )
-    if role == _CALL:
+    if role == CALL:
         calls = calls_in(content, place)
         if not calls:
             raise EmptyText(f"`{place}` is empty: it calls no tool.", "Write the call or remove the row.")
@@ -365,11 +367,9 @@ def _plain_turn(turn: Any) -> Message | None:
 
 
 def _unknown_role(role: Any, where: str) -> RowProblem:
-    message = f"`{where}.role` is {kind_of(role)}." if not isinstance(role, str) else ""
-    message = message or f"`{where}.role` is `{role[:40]}`, which is no known role."
-    meant = None
-    if isinstance(role, str):
-        meant = _OTHER_NAMES.get(plain_name(role)) or did_you_mean(role.strip()[:40], ROLES)
+    message = f"`{where}` is {kind_of(role)}." if not isinstance(role, str) else ""
+    message = message or f"`{where}` is `{role[:40]}`, which is no known role."
+    meant = did_you_mean(role.strip()[:40], ROLES) if isinstance(role, str) else None
     return RowProblem(
         message, f"Did you mean `{meant}`?" if meant else "Use `system`, `user`, `assistant` or `tool`."
     )

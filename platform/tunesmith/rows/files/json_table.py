@@ -9,6 +9,7 @@ import re
 from typing import Any, BinaryIO
 
 from tunesmith.errors import InvalidData
+from tunesmith.rows.columns import plain_name
 from tunesmith.rows.files.decoding import (
     DECODER,
     NotFinite,
@@ -30,6 +31,7 @@ _BEGINS = re.compile(
     rb"\{\s*(?:"
     rb'"(?:columns|index|data|rows|train|examples|samples|instances|records)"\s*:\s*\['  # split, or rows
     rb"|" + _NAME + rb'\s*:\s*\[\s*(?:"|[-\dntf])'  # values of a column
+    rb'|"(?:features|dataset)"\s*:\s*["\[]'  # the hub's viewer
     rb'|"schema"\s*:\s*\{\s*"fields"'  # table
     rb'|"\d+"\s*:\s*\{'  # index
     rb"|" + _NAME + rb'\s*:\s*\{\s*"\d+"\s*:'  # columns
@@ -37,6 +39,8 @@ _BEGINS = re.compile(
 )
 _LISTS = ("data", "rows", "train", "examples", "samples", "instances", "records")
 """Names under which all rows are put."""
+_TALKS = ("conversation", "conversations", "messages", "dialog", "dialogue")
+"""Names whose list of texts is one conversation, and no column of a table."""
 _CURE = "Write the rows one by one: in pandas, `df.to_json(path, orient='records', lines=True, force_ascii=False)`."
 
 
@@ -96,13 +100,14 @@ def rows_of(name: str, file: BinaryIO) -> tuple[str, list[Row]]:
         if _are_numbers(found):
             return "pandas: row by row under its number", inner
         return "", [found]
-    if inner and all(_are_values(one) and len(one) == len(inner[0]) for one in inner):
+    is_talk = any(plain_name(str(column)) in _TALKS for column in found)
+    if inner and not is_talk and all(_are_values(one) and len(one) == len(inner[0]) for one in inner):
         return "a list of values for each column", [
             dict(zip(found, values, strict=True)) for values in zip(*inner, strict=True)
         ]
-    lists = [name for name, value in found.items() if isinstance(value, list)]
+    lists = [column for column, value in found.items() if isinstance(value, list) and column != "features"]
     if len(lists) == 1 and lists[0] in _LISTS and _are_rows(found[lists[0]]):
-        return "rows under one name", found[lists[0]]
+        return "rows under one name", _of_a_viewer(name, found[lists[0]])
     return "", [found]
 
 
@@ -115,6 +120,26 @@ def _are_rows(value: list[Any]) -> bool:
     return bool(value) and all(
         isinstance(row, dict) and "role" not in row and "from" not in row for row in value
     )
+
+
+def _of_a_viewer(name: str, rows: list[dict[str, Any]]) -> list[Row]:
+    """Rows as they are; out of the wrapping that the hub's viewer (`/rows`, `/first-rows`) puts round each.
+
+    Raises:
+        InvalidData: The viewer cut a value of one.
+    """
+    if not all(isinstance(row.get("row"), dict) and "row_idx" in row for row in rows):
+        return rows
+    for row in rows:
+        if row.get("truncated_cells"):
+            place = f"{name}:row {str(row['row_idx'])[:20]}"
+            raise bad_file(
+                place,
+                f"{place}: The viewer that wrote the file cut the row (`truncated_cells`): an answer may lack its "
+                "end.",
+                "Take the data set's own file instead, e.g. by its name on the hub.",
+            )
+    return [row["row"] for row in rows]
 
 
 def _are_numbers(value: dict[str, Any]) -> bool:

@@ -9,15 +9,22 @@ from typing import Any
 
 from tunesmith.row_problem import RowProblem
 from tunesmith.rows.chat.conversation import with_beside
-from tunesmith.rows.chat.turns import MAX_MESSAGES, Message, is_turns, too_many, turns_of
-from tunesmith.rows.columns import SYSTEMS, TOOLS, is_filled, named, plain_name, says_nothing
+from tunesmith.rows.chat.turns import (
+    MAX_MESSAGES,
+    Message,
+    alternating,
+    is_round,
+    is_turns,
+    too_many,
+    turns_of,
+)
+from tunesmith.rows.columns import SYSTEMS, TOOLS, is_filled, named, plain_name
 from tunesmith.rows.files.decoding import Row
 from tunesmith.rows.forms.turn_forms import form_of_turns
 from tunesmith.rows.json_text import unpacked
-from tunesmith.rows.problems import EmptyText, no_answer
 
-_TEXTS = ("data",)
-"""What UltraChat calls its list of texts. Under other names a list of texts may be anything."""
+_TEXTS = ("data", "dialog", "dialogue")
+"""What UltraChat and DailyDialog call their list of texts. Under other names a list of texts may be anything."""
 _NO_TALK = ("tools", "functions", "chosen", "rejected", "history", "prompt", "completion")
 """Columns that may hold turns and are no whole conversation."""
 
@@ -37,11 +44,11 @@ class Turns:
         held = [
             name
             for name in found
-            if plain_name(name) not in _NO_TALK and any(is_turns(unpacked(row.get(name))) for row in rows)
+            if plain_name(name) not in _NO_TALK and any(_is_talk(unpacked(row.get(name))) for row in rows)
         ]
         if len(held) != 1:
             return None
-        turns = next(turns for row in rows if is_turns(turns := unpacked(row.get(held[0]))))
+        turns = next(turns for row in rows if _is_talk(turns := unpacked(row.get(held[0]))))
         return cls(held[0], named(SYSTEMS, found), named(TOOLS, found), form_of_turns(turns))
 
     @property
@@ -94,16 +101,16 @@ class Alternating:
             )
         if len(texts) > MAX_MESSAGES:
             raise too_many(self.column, len(texts))
-        messages: list[Message] = []
-        for index, text in enumerate(texts):
-            if index % 2 and says_nothing(text):
-                raise no_answer(f"{self.column}[{index}]", text)
-            if says_nothing(text):
-                raise EmptyText(
-                    f"`{self.column}[{index}]` is empty.", "Write the question or remove the row."
-                )
-            messages.append(Message("assistant" if index % 2 else "user", text))
+        messages = alternating(texts, self.column)
         return with_beside(messages, row, self.column, self.system, None)
+
+
+def _is_talk(value: Any) -> bool:
+    return is_turns(value) or (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, dict) and is_round(one) for one in value)
+    )
 
 
 def _is_texts(value: Any) -> bool:
