@@ -24,8 +24,11 @@ from tunesmith.language import Language, choose, current
 if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.package_views import PackagedFileView, PackageView
+    from tunesmith.spec.package import PackageSpec
 
 _PRESET = "merge_and_quantize"
+_PLAIN = "F16"
+"""The type of a file that is not quantised."""
 packages = typer.Typer(
     name="packages", help="Packages: their files, what was proven of each, downloads.", no_args_is_help=True
 )
@@ -68,7 +71,11 @@ def package(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check it, and say what the license asks; start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check it, say what the license asks and what the files will take, and start nothing.",
+        ),
     ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Shown name; made if not given.")] = None,
     project: Annotated[
@@ -105,6 +112,7 @@ def package(
                 show_json(checked)
             else:
                 say("It can be packaged. Nothing was started.")
+                _show_sizes(client, PackageSpec.read(spec))
             return
         made = client.create_task(new)
         show_notices([one for one in made.notices if one not in checked.notices])
@@ -120,6 +128,23 @@ def package(
                 raise typer.Exit(code)
             return
     typer.echo(made.id)
+
+
+def _show_sizes(client: Client, spec: PackageSpec) -> None:
+    """What the files of the whole model will take, as far as it can be said without making them."""
+    wanted = {one or _PLAIN for one in spec.file_types}
+    if not wanted or spec.task_id is None:
+        return
+    known = client.which_package(spec.task_id, checkpoint=spec.checkpoint).rows
+    rows = [row for row in known if row.type in wanted]
+    if not rows:
+        return
+    shown = table("type", "size", numbers=["size"])
+    for row in rows:
+        shown.add_row(row.type, f"{'' if row.file else '~'}{row.bytes / 1e6:.1f} MB")
+    show_table(shown)
+    if len(rows) == len(wanted):
+        say(f"That is {sum(row.bytes for row in rows) / 1e6:.1f} MB in all.")
 
 
 def _about(spec: type[Any], name: str) -> Any:

@@ -84,7 +84,7 @@ def label_of(row: ParameterRow, lang: Language) -> str:
 
 def conditions(row: ParameterRow) -> str:
     """Under which other parameters it has an effect."""
-    return " and ".join(map(str, row.about.visible_when))
+    return ", ".join(map(str, row.about.visible_when))
 
 
 def markdown(lang: Language) -> str:

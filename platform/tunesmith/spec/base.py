@@ -38,7 +38,7 @@ class Spec(Given):
         """What was mapped on reading, and what has no effect."""
         given = self.model_fields_set
         return self._notices + [
-            Notice(field=name, message=f"`{name}` has no effect: it needs {_unmet(about(info), self)}.")
+            Notice(field=name, message=f"`{name}` has no effect unless {_unmet(about(info), self)}.")
             for name, info in type(self).model_fields.items()
             if name in given
             and not about(info).visible(self.__dict__)
@@ -181,4 +181,4 @@ def _given_twice(spelling: str, name: str) -> Problem:
 
 
 def _unmet(parameter: Parameter, spec: Spec) -> str:
-    return " and ".join(str(c) for c in parameter.visible_when if not c.holds(spec.__dict__))
+    return ", ".join(f"`{c}`" for c in parameter.visible_when if not c.holds(spec.__dict__))

@@ -8,6 +8,7 @@ fields.
 Knows nothing of any single parameter.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal
@@ -89,17 +90,20 @@ class Condition(BaseModel):
         return bool(actual <= self.value) if self.op == "le" else bool(actual > self.value)
 
     def __str__(self) -> str:
-        if self.op in {"in", "not_in"} and list(self.value) == [None]:
-            return f"{self.field} is {'empty' if self.op == 'in' else 'given'}"
-        words = {"in": "is", "not_in": "is not", "le": "<=", "gt": ">", "ge": ">=", "contains": "holds"}[
-            self.op
-        ]
-        value = " or ".join(map(_written, self.value)) if isinstance(self.value, list | tuple) else self.value
-        return f"{self.field} {words} {value}"
+        """As one writes it in code, which is the same in every language: `quantize=true`, `preset in (a, b)`."""
+        if self.op == "contains":
+            return f"{_written(self.value)} in {self.field}"
+        if self.op in ("in", "not_in"):
+            is_not = self.op == "not_in"
+            if len(self.value) == 1:
+                return f"{self.field}{'!=' if is_not else '='}{_written(self.value[0])}"
+            return f"{self.field}{' not' if is_not else ''} in ({', '.join(map(_written, self.value))})"
+        sign = {"le": "<=", "gt": ">", "ge": ">="}[self.op]
+        return f"{self.field}{sign}{self.value}"
 
 
 def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def when(**allowed: Any) -> tuple[Condition, ...]:
