@@ -30,7 +30,8 @@ def need_containers() -> None:
     require(found.returncode == 0, f"The image `{_BASE}`")
 
 
-def _limits() -> list[str]:
+def limits() -> list[str]:
+    """What a container may open and start, as far as this machine lets it be said."""
     files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     processes = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NPROC)[1])
     return [f"--ulimit=nofile={files}:{files}", f"--ulimit=nproc={processes}:{processes}"]
@@ -47,7 +48,7 @@ def write_context(folder: Path) -> Path:
 def build(context: Path, name: str) -> str:
     """Build one image from a context that is written; returns what the builder said."""
     environment = dict(os.environ)
-    more = ["--isolation=chroot", "--network=host", "--pull=false", _limits()[0]]
+    more = ["--isolation=chroot", "--network=host", "--pull=false", limits()[0]]
     certificate = environment.get("PIP_CERT")
     if certificate:  # a registry behind an authority of this machine's
         more.append(f"--volume={certificate}:/run/host-ca.crt:ro")
@@ -98,7 +99,7 @@ def running(
         "--security-opt=no-new-privileges",
         "--user=10001:10001",
         "--no-healthcheck",
-        *_limits(),
+        *limits(),
     ]
     words += [f"--volume={path}:{place}" for path, place in folders.items()]
     words += [f"--env={name}={value}" for name, value in environment.items()]

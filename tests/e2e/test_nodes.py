@@ -51,7 +51,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
 @pytest.fixture(scope="module")
 def alone(platform: Platform) -> TaskView:
     """The task on one node, before another has joined."""
-    assert nodes_of(platform.home) == 1
+    wait_until(lambda: nodes_of(platform.home) == 1, 60, "Ray's count of its nodes")
     return completed(platform.client, platform.submit(**ELASTIC))
 
 

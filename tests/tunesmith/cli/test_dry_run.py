@@ -40,7 +40,7 @@ def test_every_parameter_says_where_it_comes_from(
 
 def test_a_default_that_follows_says_from_what(api: FakeApi, cli: Callable[..., Any]) -> None:
     found = parameters(cli(*BASE, "--no-use-lora", "--dry-run", "--json"))
-    assert found["learning_rate"] == {"value": 2e-5, "from": "default, as use_lora is false"}
+    assert found["learning_rate"] == {"value": 2e-5, "from": "default, as use_lora=false"}
 
 
 def test_lines_are_whole_in_a_pipe(api: FakeApi, cli: Callable[..., Any]) -> None:

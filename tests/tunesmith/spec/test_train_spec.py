@@ -227,7 +227,11 @@ def test_parameters_lie_over_others_however_either_spells_them(
         ({"wandb_name": "n"}, "wandb_name", "wandb in report_to"),
         ({"max_steps": 5, "num_train_epochs": 3}, "num_train_epochs", "max_steps<=0"),
         ({"warmup_steps": 5, "warmup_ratio": 0.2}, "warmup_ratio", "warmup_steps=0"),
-        ({"lr_scheduler_type": "constant", "warmup_steps": 5}, "warmup_steps", "lr_scheduler_type not in (constant"),
+        (
+            {"lr_scheduler_type": "constant", "warmup_steps": 5},
+            "warmup_steps",
+            "lr_scheduler_type not in (constant",
+        ),
         ({"num_cycles": 3}, "num_cycles", "lr_scheduler_type=cosine_with_restarts"),
         ({"min_lr": 1e-5}, "min_lr", "lr_scheduler_type"),
         ({"save_strategy": "epoch", "save_steps": 5}, "save_steps", "save_strategy=steps"),

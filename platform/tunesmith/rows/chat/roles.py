@@ -10,14 +10,16 @@ CALL = "function_call"
 SPEAKERS = ("role", "from", "speaker", "author")
 """What the key of a turn's speaker is called; `from` is ShareGPT's."""
 _NAMES = {
-    "system": "system developer 系统 系統",
-    "user": "user human prompter question prompt customer 用户 用戶 人类",
-    "assistant": "assistant gpt chatgpt gpt4 gpt-4 claude bing bard bot chatbot model ai llm agent answer "
-    "助手 助理 机器人",
-    "tool": "tool function observation tool_response tool_result function_response",
-    CALL: "function_call tool_call tool_calls",
-}
-_ROLES = {plain_name(name): role for role, names in _NAMES.items() for name in names.split()}
+    "system": ("system", "developer", "系统", "系統"),
+    "user": ("user", "human", "prompter", "question", "prompt", "customer", "用户", "用戶", "人类"),
+    "assistant": (
+        "assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "claude", "bing", "bard", "bot", "chatbot", "model", "ai", "llm",
+        "agent", "answer", "助手", "助理", "机器人",
+    ),
+    "tool": ("tool", "function", "observation", "tool_response", "tool_result", "function_response"),
+    CALL: ("function_call", "tool_call", "tool_calls"),
+}  # fmt: skip
+_ROLES = {plain_name(name): role for role, names in _NAMES.items() for name in names}
 """What a role is called that is taken as it is meant, wherever it stands."""
 
 

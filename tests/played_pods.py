@@ -1,0 +1,128 @@
+"""Pods that the chart renders, played by `podman kube play`: what of them is this machine's, and how they run.
+
+Kept as rendered: image, commands, variables, user, rights, init containers, read-only root, mounts. Replaced: addresses
+and keys, claims and secrets by folders, and what is of no use without Kubernetes (probes, limits, spreading). No test
+itself.
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from containers import limits
+
+_NO_USE = (
+    "serviceAccountName",
+    "topologySpreadConstraints",
+    "affinity",
+    "tolerations",
+    "nodeSelector",
+    "imagePullSecrets",
+)
+_OF_A_CLUSTER = ("resources", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports")
+
+
+@dataclass(frozen=True)
+class Here:
+    """What of a pod is this machine's."""
+
+    texts: Mapping[str, str]
+    """What stands in a manifest, and what stands for it here, the longest first."""
+    values: Mapping[str, str]
+    """Variables by their names, ports among them."""
+    keys: Mapping[str, str]
+    """The keys of secrets."""
+    folders: Mapping[str, Path]
+    """What lies in a volume, by the volume's name."""
+    registry: str = "localhost"
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pod(name: str, spec: Mapping[str, Any], here: Here) -> dict[str, Any]:
+    """A pod's manifest as this machine plays it."""
+    made = {key: value for key, value in spec.items() if key not in _NO_USE}
+    made["hostNetwork"] = True
+    made["volumes"] = [_volume(volume, here) for volume in spec["volumes"] if "projected" not in volume]
+    for group in ("initContainers", "containers"):
+        if group in spec:
+            made[group] = [_container(container, here) for container in spec[group]]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": made | here.more}
+
+
+def _volume(volume: Mapping[str, Any], here: Here) -> dict[str, Any]:
+    if "emptyDir" in volume:
+        return {"name": volume["name"], "emptyDir": {}}
+    place = here.folders[volume["name"]]
+    return {
+        "name": volume["name"],
+        "hostPath": {"path": str(place), "type": "Directory" if place.is_dir() else "File"},
+    }
+
+
+def _container(container: Mapping[str, Any], here: Here) -> dict[str, Any]:
+    made = {key: value for key, value in container.items() if key not in _OF_A_CLUSTER}
+    made["image"] = f"{here.registry}/{container['image'].rpartition('/')[2]}"
+    made["imagePullPolicy"] = "Never"
+    for key in ("command", "args"):
+        if key in container:
+            made[key] = [_told(word, here) for word in container[key]]
+    made["env"] = [{"name": one["name"], "value": _value(one, here)} for one in container.get("env", [])]
+    made["volumeMounts"] = [
+        {key: value for key, value in mount.items() if key != "subPath"}
+        for mount in container.get("volumeMounts", [])
+    ]
+    return made
+
+
+def _value(variable: Mapping[str, Any], here: Here) -> str:
+    if variable["name"] in here.values:
+        return here.values[variable["name"]]
+    if "valueFrom" in variable:
+        return here.keys[variable["valueFrom"]["secretKeyRef"]["key"]]
+    return _told(variable.get("value", ""), here)
+
+
+def _told(text: str, here: Here) -> str:
+    for there, own in here.texts.items():
+        text = text.replace(there, own)
+    return text
+
+
+@contextlib.contextmanager
+def played(manifest: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """A pod while it runs.
+
+    Yields:
+        The name of its first container.
+    """
+    settings = folder / "containers.conf"
+    words = [word.removeprefix("--ulimit=") for word in limits()]
+    settings.write_text(
+        "[containers]\ndefault_ulimits = [" + ", ".join(f'"{word}"' for word in words) + "]\n"
+    )
+    environment = os.environ | {"CONTAINERS_CONF": str(settings)}
+    name = manifest["metadata"]["name"]
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(dict(manifest), sort_keys=False))
+    command = ["podman", "kube", "play", "--network=host", str(file)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        yield f"{name}-{manifest['spec']['containers'][0]['name']}"
+    finally:
+        subprocess.run(["podman", "pod", "rm", "-f", "-t", "5", name], check=False, capture_output=True)
+
+
+def exit_code(container: str) -> int | None:
+    """What a container ended with; None while it runs."""
+    form = "{{.State.Running}} {{.State.ExitCode}}"
+    done = subprocess.run(
+        ["podman", "inspect", "--format", form, container], check=True, capture_output=True, text=True
+    )
+    running, code = done.stdout.split()
+    return None if running == "true" else int(code)
