@@ -13,8 +13,8 @@ _NAMES = {
     "system": ("system", "developer", "系统", "系統"),
     "user": ("user", "human", "prompter", "question", "prompt", "customer", "用户", "用戶", "人类"),
     "assistant": (
-        "assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "claude", "bing", "bard", "bot", "chatbot", "model", "ai", "llm",
-        "agent", "answer", "助手", "助理", "机器人",
+        "assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "claude", "bing", "bard", "bot", "chatbot", "model", "ai",
+        "llm", "agent", "answer", "助手", "助理", "机器人",
     ),
     "tool": ("tool", "function", "observation", "tool_response", "tool_result", "function_response"),
     CALL: ("function_call", "tool_call", "tool_calls"),
