@@ -118,6 +118,7 @@ def test_mlflow_lists_the_files_in_the_bucket(bench: Bench, trained: TaskView) -
         trust_env=False,
     )
     assert reply.status_code == 200, reply.text
+    assert "files" in reply.json(), reply.text
     names = [file["path"] for file in reply.json()["files"]]
     assert f"checkpoints/{checkpoint_name(STEPS)}" in names
 

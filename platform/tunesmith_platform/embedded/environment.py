@@ -82,7 +82,7 @@ def passed_to(part: str, shell: Mapping[str, str]) -> dict[str, str]:
         read += _named(shell, "TUNESMITH_WEBHOOK_ENVIRONMENT", ())
         names += [*API, *SETTINGS, *_with_files(read)]
     # MLflow's pages list what tasks save; what they read elsewhere it does not.
-    if _uses_buckets(shell) if part in ("ray", "api") else _saves_in_a_bucket(shell):
+    if _uses_buckets(shell) if part in ("ray", "api") else bucket_of(shell):
         names.append(_STORAGE)
     found = _chosen(shell, names)
     return found | proxies.put_aside(shell) if part == "ray" else found
@@ -144,12 +144,14 @@ def _keys_of_judges(shell: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _saves_in_a_bucket(shell: Mapping[str, str]) -> bool:
-    return shell.get("TUNESMITH_STORAGE_URI", "").startswith("s3://")
+def bucket_of(shell: Mapping[str, str]) -> str:
+    """The place in a bucket in which tasks save; empty where that is a folder."""
+    place = shell.get("TUNESMITH_STORAGE_URI", "").rstrip("/")
+    return place if place.startswith("s3://") else ""
 
 
 def _uses_buckets(shell: Mapping[str, str]) -> bool:
-    return _saves_in_a_bucket(shell) or "s3://" in shell.get("TUNESMITH_ALLOWED_URIS", "")
+    return bool(bucket_of(shell)) or "s3://" in shell.get("TUNESMITH_ALLOWED_URIS", "")
 
 
 def _chosen(shell: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

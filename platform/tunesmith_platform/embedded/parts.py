@@ -18,7 +18,7 @@ import httpx
 
 from tunesmith.home import Connection, Home
 from tunesmith.job import read_secret
-from tunesmith_platform.embedded.environment import passed_to, passed_to_supervisor
+from tunesmith_platform.embedded.environment import bucket_of, passed_to, passed_to_supervisor
 from tunesmith_platform.embedded.processes import MARK, mark
 from tunesmith_platform.embedded.watching import INHERITED
 
@@ -175,13 +175,13 @@ def _ray(home: Home, ports: dict[str, int], url: str, cpus: int | None) -> Part:
 
 
 def mlflow_command(
-    database: Path, artifacts: Path, token_file: Path, port: int, public_url: str = ""
+    database: Path, artifacts: Path | str, token_file: Path, port: int, public_url: str = ""
 ) -> list[str]:
     """How MLflow's server is started.
 
     Args:
         database: Its SQLite file.
-        artifacts: The folder in which runs get theirs.
+        artifacts: The folder, or the `s3://` place, in which runs get theirs.
         token_file: Holds the token that its clients show.
         port: Where it answers, on loopback.
         public_url: How browsers reach it, where that is another name.
@@ -199,7 +199,9 @@ def _mlflow(home: Home, url: str, port: int) -> Part:
         place = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
         return _answers(place, home.mlflow_token_file)
 
-    artifacts = home.files / "mlflow"
+    # Beside what tasks save, so that its pages show the same files.
+    bucket = bucket_of(os.environ)
+    artifacts = f"{bucket}/mlflow" if bucket else home.files / "mlflow"
     public = os.environ.get("TUNESMITH_MLFLOW_PUBLIC_URL", "")
     command = mlflow_command(home.mlflow_database, artifacts, home.mlflow_token_file, port, public)
     return Part("mlflow", command, healthy)
