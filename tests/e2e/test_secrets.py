@@ -98,7 +98,8 @@ def _used(platform: Platform, outside: TellTale, canaries: dict[str, str]) -> Gi
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "JUDGE", "AWS_SESSION_TOKEN"])
 def test_each_was_used(given: Given, name: str) -> None:
     """A secret that nothing reads cannot leak: this test would then say nothing."""
-    assert given.outside.was_told(given.canaries[name]), given.tasks
+    told = [f"{key}: {task.state} {task.message}" for key, task in given.tasks.items()]
+    assert given.outside.was_told(given.canaries[name]), "\n".join(told)
 
 
 def test_nothing_that_the_platform_leaves_holds_a_secret(given: Given) -> None:
