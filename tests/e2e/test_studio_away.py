@@ -124,7 +124,9 @@ def test_half_a_minute_without_a_network_is_said_and_leaves_every_page_as_it_was
         if has_field:
             expect(field).to_have_value(f"typed {at}")
         else:
-            expect(page.locator("main")).to_have_text(text, use_inner_text=True)
+            # Figures may have moved meanwhile: the room on the disk, the memory.
+            words = re.compile(re.sub(r"\d+", r"\\d+", re.escape(text)))
+            expect(page.locator("main")).to_have_text(words, use_inner_text=True)
     assert tab.errors == []
     assert tab.outside == []
 
