@@ -22,7 +22,11 @@ _OPEN_FILES = 20_000
 
 
 def need_containers() -> None:
-    """Skip where the tools are absent, or the images' base, which `debootstrap` and `podman import` make."""
+    """Skip where the tools are absent, or the images' base.
+
+    The base is made by `debootstrap --variant=minbase bookworm`, made as slim as the registry's (without `apt`'s caches
+    and lists, documentation and locales), and `podman import` under its name.
+    """
     for tool in _TOOLS:
         require(shutil.which(tool), f"`{tool}`")
     require(os.geteuid() == 0, "The right to run containers as root")

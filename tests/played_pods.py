@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from containers import limits
+from waiting import wait_until
 
 _NO_USE = (
     "serviceAccountName",
@@ -38,7 +39,7 @@ class Here:
     keys: Mapping[str, str]
     """The keys of secrets."""
     folders: Mapping[str, Path]
-    """What lies in a volume, by the volume's name."""
+    """What lies in a volume, by the volume's name; podman gives no group the others, as `fsGroup` would."""
     registry: str = "localhost"
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ def pod(name: str, spec: Mapping[str, Any], here: Here) -> dict[str, Any]:
 
 
 def _volume(volume: Mapping[str, Any], here: Here) -> dict[str, Any]:
-    if "emptyDir" in volume:
+    if "emptyDir" in volume and volume["name"] not in here.folders:
         return {"name": volume["name"], "emptyDir": {}}
     place = here.folders[volume["name"]]
     return {
@@ -95,11 +96,26 @@ def _told(text: str, here: Here) -> str:
 
 @contextlib.contextmanager
 def played(manifest: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """A pod while it runs.
+    """A pod while it runs; what comes before its containers, each in a pod of its own, to its end.
+
+    Debian's podman (4.3.1) removes such a container as soon as it was started, and now and then finds it still running.
 
     Yields:
         The name of its first container.
     """
+    name, spec = manifest["metadata"]["name"], dict(manifest["spec"])
+    for number, before in enumerate(spec.pop("initContainers", [])):
+        own = {"containers": [before], "restartPolicy": "Never"}
+        first = {**manifest, "metadata": {"name": f"{name}-before-{number}"}, "spec": spec | own}
+        with _playing(first, folder) as container:
+            wait_until(lambda container=container: exit_code(container) is not None, 60, before["name"])
+            assert exit_code(container) == 0, before["name"]
+    with _playing({**manifest, "spec": spec}, folder) as container:
+        yield container
+
+
+@contextlib.contextmanager
+def _playing(manifest: Mapping[str, Any], folder: Path) -> Iterator[str]:
     settings = folder / "containers.conf"
     words = [word.removeprefix("--ulimit=") for word in limits()]
     settings.write_text(

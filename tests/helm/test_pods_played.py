@@ -49,7 +49,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     for name in _IMAGES:
         build(context, name)
     root = tmp_path_factory.mktemp("volumes")
-    folders = {name: root / name for name in ("data", "state", "secrets")}
+    folders = {name: root / name for name in ("data", "state", "secrets", "shared-memory")}
     for folder in folders.values():
         folder.mkdir()
     secrets = {
@@ -96,7 +96,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
                 "s3-access-key": s3.environment["AWS_ACCESS_KEY_ID"],
                 "s3-secret-key": s3.environment["AWS_SECRET_ACCESS_KEY"],
             },
-            folders={"state": folders["state"], "secrets": folders["secrets"], "allowed": allowed},
+            folders=folders | {"allowed": allowed},
         )
         yield Ground(here, ports, folders["state"], tmp_path_factory.mktemp("pods"))
 
