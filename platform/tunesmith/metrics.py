@@ -30,7 +30,7 @@ METRICS: dict[str, Metric] = {
     "eval_rows": Metric("rows", "Evaluated rows", "评估样本数"),
     "eval_accuracy": Metric("", "Evaluation accuracy", "评估准确率"),
     "eval_f1": Metric("", "Evaluation F1, mean of the classes", "评估 F1（各类平均）"),
-    "memory_bytes": Metric("bytes", "Memory of the worker", "训练进程内存"),
+    "memory_bytes": Metric("bytes", "Memory of the worker", "工作进程内存"),
 }
 
 SYSTEM = "system/"
@@ -41,7 +41,7 @@ SYSTEM_METRICS: dict[str, Metric] = {
     "system_memory_usage_percentage": Metric("%", "Memory in use on the node", "节点内存使用率"),
     "system_memory_available_megabytes": Metric("MB", "Memory free on the node", "节点可用内存"),
     "process_cpu_percentage": Metric("%", "CPU of the worker, of one processor", "训练进程 CPU（以单核计）"),
-    "process_memory_megabytes": Metric("MB", "Memory of the worker", "训练进程内存"),
+    "process_memory_megabytes": Metric("MB", "Memory of the worker", "工作进程内存"),
     "gpu_utilization_percentage": Metric("%", "GPU", "GPU 使用率"),
     "gpu_memory_usage_megabytes": Metric("MB", "GPU memory in use", "GPU 已用显存"),
     "gpu_memory_usage_percentage": Metric("%", "GPU memory in use", "GPU 显存使用率"),

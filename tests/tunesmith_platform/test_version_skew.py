@@ -47,7 +47,7 @@ def test_a_server_tells_an_older_client_what_it_may_be(
         assert (words in (reply.json()["error"]["hint"] or "")) is is_told, sent
         assert reply.headers[versions.HEADER] == tunesmith.__version__
     said = call(client, {versions.HEADER: OLDER, "Accept-Language": "zh"}).json()["error"]["hint"]
-    assert "较旧" in said
+    assert "版本低于" in said
 
 
 def test_a_key_that_is_wrong_is_no_matter_of_versions(client: TestClient) -> None:

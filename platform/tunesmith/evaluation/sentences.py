@@ -137,7 +137,7 @@ def _not_asked(comparison: Comparison, best: str, against: Pair | None, labels: 
     name, mean = labels[best], number(comparison.estimates[best].mean)
     score, split = _score(comparison.score), comparison.split
     en = f" and a difference of {_figures(against, 'en')} to the base" if against else ""
-    zh = f"，与基座模型之差为 {_figures(against, 'zh')}" if against else ""
+    zh = f"，与基础模型之差为 {_figures(against, 'zh')}" if against else ""
     return Text(
         en=f"Nothing is recommended, for these samples are of `{split}` and only those of `validation` decide: "
         f"the best, {name}, has a mean {score.en} of {mean}{en}",
@@ -152,18 +152,18 @@ def _none_better(pair: Pair, labels: dict[str, str]) -> Text:
         return Text(
             en=f"No checkpoint is better than the base: the best, {name}, scores the same on each of the "
             f"{pair.samples} samples",
-            zh=f"没有检查点优于基座模型：最好的 {name} 在全部 {pair.samples} 个样本上得分相同",
+            zh=f"没有检查点优于基础模型：最好的 {name} 在全部 {pair.samples} 个样本上得分相同",
         )
     if pair.verdict == "worse":
         return Text(
             en=f"No checkpoint is better than the base: even the best, {name}, is worse by "
             f"{_figures(_turned(pair), 'en')}",
-            zh=f"没有检查点优于基座模型：即使最好的 {name} 也比它差 {_figures(_turned(pair), 'zh')}",
+            zh=f"没有检查点优于基础模型：即使最好的 {name} 也比它差 {_figures(_turned(pair), 'zh')}",
         )
     return Text(
         en=f"No checkpoint is shown to be better than the base: the difference of the best, {name}, may be chance: "
         f"{_figures(pair, 'en')}",
-        zh=f"没有检查点被证明优于基座模型：最好的 {name} 与它的差异可能只是偶然：{_figures(pair, 'zh')}",
+        zh=f"没有检查点被证明优于基础模型：最好的 {name} 与它的差异可能只是偶然：{_figures(pair, 'zh')}",
     )
 
 
@@ -175,7 +175,7 @@ def _better_than_base(pair: Pair, labels: dict[str, str]) -> Text:
     name = labels[pair.candidate]
     return Text(
         en=f"{name} is recommended: it is shown to be better than the base by {_figures(pair, 'en')}",
-        zh=f"推荐 {name}：它被证明优于基座模型，差异为 {_figures(pair, 'zh')}",
+        zh=f"推荐 {name}：它被证明优于基础模型，差异为 {_figures(pair, 'zh')}",
     )
 
 
@@ -186,7 +186,7 @@ def _best_of(comparison: Comparison, chosen: str, labels: dict[str, str]) -> Tex
     return Text(
         en=f"{name} is recommended: its mean {score.en} is {mean} (95 % interval {en}, {comparison.samples} samples), "
         "and whether that is better than the base was not asked",
-        zh=f"推荐 {name}：其平均{score.zh}为 {mean}（95% 区间 {zh}，{comparison.samples} 个样本），未与基座模型比较",
+        zh=f"推荐 {name}：其平均{score.zh}为 {mean}（95% 区间 {zh}，{comparison.samples} 个样本），未与基础模型比较",
     )
 
 

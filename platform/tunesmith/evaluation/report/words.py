@@ -27,14 +27,14 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "seen": ("Seen in training", "训练中见过"),
         "interval": ("95 % interval", "95% 区间"),
         "spread": ("Between repeats", "重复间标准差"),
-        "base": ("base", "基座"),
+        "base": ("base", "基础模型"),
         "means": (
             "Means over the samples on which all candidates were compared ({samples}); arrows say which way is better. "
             "Left out: seen in training {seen}, without a score {lacking}.",
             "对所有候选共同比较的 {samples} 个样本取平均；箭头表示更好的方向。"
             "排除：训练中见过 {seen} 个，缺少分数 {lacking} 个。",
         ),
-        "differences_base": ("Differences against the base", "与基座模型的差异"),
+        "differences_base": ("Differences against the base", "与基础模型的差异"),
         "differences_best": (
             "How much better {candidate} is than the others",
             "{candidate} 优于其他候选的程度",
@@ -74,7 +74,7 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "benchmarks_about": (
             "As lm-eval {version} measures them, with its standard error; each model with its adapter merged, without "
             "a chat template. No paired test is made of them, and they are no part of the recommendation.",
-            "由 lm-eval {version} 测量并附标准误；模型已合并适配器，不使用聊天模板。不做配对检验，也不计入推荐。",
+            "由 lm-eval {version} 测量并附标准误；模型已合并适配器，不使用对话模板。不做配对检验，也不计入推荐。",
         ),
         "benchmark": ("Benchmark", "基准"),
         "version": ("Version", "版本"),
@@ -83,7 +83,7 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "over_steps": ("{score} over steps", "{score}随步数的变化"),
         "over_steps_about": (
             "Means with their 95 % intervals; the dashed line is the base.",
-            "均值及其 95% 区间；虚线为基座模型。",
+            "均值及其 95% 区间；虚线为基础模型。",
         ),
         "distribution": ("Distribution of {score} over samples", "{score}在样本上的分布"),
         "distribution_about": (
@@ -108,7 +108,7 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "no_answer": ("no answer", "没有回答"),
         "empty": ("(empty)", "（空）"),
         "tokens": ("tokens: {count}", "{count} 个词元"),
-        "against_base": ("{value} against the base", "与基座模型之差 {value}"),
+        "against_base": ("{value} against the base", "与基础模型之差 {value}"),
         "how": ("How it was made", "评估方式"),
         "settings": ("Settings", "设置"),
         "weights": ("Weights of the composite", "综合分权重"),
@@ -146,7 +146,7 @@ SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "repetition_penalty": ("Repetition penalty", "重复惩罚"),
         "presence_penalty": ("Presence penalty", "存在惩罚"),
         "seed": ("Seed", "随机种子"),
-        "template": ("Chat template", "聊天模板"),
+        "template": ("Chat template", "对话模板"),
         "repeats": ("Answers a question", "每题回答数"),
         "precision": ("Precision", "精度"),
         "embedder": ("Embedder", "嵌入模型"),
