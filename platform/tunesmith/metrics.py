@@ -40,7 +40,7 @@ SYSTEM_METRICS: dict[str, Metric] = {
     "system_memory_usage_megabytes": Metric("MB", "Memory in use on the node", "节点已用内存"),
     "system_memory_usage_percentage": Metric("%", "Memory in use on the node", "节点内存使用率"),
     "system_memory_available_megabytes": Metric("MB", "Memory free on the node", "节点可用内存"),
-    "process_cpu_percentage": Metric("%", "CPU of the worker, of one processor", "训练进程 CPU（以单核计）"),
+    "process_cpu_percentage": Metric("%", "CPU of the worker, of one processor", "工作进程 CPU（以单核计）"),
     "process_memory_megabytes": Metric("MB", "Memory of the worker", "工作进程内存"),
     "gpu_utilization_percentage": Metric("%", "GPU", "GPU 使用率"),
     "gpu_memory_usage_megabytes": Metric("MB", "GPU memory in use", "GPU 已用显存"),

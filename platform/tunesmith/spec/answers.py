@@ -43,7 +43,7 @@ class AnswersSpec(ModelUseSpec):
         label=("Answers a sample", "每个样本的回答数"),
         help=(
             "How often each sample is asked, where answers are drawn: their spread is reported.",
-            "随机作答时每个样本的提问次数，并报告其离散程度。",
+            "采样作答时每个样本的提问次数，并报告其离散程度。",
         ),
         group=Group.GENERAL,
         fold=Fold.ADVANCED,

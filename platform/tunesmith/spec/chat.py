@@ -210,7 +210,7 @@ class ChatSettings(Spec):
     system_prompt: str = param(
         "",
         label=("System prompt", "系统提示词"),
-        help=("Said before the conversation.", "在对话之前加入的系统提示。"),
+        help=("Said before the conversation.", "在对话之前加入的系统提示词。"),
         group=Group.BASIC,
         fold=Fold.ADVANCED,
         roles={Role.TEXT},

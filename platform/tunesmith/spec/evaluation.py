@@ -93,13 +93,13 @@ class EvaluateSpec(BenchmarksSpec):
         label=("Preset", "预设"),
         help=(
             "`quick` asks 5 to 20 samples and draws its answers: a first look, too few to tell checkpoints apart.",
-            "quick：随机作答 5 到 20 个样本，只够快速查看，不足以区分检查点。",
+            "quick：采样作答 5 到 20 个样本，只够快速查看，不足以区分检查点。",
         ),
         group=Group.BASIC,
         roles=(),
         choice_help={
             "standard": ("Up to 128 samples, the most likely answer.", "最多 128 个样本，取最可能的回答。"),
-            "quick": ("5 to 20 samples, drawn answers.", "5 到 20 个样本，随机作答。"),
+            "quick": ("5 to 20 samples, drawn answers.", "5 到 20 个样本，采样作答。"),
         },
     )
     sample_ratio: float = param(

@@ -48,7 +48,7 @@ class GenerateSpec(ModelUseSpec):
         label=("System prompt", "系统提示词"),
         help=(
             "Said before every conversation that brings no system turn of its own.",
-            "在没有系统轮次的对话之前加入的系统提示。",
+            "在没有系统轮次的对话之前加入的系统提示词。",
         ),
         group=Group.DATA,
         fold=Fold.ADVANCED,

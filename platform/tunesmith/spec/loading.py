@@ -55,7 +55,7 @@ class LoadSpec(OperationSpec):
         help=(
             "The Hub id `owner/name`; or a local data set's file, its folder (`save_to_disk`'s too), or its URI in a "
             "bucket.",
-            "Hub 上的 owner/name；或本地数据集的文件、文件夹（包括 save_to_disk 的），或存储桶中的 URI。",
+            "Hub 上的 owner/name；或本地数据集的文件、目录（包括 save_to_disk 的），或存储桶中的 URI。",
         ),
         group=Group.DATA,
         min_length=1,
@@ -122,7 +122,7 @@ class LoadSpec(OperationSpec):
         label=("Data dir", "数据目录"),
         help=(
             "Load every file of the format in this folder, by name.",
-            "按文件名加载该文件夹内所有同格式文件。",
+            "按文件名加载该目录内所有同格式文件。",
         ),
         group=Group.DATA,
         min_length=1,

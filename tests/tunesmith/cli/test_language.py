@@ -374,3 +374,13 @@ def test_sentences_behind_each_other_are_each_said_in_chinese() -> None:
     assert said == "候选：5 个；样本：12 个。推荐：`a`。报告位于 `/r`。"
     half = tr("Candidates: 5; samples: 12. Something that nobody has translated.", Language.ZH)
     assert "Something that nobody has translated." in half
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["基座", "文件夹", "聊天模板", "估算", "学习率计划", "拉取", "你", r"(?<![A-Za-z_-])token(?![A-Za-z_])"],
+)
+def test_one_thing_has_one_word_in_chinese(other: str) -> None:
+    """基础模型, 目录, 对话模板, 预估, 学习率调度, 下载, 您, 词元: two words for one thing read as two things."""
+    plain = (re.sub(r"`[^`]*`", "", text) for text in chinese().texts.values())
+    assert [text for text in plain if re.search(other, text)] == []

@@ -185,7 +185,7 @@ class DataParameters(Spec):
         label=("Data loader threads", "数据加载器线程数"),
         help=(
             "Processes that prepare batches ahead; 0 prepares them in the training process itself.",
-            "提前准备批次的进程数，0 表示在训练进程内准备。",
+            "提前准备批次的进程数，0 表示在工作进程内准备。",
         ),
         group=Group.DATA,
         fold=Fold.OPTIMIZATION,
@@ -247,10 +247,10 @@ class DataParameters(Spec):
     )
     system_column: str | None = param(
         None,
-        label=("System column", "系统提示列"),
+        label=("System column", "系统提示词列"),
         help=(
             "The column that holds the system prompt, if there is one.",
-            "系统提示所在列（如有）。",
+            "系统提示词所在列（如有）。",
         ),
         group=Group.DATA,
         fold=Fold.OPTIONAL,
