@@ -12,7 +12,7 @@ RUN python3 -m venv --without-pip /opt/tunesmith \
       -c /build/constraints.txt -r /build/requirements-mlflow.txt \
  && find /opt/tunesmith -depth \( -name tests -o -name test -o -name include \) -type d \
       \( -path '*/pyarrow/*' -o -path '*/numpy/*' -o -path '*/sqlalchemy/*' \) -exec rm -rf {} + \
- && find /opt/tunesmith -name '*.so*' -path '*/pyarrow/*' \( -name '*flight*' -o -name '*gandiva*' \) -delete \
+ && find /opt/tunesmith -name '*.so*' -path '*/pyarrow/*' \( -name '*flight*' -o -name '*gandiva*' -o -name '*.so.*.*.*' -o -name 'libarrow_python*.so' \) -delete \
  && rm -rf /opt/tunesmith/lib/python3.11/site-packages/pyarrow/src \
  && /opt/tunesmith/bin/python -c 'import pyarrow.csv, pyarrow.dataset, pyarrow.fs, pyarrow.json, pyarrow.parquet' \
  && strip --strip-unneeded /opt/tunesmith/lib/python3.11/site-packages/uvloop/*.so
