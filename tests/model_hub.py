@@ -25,6 +25,8 @@ class ModelHub(HubAnswers):
     url = ""
     pause = 0.0
     """Seconds before each piece of a file."""
+    gate: threading.Event | None = None
+    """What a file's pieces behind its first wait for."""
     revisions = ("main", "v2")
     sha = "0" * 40
 
@@ -55,12 +57,14 @@ class ModelHub(HubAnswers):
             self._send(200, content, {"X-Repo-Commit": self.sha, "ETag": f'"{etag}"'})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        if not self.pause or len(body) <= PIECE or self.command == "HEAD":
+        if not (self.pause or self.gate) or len(body) <= PIECE or self.command == "HEAD":
             super()._send(status, body, headers)
             return
         super()._send(status, b"", headers | {"Content-Length": str(len(body))})
         for at in range(0, len(body), PIECE):
             time.sleep(self.pause)
+            if at and self.gate is not None:
+                self.gate.wait(300)
             try:
                 self.wfile.write(body[at : at + PIECE])
             except OSError:  # who asked has left

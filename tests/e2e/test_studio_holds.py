@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 
 import psutil
 import pytest
@@ -95,7 +96,7 @@ def test_a_model_on_its_way_outlives_its_page_and_is_cancelled(
     page = tab.page
     # Another test's: what is there already is not pulled.
     shutil.rmtree(warm.home.models / "small", ignore_errors=True)
-    warm_hub.pause = 1.0
+    warm_hub.gate = threading.Event()
     try:
         tab.go("models")
         page.locator("[data-field=repo_id] input").fill(NAME)
@@ -107,7 +108,8 @@ def test_a_model_on_its_way_outlives_its_page_and_is_cancelled(
         cancel.click()
         expect(cancel).to_have_count(0)
     finally:
-        warm_hub.pause = 0.0
+        warm_hub.gate.set()
+        warm_hub.gate = None
     newest = next(warm.client.tasks(kind="pull"))
     assert newest.state is State.STOPPED
     assert not (warm.home.models / "small").exists()
