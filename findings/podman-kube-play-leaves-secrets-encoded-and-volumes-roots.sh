@@ -17,7 +17,7 @@ image=$(podman images --format '{{.Repository}}:{{.Tag}}' | grep -v none | head 
 folder=$(mktemp -d)
 name=finding-$$
 end() { podman pod rm -f -t 1 "$name" > /dev/null 2>&1 || true; podman secret rm "$name" > /dev/null 2>&1 || true; }
-trap 'end; podman volume rm -f "$name-map" > /dev/null 2>&1 || true; rm -rf "$folder"' EXIT
+trap 'end; podman volume rm -f "$name" "$name-map" > /dev/null 2>&1 || true; rm -rf "$folder"' EXIT
 printf '[containers]\ndefault_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]\n' > "$folder/containers.conf"
 export CONTAINERS_CONF=$folder/containers.conf
 play() { # the container's variables

@@ -115,7 +115,7 @@ def running(
     try:
         yield container
     finally:
-        subprocess.run(["podman", "rm", "-f", "-t", "5", container], check=False, capture_output=True)
+        subprocess.run(["podman", "rm", "-f", "-v", "-t", "5", container], check=False, capture_output=True)
 
 
 def said(container: str) -> str:

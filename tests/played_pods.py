@@ -131,7 +131,19 @@ def _playing(manifest: Mapping[str, Any], folder: Path) -> Iterator[str]:
         assert done.returncode == 0, done.stderr[-2000:]
         yield f"{name}-{manifest['spec']['containers'][0]['name']}"
     finally:
+        own = _volumes(manifest)
         subprocess.run(["podman", "pod", "rm", "-f", "-t", "5", name], check=False, capture_output=True)
+        subprocess.run(["podman", "volume", "rm", "-f", *own], check=False, capture_output=True)
+
+
+def _volumes(manifest: Mapping[str, Any]) -> list[str]:
+    """The volumes that podman made for a pod's containers, which outlive them otherwise."""
+    form = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}'
+    names = [f"{manifest['metadata']['name']}-{each['name']}" for each in manifest["spec"]["containers"]]
+    done = subprocess.run(
+        ["podman", "inspect", "--format", form, *names], check=False, capture_output=True, text=True
+    )
+    return done.stdout.split()
 
 
 def exit_code(container: str) -> int | None:
