@@ -1,7 +1,10 @@
 """A database that another program holds locked, or whose disk is full: every write is answered soon, none is lost."""
 
+import contextlib
 import json
 import re
+import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from fastapi.testclient import TestClient
 from given import MODEL, ROWS
 from locked_database import locked
 from model_files import make_model_folder
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, text
 
 import tunesmith_platform
 from tunesmith.job import read_secret, runner_token
@@ -342,3 +345,17 @@ def test_an_error_of_the_database_tells_nothing_of_what_was_stored(plane: Plane,
     with pytest.raises(Raced) as caught, plane.services.database.write() as session:
         session.execute(insert(WebhookRow), [row, row])
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_new_file_in_which_another_one_writes_is_waited_for(tmp_path: Path) -> None:
+    """Two processes that start at once: SQLite itself waits for no writer while a file gets its write-ahead log."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t(x)")
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, other.execute, ["COMMIT"])
+    ends.start()
+    with contextlib.closing(Database(f"sqlite:///{path}")) as database, database.read() as session:
+        assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    ends.join()
+    other.close()

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from tunesmith.errors import DatabaseBusy, DiskFull, Unavailable
+from tunesmith_platform.db.sqlite_mode import use_wal
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -367,7 +368,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # SQLite's own `lower` knows ASCII alone.
     connection.create_function("lower", 1, lambda text: text.lower() if text else text, deterministic=True)
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    use_wal(cursor, PATIENCE_SECONDS)
     # FULL: an acknowledged write survives a power cut too (I1).
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")

@@ -247,7 +247,7 @@ class DataParameters(Spec):
     )
     system_column: str | None = param(
         None,
-        label=("System column", "系统提示词列"),
+        label=("System column", "系统提示列"),
         help=(
             "The column that holds the system prompt, if there is one.",
             "系统提示词所在列（如有）。",
