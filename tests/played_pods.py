@@ -9,12 +9,12 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from containers import limits
+from containers import PREFIX, limits
 from waiting import wait_until
 
 _NO_USE = (
@@ -40,8 +40,6 @@ class Here:
     """The keys of secrets."""
     folders: Mapping[str, Path]
     """What lies in a volume, by the volume's name; podman gives no group the others, as `fsGroup` would."""
-    registry: str = "localhost"
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def pod(name: str, spec: Mapping[str, Any], here: Here) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def pod(name: str, spec: Mapping[str, Any], here: Here) -> dict[str, Any]:
     for group in ("initContainers", "containers"):
         if group in spec:
             made[group] = [_container(container, here) for container in spec[group]]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": made | here.more}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": made}
 
 
 def _volume(volume: Mapping[str, Any], here: Here) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def _volume(volume: Mapping[str, Any], here: Here) -> dict[str, Any]:
 
 def _container(container: Mapping[str, Any], here: Here) -> dict[str, Any]:
     made = {key: value for key, value in container.items() if key not in _OF_A_CLUSTER}
-    made["image"] = f"{here.registry}/{container['image'].rpartition('/')[2]}"
+    made["image"] = f"{PREFIX}/{container['image'].rpartition('/')[2]}"
     made["imagePullPolicy"] = "Never"
     for key in ("command", "args"):
         if key in container:
